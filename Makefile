@@ -1,0 +1,69 @@
+# Every chore has a target here; `make` alone lists them.
+# Set on the command line: PYTHON (which interpreter), VENV (where it goes), WORKERS, TESTS (what pytest is given).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+TESTS ?= -m "not full"
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ROOMS := calibration export profiles runtime targets
+EXTRAS := export,onnxruntime,openvino,landmarks,dev
+# NVIDIA publishes TensorRT-RTX's libraries for this platform only; its tests are skipped elsewhere.
+ifeq ($(shell uname -sm),Linux x86_64)
+EXTRAS := $(EXTRAS),tensorrt-rtx
+endif
+
+.PHONY: help venv test lint format demo bench wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+venv: $(INSTALLED) ## the environment that every other target uses, made anew when its requirements change
+
+# Without its pip an environment is the remains of an interrupted run.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("$(PYTHON) is older than Python 3.10: make PYTHON=...")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[$(EXTRAS)]' || \
+		{ echo 'If pip found no CPU build of PyTorch, see the note on torch in constraints.txt.' >&2; exit 1; }
+	@touch $@
+
+test: lint ## everything that must hold: lint, types, the tests, the wheel
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
+
+lint: $(INSTALLED) .mypy/echoexport ## ruff and mypy, without changing anything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(addprefix -p echoexport.,$(ROOMS))
+
+format: $(INSTALLED) ## ruff's fixes and layout, in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# mypy follows folders, not the installed mapping: this one spells echoexport/<room> with links.
+.mypy/echoexport: Makefile
+	@mkdir -p $@
+	@for room in $(ROOMS); do ln -sfn ../../$$room $@/$$room; done
+	@touch $@
+
+demo: $(INSTALLED) ## from nothing to a talking picture in demo/
+	$(BIN)/echoexport demo -o demo
+
+bench: $(INSTALLED) ## the figures of tests/benchmarks, measured on this machine
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
+
+wheel: $(INSTALLED) ## source archive and wheel in dist/
+	rm -rf build dist
+	$(BIN)/python -m build
+
+clean: ## all that is made here, but for the environment
+	rm -rf build dist demo *.egg-info .mypy .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +

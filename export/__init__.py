@@ -1,0 +1,1 @@
+"""The export room: checkpoint in, bundle out; torch stays inside ``subnets`` and ``checkpoint``."""

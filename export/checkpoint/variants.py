@@ -1,0 +1,52 @@
+"""The four variants: which files they are made of and how the original samples them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from echoexport.runtime.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """File stems, the face condition, and the sampler's defaults (the original's inference scripts).
+
+    noise_clamp: initial noise is clamped to [-noise_clamp, noise_clamp], None for not at all.
+    window_shift: frames by which the context windows move on at each step.
+    """
+
+    name: str
+    denoising: str
+    motion: str
+    reference: str
+    face_locator: str
+    face: str
+    steps: int
+    guidance: float
+    noise_clamp: float | None
+    window_shift: int
+
+
+_ALL = (
+    Variant("base", "denoising_unet", "motion_module", "reference_unet", "face_locator",
+            "mask", 30, 2.5, 1.5, 2),
+    Variant("acc", "denoising_unet_acc", "motion_module_acc", "reference_unet", "face_locator",
+            "mask", 6, 1.0, 1.5, 2),
+    Variant("pose", "denoising_unet_pose", "motion_module_pose", "reference_unet_pose", "face_locator_pose",
+            "pose", 30, 2.5, None, 3),
+    Variant("pose_acc", "denoising_unet_pose_acc", "motion_module_pose_acc", "reference_unet_pose",
+            "face_locator_pose", "pose", 6, 1.0, None, 3),
+)  # fmt: skip
+
+VARIANTS = {variant.name: variant for variant in _ALL}
+
+
+def find_variant(name: str) -> Variant:
+    """The variant called ``name``.
+
+    Raises:
+        UnknownNameError: no variant goes by that name.
+    """
+    if name not in VARIANTS:
+        raise UnknownNameError("variant", name, known=VARIANTS)
+    return VARIANTS[name]

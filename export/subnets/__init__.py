@@ -1,0 +1,1 @@
+"""The six networks as torch modules, and their tracing to ONNX; one of the two places where torch lives."""

@@ -1,0 +1,89 @@
+"""The error tree. Each error is one line: what failed, with which value, what would work.
+
+::
+
+    EchoExportError
+    ├── InputError                something a user gave
+    │   ├── AudioError            a voice that cannot be read or is too short
+    │   ├── PortraitError         a picture, face box or face model that cannot be used
+    │   ├── PoseError             pose maps or landmarks that cannot be used
+    │   └── SettingError          an option with a value that cannot work
+    ├── UnknownNameError          a target, backend, network, variant ... nobody knows
+    ├── TargetError               a target file that breaks its schema
+    ├── CheckpointError           a checkpoint that is missing, broken or does not fit
+    ├── GraphError                a traced graph that breaks our own rules or a parser's
+    ├── BundleError               a bundle that is not what its manifest says
+    ├── BackendError              an engine that does not open, run or agree with its self-test
+    │   └── MissingPackageError   a library that is not installed; names the extra that brings it
+    └── OutputError               a result that cannot be written
+"""
+
+from __future__ import annotations
+
+from echoexport.targets.errors import EchoExportError, TargetError, UnknownNameError
+
+__all__ = [
+    "AudioError",
+    "BackendError",
+    "BundleError",
+    "CheckpointError",
+    "EchoExportError",
+    "GraphError",
+    "InputError",
+    "MissingPackageError",
+    "OutputError",
+    "PortraitError",
+    "PoseError",
+    "SettingError",
+    "TargetError",
+    "UnknownNameError",
+]
+
+
+class InputError(EchoExportError):
+    """Something a user gave cannot be used."""
+
+
+class AudioError(InputError):
+    """A voice that cannot be read, holds no sound, or is too short."""
+
+
+class PortraitError(InputError):
+    """A picture, face box or face model that cannot be used."""
+
+
+class PoseError(InputError):
+    """Pose maps or landmarks that cannot be used."""
+
+
+class SettingError(InputError):
+    """An option whose value cannot work."""
+
+
+class CheckpointError(EchoExportError):
+    """A checkpoint file that is missing, broken, or does not fit the network."""
+
+
+class GraphError(EchoExportError):
+    """A traced graph that breaks our own rules or those of a parser."""
+
+
+class BundleError(EchoExportError):
+    """A bundle that is not what its manifest says."""
+
+
+class BackendError(EchoExportError):
+    """An engine that does not open, does not run, or disagrees with its self-test."""
+
+
+class MissingPackageError(BackendError):
+    """A library that is not installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}: pip install 'echoexport[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+
+class OutputError(EchoExportError):
+    """A result that cannot be written where it was asked for."""

@@ -1,0 +1,296 @@
+"""What a board is and what suits it: the classes of a target, and the reader of target files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from echoexport.targets.errors import TargetError, UnknownNameError
+from echoexport.targets.strict_yaml import Table, parse_table
+
+__all__ = [
+    "Backends",
+    "BuildDefaults",
+    "Figure",
+    "Hardware",
+    "StepDefaults",
+    "TargetSpec",
+    "TensorRTLine",
+    "list_targets",
+    "load_target",
+    "read_target",
+]
+
+T = TypeVar("T")
+
+KINDS = ("cpu", "jetson", "gpu")
+BACKENDS = ("ort", "openvino", "tensorrt")
+PRECISIONS = ("fp32", "fp16")
+VARIANTS = ("base", "acc", "pose", "pose_acc")
+
+
+@dataclass(frozen=True)
+class Figure(Generic[T]):
+    """A hardware figure with its unit and where it comes from; where ``value`` is None, the reason why."""
+
+    value: T | None
+    unit: str
+    source: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the chip can do in its highest power mode; peaks are dense, without sparsity or DLA.
+
+    Units: TFLOPS, TOPS, GB/s, GB, W. ``power`` is the lowest and highest limit that can be set;
+    ``memory_usable`` is what a run may plan with; ``memory_shared`` says that the CPU lives in it too.
+    """
+
+    compute_capability: Figure[str]
+    sm_count: Figure[int]
+    fp16_dense: Figure[float]
+    int8_dense: Figure[float]
+    memory_bandwidth: Figure[float]
+    memory: Figure[float]
+    memory_usable: Figure[float]
+    memory_shared: bool
+    power: Figure[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Backends:
+    """``default`` runs the finished bundle; ``portable`` run it where no engine is built yet, best first."""
+
+    default: str
+    portable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TensorRTLine:
+    """One TensorRT that the board's system software brings, e.g. 10.3 with JetPack 6.1."""
+
+    system: str
+    tensorrt: str
+    cuda: str
+    python: str
+    source: str
+
+
+@dataclass(frozen=True)
+class StepDefaults:
+    """Sampling steps per variant; None is the variant's own default."""
+
+    base: int | None
+    acc: int | None
+    pose: int | None
+    pose_acc: int | None
+
+
+@dataclass(frozen=True)
+class BuildDefaults:
+    """What a build takes unless told otherwise.
+
+    ``size`` is the picture's (width, height) in pixels, ``frames`` the length of a window.
+    """
+
+    precision: str
+    size: tuple[int, int]
+    frames: int
+    steps: StepDefaults
+
+    def steps_for(self, variant: str) -> int | None:
+        """Sampling steps for a variant, None for its own default; ``UnknownNameError`` for no variant."""
+        if variant not in VARIANTS:
+            raise UnknownNameError("variant", variant, known=VARIANTS)
+        steps: int | None = getattr(self.steps, variant)
+        return steps
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """A board or machine to build for; ``next_step`` says what is left to do there after a build elsewhere."""
+
+    name: str
+    title: str
+    kind: str
+    backends: Backends
+    hardware: Hardware
+    tensorrt: tuple[TensorRTLine, ...]
+    build: BuildDefaults
+    next_step: str
+
+
+def list_targets() -> tuple[str, ...]:
+    """Names of the targets that come with the package, sorted."""
+    names = (entry.name for entry in (files("echoexport.targets") / "data").iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+def load_target(name: str) -> TargetSpec:
+    """The target of that name; ``UnknownNameError`` if none is called so."""
+    known = list_targets()
+    if name not in known:
+        raise UnknownNameError("target", name, known=known)
+    entry = files("echoexport.targets") / "data" / f"{name}.yaml"
+    return _parse_target(entry.read_bytes(), entry.name)
+
+
+def read_target(path: Path) -> TargetSpec:
+    """A target from a file of the user's own; ``TargetError`` names the file and the key that is wrong."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TargetError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _parse_target(content, str(path))
+
+
+def _parse_target(content: bytes, file: str) -> TargetSpec:
+    table = parse_table(content, file)
+    target = TargetSpec(
+        name=table.value("name", _is_name, "lower-case words joined by hyphens"),
+        title=table.text("title"),
+        kind=table.choice("kind", KINDS),
+        backends=_parse_backends(table.table("backends")),
+        hardware=_parse_hardware(table.table("hardware")),
+        tensorrt=tuple(_parse_line(line) for line in table.tables("tensorrt")),
+        build=_parse_build(table.table("build")),
+        next_step=table.value("next_step", _is_short, "one line of text, or '' if nothing is left to do"),
+    )
+    table.finish()
+    on_cpu = target.kind == "cpu"
+    if on_cpu != (target.next_step == ""):
+        raise table.error(
+            "next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}"
+        )
+    if on_cpu and target.backends.default == "tensorrt":
+        raise table.error("backends.default", "tensorrt needs kind jetson or gpu")
+    return target
+
+
+def _parse_backends(table: Table) -> Backends:
+    known = f"a list of one or more of {', '.join(BACKENDS)}"
+    default = table.choice("default", BACKENDS)
+    portable = tuple(table.value("portable", _is_backend_list, known))
+    table.finish()
+    return Backends(default, portable)
+
+
+def _parse_hardware(table: Table) -> Hardware:
+    hardware = Hardware(
+        compute_capability=_parse_figure(table, "compute_capability", "", _is_version, "text like '8.7'"),
+        sm_count=_parse_figure(table, "sm_count", "", lambda v: _is_whole(v, 1, 10_000), "a whole number"),
+        fp16_dense=_parse_number(table, "fp16_dense", "TFLOPS"),
+        int8_dense=_parse_number(table, "int8_dense", "TOPS"),
+        memory_bandwidth=_parse_number(table, "memory_bandwidth", "GB/s"),
+        memory=_parse_number(table, "memory", "GB"),
+        memory_usable=_parse_number(table, "memory_usable", "GB"),
+        memory_shared=table.value("memory_shared", lambda v: isinstance(v, bool), "true or false"),
+        power=_parse_figure(table, "power", "W", _is_range, "[lowest, highest] in watts", convert=_pair),
+    )
+    table.finish()
+    return hardware
+
+
+def _parse_number(table: Table, key: str, unit: str) -> Figure[float]:
+    return _parse_figure(table, key, unit, _is_positive, "a number above 0", convert=float)
+
+
+def _parse_figure(
+    parent: Table,
+    key: str,
+    unit: str,
+    fits: Callable[[Any], bool],
+    wanted: str,
+    *,
+    convert: Callable[[Any], Any] = lambda value: value,
+) -> Figure[Any]:
+    """``{value, unit, source}``, or ``{value: null, unit, reason}``; no unit where ``unit`` is empty."""
+    table = parent.table(key)
+    value = table.value("value", lambda v: v is None or fits(v), f"{wanted}, or null with a reason")
+    if unit:
+        table.choice("unit", (unit,))
+    if value is None:
+        figure = Figure(None, unit, reason=table.text("reason"))
+    else:
+        figure = Figure(convert(value), unit, source=table.text("source"))
+    table.finish()
+    return figure
+
+
+def _parse_line(table: Table) -> TensorRTLine:
+    version = "a quoted version like '10.3'"
+    line = TensorRTLine(
+        system=table.text("system"),
+        tensorrt=table.value("tensorrt", _is_version, version),
+        cuda=table.value("cuda", _is_version, version),
+        python=table.value("python", _is_version, version),
+        source=table.text("source"),
+    )
+    table.finish()
+    return line
+
+
+def _parse_build(table: Table) -> BuildDefaults:
+    build = BuildDefaults(
+        precision=table.choice("precision", PRECISIONS),
+        size=tuple(
+            table.value("size", _is_size, "[width, height] in pixels, multiples of 8 from 64 to 2048")
+        ),
+        frames=table.value("frames", lambda v: _is_whole(v, 2, 32), "a whole number from 2 to 32"),
+        steps=_parse_steps(table.table("steps")),
+    )
+    table.finish()
+    return build
+
+
+def _parse_steps(table: Table) -> StepDefaults:
+    wanted = "a whole number from 1 to 1000, or null for the variant's own default"
+    steps = {v: table.value(v, lambda n: n is None or _is_whole(n, 1, 1000), wanted) for v in VARIANTS}
+    table.finish()
+    return StepDefaults(**steps)
+
+
+def _pair(value: list[float]) -> tuple[float, float]:
+    return float(value[0]), float(value[1])
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value) is not None
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and value == value.strip() and (value == "" or value.isprintable())
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"\d+(\.\d+){1,3}", value) is not None
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) in (int, float) and 0 < float(str(value)) < math.inf
+
+
+def _is_range(value: object) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 2 and all(map(_is_positive, value)) and value[0] <= value[1]
+    )
+
+
+def _is_size(value: object) -> bool:
+    sides = value if isinstance(value, list) and len(value) == 2 else [0]
+    return all(_is_whole(side, 64, 2048) and side % 8 == 0 for side in sides)
+
+
+def _is_backend_list(value: object) -> bool:
+    names = value if isinstance(value, list) and value else [None]
+    return all(isinstance(name, str) and name in BACKENDS for name in names)

@@ -1,0 +1,60 @@
+"""Fixtures that more than one room's tests use."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+class Goldens:
+    """A golden file: arrays by name, and what its ``meta`` string says."""
+
+    def __init__(self, path: Path) -> None:
+        self._arrays = np.load(path)
+        self.meta: dict[str, Any] = json.loads(str(self._arrays["meta"]))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.asarray(self._arrays[name])
+
+    def names(self, prefix: str = "") -> list[str]:
+        return [name for name in self._arrays.files if name.startswith(prefix)]
+
+    def json(self, name: str) -> dict[str, Any]:
+        return dict(json.loads(str(self._arrays[name])))
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Reference weights' generator, manifests and goldens: ECHOEXPORT_REFERENCE or the shipped ones."""
+    return Path(os.environ.get("ECHOEXPORT_REFERENCE", TESTS / "reference"))
+
+
+@pytest.fixture(scope="session")
+def goldens_tiny(reference_dir: Path) -> Goldens:
+    return Goldens(reference_dir / "goldens_tiny.npz")
+
+
+@pytest.fixture(scope="session")
+def goldens_full(reference_dir: Path) -> Goldens:
+    return Goldens(reference_dir / "goldens_full.npz")
+
+
+@pytest.fixture(scope="session")
+def goldens_pipeline(reference_dir: Path) -> Goldens:
+    return Goldens(reference_dir / "goldens_pipeline.npz")
+
+
+@pytest.fixture(scope="session")
+def media_dir() -> Path:
+    """Portraits, voices and face models beside the checkout (not part of the project)."""
+    folder = TESTS.parent.parent / "shared" / "media"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here: it holds media that the project does not ship")
+    return folder

@@ -1,0 +1,278 @@
+"""The house as a test: who may import whom, what never loads below the line, what lies where."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("calibration", "export", "profiles", "runtime", "targets")
+
+# The rooms that a room may import from, beside itself.
+NEIGHBOURS: dict[str, frozenset[str]] = {
+    "targets": frozenset(),
+    "runtime": frozenset({"targets"}),
+    "profiles": frozenset({"targets", "runtime"}),
+    "calibration": frozenset({"targets", "runtime"}),
+    "export": frozenset(ROOMS),
+}
+# Packages that no file of a room imports, at its top or inside a function.
+TORCH = frozenset({"torch", "torchvision", "torchaudio"})
+ONNX = frozenset({"onnx", "onnx_ir", "onnxscript"})
+NEVER: dict[str, frozenset[str]] = {
+    "targets": TORCH | ONNX | {"click", "librosa", "mediapipe", "cv2", "PIL", "av", "tqdm"},
+    "runtime": TORCH | ONNX | {"click", "librosa", "mediapipe", "cv2"},
+    "profiles": TORCH | ONNX | {"click", "cv2"},
+    "calibration": TORCH | {"click", "cv2"},
+    "export": TORCH | {"cv2"},
+}
+# Folders in which a ban of their room does not hold.
+EXEMPT: dict[str, frozenset[str]] = {"export/subnets": TORCH, "export/checkpoint": TORCH}
+
+# What none of the rooms that run on a device may have loaded once all of their modules are.
+BELOW_THE_LINE = ("targets", "runtime", "profiles")
+NOT_ON_A_DEVICE = TORCH | ONNX | {"click", "librosa", "mediapipe", "cv2"}
+# What `import echoexport.runtime` leaves for the function that uses it.
+LOADED_WHEN_USED = {"PIL", "av", "openvino", "onnxruntime", "ai_edge_litert", "yaml", "tqdm"}
+
+# How packages are called by pip where that is not how they are imported.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "onnx_ir": "onnx-ir",
+    "ai_edge_litert": "ai-edge-litert",
+    "tensorrt_rtx_libs": "tensorrt-rtx-cu13-libs",
+    "tensorrt_rtx_bindings": "tensorrt-rtx-cu13-bindings",
+}
+# A Jetson's own libraries come with its system image; no registry has them for pip.
+FROM_THE_SYSTEM = {"tensorrt", "cuda"}
+
+LONGEST_FILE = 450
+TOP_FOLDERS = {*ROOMS, "tests", "docs", ".ci"}
+TOP_FILES = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "Makefile", "constraints.txt"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module as an absolute dotted name, and where."""
+
+    name: str
+    line: int
+
+    @property
+    def package(self) -> str:
+        return self.name.split(".")[0]
+
+
+def files_of(*rooms: str) -> list[Path]:
+    return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
+
+
+def inside(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_of(place: str) -> str:
+    """``runtime/backends/__init__.py`` is ``echoexport.runtime.backends``."""
+    parts = Path(place).with_suffix("").parts
+    return ".".join(("echoexport", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def imports_of(source: str, place: str) -> Iterator[Import]:
+    """Every import in ``source``, however deep and however spelled, as if it lay at ``place``."""
+    module = module_of(place)
+    package = module if Path(place).stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            )
+            origin = ".".join(filter(None, (base, node.module)))
+            # `from echoexport import runtime` names the room last.
+            yield from (Import(f"{origin}.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Call) and (name := called_import(node)):
+            yield Import(name, node.lineno)
+
+
+def called_import(node: ast.Call) -> str:
+    """What ``import_module("x")`` or ``__import__("x")`` imports; empty for any other call."""
+    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    literal = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
+    return str(literal) if called in {"import_module", "__import__"} else ""
+
+
+def banned_in(place: str) -> frozenset[str]:
+    exempt = [packages for folder, packages in EXEMPT.items() if place.startswith(f"{folder}/")]
+    return NEVER[place.split("/", maxsplit=1)[0]].difference(*exempt)
+
+
+def offences(source: str, place: str) -> list[str]:
+    """The imports of ``source`` that a file at ``place`` may not have, as `place:line: what`."""
+    room = place.split("/", maxsplit=1)[0]
+    allowed = NEIGHBOURS[room] | {room}
+    found = []
+    for item in imports_of(source, place):
+        neighbour = item.name.split(".")[1] if item.package == "echoexport" else None
+        if neighbour is not None and neighbour not in allowed:
+            found.append(f"{place}:{item.line}: {room} may not import echoexport.{neighbour}")
+        if item.package in banned_in(place):
+            found.append(f"{place}:{item.line}: {item.package} is not allowed here")
+    return found
+
+
+def run_python(code: str, *args: str, cwd: Path) -> str:
+    """Output of a fresh interpreter that does not see the checkout as its folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def packages_loaded_by(modules: list[str], cwd: Path) -> set[str]:
+    code = (
+        "import importlib, json, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    return set(json.loads(run_python(code, *modules, cwd=cwd)))
+
+
+def listed_by_git() -> list[str]:
+    """Files of the checkout that git tracks or would: untracked ones too, ignored ones not."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [name for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_rooms_import_only_what_the_table_allows() -> None:
+    assert [
+        line for path in files_of(*ROOMS) for line in offences(path.read_text("utf-8"), inside(path))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        ("runtime/session.py", "import torch"),
+        ("runtime/session.py", "import torch.nn.functional as F"),
+        ("runtime/session.py", "def run():\n    from torch import nn"),
+        ("runtime/session.py", "import importlib\nimportlib.import_module('onnx.checker')"),
+        ("runtime/session.py", "__import__('click')"),
+        ("runtime/session.py", "import echoexport.export.engines"),
+        ("runtime/session.py", "from echoexport import export"),
+        ("runtime/session.py", "from ..export import engines"),
+        ("runtime/session.py", "from .. import export"),
+        ("runtime/backends/__init__.py", "from ...profiles import trace"),
+        ("runtime/session.py", "if TYPE_CHECKING:\n    import librosa"),
+        ("targets/read.py", "from echoexport.runtime.errors import InputError"),
+        ("profiles/trace.py", "class Trace:\n    import onnx"),
+        ("profiles/trace.py", "from echoexport.calibration import ranges"),
+        ("calibration/ranges.py", "try:\n    import torch\nexcept ImportError:\n    pass"),
+        ("export/engines/openvino.py", "import torch"),
+        ("export/subnets_of_another_kind.py", "import torch"),
+    ],
+)
+def test_the_checker_sees_a_forbidden_import(place: str, source: str) -> None:
+    assert len(offences(source, place)) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        ("runtime/session.py", "import torchlight, numpy"),
+        ("runtime/session.py", "from echoexport.targets import read"),
+        ("runtime/session.py", "from . import errors\nfrom .backends import null"),
+        ("runtime/backends/__init__.py", "from ..errors import BackendError"),
+        ("runtime/session.py", "importlib.import_module(name)"),
+        ("calibration/ranges.py", "import onnx"),
+        ("export/subnets/vae.py", "import torch\nfrom echoexport.calibration import ranges"),
+    ],
+)
+def test_the_checker_lets_an_allowed_import_pass(place: str, source: str) -> None:
+    assert offences(source, place) == []
+
+
+def test_modules_that_run_on_a_device_load_nothing_that_a_device_lacks(tmp_path: Path) -> None:
+    modules = [module_of(inside(path)) for path in files_of(*BELOW_THE_LINE)]
+    loaded = packages_loaded_by(modules, tmp_path)
+    assert loaded & NOT_ON_A_DEVICE == set()
+    assert "numpy" in loaded, "the modules were not really imported"
+
+
+def test_importing_the_runtime_leaves_heavy_packages_for_later(tmp_path: Path) -> None:
+    assert packages_loaded_by(["echoexport.runtime"], tmp_path) & LOADED_WHEN_USED == set()
+
+
+def test_every_module_can_be_the_first_one_imported(tmp_path: Path) -> None:
+    modules = [module_of(inside(path)) for path in files_of(*ROOMS)]
+    # One interpreter that forgets our modules each time: a process per module would load torch each time.
+    code = """
+import importlib, sys
+for name in sys.argv[1:]:
+    for known in [known for known in sys.modules if known.split('.')[0] == 'echoexport']:
+        del sys.modules[known]
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        print(f'{name}: {error!r}')
+"""
+    assert run_python(code, *modules, cwd=tmp_path) == ""
+
+
+def test_every_module_opens_with_one_line_saying_what_it_is_for() -> None:
+    def opens_well(path: Path) -> bool:
+        lines = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")
+        return len(lines[0]) > 10 and lines[0].endswith((".", "?", "!")) and lines[1:2] in ([], [""])
+
+    assert [inside(path) for path in files_of(*ROOMS) if not opens_well(path)] == []
+
+
+def test_no_file_of_a_room_is_too_long_to_read() -> None:
+    lengths = {inside(path): len(path.read_text("utf-8").splitlines()) for path in files_of(*ROOMS)}
+    assert {place: lines for place, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_every_imported_package_is_declared() -> None:
+    # Read as text: Python 3.10 has no TOML reader.
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    declared = {
+        name.lower() for name in re.findall(r'^ *"([\w.-]+?)(?:[<>=~]|")', project, flags=re.MULTILINE)
+    }
+    declared |= {name.lower() for name in re.findall(r'[\[ ]"([\w.-]+?)[<>=~]', project)}
+    known = {*sys.stdlib_module_names, *FROM_THE_SYSTEM, "echoexport"}
+    imported = {
+        item.package
+        for path in files_of(*ROOMS)
+        for item in imports_of(path.read_text("utf-8"), inside(path))
+    }
+    assert {
+        name for name in imported - known if DISTRIBUTIONS.get(name, name).lower() not in declared
+    } == set()
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    assert len({path.name for path in paths}) == len(paths)
+    assert [inside(path) for path in (ROOT / "tests").rglob("__init__.py")] == []
+
+
+def test_the_top_of_the_repository_holds_only_what_it_should() -> None:
+    listed = listed_by_git()
+    folders = {name.split("/")[0] for name in listed if "/" in name}
+    files = {name for name in listed if "/" not in name and not name.startswith(".")}
+    assert folders - TOP_FOLDERS == set()
+    assert set(ROOMS) <= folders
+    assert files - TOP_FILES == set()
