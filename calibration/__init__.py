@@ -1,0 +1,1 @@
+"""The calibration room: what makes graphs small, and the lint that keeps them acceptable to every engine."""

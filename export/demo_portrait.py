@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from echoexport.export.demo_sketch import (
     OVERSAMPLING,
     Colour,
@@ -19,14 +21,13 @@ from echoexport.export.demo_sketch import (
     thicken,
 )
 from echoexport.runtime.errors import SettingError
-from numpy.typing import NDArray
 
 __all__ = ["draw_portrait", "portrait_face_box"]
 
 SMALLEST, LARGEST = 64, 2048
 
-# Corner points of closed curves as `x,y`, in thousandths of the picture's side. HALVES are given by their left
-# half, from the middle's top to the middle's bottom, PAIRS by the left one of two.
+# Corner points of closed curves as `x,y`, in thousandths of the picture's side. HALVES are given by their
+# left half, from the middle's top to the middle's bottom, PAIRS by the left one of two.
 HALVES = {
     "face": "500,222 408,240 352,312 344,410 354,500 385,580 437,640 500,658",
     "neck": "500,560 428,560 430,660 424,725 385,768 420,860 500,900",
@@ -151,16 +152,17 @@ def _draw_shoulders(sketch: Sketch, palette: Palette) -> None:
 
 def _draw_face(sketch: Sketch, palette: Palette) -> None:
     """The face, lit from the upper left."""
+    light = mix(palette.skin, WHITE, 0.75)
     sketch.fill(_shape("face"), palette.skin)
     on_face = sketch.mask(_shape("face"))
     sketch.fill(_shape("shaded side"), palette.shade, opacity=0.5, blur=0.03, within=on_face)
-    sketch.fill(_shape("lit forehead"), WHITE, opacity=0.24, blur=0.03, within=on_face)
+    sketch.fill(_shape("lit forehead"), light, opacity=0.24, blur=0.03, within=on_face)
     sketch.fill(ellipse(0.52, 0.672, 0.085, 0.018), palette.shade, opacity=0.4, blur=0.01, within=on_face)
-    sketch.fill(ellipse(0.495, 0.635, 0.028, 0.012), WHITE, opacity=0.24, blur=0.01, within=on_face)
+    sketch.fill(ellipse(0.495, 0.635, 0.028, 0.012), light, opacity=0.24, blur=0.01, within=on_face)
     for cheek, socket in zip(_both("cheek"), _both("socket"), strict=True):
         sketch.fill(cheek, palette.blush, opacity=0.36, blur=0.02, within=on_face)
         sketch.fill(socket, palette.shade, opacity=0.24, blur=0.012, within=on_face)
-    sketch.fill(ellipse(0.405, 0.475, 0.028, 0.012), WHITE, opacity=0.22, blur=0.012, within=on_face)
+    sketch.fill(ellipse(0.405, 0.475, 0.028, 0.012), light, opacity=0.22, blur=0.012, within=on_face)
 
 
 def _draw_eyes(sketch: Sketch, palette: Palette) -> None:
@@ -184,10 +186,11 @@ def _draw_eyes(sketch: Sketch, palette: Palette) -> None:
 
 def _draw_nose(sketch: Sketch, palette: Palette) -> None:
     """The nose by its shadow, its light and its nostrils, with no outline."""
+    light = mix(palette.skin, WHITE, 0.75)
     sketch.fill(_shape("nose side"), palette.shade, opacity=0.45, blur=0.007)
     sketch.fill(_shape("below nose"), palette.shade, opacity=0.35, blur=0.008)
-    sketch.fill(_shape("nose bridge"), WHITE, opacity=0.3, blur=0.006)
-    sketch.fill(_shape("nose tip"), WHITE, opacity=0.4, blur=0.005)
+    sketch.fill(_shape("nose bridge"), light, opacity=0.3, blur=0.006)
+    sketch.fill(_shape("nose tip"), light, opacity=0.4, blur=0.005)
     for wing, nostril in zip(_both("nose wing"), _both("nostril"), strict=True):
         sketch.fill(wing, palette.shade, opacity=0.5, blur=0.0015)
         sketch.fill(nostril, mix(palette.shade, BLACK, 0.6), opacity=0.85, blur=0.001)
@@ -239,7 +242,7 @@ def _paint_wall(side: int, palette: Palette) -> NDArray[np.uint8]:
     glow = np.exp(-((x - 0.42) ** 2 + (y - 0.36) ** 2) / 0.18)[..., None]
     fall = (1.0 - 0.35 * y - 0.08 * x)[..., None]
     wall = np.array(palette.wall, np.float32) * fall
-    return np.clip(wall + (255 - wall) * 0.55 * glow, 0, 255).astype(np.uint8)
+    return np.asarray(wall + (255 - wall) * 0.55 * glow, dtype=np.uint8)
 
 
 def _shape(name: str) -> Points:

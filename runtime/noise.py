@@ -1,8 +1,8 @@
 """Seeded starting noise without torch: the same seed and frame give the same latents on every machine.
 
 Generator, version 1. The 64-bit words w0, w1, ... of frame f under seed s are the raw output of numpy's
-Philox 4x64-10 (Salmon et al. 2011) with key (s, f) and counter 0. Words 2k and 2k+1 give the normals 2k
-and 2k+1 by Box and Muller's transform in float64::
+Philox 4x64-10 (Salmon et al. 2011) with key (s, f), four words each from counters 1, 2, ... Words 2k and
+2k+1 give the normals 2k and 2k+1 by Box and Muller's transform in float64::
 
     r = sqrt(-2 ln(((w[2k] >> 11) + 1) / 2**53))     a = 2 pi (w[2k+1] >> 11) / 2**53
     z[2k] = r cos(a)                                 z[2k+1] = r sin(a)
@@ -14,8 +14,9 @@ numpy, whose streams are fixed; its own normal distribution may change between v
 from __future__ import annotations
 
 import numpy as np
-from echoexport.runtime.errors import SettingError
 from numpy.typing import NDArray
+
+from echoexport.runtime.errors import SettingError
 
 __all__ = ["initial_latents"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -102,9 +103,10 @@ def _fill(quad: Quad) -> Iterator[Point]:
 
 
 def _follow(corners: tuple[Point, ...]) -> dict[int, int]:
-    """Where a side running down from the topmost corner crosses each pixel row but the last, in fixed point."""
-    row, edge = _nearest(corners[0][1]), {}
-    for (x0, _), (x1, y1) in zip(corners, corners[1:], strict=False):
+    """Where a side running down from the topmost corner meets each pixel row but the last, in fixed point."""
+    row = _nearest(corners[0][1])
+    edge: dict[int, int] = {}
+    for (x0, _), (x1, y1) in pairwise(corners):
         last = _nearest(y1)
         if last <= row:
             continue

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.reference_entry import (
     Arrays,
@@ -27,7 +29,6 @@ from echoexport.runtime.reference_entry import (
     read_entry,
     write_entry,
 )
-from numpy.typing import NDArray
 
 __all__ = ["Arrays", "CacheStats", "ReferenceCache", "cache_key", "default_cache_folder"]
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from echoexport.runtime.errors import SettingError
 from numpy.typing import NDArray
+
+from echoexport.runtime.errors import SettingError
 
 __all__ = ["Arrays", "encode_header", "entry_bytes", "plain_dtype", "raw_bytes", "read_entry", "write_entry"]
 

@@ -1,4 +1,4 @@
-"""Resizes pictures in numpy: bilinear as OpenCV does it, with averaging first where a picture shrinks a lot."""
+"""Resizes pictures in numpy: bilinear as OpenCV does it, averaging first where a picture shrinks a lot."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resize_bilinear(picture: Picture, *, size: Size) -> Picture:
     lower = _blend_columns(picture[bottom], left=left, right=right, weights=weights_x)
     weights = weights_y.reshape(2, height, *[1] * (picture.ndim - 1))
     total = ((upper >> 4) * weights[0] >> 16) + ((lower >> 4) * weights[1] >> 16)
-    return ((total + 2) >> 2).astype(np.uint8)
+    return np.asarray((total + 2) >> 2, dtype=np.uint8)
 
 
 def resize_picture(picture: Picture, *, size: Size) -> Picture:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from echoexport.runtime.errors import SettingError
 from numpy.typing import ArrayLike, NDArray
+
+from echoexport.runtime.errors import SettingError
 
 __all__ = ["DDIMScheduler", "SchedulerConfig", "sinusoid"]
 
@@ -109,8 +110,8 @@ class DDIMScheduler:
             key=lambda n: abs(n - wanted),
         )
         raise SettingError(
-            f"{steps!r} sampling steps do not work; the nearest that do: {nearest} "
-            f"(1 to {total} are possible, but for a few)"
+            f"{steps!r} sampling steps do not work; the nearest count that does: {nearest} "
+            f"(1 to {total}, but for a few)"
         )
 
 

@@ -39,7 +39,7 @@ _UNKNOWN_RIFF_SIZE = 0x7FFF_0000
 # A RIFF header may overstate the file by a padding byte or a trailing chunk; more than this is a cut file.
 _RIFF_SLACK_BYTES = 4096
 # Containers whose header counts the samples, so that a shorter decode means damage, and the seconds to allow
-# for: AAC's delay and padding, up to two packets. An MP3's length is often a guess: a cut one is read as it is.
+# for: AAC's delay and padding, up to two packets. An MP3's length is a guess: a cut one is read as it is.
 _COUNTED_CONTAINERS = {"flac": Fraction(0), "mov,mp4,m4a,3gp,3g2,mj2": Fraction(1, 4)}
 # Float samples lie in [-1, 1]; a resampler may overshoot a little, integers in a float array overshoot a lot.
 _LOUDEST_FLOAT = 2.0
@@ -130,9 +130,8 @@ def _decode_stream(container: InputContainer, stream: AudioStream, *, path: Path
         ) from error
     least = _least_seconds(container, stream)
     if seconds < least:
-        raise AudioError(
-            f"{path}: damaged or cut short, {float(least - seconds):.2f} s are missing; copy it again"
-        )
+        missing = float(least - seconds)
+        raise AudioError(f"{path}: damaged or cut short, {missing:.2f} s are missing; copy it again")
 
 
 def _least_seconds(container: InputContainer, stream: AudioStream) -> Fraction:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from echoexport.targets.errors import TargetError, UnknownNameError
-from echoexport.targets.strict_yaml import Table, parse_table
+from echoexport.targets.strict_yaml import LARGEST_FILE, Table, parse_table
 
 __all__ = [
     "Backends",
@@ -32,6 +31,7 @@ KINDS = ("cpu", "jetson", "gpu")
 BACKENDS = ("ort", "openvino", "tensorrt")
 PRECISIONS = ("fp32", "fp16")
 VARIANTS = ("base", "acc", "pose", "pose_acc")
+LARGEST_FIGURE = 1e9
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,10 @@ class BuildDefaults:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """A board or machine to build for; ``next_step`` says what is left to do there after a build elsewhere."""
+    """A board or machine to build for.
+
+    ``next_step`` says what is left to do there after a build elsewhere; empty for nothing.
+    """
 
     name: str
     title: str
@@ -144,7 +147,8 @@ def load_target(name: str) -> TargetSpec:
 def read_target(path: Path) -> TargetSpec:
     """A target from a file of the user's own; ``TargetError`` names the file and the key that is wrong."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise TargetError(f"{path}: cannot be read: {error.strerror or error}") from error
     return _parse_target(content, str(path))
@@ -216,7 +220,7 @@ def _parse_figure(
     if unit:
         table.choice("unit", (unit,))
     if value is None:
-        figure = Figure(None, unit, reason=table.text("reason"))
+        figure: Figure[Any] = Figure(None, unit, reason=table.text("reason"))
     else:
         figure = Figure(convert(value), unit, source=table.text("source"))
     table.finish()
@@ -277,7 +281,7 @@ def _is_whole(value: object, least: int, most: int) -> bool:
 
 
 def _is_positive(value: object) -> bool:
-    return type(value) in (int, float) and 0 < float(str(value)) < math.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < LARGEST_FIGURE
 
 
 def _is_range(value: object) -> bool:

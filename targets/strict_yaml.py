@@ -1,4 +1,4 @@
-"""Strict reading of a YAML file: every key is asked for once, and whatever is wrong is named by file and key."""
+"""Strict reading of YAML: every key is asked for once, and what is wrong is named by file and key."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 from echoexport.targets.errors import TargetError
 
-__all__ = ["Table", "parse_table"]
+__all__ = ["LARGEST_FILE", "Table", "parse_table"]
 
 LARGEST_FILE = 64 * 1024
 """Bytes; a target file is a page of text, anything larger is another kind of file."""
 
 
 def parse_table(content: bytes, file: str) -> Table:
-    """The file's top mapping; ``TargetError`` naming ``file`` if it is not plain YAML without repeated keys."""
+    """The file's top mapping; ``TargetError`` naming ``file`` if it is not plain YAML, each key once."""
     if len(content) > LARGEST_FILE:
         raise TargetError(f"{file}: is larger than {LARGEST_FILE} bytes, so no target file")
     try:
@@ -24,7 +24,7 @@ def parse_table(content: bytes, file: str) -> Table:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise TargetError(f"{file}: {line}{error.problem or 'is not YAML'}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, bad UTF-8, bad dates
-        raise TargetError(f"{file}: is not YAML text: {str(error).splitlines()[0]}") from error
+        raise TargetError(f"{file}: is not YAML text ({type(error).__name__})") from error
     return Table(parsed, file, "")
 
 

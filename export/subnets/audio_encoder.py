@@ -23,7 +23,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, rows, width) in and out."""
-        return torch.as_tensor(self.out(attend(self.query(x), self.key(x), self.value(x), heads=self.heads)))
+        return self.out(attend(self.query(x), self.key(x), self.value(x), heads=self.heads))
 
 
 class Layer(nn.Module):
@@ -75,4 +75,4 @@ class AudioEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(1, mels, 2*context) log-mel to (1, layers + 1, context, width): the input embedding, then each layer."""
-        return torch.as_tensor(self.encoder(mel))
+        return self.encoder(mel)

@@ -27,4 +27,4 @@ class LandmarkEncoder(nn.Module):
         x = F.silu(self.conv_in(face_map))
         for block in self.blocks:
             x = F.silu(block(x))
-        return torch.as_tensor(self.conv_out(x))
+        return self.conv_out(x)

@@ -33,7 +33,7 @@ class Attention(nn.Module):
 
     def attend_to(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention over keys and values that are projected already."""
-        return torch.as_tensor(self.to_out[0](attend(self.to_q(x), key, value, heads=self.heads)))
+        return self.to_out[0](attend(self.to_q(x), key, value, heads=self.heads))
 
 
 class GatedGELU(nn.Module):
@@ -98,7 +98,7 @@ class Downsample(nn.Module):
         """(n, width, h, w) to about half the sides."""
         if self.asymmetric:
             x = F.pad(x, (0, 1, 0, 1))
-        return torch.as_tensor(self.conv(x))
+        return self.conv(x)
 
 
 class Upsample(nn.Module):
@@ -115,7 +115,7 @@ class Upsample(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         else:
             x = F.interpolate(x, size=size, mode="nearest")
-        return torch.as_tensor(self.conv(x))
+        return self.conv(x)
 
 
 class TimestepMLP(nn.Module):
@@ -128,7 +128,7 @@ class TimestepMLP(nn.Module):
 
     def forward(self, sinusoid: Tensor) -> Tensor:
         """(n, width) to (n, hidden)."""
-        return torch.as_tensor(self.linear_2(F.silu(self.linear_1(sinusoid))))
+        return self.linear_2(F.silu(self.linear_1(sinusoid)))
 
 
 def to_tokens(x: Tensor) -> Tensor:

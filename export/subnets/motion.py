@@ -52,7 +52,7 @@ class TemporalBlock(nn.Module):
         """(n, frames, width) in and out."""
         for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
             x = attention(norm(x)) + x
-        return torch.as_tensor(self.ff(self.ff_norm(x)) + x)
+        return self.ff(self.ff_norm(x)) + x
 
 
 class TemporalTransformer(nn.Module):
@@ -87,4 +87,4 @@ class MotionModule(nn.Module):
 
     def forward(self, x: Tensor, *, frames: int) -> Tensor:
         """(b*frames, c, h, w) in and out."""
-        return torch.as_tensor(self.temporal_transformer(x, frames=frames))
+        return self.temporal_transformer(x, frames=frames)

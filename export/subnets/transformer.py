@@ -99,7 +99,7 @@ class DenoisingBlock(nn.Module):
         values = context.with_reference(self.attn1.to_v(normed), value)
         x = self.attn1.attend_to(normed, keys, values) + x
         x = self.attn2(self.norm2(x), context.audio) * self.audio_ratio + x
-        return torch.as_tensor(self.ff(self.norm3(x)) + x)
+        return self.ff(self.norm3(x)) + x
 
 
 class SpatialTransformer(nn.Module):
@@ -116,10 +116,10 @@ class SpatialTransformer(nn.Module):
     def enter(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to the block's (n, h*w, c) tokens."""
         x = self.norm(x)
-        return torch.as_tensor(self.proj_in(to_tokens(x)) if self.linear_projection else to_tokens(self.proj_in(x)))
+        return self.proj_in(to_tokens(x)) if self.linear_projection else to_tokens(self.proj_in(x))
 
     def leave(self, tokens: Tensor, x: Tensor) -> Tensor:
         """The block's tokens back to a map, plus the residual ``x``."""
         if self.linear_projection:
             return to_map(self.proj_out(tokens), like=x) + x
-        return torch.as_tensor(self.proj_out(to_map(tokens, like=x)) + x)
+        return self.proj_out(to_map(tokens, like=x)) + x

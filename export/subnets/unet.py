@@ -243,7 +243,7 @@ class DenoisingUNet(UNet):
         def transform(module: nn.Module, x: Tensor) -> Tensor:
             if isinstance(module, SpatialTransformer):
                 return module.leave(module.transformer_blocks[0](module.enter(x), context), x)
-            return torch.as_tensor(module(x, frames=frames))
+            return module(x, frames=frames)
 
         x = self.conv_in(latents.transpose(1, 2).reshape(batch * frames, channels, height, width))
         x = self._add_face(x, face_feature, frames=frames)

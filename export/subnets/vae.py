@@ -39,7 +39,7 @@ class MidBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) in and out."""
-        return torch.as_tensor(self.resnets[1](self.attentions[0](self.resnets[0](x))))
+        return self.resnets[1](self.attentions[0](self.resnets[0](x)))
 
 
 class Level(nn.Module):
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down_blocks:
             x = level(x)
-        return torch.as_tensor(self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x)))))
+        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
 
 
 class Decoder(nn.Module):
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
         x = self.mid_block(self.conv_in(x))
         for level in self.up_blocks:
             x = level(x)
-        return torch.as_tensor(self.conv_out(F.silu(self.conv_norm_out(x))))
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
 class VAEEncoder(nn.Module):
@@ -122,7 +122,7 @@ class VAEEncoder(nn.Module):
 
     def moments(self, picture: Tensor) -> Tensor:
         """Mean, then log-variance (not clamped): (1, 2*latent, h, w)."""
-        return torch.as_tensor(self.quant_conv(self.encoder(picture)))
+        return self.quant_conv(self.encoder(picture))
 
     def forward(self, picture: Tensor) -> Tensor:
         """(1, 3, H, W) in [-1, 1] to scaled latents (1, latent, h, w)."""
@@ -140,4 +140,4 @@ class VAEDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """(1, latent, h, w) to (1, 3, H, W), about [-1, 1]."""
-        return torch.as_tensor(self.decoder(self.post_quant_conv(latents / self.scaling)))
+        return self.decoder(self.post_quant_conv(latents / self.scaling))

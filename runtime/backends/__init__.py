@@ -1,0 +1,73 @@
+"""Engines: a backend is one file here with one class, and turns named arrays into named arrays."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from echoexport.runtime.errors import UnknownNameError
+from echoexport.runtime.spec import SubnetSpec
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What a backend may be told.
+
+    compute: arithmetic inside the engine where the backend has a choice: "fp32", or "bf16" on CPUs that have it.
+    threads: 0 leaves it to the backend. cache: a folder for compiled engines, None for none.
+    """
+
+    compute: str = "fp32"
+    threads: int = 0
+    cache: Path | None = None
+
+
+class Engine(Protocol):
+    """One network, compiled. ``precision`` is what it computes in: "fp32", "fp16" or "bf16"."""
+
+    precision: str
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run once; inputs and outputs go by name."""
+
+    def close(self) -> None:
+        """Give memory back; the engine cannot be called any more."""
+
+
+class Backend(Protocol):
+    """What a backend's module offers under the name ``BACKEND``."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Why it does not work here, in one line, or None where it does."""
+
+    def describe(self) -> str:
+        """Library version and device, in one line."""
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
+        """Compile a network's ONNX file."""
+
+
+def list_backends() -> tuple[str, ...]:
+    """The support list, which is this folder's listing."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+
+
+def load_backend(name: str) -> Backend:
+    """The backend called ``name``; its library is not imported yet.
+
+    Raises:
+        UnknownNameError: no such backend.
+    """
+    if name not in list_backends():
+        raise UnknownNameError("backend", name, known=list_backends())
+    backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
+    return backend

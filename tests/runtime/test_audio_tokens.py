@@ -6,9 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from echoexport.runtime.audio_tokens import (
     AudioTokens,
     covering_frame_count,
@@ -18,6 +15,8 @@ from echoexport.runtime.audio_tokens import (
     token_rows,
 )
 from echoexport.runtime.errors import AudioError, BackendError, SettingError
+from hypothesis import given
+from hypothesis import strategies as st
 
 LAYERS, WIDTH, CONTEXT = 5, 4, 30
 
@@ -31,10 +30,9 @@ class CountingEncoder:
     def __call__(self, mel: np.ndarray) -> np.ndarray:
         self.inputs.append(mel.copy())
         rows = mel[0].mean(axis=0).reshape(-1, 2).mean(axis=1)
-        layers = np.arange(LAYERS, dtype=np.float32)[None, :, None, None] * 1000
-        return (layers + np.broadcast_to(rows[None, None, :, None], (1, LAYERS, rows.size, WIDTH))).astype(
-            np.float32
-        )
+        layers = np.arange(LAYERS)[None, :, None, None] * 1000
+        wide = np.broadcast_to(rows[None, None, :, None], (1, LAYERS, rows.size, WIDTH))
+        return (layers + wide).astype(np.float32)
 
 
 def numbered_mel(columns: int) -> np.ndarray:
@@ -156,12 +154,10 @@ def numbered_features(rows: int) -> np.ndarray:
 def test_tokens_count_layers_within_rows():
     features = numbered_features(100)
     window = AudioTokens(features, 25, frames=50).window([10])
-    assert window.shape == (1, 50, WIDTH)
-    for token in range(50):
-        assert np.array_equal(
-            window[0, token // 50, token] if window.ndim == 4 else window[0, token],
-            features[20 - 4 + token // LAYERS, token % LAYERS],
-        )
+    assert window.shape == (1, 1, 50, WIDTH)
+    first = 10 * 50 // 25 - 4
+    for token, found in enumerate(window[0, 0]):
+        assert np.array_equal(found, features[first + token // LAYERS, token % LAYERS])
 
 
 def test_a_window_takes_frames_in_any_order():

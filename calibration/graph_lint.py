@@ -1,0 +1,139 @@
+"""Our own rules for a graph, so that one file serves ONNX Runtime, OpenVINO and TensorRT 10.3 to 11.
+
+Parsers accept less (or, for wrong axes, more) than they should; these rules are what every target's parser takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from echoexport.runtime.errors import GraphError
+from echoexport.runtime.spec import SubnetSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+# JetPack 6's parser (TensorRT 10.3) takes opset 9 to 20.
+NEWEST_OPSET = 20
+
+# Every operator the six networks use. All are in opset 20 of the default domain and in every target's parser.
+ALLOWED_OPERATORS = frozenset(
+    {
+        "Add", "Concat", "Conv", "DequantizeLinear", "Div", "Gelu", "Greater", "InstanceNormalization",
+        "LayerNormalization", "MatMul", "Mul", "Pad", "QuantizeLinear", "Reshape", "Resize", "Sigmoid", "Slice",
+        "Softmax", "Sub", "Transpose", "Where", "Cast",
+    }
+)  # fmt: skip
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "NonZero", "SequenceMap"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken rule, and where."""
+
+    rule: str
+    where: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.where}: {self.detail}"
+
+
+def lint_graph(model: onnx.ModelProto, spec: SubnetSpec) -> list[Finding]:
+    """Every rule that the graph breaks; an empty list is what a build wants."""
+    return [
+        *_check_opset(model),
+        *_check_operators(model),
+        *_check_interface(model, spec),
+        *_check_dtypes(model, spec),
+        *_check_shapes(model),
+        *_check_names(model),
+    ]
+
+
+def require_clean(model: onnx.ModelProto, spec: SubnetSpec) -> None:
+    """Lint, and refuse what breaks a rule.
+
+    Raises:
+        GraphError: naming the first broken rule and how many there are.
+    """
+    findings = lint_graph(model, spec)
+    if findings:
+        raise GraphError(f"{spec.name}: {len(findings)} broken graph rules, the first: {findings[0]}")
+
+
+def _check_opset(model: onnx.ModelProto) -> Iterator[Finding]:
+    for entry in model.opset_import:
+        if entry.domain not in ("", "ai.onnx"):
+            yield Finding("opset", entry.domain, "custom operator domains are not allowed")
+        elif entry.version > NEWEST_OPSET:
+            yield Finding("opset", "model", f"{entry.version}; at most {NEWEST_OPSET} parses on JetPack 6")
+    if model.functions:
+        yield Finding("opset", model.functions[0].name, "model-local functions are not allowed")
+
+
+def _check_operators(model: onnx.ModelProto) -> Iterator[Finding]:
+    for node in model.graph.node:
+        if node.op_type in CONTROL_FLOW or any(a.HasField("g") or a.graphs for a in node.attribute):
+            yield Finding("control flow", node.name, f"{node.op_type} depends on data")
+        elif node.op_type not in ALLOWED_OPERATORS or node.domain not in ("", "ai.onnx"):
+            yield Finding("operator", node.name, f"{node.domain or 'onnx'}.{node.op_type} is not on the allow-list")
+
+
+def _check_interface(model: onnx.ModelProto, spec: SubnetSpec) -> Iterator[Finding]:
+    from onnx import helper
+
+    for side, values, tensors in (
+        ("input", model.graph.input, spec.inputs),
+        ("output", model.graph.output, spec.outputs),
+    ):
+        found = {
+            v.name: (
+                helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).name,
+                tuple(d.dim_value for d in v.type.tensor_type.shape.dim),
+            )
+            for v in values
+        }
+        wanted = {t.name: (t.dtype, t.shape) for t in tensors}
+        for name in sorted(found.keys() | wanted.keys()):
+            if found.get(name) != wanted.get(name):
+                yield Finding("interface", f"{side} {name}", f"wanted {wanted.get(name)}, found {found.get(name)}")
+
+
+def _check_dtypes(model: onnx.ModelProto, spec: SubnetSpec) -> Iterator[Finding]:
+    """Strong typing: one float type throughout; a Cast or Q/DQ is the only way into another."""
+    from onnx import TensorProto
+
+    floats = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16",
+              TensorProto.DOUBLE: "float64"}  # fmt: skip
+    wanted = spec.inputs[0].dtype
+    scales = {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}
+    for tensor in model.graph.initializer:
+        if floats.get(tensor.data_type, wanted) != wanted and tensor.name not in scales:
+            yield Finding("dtype", tensor.name, f"{floats[tensor.data_type]} in a {wanted} graph")
+    for info in model.graph.value_info:
+        found = info.type.tensor_type.elem_type
+        if floats.get(found, wanted) != wanted:
+            yield Finding("dtype", info.name, f"{floats[found]} in a {wanted} graph")
+
+
+def _check_shapes(model: onnx.ModelProto) -> Iterator[Finding]:
+    """Static shapes throughout: reshapes by constants only."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("Reshape", "Slice", "Pad"):
+            for name in node.input[1:]:
+                if name and name not in constants:
+                    yield Finding("shape", node.name, f"{node.op_type} takes its {name!r} from data")
+
+
+def _check_names(model: onnx.ModelProto) -> Iterator[Finding]:
+    produced: set[str] = set()
+    for node in model.graph.node:
+        for name in node.output:
+            if name in produced:
+                yield Finding("name", node.name, f"value {name!r} is produced twice")
+            produced.add(name)

@@ -1,0 +1,265 @@
+"""From aten operators, as torch.export captures them, to ONNX operators: one short function each.
+
+Why not ``torch.onnx.export``: unoptimised it leaves thousands of shape computations and sequence operators in the
+graph, which NVIDIA's parser and OpenVINO dislike, and optimised it renames the parameters and needs their values. The
+six networks use some twenty operators with static shapes, so lowering them here gives a clean graph in a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from onnx import TensorProto
+from torch.fx import Node
+
+from echoexport.export.subnets.graph_builder import GraphBuilder
+from echoexport.runtime.errors import GraphError
+
+Lowering = Callable[["Lowered", Node], Any]
+_TABLE: dict[str, Lowering] = {}
+
+
+class Lowered:
+    """What lowering functions see: the builder, and the ONNX name of every fx value so far."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self.builder = builder
+        self.names: dict[Node, Any] = {}
+
+    def value(self, argument: Any) -> str:
+        """The ONNX name of an argument: an earlier node's, or a constant's of the graph's dtype."""
+        return self.names[argument] if isinstance(argument, Node) else self.builder.constant(argument)
+
+    def add(self, op: str, inputs: Sequence[str], node: Node, **attributes: Any) -> str:
+        """One ONNX node that gives ``node``'s value."""
+        return self.builder.add(op, inputs, name=node.name, shape=shape_of(node), **attributes)
+
+    def lower(self, node: Node) -> None:
+        """Translate one call.
+
+        Raises:
+            GraphError: an operator without a lowering.
+        """
+        name = str(node.target)
+        if name not in _TABLE:
+            raise GraphError(f"no lowering for {name} (node {node.name}); known: {', '.join(sorted(_TABLE))}")
+        self.names[node] = _TABLE[name](self, node)
+
+
+def shape_of(node: Node) -> tuple[int, ...]:
+    """The static shape that tracing recorded."""
+    return tuple(int(side) for side in node.meta["val"].shape)
+
+
+def argument(node: Node, index: int, name: str, default: Any = None) -> Any:
+    """A positional or keyword argument."""
+    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
+
+
+def lowers(*names: str) -> Callable[[Lowering], Lowering]:
+    """Enter a function in the table for these aten overloads."""
+
+    def enter(function: Lowering) -> Lowering:
+        _TABLE.update(dict.fromkeys(names, function))
+        return function
+
+    return enter
+
+
+@lowers("aten.linear.default")
+def _linear(g: Lowered, node: Node) -> str:
+    """MatMul with the weight stored as (in, out): the layout that per-channel quantization wants on axis 1."""
+    x, weight = g.value(node.args[0]), g.value(node.args[1])
+    bias = argument(node, 2, "bias")
+    y = g.builder.add("MatMul", [x, weight], name=f"{node.name}.matmul" if bias else node.name, shape=shape_of(node))
+    return y if bias is None else g.add("Add", [y, g.value(bias)], node)
+
+
+@lowers("aten.conv2d.default", "aten.conv1d.default")
+def _convolution(g: Lowered, node: Node) -> str:
+    rank = len(shape_of(node)) - 2
+    stride, padding, dilation = (_per_axis(argument(node, i, n, d), rank) for i, n, d in _CONVOLUTION)
+    inputs = [g.value(node.args[0]), g.value(node.args[1])]
+    bias = argument(node, 2, "bias")
+    inputs += [] if bias is None else [g.value(bias)]
+    kernel = list(shape_of(node.args[1])[2:])  # type: ignore[arg-type]
+    return g.add(
+        "Conv", inputs, node, strides=stride, pads=padding + padding, dilations=dilation, kernel_shape=kernel,
+        group=argument(node, 6, "groups", 1),
+    )  # fmt: skip
+
+
+_CONVOLUTION = ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))
+
+
+def _per_axis(value: Any, rank: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * rank if len(values) == 1 else values
+
+
+@lowers("aten.group_norm.default")
+def _group_norm(g: Lowered, node: Node) -> str:
+    """Opset 20 has no usable GroupNormalization: InstanceNormalization over each group, then scale and shift."""
+    x, groups, weight, bias = g.value(node.args[0]), int(node.args[1]), node.args[2], node.args[3]  # type: ignore[call-overload]
+    shape, b = shape_of(node), g.builder
+    grouped = b.reshape(x, [shape[0], groups, -1], name=f"{node.name}.grouped")
+    ones, zeros = b.constant([1.0] * groups), b.constant([0.0] * groups)
+    eps = float(argument(node, 4, "eps", 1e-5))
+    normal = b.add("InstanceNormalization", [grouped, ones, zeros], name=f"{node.name}.normal", epsilon=eps)
+    y = b.reshape(normal, shape, name=f"{node.name}.map")
+    per_channel = [shape[1]] + [1] * (len(shape) - 2)
+    scale = b.reshape(g.value(weight), per_channel, name=f"{node.name}.scale")
+    shift = b.reshape(g.value(bias), per_channel, name=f"{node.name}.shift")
+    y = b.add("Mul", [y, scale], name=f"{node.name}.scaled", shape=shape)
+    return g.add("Add", [y, shift], node)
+
+
+@lowers("aten.layer_norm.default")
+def _layer_norm(g: Lowered, node: Node) -> str:
+    inputs = [g.value(node.args[i]) for i in (0, 2, 3)]
+    return g.add("LayerNormalization", inputs, node, axis=-1, epsilon=float(argument(node, 4, "eps", 1e-5)))
+
+
+@lowers("aten.scaled_dot_product_attention.default")
+def _attention(g: Lowered, node: Node) -> str:
+    """MatMul, Softmax, MatMul: what every engine's fusion looks for; the scale goes on the query, the smaller side."""
+    if len(node.args) > 3 or node.kwargs:
+        raise GraphError(f"attention {node.name} has a mask, dropout or scale of its own; none is lowered")
+    query, key, value = node.args[:3]
+    b, q_shape, k_shape = g.builder, shape_of(query), shape_of(key)  # type: ignore[arg-type]
+    scaled = b.add("Mul", [g.value(query), b.constant(q_shape[-1] ** -0.5)], name=f"{node.name}.query", shape=q_shape)
+    key_shape = (*k_shape[:-2], k_shape[-1], k_shape[-2])
+    turned = b.add("Transpose", [g.value(key)], name=f"{node.name}.key", shape=key_shape, perm=[0, 1, 3, 2])
+    scores = (*q_shape[:-1], k_shape[-2])
+    score = b.add("MatMul", [scaled, turned], name=f"{node.name}.scores", shape=scores)
+    weight = b.add("Softmax", [score], name=f"{node.name}.weights", shape=scores, axis=-1)
+    return g.add("MatMul", [weight, g.value(value)], node)
+
+
+@lowers("aten.silu.default")
+def _silu(g: Lowered, node: Node) -> str:
+    x = g.value(node.args[0])
+    gate = g.builder.add("Sigmoid", [x], name=f"{node.name}.gate", shape=shape_of(node))
+    return g.add("Mul", [x, gate], node)
+
+
+@lowers("aten.gelu.default")
+def _gelu(g: Lowered, node: Node) -> str:
+    return g.add("Gelu", [g.value(node.args[0])], node, approximate=argument(node, 1, "approximate", "none"))
+
+
+def _lower_binary(op: str) -> Lowering:
+    def lower(g: Lowered, node: Node) -> str:
+        return g.add(op, [g.value(node.args[0]), g.value(node.args[1])], node)
+
+    return lower
+
+
+for _aten, _onnx in {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}.items():
+    _TABLE[f"aten.{_aten}.Tensor"] = _lower_binary(_onnx)
+
+
+@lowers("aten.gt.Scalar")
+def _greater(g: Lowered, node: Node) -> str:
+    return g.add("Greater", [g.value(node.args[0]), g.value(node.args[1])], node, element=TensorProto.BOOL)
+
+
+@lowers("aten.where.self")
+def _where(g: Lowered, node: Node) -> str:
+    return g.add("Where", [g.value(a) for a in node.args[:3]], node)
+
+
+@lowers("aten.reshape.default", "aten.view.default", "aten.flatten.using_ints", "aten.unsqueeze.default",
+        "aten.squeeze.dim")  # fmt: skip
+def _reshape(g: Lowered, node: Node) -> str:
+    """All shapes are known, so every rearrangement that keeps the order of values is one Reshape."""
+    shape = shape_of(node)
+    element = TensorProto.BOOL if node.meta["val"].dtype == torch.bool else None
+    inputs = [g.value(node.args[0]), g.builder.constant(list(shape), "int64")]
+    return g.builder.add("Reshape", inputs, name=node.name, shape=shape, element=element)
+
+
+@lowers("aten.transpose.int")
+def _transpose(g: Lowered, node: Node) -> str:
+    rank = len(shape_of(node))
+    order = list(range(rank))
+    i, j = (int(axis) % rank for axis in node.args[1:3])  # type: ignore[call-overload]
+    order[i], order[j] = order[j], order[i]
+    return g.add("Transpose", [g.value(node.args[0])], node, perm=order)
+
+
+@lowers("aten.cat.default")
+def _concat(g: Lowered, node: Node) -> str:
+    return g.add("Concat", [g.value(a) for a in node.args[0]], node, axis=int(argument(node, 1, "dim", 0)))  # type: ignore[union-attr]
+
+
+@lowers("aten.stack.default")
+def _stack(g: Lowered, node: Node) -> str:
+    shape, axis = shape_of(node), int(argument(node, 1, "dim", 0))
+    one = [*shape[:axis], 1, *shape[axis + 1 :]]
+    parts = [g.builder.reshape(g.value(a), one, name=f"{node.name}.part") for a in node.args[0]]  # type: ignore[union-attr]
+    return g.add("Concat", parts, node, axis=axis)
+
+
+@lowers("aten.slice.Tensor")
+def _slice(g: Lowered, node: Node) -> str:
+    source = shape_of(node.args[0])  # type: ignore[arg-type]
+    axis = int(argument(node, 1, "dim", 0)) % len(source)
+    start, end = argument(node, 2, "start", 0) or 0, argument(node, 3, "end")
+    end = source[axis] if end is None else min(int(end), source[axis])
+    return _cut(g, node.args[0], name=node.name, axis=axis, bounds=(int(start), int(end)), shape=shape_of(node))
+
+
+def _cut(g: Lowered, value: Any, *, name: str, axis: int, bounds: tuple[int, int], shape: tuple[int, ...]) -> str:
+    limits = [g.builder.constant([limit], "int64") for limit in (*bounds, axis)]
+    return g.builder.add("Slice", [g.value(value), *limits], name=name, shape=shape)
+
+
+@lowers("aten.chunk.default")
+def _chunk(g: Lowered, node: Node) -> list[str]:
+    """A list of slices; the calls that pick from it find them by position."""
+    axis = int(argument(node, 2, "dim", 0)) % len(shape_of(node.args[0]))  # type: ignore[arg-type]
+    parts, start = [], 0
+    for part in node.meta["val"]:
+        shape = tuple(int(side) for side in part.shape)
+        bounds = (start, start + shape[axis])
+        parts.append(_cut(g, node.args[0], name=f"{node.name}.part", axis=axis, bounds=bounds, shape=shape))
+        start = bounds[1]
+    return parts
+
+
+@lowers("<built-in function getitem>")
+def _pick(g: Lowered, node: Node) -> str:
+    source, index = node.args
+    return str(g.names[source][index])  # type: ignore[index]
+
+
+@lowers("aten.upsample_nearest2d.vec")
+def _upsample(g: Lowered, node: Node) -> str:
+    """Floor and asymmetric is torch's nearest neighbour."""
+    source, shape = shape_of(node.args[0]), shape_of(node)  # type: ignore[arg-type]
+    how = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    if all(new == 2 * old for new, old in zip(shape[2:], source[2:], strict=True)):
+        inputs = [g.value(node.args[0]), "", g.builder.constant([1.0, 1.0, 2.0, 2.0], "float32")]
+    else:
+        inputs = [g.value(node.args[0]), "", "", g.builder.constant(list(shape), "int64")]
+    return g.add("Resize", inputs, node, **how)
+
+
+@lowers("aten.pad.default")
+def _pad(g: Lowered, node: Node) -> str:
+    """torch lists pads from the last axis inwards, begin and end together; ONNX all begins, then all ends."""
+    rank, pads = len(shape_of(node)), list(node.args[1])  # type: ignore[arg-type]
+    begins, ends = [0] * rank, [0] * rank
+    for i, (begin, end) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
+        begins[rank - 1 - i], ends[rank - 1 - i] = int(begin), int(end)  # type: ignore[call-overload]
+    amounts = g.builder.constant(begins + ends, "int64")
+    return g.add("Pad", [g.value(node.args[0]), amounts, g.builder.constant(0.0)], node, mode="constant")
+
+
+@lowers("aten.new_ones.default", "aten.new_zeros.default")
+def _filled(g: Lowered, node: Node) -> str:
+    value = 1.0 if "ones" in str(node.target) else 0.0
+    return g.builder.constant(torch.full(shape_of(node), value).numpy())

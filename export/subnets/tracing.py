@@ -1,0 +1,136 @@
+"""Tracing a network to ONNX on the meta device: a graph that knows where its weights will lie, and none in memory."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+
+from echoexport.export.architecture import Architecture
+from echoexport.export.subnets.graph_builder import GraphBuilder, external_parameter
+from echoexport.export.subnets.lowering import Lowered, shape_of
+from echoexport.export.subnets.networks import build_network
+from echoexport.export.weights import TRANSPOSED
+from echoexport.runtime.errors import GraphError
+from echoexport.runtime.spec import SubnetSpec, TensorSpec
+
+
+_ALIGNMENT = 64  # bytes; lets an engine map a weight file and use it in place
+
+
+def trace_network(spec: SubnetSpec, architecture: Architecture) -> onnx.ModelProto:
+    """The network's ONNX graph at the spec's shapes and dtype.
+
+    Parameters keep the checkpoint's names and point into ``<network>.bin``. Those that a Linear reads are stored
+    transposed, as (in, out); the model's metadata lists them under :data:`TRANSPOSED`.
+
+    Raises:
+        GraphError: an operator that has no lowering, or a module that disagrees with its spec.
+    """
+    dtype = spec.inputs[0].dtype
+    network = build_network(spec.name, architecture, dtype=dtype)
+    arguments = tuple(torch.empty(t.shape, dtype=getattr(torch, t.dtype), device="meta") for t in spec.inputs)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export warns about its own internals
+        program = torch.export.export(network, arguments, strict=False)
+    return _Lowering(spec, program).run()
+
+
+class _Lowering:
+    """One exported program on its way to a model."""
+
+    def __init__(self, spec: SubnetSpec, program: torch.export.ExportedProgram) -> None:
+        self.spec = spec
+        self.program = program
+        self.builder = GraphBuilder(dtype=spec.inputs[0].dtype)
+        self.lowered = Lowered(self.builder)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
+    def run(self) -> onnx.ModelProto:
+        nodes = list(self.program.graph.nodes)
+        transposed = self._bind_placeholders(nodes)
+        for node in nodes:
+            if node.op == "call_function":
+                self.lowered.lower(node)
+        outputs = self._name_outputs(nodes[-1])
+        model = self.builder.finish(
+            name=self.spec.name,
+            inputs=[_value_info(tensor) for tensor in self.spec.inputs],
+            outputs=outputs,
+            parameters=[self._parameter(name, offset=0) for name in self.shapes],
+        )
+        _lay_out(model, location=f"{self.spec.name}.bin")
+        kept = {tensor.name for tensor in model.graph.initializer}
+        helper.set_model_props(model, {TRANSPOSED: "\n".join(sorted(transposed & kept))})
+        return model
+
+    def _bind_placeholders(self, nodes: list[Node]) -> set[str]:
+        """Give inputs their spec's names and parameters the checkpoint's; returns the transposed parameters."""
+        inputs, transposed = iter(self.spec.inputs), set()
+        kinds = {s.arg.name: (s.kind, s.target) for s in self.program.graph_signature.input_specs}  # type: ignore[union-attr]
+        for node in (n for n in nodes if n.op == "placeholder"):
+            kind, target = kinds[node.name]
+            if kind == InputKind.USER_INPUT:
+                self.lowered.names[node] = self.builder.unique(next(inputs).name)
+                continue
+            name, shape = self.builder.unique(str(target)), shape_of(node)
+            if _feeds_linear(node):
+                shape = shape[::-1]
+                transposed.add(name)
+            self.lowered.names[node], self.shapes[name] = name, shape
+        return transposed
+
+    def _name_outputs(self, output: Node) -> list[onnx.ValueInfoProto]:
+        values = list(output.args[0])  # type: ignore[arg-type]
+        if len(values) != len(self.spec.outputs):
+            raise GraphError(f"{self.spec.name}: gives {len(values)} outputs, its spec has {len(self.spec.outputs)}")
+        infos = []
+        for value, tensor in zip(values, self.spec.outputs, strict=True):
+            if shape_of(value) != tensor.shape:  # type: ignore[arg-type]
+                raise GraphError(f"{self.spec.name}: {tensor.name} is {shape_of(value)}, its spec says {tensor.shape}")  # type: ignore[arg-type]
+            self._rename(self.lowered.value(value), self.builder.unique(tensor.name))
+            infos.append(_value_info(tensor))
+        return infos
+
+    def _rename(self, old: str, new: str) -> None:
+        for node in self.builder.nodes:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
+        self.builder.infos = [info for info in self.builder.infos if info.name != old]
+
+    def _parameter(self, name: str, *, offset: int) -> onnx.TensorProto:
+        return external_parameter(
+            name, self.shapes[name], element=self.builder.element, location=f"{self.spec.name}.bin", offset=offset
+        )
+
+
+def _feeds_linear(node: Node) -> bool:
+    users = [user for user in node.users if user.op == "call_function"]
+    linear = [str(user.target) == "aten.linear.default" and user.args[1] is node for user in users]
+    if any(linear) and not all(linear):
+        raise GraphError(f"parameter {node.name} is read by a Linear and by something else")
+    return bool(linear) and all(linear)
+
+
+def _value_info(tensor: TensorSpec) -> onnx.ValueInfoProto:
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+    return helper.make_tensor_value_info(tensor.name, element, list(tensor.shape))
+
+
+def _lay_out(model: onnx.ModelProto, *, location: str) -> None:
+    """Give the external parameters that are left their places, one after the other."""
+    offset = 0
+    for tensor in model.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        length = next(int(entry.value) for entry in tensor.external_data if entry.key == "length")
+        place = external_parameter(
+            tensor.name, tensor.dims, element=tensor.data_type, location=location, offset=offset
+        )
+        tensor.CopyFrom(place)
+        offset += -(-length // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,49 @@
+"""A backend that computes nothing: arrays of the right shapes at once, for testing schedules and reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from echoexport.runtime.backends import Arrays, EngineOptions
+from echoexport.runtime.spec import SubnetSpec
+
+
+class NullEngine:
+    """Gives zeros; every call gives the same arrays, which must not be written to."""
+
+    def __init__(self, spec: SubnetSpec) -> None:
+        self.precision = "fp32"
+        self._outputs = {t.name: np.zeros(t.shape, t.dtype) for t in spec.outputs}
+        for array in self._outputs.values():
+            array.flags.writeable = False
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Zeros of the output shapes."""
+        return dict(self._outputs)
+
+    def close(self) -> None:
+        """Drop the arrays."""
+        self._outputs = {}
+
+
+class NullBackend:
+    """Always there, on every machine."""
+
+    name = "null"
+
+    def unavailable(self) -> str | None:
+        """It needs no library."""
+        return None
+
+    def describe(self) -> str:
+        """One line."""
+        return "gives zeros; for testing schedules"
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
+        """The graph is not read."""
+        return NullEngine(spec)
+
+
+BACKEND = NullBackend()

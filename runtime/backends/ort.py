@@ -1,0 +1,95 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echoexport.runtime.backends import Arrays, EngineOptions
+from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
+from echoexport.runtime.spec import SubnetSpec
+
+_PROVIDER = "CPUExecutionProvider"
+
+
+class OrtEngine:
+    """An InferenceSession. fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere."""
+
+    def __init__(self, session: Any, precision: str) -> None:
+        self.precision = precision
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run once.
+
+        Raises:
+            BackendError: ONNX Runtime refused the inputs or failed.
+        """
+        if self._session is None:
+            raise BackendError("this engine is closed")
+        try:
+            values = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # the library raises classes of its own, made in C++
+            raise BackendError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._session = None
+
+
+class OrtBackend:
+    """The ``onnxruntime`` package."""
+
+    name = "ort"
+
+    def unavailable(self) -> str | None:
+        """Whether the package is here and has its CPU provider."""
+        try:
+            import onnxruntime
+        except ImportError:
+            return "onnxruntime is not installed: pip install 'echoexport[onnxruntime]'"
+        if _PROVIDER not in onnxruntime.get_available_providers():
+            return f"this onnxruntime has no {_PROVIDER}"
+        return None
+
+    def describe(self) -> str:
+        """Version and provider."""
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__}, {_PROVIDER}"
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OrtEngine:
+        """A session of one network.
+
+        Raises:
+            MissingPackageError: onnxruntime is not installed.
+            SettingError: a compute precision that this backend does not have.
+            BackendError: the graph does not load, or ended up on another provider than asked for.
+        """
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose="backend 'ort'") from error
+        if options.compute != "fp32":
+            raise SettingError(f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16")
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.log_severity_level = 3  # its warnings about kept initializers are about itself
+        try:
+            session = onnxruntime.InferenceSession(str(graph), settings, providers=[_PROVIDER])
+        except Exception as error:
+            raise BackendError(f"{graph}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+        if session.get_providers() != [_PROVIDER]:  # it falls back silently
+            raise BackendError(f"{graph}: asked for {_PROVIDER}, got {session.get_providers()}")
+        return OrtEngine(session, "fp16" if spec.inputs[0].dtype == "float16" else "fp32")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+BACKEND = OrtBackend()

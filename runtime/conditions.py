@@ -1,0 +1,101 @@
+"""What the denoiser is told besides the noise: the reference's keys and values, the face, the voice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.runtime.audio_tokens import encode_features
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.errors import PortraitError
+from echoexport.runtime.mel import log_mel
+from echoexport.runtime.reference_cache import ReferenceCache, cache_key
+from echoexport.runtime.voice import Voice
+
+Arrays = dict[str, NDArray[np.float32]]
+
+_POSE_FEATURE_BYTES = 256 * 2**20  # pose features are kept up to here, about 50 frames at 512 px
+
+
+def find_reference(bundle: Bundle, picture: NDArray[np.uint8], *, cache: ReferenceCache | None) -> Arrays:
+    """A portrait's keys and values for the denoiser, from the cache where it has them.
+
+    picture: (H, W, 3) uint8 RGB of the bundle's size. A miss costs one vae_encoder and one reference_unet call.
+
+    Raises:
+        PortraitError: the picture has another size or dtype.
+    """
+    wanted = (bundle.manifest.picture.height, bundle.manifest.picture.width, 3)
+    if picture.shape != wanted or picture.dtype != np.uint8:
+        raise PortraitError(f"the portrait is {picture.shape} {picture.dtype}; this bundle wants {wanted} uint8")
+    key = cache_key("reference", bundle.identity("vae_encoder", "reference_unet"), picture)
+    found = cache.get(key) if cache is not None else None
+    if found is not None:
+        return dict(found)
+    latents = encode_picture(bundle, picture)
+    arrays = bundle.network("reference_unet")({"latents": latents})
+    return arrays if cache is None else dict(cache.put(key, arrays))
+
+
+def encode_picture(bundle: Bundle, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scaled latents (1, 4, h, w) of a (H, W, 3) picture, whose values the VAE sees as x / 127.5 - 1."""
+    pixels = picture.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255) * 2 - 1
+    return bundle.network("vae_encoder")({"picture": pixels})["latents"]
+
+
+def find_mask_feature(bundle: Bundle, mask: NDArray[np.uint8], *, cache: ReferenceCache | None) -> NDArray[np.float32]:
+    """The face feature of a still mask, (1, C0, 1, h, w).
+
+    mask: (H, W) uint8, 255 where the face may move.
+
+    Raises:
+        PortraitError: the mask has another size or dtype.
+    """
+    wanted = (bundle.manifest.picture.height, bundle.manifest.picture.width)
+    if mask.shape != wanted or mask.dtype != np.uint8:
+        raise PortraitError(f"the face mask is {mask.shape} {mask.dtype}; this bundle wants {wanted} uint8")
+    key = cache_key("mask", bundle.identity("landmark_encoder"), mask)
+    found = cache.get(key) if cache is not None else None
+    if found is None:
+        face_map = mask.astype(np.float32)[None, None] / np.float32(255)
+        found = bundle.network("landmark_encoder")({"face_map": face_map})
+        found = found if cache is None else cache.put(key, found)
+    return np.asarray(found["face_feature"])[:, :, None]
+
+
+class PoseFeatures:
+    """Face features of pose maps, computed when a window asks for them; the latest used are kept."""
+
+    def __init__(self, bundle: Bundle, maps: Callable[[int], NDArray[np.float32]]) -> None:
+        self._bundle = bundle
+        self._maps = maps
+        self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+
+    def window(self, indices: Iterable[int]) -> NDArray[np.float32]:
+        """(1, C0, frames, h, w) for frames ``indices``."""
+        return np.stack([self._feature(index) for index in indices], axis=2)
+
+    def _feature(self, index: int) -> NDArray[np.float32]:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        face_map = self._maps(index)[None]
+        feature = self._bundle.network("landmark_encoder")({"face_map": face_map})["face_feature"]
+        self._kept[index] = feature
+        while len(self._kept) * feature.nbytes > _POSE_FEATURE_BYTES and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+        return feature
+
+
+def encode_voice(bundle: Bundle, voice: Voice) -> NDArray[np.float32]:
+    """A voice's features, (rows, states, width) float32, 50 rows a second."""
+    audio = bundle.manifest.audio
+
+    def encode(segment: NDArray[np.float32]) -> NDArray[np.float32]:
+        states = bundle.network("audio_encoder")({"log_mel": segment})["audio_states"]
+        return states.astype(np.float32, copy=False)
+
+    return encode_features(log_mel(voice.samples, n_mels=audio.mels), encode, context=audio.context)

@@ -1,0 +1,182 @@
+"""``manifest.json``: all that a bundle says of itself, and the only thing the runtime trusts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from echoexport.runtime.errors import BundleError
+from echoexport.runtime.scheduler import SchedulerConfig
+from echoexport.runtime.schema import dump, parse
+from echoexport.runtime.spec import NETWORKS, TensorSpec
+
+FILE_NAME = "manifest.json"
+FORMAT = "echoexport-bundle"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file must be."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """One network: its graph and weights, what goes in and out, and arrays to prove itself with.
+
+    self_test: an ``.npz`` with ``input.NAME`` in the network's dtype and ``output.NAME`` in float32, the outputs
+    computed by the torch module in fp32. tolerances: per precision, relative to each output's largest value.
+    parameters: how many values the weights hold.
+    """
+
+    graph: str
+    weights: str
+    self_test: str
+    precision: str
+    opset: int
+    parameters: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tolerances: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """Pixels of the pictures in and out, and how many of them one latent stands for."""
+
+    width: int
+    height: int
+    channels: int
+    latent_channels: int
+    downscale: int
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """Frames that are denoised together, how many of them neighbours share, and by how much they move a step."""
+
+    frames: int
+    overlap: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """Defaults of the sampling loop; ``noise_clamp`` None leaves the initial noise as it is."""
+
+    steps: int
+    guidance: float
+    noise_clamp: float | None
+    scheduler: SchedulerConfig
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """What the audio encoder wants and gives: ``rows`` a second, ``context`` rows a segment, stacked ``states``."""
+
+    sample_rate: int
+    mels: int
+    context: int
+    states: int
+    width: int
+    rows_per_second: int
+    rows_per_frame: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a bundle comes from: the checkpoint's files, the tools' versions, the build's settings."""
+
+    created: str
+    checkpoint: str
+    checkpoint_files: Mapping[str, FileEntry]
+    tools: Mapping[str, str]
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of it. ``backends`` run it, best first; ``face`` is "mask" (a still mask) or "pose" (a map a frame)."""
+
+    format: str
+    schema: int
+    variant: str
+    target: str
+    backends: tuple[str, ...]
+    precision: str
+    fps: float
+    face: str
+    picture: PictureSettings
+    window: WindowSettings
+    sampler: SamplerSettings
+    audio: AudioSettings
+    networks: Mapping[str, NetworkEntry]
+    files: Mapping[str, FileEntry]
+    provenance: Provenance
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write ``manifest.json`` into a folder that is still being built."""
+    text = json.dumps(dump(manifest), indent=1, ensure_ascii=False)
+    (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a bundle's manifest, not its files.
+
+    Raises:
+        BundleError: no manifest, another format or schema version, a key too many or too few, a wrong type, or a
+            path that leaves the folder.
+    """
+    path = folder / FILE_NAME
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{path}: no such file; {folder} is not a bundle (echoexport build makes one)")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: not readable JSON: {error}") from error
+    _check_version(path, data)
+    try:
+        manifest = parse(Manifest, data, where="manifest")
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}") from error
+    _check_networks(path, manifest)
+    for name in manifest.files:
+        _check_inside(path, name)
+    return manifest
+
+
+def _check_version(path: Path, data: Any) -> None:
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BundleError(f"{path}: not an {FORMAT} manifest")
+    if data.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path}: schema version {data.get('schema')!r}; this release reads {SCHEMA}: build the bundle again, or "
+            "install the release that wrote it"
+        )
+
+
+def _check_networks(path: Path, manifest: Manifest) -> None:
+    missing = [name for name in NETWORKS if name not in manifest.networks]
+    unknown = [name for name in manifest.networks if name not in NETWORKS]
+    if missing or unknown:
+        raise BundleError(f"{path}: networks: missing {missing or 'none'}, unknown {unknown or 'none'}")
+    if manifest.face not in ("mask", "pose"):
+        raise BundleError(f"{path}: face is {manifest.face!r}; known: mask, pose")
+    for name, network in manifest.networks.items():
+        for file in (network.graph, network.weights, network.self_test):
+            if file not in manifest.files:
+                raise BundleError(f"{path}: network {name}: {file!r} is not in the manifest's table of files")
+
+
+def _check_inside(path: Path, name: str) -> None:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in name or "\0" in name or name == FILE_NAME:
+        raise BundleError(f"{path}: file path {name!r} leaves the bundle or is not a plain relative path; refused")

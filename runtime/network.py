@@ -1,0 +1,70 @@
+"""One network of a bundle as a callable on named arrays: checked, cast, counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from echoexport.runtime.backends import Engine
+from echoexport.runtime.errors import BackendError, UnknownNameError
+from echoexport.runtime.spec import SubnetSpec, TensorSpec
+
+
+class Network:
+    """Calls an engine by names. ``calls`` and ``seconds`` count since the network was opened."""
+
+    def __init__(self, spec: SubnetSpec, engine: Engine) -> None:
+        self.spec = spec
+        self.precision = engine.precision
+        self.calls = 0
+        self.seconds = 0.0
+        self._engine = engine
+        self._inputs = {tensor.name: tensor for tensor in spec.inputs}
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every input by name, in the spec's shape; dtypes are cast. Outputs come by name in the spec's dtype.
+
+        Raises:
+            UnknownNameError: an input that the network does not have.
+            BackendError: an input is missing or has another shape, or the engine fails.
+        """
+        for name in inputs:
+            if name not in self._inputs:
+                raise UnknownNameError(f"input of {self.spec.name}", name, known=self._inputs)
+        ready = {name: self._prepare(tensor, inputs) for name, tensor in self._inputs.items()}
+        start = time.perf_counter()
+        outputs = self._engine(ready)
+        self.seconds += time.perf_counter() - start
+        self.calls += 1
+        return outputs
+
+    def _prepare(self, tensor: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        if tensor.name not in inputs:
+            raise BackendError(f"{self.spec.name}: input {tensor.name!r} is missing; wanted {describe_axes(tensor)}")
+        array = np.asarray(inputs[tensor.name])
+        if array.shape != tensor.shape:
+            raise BackendError(
+                f"{self.spec.name}: input {tensor.name!r} has shape {array.shape}; wanted {describe_axes(tensor)}"
+            )
+        return np.ascontiguousarray(array, dtype=tensor.dtype)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+
+def describe_axes(tensor: TensorSpec) -> str:
+    """``(batch 1, frames 12) float32``, for people."""
+    return f"({', '.join(f'{name} {size}' for name, size in tensor.axes)}) {tensor.dtype}"
+
+
+def compare_outputs(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+    """The largest difference, relative to the largest absolute value of each wanted output; inf for NaN."""
+    worst = 0.0
+    for name, golden in wanted.items():
+        peak = float(np.abs(golden).max()) or 1.0
+        difference = float(np.abs(found[name].astype(np.float32) - golden.astype(np.float32)).max())
+        worst = max(worst, difference / peak) if np.isfinite(difference) else float("inf")
+    return worst

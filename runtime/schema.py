@@ -1,0 +1,89 @@
+"""Strict reading of JSON into frozen dataclasses: an unknown key, a missing key or a wrong type is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], data: Any, *, where: str) -> T:
+    """``data``, as read from JSON, as a ``kind``.
+
+    Supports dataclasses, str, int, float, bool, None, unions of these, ``tuple[...]`` and ``Mapping[str, ...]``.
+
+    Raises:
+        ValueError: the data does not fit; the message names the place, what was wanted and what was found.
+    """
+    return typing.cast("T", _parse(kind, data, where))
+
+
+def dump(value: Any) -> Any:
+    """The JSON form of a value that :func:`parse` reads back."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: dump(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): dump(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [dump(item) for item in value]
+    return value
+
+
+def _parse(kind: Any, data: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _parse_dataclass(kind, data, where)
+    if origin in (typing.Union, types.UnionType):
+        return _parse_union(typing.get_args(kind), data, where)
+    if origin is tuple:
+        return _parse_tuple(typing.get_args(kind), data, where)
+    if origin is not None and issubclass(origin, Mapping):
+        _check(isinstance(data, dict), where, "an object", data)
+        item = typing.get_args(kind)[1]
+        return {key: _parse(item, value, f"{where}.{key}") for key, value in data.items()}
+    return _parse_scalar(kind, data, where)
+
+
+def _parse_dataclass(kind: Any, data: Any, where: str) -> Any:
+    _check(isinstance(data, dict), where, "an object", data)
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]
+    for key in data:
+        if key not in names:
+            raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(names)}")
+    for name in names:
+        if name not in data:
+            raise ValueError(f"{where}: missing key {name!r}")
+    return kind(**{name: _parse(hints[name], data[name], f"{where}.{name}") for name in names})
+
+
+def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in kinds:
+        return None
+    return _parse(next(kind for kind in kinds if kind is not type(None)), data, where)
+
+
+def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    _check(isinstance(data, list), where, "a list", data)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return tuple(_parse(kinds[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    _check(len(data) == len(kinds), where, f"{len(kinds)} items", data)
+    return tuple(_parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, data, strict=True)))
+
+
+def _parse_scalar(kind: Any, data: Any, where: str) -> Any:
+    if kind is Any:
+        return data
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    _check(isinstance(data, kind) and (kind is bool or not isinstance(data, bool)), where, f"a {kind.__name__}", data)
+    return data
+
+
+def _check(holds: bool, where: str, wanted: str, found: Any) -> None:
+    if not holds:
+        raise ValueError(f"{where}: wanted {wanted}, found {str(found)[:60]!r}")

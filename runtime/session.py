@@ -1,0 +1,191 @@
+"""From a portrait and a voice to frames: settings settled, conditions computed, latents sampled, frames decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.runtime.audio_tokens import (
+    AudioTokens,
+    Rate,
+    covering_frame_count,
+    exact_rate,
+    original_frame_count,
+)
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.conditions import PoseFeatures, encode_voice, find_mask_feature, find_reference
+from echoexport.runtime.errors import PoseError, SettingError
+from echoexport.runtime.noise import initial_latents
+from echoexport.runtime.reference_cache import ReferenceCache
+from echoexport.runtime.sampler import Conditions, Gather, SamplingHooks, SamplingPlan, sample_latents
+from echoexport.runtime.voice import Voice
+
+FRAME_COUNTS = ("cover", "original")
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How to render; None takes the bundle's own default.
+
+    fps: frames a second. steps, guidance, overlap: of the sampling loop. frames: at most so many, fewer where the
+    voice ends before. frame_count: "cover" gives ceil(duration * fps), "original" the original's slightly larger
+    count. seed: of the initial noise, 0 to 2**64 - 1.
+    """
+
+    fps: Rate | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    overlap: int | None = None
+    frames: int | None = None
+    frame_count: str = "cover"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RenderInputs:
+    """What to render, at the bundle's size.
+
+    picture: (H, W, 3) uint8 RGB. voice: what is said. mask: (H, W) uint8, for bundles whose face is "mask". poses:
+    one (3, H, W) float32 map in [0, 1] for each frame, for bundles whose face is "pose"; any sequence will do, and it
+    is read map by map. noise: initial latents (1, 4, frames, h, w) in place of seeded ones, used as they are.
+    """
+
+    picture: NDArray[np.uint8]
+    voice: Voice
+    mask: NDArray[np.uint8] | None = None
+    poses: Sequence[NDArray[np.float32]] | Any = None
+    noise: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A clip whose latents are done. Iterating decodes its frames one at a time: (H, W, 3) uint8 RGB."""
+
+    frames: int
+    fps: Fraction
+    latents: NDArray[np.float32]
+    decode: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for index in range(self.frames):
+            yield to_pixels(self.decode(self.latents[:, :, index]))
+
+
+class Session:
+    """Renders with one bundle. ``cache`` keeps what depends on the portrait alone; None computes it every time."""
+
+    def __init__(self, bundle: Bundle, *, cache: ReferenceCache | None = None) -> None:
+        self.bundle = bundle
+        self.cache = cache
+
+    def render(
+        self, inputs: RenderInputs, settings: RenderSettings | None = None, *, hooks: SamplingHooks | None = None
+    ) -> Rendering:
+        """Sample the latents of a whole clip; frames are decoded when the result is iterated.
+
+        A clip shorter than the bundle's window is padded by holding its last audio tokens (and pose), then cut.
+
+        Raises:
+            SettingError: a setting that cannot work with this bundle.
+            InputError: a picture, mask, pose or noise of the wrong shape.
+            BackendError: an engine failed.
+        """
+        settings, manifest = settings or RenderSettings(), self.bundle.manifest
+        fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
+        plan = settle_plan(self.bundle, settings)
+        self._check_face(inputs)
+        features = encode_voice(self.bundle, inputs.voice)
+        frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
+        padded = max(frames, manifest.window.frames)
+        noise = self._find_noise(inputs, settings, frames=frames, padded=padded)
+        conditions = Conditions(
+            audio=AudioTokens(features, fps, frames=frames).window,
+            face=self._face_gather(inputs, frames=frames),
+            reference=find_reference(self.bundle, inputs.picture, cache=self.cache),
+        )
+        latents = sample_latents(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
+        return Rendering(frames, fps, latents[:, :, :frames], self._decode)
+
+    def _decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.bundle.network("vae_decoder")({"latents": latents})["picture"]
+
+    def _check_face(self, inputs: RenderInputs) -> None:
+        wanted = self.bundle.manifest.face
+        given = {"mask": inputs.mask is not None, "pose": inputs.poses is not None}
+        if not given[wanted]:
+            raise SettingError(f"a bundle of variant {self.bundle.manifest.variant!r} needs a {wanted}")
+
+    def _face_gather(self, inputs: RenderInputs, *, frames: int) -> Gather:
+        if inputs.mask is not None and self.bundle.manifest.face == "mask":
+            feature = find_mask_feature(self.bundle, inputs.mask, cache=self.cache)
+            return lambda indices: feature
+        poses = inputs.poses
+        if len(poses) < frames:
+            raise PoseError(f"{len(poses)} pose maps for {frames} frames; give more poses, or ask for fewer frames")
+        features = PoseFeatures(self.bundle, lambda index: poses[index])
+        return lambda indices: features.window(min(index, frames - 1) for index in indices)
+
+    def _find_noise(
+        self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int
+    ) -> NDArray[np.float32]:
+        """Seeded noise for the padded clip; noise that is given stands in its first frames."""
+        picture, clamp = self.bundle.manifest.picture, self.bundle.manifest.sampler.noise_clamp
+        sides = (picture.height // picture.downscale, picture.width // picture.downscale)
+        shape = (picture.latent_channels, *sides)
+        if inputs.noise is not None and inputs.noise.shape == (1, shape[0], padded, *sides):
+            return inputs.noise.astype(np.float32)
+        noise = initial_latents(settings.seed, frames=padded, shape=shape, clamp=clamp)
+        if inputs.noise is not None:
+            if inputs.noise.shape != (1, shape[0], frames, *sides):
+                wanted = (1, shape[0], frames, *sides)
+                raise SettingError(f"initial latents have shape {inputs.noise.shape}; wanted {wanted}")
+            noise[:, :, :frames] = inputs.noise
+        return noise
+
+
+def settle_plan(bundle: Bundle, settings: RenderSettings) -> SamplingPlan:
+    """The run's numbers, the bundle's defaults filled in.
+
+    Raises:
+        SettingError: guidance is not a number from 0 up, or the overlap does not fit the window.
+    """
+    manifest = bundle.manifest
+    guidance = manifest.sampler.guidance if settings.guidance is None else settings.guidance
+    if isinstance(guidance, bool) or not isinstance(guidance, (int, float)) or not 0 <= guidance <= 100:
+        raise SettingError(f"guidance {guidance!r}: a number from 0 to 100 is wanted; 1 or less is off")
+    overlap = manifest.window.overlap if settings.overlap is None else settings.overlap
+    if not 0 <= overlap < manifest.window.frames:
+        raise SettingError(f"overlap {overlap}: 0 to {manifest.window.frames - 1} frames fit this bundle's window")
+    steps = manifest.sampler.steps if settings.steps is None else settings.steps
+    return SamplingPlan(steps, float(guidance), overlap)
+
+
+def count_frames(settings: RenderSettings, voice: Voice, *, rows: int, fps: Fraction) -> int:
+    """How many frames to render.
+
+    Raises:
+        SettingError: fewer than one is asked for, or a way of counting that nobody knows.
+    """
+    if settings.frame_count not in FRAME_COUNTS:
+        raise SettingError(f"frame count {settings.frame_count!r}; known: {', '.join(FRAME_COUNTS)}")
+    most = original_frame_count(rows, fps)
+    count = most if settings.frame_count == "original" else covering_frame_count(voice.duration, fps)
+    if settings.frames is None:
+        return count
+    if settings.frames < 1:
+        raise SettingError(f"frames {settings.frames}: at least 1 is wanted")
+    return min(settings.frames, most)
+
+
+def to_pixels(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(1, 3, H, W) in about [-1, 1] to (H, W, 3) uint8: x / 2 + 0.5, clamped, times 255, cut (not rounded)."""
+    unit = np.clip(picture[0].astype(np.float32, copy=False) / 2 + np.float32(0.5), 0, 1)
+    return (unit * 255).astype(np.uint8).transpose(1, 2, 0).copy()
