@@ -51,6 +51,7 @@ def lint_graph(model: onnx.ModelProto, spec: SubnetSpec) -> list[Finding]:
         *_check_dtypes(model, spec),
         *_check_shapes(model),
         *_check_names(model),
+        *_check_types(model),
     ]
 
 
@@ -66,6 +67,8 @@ def require_clean(model: onnx.ModelProto, spec: SubnetSpec) -> None:
 
 
 def _check_opset(model: onnx.ModelProto) -> Iterator[Finding]:
+    if all(entry.domain not in ("", "ai.onnx") for entry in model.opset_import):
+        yield Finding("opset", "model", "names no version of the default operators")
     for entry in model.opset_import:
         if entry.domain not in ("", "ai.onnx"):
             yield Finding("opset", entry.domain, "custom operator domains are not allowed")
@@ -121,19 +124,38 @@ def _check_dtypes(model: onnx.ModelProto, spec: SubnetSpec) -> Iterator[Finding]
 
 
 def _check_shapes(model: onnx.ModelProto) -> Iterator[Finding]:
-    """Static shapes throughout: reshapes by constants only."""
+    """Static shapes throughout: reshapes by constants only, every side known."""
+    for info in model.graph.value_info:
+        sides = [side.dim_value for side in info.type.tensor_type.shape.dim]
+        if any(side < 1 for side in sides):
+            yield Finding("shape", info.name, f"is said to be {sides}; every side must be known")
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type in ("Reshape", "Slice", "Pad"):
+        if node.op_type in ("Reshape", "Slice", "Pad", "Resize"):
             for name in node.input[1:]:
                 if name and name not in constants:
                     yield Finding("shape", node.name, f"{node.op_type} takes its {name!r} from data")
 
 
 def _check_names(model: onnx.ModelProto) -> Iterator[Finding]:
-    produced: set[str] = set()
+    """Every value is produced once, before it is read."""
+    produced = {value.name for value in (*model.graph.input, *model.graph.initializer)}
     for node in model.graph.node:
+        for name in filter(None, node.input):
+            if name not in produced:
+                yield Finding("name", node.name, f"reads {name!r}, which nothing before it gives")
         for name in node.output:
             if name in produced:
                 yield Finding("name", node.name, f"value {name!r} is produced twice")
             produced.add(name)
+
+
+def _check_types(model: onnx.ModelProto) -> Iterator[Finding]:
+    """What ONNX itself infers: operators that mix types, and shapes that disagree with what is written down."""
+    from onnx import shape_inference
+
+    try:
+        shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # its errors are classes of a C++ module, without a common base
+        detail = next((line for line in str(error).splitlines() if "op_type" in line), str(error))
+        yield Finding("type", "model", detail.strip()[:300])

@@ -2,68 +2,37 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from echoexport.calibration.graph_lint import require_clean
+from echoexport.export.build_checks import check_bundle
+from echoexport.export.build_settings import BuildSettings, settle
+from echoexport.export.bundle_description import describe_bundle
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
+from echoexport.export.output_folder import written_aside
 from echoexport.export.self_test import make_inputs
-from echoexport.export.sizes import ROWS_PER_FRAME, size_networks
+from echoexport.export.sizes import size_networks
 from echoexport.export.traces import find_trace
 from echoexport.export.weights import WrittenWeights, write_weights
-from echoexport.runtime.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.bundle import hash_file
-from echoexport.runtime.errors import EchoExportError, GraphError, MissingPackageError, OutputError, SettingError
-from echoexport.runtime.manifest import (
-    FORMAT,
-    SCHEMA,
-    AudioSettings,
-    FileEntry,
-    Manifest,
-    NetworkEntry,
-    PictureSettings,
-    Provenance,
-    SamplerSettings,
-    WindowSettings,
-    write_manifest,
-)
-from echoexport.runtime.mel import SAMPLE_RATE
-from echoexport.runtime.spec import NETWORKS, PRECISIONS, NetworkSizes, SubnetSpec, describe_networks
+from echoexport.runtime.errors import GraphError, MissingPackageError
+from echoexport.runtime.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
+from echoexport.runtime.scheduler import DDIMScheduler
+from echoexport.runtime.spec import NETWORKS, PRECISIONS, SubnetSpec, describe_networks
 from echoexport.targets.spec import TargetSpec
 
-FPS = 24.0  # the original's default
-OVERLAP = 3  # frames that neighbouring windows share, the original's default; less where the window is short
+__all__ = ["BuildSettings", "build_bundle"]
 
 Report = Callable[[str, int, int], None]
 """Progress: what is being done, how many of how many steps are behind."""
 
 _STAGES = ("trace", "weights", "self-test")
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """What a build is asked for; None takes the target's default.
-
-    size: (width, height) of the pictures in pixels. frames: length of a window. traces: folder of the trace cache,
-    None for none.
-    """
-
-    variant: str = "acc"
-    size: tuple[int, int] | None = None
-    frames: int | None = None
-    precision: str | None = None
-    steps: int | None = None
-    traces: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,12 +49,13 @@ def build_bundle(
 ) -> Manifest:
     """Trace the six networks, write their weights, graphs and self-tests, and the manifest.
 
-    ``output`` must not exist, or be a bundle, which is replaced at the end. Interrupted, the build leaves the old
+    ``output`` must not exist, be empty, or be a bundle, which is replaced at the end. Interrupted, the build leaves the old
     bundle or none; graphs that were traced are kept in the cache, so the next build goes on from there.
 
     Raises:
         CheckpointError, SettingError, GraphError: the checkpoint, a setting or a graph that cannot be built.
-        OutputError: the output folder cannot be written, is no bundle, or the disk is full.
+        OutputError: the output folder cannot be written, is no bundle or one with other files in it, or the disk is
+            full.
     """
     report = report or (lambda what, done, total: None)
     require_tools()
@@ -94,17 +64,37 @@ def build_bundle(
     sizes = size_networks(opened.architecture, size=settings.size or (0, 0), frames=settings.frames or 0,
                           face=opened.variant.face)  # fmt: skip
     _check_audio(opened)
+    DDIMScheduler(opened.settings.scheduler).timesteps(
+        opened.variant.steps if settings.steps is None else settings.steps
+    )
     specs = describe_networks(sizes, precision=settings.precision or "")
     plans = [_NetworkPlan(opened, specs[name], settings.traces) for name in NETWORKS]
-    with _written_aside(output) as folder, ThreadPoolExecutor(1) as hasher:
+    with written_aside(output) as folder, ThreadPoolExecutor(1) as hasher:
         hashes = {path: hasher.submit(_describe_file, path) for path in opened.files()}
         try:
             networks = _build_networks(plans, folder, report=report)
-            manifest = _describe_bundle(opened, sizes, networks, target=target, settings=settings)
+            entries = {name: built.entry for name, built in networks.items()}
+            manifest = describe_bundle(opened, sizes, entries, target=target, settings=settings)
             manifest = _add_files(manifest, folder, opened, networks=networks, hashes=hashes)
-            write_manifest(manifest, folder)
+            manifest = _check_and_write(manifest, folder, target=target, settings=settings, report=report)
         finally:
             hasher.shutdown(cancel_futures=True)
+    return manifest
+
+
+def _check_and_write(
+    manifest: Manifest, folder: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
+) -> Manifest:
+    """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
+    write_manifest(manifest, folder)
+    steps = len(NETWORKS) * len(_STAGES)
+    notes = check_bundle(
+        folder, manifest, target=target, which=settings.check, tell=lambda what: report(what, steps - 1, steps)
+    )
+    made = replace(manifest.provenance, notes=(*manifest.provenance.notes, *notes))
+    manifest = replace(manifest, provenance=made)
+    write_manifest(manifest, folder)
+    report("bundle: written", steps, steps)
     return manifest
 
 
@@ -115,24 +105,6 @@ def require_tools() -> None:
     for package in ("torch", "onnx"):
         if importlib.util.find_spec(package) is None:
             raise MissingPackageError(package, extra="export", purpose="echoexport build")
-
-
-def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
-    """The settings with the target's defaults filled in.
-
-    Raises:
-        SettingError: a precision that nobody knows.
-    """
-    precision = settings.precision or target.build.precision
-    if precision not in PRECISIONS:
-        raise SettingError(f"precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    return replace(
-        settings,
-        precision=precision,
-        size=settings.size or target.build.size,
-        frames=target.build.frames if settings.frames is None else settings.frames,
-        steps=target.build.steps_for(settings.variant) if settings.steps is None else settings.steps,
-    )
 
 
 @dataclass(frozen=True)
@@ -217,67 +189,6 @@ def _check_audio(opened: Checkpoint) -> None:
         )
 
 
-def _describe_bundle(
-    opened: Checkpoint, sizes: NetworkSizes, networks: Mapping[str, BuiltNetwork], *, target: TargetSpec,
-    settings: BuildSettings,
-) -> Manifest:  # fmt: skip
-    variant, audio = opened.variant, opened.architecture.audio
-    picture = PictureSettings(
-        sizes.width, sizes.height, sizes.picture_channels, sizes.latent_channels, opened.architecture.vae.downscale
-    )
-    return Manifest(
-        format=FORMAT,
-        schema=SCHEMA,
-        variant=variant.name,
-        target=target.name,
-        backends=_runnable_backends(target),
-        precision=settings.precision or "",
-        fps=FPS,
-        face=variant.face,
-        picture=picture,
-        window=WindowSettings(sizes.frames, min(OVERLAP, sizes.frames - 1), variant.window_shift),
-        sampler=SamplerSettings(
-            settings.steps or variant.steps, float(variant.guidance), variant.noise_clamp, opened.settings.scheduler
-        ),
-        audio=AudioSettings(
-            SAMPLE_RATE, audio.mels, audio.context, audio.layers + 1, audio.width, ROWS_PER_SECOND, ROWS_PER_FRAME
-        ),
-        networks={name: built.entry for name, built in networks.items()},
-        files={},
-        provenance=Provenance(
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            checkpoint=opened.folder.resolve().name,
-            checkpoint_files={},
-            tools=_tool_versions(),
-            settings={**asdict(settings), "traces": None, "size": list(settings.size or ())},
-            notes=_notes(opened),
-        ),
-    )
-
-
-def _runnable_backends(target: TargetSpec) -> tuple[str, ...]:
-    """The target's own backend first where this release has it, then the portable ones."""
-    from echoexport.runtime.backends import list_backends
-
-    wanted = (target.backends.default, *target.backends.portable)
-    return tuple(dict.fromkeys(name for name in wanted if name in list_backends()))
-
-
-def _notes(opened: Checkpoint) -> tuple[str, ...]:
-    from echoexport.export.subnets.networks import build_network, wanted_shapes
-
-    wanted = wanted_shapes(build_network("denoising_unet", opened.architecture))
-    return tuple(
-        f"{path.name}: {len(keys)} keys that the network lacks were ignored, the first: {keys[0]}"
-        for path, keys in opened.ignored_keys(wanted).items()
-    )
-
-
-def _tool_versions() -> dict[str, str]:
-    names = ("echoexport", "torch", "onnx", "numpy")
-    return {name: importlib.metadata.version(name) for name in names}
-
-
 def _describe_file(path: Path) -> FileEntry:
     return FileEntry(hash_file(path), path.stat().st_size)
 
@@ -293,32 +204,3 @@ def _add_files(
             files[name] = _describe_file(folder / name)
     sources = {path.relative_to(opened.folder).as_posix(): future.result() for path, future in hashes.items()}
     return replace(manifest, files=files, provenance=replace(manifest.provenance, checkpoint_files=sources))
-
-
-@contextmanager
-def _written_aside(output: Path) -> Iterator[Path]:
-    """A hidden folder beside ``output`` that takes its place at the end, or is removed."""
-    _check_output(output)
-    aside = output.parent / f".{output.name}.part-{os.getpid()}"
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        old = output.parent / f".{output.name}.old-{os.getpid()}"
-        if output.exists():
-            output.rename(old)
-        aside.rename(output)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot write the bundle: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _check_output(output: Path) -> None:
-    if output.is_dir() and any(output.iterdir()) and not (output / "manifest.json").is_file():
-        raise OutputError(f"{output}: a folder with other things in it; name a new folder or an old bundle")
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output}: is a file; name a folder")
-
-
-__all__ = ["BuildSettings", "EchoExportError", "build_bundle"]

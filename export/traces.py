@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echoexport.export.architecture import Architecture
+from echoexport.export.weights import TRANSPOSED
 from echoexport.runtime.spec import SubnetSpec
 
 if TYPE_CHECKING:
@@ -84,11 +86,18 @@ def _load(path: Path) -> onnx.ModelProto | None:
         model = onnx.load_model(path, load_external_data=False)
     except Exception:  # protobuf raises its own kinds; whatever is wrong, tracing anew mends it
         return None
-    return model if model.graph.node and model.graph.output else None
+    # what is written last: a file cut off before it would load, with its Linear weights the wrong way round
+    complete = any(entry.key == TRANSPOSED for entry in model.metadata_props)
+    return model if complete and model.graph.node and model.graph.output else None
 
 
 def _store(model: onnx.ModelProto, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Keep a trace; a cache that cannot be written is no reason to fail."""
     aside = path.with_suffix(f".part-{os.getpid()}")
-    aside.write_bytes(model.SerializeToString())
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(model.SerializeToString())
+        aside.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)

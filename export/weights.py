@@ -17,7 +17,6 @@ from echoexport.runtime.manifest import FileEntry
 if TYPE_CHECKING:
     import onnx
 
-_LARGEST_HALF = float(np.finfo(np.float16).max)
 TRANSPOSED = "echoexport.transposed"
 
 
@@ -51,7 +50,7 @@ def write_weights(model: onnx.ModelProto, weights: Mapping[str, StoredTensor], *
             if values.shape != tuple(tensor.dims):
                 raise GraphError(f"{tensor.name}: the graph wants {list(tensor.dims)}, found {list(values.shape)}")
             offset = next(int(entry.value) for entry in tensor.external_data if entry.key == "offset")
-            for block in (b"\0" * (offset - position), memoryview(values).cast("B")):
+            for block in (b"\0" * (offset - position), values.reshape(-1).view(np.uint8).data):
                 file.write(block)
                 digest.update(block)
             position, count = offset + values.nbytes, count + values.size
@@ -63,9 +62,10 @@ def _convert(stored: StoredTensor, dtype: np.dtype, *, transpose: bool) -> np.nd
     largest = float(np.abs(values).max(initial=0.0))
     if not np.isfinite(largest):
         raise CheckpointError(f"{stored.file}: {stored.key!r} holds values that are not finite")
-    if dtype == np.float16 and largest > _LARGEST_HALF:
+    limit = float(np.finfo(dtype).max)
+    if largest > limit:
         raise CheckpointError(
-            f"{stored.file}: {stored.key!r} holds {largest:.3g}, more than fp16's {_LARGEST_HALF:.0f}; "
+            f"{stored.file}: {stored.key!r} holds {largest:.3g}, more than {dtype.name}'s {limit:.5g}; "
             "build with --precision fp32"
         )
     values = values.astype(dtype, copy=False)

@@ -48,9 +48,7 @@ def encode_features(mel: NDArray[np.float32], encode: Encoder, *, context: int =
     pieces = [mel[:, start : start + 2 * context] for start in range(0, mel.shape[1], 2 * context)]
     counts = [piece.shape[1] // 2 for piece in pieces]
     if not sum(counts):
-        raise AudioError(
-            f"{mel.shape[1]} mel columns give no row of audio features; two columns (20 ms) are needed"
-        )
+        raise AudioError(f"{mel.shape[1]} mel columns give no row of audio features; two columns (20 ms) are needed")
     features = np.empty((0, 0, 0), dtype=np.float32)
     filled = 0
     for piece, count in zip(pieces, counts, strict=True):
@@ -145,7 +143,5 @@ def _encode_piece(piece: NDArray[np.float32], encode: Encoder, *, context: int) 
     padded[0, :, : piece.shape[1]] = piece
     encoded: NDArray[np.float32] = encode(padded)
     if encoded.ndim != 4 or encoded.shape[0] != 1 or encoded.shape[2] != context:
-        raise BackendError(
-            f"audio_encoder gave shape {encoded.shape}; (1, layers + 1, {context}, width) is wanted"
-        )
+        raise BackendError(f"audio_encoder gave shape {encoded.shape}; (1, layers + 1, {context}, width) is wanted")
     return np.swapaxes(encoded[0], 0, 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +63,7 @@ class Bundle:
         self.backend = backend
         self.options = options
         self._networks: dict[str, Network] = {}
+        self._closed_calls: Counter[str] = Counter()
 
     def __enter__(self) -> Bundle:
         return self
@@ -84,7 +87,8 @@ class Bundle:
 
     def calls(self) -> dict[str, int]:
         """How often each network has run since the bundle was opened."""
-        return {name: self._networks[name].calls if name in self._networks else 0 for name in self.manifest.networks}
+        open_calls = {name: network.calls for name, network in self._networks.items()}
+        return {name: self._closed_calls[name] + open_calls.get(name, 0) for name in self.manifest.networks}
 
     def identity(self, *names: str) -> str:
         """What these networks' results depend on: their files, the backend and its arithmetic."""
@@ -98,23 +102,29 @@ class Bundle:
         Raises:
             BundleError: a file is not what the manifest says, or is in the folder but not in the manifest.
         """
-        present = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()}
-        for name in sorted(present - {FILE_NAME, *self.manifest.files}):
-            raise BundleError(f"{self.folder / name}: not in the manifest; remove it")
+        for name in list_files(self.folder):
+            if name != FILE_NAME and name not in self.manifest.files:
+                raise BundleError(f"{self.folder / name}: not in the manifest; remove it")
         for name in self.manifest.files:
             check_file(self.folder, name, manifest=self.manifest)
             check_hash(self.folder, name, manifest=self.manifest)
             yield name
 
     def self_test(self, name: str) -> SelfTestResult:
-        """Run a network on the arrays that travel with it."""
+        """Run a network on the arrays that travel with it.
+
+        Raises:
+            BundleError: the arrays are not what the manifest says, or not those of this network.
+            BackendError: the network does not open or run.
+        """
         network, entry = self.network(name), self.manifest.networks[name]
-        return run_self_test(network, entry, folder=self.folder)
+        return run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
 
     def close_network(self, name: str) -> None:
         """Give one network's memory back; it opens again when it is used again."""
         network = self._networks.pop(name, None)
         if network is not None:
+            self._closed_calls[name] += network.calls
             network.close()
 
     def close(self) -> None:
@@ -131,24 +141,40 @@ class Bundle:
         spec = SubnetSpec(name, entry.inputs, entry.outputs, entry.tolerances)
         network = Network(spec, self.backend.open(self.folder / entry.graph, spec, self.options))
         if network.precision == "bf16":  # some fused bf16 attention kernels have been wrong, not merely coarse
-            result = run_self_test(network, entry, folder=self.folder)
-            if not result.passed:
-                network.close()
-                raise BackendError(
-                    f"{name}: bf16 on this machine is wrong by {result.error:.2g} of the maximum "
-                    f"(at most {result.tolerance:.2g} is allowed); use compute fp32"
-                )
+            self._require_passed(network, entry)
             network.calls, network.seconds = 0, 0.0
         return network
 
+    def _require_passed(self, network: Network, entry: NetworkEntry) -> None:
+        try:
+            result = run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
+            if not result.passed:
+                raise BackendError(
+                    f"{network.spec.name}: {result.precision} on this machine is wrong by {result.error:.2g} of the "
+                    f"maximum (at most {result.tolerance:.2g} is allowed); use compute fp32"
+                )
+        except BaseException:
+            network.close()
+            raise
 
-def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path) -> SelfTestResult:
-    """Compare a network with the golden arrays in the bundle."""
-    with np.load(folder / entry.self_test, allow_pickle=False) as arrays:
-        inputs = {name.removeprefix("input."): arrays[name] for name in arrays.files if name.startswith("input.")}
-        wanted = {name.removeprefix("output."): arrays[name] for name in arrays.files if name.startswith("output.")}
-    error = compare_outputs(network(inputs), wanted)
-    return SelfTestResult(network.spec.name, network.precision, error, entry.tolerances[network.precision])
+
+def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path, manifest: Manifest) -> SelfTestResult:
+    """Compare a network with the golden arrays in the bundle.
+
+    Raises:
+        BundleError: the arrays are not what the manifest says, or not every input and output of this network.
+    """
+    check_hash(folder, entry.self_test, manifest=manifest)
+    inputs = {tensor.name: f"input.{tensor.name}" for tensor in entry.inputs}
+    outputs = {tensor.name: f"output.{tensor.name}" for tensor in entry.outputs}
+    try:
+        with np.load(folder / entry.self_test, allow_pickle=False) as arrays:
+            given = {name: arrays[key] for name, key in inputs.items()}
+            wanted = {name: arrays[key] for name, key in outputs.items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{folder / entry.self_test}: not the arrays of {network.spec.name}: {error}") from error
+    difference = compare_outputs(network(given), wanted)
+    return SelfTestResult(network.spec.name, network.precision, difference, entry.tolerances[network.precision])
 
 
 def check_file(folder: Path, name: str, *, manifest: Manifest) -> None:
@@ -158,13 +184,16 @@ def check_file(folder: Path, name: str, *, manifest: Manifest) -> None:
         BundleError: it is not.
     """
     path = folder
-    for part in Path(name).parts:
-        path = path / part
-        if path.is_symlink():
-            raise BundleError(f"{path}: is a symbolic link; a bundle holds plain files")
-    if not path.is_file():
-        raise BundleError(f"{path}: missing; build or copy the bundle again")
-    wanted, found = manifest.files[name].bytes, path.stat().st_size
+    try:
+        for part in Path(name).parts:
+            path = path / part
+            if path.is_symlink():
+                raise BundleError(f"{path}: is a symbolic link; a bundle holds plain files")
+        if not path.is_file():
+            raise BundleError(f"{path}: missing; build or copy the bundle again")
+        wanted, found = manifest.files[name].bytes, path.stat().st_size
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
     if wanted != found:
         raise BundleError(f"{path}: {found} bytes, the manifest says {wanted}; build or copy the bundle again")
 
@@ -173,11 +202,20 @@ def check_hash(folder: Path, name: str, *, manifest: Manifest) -> None:
     """A file's sha256 against the manifest's.
 
     Raises:
-        BundleError: they differ.
+        BundleError: they differ, or the file cannot be read.
     """
-    wanted, found = manifest.files[name].sha256, hash_file(folder / name)
+    try:
+        wanted, found = manifest.files[name].sha256, hash_file(folder / name)
+    except OSError as error:
+        raise BundleError(f"{folder / name}: cannot be read: {error.strerror or error}") from error
     if wanted != found:
         raise BundleError(f"{folder / name}: sha256 is {found}, the manifest says {wanted}; build or copy it again")
+
+
+def list_files(folder: Path) -> list[str]:
+    """Every file below a folder, sorted; a link counts as one, whatever it leads to."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def hash_file(path: Path) -> str:
@@ -200,9 +238,13 @@ def _require_backend(name: str) -> Backend:
 def _choose_backend(manifest: Manifest) -> Backend:
     reasons = []
     for name in manifest.backends:
-        backend = load_backend(name)
+        try:
+            backend = load_backend(name)
+        except UnknownNameError as error:  # a later release's; the next one may do
+            reasons.append(str(error))
+            continue
         reason = backend.unavailable()
         if reason is None:
             return backend
         reasons.append(f"{name}: {reason}")
-    raise BackendError(f"no backend of this bundle works here: {'; '.join(reasons)}")
+    raise BackendError(f"no backend of this bundle works here: {'; '.join(reasons) or 'its manifest names none'}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.audio_tokens import encode_features
 from echoexport.runtime.bundle import Bundle
-from echoexport.runtime.errors import PortraitError
+from echoexport.runtime.errors import PortraitError, PoseError
 from echoexport.runtime.mel import log_mel
 from echoexport.runtime.reference_cache import ReferenceCache, cache_key
 from echoexport.runtime.voice import Voice
@@ -72,17 +72,26 @@ class PoseFeatures:
     def __init__(self, bundle: Bundle, maps: Callable[[int], NDArray[np.float32]]) -> None:
         self._bundle = bundle
         self._maps = maps
+        self._shape = (1, 3, bundle.manifest.picture.height, bundle.manifest.picture.width)
         self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
 
     def window(self, indices: Iterable[int]) -> NDArray[np.float32]:
-        """(1, C0, frames, h, w) for frames ``indices``."""
+        """(1, C0, frames, h, w) for frames ``indices``.
+
+        Raises:
+            PoseError: a map has another shape than (3, H, W).
+        """
         return np.stack([self._feature(index) for index in indices], axis=2)
 
     def _feature(self, index: int) -> NDArray[np.float32]:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        face_map = self._maps(index)[None]
+        face_map = np.asarray(self._maps(index))[None]
+        if face_map.shape != self._shape or face_map.dtype.kind not in "biuf":
+            raise PoseError(
+                f"pose map {index} is {face_map.shape[1:]} {face_map.dtype}; wanted {self._shape[1:]} float32"
+            )
         feature = self._bundle.network("landmark_encoder")({"face_map": face_map})["face_feature"]
         self._kept[index] = feature
         while len(self._kept) * feature.nbytes > _POSE_FEATURE_BYTES and len(self._kept) > 1:

@@ -169,9 +169,7 @@ def _open_litert(content: bytes, *, name: str) -> Network:
     return run
 
 
-def _match_outputs(
-    entry: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]], *, name: str
-) -> tuple[str, str]:
+def _match_outputs(entry: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]], *, name: str) -> tuple[str, str]:
     """Names of the box and the score output, told apart by shape: files order them differently."""
     by_shape = {shape: key for key, shape in outputs.items()}
     boxes, scores = by_shape.get((1, ANCHORS, 16)), by_shape.get((1, ANCHORS, 1))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from echoexport.runtime.errors import BundleError
+from echoexport.runtime.errors import BundleError, SettingError
 from echoexport.runtime.scheduler import SchedulerConfig
 from echoexport.runtime.schema import dump, parse
-from echoexport.runtime.spec import NETWORKS, TensorSpec
+from echoexport.runtime.spec import NETWORKS, PRECISIONS, TOLERANCES, TensorSpec
 
 FILE_NAME = "manifest.json"
 FORMAT = "echoexport-bundle"
@@ -132,25 +132,32 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check a bundle's manifest, not its files.
 
     Raises:
-        BundleError: no manifest, another format or schema version, a key too many or too few, a wrong type, or a
-            path that leaves the folder.
+        BundleError: no manifest, another format or schema version, a key too many or too few, a wrong type, a
+            number that cannot be, or a path that leaves the folder.
     """
     path = folder / FILE_NAME
-    if path.is_symlink() or not path.is_file():
-        raise BundleError(f"{path}: no such file; {folder} is not a bundle (echoexport build makes one)")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: not readable JSON: {error}") from error
+    data = _read_json(path)
     _check_version(path, data)
     try:
         manifest = parse(Manifest, data, where="manifest")
-    except ValueError as error:
+    except (ValueError, SettingError) as error:  # the scheduler's settings check themselves
         raise BundleError(f"{path}: {error}") from error
+    _check_numbers(path, manifest)
     _check_networks(path, manifest)
     for name in manifest.files:
         _check_inside(path, name)
     return manifest
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"{path}: no such file; {path.parent} is not a bundle (echoexport build makes one)")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: not readable JSON: {error}") from error
 
 
 def _check_version(path: Path, data: Any) -> None:
@@ -161,6 +168,31 @@ def _check_version(path: Path, data: Any) -> None:
             f"{path}: schema version {data.get('schema')!r}; this release reads {SCHEMA}: build the bundle again, or "
             "install the release that wrote it"
         )
+
+
+def _check_numbers(path: Path, manifest: Manifest) -> None:
+    """What the runtime divides by, counts to or looks up."""
+    picture, window, audio = manifest.picture, manifest.window, manifest.audio
+    rules = {
+        "fps above 0": manifest.fps > 0,
+        "picture sides that are multiples of downscale": picture.downscale > 0
+        and min(picture.width, picture.height) > 0
+        and not (picture.width % picture.downscale or picture.height % picture.downscale),
+        "a window of 1 frame or more": window.frames >= 1,
+        "an overlap of 0 or more frames, less than the window's": 0 <= window.overlap < window.frames,
+        "a noise clamp above 0": manifest.sampler.noise_clamp is None or manifest.sampler.noise_clamp > 0,
+        "audio numbers above 0": min(audio.sample_rate, audio.mels, audio.context, audio.states, audio.width) > 0,
+    }
+    for wanted, holds in rules.items():
+        if not holds:
+            raise BundleError(f"{path}: it breaks a rule: {wanted}")
+    for name, network in manifest.networks.items():
+        for tensor in (*network.inputs, *network.outputs):
+            if tensor.dtype not in PRECISIONS.values() or min(tensor.shape, default=1) < 1:
+                raise BundleError(f"{path}: network {name}: tensor {tensor.name!r} is {tensor.shape} {tensor.dtype}")
+        missing = [precision for precision in TOLERANCES if not network.tolerances.get(precision, 0) > 0]
+        if missing:
+            raise BundleError(f"{path}: network {name}: no tolerance above 0 for {', '.join(missing)}")
 
 
 def _check_networks(path: Path, manifest: Manifest) -> None:

@@ -81,9 +81,7 @@ class Mp4Sink:
             with self._refusing():
                 self._container = self._open_container()
                 self._video = self._add_video(self._container)
-                self._sound = (
-                    None if sound is None else _SoundTrack(self._container, sound, settings=self._settings)
-                )
+                self._sound = None if sound is None else _SoundTrack(self._container, sound, settings=self._settings)
         except BaseException:
             self._staging.unlink(missing_ok=True)
             raise
@@ -166,9 +164,7 @@ class Mp4Sink:
 
     def _discard(self) -> None:
         """Let go of everything and remove the hidden file, which is gone already after a commit."""
-        with suppress(
-            OSError
-        ):  # first of all: closing would else move the whole file to make room for an index
+        with suppress(OSError):  # first of all: closing would else move the whole file to make room for an index
             self._staging.unlink()
         with suppress(Exception):
             self._container.close()
@@ -255,9 +251,7 @@ class _SoundTrack:
         """Frames of one AAC packet each, the last one shorter: a generator, so that it can be closed."""
         import av
 
-        resampler = av.AudioResampler(
-            format="fltp", layout=self._layout, rate=self._rate, frame_size=_AAC_PACKET
-        )
+        resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate, frame_size=_AAC_PACKET)
         try:
             for frame in sound:
                 yield from resampler.resample(frame)

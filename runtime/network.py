@@ -28,7 +28,7 @@ class Network:
 
         Raises:
             UnknownNameError: an input that the network does not have.
-            BackendError: an input is missing or has another shape, or the engine fails.
+            BackendError: an input is missing, has another shape or holds no numbers, or the engine fails.
         """
         for name in inputs:
             if name not in self._inputs:
@@ -48,6 +48,10 @@ class Network:
             raise BackendError(
                 f"{self.spec.name}: input {tensor.name!r} has shape {array.shape}; wanted {describe_axes(tensor)}"
             )
+        if array.dtype.kind not in "biuf":
+            raise BackendError(
+                f"{self.spec.name}: input {tensor.name!r} is {array.dtype}; wanted {describe_axes(tensor)}"
+            )
         return np.ascontiguousarray(array, dtype=tensor.dtype)
 
     def close(self) -> None:
@@ -61,9 +65,14 @@ def describe_axes(tensor: TensorSpec) -> str:
 
 
 def compare_outputs(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
-    """The largest difference, relative to the largest absolute value of each wanted output; inf for NaN."""
+    """The largest difference, relative to the largest absolute value of each wanted output.
+
+    inf for NaN, and for an output that is missing or has another shape.
+    """
     worst = 0.0
     for name, golden in wanted.items():
+        if name not in found or found[name].shape != golden.shape:
+            return float("inf")
         peak = float(np.abs(golden).max()) or 1.0
         difference = float(np.abs(found[name].astype(np.float32) - golden.astype(np.float32)).max())
         worst = max(worst, difference / peak) if np.isfinite(difference) else float("inf")

@@ -23,9 +23,7 @@ __all__ = ["initial_latents"]
 LARGEST_SEED = 2**64 - 1
 
 
-def initial_latents(
-    seed: int, *, frames: int, shape: tuple[int, int, int], clamp: float | None
-) -> NDArray[np.float32]:
+def initial_latents(seed: int, *, frames: int, shape: tuple[int, int, int], clamp: float | None) -> NDArray[np.float32]:
     """Standard normal latents, (1, channels, frames, height, width) float32.
 
     ``shape`` is one frame's (channels, height, width). A frame's noise depends on ``seed``, its index and
@@ -35,9 +33,7 @@ def initial_latents(
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
         raise SettingError(f"seed must be a whole number from 0 to 2**64-1, not {seed!r}")
     if frames < 1 or len(shape) != 3 or min(shape) < 1:
-        raise SettingError(
-            f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}"
-        )
+        raise SettingError(f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}")
     if clamp is not None and not clamp > 0:
         raise SettingError(f"noise clamp must be above 0, or None for no clamp, not {clamp!r}")
     latents = np.empty((1, shape[0], frames, *shape[1:]), dtype=np.float32)

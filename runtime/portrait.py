@@ -107,9 +107,7 @@ def crop_face(picture: Picture, box: Sequence[float], *, size: Size) -> FaceCrop
     left, top, right, bottom = _grow(face, margin=MASK_MARGIN, width=width, height=height)
     mask[max(top - y0, 0) : max(bottom - y0, 0), max(left - x0, 0) : max(right - x0, 0)] = 255
     if not mask.any():
-        raise PortraitError(
-            f"{_name_box(box, width=width, height=height)}: too little of it is in the picture"
-        )
+        raise PortraitError(f"{_name_box(box, width=width, height=height)}: too little of it is in the picture")
     return FaceCrop(_cut(picture, rect, size=size), resize_picture(mask, size=size), rect)
 
 
@@ -154,8 +152,7 @@ def _decode(path: Path) -> Picture:
 def _check_pixels(image: Image, *, path: Path) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise PortraitError(
-            f"{path} is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} megapixels: "
-            "scale it down first"
+            f"{path} is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} megapixels: scale it down first"
         )
 
 

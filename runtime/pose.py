@@ -64,9 +64,7 @@ def read_poses(path: Path | str, *, size: Size) -> PoseMaps:
     if not path.is_file():
         raise PoseError(f"{path}: there is no such pose file or folder")
     if path.suffix.lower() != ".npy":
-        raise PoseError(
-            f"{path}: wanted a .npy file of shape (n,{LANDMARKS},3) or a folder of 0.npy, 1.npy, ..."
-        )
+        raise PoseError(f"{path}: wanted a .npy file of shape (n,{LANDMARKS},3) or a folder of 0.npy, 1.npy, ...")
     return _open_array(path, size=size)
 
 
@@ -156,9 +154,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed = _allowed_globals().get((module, name))
         if allowed is None:
-            raise PoseError(
-                f"{self._name} is refused: it wants to load {module}.{name}, which no landmarks need"
-            )
+            raise PoseError(f"{self._name} is refused: it wants to load {module}.{name}, which no landmarks need")
         return allowed
 
     def persistent_load(self, pid: Any) -> NoReturn:

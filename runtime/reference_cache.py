@@ -97,13 +97,9 @@ class ReferenceCache:
     threads an object.
     """
 
-    def __init__(
-        self, folder: Path | None, *, memory_bytes: int = MEMORY_BYTES, disk_bytes: int = DISK_BYTES
-    ) -> None:
+    def __init__(self, folder: Path | None, *, memory_bytes: int = MEMORY_BYTES, disk_bytes: int = DISK_BYTES) -> None:
         if memory_bytes < 0 or disk_bytes < 0:
-            raise SettingError(
-                f"cache bounds must be 0 or more: memory {memory_bytes}, disk {disk_bytes} bytes"
-            )
+            raise SettingError(f"cache bounds must be 0 or more: memory {memory_bytes}, disk {disk_bytes} bytes")
         self.folder = folder
         self._memory = _MemoryStore(memory_bytes)
         self._disk = None if folder is None else _DiskStore(folder, disk_bytes)

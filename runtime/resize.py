@@ -91,9 +91,7 @@ def _halve(picture: Picture) -> Picture:
     return ((total + 2) >> 2).astype(np.uint8)
 
 
-def _samples(
-    source: int, target: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+def _samples(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.int32]]:
     """Both neighbours of each target pixel's centre and their weights, (2, target), as OpenCV rounds them."""
     centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
     before = np.floor(centres)

@@ -123,9 +123,7 @@ class _Denoiser:
         self._guided = guided
         self._shapes = {tensor.name: tensor.shape for tensor in self._network.spec.inputs}
 
-    def run(
-        self, latents: NDArray[np.float32], *, window: tuple[int, ...], timestep: int
-    ) -> list[NDArray[np.float32]]:
+    def run(self, latents: NDArray[np.float32], *, window: tuple[int, ...], timestep: int) -> list[NDArray[np.float32]]:
         """Velocity of the window's frames, (1, 4, f, h, w); with guidance also the unconditional one, second."""
         time_width = self._shapes["timestep_sinusoid"][1]
         common = {

@@ -45,9 +45,7 @@ class SchedulerConfig:
             if value not in known:
                 raise SettingError(f"scheduler {name} {value!r} is not supported; use {' or '.join(known)}")
         if not _is_whole(self.train_steps) or self.train_steps < 2:
-            raise SettingError(
-                f"scheduler train_steps must be a whole number from 2 on, not {self.train_steps!r}"
-            )
+            raise SettingError(f"scheduler train_steps must be a whole number from 2 on, not {self.train_steps!r}")
         if not 0.0 < self.beta_start <= self.beta_end < 1.0:
             raise SettingError(
                 f"scheduler betas must satisfy 0 < beta_start <= beta_end < 1, "
@@ -87,9 +85,7 @@ class DDIMScheduler:
         velocity of Salimans and Ho 2022: x0 = sqrt(a) x - sqrt(1-a) v, noise = sqrt(a) v + sqrt(1-a) x.
         """
         if velocity.shape != sample.shape:
-            raise SettingError(
-                f"velocity {velocity.shape} and sample {sample.shape} must have the same shape"
-            )
+            raise SettingError(f"velocity {velocity.shape} and sample {sample.shape} must have the same shape")
         if not 0 <= timestep < self.config.train_steps:
             raise SettingError(f"timestep {timestep} is outside 0..{self.config.train_steps - 1}")
         self._check_steps(steps)

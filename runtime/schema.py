@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -78,10 +79,17 @@ def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
 def _parse_scalar(kind: Any, data: Any, where: str) -> Any:
     if kind is Any:
         return data
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+    if kind is float:
+        return _parse_float(data, where)
     _check(isinstance(data, kind) and (kind is bool or not isinstance(data, bool)), where, f"a {kind.__name__}", data)
     return data
+
+
+def _parse_float(data: Any, where: str) -> float:
+    """JSON itself has no NaN and no infinity; Python's reader takes both, and whole numbers of any length."""
+    _check(isinstance(data, (int, float)) and not isinstance(data, bool), where, "a float", data)
+    _check(math.isfinite(data) if isinstance(data, float) else abs(data) < 1 << 53, where, "a finite float", data)
+    return float(data)
 
 
 def _check(holds: bool, where: str, wanted: str, found: Any) -> None:

@@ -23,6 +23,7 @@ from echoexport.runtime.errors import PoseError, SettingError
 from echoexport.runtime.noise import initial_latents
 from echoexport.runtime.reference_cache import ReferenceCache
 from echoexport.runtime.sampler import Conditions, Gather, SamplingHooks, SamplingPlan, sample_latents
+from echoexport.runtime.scheduler import DDIMScheduler
 from echoexport.runtime.voice import Voice
 
 FRAME_COUNTS = ("cover", "original")
@@ -155,16 +156,18 @@ def settle_plan(bundle: Bundle, settings: RenderSettings) -> SamplingPlan:
     """The run's numbers, the bundle's defaults filled in.
 
     Raises:
-        SettingError: guidance is not a number from 0 up, or the overlap does not fit the window.
+        SettingError: guidance is not a number from 0 up, the overlap does not fit the window, or there is no schedule
+            of so many steps.
     """
     manifest = bundle.manifest
     guidance = manifest.sampler.guidance if settings.guidance is None else settings.guidance
     if isinstance(guidance, bool) or not isinstance(guidance, (int, float)) or not 0 <= guidance <= 100:
         raise SettingError(f"guidance {guidance!r}: a number from 0 to 100 is wanted; 1 or less is off")
     overlap = manifest.window.overlap if settings.overlap is None else settings.overlap
-    if not 0 <= overlap < manifest.window.frames:
-        raise SettingError(f"overlap {overlap}: 0 to {manifest.window.frames - 1} frames fit this bundle's window")
+    if not _is_whole(overlap) or not 0 <= overlap < manifest.window.frames:
+        raise SettingError(f"overlap {overlap!r}: 0 to {manifest.window.frames - 1} frames fit this bundle's window")
     steps = manifest.sampler.steps if settings.steps is None else settings.steps
+    DDIMScheduler(manifest.sampler.scheduler).timesteps(steps)  # refused now, not after the voice is encoded
     return SamplingPlan(steps, float(guidance), overlap)
 
 
@@ -176,16 +179,23 @@ def count_frames(settings: RenderSettings, voice: Voice, *, rows: int, fps: Frac
     """
     if settings.frame_count not in FRAME_COUNTS:
         raise SettingError(f"frame count {settings.frame_count!r}; known: {', '.join(FRAME_COUNTS)}")
-    most = original_frame_count(rows, fps)
-    count = most if settings.frame_count == "original" else covering_frame_count(voice.duration, fps)
+    if settings.frame_count == "original":
+        count = original_frame_count(rows, fps)
+    else:
+        count = covering_frame_count(voice.duration, fps)
     if settings.frames is None:
         return count
-    if settings.frames < 1:
-        raise SettingError(f"frames {settings.frames}: at least 1 is wanted")
-    return min(settings.frames, most)
+    if not _is_whole(settings.frames) or settings.frames < 1:
+        raise SettingError(f"frames {settings.frames!r}: a whole number from 1 on is wanted")
+    return min(settings.frames, count)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def to_pixels(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(1, 3, H, W) in about [-1, 1] to (H, W, 3) uint8: x / 2 + 0.5, clamped, times 255, cut (not rounded)."""
     unit = np.clip(picture[0].astype(np.float32, copy=False) / 2 + np.float32(0.5), 0, 1)
-    return (unit * 255).astype(np.uint8).transpose(1, 2, 0).copy()
+    levels: NDArray[np.uint8] = (unit * 255).astype(np.uint8)
+    return levels.transpose(1, 2, 0).copy()

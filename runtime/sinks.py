@@ -193,9 +193,7 @@ def refuse_output(place: str | Path, error: Exception) -> OutputError:
     if isinstance(error, BrokenPipeError):
         return OutputError(f"{place}: the program reading it has ended")
     if isinstance(error, FileNotFoundError):
-        return OutputError(
-            f"{place}: its folder does not exist; make it first: mkdir -p {Path(place).parent}"
-        )
+        return OutputError(f"{place}: its folder does not exist; make it first: mkdir -p {Path(place).parent}")
     reason = getattr(error, "strerror", None) or str(error)
     return OutputError(f"{place}: cannot be written ({reason}); choose another place or make room")
 

@@ -90,7 +90,9 @@ def describe_networks(sizes: NetworkSizes, *, precision: str) -> dict[str, Subne
     dtype = PRECISIONS[precision]
     specs = {}
     for name, inputs, outputs in _tables(sizes):
-        ins, outs = (tuple(TensorSpec(n, dtype, tuple(axes.items())) for n, axes in t.items()) for t in (inputs, outputs))
+        ins, outs = (
+            tuple(TensorSpec(n, dtype, tuple(axes.items())) for n, axes in t.items()) for t in (inputs, outputs)
+        )
         specs[name] = SubnetSpec(name, ins, outs, TOLERANCES)
     return specs
 

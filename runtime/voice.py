@@ -119,9 +119,7 @@ def _decode_stream(container: InputContainer, stream: AudioStream, *, path: Path
     try:
         for frame in container.decode(stream):
             if not _is_finite(frame):
-                raise AudioError(
-                    f"{path}: NaN or infinite samples {float(seconds):.2f} s in; export the sound again"
-                )
+                raise AudioError(f"{path}: NaN or infinite samples {float(seconds):.2f} s in; export the sound again")
             seconds += Fraction(frame.samples, frame.sample_rate)
             yield frame
     except av.FFmpegError as error:
@@ -198,9 +196,7 @@ def _check_duration(duration: Fraction, *, name: str) -> None:
 
 def _check_samples(samples: NDArray[Any]) -> NDArray[Any]:
     if samples.ndim != 1:
-        raise AudioError(
-            f"samples of shape {samples.shape}: one channel is wanted, shape (n,); average the channels"
-        )
+        raise AudioError(f"samples of shape {samples.shape}: one channel is wanted, shape (n,); average the channels")
     if samples.dtype == np.int16:
         return samples
     if samples.dtype.kind != "f":

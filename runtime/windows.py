@@ -21,9 +21,7 @@ def context_windows(frames: int, *, context: int, overlap: int) -> Windows:
     if context < 1:
         raise SettingError(f"a context window needs at least 1 frame, not {context}")
     if not 0 <= overlap < context:
-        raise SettingError(
-            f"window overlap {overlap} must be at least 0 and below the window's {context} frames"
-        )
+        raise SettingError(f"window overlap {overlap} must be at least 0 and below the window's {context} frames")
     if frames <= context:
         return (tuple(range(frames)),)
     starts = range(0, frames, context - overlap)

@@ -169,9 +169,7 @@ def _parse_target(content: bytes, file: str) -> TargetSpec:
     table.finish()
     on_cpu = target.kind == "cpu"
     if on_cpu != (target.next_step == ""):
-        raise table.error(
-            "next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}"
-        )
+        raise table.error("next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}")
     if on_cpu and target.backends.default == "tensorrt":
         raise table.error("backends.default", "tensorrt needs kind jetson or gpu")
     return target
@@ -243,9 +241,7 @@ def _parse_line(table: Table) -> TensorRTLine:
 def _parse_build(table: Table) -> BuildDefaults:
     build = BuildDefaults(
         precision=table.choice("precision", PRECISIONS),
-        size=tuple(
-            table.value("size", _is_size, "[width, height] in pixels, multiples of 8 from 64 to 2048")
-        ),
+        size=tuple(table.value("size", _is_size, "[width, height] in pixels, multiples of 8 from 64 to 2048")),
         frames=table.value("frames", lambda v: _is_whole(v, 2, 32), "a whole number from 2 to 32"),
         steps=_parse_steps(table.table("steps")),
     )
@@ -285,9 +281,7 @@ def _is_positive(value: object) -> bool:
 
 
 def _is_range(value: object) -> bool:
-    return (
-        isinstance(value, list) and len(value) == 2 and all(map(_is_positive, value)) and value[0] <= value[1]
-    )
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_positive, value)) and value[0] <= value[1]
 
 
 def _is_size(value: object) -> bool:

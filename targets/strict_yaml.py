@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
+
 from echoexport.targets.errors import TargetError
 
 __all__ = ["LARGEST_FILE", "Table", "parse_table"]

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import fcntl
+import importlib.util
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.manifest import (
+    FORMAT,
+    SCHEMA,
+    AudioSettings,
+    FileEntry,
+    Manifest,
+    NetworkEntry,
+    PictureSettings,
+    Provenance,
+    SamplerSettings,
+    WindowSettings,
+    write_manifest,
+)
+from echoexport.runtime.scheduler import SchedulerConfig
+from echoexport.runtime.spec import NetworkSizes, ReferenceTap, describe_networks
 
 TESTS = Path(__file__).parent
 
@@ -57,4 +78,153 @@ def media_dir() -> Path:
     folder = TESTS.parent.parent / "shared" / "media"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not here: it holds media that the project does not ship")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all the workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Only one of the test run's workers at a time gets past a path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(shared_folder: Path, reference_dir: Path) -> Path:
+    """A tiny checkpoint of reference weights, all four variants; read only."""
+    folder = shared_folder / "tiny-checkpoint"
+    with locked(folder):
+        if not folder.exists():
+            aside = folder.with_name("tiny-checkpoint.part")
+            load_reference(reference_dir).write_checkpoint(
+                aside, size="tiny", variants=("base", "acc", "pose", "pose_acc")
+            )
+            aside.rename(folder)
+    return folder
+
+
+def load_reference(reference_dir: Path) -> Any:
+    """The generator of the reference weights, a script beside the goldens."""
+    found = importlib.util.spec_from_file_location("echo_reference", reference_dir / "echo_reference.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def echo_reference(reference_dir: Path) -> Any:
+    """The module that makes reference weights and inputs from names."""
+    return load_reference(reference_dir)
+
+
+@pytest.fixture(scope="session")
+def trace_folder(shared_folder: Path) -> Path:
+    """Where tests keep traces: ECHOEXPORT_TEST_TRACES to keep them between runs."""
+    return Path(os.environ.get("ECHOEXPORT_TEST_TRACES", shared_folder / "traces"))
+
+
+@pytest.fixture(scope="session")
+def trace_once(trace_folder: Path) -> Callable[[Any, Any], Any]:
+    """A function of (spec, architecture) that gives the trace, made by one worker and kept for all."""
+
+    def find(spec: Any, architecture: Any) -> Any:
+        from echoexport.export.traces import find_trace, trace_key
+
+        with locked(trace_folder / trace_key(spec, architecture)):
+            return find_trace(spec, architecture, folder=trace_folder)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def build_tiny(
+    shared_folder: Path, tiny_checkpoint: Path, trace_folder: Path, trace_once: Callable[[Any, Any], Any]
+) -> Callable[..., Path]:
+    """A function that builds a bundle of the tiny checkpoint, each combination once in a test run; read only."""
+
+    def build(
+        variant: str = "acc",
+        *,
+        frames: int = 12,
+        precision: str = "fp32",
+        size: tuple[int, int] = (128, 128),
+        target: str = "cpu",
+    ) -> Path:
+        from echoexport.export.build import BuildSettings, build_bundle
+        from echoexport.export.checkpoint.reader import open_checkpoint
+        from echoexport.export.sizes import size_networks
+        from echoexport.runtime.spec import describe_networks
+        from echoexport.targets.spec import load_target
+
+        name = f"{variant}-{frames}-{precision}-{size[0]}x{size[1]}-{target}"
+        folder = shared_folder / "bundles" / name
+        with locked(folder):
+            if not folder.exists():
+                opened = open_checkpoint(tiny_checkpoint, variant)
+                sizes = size_networks(opened.architecture, size=size, frames=frames, face=opened.variant.face)
+                for spec in describe_networks(sizes, precision=precision).values():
+                    trace_once(spec, opened.architecture)
+                settings = BuildSettings(variant, size, frames, precision, traces=trace_folder, check="none")
+                build_bundle(tiny_checkpoint, folder, target=load_target(target), settings=settings)
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def make_null_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a small bundle by hand, for the null backend: files of zeros and a valid manifest."""
+
+    def make(name: str = "null-bundle", *, face: str = "mask", frames: int = 4, side: int = 32) -> Path:
+        return write_null_bundle(tmp_path / name, face=face, frames=frames, side=side)
+
+    return make
+
+
+@pytest.fixture
+def null_bundle(make_null_bundle: Callable[..., Path]) -> Path:
+    """A bundle for the null backend, to be used and spoilt at will."""
+    return make_null_bundle()
+
+
+def write_null_bundle(folder: Path, *, face: str, frames: int, side: int) -> Path:
+    sizes = NetworkSizes(
+        height=side, width=side, picture_channels=3, frames=frames, latent_channels=4, latent_height=side // 8,
+        latent_width=side // 8, time_width=8, mels=80, audio_context=1500, audio_states=5, audio_tokens=50,
+        audio_width=4, face_channels=1 if face == "mask" else 3, face_frames=1 if face == "mask" else frames,
+        reference=(ReferenceTap("mid_block.attentions.0", 4, 8),),
+    )  # fmt: skip
+    (folder / "self-test").mkdir(parents=True)
+    networks, files = {}, {}
+    for name, spec in describe_networks(sizes, precision="fp32").items():
+        entry = NetworkEntry(
+            f"{name}.onnx", f"{name}.bin", f"self-test/{name}.npz", "fp32", 20, 7, spec.inputs, spec.outputs,
+            spec.tolerances,
+        )  # fmt: skip
+        (folder / entry.graph).write_text(f"graph of {name}")
+        (folder / entry.weights).write_text(f"weights of {name}")
+        zeros = {f"input.{t.name}": np.zeros(t.shape, t.dtype) for t in spec.inputs}
+        zeros |= {f"output.{t.name}": np.zeros(t.shape, np.float32) for t in spec.outputs}
+        np.savez(folder / entry.self_test, **zeros)  # type: ignore[arg-type]
+        for file in (entry.graph, entry.weights, entry.self_test):
+            files[file] = FileEntry(hash_file(folder / file), (folder / file).stat().st_size)
+        networks[name] = entry
+    clamp, shift = (1.5, 2) if face == "mask" else (None, 3)
+    manifest = Manifest(
+        format=FORMAT, schema=SCHEMA, variant="acc" if face == "mask" else "pose_acc", target="cpu",
+        backends=("null",), precision="fp32", fps=24.0, face=face, picture=PictureSettings(side, side, 3, 4, 8),
+        window=WindowSettings(frames, 1, shift), sampler=SamplerSettings(2, 1.0, clamp, SchedulerConfig()),
+        audio=AudioSettings(16000, 80, 1500, 5, 4, 50, 10), networks=networks, files=files,
+        provenance=Provenance("2026-01-01T00:00:00+00:00", "none", {}, {"echoexport": "0"}, {}, ()),
+    )  # fmt: skip
+    write_manifest(manifest, folder)
     return folder

@@ -94,9 +94,7 @@ def imports_of(source: str, place: str) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = (
-                ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
-            )
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             origin = ".".join(filter(None, (base, node.module)))
             # `from echoexport import runtime` names the room last.
             yield from (Import(f"{origin}.{alias.name}", node.lineno) for alias in node.names)
@@ -132,9 +130,7 @@ def offences(source: str, place: str) -> list[str]:
 
 def run_python(code: str, *args: str, cwd: Path) -> str:
     """Output of a fresh interpreter that does not see the checkout as its folder."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -158,9 +154,7 @@ def listed_by_git() -> list[str]:
 
 
 def test_rooms_import_only_what_the_table_allows() -> None:
-    assert [
-        line for path in files_of(*ROOMS) for line in offences(path.read_text("utf-8"), inside(path))
-    ] == []
+    assert [line for path in files_of(*ROOMS) for line in offences(path.read_text("utf-8"), inside(path))] == []
 
 
 @pytest.mark.parametrize(
@@ -248,19 +242,11 @@ def test_no_file_of_a_room_is_too_long_to_read() -> None:
 def test_every_imported_package_is_declared() -> None:
     # Read as text: Python 3.10 has no TOML reader.
     project = (ROOT / "pyproject.toml").read_text("utf-8")
-    declared = {
-        name.lower() for name in re.findall(r'^ *"([\w.-]+?)(?:[<>=~]|")', project, flags=re.MULTILINE)
-    }
+    declared = {name.lower() for name in re.findall(r'^ *"([\w.-]+?)(?:[<>=~]|")', project, flags=re.MULTILINE)}
     declared |= {name.lower() for name in re.findall(r'[\[ ]"([\w.-]+?)[<>=~]', project)}
     known = {*sys.stdlib_module_names, *FROM_THE_SYSTEM, "echoexport"}
-    imported = {
-        item.package
-        for path in files_of(*ROOMS)
-        for item in imports_of(path.read_text("utf-8"), inside(path))
-    }
-    assert {
-        name for name in imported - known if DISTRIBUTIONS.get(name, name).lower() not in declared
-    } == set()
+    imported = {item.package for path in files_of(*ROOMS) for item in imports_of(path.read_text("utf-8"), inside(path))}
+    assert {name for name in imported - known if DISTRIBUTIONS.get(name, name).lower() not in declared} == set()
 
 
 def test_test_files_have_names_of_their_own() -> None:

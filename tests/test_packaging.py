@@ -42,9 +42,7 @@ NOT_IN_THE_BASE = {"torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "lib
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Output of a command that must succeed; what it said otherwise."""
-    done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -102,9 +100,7 @@ def test_the_wheel_is_small(wheel: Path) -> None:
 
 def test_the_wheel_holds_every_module_of_every_room(contents: set[str]) -> None:
     modules = {
-        f"echoexport/{path.relative_to(ROOT).as_posix()}"
-        for room in ROOMS
-        for path in (ROOT / room).rglob("*.py")
+        f"echoexport/{path.relative_to(ROOT).as_posix()}" for room in ROOMS for path in (ROOT / room).rglob("*.py")
     }
     assert modules - contents == set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,7 +47,8 @@ def read_unet(
     """
     config = read_config(path)
     _require(path, config, act_fn="silu", flip_sin_to_cos=True, freq_shift=0, downsample_padding=1)
-    _require(path, config, mid_block_scale_factor=1, center_input_sample=False)
+    _require(path, config, mid_block_scale_factor=1, center_input_sample=False, resnet_time_scale_shift="default")
+    _require(path, config, only_cross_attention=False, dual_cross_attention=False)
     widths = _whole_numbers(path, config, "block_out_channels")
     down_types, up_types = (_field(path, config, f"{way}_block_types", list) for way in ("down", "up"))
     if not len(widths) == len(down_types) == len(up_types):
@@ -67,10 +69,10 @@ def read_unet(
         in_channels=_field(path, config, "in_channels", int),
         out_channels=_field(path, config, "out_channels", int),
         norm_groups=groups,
-        norm_eps=float(config.get("norm_eps", 1e-5)),
-        audio_width=_find_shape(path, denoising, r"attn2\.to_k\.weight$")[1],
+        norm_eps=float(_field(path, {"norm_eps": 1e-5, **config}, "norm_eps", float)),
+        audio_width=_find_audio_width(path, denoising),
         audio_ratio=settings.audio_ratio,
-        linear_projection=bool(config.get("use_linear_projection", False)),
+        linear_projection=_read_flag(path, config, "use_linear_projection"),
         motion=_read_motion(path, {**denoising, **motion}, widths=widths, settings=settings),
     )
 
@@ -78,10 +80,17 @@ def read_unet(
 def _read_heads(path: Path, config: dict[str, Any], *, widths: tuple[int, ...]) -> tuple[int, ...]:
     """``attention_head_dim`` is, by the old library's misnomer, the number of heads; one number or one a level."""
     value = config.get("attention_head_dim", 8)
-    heads = (value,) * len(widths) if isinstance(value, int) else tuple(value)
-    if len(heads) != len(widths) or not all(isinstance(h, int) and h > 0 for h in heads):
+    heads = tuple(value) if isinstance(value, list) else (value,) * len(widths)
+    if len(heads) != len(widths) or not all(type(h) is int and h > 0 for h in heads):
         raise CheckpointError(f"{path}: attention_head_dim is {value!r}; wanted one number, or {len(widths)}")
     return heads
+
+
+def _read_flag(path: Path, config: dict[str, Any], name: str) -> bool:
+    value = config.get(name, False)
+    if not isinstance(value, bool):
+        raise CheckpointError(f"{path}: {name} is {value!r}; wanted true or false")
+    return value
 
 
 def _read_attention(path: Path, types: list[str], *, known: tuple[str, str]) -> tuple[bool, ...]:
@@ -96,9 +105,9 @@ def _read_motion(
 ) -> MotionArchitecture:
     keys = [key for key in tensors if "motion_modules" in key]
     table = next((tensors[key] for key in keys if key.endswith(".pe")), None)
-    if table is None:
+    if table is None or len(table.shape) != 3:
         raise CheckpointError(
-            f"{path.parents[2]}: the motion module's file holds no '*.pos_encoder.pe' tables; the whole file is wanted"
+            f"{path.parents[2]}: the motion module's file holds no 3-D '*.pos_encoder.pe' table; the whole file is wanted"
         )
     _check_division(path, "motion_heads (echoexport.yaml)", widths, [settings.motion_heads] * len(widths))
     _check_division(path, "motion_norm_groups (echoexport.yaml)", widths, [settings.motion_norm_groups] * len(widths))
@@ -168,23 +177,24 @@ def _count(keys: Iterable[str], pattern: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def _find_shape(path: Path, tensors: Mapping[str, Any], pattern: str) -> tuple[int, ...]:
+def _find_audio_width(path: Path, tensors: Mapping[str, Any]) -> int:
     for key, tensor in tensors.items():
-        if re.search(pattern, key):
-            return tuple(tensor.shape)
-    raise CheckpointError(f"{path.parents[2]}: the denoising UNet's file holds no key like {pattern!r}")
+        if key.endswith("attn2.to_k.weight") and len(tensor.shape) == 2:
+            return int(tensor.shape[1])
+    raise CheckpointError(f"{path.parents[2]}: the denoising UNet's file holds no 2-D '*.attn2.to_k.weight'")
 
 
 def _field(path: Path, config: Mapping[str, Any], name: str, kind: type) -> Any:
     value = config.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 1):
-        raise CheckpointError(f"{path}: {name} is {value!r}; wanted a {'positive ' * (kind is int)}{kind.__name__}")
-    return value
+    kinds = (int, float) if kind is float else (kind,)
+    if isinstance(value, kinds) and not isinstance(value, bool) and (isinstance(value, list) or 0 < value < math.inf):
+        return value
+    raise CheckpointError(f"{path}: {name} is {value!r}; wanted a {'positive ' * (kind is not list)}{kind.__name__}")
 
 
 def _whole_numbers(path: Path, config: Mapping[str, Any], name: str) -> tuple[int, ...]:
     values = _field(path, config, name, list)
-    if not values or not all(isinstance(v, int) and v > 0 for v in values):
+    if not values or not all(type(v) is int and v > 0 for v in values):
         raise CheckpointError(f"{path}: {name} is {values!r}; wanted positive whole numbers")
     return tuple(values)
 

@@ -77,11 +77,10 @@ class Checkpoint:
         """The denoising file wins over the motion file, which wins over the base UNet where the shape fits."""
         if key in self.denoising:
             return _check_shape(self.denoising, key, shape)
-        for table in (self.motion, self.base):
-            if table is not None and key in table and table[key].shape == shape:
-                return table[key]
         if key in self.motion:
             return _check_shape(self.motion, key, shape)
+        if self.base is not None and key in self.base and self.base[key].shape == shape:
+            return self.base[key]
         likely = self.motion if "motion_modules" in key else self.denoising
         raise CheckpointError(f"{likely.path}: missing key {key!r}, wanted shape {list(shape)}, found none")
 
@@ -118,6 +117,7 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
         audio=configs.read_audio(audio),
         landmark=configs.read_landmark(landmark),
     )
+    _check_latents(unet_config, architecture)
     _check_face(landmark, architecture, variant=chosen)
     return Checkpoint(
         folder=folder,
@@ -186,3 +186,15 @@ def _check_face(landmark: TensorFile, architecture: Architecture, *, variant: Va
             f"{landmark.path}: key 'conv_out.weight': wanted {architecture.unet.widths[0]} output channels "
             f"(the denoiser's first width), found {found.out_channels}"
         )
+    if found.downscale != architecture.vae.downscale:
+        raise CheckpointError(
+            f"{landmark.path}: {len(found.channels)} blocks make the feature {found.downscale} times smaller than the "
+            f"picture, wanted {architecture.vae.downscale} times, as the VAE's latents"
+        )
+
+
+def _check_latents(config: Path, architecture: Architecture) -> None:
+    unet, wanted = architecture.unet, architecture.vae.latent_channels
+    for name, found in (("in_channels", unet.in_channels), ("out_channels", unet.out_channels)):
+        if found != wanted:
+            raise CheckpointError(f"{config}: {name} is {found}; the VAE's latents have {wanted} channels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import yaml
 
 from echoexport.export.checkpoint.variants import Variant
-from echoexport.runtime.errors import CheckpointError
+from echoexport.runtime.errors import CheckpointError, SettingError
 from echoexport.runtime.scheduler import SchedulerConfig
 
 FILE_NAME = "echoexport.yaml"
@@ -35,11 +36,12 @@ class CheckpointSettings:
         return replace(variant, **self.sampler)
 
 
-_SAMPLER_TYPES: dict[str, tuple[type, ...]] = {
-    "steps": (int,),
-    "guidance": (int, float),
-    "noise_clamp": (int, float, type(None)),
-    "window_shift": (int,),
+# The type of each, and whether null is one of its values.
+_SAMPLER_TYPES: dict[str, tuple[type[int] | type[float], bool]] = {
+    "steps": (int, False),
+    "guidance": (float, False),
+    "noise_clamp": (float, True),
+    "window_shift": (int, False),
 }
 
 
@@ -53,9 +55,10 @@ def read_settings(folder: Path) -> CheckpointSettings:
     if not path.is_file():
         return CheckpointSettings()
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: not readable YAML: {str(error).splitlines()[0]}") from error
+    found = {} if found is None else found
     defaults = CheckpointSettings()
     numbers = {f.name: getattr(defaults, f.name) for f in fields(defaults) if f.name not in ("scheduler", "sampler")}
     _check_keys(path, "", found, known=(*numbers, "scheduler", "sampler"))
@@ -75,9 +78,14 @@ def _check_keys(path: Path, where: str, found: Any, *, known: tuple[str, ...]) -
             raise CheckpointError(f"{path}: unknown key {where + str(key)!r}; known: {', '.join(known)}")
 
 
+def _is_positive(value: Any, kinds: tuple[type, ...]) -> bool:
+    """A finite number above zero; True and False are no numbers."""
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def _number(path: Path, name: str, value: Any, *, like: Any) -> Any:
     wanted = (int,) if isinstance(like, int) else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted) or value <= 0:
+    if not _is_positive(value, wanted):
         raise CheckpointError(f"{path}: {name} is {value!r}; a positive {wanted[-1].__name__} is wanted")
     return type(like)(value)
 
@@ -85,16 +93,28 @@ def _number(path: Path, name: str, value: Any, *, like: Any) -> Any:
 def _read_scheduler(path: Path, found: Any) -> SchedulerConfig:
     default = asdict(SchedulerConfig())
     _check_keys(path, "scheduler.", found, known=tuple(default))
+    values = dict(default)
     for key, value in found.items():
         wanted = type(default[key])
-        if not isinstance(value, wanted) and not (wanted is float and isinstance(value, int)):
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise CheckpointError(f"{path}: scheduler.{key} is {value!r}; a {wanted.__name__} is wanted")
-    return SchedulerConfig(**{**default, **found})
+        values[key] = wanted(value)
+    try:
+        return SchedulerConfig(**values)
+    except SettingError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _read_sampler(path: Path, found: Any) -> dict[str, Any]:
     _check_keys(path, "sampler.", found, known=tuple(_SAMPLER_TYPES))
+    values = {}
     for key, value in found.items():
-        if isinstance(value, bool) or not isinstance(value, _SAMPLER_TYPES[key]) or (value is not None and value <= 0):
-            raise CheckpointError(f"{path}: sampler.{key} is {value!r}; a positive number is wanted")
-    return dict(found)
+        kind, optional = _SAMPLER_TYPES[key]
+        if value is None and optional:
+            values[key] = None
+        elif _is_positive(value, (int, kind)):
+            values[key] = kind(value)
+        else:
+            number = "whole number" if kind is int else "number"
+            raise CheckpointError(f"{path}: sampler.{key} is {value!r}; a {number} above 0 is wanted")
+    return values

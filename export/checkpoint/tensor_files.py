@@ -47,7 +47,7 @@ class StoredTensor:
             raise CheckpointError(f"{self.file}: cannot read {self.key!r}: {error}") from error
         if flat.size != count:
             raise CheckpointError(
-                f"{self.file}: truncated at {self.key!r}: wanted {count} values, found {flat.size}; fetch the file again"
+                f"{self.file}: truncated at {self.key!r}: wanted {count} values, found {flat.size}; fetch it again"
             )
         if self.dtype == "bfloat16":
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
@@ -105,7 +105,7 @@ def _open_safetensors(path: Path) -> TensorFile:
         header.pop("__metadata__", None)
         tensors = {key: _safetensors_entry(path, key, entry, start=8 + length) for key, entry in header.items()}
         ends = [8 + length + entry["data_offsets"][1] for entry in header.values()]
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, struct.error) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
     if ends and max(ends) > size:
         raise CheckpointError(f"{path}: truncated: wanted {max(ends)} bytes, found {size}; fetch it again")
@@ -115,8 +115,15 @@ def _open_safetensors(path: Path) -> TensorFile:
 def _safetensors_entry(path: Path, key: str, entry: dict[str, Any], *, start: int) -> StoredTensor:
     if entry["dtype"] not in _NUMPY_DTYPES:
         raise ValueError(f"{key!r} has dtype {entry['dtype']}")
-    shape = tuple(int(side) for side in entry["shape"])
-    return StoredTensor(path, key, shape, _NUMPY_DTYPES[entry["dtype"]], start + int(entry["data_offsets"][0]))
+    shape, (begin, end) = tuple(int(side) for side in entry["shape"]), entry["data_offsets"]
+    dtype = _NUMPY_DTYPES[entry["dtype"]]
+    if begin < 0 or min(shape, default=0) < 0 or end - begin != math.prod(shape) * _width(dtype):
+        raise ValueError(f"{key!r} of shape {list(shape)}, {dtype}, lies in bytes {begin} to {end}")
+    return StoredTensor(path, key, shape, dtype, start + begin)
+
+
+def _width(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def _open_torch(path: Path) -> TensorFile:
@@ -194,7 +201,9 @@ def _load_values(path: Path, keys: list[str]) -> dict[str, StoredTensor]:
     import torch
 
     contents = _torch_load(path)
-    table = next((contents[w] for w in ("model_state_dict", "state_dict") if isinstance(contents.get(w), dict)), contents)
+    table = next(
+        (contents[w] for w in ("model_state_dict", "state_dict") if isinstance(contents.get(w), dict)), contents
+    )
     result = {}
     for key in keys:
         tensor = table[key].contiguous()

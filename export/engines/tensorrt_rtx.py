@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from echoexport.runtime.errors import GraphError
+from echoexport.runtime.errors import GraphError, MissingPackageError
 
 # Peak memory of a build over the weights' bytes: 9.3 GB for the full fp16 denoiser's 2.6 GB (measured).
 MEMORY_FACTOR = 3.7
@@ -35,6 +35,12 @@ class ParserReport:
 def is_installed() -> bool:
     """Whether the bindings and the libraries are here; neither is imported."""
     return all(importlib.util.find_spec(name) is not None for name in ("tensorrt_rtx_libs", "tensorrt_rtx_bindings"))
+
+
+def require_installed() -> None:
+    """Raise ``MissingPackageError`` where they are not."""
+    if not is_installed():
+        raise MissingPackageError("TensorRT-RTX", extra="tensorrt-rtx", purpose="the parser check")
 
 
 def estimate_memory(weight_bytes: int) -> int:

@@ -7,6 +7,7 @@ six networks use some twenty operators with static shapes, so lowering them here
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,11 +23,15 @@ _TABLE: dict[str, Lowering] = {}
 
 
 class Lowered:
-    """What lowering functions see: the builder, and the ONNX name of every fx value so far."""
+    """What lowering functions see: the builder, and the ONNX name of every fx value so far.
+
+    transposed: the parameters that are stored as (in, out).
+    """
 
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.names: dict[Node, Any] = {}
+        self.transposed: set[Node] = set()
 
     def value(self, argument: Any) -> str:
         """The ONNX name of an argument: an earlier node's, or a constant's of the graph's dtype."""
@@ -71,6 +76,8 @@ def lowers(*names: str) -> Callable[[Lowering], Lowering]:
 @lowers("aten.linear.default")
 def _linear(g: Lowered, node: Node) -> str:
     """MatMul with the weight stored as (in, out): the layout that per-channel quantization wants on axis 1."""
+    if node.args[1] not in g.transposed:
+        raise GraphError(f"the weight of {node.name} is computed; only a parameter is stored transposed")
     x, weight = g.value(node.args[0]), g.value(node.args[1])
     bias = argument(node, 2, "bias")
     y = g.builder.add("MatMul", [x, weight], name=f"{node.name}.matmul" if bias else node.name, shape=shape_of(node))
@@ -102,12 +109,15 @@ def _per_axis(value: Any, rank: int) -> list[int]:
 @lowers("aten.group_norm.default")
 def _group_norm(g: Lowered, node: Node) -> str:
     """Opset 20 has no usable GroupNormalization: InstanceNormalization over each group, then scale and shift."""
-    x, groups, weight, bias = g.value(node.args[0]), int(node.args[1]), node.args[2], node.args[3]  # type: ignore[call-overload]
-    shape, b = shape_of(node), g.builder
-    grouped = b.reshape(x, [shape[0], groups, -1], name=f"{node.name}.grouped")
+    shape, b, groups = shape_of(node), g.builder, int(argument(node, 1, "num_groups"))
+    weight, bias = _gains(node, first=2)
+    flat = [shape[0], groups, math.prod(shape[1:]) // groups]
+    grouped = b.reshape(g.value(node.args[0]), flat, name=f"{node.name}.grouped")
     ones, zeros = b.constant([1.0] * groups), b.constant([0.0] * groups)
     eps = float(argument(node, 4, "eps", 1e-5))
-    normal = b.add("InstanceNormalization", [grouped, ones, zeros], name=f"{node.name}.normal", epsilon=eps)
+    normal = b.add(
+        "InstanceNormalization", [grouped, ones, zeros], name=f"{node.name}.normal", shape=flat, epsilon=eps
+    )
     y = b.reshape(normal, shape, name=f"{node.name}.map")
     per_channel = [shape[1]] + [1] * (len(shape) - 2)
     scale = b.reshape(g.value(weight), per_channel, name=f"{node.name}.scale")
@@ -118,8 +128,16 @@ def _group_norm(g: Lowered, node: Node) -> str:
 
 @lowers("aten.layer_norm.default")
 def _layer_norm(g: Lowered, node: Node) -> str:
-    inputs = [g.value(node.args[i]) for i in (0, 2, 3)]
-    return g.add("LayerNormalization", inputs, node, axis=-1, epsilon=float(argument(node, 4, "eps", 1e-5)))
+    inputs = [g.value(value) for value in (node.args[0], *_gains(node, first=2))]
+    axis = -len(argument(node, 1, "normalized_shape"))
+    return g.add("LayerNormalization", inputs, node, axis=axis, epsilon=float(argument(node, 4, "eps", 1e-5)))
+
+
+def _gains(node: Node, *, first: int) -> tuple[Any, Any]:
+    weight, bias = argument(node, first, "weight"), argument(node, first + 1, "bias")
+    if weight is None or bias is None:
+        raise GraphError(f"normalization {node.name} has no weight or no bias; only one with both is lowered")
+    return weight, bias
 
 
 @lowers("aten.scaled_dot_product_attention.default")
@@ -152,6 +170,8 @@ def _gelu(g: Lowered, node: Node) -> str:
 
 def _lower_binary(op: str) -> Lowering:
     def lower(g: Lowered, node: Node) -> str:
+        if node.kwargs:
+            raise GraphError(f"{node.target} {node.name} has {dict(node.kwargs)}; no such option is lowered")
         return g.add(op, [g.value(node.args[0]), g.value(node.args[1])], node)
 
     return lower
@@ -197,7 +217,7 @@ def _concat(g: Lowered, node: Node) -> str:
 
 @lowers("aten.stack.default")
 def _stack(g: Lowered, node: Node) -> str:
-    shape, axis = shape_of(node), int(argument(node, 1, "dim", 0))
+    shape, axis = shape_of(node), int(argument(node, 1, "dim", 0)) % len(shape_of(node))
     one = [*shape[:axis], 1, *shape[axis + 1 :]]
     parts = [g.builder.reshape(g.value(a), one, name=f"{node.name}.part") for a in node.args[0]]  # type: ignore[union-attr]
     return g.add("Concat", parts, node, axis=axis)
@@ -207,9 +227,11 @@ def _stack(g: Lowered, node: Node) -> str:
 def _slice(g: Lowered, node: Node) -> str:
     source = shape_of(node.args[0])  # type: ignore[arg-type]
     axis = int(argument(node, 1, "dim", 0)) % len(source)
-    start, end = argument(node, 2, "start", 0) or 0, argument(node, 3, "end")
-    end = source[axis] if end is None else min(int(end), source[axis])
-    return _cut(g, node.args[0], name=node.name, axis=axis, bounds=(int(start), int(end)), shape=shape_of(node))
+    start, end, step = (argument(node, 2 + i, name) for i, name in enumerate(("start", "end", "step")))
+    if step not in (None, 1):
+        raise GraphError(f"slice {node.name} has step {step}; only 1 is lowered")
+    start, end, _ = slice(start, end).indices(source[axis])
+    return _cut(g, node.args[0], name=node.name, axis=axis, bounds=(start, end), shape=shape_of(node))
 
 
 def _cut(g: Lowered, value: Any, *, name: str, axis: int, bounds: tuple[int, int], shape: tuple[int, ...]) -> str:
@@ -251,12 +273,15 @@ def _upsample(g: Lowered, node: Node) -> str:
 @lowers("aten.pad.default")
 def _pad(g: Lowered, node: Node) -> str:
     """torch lists pads from the last axis inwards, begin and end together; ONNX all begins, then all ends."""
+    mode, fill = argument(node, 2, "mode", "constant"), argument(node, 3, "value")
+    if mode != "constant" or min(node.args[1]) < 0:  # type: ignore[arg-type, type-var]
+        raise GraphError(f"pad {node.name} is {mode!r} by {node.args[1]}; only constants from 0 on are lowered")
     rank, pads = len(shape_of(node)), list(node.args[1])  # type: ignore[arg-type]
     begins, ends = [0] * rank, [0] * rank
     for i, (begin, end) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
         begins[rank - 1 - i], ends[rank - 1 - i] = int(begin), int(end)  # type: ignore[call-overload]
     amounts = g.builder.constant(begins + ends, "int64")
-    return g.add("Pad", [g.value(node.args[0]), amounts, g.builder.constant(0.0)], node, mode="constant")
+    return g.add("Pad", [g.value(node.args[0]), amounts, g.builder.constant(fill or 0.0)], node, mode="constant")
 
 
 @lowers("aten.new_ones.default", "aten.new_zeros.default")

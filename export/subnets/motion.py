@@ -62,9 +62,7 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(motion.norm_groups, width, eps=1e-6)
         self.proj_in = nn.Linear(width, width)
-        self.transformer_blocks = nn.ModuleList(
-            TemporalBlock(width, motion) for _ in range(motion.transformer_blocks)
-        )
+        self.transformer_blocks = nn.ModuleList(TemporalBlock(width, motion) for _ in range(motion.transformer_blocks))
         self.proj_out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, *, frames: int) -> Tensor:

@@ -27,7 +27,7 @@ class FlatReferenceUNet(ReferenceUNet):
 class FlatDenoisingUNet(DenoisingUNet):
     """The denoising UNet taking keys and values as trailing arguments."""
 
-    def forward(  # type: ignore[override]  # noqa: PLR0913
+    def forward(  # type: ignore[override]
         self, latents: Tensor, sinusoid: Tensor, audio: Tensor, face: Tensor, gate: Tensor, *reference: Tensor
     ) -> Tensor:
         """As :class:`DenoisingUNet`, with ``reference`` as key, value, key, value, ... in the order of paths."""

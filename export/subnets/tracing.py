@@ -19,7 +19,6 @@ from echoexport.export.weights import TRANSPOSED
 from echoexport.runtime.errors import GraphError
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
 
-
 _ALIGNMENT = 64  # bytes; lets an engine map a weight file and use it in place
 
 
@@ -53,6 +52,8 @@ class _Lowering:
 
     def run(self) -> onnx.ModelProto:
         nodes = list(self.program.graph.nodes)
+        for tensor in self.spec.outputs:  # first come: no value inside takes an output's name
+            self.builder.unique(tensor.name)
         transposed = self._bind_placeholders(nodes)
         for node in nodes:
             if node.op == "call_function":
@@ -82,6 +83,7 @@ class _Lowering:
             if _feeds_linear(node):
                 shape = shape[::-1]
                 transposed.add(name)
+                self.lowered.transposed.add(node)
             self.lowered.names[node], self.shapes[name] = name, shape
         return transposed
 
@@ -93,7 +95,7 @@ class _Lowering:
         for value, tensor in zip(values, self.spec.outputs, strict=True):
             if shape_of(value) != tensor.shape:  # type: ignore[arg-type]
                 raise GraphError(f"{self.spec.name}: {tensor.name} is {shape_of(value)}, its spec says {tensor.shape}")  # type: ignore[arg-type]
-            self._rename(self.lowered.value(value), self.builder.unique(tensor.name))
+            self._rename(self.lowered.value(value), tensor.name)
             infos.append(_value_info(tensor))
         return infos
 
@@ -129,8 +131,6 @@ def _lay_out(model: onnx.ModelProto, *, location: str) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         length = next(int(entry.value) for entry in tensor.external_data if entry.key == "length")
-        place = external_parameter(
-            tensor.name, tensor.dims, element=tensor.data_type, location=location, offset=offset
-        )
+        place = external_parameter(tensor.name, tensor.dims, element=tensor.data_type, location=location, offset=offset)
         tensor.CopyFrom(place)
         offset += -(-length // _ALIGNMENT) * _ALIGNMENT

@@ -68,8 +68,7 @@ class Block(nn.Module):
         )
         if level.attention:
             self.attentions = nn.ModuleList(
-                spatial_transformer(a, level, f"{path}.attentions.{j}", make=make)
-                for j in range(len(level.resnets))
+                spatial_transformer(a, level, f"{path}.attentions.{j}", make=make) for j in range(len(level.resnets))
             )
         if level.motion and a.motion is not None:
             self.motion_modules = nn.ModuleList(MotionModule(level.width, a.motion) for _ in level.resnets)
@@ -119,9 +118,7 @@ class MidBlock(nn.Module):
 def spatial_transformer(a: UNetArchitecture, level: Level, path: str, *, make: MakeBlock) -> SpatialTransformer:
     """A transformer whose block comes from ``make(width, heads, path)``."""
     block = make(level.width, level.heads, path)
-    return SpatialTransformer(
-        level.width, block, groups=a.norm_groups, linear_projection=a.linear_projection
-    )
+    return SpatialTransformer(level.width, block, groups=a.norm_groups, linear_projection=a.linear_projection)
 
 
 class UNet(nn.Module):
@@ -205,9 +202,7 @@ class DenoisingUNet(UNet):
 
     def __init__(self, a: UNetArchitecture) -> None:
         def make(width: int, heads: int, path: str) -> nn.Module:
-            return DenoisingBlock(
-                width, heads=heads, audio_width=a.audio_width, audio_ratio=a.audio_ratio, path=path
-            )
+            return DenoisingBlock(width, heads=heads, audio_width=a.audio_width, audio_ratio=a.audio_ratio, path=path)
 
         super().__init__(a, make=make)
         self.conv_norm_out = nn.GroupNorm(a.norm_groups, a.widths[0], eps=a.norm_eps)
@@ -218,7 +213,7 @@ class DenoisingUNet(UNet):
         """Module paths of the transformers, in registration order."""
         return [m.path for m in self.modules() if isinstance(m, DenoisingBlock)]
 
-    def forward(  # noqa: PLR0913 - these are the network's inputs
+    def forward(
         self,
         latents: Tensor,
         sinusoid: Tensor,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from echoexport.runtime.backends import Arrays, EngineOptions
+from echoexport.runtime.errors import BackendError
 from echoexport.runtime.spec import SubnetSpec
 
 
@@ -20,7 +21,13 @@ class NullEngine:
             array.flags.writeable = False
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Zeros of the output shapes."""
+        """Zeros of the output shapes.
+
+        Raises:
+            BackendError: the engine is closed.
+        """
+        if not self._outputs:
+            raise BackendError("this engine is closed")
         return dict(self._outputs)
 
     def close(self) -> None:

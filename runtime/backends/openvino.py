@@ -61,7 +61,8 @@ class OpenVINOBackend:
 
         core = openvino.Core()
         has = sorted(set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")) & {"BF16", "FP16", "INT8", "FP32"})
-        return f"openvino {openvino.__version__.split('-')[0]}, {core.get_property('CPU', 'FULL_DEVICE_NAME')}, {'/'.join(has)}"
+        version, device = openvino.__version__.split("-")[0], core.get_property("CPU", "FULL_DEVICE_NAME")
+        return f"openvino {version}, {device}, {'/'.join(has)}"
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OpenVINOEngine:
         """A compiled network.

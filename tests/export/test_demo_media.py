@@ -158,9 +158,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         write_demo_media(tmp_path / "taken")
 
 
-def test_a_full_disk_leaves_the_former_file_and_no_half_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_former_file_and_no_half_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill_disk(file: BinaryIO) -> None:
         file.write(b"RIFF")
         raise OSError(errno.ENOSPC, "No space left on device")

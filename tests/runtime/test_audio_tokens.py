@@ -6,6 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from echoexport.runtime.audio_tokens import (
     AudioTokens,
     covering_frame_count,
@@ -15,8 +18,6 @@ from echoexport.runtime.audio_tokens import (
     token_rows,
 )
 from echoexport.runtime.errors import AudioError, BackendError, SettingError
-from hypothesis import given
-from hypothesis import strategies as st
 
 LAYERS, WIDTH, CONTEXT = 5, 4, 30
 

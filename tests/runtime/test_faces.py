@@ -236,9 +236,7 @@ def expect_box(picture: np.ndarray, network: Network, *, box: tuple[float, ...],
     assert face.corners == pytest.approx(box, abs=within)
 
 
-def test_a_mirrored_padded_enlarged_or_turned_portrait_moves_the_box(
-    media_dir: Path, network: Network
-) -> None:
+def test_a_mirrored_padded_enlarged_or_turned_portrait_moves_the_box(media_dir: Path, network: Network) -> None:
     picture = read_portrait(media_dir / "portrait_b.png")
     face = select_face(find_faces(picture, network))
     assert face is not None

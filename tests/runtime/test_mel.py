@@ -6,11 +6,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from echoexport.runtime import mel as mel_module
 from echoexport.runtime.errors import AudioError
 from echoexport.runtime.mel import HOP, N_FFT, log_mel, mel_filters
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def as_voice(waveform: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from echoexport.runtime.audio_tokens import covering_frame_count
 from echoexport.runtime.errors import AudioError, OutputError, SettingError
 from echoexport.runtime.sinks import open_sink

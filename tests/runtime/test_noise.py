@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from echoexport.runtime.errors import SettingError
-from echoexport.runtime.noise import initial_latents
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from echoexport.runtime.errors import SettingError
+from echoexport.runtime.noise import initial_latents
 
 SHAPE = (4, 8, 8)
 seeds = st.integers(0, 2**64 - 1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -303,6 +303,7 @@ def faces_in_pictures(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[float, ..
 
 
 @given(faces_in_pictures())
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_crop_lies_in_the_picture_and_has_the_targets_shape(case: Any) -> None:
     (width, height), box, size = case
     try:
@@ -320,6 +321,7 @@ def test_the_crop_lies_in_the_picture_and_has_the_targets_shape(case: Any) -> No
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(20, 100), st.integers(20, 100))
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_mask_covers_the_grown_box_and_no_more(x: int, y: int, wide: int, high: int) -> None:
     picture = draw_gradient(300, 300)
     # With the target of the crop's own size nothing is resized, so the mask can be compared exactly.
@@ -372,6 +374,7 @@ def test_a_picture_of_the_right_size_passes_through_untouched() -> None:
 
 
 @given(st.integers(64, 400), st.integers(64, 400), st.sampled_from([(64, 64), (64, 96), (128, 64)]))
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_whole_picture_is_cut_about_its_centre(width: int, height: int, size: tuple[int, int]) -> None:
     crop = whole_picture(np.zeros((height, width, 3), np.uint8), size=size)
     x0, y0, x1, y1 = crop.rect

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from echoexport.runtime import reference_cache, reference_entry
-from echoexport.runtime.errors import SettingError
-from echoexport.runtime.reference_cache import ReferenceCache, cache_key, default_cache_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from echoexport.runtime import reference_cache, reference_entry
+from echoexport.runtime.errors import SettingError
+from echoexport.runtime.reference_cache import ReferenceCache, cache_key, default_cache_folder
 
 KEY = "ab" * 32
 OTHER = "cd" * 32
@@ -309,9 +310,7 @@ def test_an_entry_cut_off_anywhere_is_dropped_and_counts_as_a_miss(tmp_path: Pat
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_an_entry_with_any_bit_turned_is_dropped(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_an_entry_with_any_bit_turned_is_dropped(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("cache")
     ReferenceCache(folder).put(KEY, portrait(1, size=100))
     content = bytearray(entry_of(folder).read_bytes())

@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from echoexport.runtime.errors import SettingError
-from echoexport.runtime.scheduler import DDIMScheduler, SchedulerConfig, sinusoid
 from hypothesis import given
 from hypothesis import strategies as st
+
+from echoexport.runtime.errors import SettingError
+from echoexport.runtime.scheduler import DDIMScheduler, SchedulerConfig, sinusoid
 
 STEP_COUNTS_WITH_ONE_TOO_MANY = (61, 103, 121, 122)
 
 
 @pytest.fixture(scope="module")
 def echo_reference(reference_dir: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "echo_reference_of_scheduler", reference_dir / "echo_reference.py"
-    )
+    spec = importlib.util.spec_from_file_location("echo_reference_of_scheduler", reference_dir / "echo_reference.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -108,16 +107,12 @@ def test_the_clean_estimate_is_the_originals(
     assert deviation(original, goldens_tiny[f"scheduler/origin/t{timestep}"]) < 1e-6
 
 
-def test_a_step_that_ends_below_zero_ends_at_the_clean_sample(
-    sample: np.ndarray, velocity: np.ndarray
-) -> None:
+def test_a_step_that_ends_below_zero_ends_at_the_clean_sample(sample: np.ndarray, velocity: np.ndarray) -> None:
     previous, original = DDIMScheduler().step(velocity, 249, sample, steps=4)
     np.testing.assert_array_equal(previous, original)
 
 
-def test_six_steps_end_at_timestep_zero_and_so_keep_a_trace_of_noise(
-    sample: np.ndarray, velocity: np.ndarray
-) -> None:
+def test_six_steps_end_at_timestep_zero_and_so_keep_a_trace_of_noise(sample: np.ndarray, velocity: np.ndarray) -> None:
     previous, original = DDIMScheduler().step(velocity, 166, sample, steps=6)
     assert 1e-3 < np.abs(previous - original).max() < 0.2
 
@@ -145,9 +140,7 @@ def test_a_step_with_the_true_velocity_lands_on_the_true_path(timestep: int, ste
 
 @pytest.mark.parametrize("steps", STEP_COUNTS_WITH_ONE_TOO_MANY)
 def test_a_step_count_that_gives_one_timestep_too_many_is_refused_with_the_nearest(steps: int) -> None:
-    with pytest.raises(
-        SettingError, match=rf"{steps} sampling steps do not work; the nearest count that does: \d+ "
-    ):
+    with pytest.raises(SettingError, match=rf"{steps} sampling steps do not work; the nearest count that does: \d+ "):
         DDIMScheduler().timesteps(steps)
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from echoexport.runtime.errors import OutputError, SettingError
 from echoexport.runtime.mp4 import Mp4Sink
 from echoexport.runtime.sinks import PngFolderSink, RawSink, open_sink
-from PIL import Image
 
 SIZE = (64, 48)
 
@@ -175,9 +176,7 @@ def test_a_dash_writes_to_standard_output(tmp_path):
         with open_sink("-", size=(4, 2), fps=24) as sink:
             sink.write(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
     """
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, cwd=tmp_path
-    )
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, cwd=tmp_path)
     assert run.stdout == bytes(range(24))
     assert not run.stderr
 

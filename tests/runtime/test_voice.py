@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from echoexport.runtime.errors import AudioError
-from echoexport.runtime.voice import SAMPLE_RATE, read_voice, voice_from_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from echoexport.runtime.errors import AudioError
+from echoexport.runtime.voice import SAMPLE_RATE, read_voice, voice_from_samples
 
 A4 = 440.0
 
@@ -78,9 +79,7 @@ def test_a_sine_at_any_rate_becomes_the_same_sine_at_16_khz(tmp_path, rate):
 
 def test_two_channels_are_averaged(tmp_path):
     left = make_sine(rate=SAMPLE_RATE)
-    voice = read_voice(
-        write_wav(tmp_path / "stereo.wav", np.stack([left, left / 2], axis=1), rate=SAMPLE_RATE)
-    )
+    voice = read_voice(write_wav(tmp_path / "stereo.wav", np.stack([left, left / 2], axis=1), rate=SAMPLE_RATE))
     assert np.abs(voice.samples * 32768 - left * 0.75).max() <= 1.5
 
 
@@ -117,9 +116,7 @@ def test_compressed_sound_is_read_whole(tmp_path, name, codec):
     pitch = np.abs(np.fft.rfft(middle)).argmax() * SAMPLE_RATE / middle.size
     assert pitch == A4
     # LAME makes everything 5 % quieter
-    assert np.sqrt(np.mean(middle**2)) == pytest.approx(
-        12_000 / 32768 / np.sqrt(2), rel=0.06
-    )  # LAME takes 5 % off
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(12_000 / 32768 / np.sqrt(2), rel=0.06)  # LAME takes 5 % off
 
 
 def test_the_sound_of_a_video_is_read(tmp_path, reference_dir):
@@ -210,9 +207,7 @@ def test_less_than_a_tenth_of_a_second_is_refused(tmp_path, count):
 
 
 def test_just_a_tenth_of_a_second_is_enough(tmp_path):
-    assert read_voice(write_wav(tmp_path / "short.wav", np.zeros(4410), rate=44_100)).duration == Fraction(
-        1, 10
-    )
+    assert read_voice(write_wav(tmp_path / "short.wav", np.zeros(4410), rate=44_100)).duration == Fraction(1, 10)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from echoexport.runtime.errors import SettingError
-from echoexport.runtime.windows import context_windows, shifted_windows
 from hypothesis import given
 from hypothesis import strategies as st
+
+from echoexport.runtime.errors import SettingError
+from echoexport.runtime.windows import context_windows, shifted_windows
 
 lengths = st.integers(1, 400)
 contexts = st.integers(1, 32)
@@ -35,9 +36,7 @@ def test_shifted_windows_are_the_originals_at_every_step(run: str, goldens_pipel
 
 
 @given(lengths, contexts, st.data())
-def test_every_frame_is_covered_and_no_window_sees_one_twice(
-    frames: int, context: int, data: st.DataObject
-) -> None:
+def test_every_frame_is_covered_and_no_window_sees_one_twice(frames: int, context: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, context - 1))
     windows = context_windows(frames, context=context, overlap=overlap)
     assert set().union(*windows) == set(range(frames))
@@ -45,9 +44,7 @@ def test_every_frame_is_covered_and_no_window_sees_one_twice(
 
 
 @given(lengths, contexts, st.data())
-def test_neighbouring_windows_share_exactly_the_overlap(
-    frames: int, context: int, data: st.DataObject
-) -> None:
+def test_neighbouring_windows_share_exactly_the_overlap(frames: int, context: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, context - 1))
     windows = context_windows(frames, context=context, overlap=overlap)
     for first, second in itertools.pairwise(windows):

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from echoexport.targets import (
     Figure,
     TargetError,
@@ -21,8 +24,6 @@ from echoexport.targets import (
     load_target,
     read_target,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NAMES = (
     "a10",
@@ -77,9 +78,7 @@ def leaves(content: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
 
 # All keys, but the inner ones of one figure and one TensorRT line only: the others are read by the same code.
 KEYS = [
-    path
-    for path in leaves(ORIN)
-    if isinstance(path[-1], str) and (len(path) < 3 or path[1] in ("memory", 0, "steps"))
+    path for path in leaves(ORIN) if isinstance(path[-1], str) and (len(path) < 3 or path[1] in ("memory", 0, "steps"))
 ]
 
 
@@ -105,9 +104,7 @@ def test_a_shipped_target_is_called_like_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_hardware_figure_has_a_source_or_a_reason_for_its_absence(name: str) -> None:
     for key, figure in figures(name):
-        given_text, other = (
-            (figure.reason, figure.source) if figure.value is None else (figure.source, figure.reason)
-        )
+        given_text, other = (figure.reason, figure.source) if figure.value is None else (figure.source, figure.reason)
         assert len(given_text) > 8, key
         assert other == "", key
 

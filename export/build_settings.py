@@ -1,0 +1,46 @@
+"""What a build is asked for, and a target's defaults for what it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from echoexport.runtime.errors import SettingError
+from echoexport.runtime.spec import PRECISIONS
+from echoexport.targets.spec import TargetSpec
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What a build is asked for; None takes the target's default.
+
+    size: (width, height) of the pictures in pixels. frames: length of a window. traces: folder of the trace cache,
+    None for none. check: which networks prove themselves before the bundle is put in place, see
+    :func:`echoexport.export.build_checks.check_bundle`.
+    """
+
+    variant: str = "acc"
+    size: tuple[int, int] | None = None
+    frames: int | None = None
+    precision: str | None = None
+    steps: int | None = None
+    traces: Path | None = None
+    check: str = "auto"
+
+
+def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
+    """The settings with the target's defaults filled in.
+
+    Raises:
+        SettingError: a precision that nobody knows.
+    """
+    precision = settings.precision or target.build.precision
+    if precision not in PRECISIONS:
+        raise SettingError(f"precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    return replace(
+        settings,
+        precision=precision,
+        size=settings.size or target.build.size,
+        frames=target.build.frames if settings.frames is None else settings.frames,
+        steps=target.build.steps_for(settings.variant) if settings.steps is None else settings.steps,
+    )

@@ -1,0 +1,94 @@
+"""What a bundle says of itself: the manifest of a build."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from echoexport.export.build_settings import BuildSettings
+from echoexport.export.checkpoint.reader import Checkpoint
+from echoexport.export.sizes import ROWS_PER_FRAME
+from echoexport.runtime.audio_tokens import ROWS_PER_SECOND
+from echoexport.runtime.backends import list_backends
+from echoexport.runtime.manifest import (
+    FORMAT,
+    SCHEMA,
+    AudioSettings,
+    Manifest,
+    NetworkEntry,
+    PictureSettings,
+    Provenance,
+    SamplerSettings,
+    WindowSettings,
+)
+from echoexport.runtime.mel import SAMPLE_RATE
+from echoexport.runtime.spec import NetworkSizes
+from echoexport.targets.spec import TargetSpec
+
+FPS = 24.0  # the original's default
+OVERLAP = 3  # frames that neighbouring windows share, the original's default; less where the window is short
+
+
+def describe_bundle(
+    opened: Checkpoint, sizes: NetworkSizes, networks: Mapping[str, NetworkEntry], *, target: TargetSpec,
+    settings: BuildSettings,
+) -> Manifest:  # fmt: skip
+    """The manifest without its table of files and the checkpoint's hashes, which are not known yet."""
+    variant, audio = opened.variant, opened.architecture.audio
+    picture = PictureSettings(
+        sizes.width, sizes.height, sizes.picture_channels, sizes.latent_channels, opened.architecture.vae.downscale
+    )
+    return Manifest(
+        format=FORMAT,
+        schema=SCHEMA,
+        variant=variant.name,
+        target=target.name,
+        backends=_runnable_backends(target),
+        precision=settings.precision or "",
+        fps=FPS,
+        face=variant.face,
+        picture=picture,
+        window=WindowSettings(sizes.frames, min(OVERLAP, sizes.frames - 1), variant.window_shift),
+        sampler=SamplerSettings(
+            variant.steps if settings.steps is None else settings.steps,
+            float(variant.guidance),
+            variant.noise_clamp,
+            opened.settings.scheduler,
+        ),
+        audio=AudioSettings(
+            SAMPLE_RATE, audio.mels, audio.context, audio.layers + 1, audio.width, ROWS_PER_SECOND, ROWS_PER_FRAME
+        ),
+        networks=dict(networks),
+        files={},
+        provenance=Provenance(
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            checkpoint=opened.folder.resolve().name,
+            checkpoint_files={},
+            tools=_tool_versions(),
+            settings={k: v for k, v in asdict(settings).items() if k not in ("traces", "check")},
+            notes=_notes(opened),
+        ),
+    )
+
+
+def _runnable_backends(target: TargetSpec) -> tuple[str, ...]:
+    """The target's own backend first where this release has it, then the portable ones."""
+    wanted = (target.backends.default, *target.backends.portable)
+    return tuple(dict.fromkeys(name for name in wanted if name in list_backends()))
+
+
+def _notes(opened: Checkpoint) -> tuple[str, ...]:
+    from echoexport.export.subnets.networks import build_network, wanted_shapes
+
+    wanted = wanted_shapes(build_network("denoising_unet", opened.architecture))
+    return tuple(
+        f"{path.name}: {len(keys)} keys that the network lacks were ignored, the first: {keys[0]}"
+        for path, keys in opened.ignored_keys(wanted).items()
+    )
+
+
+def _tool_versions() -> dict[str, str]:
+    names = ("echoexport", "torch", "onnx", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}

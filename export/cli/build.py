@@ -1,0 +1,112 @@
+"""``echoexport build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echoexport.export.cli.options import FILE, ProgressLine, SizeType
+from echoexport.runtime.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from echoexport.runtime.manifest import Manifest
+
+DEFAULT_CHECKPOINT = Path("pretrained_weights")
+
+
+@click.command("build")
+@click.argument("checkpoint", required=False, type=FILE)
+@click.option(
+    "--target",
+    "-t",
+    required=True,
+    metavar="NAME",
+    help="What to build for; 'echoexport targets' lists them. A path to a YAML file of your own works too.",
+)
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=FILE,
+    metavar="DIR",
+    help="The bundle's folder; an older bundle there is replaced.",
+)
+@click.option("--variant", default="acc", show_default=True, metavar="NAME", help="base, acc, pose or pose_acc.")
+@click.option(
+    "--size", type=SizeType(), metavar="WxH", help="Pixels of the video, multiples of 8. Default: the target's."
+)
+@click.option(
+    "--frames", type=int, metavar="N", help="Frames of a context window, 2 to 32. Default: the target's (12)."
+)
+@click.option("--precision", metavar="NAME", help="fp32 or fp16. Default: the target's.")
+@click.option(
+    "--steps",
+    type=int,
+    metavar="N",
+    help="Default sampling steps of the bundle. Default: the target's, else the variant's.",
+)
+@click.option(
+    "--trace-cache", type=FILE, metavar="DIR", help="Where traced graphs are kept. Default: the user's cache folder."
+)
+@click.option("--no-trace-cache", is_flag=True, help="Trace anew and keep nothing.")
+@click.option(
+    "--check",
+    default="auto",
+    show_default=True,
+    metavar="WHICH",
+    help="Run the self-tests here before the bundle is put in place: auto (what fits 4 GB), all, or none.",
+)
+def build_command(checkpoint: Path | None, target: str, output: Path, **options: Any) -> None:
+    """Turn an EchoMimic v1 checkpoint folder into a bundle.
+
+    CHECKPOINT is the folder with denoising_unet*.pth and the rest in the official layout; without it,
+    pretrained_weights/ in the working directory is used.
+
+    \b
+    Example:
+      echoexport build weights/ --target cpu-openvino --size 256x256 -o bundle/
+    """
+    from echoexport.export.build import build_bundle
+    from echoexport.export.build_settings import BuildSettings
+    from echoexport.export.traces import default_trace_folder
+
+    spec = find_target(target)
+    cache, no_cache = options.pop("trace_cache"), options.pop("no_trace_cache")
+    settings = BuildSettings(**options, traces=None if no_cache else cache or default_trace_folder())
+    with ProgressLine("step") as progress:
+        manifest = build_bundle(find_checkpoint(checkpoint), output, target=spec, settings=settings, report=progress)
+    click.echo(f"{output}: {describe_bundle(manifest)}")
+    for note in manifest.provenance.notes:
+        click.echo(f"note: {note}")
+    if spec.next_step:
+        click.echo(f"next: {spec.next_step}")
+
+
+def describe_bundle(manifest: Manifest) -> str:
+    """One line: what a bundle is for and how large it is."""
+    picture, weights = manifest.picture, sum(manifest.files[n.weights].bytes for n in manifest.networks.values())
+    return (
+        f"{manifest.variant} for {manifest.target}, {picture.width}x{picture.height} px, windows of "
+        f"{manifest.window.frames} frames, {manifest.sampler.steps} steps, {manifest.precision}, {weights / 1e6:.0f} MB"
+    )
+
+
+def find_checkpoint(given: Path | None) -> Path:
+    """The folder that was named, or ``pretrained_weights`` in the working directory."""
+    if given is not None:
+        return given
+    if not DEFAULT_CHECKPOINT.is_dir():
+        raise CheckpointError(
+            f"no checkpoint was named and there is no {DEFAULT_CHECKPOINT}/ here; name the folder, or try "
+            "'echoexport demo'"
+        )
+    return DEFAULT_CHECKPOINT
+
+
+def find_target(name: str):  # type: ignore[no-untyped-def]
+    """A target by name, or from a YAML file of the user's."""
+    from echoexport.targets.spec import load_target, read_target
+
+    return read_target(Path(name)) if name.endswith((".yaml", ".yml")) else load_target(name)

@@ -1,0 +1,113 @@
+"""``echoexport verify`` and ``echoexport inspect``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from echoexport.export.cli.options import FILE, backend_option
+from echoexport.runtime.errors import BackendError
+
+if TYPE_CHECKING:
+    from echoexport.runtime.manifest import Manifest
+
+
+@click.command("verify")
+@click.argument("bundle", type=FILE)
+@backend_option
+@click.option(
+    "--compute", default="fp32", show_default=True, metavar="NAME", help="fp32, or bf16 where OpenVINO's CPU has it."
+)
+@click.option(
+    "--network", "only", multiple=True, metavar="NAME", help="Self-test only this network; may be given again."
+)
+@click.option("--files-only", is_flag=True, help="Hash the files and run nothing.")
+@click.option(
+    "--parser", is_flag=True, help="Let TensorRT-RTX parse and build each network (no GPU needed, much memory)."
+)
+def verify_command(
+    bundle: Path, backend: str | None, compute: str, only: tuple[str, ...], files_only: bool, parser: bool
+) -> None:
+    """Hash every file of a bundle anew and run each network on the arrays that travel with it."""
+    from echoexport.runtime.backends import EngineOptions
+    from echoexport.runtime.bundle import open_bundle
+
+    with open_bundle(bundle, backend="null" if files_only else backend, options=EngineOptions(compute)) as opened:
+        count = sum(1 for _ in opened.check_files())
+        click.echo(f"{count} files as the manifest says")
+        if files_only:
+            return
+        failed = []
+        for name in only or opened.manifest.networks:
+            result = opened.self_test(name)
+            opened.close_network(name)  # one network in memory at a time
+            word = "passed" if result.passed else "FAILED"
+            click.echo(f"{name:18} {word}  error {result.error:.1e} of the maximum, {result.tolerance:.0e} allowed "
+                       f"({opened.backend.name}, {result.precision})")  # fmt: skip
+            failed += [] if result.passed else [name]
+        if parser:
+            _run_parser(opened.folder, [opened.manifest.networks[n].graph for n in only or opened.manifest.networks])
+    if failed:
+        raise BackendError(f"{bundle}: {', '.join(failed)} failed; try another --backend, or build again")
+
+
+def _run_parser(folder: Path, graphs: list[str]) -> None:
+    from echoexport.export.engines.tensorrt_rtx import check_network, require_installed
+
+    require_installed()
+    for graph in graphs:
+        report = check_network(folder / graph)
+        click.echo(
+            f"{report.network:18} parsed in {report.parse_seconds:.1f} s, built in {report.build_seconds:.1f} s, "
+            f"engine {report.engine_bytes / 1e6:.1f} MB, peak {report.peak_bytes / 1e9:.1f} GB "
+            f"(TensorRT-RTX {report.version}, measured)"
+        )
+
+
+@click.command("inspect")
+@click.argument("bundle", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="The manifest itself.")
+@click.option("--tensors", is_flag=True, help="Every input and output with its axes.")
+def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
+    """Show what is inside a bundle; no file but the manifest is read."""
+    from echoexport.runtime.manifest import read_manifest
+    from echoexport.runtime.network import describe_axes
+    from echoexport.runtime.schema import dump
+
+    manifest = read_manifest(bundle)
+    if as_json:
+        click.echo(json.dumps(dump(manifest), indent=1))
+        return
+    _print_settings(manifest)
+    for name, entry in manifest.networks.items():
+        size = manifest.files[entry.weights].bytes
+        click.echo(
+            f"  {name:18} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  {entry.precision}  "
+            f"opset {entry.opset}  {len(entry.inputs)} in, {len(entry.outputs)} out"
+        )
+        for tensor in (*entry.inputs, *entry.outputs) if tensors else ():
+            click.echo(f"      {'in ' if tensor in entry.inputs else 'out'} {tensor.name} {describe_axes(tensor)}")
+
+
+def _print_settings(manifest: Manifest) -> None:
+    picture, window, sampler, made = manifest.picture, manifest.window, manifest.sampler, manifest.provenance
+    clamp = "no clamp" if sampler.noise_clamp is None else f"noise clamped to {sampler.noise_clamp:g}"
+    rows = {
+        "variant": f"{manifest.variant} (face: {manifest.face})",
+        "target": f"{manifest.target} (backends: {', '.join(manifest.backends)})",
+        "picture": f"{picture.width}x{picture.height} px, {manifest.precision}",
+        "window": f"{window.frames} frames, {window.overlap} shared, moves {window.shift} a step",
+        "sampler": f"{sampler.steps} steps, guidance {sampler.guidance:g}, {clamp}",
+        "audio": f"{manifest.audio.sample_rate} Hz, {manifest.audio.mels} mels, {manifest.audio.states} states",
+        "made": f"{made.created} from {made.checkpoint}/ ({len(made.checkpoint_files)} files)",
+        "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),
+        "files": f"{len(manifest.files)}, {sum(f.bytes for f in manifest.files.values()) / 1e6:.0f} MB",
+    }
+    for name, text in rows.items():
+        click.echo(f"{name:9} {text}")
+    for note in made.notes:
+        click.echo(f"{'note':9} {note}")
+    click.echo("networks")

@@ -1,0 +1,136 @@
+"""``echoexport run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echoexport.export.cli.options import FILE, ProgressLine, RateType, backend_option
+
+if TYPE_CHECKING:
+    from echoexport.runtime.bundle import Bundle
+    from echoexport.runtime.clip import ClipReport, ClipRequest
+
+
+@click.command("run")
+@click.argument("bundle", type=FILE)
+@click.option("--portrait", "-p", required=True, type=FILE, metavar="FILE", help="A picture of one face.")
+@click.option(
+    "--voice", "-v", required=True, type=FILE, metavar="FILE", help="WAV, MP3, M4A, FLAC or a video's sound, any rate."
+)
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    metavar="OUT",
+    help="A .mp4 or .mov file, a folder for PNGs, or - for raw RGB24 on stdout.",
+)
+@click.option("--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin.")
+@click.option(
+    "--face-model", type=FILE, metavar="FILE", help="MediaPipe face detector (.tflite or .task) to find the face with."
+)
+@click.option("--poses", type=FILE, metavar="PATH", help="Landmarks or drawn pose maps, for the pose variants.")
+@click.option("--fps", type=RateType(), metavar="FPS", help="Frames a second. Default: the bundle's (24).")
+@click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
+@click.option("--guidance", type=float, metavar="G", help="Above 1 each step costs two calls. Default: the bundle's.")
+@click.option(
+    "--overlap", type=int, metavar="N", help="Frames that neighbouring windows share. Default: the bundle's (3)."
+)
+@click.option("--frames", type=int, metavar="N", help="Stop after so many frames. Default: all of the voice.")
+@click.option(
+    "--frame-count",
+    default="cover",
+    show_default=True,
+    metavar="HOW",
+    help="cover: ceil(duration x fps); original: the original's slightly larger count.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the initial noise.")
+@backend_option
+@click.option(
+    "--compute",
+    default="fp32",
+    show_default=True,
+    metavar="NAME",
+    help="Arithmetic in the engine: fp32, or bf16 where OpenVINO's CPU has it.",
+)
+@click.option(
+    "--threads", type=int, default=0, show_default=True, metavar="N", help="CPU threads; 0 leaves it to the backend."
+)
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=FILE,
+    metavar="DIR",
+    help="Where portraits' references are kept. Default: the user's cache folder.",
+)
+@click.option("--no-cache", is_flag=True, help="Compute the reference anew and keep nothing.")
+def run_command(bundle: Path, **options: Any) -> None:
+    """Make a video from a portrait and a voice.
+
+    \b
+    Example:
+      echoexport run bundle/ -p portrait.png -v voice.wav --face-model face.task -o out.mp4
+    """
+    from echoexport.runtime.backends import EngineOptions
+    from echoexport.runtime.bundle import open_bundle
+    from echoexport.runtime.clip import make_clip
+    from echoexport.runtime.reference_cache import ReferenceCache, default_cache_folder
+    from echoexport.runtime.session import Session
+
+    request = read_request(options)
+    cache = None if options["no_cache"] else ReferenceCache(options["cache_folder"] or default_cache_folder())
+    engine = EngineOptions(compute=options["compute"], threads=options["threads"])
+    with open_bundle(bundle, backend=options["backend"], options=engine) as opened, ProgressLine("frame") as progress:
+        _warn_of_guidance(opened, options["guidance"])
+        report = make_clip(Session(opened, cache=cache), request, progress=progress)
+        conditions = f"{opened.backend.name}, {options['compute']}"
+    for warning in report.warnings:
+        warn(warning)
+    click.echo(describe_clip(request.output, report, conditions=conditions), err=request.output == "-")
+
+
+def read_request(options: dict[str, Any]) -> ClipRequest:
+    """The command line's options as a request.
+
+    Raises:
+        PortraitError: a face box that is not four numbers.
+    """
+    from echoexport.runtime.clip import ClipRequest
+    from echoexport.runtime.portrait import parse_face_box
+    from echoexport.runtime.session import RenderSettings
+
+    names = ("fps", "steps", "guidance", "overlap", "frames", "frame_count", "seed")
+    box = options["face_box"]
+    return ClipRequest(
+        portrait=options["portrait"],
+        voice=options["voice"],
+        output=options["output"],
+        face_box=None if box is None else parse_face_box(box),
+        face_model=options["face_model"],
+        poses=options["poses"],
+        settings=RenderSettings(**{name: options[name] for name in names}),
+    )
+
+
+def describe_clip(output: str, report: ClipReport, *, conditions: str) -> str:
+    """One line: what was made, how fast, under which conditions."""
+    seconds = report.sampling_seconds + report.decoding_seconds
+    reference = "from the cache" if not report.calls["reference_unet"] else "computed"
+    return (
+        f"{output}: {report.frames} frames at {report.fps:g} fps in {seconds:.1f} s "
+        f"({report.frames / seconds:.1f} frames/s, real-time factor {report.real_time_factor:.2f}, measured; "
+        f"{conditions}; reference {reference})"
+    )
+
+
+def _warn_of_guidance(bundle: Bundle, guidance: float | None) -> None:
+    manifest = bundle.manifest
+    if guidance is not None and guidance > 1 >= manifest.sampler.guidance:
+        warn(f"guidance {guidance:g}: variant {manifest.variant!r} is distilled for 1; each step costs two calls")
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"echoexport: warning: {message}", err=True)

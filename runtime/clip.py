@@ -1,0 +1,123 @@
+"""From files to a file: a portrait and a voice on disk, a bundle, and a video, folder of pictures or raw stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.errors import PoseError
+from echoexport.runtime.faces import detect_face
+from echoexport.runtime.portrait import FaceCrop, crop_face, read_portrait, whole_picture
+from echoexport.runtime.pose import PoseMaps, read_poses
+from echoexport.runtime.sampler import SamplingHooks
+from echoexport.runtime.session import RenderInputs, RenderSettings, Session
+from echoexport.runtime.sinks import open_sink
+from echoexport.runtime.voice import read_voice
+
+Progress = Callable[[str, int, int], None]
+"""A phase ("sampling" or "decoding"), how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """Files in and out. ``face_box`` (x0, y0, x1, y1) in the portrait's pixels wins over ``face_model``.
+
+    output: a ``.mp4`` or ``.mov``, a folder for PNGs, or "-" for raw RGB24 on stdout. poses: for bundles of the pose
+    variants, what :func:`echoexport.runtime.pose.read_poses` reads.
+    """
+
+    portrait: Path
+    voice: Path
+    output: str
+    face_box: tuple[float, float, float, float] | None = None
+    face_model: Path | None = None
+    poses: Path | None = None
+    settings: RenderSettings = field(default_factory=RenderSettings)
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """What was made, and how long it took; seconds are wall clock on this machine, *measured*.
+
+    calls: network to how often it ran for this clip. warnings: one line each.
+    """
+
+    frames: int
+    fps: float
+    sampling_seconds: float
+    decoding_seconds: float
+    calls: dict[str, int]
+    warnings: tuple[str, ...]
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for one second of clip; below 1 is faster than real time."""
+        return (self.sampling_seconds + self.decoding_seconds) * self.fps / self.frames
+
+
+def make_clip(session: Session, request: ClipRequest, *, progress: Progress | None = None) -> ClipReport:
+    """Render one clip into its output; interrupted or failing, it leaves nothing behind.
+
+    Raises:
+        InputError, SettingError: a file or a setting that cannot be used.
+        BackendError: an engine failed.
+        OutputError: the output cannot be written.
+    """
+    tell = progress or (lambda phase, done, total: None)
+    bundle, before = session.bundle, session.bundle.calls()
+    size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
+    voice = read_voice(request.voice)
+    crop, warnings = find_face(request, size=size)
+    inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=_open_poses(bundle, request, size=size))
+    fps = request.settings.fps or bundle.manifest.fps
+    with open_sink(request.output, size=size, fps=fps, voice_path=request.voice) as sink:
+        start = time.perf_counter()
+        hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
+        rendering = session.render(inputs, request.settings, hooks=hooks)
+        sampled = time.perf_counter()
+        for index, frame in enumerate(rendering):
+            sink.write(frame)
+            tell("decoding", index + 1, rendering.frames)
+    calls = {name: count - before[name] for name, count in bundle.calls().items()}
+    return ClipReport(
+        frames=rendering.frames,
+        fps=float(rendering.fps),
+        sampling_seconds=sampled - start,
+        decoding_seconds=time.perf_counter() - sampled,
+        calls=calls,
+        warnings=warnings,
+    )
+
+
+def find_face(request: ClipRequest, *, size: tuple[int, int]) -> tuple[FaceCrop, tuple[str, ...]]:
+    """The portrait cropped to its face: by the box that was given, else by the detector, else the whole picture.
+
+    Returns the crop and warnings.
+
+    Raises:
+        PortraitError: the picture, box or model cannot be used.
+    """
+    picture = read_portrait(request.portrait)
+    if request.face_box is not None:
+        return crop_face(picture, request.face_box, size=size), ()
+    if request.face_model is None:
+        warning = "no face box and no face model: the whole picture is used (--face-box x0,y0,x1,y1 or --face-model)"
+        return whole_picture(picture, size=size), (warning,)
+    face = detect_face(picture, model=request.face_model)
+    if face is None:
+        warning = f"{request.portrait}: no face found: the whole picture is used (--face-box x0,y0,x1,y1 names one)"
+        return whole_picture(picture, size=size), (warning,)
+    return crop_face(picture, face.corners, size=size), ()
+
+
+def _open_poses(bundle: Bundle, request: ClipRequest, *, size: tuple[int, int]) -> PoseMaps | None:
+    if bundle.manifest.face != "pose":
+        if request.poses is not None:
+            raise PoseError(f"{request.poses}: variant {bundle.manifest.variant!r} takes no poses; leave --poses out")
+        return None
+    if request.poses is None:
+        raise PoseError(f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks or drawn maps)")
+    return read_poses(request.poses, size=size)
