@@ -49,8 +49,8 @@ def build_bundle(
 ) -> Manifest:
     """Trace the six networks, write their weights, graphs and self-tests, and the manifest.
 
-    ``output`` must not exist, be empty, or be a bundle, which is replaced at the end. Interrupted, the build leaves the old
-    bundle or none; graphs that were traced are kept in the cache, so the next build goes on from there.
+    ``output`` must not exist, be empty, or be a bundle, which is replaced at the end. Interrupted, the build leaves
+    the old bundle or none; graphs that were traced are kept in the cache, so the next build goes on from there.
 
     Raises:
         CheckpointError, SettingError, GraphError: the checkpoint, a setting or a graph that cannot be built.
@@ -64,9 +64,8 @@ def build_bundle(
     sizes = size_networks(opened.architecture, size=settings.size or (0, 0), frames=settings.frames or 0,
                           face=opened.variant.face)  # fmt: skip
     _check_audio(opened)
-    DDIMScheduler(opened.settings.scheduler).timesteps(
-        opened.variant.steps if settings.steps is None else settings.steps
-    )
+    steps = opened.variant.steps if settings.steps is None else settings.steps
+    DDIMScheduler(opened.settings.scheduler).timesteps(steps)  # refuses a number of steps that cannot be
     specs = describe_networks(sizes, precision=settings.precision or "")
     plans = [_NetworkPlan(opened, specs[name], settings.traces) for name in NETWORKS]
     with written_aside(output) as folder, ThreadPoolExecutor(1) as hasher:

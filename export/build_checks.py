@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from echoexport.export.build_settings import CHECKS
 from echoexport.export.engines import tensorrt_rtx
 from echoexport.runtime.bundle import Bundle, open_bundle
 from echoexport.runtime.errors import BackendError, SettingError
 from echoexport.runtime.manifest import Manifest
 from echoexport.targets.spec import TargetSpec
-
-CHECKS = ("auto", "all", "none")
 
 # "auto" leaves out what would need more than this; a build of the full-size model so stays below 6 GB in all.
 AUTO_BYTES = 4_000_000_000

@@ -9,6 +9,9 @@ from echoexport.runtime.errors import SettingError
 from echoexport.runtime.spec import PRECISIONS
 from echoexport.targets.spec import TargetSpec
 
+CHECKS = ("auto", "all", "none")
+"""Which networks a build lets prove themselves: what fits 4 GB, everything, nothing."""
+
 
 @dataclass(frozen=True)
 class BuildSettings:
@@ -32,8 +35,11 @@ def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
     """The settings with the target's defaults filled in.
 
     Raises:
-        SettingError: a precision that nobody knows.
+        SettingError: a precision or a check that nobody knows.
+        UnknownNameError: no such variant.
     """
+    if settings.check not in CHECKS:
+        raise SettingError(f"check {settings.check!r}; known: {', '.join(CHECKS)}")
     precision = settings.precision or target.build.precision
     if precision not in PRECISIONS:
         raise SettingError(f"precision {precision!r}; known: {', '.join(PRECISIONS)}")

@@ -24,6 +24,7 @@ from echoexport.runtime.manifest import (
     WindowSettings,
 )
 from echoexport.runtime.mel import SAMPLE_RATE
+from echoexport.runtime.schema import dump
 from echoexport.runtime.spec import NetworkSizes
 from echoexport.targets.spec import TargetSpec
 
@@ -67,7 +68,7 @@ def describe_bundle(
             checkpoint=opened.folder.resolve().name,
             checkpoint_files={},
             tools=_tool_versions(),
-            settings={k: v for k, v in asdict(settings).items() if k not in ("traces", "check")},
+            settings={k: dump(v) for k, v in asdict(settings).items() if k not in ("traces", "check")},
             notes=_notes(opened),
         ),
     )

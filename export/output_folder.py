@@ -27,7 +27,7 @@ def written_aside(output: Path) -> Iterator[Path]:
         OutputError: the output is neither new, nor empty, nor a bundle without other files in it; or cannot be written.
     """
     try:
-        output = Path(os.path.realpath(output))  # noqa: PTH101 (Path.resolve raises on a loop of links)
+        output = Path(os.path.realpath(output))  # Path.resolve raises its own kind of error on a loop of links
         check_output(output)
         # Not by process number: in containers these repeat, and what a killed build left would be in the way.
         aside = output.parent / f".{output.name}.part-{uuid.uuid4().hex[:12]}"

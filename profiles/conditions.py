@@ -22,7 +22,10 @@ _BOARD_MODEL = Path("/proc/device-tree/model")  # a Jetson names itself here
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured on. memory: bytes, None where the system does not say. load: of the last minute, at the start."""
+    """What was measured on; ``None`` for what the system does not say.
+
+    cores: that the process may use. memory: bytes. load: runnable tasks on average in the minute before.
+    """
 
     processor: str
     cores: int

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from echoexport.profiles.conditions import Conditions, describe_conditions, describe_network_conditions
-from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle import Bundle, check_hash
 from echoexport.runtime.errors import InputError, OutputError, SettingError
 from echoexport.runtime.schema import dump, parse
 
@@ -70,7 +71,8 @@ def compare_side_by_side(
 ) -> Comparison:  # fmt: skip
     """Time contestants in rounds, A, B, A, B, ..., so that the noise of a shared machine meets all alike.
 
-    The first label is the baseline. ``conditions`` by label; a label without gets this machine's.
+    The first label is the baseline. ``conditions`` by label; a label without gets this machine's. A ``clock`` of CPU
+    time (``time.process_time``) sees less of other processes, but is fair only where every contestant has one thread.
 
     Raises:
         SettingError: no contestant, fewer than one repeat, or fewer than no warm-up.
@@ -79,11 +81,11 @@ def compare_side_by_side(
         raise SettingError("nothing to measure: give one call or more")
     if repeats < 1 or warmup < 0:
         raise SettingError(f"{repeats} repeats after {warmup} warm-up calls: at least 1 and 0 are wanted")
-    plain = describe_conditions()
-    given = conditions or {}
+    plain, timer = describe_conditions(), getattr(clock, "__name__", type(clock).__name__)
+    given = {label: replace((conditions or {}).get(label, plain), clock=timer) for label in calls}
     seconds = _time_rounds(calls, warmup=warmup, repeats=repeats, clock=clock)
     reports = {
-        label: _summarize(times, label=label, warmup=warmup, conditions=given.get(label, plain))
+        label: _summarize(times, label=label, warmup=warmup, conditions=given[label])
         for label, times in seconds.items()
     }
     baseline = next(iter(calls))
@@ -109,9 +111,14 @@ def measure_network(
 
 
 def read_self_test_inputs(bundle: Bundle, name: str) -> dict[str, np.ndarray]:
-    """The inputs that travel with one of a bundle's networks."""
-    path = bundle.folder / bundle.manifest.networks[name].self_test
-    with np.load(path, allow_pickle=False) as arrays:
+    """The inputs that travel with one of a bundle's networks.
+
+    Raises:
+        BundleError: their file is not what the manifest says.
+    """
+    file = bundle.manifest.networks[name].self_test
+    check_hash(bundle.folder, file, manifest=bundle.manifest)
+    with np.load(bundle.folder / file, allow_pickle=False) as arrays:
         return {key.removeprefix("input."): arrays[key] for key in arrays.files if key.startswith("input.")}
 
 
@@ -127,7 +134,8 @@ def write_report(report: LatencyReport | Comparison, path: Path) -> None:
         aside.write_text(format_json(dump(report)), encoding="utf-8")
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

@@ -168,10 +168,11 @@ def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path, manife
     inputs = {tensor.name: f"input.{tensor.name}" for tensor in entry.inputs}
     outputs = {tensor.name: f"output.{tensor.name}" for tensor in entry.outputs}
     try:
-        with np.load(folder / entry.self_test, allow_pickle=False) as arrays:
+        # numpy leaves a file open that it opened itself and found to be no archive
+        with (folder / entry.self_test).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             given = {name: arrays[key] for name, key in inputs.items()}
             wanted = {name: arrays[key] for name, key in outputs.items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{folder / entry.self_test}: not the arrays of {network.spec.name}: {error}") from error
     difference = compare_outputs(network(given), wanted)
     return SelfTestResult(network.spec.name, network.precision, difference, entry.tolerances[network.precision])

@@ -58,8 +58,16 @@ class ClipReport:
         return (self.sampling_seconds + self.decoding_seconds) * self.fps / self.frames
 
 
-def make_clip(session: Session, request: ClipRequest, *, progress: Progress | None = None) -> ClipReport:
+def make_clip(
+    session: Session,
+    request: ClipRequest,
+    *,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> ClipReport:
     """Render one clip into its output; interrupted or failing, it leaves nothing behind.
+
+    ``warn`` is told each of the report's warnings before the long work starts.
 
     Raises:
         InputError, SettingError: a file or a setting that cannot be used.
@@ -74,6 +82,9 @@ def make_clip(session: Session, request: ClipRequest, *, progress: Progress | No
     inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=_open_poses(bundle, request, size=size))
     fps = request.settings.fps or bundle.manifest.fps
     with open_sink(request.output, size=size, fps=fps, voice_path=request.voice) as sink:
+        if warn is not None:
+            for warning in warnings:
+                warn(warning)
         start = time.perf_counter()
         hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
         rendering = session.render(inputs, request.settings, hooks=hooks)

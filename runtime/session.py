@@ -197,5 +197,5 @@ def _is_whole(value: object) -> bool:
 def to_pixels(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(1, 3, H, W) in about [-1, 1] to (H, W, 3) uint8: x / 2 + 0.5, clamped, times 255, cut (not rounded)."""
     unit = np.clip(picture[0].astype(np.float32, copy=False) / 2 + np.float32(0.5), 0, 1)
-    levels: NDArray[np.uint8] = (unit * 255).astype(np.uint8)
-    return levels.transpose(1, 2, 0).copy()
+    levels: NDArray[np.uint8] = (unit * 255).astype(np.uint8).transpose(1, 2, 0).copy()
+    return levels

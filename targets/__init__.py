@@ -1,31 +1,4 @@
-"""What hardware a bundle is built for: one data file per board, and the classes that read it."""
+"""What hardware a bundle is built for: one data file per board (``data/``), and the classes that read it (``spec``).
 
-from echoexport.targets.errors import EchoExportError, TargetError, UnknownNameError
-from echoexport.targets.spec import (
-    Backends,
-    BuildDefaults,
-    Figure,
-    Hardware,
-    StepDefaults,
-    TargetSpec,
-    TensorRTLine,
-    list_targets,
-    load_target,
-    read_target,
-)
-
-__all__ = [
-    "Backends",
-    "BuildDefaults",
-    "EchoExportError",
-    "Figure",
-    "Hardware",
-    "StepDefaults",
-    "TargetError",
-    "TargetSpec",
-    "TensorRTLine",
-    "UnknownNameError",
-    "list_targets",
-    "load_target",
-    "read_target",
-]
+Nothing is imported here: every room imports ``targets.errors``, and a device that only runs a bundle needs no YAML.
+"""

@@ -9,7 +9,7 @@ import yaml
 
 from echoexport.targets.errors import TargetError
 
-__all__ = ["LARGEST_FILE", "Table", "parse_table"]
+__all__ = ["LARGEST_FILE", "StrictLoader", "Table", "parse_table"]
 
 LARGEST_FILE = 64 * 1024
 """Bytes; a target file is a page of text, anything larger is another kind of file."""
@@ -20,7 +20,7 @@ def parse_table(content: bytes, file: str) -> Table:
     if len(content) > LARGEST_FILE:
         raise TargetError(f"{file}: is larger than {LARGEST_FILE} bytes, so no target file")
     try:
-        parsed = yaml.load(content.decode("utf-8"), Loader=_StrictLoader)
+        parsed = yaml.load(content.decode("utf-8"), Loader=StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise TargetError(f"{file}: {line}{error.problem or 'is not YAML'}") from error
@@ -82,7 +82,7 @@ class Table:
         return ".".join(part for part in (self._path, key) if part)
 
 
-class _StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """Plain data only: no objects, no repeated keys, no merging of mappings."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import importlib.util
 import json
 import os
+import re
+import subprocess
+import sys
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +157,12 @@ def build_tiny(
 ) -> Callable[..., Path]:
     """A function that builds a bundle of the tiny checkpoint, each combination once in a test run; read only."""
 
+    @functools.cache
+    def open_variant(variant: str) -> Any:
+        from echoexport.export.checkpoint.reader import open_checkpoint
+
+        return open_checkpoint(tiny_checkpoint, variant)
+
     def build(
         variant: str = "acc",
         *,
@@ -160,7 +172,6 @@ def build_tiny(
         target: str = "cpu",
     ) -> Path:
         from echoexport.export.build import BuildSettings, build_bundle
-        from echoexport.export.checkpoint.reader import open_checkpoint
         from echoexport.export.sizes import size_networks
         from echoexport.runtime.spec import describe_networks
         from echoexport.targets.spec import load_target
@@ -169,7 +180,7 @@ def build_tiny(
         folder = shared_folder / "bundles" / name
         with locked(folder):
             if not folder.exists():
-                opened = open_checkpoint(tiny_checkpoint, variant)
+                opened = open_variant(variant)
                 sizes = size_networks(opened.architecture, size=size, frames=frames, face=opened.variant.face)
                 for spec in describe_networks(sizes, precision=precision).values():
                     trace_once(spec, opened.architecture)
@@ -228,3 +239,104 @@ def write_null_bundle(folder: Path, *, face: str, frames: int, side: int) -> Pat
     )  # fmt: skip
     write_manifest(manifest, folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command of ours left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> list[str]:
+        """Lines on stderr, all but those of the progress."""
+        return [line for line in self.err.splitlines() if line and not re.search(r" \d+/\d+$", line)]
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Outcome]:
+    """A function that runs ``echoexport ARGUMENTS`` within this process, with a cache folder of the test's own."""
+    from echoexport.export.cli import main
+
+    monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own-cache"))
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refusal(command: Callable[..., Outcome]) -> Callable[..., str]:
+    """A function that runs a command which must fail as bad input does, and gives its one line on stderr."""
+
+    def run(*arguments: object) -> str:
+        outcome = command(*arguments)
+        assert (outcome.code, outcome.out, len(outcome.told)) == (1, "", 1), outcome
+        assert outcome.told[0].startswith("echoexport: error: "), outcome
+        return outcome.told[0].removeprefix("echoexport: error: ")
+
+    return run
+
+
+@pytest.fixture
+def start_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """A function that starts ``echoexport ARGUMENTS`` as a process; ``limit`` is the largest file it may write."""
+    monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own-cache"))
+    program = (
+        "import resource, sys\n"
+        "if limit := int(sys.argv.pop(1)):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "from echoexport.export.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+
+    def start(*arguments: object, limit: int = 0, **options: Any) -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-c", program, str(limit), *map(str, arguments)]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen(line, **pipes)
+
+    return start
+
+
+@pytest.fixture
+def make_voice(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a mono WAV of quiet seeded noise, 16 bits at 16 kHz."""
+
+    def make(name: str = "voice.wav", *, seconds: float = 0.5) -> Path:
+        noise = np.random.default_rng(0).integers(-3000, 3000, round(seconds * 16000)).astype("<i2")
+        with wave.open(str(tmp_path / name), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16000)
+            file.writeframes(noise.tobytes())
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def voice_file(make_voice: Callable[..., Path]) -> Path:
+    """Half a second of sound: 12 frames at 24 fps."""
+    return make_voice()
+
+
+@pytest.fixture
+def portrait_file(tmp_path: Path) -> Path:
+    """A picture of 96x96 pixels, another colour in each corner."""
+    from PIL import Image
+
+    ramp = np.linspace(0, 255, 96).astype(np.uint8)
+    picture = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8(128)), axis=-1)
+    Image.fromarray(np.ascontiguousarray(picture)).save(tmp_path / "portrait.png")
+    return tmp_path / "portrait.png"

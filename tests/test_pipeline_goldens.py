@@ -12,6 +12,7 @@ import pytest
 
 from echoexport.runtime import RenderInputs, RenderSettings, Session, open_bundle
 from echoexport.runtime.audio_tokens import AudioTokens
+from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.conditions import encode_picture, encode_voice
 from echoexport.runtime.sampler import SamplingHooks, SamplingStep
 from echoexport.runtime.voice import voice_from_samples
@@ -23,6 +24,7 @@ RUNS = ("acc", "acc_cfg", "base", "pose_acc", "pose")
 WINDOWS = {"acc_cfg": 9}
 LATENTS = 1e-3
 NETWORKS = 1e-4
+ONE_THREAD = EngineOptions(threads=1)  # tests run side by side
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,10 @@ class Outcome:
     calls: dict[str, int]
 
 
-@pytest.fixture(scope="module", params=[(run, backend) for run in RUNS for backend in ("ort", "openvino")], ids="-".join)
+CASES = [(run, backend) for run in RUNS for backend in ("ort", "openvino")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def played(
     request: pytest.FixtureRequest, build_tiny: Callable[..., Path], goldens_pipeline: Any, echo_reference: Any
 ) -> Iterator[tuple[str, Outcome]]:
@@ -60,7 +65,7 @@ def play(run: str, folder: Path, *, backend: str, goldens: Any, reference: Any) 
     chosen = RenderSettings(
         steps=settings["steps"], guidance=settings["guidance_scale"], frames=settings["frames"], frame_count="original"
     )
-    with open_bundle(folder, backend=backend) as bundle:
+    with open_bundle(folder, backend=backend, options=ONE_THREAD) as bundle:
         rendering = Session(bundle).render(inputs, chosen, hooks=SamplingHooks(on_step=steps.append))
         frames = np.stack(list(rendering))
         calls = bundle.calls()

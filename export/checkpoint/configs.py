@@ -31,7 +31,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such file")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8 as well
         raise CheckpointError(f"{path}: not readable JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: holds a {type(config).__name__}; an object is wanted")

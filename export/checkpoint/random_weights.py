@@ -24,6 +24,8 @@ from echoexport.export.checkpoint.reader import UNET_FOLDER, VAE_FOLDER, WHISPER
 from echoexport.export.checkpoint.settings import FILE_NAME
 from echoexport.export.checkpoint.variants import find_variant
 from echoexport.export.subnets.networks import build_network, wanted_shapes
+from echoexport.runtime.errors import OutputError
+from echoexport.runtime.sinks import name_staging, refuse_output
 
 TINY = Architecture(
     unet=UNetArchitecture(
@@ -44,30 +46,66 @@ TINY = Architecture(
     landmark=LandmarkArchitecture(in_channels=1, stem=16, channels=(16, 32, 32, 64, 64, 64), out_channels=32),
 )  # fmt: skip
 
+_MARK = "# Random weights, made by echoexport to try the whole path: not a trained checkpoint."
+
 
 def write_random_checkpoint(
     folder: Path, *, architecture: Architecture = TINY, variant: str = "acc", seed: int = 0
 ) -> Path:
-    """Write every file that one variant needs; an older folder of that name is replaced.
+    """Write every file that one variant needs; an older folder of random weights is replaced, at the end.
 
     Weights are normal, scaled by fan-in so that values keep their size from layer to layer; gains are about 1,
     position tables are the sinusoids that trained checkpoints carry. Returns ``folder``.
+
+    Raises:
+        OutputError: the folder holds anything but random weights, or cannot be written.
     """
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    _refuse_foreign(folder)
+    aside = name_staging(folder)
     try:
         for path, contents in _plan_files(architecture, variant, seed=seed):
-            target = aside / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(contents, str):
-                target.write_text(contents, encoding="utf-8")
-            else:
-                torch.save(contents, target)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+            _write_file(aside / path, contents)
+        _take_place(aside, folder)
+    except (OSError, RuntimeError) as error:  # torch has its own error for a disk that is full
+        raise refuse_output(folder, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Trained weights took someone a download or a month: only what this module wrote is ever replaced."""
+    try:
+        free = not folder.exists() or not any(folder.iterdir())
+        ours = free or (folder / FILE_NAME).read_bytes().startswith(_MARK.encode())
+    except OSError:
+        ours = False
+    if not ours:
+        raise OutputError(f"{folder}: already there, and not random weights of ours; name another folder")
+
+
+def _write_file(path: Path, contents: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(contents, str):
+        path.write_text(contents, encoding="utf-8")
+    else:
+        torch.save(contents, path)
+
+
+def _take_place(aside: Path, folder: Path) -> None:
+    """Swap the new folder in; an interrupt between the renames puts the old one back."""
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    old = name_staging(folder)
+    try:
+        folder.rename(old)
+        aside.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _plan_files(a: Architecture, variant: str, *, seed: int) -> Iterator[tuple[Path, object]]:
@@ -156,6 +194,6 @@ def _settings_text(a: Architecture) -> str:
     if motion is None:
         raise ValueError("a checkpoint has motion modules")
     return (
-        f"motion_heads: {motion.heads}\nmotion_norm_groups: {motion.norm_groups}\n"
+        f"{_MARK}\nmotion_heads: {motion.heads}\nmotion_norm_groups: {motion.norm_groups}\n"
         f"audio_ratio: {a.unet.audio_ratio}\nvae_scaling: {a.vae.scaling}\n"
     )

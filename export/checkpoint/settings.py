@@ -13,6 +13,7 @@ import yaml
 from echoexport.export.checkpoint.variants import Variant
 from echoexport.runtime.errors import CheckpointError, SettingError
 from echoexport.runtime.scheduler import SchedulerConfig
+from echoexport.targets.strict_yaml import StrictLoader
 
 FILE_NAME = "echoexport.yaml"
 
@@ -55,8 +56,8 @@ def read_settings(folder: Path) -> CheckpointSettings:
     if not path.is_file():
         return CheckpointSettings()
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad dates
         raise CheckpointError(f"{path}: not readable YAML: {str(error).splitlines()[0]}") from error
     found = {} if found is None else found
     defaults = CheckpointSettings()

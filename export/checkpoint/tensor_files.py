@@ -105,7 +105,7 @@ def _open_safetensors(path: Path) -> TensorFile:
         header.pop("__metadata__", None)
         tensors = {key: _safetensors_entry(path, key, entry, start=8 + length) for key, entry in header.items()}
         ends = [8 + length + entry["data_offsets"][1] for entry in header.values()]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, struct.error) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
     if ends and max(ends) > size:
         raise CheckpointError(f"{path}: truncated: wanted {max(ends)} bytes, found {size}; fetch it again")
@@ -140,7 +140,7 @@ def _open_torch(path: Path) -> TensorFile:
     tensors = {key: value for key, value in table.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors; a state dict is wanted")
-    stored = {key: _torch_entry(path, key, tensor) for key, tensor in tensors.items()}
+    stored = {_check_key(path, key): _torch_entry(path, key, tensor) for key, tensor in tensors.items()}
     if any(entry is None for entry in stored.values()):
         return TensorFile(path, _load_values(path, list(tensors)), extras=extras)
     return TensorFile(path, {key: entry for key, entry in stored.items() if entry is not None}, extras=extras)
@@ -166,10 +166,10 @@ def _torch_load(path: Path) -> dict[str, Any]:
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused: it is a pickle that wants more than tensors ({_first_line(error)}); "
-            "save it again as a plain state dict or as safetensors"
+            f"{path}: refused: it is a pickle that wants more than tensors, or is damaged ({_first_line(error)}); "
+            "fetch it again, or save it as a plain state dict or as safetensors"
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # a damaged file makes torch's reader raise anything
         raise CheckpointError(
             f"{path}: truncated or not a torch file ({_first_line(error)}); fetch it again"
         ) from error
@@ -185,14 +185,20 @@ def _first_line(error: BaseException) -> str:
     return text.strip().split("\n", 1)[0][:160] or type(error).__name__
 
 
+def _check_key(path: Path, key: Any) -> str:
+    if not isinstance(key, str):
+        raise CheckpointError(f"{path}: holds a tensor under {key!r}; names are wanted, as in a state dict")
+    return key
+
+
 def _torch_entry(path: Path, key: str, tensor: Any) -> StoredTensor | None:
     """Where the bytes are, or None where the format or the layout does not say (old pickles, odd strides)."""
+    layout, dtype = (str(kind).removeprefix("torch.") for kind in (tensor.layout, tensor.dtype))
+    if layout != "strided" or dtype not in _NUMPY_DTYPES.values():
+        raise CheckpointError(f"{path}: {key!r} is {layout} {dtype}; wanted dense float16, bfloat16 or float32")
     offset = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     if offset is None or not tensor.is_contiguous():
         return None
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    if dtype not in _NUMPY_DTYPES.values():
-        raise CheckpointError(f"{path}: {key!r} has dtype {dtype}; wanted float16, bfloat16 or float32")
     start = int(offset) + int(tensor.storage_offset()) * int(tensor.element_size())
     return StoredTensor(path, key, tuple(tensor.shape), dtype, start)
 

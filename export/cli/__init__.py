@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
-from echoexport.runtime.errors import EchoExportError
+from echoexport.runtime.errors import EchoExportError, UnknownNameError
 
 # name: module and one-line help. A command's module is imported when the command is used, so that `--help` is quick.
 _COMMANDS = {
@@ -37,22 +41,42 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            raise UnknownNameError("command", args[0], known=_COMMANDS)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="echoexport", message="echoexport %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Take EchoMimic off the data-centre GPU: a checkpoint in, a bundle out, a talking portrait without PyTorch."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:
-    """Run the command line; exits with 0, with 1 and one line for bad input, with 130 when interrupted."""
+    """Run the command line.
+
+    Returns when all went well; exits with 1 and one line for bad input, with 130 when interrupted, with 143 when
+    terminated.
+    """
     warnings.showwarning = _show_warning
+    given = None if arguments is None else list(arguments)
     try:
-        cli.main(args=None if arguments is None else list(arguments), prog_name="echoexport", standalone_mode=False)
+        with _terminated_cleanly():
+            cli.main(args=given, prog_name="echoexport", standalone_mode=False)
     except EchoExportError as error:
         _fail(str(error))
     except click.UsageError as error:
@@ -61,11 +85,36 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     except click.ClickException as error:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nechoexport: interrupted; nothing half-written is left", err=True)
+        click.echo("echoexport: interrupted; nothing half-written is left", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left
+    except BrokenPipeError:  # whoever read our output has left
+        _drop_output()
         sys.exit(1)
+    except OSError as error:  # that no step made an error of its own: stdout on a full disk, and the like
+        _drop_output()
+        _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
+
+
+@contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """Let SIGTERM unwind as Ctrl-C does, so that it leaves no half-written files either."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _drop_output() -> None:
+    """Point stdout at nothing: what is left in its buffer would fail once more when Python ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        number = sys.stdout.fileno()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, number)
+        os.close(nothing)
 
 
 def _fail(message: str) -> None:

@@ -12,6 +12,7 @@ from echoexport.runtime.errors import CheckpointError
 
 if TYPE_CHECKING:
     from echoexport.runtime.manifest import Manifest
+    from echoexport.targets.spec import TargetSpec
 
 DEFAULT_CHECKPOINT = Path("pretrained_weights")
 
@@ -105,7 +106,7 @@ def find_checkpoint(given: Path | None) -> Path:
     return DEFAULT_CHECKPOINT
 
 
-def find_target(name: str):  # type: ignore[no-untyped-def]
+def find_target(name: str) -> TargetSpec:
     """A target by name, or from a YAML file of the user's."""
     from echoexport.targets.spec import load_target, read_target
 

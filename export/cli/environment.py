@@ -86,9 +86,10 @@ def _check_tools() -> Iterator[tuple[str, str | None, str]]:
     yield "video", _find_codecs(), f"H.264 and AAC, {_versions('av')}"
 
 
-def _missing(*modules: str, extra: str) -> str | None:
+def _missing(*modules: str, extra: str = "") -> str | None:
     absent = [name for name in modules if importlib.util.find_spec(name) is None]
-    return f"{', '.join(absent)} not installed: pip install 'echoexport[{extra}]'" if absent else None
+    wanted = f"'echoexport[{extra}]'" if extra else " ".join(absent)
+    return f"{', '.join(absent)} not installed: pip install {wanted}" if absent else None
 
 
 def _versions(*packages: str) -> str:
@@ -102,6 +103,8 @@ def _versions(*packages: str) -> str:
 
 
 def _find_codecs() -> str | None:
+    if absent := _missing("av"):
+        return absent
     import av
 
     absent = [name for name in ("libx264", "aac") if name not in av.codecs_available]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import time
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +29,10 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since clic
         """(width, height)."""
         if isinstance(value, tuple):
             return value
-        sides = str(value).lower().split("x")
-        if len(sides) > 2 or not all(side.isdigit() for side in sides):
+        sides = re.fullmatch(r"([0-9]{1,6})(?:[xX]([0-9]{1,6}))?", str(value))
+        if sides is None:
             raise SettingError(f"--size {value}: WIDTHxHEIGHT in pixels is wanted, e.g. 256x256")
-        return int(sides[0]), int(sides[-1])
+        return int(sides[1]), int(sides[2] or sides[1])
 
 
 class RateType(click.ParamType):  # type: ignore[type-arg]
@@ -39,10 +42,15 @@ class RateType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
         """An exact fraction."""
-        try:
-            return value if isinstance(value, Fraction) else Fraction(str(value))
+        if isinstance(value, Fraction):
+            return value
+        try:  # no exponents: 1e999999999 would keep Fraction busy for hours
+            rate = Fraction(value if re.fullmatch(r"-?[0-9./]{1,40}", value) else "")
         except (ValueError, ZeroDivisionError):
             raise SettingError(f"--fps {value}: a number is wanted, e.g. 24, 29.97 or 30000/1001") from None
+        if not 0 < rate <= 1000:
+            raise SettingError(f"--fps {value}: above 0 and up to 1000 is wanted, e.g. 24, 29.97 or 30000/1001")
+        return rate
 
 
 backend_option = click.option(
@@ -52,15 +60,27 @@ backend_option = click.option(
 )
 
 
-class ProgressLine:
-    """A bar with rate and time left on a terminal; plain lines, at most one every few seconds, in a log."""
+def _has_room() -> bool:
+    """Whether stderr is a terminal that a bar fits; some pseudo-terminals say that they are 0 columns wide."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError, AttributeError):  # a file or a pipe; closed; replaced by something that is no file
+        return False
 
-    def __init__(self, unit: str) -> None:
+
+class ProgressLine:
+    """A bar with rate and time left on a terminal; plain lines, at most one every few seconds, in a log.
+
+    unit: what is counted; units: the same for phases that count something else.
+    """
+
+    def __init__(self, unit: str, units: Mapping[str, str] | None = None) -> None:
         self._unit = unit
+        self._units = units or {}
         self._bar: Any = None
         self._phase = ""
         self._last = 0.0
-        self._live = sys.stderr.isatty()
+        self._live = _has_room()
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -82,10 +102,11 @@ class ProgressLine:
     def _draw(self, phase: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if self._bar is None or (phase != self._phase and self._bar.total != total):
+        unit = self._units.get(phase, self._unit)
+        if self._bar is None or (self._bar.unit, self._bar.total) != (unit, total):
             self._close()
-            self._bar = tqdm(total=total, unit=self._unit, file=sys.stderr, dynamic_ncols=True)
-        if phase != self._phase:
+            self._bar = tqdm(total=total, unit=unit, desc=phase, file=sys.stderr, dynamic_ncols=True)
+        elif phase != self._phase:
             self._bar.set_description(phase)
         self._bar.update(done - self._bar.n)
 

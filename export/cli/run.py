@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 @click.option(
     "--overlap", type=int, metavar="N", help="Frames that neighbouring windows share. Default: the bundle's (3)."
 )
-@click.option("--frames", type=int, metavar="N", help="Stop after so many frames. Default: all of the voice.")
+@click.option(
+    "--frames", type=click.IntRange(min=1), metavar="N", help="Stop after so many frames. Default: all of the voice."
+)
 @click.option(
     "--frame-count",
     default="cover",
@@ -46,7 +48,14 @@ if TYPE_CHECKING:
     metavar="HOW",
     help="cover: ceil(duration x fps); original: the original's slightly larger count.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the initial noise.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the initial noise.",
+)
 @backend_option
 @click.option(
     "--compute",
@@ -56,7 +65,12 @@ if TYPE_CHECKING:
     help="Arithmetic in the engine: fp32, or bf16 where OpenVINO's CPU has it.",
 )
 @click.option(
-    "--threads", type=int, default=0, show_default=True, metavar="N", help="CPU threads; 0 leaves it to the backend."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="CPU threads; 0 leaves it to the backend.",
 )
 @click.option(
     "--cache",
@@ -81,13 +95,12 @@ def run_command(bundle: Path, **options: Any) -> None:
 
     request = read_request(options)
     cache = None if options["no_cache"] else ReferenceCache(options["cache_folder"] or default_cache_folder())
+    shown = ProgressLine("frame", {"sampling": "call"})
     engine = EngineOptions(compute=options["compute"], threads=options["threads"])
-    with open_bundle(bundle, backend=options["backend"], options=engine) as opened, ProgressLine("frame") as progress:
+    with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
         _warn_of_guidance(opened, options["guidance"])
-        report = make_clip(Session(opened, cache=cache), request, progress=progress)
+        report = make_clip(Session(opened, cache=cache), request, progress=progress, warn=warn)
         conditions = f"{opened.backend.name}, {options['compute']}"
-    for warning in report.warnings:
-        warn(warning)
     click.echo(describe_clip(request.output, report, conditions=conditions), err=request.output == "-")
 
 

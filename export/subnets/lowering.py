@@ -115,9 +115,7 @@ def _group_norm(g: Lowered, node: Node) -> str:
     grouped = b.reshape(g.value(node.args[0]), flat, name=f"{node.name}.grouped")
     ones, zeros = b.constant([1.0] * groups), b.constant([0.0] * groups)
     eps = float(argument(node, 4, "eps", 1e-5))
-    normal = b.add(
-        "InstanceNormalization", [grouped, ones, zeros], name=f"{node.name}.normal", shape=flat, epsilon=eps
-    )
+    normal = b.add("InstanceNormalization", [grouped, ones, zeros], name=f"{node.name}.normal", shape=flat, epsilon=eps)
     y = b.reshape(normal, shape, name=f"{node.name}.map")
     per_channel = [shape[1]] + [1] * (len(shape) - 2)
     scale = b.reshape(g.value(weight), per_channel, name=f"{node.name}.scale")
@@ -250,6 +248,12 @@ def _chunk(g: Lowered, node: Node) -> list[str]:
         parts.append(_cut(g, node.args[0], name=f"{node.name}.part", axis=axis, bounds=bounds, shape=shape))
         start = bounds[1]
     return parts
+
+
+@lowers("aten.alias.default")
+def _same(g: Lowered, node: Node) -> str:
+    """A slice of everything, such as the position table where the window is as long as it."""
+    return g.value(node.args[0])
 
 
 @lowers("<built-in function getitem>")

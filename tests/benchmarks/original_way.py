@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.subnets.layers import attend
@@ -14,7 +16,6 @@ from echoexport.export.subnets.transformer import DenoisingBlock, DenoisingConte
 from echoexport.export.subnets.unet import ReferenceUNet
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.spec import SubnetSpec
-from torch import Tensor, nn
 
 
 class OriginalBlock(DenoisingBlock):

@@ -16,10 +16,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echoexport.targets import (
+from echoexport.targets.errors import TargetError, UnknownNameError
+from echoexport.targets.spec import (
     Figure,
-    TargetError,
-    UnknownNameError,
     list_targets,
     load_target,
     read_target,

@@ -1,0 +1,199 @@
+"""The command line as a whole: help without heavy libraries, one line for what is wrong, signals, progress."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echoexport.export.cli.options import ProgressLine, RateType, SizeType
+from echoexport.runtime.errors import SettingError
+
+COMMANDS = ("build", "run", "verify", "inspect", "targets", "doctor", "demo")
+HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "av", "PIL", "tqdm")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(command: Callable[..., Any], name: str) -> None:
+    outcome = command(name, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"Usage: echoexport {name} ")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("-h",), ()])
+def test_the_help_lists_every_command(command: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    outcome = command(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    listed = [line.split()[0] for line in outcome.out.split("Commands:")[1].splitlines() if line.strip()]
+    assert tuple(listed) == COMMANDS
+
+
+def test_help_and_the_list_of_targets_load_no_heavy_library() -> None:
+    lines = [["--help"], *([name, "--help"] for name in COMMANDS), ["targets"], ["targets", "jetson-orin"]]
+    program = (
+        "import json, sys\nfrom echoexport.export.cli import main\n"
+        "for line in json.loads(sys.argv[1]): main(line)\n"
+        "print('loaded', *(name for name in json.loads(sys.argv[2]) if name in sys.modules))"
+    )
+    call = [sys.executable, "-c", program, json.dumps(lines), json.dumps(HEAVY)]
+    result = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "loaded"
+
+
+def test_the_version_is_the_distributions(command: Callable[..., Any]) -> None:
+    outcome = command("--version")
+    assert outcome.code == 0
+    assert outcome.out.split()[0] == "echoexport"
+
+
+@pytest.mark.parametrize(("given_name", "nearest"), [("bild", "build"), ("verfy", "verify"), ("target", "targets")])
+def test_an_unknown_command_is_answered_with_the_nearest(
+    refusal: Callable[..., str], given_name: str, nearest: str
+) -> None:
+    assert f"Did you mean '{nearest}'?" in refusal(given_name)
+
+
+def test_an_unknown_option_is_answered_with_the_nearest(refusal: Callable[..., str]) -> None:
+    message = refusal("run", "bundle", "--stesp", "3")
+    assert "--stesp" in message
+    assert "--steps" in message.split("--stesp", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        (("run",), "BUNDLE"),
+        (("run", "bundle"), "--portrait"),
+        (("run", "bundle", "-p", "x.png"), "--voice"),
+        (("run", "bundle", "-p", "x.png", "-v", "x.wav"), "--output"),
+        (("build", "checkpoint"), "--target"),
+        (("build", "checkpoint", "-t", "cpu"), "--output"),
+        (("verify",), "BUNDLE"),
+        (("inspect",), "BUNDLE"),
+    ],
+)
+def test_what_a_command_needs_is_asked_for_by_name(
+    refusal: Callable[..., str], arguments: tuple[str, ...], missing: str
+) -> None:
+    message = refusal(*arguments)
+    assert missing in message
+    assert f"see 'echoexport {arguments[0]} --help'" in message
+
+
+@pytest.mark.parametrize("option", ["--steps", "--frames", "--overlap", "--seed", "--threads"])
+def test_a_word_for_a_number_is_refused(refusal: Callable[..., str], option: str) -> None:
+    message = refusal("run", "bundle", "-p", "x.png", "-v", "x.wav", "-o", "x.mp4", option, "many")
+    assert option in message
+    assert "many" in message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line(start_command: Callable[..., subprocess.Popen[bytes]]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = start_command("targets", stdout=full)
+        error = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 1
+    assert error == "echoexport: error: standard output: No space left on device\n"
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(start_command: Callable[..., subprocess.Popen[bytes]]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = start_command("targets", stdout=write_end)
+    os.close(write_end)
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 1
+
+
+def test_a_terminal_shows_a_bar_with_rate_and_time_left(
+    start_command: Callable[..., subprocess.Popen[bytes]], null_bundle: Path, portrait_file: Path, make_voice: Any
+) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    arguments = ("run", null_bundle, "-p", portrait_file, "-v", make_voice(seconds=4), "-o", portrait_file.parent / "f")
+    process = start_command(*arguments, "--backend", "null", stderr=theirs)
+    os.close(theirs)
+    shown = read_terminal(ours)
+    assert process.wait(timeout=60) == 0
+    process.communicate()
+    assert "sampling: 100%" in shown and "call/s" in shown
+    assert "decoding: 100%" in shown and "frame/s" in shown
+    assert "<00:00" in shown  # time left
+
+
+def read_terminal(number: int) -> str:
+    parts = []
+    try:
+        while part := os.read(number, 4096):
+            parts.append(part)
+    except OSError:  # how a terminal says that the other side has closed it
+        pass
+    os.close(number)
+    return b"".join(parts).decode()
+
+
+def test_a_log_gets_plain_lines_and_few(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("frame") as progress:
+        for done in range(1, 501):
+            progress("sampling", done, 500)
+        progress("decoding", 1, 1)
+    assert capsys.readouterr().err.splitlines() == ["sampling 1/500", "sampling 500/500", "decoding 1/1"]
+
+
+def test_termination_unwinds_and_leaves_nothing(
+    start_command: Callable[..., subprocess.Popen[bytes]], null_bundle: Path, portrait_file: Path, make_voice: Any
+) -> None:
+    folder = portrait_file.parent
+    voice = make_voice(seconds=60)
+    before = sorted(folder.iterdir())
+    process = start_command(
+        "run", null_bundle, "--backend", "null", "-p", portrait_file, "-v", voice, "-o", folder / "a.mp4", "--no-cache"
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(b"sampling"):
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert sorted(folder.iterdir()) == before
+
+
+@given(st.integers(0, 999_999), st.integers(0, 999_999))
+def test_a_size_is_two_numbers(width: int, height: int) -> None:
+    assert SizeType().convert(f"{width}x{height}", None, None) == (width, height)
+    assert SizeType().convert(f"{width}X{height}", None, None) == (width, height)
+    assert SizeType().convert(str(width), None, None) == (width, width)
+
+
+@pytest.mark.parametrize("text", ["", "x", "256x", "x256", "1x2x3", "-8x8", "8.5", "256*256", "²", "9" * 5000])
+def test_a_size_that_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(SettingError, match="256x256") as caught:
+        SizeType().convert(text, None, None)
+    assert f"--size {text}:" in str(caught.value)
+
+
+@given(st.fractions(min_value=Fraction(1, 100), max_value=1000, max_denominator=10**9))
+def test_a_rate_keeps_its_exact_value(rate: Fraction) -> None:
+    assert RateType().convert(str(rate), None, None) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "nan", "inf", "1/0", "0", "-24", "1001", "1e999999999", "9" * 5000])
+def test_a_rate_that_is_no_rate_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(SettingError, match="30000/1001") as caught:
+        RateType().convert(text, None, None)
+    assert f"--fps {text}:" in str(caught.value)

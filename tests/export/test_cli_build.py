@@ -1,0 +1,240 @@
+"""``echoexport build``: a checkpoint in, a bundle out, with micro networks that trace in seconds."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echoexport.export.architecture import Architecture, VAEArchitecture
+from echoexport.export.checkpoint.random_weights import write_random_checkpoint
+from echoexport.runtime.manifest import read_manifest
+from echoexport.targets.spec import load_target
+
+SMALL = ("--size", "16x16", "--frames", "4")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, micro: Architecture) -> Path:
+    """A checkpoint of the smallest networks."""
+    return write_random_checkpoint(tmp_path / "weights", architecture=micro)
+
+
+@pytest.fixture
+def build(command: Callable[..., Any], trace_folder: Path) -> Callable[..., Any]:
+    """A function that runs ``echoexport build`` with the tests' trace cache, by default small and for a CPU."""
+
+    def run(*arguments: object, target: str = "cpu", small: tuple[str, ...] = SMALL) -> Any:
+        return command("build", *arguments, "-t", target, *small, "--trace-cache", trace_folder)
+
+    return run
+
+
+@pytest.fixture
+def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if NVIDIA's parser were not installed: other tests ask it."""
+    from echoexport.export.engines import tensorrt_rtx
+
+    monkeypatch.setattr(tensorrt_rtx, "is_installed", lambda: False)
+
+
+def test_a_checkpoint_becomes_a_bundle_that_verifies(
+    build: Callable[..., Any], command: Callable[..., Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    outcome = build(checkpoint, "-o", tmp_path / "bundle")
+    assert (outcome.code, outcome.told) == (0, [])
+    first = outcome.out.splitlines()[0]
+    assert first.startswith(f"{tmp_path / 'bundle'}: acc for cpu, 16x16 px, windows of 4 frames, 6 steps, fp32, ")
+    assert command("verify", tmp_path / "bundle").code == 0
+
+
+def test_the_build_tells_what_it_does(build: Callable[..., Any], checkpoint: Path, tmp_path: Path) -> None:
+    lines = build(checkpoint, "-o", tmp_path / "bundle", "--check", "none").err.splitlines()
+    assert lines[0] == "checkpoint: matching keys and shapes 0/18"
+    assert lines[-1] == "bundle: written 18/18"
+    counts = [int(re.findall(r" (\d+)/18$", line)[0]) for line in lines]
+    assert counts == sorted(counts)
+
+
+def test_without_a_checkpoint_the_weights_in_the_working_directory_are_taken(
+    build: Callable[..., Any], tmp_path: Path, micro: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_random_checkpoint(tmp_path / "pretrained_weights", architecture=micro)
+    monkeypatch.chdir(tmp_path)
+    assert build("-o", "bundle", "--check", "none").code == 0
+    assert read_manifest(tmp_path / "bundle").provenance.checkpoint == "pretrained_weights"
+
+
+def test_without_any_checkpoint_the_error_says_what_to_do(
+    refusal: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refusal("build", "-t", "cpu", "-o", "bundle")
+    assert "no checkpoint was named and there is no pretrained_weights/ here" in message
+    assert "echoexport demo" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_parser")
+def test_a_jetsons_bundle_is_fp16_with_four_steps_and_says_what_is_left_to_do(
+    build: Callable[..., Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    outcome = build(checkpoint, "-o", tmp_path / "bundle", target="jetson-orin")
+    assert outcome.code == 0, outcome
+    manifest = read_manifest(tmp_path / "bundle")
+    assert (manifest.target, manifest.precision, manifest.sampler.steps) == ("jetson-orin", "fp16", 4)
+    assert {entry.opset for entry in manifest.networks.values()} == {20}
+    assert outcome.out.splitlines()[-1] == f"next: {load_target('jetson-orin').next_step}"
+    assert any(line.startswith("note: NVIDIA's parser was not asked") for line in outcome.out.splitlines())
+
+
+def test_a_cpus_bundle_has_no_next_step(build: Callable[..., Any], checkpoint: Path, tmp_path: Path) -> None:
+    assert "next:" not in build(checkpoint, "-o", tmp_path / "bundle", "--check", "none").out
+
+
+def test_an_older_bundle_is_replaced(build: Callable[..., Any], checkpoint: Path, tmp_path: Path) -> None:
+    for steps in (5, 7):
+        assert build(checkpoint, "-o", tmp_path / "bundle", "--check", "none", "--steps", steps).code == 0
+    assert read_manifest(tmp_path / "bundle").sampler.steps == 7
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "weights"]
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(
+    refusal: Callable[..., str], checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    message = refusal("build", checkpoint, "-t", "cpu", "-o", tmp_path / "photos")
+    assert f"{tmp_path / 'photos'}: a folder with other things in it" in message
+    assert (tmp_path / "photos" / "cat.jpg").read_text() == "meow"
+
+
+@pytest.mark.parametrize("which", ["auto", "all"])
+def test_checks_are_noted_in_the_manifest(
+    build: Callable[..., Any], checkpoint: Path, tmp_path: Path, which: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    outcome = build(checkpoint, "-o", tmp_path / "bundle", "--check", which)
+    (note,) = read_manifest(tmp_path / "bundle").provenance.notes
+    assert note.startswith("self-tests passed at build time on ort: vae_encoder, reference_unet")
+    assert f"note: {note}" in outcome.out.splitlines()
+
+
+def test_no_check_is_noted_in_the_manifest(build: Callable[..., Any], checkpoint: Path, tmp_path: Path) -> None:
+    build(checkpoint, "-o", tmp_path / "bundle", "--check", "none")
+    (note,) = read_manifest(tmp_path / "bundle").provenance.notes
+    assert note == "self-tests were not run by the build: run 'echoexport verify'"
+
+
+def test_a_target_file_of_the_users_own_can_be_named(
+    build: Callable[..., Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    from echoexport.targets import spec
+
+    shipped = Path(spec.__file__).parent / "data" / "cpu.yaml"
+    (tmp_path / "mine.yaml").write_text(shipped.read_text().replace("name: cpu\n", "name: mine\n"))
+    outcome = build(checkpoint, "-o", tmp_path / "bundle", "--check", "none", target=str(tmp_path / "mine.yaml"))
+    assert outcome.code == 0, outcome
+    assert read_manifest(tmp_path / "bundle").target == "mine"
+
+
+def test_a_target_file_that_breaks_the_schema_is_named(
+    refusal: Callable[..., str], checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\ncolour: red\n")
+    message = refusal("build", checkpoint, "-t", tmp_path / "mine.yaml", "-o", tmp_path / "bundle")
+    assert str(tmp_path / "mine.yaml") in message
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (("--variant", "acx"), "unknown variant 'acx'; known: acc, base, pose, pose_acc. Did you mean 'acc'?"),
+        (("-t", "cpuu"), "Did you mean 'cpu'?"),
+        (("--precision", "fp8"), "precision 'fp8'; known: fp32, fp16"),
+        (("--check", "some"), "check 'some'; known: auto, all, none"),
+        (("--size", "17x16"), "width 17: a multiple of 2, at least 4, is wanted; try 16"),
+        (("--size", "16x0"), "height 0: a multiple of 2, at least 4, is wanted; try 4"),
+        (("--size", "large"), "--size large: WIDTHxHEIGHT in pixels is wanted, e.g. 256x256"),
+        (("--frames", "1"), "frames 1: the window holds 2 to 6 frames"),
+        (("--frames", "7"), "frames 7: the window holds 2 to 6 frames"),
+        (("--frames", "-3"), "frames -3: the window holds 2 to 6 frames"),
+        (("--steps", "0"), "0 sampling steps do not work; the nearest count that does: 1"),
+        (("--steps", "2000"), "2000 sampling steps do not work"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_before_the_long_work(
+    refusal: Callable[..., str], checkpoint: Path, tmp_path: Path, options: tuple[str, ...], wanted: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    defaults = () if "-t" in options else ("-t", "cpu")
+    small = () if {"--frames", "--size"} & set(options) else SMALL
+    rest = ("--frames", "4") if "--size" in options else ("--size", "16x16") if "--frames" in options else ()
+    message = refusal("build", checkpoint, *defaults, *small, *rest, *options, "-o", tmp_path / "bundle")
+    assert wanted in message
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("phase", ["vae_encoder: trace", "reference_unet: weights"])
+def test_an_interrupted_build_leaves_nothing(
+    start_command: Callable[..., subprocess.Popen[bytes]], checkpoint: Path, tmp_path: Path, phase: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    options = ("-t", "cpu", *SMALL, "--no-trace-cache")
+    process = start_command("build", checkpoint, "-o", tmp_path / "bundle", *options)
+    assert process.stderr is not None
+    assert any(line.decode().startswith(phase) for line in iter(process.stderr.readline, b""))
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=100)
+    assert (process.returncode, out) == (130, b"")
+    assert error.decode().splitlines()[-1] == "echoexport: interrupted; nothing half-written is left"
+    assert b"Traceback" not in error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_networks_of_another_shape_build_and_pass(
+    build: Callable[..., Any], tmp_path: Path, micro: Architecture, precision: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    checkpoint = write_random_checkpoint(tmp_path / "weights", architecture=three_levels(micro), seed=5)
+    small = ("--size", "32x16", "--frames", "3", "--precision", precision)
+    outcome = build(checkpoint, "-o", tmp_path / "bundle", "--check", "all", small=small)
+    assert outcome.code == 0, outcome
+    manifest = read_manifest(tmp_path / "bundle")
+    assert (manifest.picture.width, manifest.picture.height, manifest.picture.downscale) == (32, 16, 4)
+    (note,) = manifest.provenance.notes
+    assert note.startswith("self-tests passed at build time on ort: vae_encoder")
+    settings = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["provenance"]["settings"]
+    assert (settings["frames"], settings["precision"]) == (3, precision)
+
+
+def three_levels(micro: Architecture) -> Architecture:
+    """Other widths, heads, layers, norm groups and audio than those of the official networks."""
+    motion = micro.unet.motion
+    assert motion is not None
+    unet = replace(
+        micro.unet,
+        widths=(8, 24, 24),
+        heads=(1, 3, 2),
+        layers_per_block=1,
+        norm_groups=2,
+        down_attention=(True, True, False),
+        up_attention=(False, True, True),
+        audio_width=20,
+        motion=replace(motion, heads=4, norm_groups=2, down=(True,) * 3, up=(True,) * 3),
+    )
+    vae = VAEArchitecture(
+        widths=(4, 8, 12), layers_per_block=2, picture_channels=3, latent_channels=4, norm_groups=2, scaling=0.2
+    )
+    audio = replace(micro.audio, mels=12, context=11, width=20, heads=5, layers=3)
+    landmark = replace(micro.landmark, stem=6, channels=(6, 10, 8), out_channels=8)
+    return replace(micro, unet=unet, vae=vae, audio=audio, landmark=landmark)

@@ -1,0 +1,209 @@
+"""Engines: the folder is the list, each one refuses what it cannot do and says what would work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from echoexport.runtime.backends import EngineOptions, list_backends, load_backend
+from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError, UnknownNameError
+from echoexport.runtime.network import Network
+from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
+
+ENGINES = ("ort", "openvino")
+PACKAGES = {"ort": "onnxruntime", "openvino": "openvino"}
+AXES = (("batch", 1), ("width", 4))
+
+
+def spec_of(dtype: str) -> SubnetSpec:
+    inputs = (TensorSpec("left", dtype, AXES), TensorSpec("right", dtype, AXES))
+    outputs = (TensorSpec("difference", dtype, AXES), TensorSpec("product", dtype, AXES))
+    return SubnetSpec("arithmetic", inputs, outputs, TOLERANCES)
+
+
+@pytest.fixture(scope="module", params=["float32", "float16"])
+def graph(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, SubnetSpec]]:
+    """left - right and left * right, in one precision."""
+    from onnx import TensorProto, helper, save_model
+
+    kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[request.param]
+    values = {n: helper.make_tensor_value_info(n, kind, [1, 4]) for n in ("left", "right", "difference", "product")}
+    nodes = [
+        helper.make_node("Sub", ["left", "right"], ["difference"]),
+        helper.make_node("Mul", ["left", "right"], ["product"]),
+    ]
+    body = helper.make_graph(
+        nodes, "arithmetic", [values["left"], values["right"]], [values["product"], values["difference"]]
+    )
+    path = tmp_path_factory.mktemp("graph") / "arithmetic.onnx"
+    save_model(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    yield path, spec_of(request.param)
+
+
+@pytest.fixture(params=ENGINES)
+def backend(request: pytest.FixtureRequest) -> Any:
+    found = load_backend(request.param)
+    if found.unavailable() is not None:
+        pytest.skip(found.unavailable() or "")
+    return found
+
+
+def hide(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``import package`` fail as if it were not installed."""
+    monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_the_support_list_is_the_folders_listing() -> None:
+    assert {"null", "openvino", "ort"} <= set(list_backends())
+    for name in list_backends():
+        assert load_backend(name).name == name
+
+
+def test_an_unknown_backend_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown backend 'openvno'; known: .*Did you mean 'openvino'\?"):
+        load_backend("openvno")
+
+
+@pytest.mark.parametrize("name", ["__init__", "../bundle", "", "null.py"])
+def test_what_is_no_backends_name_is_not_imported(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        load_backend(name)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_backend_whose_library_is_not_installed_names_the_extra(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hide(PACKAGES[name], monkeypatch)
+    extra = rf"pip install 'echoexport\[{PACKAGES[name]}\]'"
+    assert extra.replace("\\", "") in (load_backend(name).unavailable() or "")
+    with pytest.raises(MissingPackageError, match=extra):
+        load_backend(name).open(tmp_path / "graph.onnx", spec_of("float32"), EngineOptions())
+
+
+def test_every_engine_computes_by_name(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
+    path, spec = graph
+    network = Network(spec, backend.open(path, spec, EngineOptions()))
+    left, right = np.array([[1, 2, 3, 4]]), np.array([[4, 3, 2, 1]])
+    found = network({"right": right, "left": left})
+    np.testing.assert_array_equal(found["difference"], left - right)
+    np.testing.assert_array_equal(found["product"], left * right)
+    assert {name: array.dtype.name for name, array in found.items()} == {t.name: t.dtype for t in spec.outputs}
+    assert network.precision == {"float32": "fp32", "float16": "fp16"}[spec.inputs[0].dtype]
+
+
+def test_outputs_of_one_call_survive_the_next(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
+    path, spec = graph
+    network = Network(spec, backend.open(path, spec, EngineOptions(threads=1)))
+    ones = np.ones((1, 4))
+    first = network({"left": ones, "right": ones})
+    network({"left": 5 * ones, "right": ones})
+    np.testing.assert_array_equal(first["product"], ones)
+
+
+def test_a_closed_engine_is_refused(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
+    path, spec = graph
+    network = Network(spec, backend.open(path, spec, EngineOptions()))
+    network.close()
+    network.close()
+    with pytest.raises(BackendError, match="this engine is closed"):
+        network({"left": np.ones((1, 4)), "right": np.ones((1, 4))})
+
+
+def test_the_null_engine_too_is_refused_once_it_is_closed() -> None:
+    engine = load_backend("null").open(Path("graph"), spec_of("float32"), EngineOptions())
+    engine.close()
+    with pytest.raises(BackendError, match="this engine is closed"):
+        engine({})
+
+
+def test_the_null_engine_gives_zeros_that_nobody_can_spoil() -> None:
+    spec = spec_of("float16")
+    outputs = load_backend("null").open(Path("graph"), spec, EngineOptions())({})
+    assert {name: (a.shape, a.dtype.name) for name, a in outputs.items()} == {
+        t.name: (t.shape, t.dtype) for t in spec.outputs
+    }
+    assert not any(array.any() for array in outputs.values())
+    with pytest.raises(ValueError, match="read-only"):
+        outputs["product"][:] = 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", None])
+def test_a_graph_that_is_broken_or_missing_is_refused_with_its_name(
+    backend: Any, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "broken.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BackendError, match=r"broken\.onnx: .* cannot (load|compile) it: ") as caught:
+        backend.open(path, spec_of("float32"), EngineOptions())
+    assert "\n" not in str(caught.value)
+
+
+def test_inputs_that_an_engine_refuses_are_a_backend_error(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
+    path, spec = graph
+    engine = backend.open(path, spec, EngineOptions())
+    with pytest.raises(BackendError, match=r"failed: ") as caught:
+        engine({"left": np.ones((2, 7), np.float32), "no such input": np.ones(1, np.float32)})
+    assert "\n" not in str(caught.value)
+
+
+def test_onnx_runtime_refuses_bf16_and_names_the_backend_that_has_it(graph: tuple[Path, SubnetSpec]) -> None:
+    with pytest.raises(SettingError, match=r"compute 'bf16': backend 'ort' has fp32 only; 'openvino' has bf16"):
+        load_backend("ort").open(*graph, EngineOptions(compute="bf16"))
+
+
+def test_openvino_refuses_a_precision_it_does_not_know(graph: tuple[Path, SubnetSpec]) -> None:
+    with pytest.raises(SettingError, match=r"compute 'int4': backend 'openvino' has fp32, bf16"):
+        load_backend("openvino").open(*graph, EngineOptions(compute="int4"))
+
+
+def test_openvino_refuses_bf16_on_a_cpu_without_it(
+    graph: tuple[Path, SubnetSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    core = openvino.Core
+
+    class OldCPU:
+        """A core whose CPU has no bf16."""
+
+        def __init__(self) -> None:
+            self._core = core()
+
+        def get_property(self, device: str, name: str) -> list[str]:
+            return [capability for capability in self._core.get_property(device, name) if capability != "BF16"]
+
+    monkeypatch.setattr(openvino, "Core", OldCPU)
+    with pytest.raises(SettingError, match=r"compute 'bf16': this CPU has no bf16 instructions; use fp32"):
+        load_backend("openvino").open(*graph, EngineOptions(compute="bf16"))
+
+
+def test_openvino_computes_in_bf16_where_the_cpu_has_it(graph: tuple[Path, SubnetSpec]) -> None:
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16")
+    engine = load_backend("openvino").open(*graph, EngineOptions(compute="bf16"))
+    assert engine.precision == "bf16"
+
+
+def test_openvino_keeps_compiled_networks_where_it_is_told_to(graph: tuple[Path, SubnetSpec], tmp_path: Path) -> None:
+    load_backend("openvino").open(*graph, EngineOptions(cache=tmp_path / "compiled"))
+    assert list((tmp_path / "compiled").iterdir())
+
+
+def test_a_backend_describes_library_and_device_in_one_line(backend: Any) -> None:
+    import importlib
+
+    text = backend.describe()
+    version = importlib.import_module(PACKAGES[backend.name]).__version__.split("-")[0]
+    assert text.startswith(f"{PACKAGES[backend.name]} {version}")
+    assert "\n" not in text

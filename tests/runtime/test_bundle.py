@@ -1,0 +1,299 @@
+"""An opened bundle: files that are not what the manifest says are refused by name; networks are counted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from echoexport.runtime import open_bundle
+from echoexport.runtime.backends import Arrays, EngineOptions
+from echoexport.runtime.bundle import Bundle, hash_file
+from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
+from echoexport.runtime.manifest import read_manifest
+from echoexport.runtime.spec import NETWORKS, SubnetSpec
+
+
+class FixedEngine:
+    """Gives what it was told to give."""
+
+    def __init__(self, outputs: Arrays, precision: str) -> None:
+        self.precision = precision
+        self.outputs = outputs
+        self.closed = False
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        return dict(self.outputs)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FixedBackend:
+    """Opens engines that give ``value`` everywhere."""
+
+    name = "fixed"
+
+    def __init__(self, value: float, *, precision: str = "fp32") -> None:
+        self.value = value
+        self.precision = precision
+        self.opened: list[FixedEngine] = []
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def describe(self) -> str:
+        return f"gives {self.value}"
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> FixedEngine:
+        outputs = {t.name: np.full(t.shape, self.value, t.dtype) for t in spec.outputs}
+        self.opened.append(FixedEngine(outputs, self.precision))
+        return self.opened[-1]
+
+
+def bundle_giving(folder: Path, value: float, *, precision: str = "fp32") -> tuple[Bundle, FixedBackend]:
+    backend = FixedBackend(value, precision=precision)
+    return Bundle(folder, read_manifest(folder), backend=backend, options=EngineOptions()), backend
+
+
+def rewrite(folder: Path, name: str, content: bytes) -> None:
+    """Change a file and make the manifest agree with it."""
+    (folder / name).write_bytes(content)
+    path = folder / "manifest.json"
+    data = json.loads(path.read_text())
+    data["files"][name] = {"sha256": hash_file(folder / name), "bytes": len(content)}
+    path.write_text(json.dumps(data))
+
+
+def test_every_network_of_a_bundle_opens_and_passes_its_self_test(null_bundle: Path) -> None:
+    with open_bundle(null_bundle) as bundle:
+        results = [bundle.self_test(name) for name in NETWORKS]
+    assert [(r.network, r.error, r.passed) for r in results] == [(name, 0.0, True) for name in NETWORKS]
+
+
+def test_opening_a_bundle_reads_no_weights(null_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr("echoexport.runtime.bundle.hash_file", lambda path: hashed.append(path) or hash_file(path))
+    with open_bundle(null_bundle) as bundle:
+        assert hashed == []
+        bundle.network("vae_decoder")
+        bundle.network("vae_decoder")
+    assert [path.name for path in hashed] == ["vae_decoder.onnx", "vae_decoder.bin"]
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(BundleError, match=r"is not a bundle"):
+            open_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["audio_encoder.bin", "self-test/vae_encoder.npz"])
+def test_a_missing_file_is_refused_with_its_name(null_bundle: Path, name: str) -> None:
+    (null_bundle / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: missing"):
+        open_bundle(null_bundle)
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(null_bundle: Path) -> None:
+    (null_bundle / "vae_decoder.bin").unlink()
+    (null_bundle / "vae_decoder.bin").mkdir()
+    with pytest.raises(BundleError, match=r"vae_decoder\.bin: missing"):
+        open_bundle(null_bundle)
+
+
+def test_a_file_of_another_size_is_refused_when_the_bundle_is_opened(null_bundle: Path) -> None:
+    with (null_bundle / "reference_unet.bin").open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(BundleError, match=r"reference_unet\.bin: 26 bytes, the manifest says 25"):
+        open_bundle(null_bundle)
+
+
+@pytest.mark.parametrize("suffix", ["bin", "onnx"])
+def test_a_changed_file_of_the_same_size_is_refused_before_its_network_opens(null_bundle: Path, suffix: str) -> None:
+    path = null_bundle / f"landmark_encoder.{suffix}"
+    path.write_bytes(path.read_bytes().swapcase())
+    with open_bundle(null_bundle) as bundle:
+        bundle.network("vae_encoder")
+        with pytest.raises(BundleError, match=rf"landmark_encoder\.{suffix}: sha256 is [0-9a-f]{{64}}, the manifest"):
+            bundle.network("landmark_encoder")
+
+
+def test_changed_self_test_arrays_are_refused(null_bundle: Path) -> None:
+    path = null_bundle / "self-test/vae_decoder.npz"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=r"vae_decoder\.npz: sha256 is"):
+        bundle.self_test("vae_decoder")
+
+
+def test_a_linked_file_is_refused_even_if_its_content_is_right(null_bundle: Path, tmp_path: Path) -> None:
+    path = null_bundle / "vae_decoder.bin"
+    (tmp_path / "elsewhere.bin").write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere.bin")
+    with pytest.raises(BundleError, match=r"vae_decoder\.bin: is a symbolic link"):
+        open_bundle(null_bundle)
+
+
+def test_a_linked_subfolder_is_refused_even_if_its_files_are_right(null_bundle: Path, tmp_path: Path) -> None:
+    (null_bundle / "self-test").rename(tmp_path / "elsewhere")
+    (null_bundle / "self-test").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match=r"self-test: is a symbolic link"):
+        open_bundle(null_bundle)
+
+
+def test_checking_the_files_gives_every_name(null_bundle: Path) -> None:
+    with open_bundle(null_bundle) as bundle:
+        assert sorted(bundle.check_files()) == sorted(bundle.manifest.files)
+
+
+def test_checking_the_files_finds_a_change_made_after_opening(null_bundle: Path) -> None:
+    with open_bundle(null_bundle) as bundle:
+        path = null_bundle / "vae_decoder.onnx"
+        path.write_bytes(path.read_bytes().swapcase())
+        with pytest.raises(BundleError, match=r"vae_decoder\.onnx: sha256 is"):
+            list(bundle.check_files())
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "self-test/more.npz", ".hidden"])
+def test_checking_the_files_finds_one_that_is_not_listed(null_bundle: Path, name: str) -> None:
+    (null_bundle / name).write_text("new")
+    with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=rf"{name}: not in the manifest"):
+        list(bundle.check_files())
+
+
+def test_checking_the_files_finds_a_linked_folder_that_is_not_listed(null_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (null_bundle / "extra").symlink_to(tmp_path / "outside")
+    with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=r"extra: not in the manifest"):
+        list(bundle.check_files())
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_its_name(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("echoexport.runtime.bundle.hash_file", fail)
+    with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=r"vae_encoder\.onnx: cannot be read: In"):
+        bundle.network("vae_encoder")
+
+
+def test_a_file_name_too_long_for_any_disk_is_refused(null_bundle: Path) -> None:
+    path = null_bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    data["files"]["n" * 300] = {"sha256": "", "bytes": 0}
+    path.write_text(json.dumps(data))
+    with pytest.raises(BundleError, match=r"nnn: (cannot be read|missing)"):
+        open_bundle(null_bundle)
+
+
+def test_an_unknown_network_is_refused_with_a_suggestion(null_bundle: Path) -> None:
+    with open_bundle(null_bundle) as bundle, pytest.raises(UnknownNameError, match=r"Did you mean 'denoising_unet'\?"):
+        bundle.network("denoising_net")
+
+
+def test_without_a_named_backend_the_first_that_works_is_taken(null_bundle: Path) -> None:
+    path = null_bundle / "manifest.json"
+    path.write_text(path.read_text().replace('"null"\n', '"backend-of-tomorrow",\n"null"\n'))
+    with open_bundle(null_bundle) as bundle:
+        assert bundle.backend.name == "null"
+
+
+def test_a_bundle_that_no_backend_here_can_run_says_why_for_each(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echoexport.runtime.backends.null.NullBackend.unavailable", lambda self: "it is off")
+    with pytest.raises(BackendError, match=r"no backend of this bundle works here: null: it is off"):
+        open_bundle(null_bundle)
+    with pytest.raises(BackendError, match=r"backend 'null' does not work here: it is off"):
+        open_bundle(null_bundle, backend="null")
+
+
+def test_calls_are_counted_over_the_bundles_life_even_if_a_network_is_closed(null_bundle: Path) -> None:
+    zeros = {"latents": np.zeros((1, 4, 4, 4), np.float32)}
+    with open_bundle(null_bundle) as bundle:
+        assert set(bundle.calls().values()) == {0}
+        bundle.network("vae_decoder")(zeros)
+        bundle.close_network("vae_decoder")
+        bundle.close_network("vae_decoder")
+        bundle.network("vae_decoder")(zeros)
+        assert bundle.calls() == {**dict.fromkeys(NETWORKS, 0), "vae_decoder": 2}
+
+
+def test_leaving_the_bundle_closes_every_engine_it_opened(null_bundle: Path) -> None:
+    bundle, backend = bundle_giving(null_bundle, 0.0)
+    with bundle:
+        for name in NETWORKS:
+            bundle.network(name)
+    assert [engine.closed for engine in backend.opened] == [True] * len(NETWORKS)
+
+
+def test_the_identity_changes_with_the_weights_the_backend_and_its_arithmetic(
+    null_bundle: Path, make_null_bundle: Callable[..., Path]
+) -> None:
+    other = make_null_bundle("other")
+    rewrite(other, "vae_encoder.bin", b"other weights")
+    manifest = read_manifest(null_bundle)
+    bundles = [
+        open_bundle(null_bundle),
+        open_bundle(other),
+        bundle_giving(null_bundle, 1.0)[0],
+        Bundle(null_bundle, manifest, backend=FixedBackend(1.0), options=EngineOptions(compute="bf16")),
+    ]
+    assert len({bundle.identity("vae_encoder", "reference_unet") for bundle in bundles}) == len(bundles)
+    assert bundles[0].identity("vae_decoder") == bundles[1].identity("vae_decoder")
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan"), float("inf")])
+def test_an_output_far_from_the_golden_one_fails_the_self_test(null_bundle: Path, value: float) -> None:
+    bundle, _ = bundle_giving(null_bundle, value)
+    result = bundle.self_test("vae_decoder")
+    assert not result.passed
+    assert result.error == (1.0 if value == 1.0 else float("inf"))
+
+
+def test_self_test_arrays_of_another_network_are_refused(null_bundle: Path) -> None:
+    content = (null_bundle / "self-test/vae_encoder.npz").read_bytes()
+    rewrite(null_bundle, "self-test/vae_decoder.npz", content)
+    with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=r"not the arrays of vae_decoder"):
+        bundle.self_test("vae_decoder")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no arrays at all"])
+def test_a_self_test_that_is_no_archive_of_arrays_is_refused(null_bundle: Path, content: bytes) -> None:
+    rewrite(null_bundle, "self-test/vae_decoder.npz", content)
+    with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=r"not the arrays of vae_decoder"):
+        bundle.self_test("vae_decoder")
+
+
+def test_a_self_test_that_wants_code_to_run_is_refused(null_bundle: Path, tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {"input.latents": np.array([print], object), "output.picture": np.zeros(1)}
+    np.savez(tmp_path / "evil.npz", **arrays)
+    rewrite(null_bundle, "self-test/vae_decoder.npz", (tmp_path / "evil.npz").read_bytes())
+    with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=r"Object arrays cannot be loaded"):
+        bundle.self_test("vae_decoder")
+
+
+def test_a_bf16_engine_is_refused_where_it_fails_its_self_test(null_bundle: Path) -> None:
+    bundle, backend = bundle_giving(null_bundle, 0.5, precision="bf16")
+    with pytest.raises(BackendError, match=r"vae_decoder: bf16 on this machine is wrong by 0\.5 .*use compute fp32"):
+        bundle.network("vae_decoder")
+    assert backend.opened[0].closed
+
+
+def test_a_bf16_engine_that_passes_starts_with_no_calls_counted(null_bundle: Path) -> None:
+    bundle, _ = bundle_giving(null_bundle, 0.1, precision="bf16")
+    network = bundle.network("vae_decoder")
+    assert (network.calls, network.precision) == (0, "bf16")
+
+
+def test_a_bundle_may_be_copied_and_moved(null_bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(null_bundle, tmp_path / "copy")
+    with open_bundle(str(tmp_path / "copy")) as bundle:
+        assert list(bundle.check_files())
