@@ -12,8 +12,8 @@ from echoexport.runtime.errors import PoseError
 from echoexport.runtime.faces import detect_face
 from echoexport.runtime.portrait import FaceCrop, crop_face, read_portrait, whole_picture
 from echoexport.runtime.pose import PoseMaps, read_poses
-from echoexport.runtime.sampler import SamplingHooks
-from echoexport.runtime.session import RenderInputs, RenderSettings, Session
+from echoexport.runtime.sampler import SamplingHooks, SamplingPlan
+from echoexport.runtime.session import RenderInputs, RenderSettings, Session, settle_plan
 from echoexport.runtime.sinks import open_sink
 from echoexport.runtime.voice import read_voice
 
@@ -77,8 +77,10 @@ def make_clip(
     tell = progress or (lambda phase, done, total: None)
     bundle, before = session.bundle, session.bundle.calls()
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
+    warnings = _question_guidance(bundle, settle_plan(bundle, request.settings))
     voice = read_voice(request.voice)
-    crop, warnings = find_face(request, size=size)
+    crop, doubts = find_face(request, size=size)
+    warnings += doubts
     inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=_open_poses(bundle, request, size=size))
     fps = request.settings.fps or bundle.manifest.fps
     with open_sink(request.output, size=size, fps=fps, voice_path=request.voice) as sink:
@@ -122,6 +124,14 @@ def find_face(request: ClipRequest, *, size: tuple[int, int]) -> tuple[FaceCrop,
         warning = f"{request.portrait}: no face found: the whole picture is used (--face-box x0,y0,x1,y1 names one)"
         return whole_picture(picture, size=size), (warning,)
     return crop_face(picture, face.corners, size=size), ()
+
+
+def _question_guidance(bundle: Bundle, plan: SamplingPlan) -> tuple[str, ...]:
+    manifest = bundle.manifest
+    if not plan.guidance > 1 >= manifest.sampler.guidance:
+        return ()
+    told = f"guidance {plan.guidance:g}: variant {manifest.variant!r} is distilled for 1; each step costs two calls"
+    return (told,)
 
 
 def _open_poses(bundle: Bundle, request: ClipRequest, *, size: tuple[int, int]) -> PoseMaps | None:

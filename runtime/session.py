@@ -81,11 +81,16 @@ class Rendering:
 
 
 class Session:
-    """Renders with one bundle. ``cache`` keeps what depends on the portrait alone; None computes it every time."""
+    """Renders with one bundle.
 
-    def __init__(self, bundle: Bundle, *, cache: ReferenceCache | None = None) -> None:
+    ``cache`` keeps what depends on the portrait alone; None computes it every time. ``frugal`` closes each network as
+    soon as the clip needs it no more, for one clip on a machine with little memory; a server keeps them open.
+    """
+
+    def __init__(self, bundle: Bundle, *, cache: ReferenceCache | None = None, frugal: bool = False) -> None:
         self.bundle = bundle
         self.cache = cache
+        self.frugal = frugal
 
     def render(
         self, inputs: RenderInputs, settings: RenderSettings | None = None, *, hooks: SamplingHooks | None = None
@@ -112,8 +117,16 @@ class Session:
             face=self._face_gather(inputs, frames=frames),
             reference=find_reference(self.bundle, inputs.picture, cache=self.cache),
         )
+        self._release("audio_encoder", "vae_encoder", "reference_unet")
+        if manifest.face == "mask":  # pose maps are encoded as windows ask for them
+            self._release("landmark_encoder")
         latents = sample_latents(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
+        self._release("denoising_unet", "landmark_encoder")
         return Rendering(frames, fps, latents[:, :, :frames], self._decode)
+
+    def _release(self, *networks: str) -> None:
+        for name in networks if self.frugal else ():
+            self.bundle.close_network(name)
 
     def _decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.bundle.network("vae_decoder")({"latents": latents})["picture"]

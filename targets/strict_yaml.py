@@ -86,6 +86,7 @@ class StrictLoader(yaml.SafeLoader):
     """Plain data only: no objects, no repeated keys, no merging of mappings."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys are plain words, each given once."""
         seen: set[str] = set()
         for key, _ in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None

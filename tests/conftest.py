@@ -252,7 +252,8 @@ class Outcome:
     @property
     def told(self) -> list[str]:
         """Lines on stderr, all but those of the progress."""
-        return [line for line in self.err.splitlines() if line and not re.search(r" \d+/\d+$", line)]
+        progress = re.compile(r"(?!echoexport: ).* \d+/\d+")
+        return [line for line in self.err.splitlines() if line and not progress.fullmatch(line)]
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def _read_motion(
     table = next((tensors[key] for key in keys if key.endswith(".pe")), None)
     if table is None or len(table.shape) != 3:
         raise CheckpointError(
-            f"{path.parents[2]}: the motion module's file holds no 3-D '*.pos_encoder.pe' table; the whole file is wanted"
+            f"{path.parents[2]}: the motion module's file holds no 3-D '*.pos_encoder.pe' table; fetch the whole file"
         )
     _check_division(path, "motion_heads (echoexport.yaml)", widths, [settings.motion_heads] * len(widths))
     _check_division(path, "motion_norm_groups (echoexport.yaml)", widths, [settings.motion_norm_groups] * len(widths))
@@ -185,9 +185,10 @@ def _find_audio_width(path: Path, tensors: Mapping[str, Any]) -> int:
 
 
 def _field(path: Path, config: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = config.get(name)
+    value: Any = config.get(name)
     kinds = (int, float) if kind is float else (kind,)
-    if isinstance(value, kinds) and not isinstance(value, bool) and (isinstance(value, list) or 0 < value < math.inf):
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if fits and (kind is list or 0 < value < math.inf):
         return value
     raise CheckpointError(f"{path}: {name} is {value!r}; wanted a {'positive ' * (kind is not list)}{kind.__name__}")
 

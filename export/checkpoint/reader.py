@@ -11,7 +11,7 @@ from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint import configs
 from echoexport.export.checkpoint.settings import FILE_NAME, CheckpointSettings, read_settings
 from echoexport.export.checkpoint.tensor_files import StoredTensor, TensorFile, open_tensor_file
-from echoexport.export.checkpoint.variants import Variant, find_variant
+from echoexport.export.checkpoint.variants import VARIANTS, Variant, find_variant
 from echoexport.runtime.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -104,7 +104,7 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; an EchoMimic v1 checkpoint folder is wanted")
     settings = read_settings(folder)
-    denoising = open_tensor_file(find_file(folder, chosen.denoising))
+    denoising = open_tensor_file(_find_denoising(folder, chosen))
     motion = open_tensor_file(find_file(folder, chosen.motion))
     landmark = open_tensor_file(find_file(folder, chosen.face_locator))
     audio = open_tensor_file(find_file(folder, WHISPER_STEM))
@@ -136,6 +136,16 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
 
 def _open_base(path: Path | None) -> TensorFile | None:
     return open_tensor_file(path) if path is not None and path.is_file() else None
+
+
+def _find_denoising(folder: Path, variant: Variant) -> Path:
+    """The variant's own file; where it is missing, the message names the variants that are there."""
+    path = find_file(folder, variant.denoising, required=False)
+    if path.is_file():
+        return path
+    others = [v.name for v in VARIANTS.values() if find_file(folder, v.denoising, required=False).is_file()]
+    hint = f"this folder has --variant {' or '.join(others)}" if others else "is this an EchoMimic v1 checkpoint?"
+    raise CheckpointError(f"{folder / variant.denoising}{{{','.join(_SUFFIXES)}}}: no such file; {hint}")
 
 
 def find_file(folder: Path, stem: str | Path, *, required: bool = True) -> Path:

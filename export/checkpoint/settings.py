@@ -81,7 +81,8 @@ def _check_keys(path: Path, where: str, found: Any, *, known: tuple[str, ...]) -
 
 def _is_positive(value: Any, kinds: tuple[type, ...]) -> bool:
     """A finite number above zero; True and False are no numbers."""
-    return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < math.inf
+    number = isinstance(value, kinds) and not isinstance(value, bool)
+    return number and bool(0 < value < math.inf)
 
 
 def _number(path: Path, name: str, value: Any, *, like: Any) -> Any:
@@ -108,7 +109,7 @@ def _read_scheduler(path: Path, found: Any) -> SchedulerConfig:
 
 def _read_sampler(path: Path, found: Any) -> dict[str, Any]:
     _check_keys(path, "sampler.", found, known=tuple(_SAMPLER_TYPES))
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in found.items():
         kind, optional = _SAMPLER_TYPES[key]
         if value is None and optional:

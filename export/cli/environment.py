@@ -66,7 +66,7 @@ def doctor_command() -> None:
     for name, reason, found in _check_tools():
         click.echo(f"  {name:14} {_mark(reason)} {reason or found}")
     click.echo("targets")
-    build = _missing("torch", "onnx", extra="export")
+    build = "see export above" if _missing("torch", "onnx", extra="export") else None
     for name in list_targets():
         click.echo(f"  {name:20} {_describe_readiness(load_target(name), broken, build)}")
 

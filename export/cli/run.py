@@ -10,7 +10,6 @@ import click
 from echoexport.export.cli.options import FILE, ProgressLine, RateType, backend_option
 
 if TYPE_CHECKING:
-    from echoexport.runtime.bundle import Bundle
     from echoexport.runtime.clip import ClipReport, ClipRequest
 
 
@@ -98,8 +97,7 @@ def run_command(bundle: Path, **options: Any) -> None:
     shown = ProgressLine("frame", {"sampling": "call"})
     engine = EngineOptions(compute=options["compute"], threads=options["threads"])
     with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
-        _warn_of_guidance(opened, options["guidance"])
-        report = make_clip(Session(opened, cache=cache), request, progress=progress, warn=warn)
+        report = make_clip(Session(opened, cache=cache, frugal=True), request, progress=progress, warn=warn)
         conditions = f"{opened.backend.name}, {options['compute']}"
     click.echo(describe_clip(request.output, report, conditions=conditions), err=request.output == "-")
 
@@ -136,12 +134,6 @@ def describe_clip(output: str, report: ClipReport, *, conditions: str) -> str:
         f"({report.frames / seconds:.1f} frames/s, real-time factor {report.real_time_factor:.2f}, measured; "
         f"{conditions}; reference {reference})"
     )
-
-
-def _warn_of_guidance(bundle: Bundle, guidance: float | None) -> None:
-    manifest = bundle.manifest
-    if guidance is not None and guidance > 1 >= manifest.sampler.guidance:
-        warn(f"guidance {guidance:g}: variant {manifest.variant!r} is distilled for 1; each step costs two calls")
 
 
 def warn(message: str) -> None:

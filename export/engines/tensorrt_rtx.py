@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from echoexport.runtime.errors import GraphError, MissingPackageError
 
@@ -54,16 +55,28 @@ def check_network(graph: Path, *, timeout: float = 1800.0) -> ParserReport:
     Raises:
         GraphError: the parser or the builder refuses it; names the node where it can.
     """
+    require_installed()
     command = [sys.executable, "-m", __name__, str(graph)]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as error:
         raise GraphError(f"{graph}: TensorRT-RTX took more than {timeout:.0f} s") from error
-    lines = result.stdout.strip().splitlines()
-    if result.returncode != 0 or not lines:
-        errors = [line for line in result.stderr.splitlines() if line.strip()] or [f"exit code {result.returncode}"]
-        raise GraphError(f"{graph}: TensorRT-RTX refuses it: {errors[-1][:400]}")
-    return ParserReport(**json.loads(lines[-1]))
+    answer = _find_answer(result.stdout)
+    if "refusal" in answer or not answer:
+        chatter = [line for line in result.stderr.splitlines() if line.strip()]
+        reason = answer.get("refusal") or f"exit code {result.returncode}{': ' * bool(chatter)}{''.join(chatter[-1:])}"
+        raise GraphError(f"{graph}: TensorRT-RTX refuses it: {reason[:600]}")
+    return ParserReport(**answer)
+
+
+def _find_answer(output: str) -> dict[str, Any]:
+    """The child's answer is a JSON object on its last line; the library may write before it. Empty where none came."""
+    lines = output.strip().splitlines()
+    try:
+        answer = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def parse_and_build(graph: Path) -> ParserReport:
@@ -77,18 +90,30 @@ def parse_and_build(graph: Path) -> ParserReport:
     import tensorrt_rtx_libs  # noqa: F401  - loads the shared libraries that the bindings look for
     import tensorrt_rtx_bindings as trt  # isort: skip
 
-    logger = trt.Logger(trt.Logger.ERROR)
+    class Listener(trt.ILogger):  # type: ignore[misc]
+        """Keeps what the library complains about; the builder itself only answers with nothing."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.complaints: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            # without a GPU it complains about that on every build, good or bad
+            if severity in (self.Severity.ERROR, self.Severity.INTERNAL_ERROR) and "Cuda Runtime" not in message:
+                self.complaints.append(" ".join(message.split()))
+
+    logger = Listener()
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
     start = time.perf_counter()
     if not parser.parse_from_file(str(graph)):
-        details = [parser.get_error(i) for i in range(parser.num_errors)]
-        raise GraphError("; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in details[:3]))
+        details = [parser.get_error(i) for i in range(min(3, parser.num_errors))]
+        raise GraphError("; ".join(_describe(error) for error in details))
     parsed = time.perf_counter()
     engine = builder.build_serialized_network(network, builder.create_builder_config())
     if engine is None:
-        raise GraphError("the builder gave no engine")
+        raise GraphError("; ".join(logger.complaints[:3]) or "the builder gave no engine")
     return ParserReport(
         network=graph.stem,
         version=trt.__version__,
@@ -99,14 +124,19 @@ def parse_and_build(graph: Path) -> ParserReport:
     )
 
 
+def _describe(error: Any) -> str:
+    """One of the parser's errors, in a line: operator and name of the node where there is one, and what is wrong."""
+    return " ".join(f"{error.node_operator()} {error.node_name()}: {error.desc()}".split()).lstrip(": ")
+
+
 def _main() -> int:
+    """The child: its last line on the standard output is the report, or the refusal, as JSON."""
     try:
-        report = parse_and_build(Path(sys.argv[1]))
+        answer, code = asdict(parse_and_build(Path(sys.argv[1]))), 0
     except GraphError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(json.dumps(asdict(report)) + "\n")
-    return 0
+        answer, code = {"refusal": str(error)}, 1
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+    return code
 
 
 if __name__ == "__main__":

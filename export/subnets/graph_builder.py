@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,7 +32,7 @@ class GraphBuilder:
         name: str,
         shape: Sequence[int] | None = None,
         element: int | None = None,
-        **attributes: object,
+        **attributes: Any,
     ) -> str:
         """One node of one output; the output carries the node's name, made unique."""
         output = self.unique(name)

@@ -203,7 +203,7 @@ def _reshape(g: Lowered, node: Node) -> str:
 def _transpose(g: Lowered, node: Node) -> str:
     rank = len(shape_of(node))
     order = list(range(rank))
-    i, j = (int(axis) % rank for axis in node.args[1:3])  # type: ignore[call-overload]
+    i, j = (int(argument(node, place, f"dim{place - 1}")) % rank for place in (1, 2))
     order[i], order[j] = order[j], order[i]
     return g.add("Transpose", [g.value(node.args[0])], node, perm=order)
 
@@ -277,13 +277,13 @@ def _upsample(g: Lowered, node: Node) -> str:
 @lowers("aten.pad.default")
 def _pad(g: Lowered, node: Node) -> str:
     """torch lists pads from the last axis inwards, begin and end together; ONNX all begins, then all ends."""
-    mode, fill = argument(node, 2, "mode", "constant"), argument(node, 3, "value")
-    if mode != "constant" or min(node.args[1]) < 0:  # type: ignore[arg-type, type-var]
-        raise GraphError(f"pad {node.name} is {mode!r} by {node.args[1]}; only constants from 0 on are lowered")
-    rank, pads = len(shape_of(node)), list(node.args[1])  # type: ignore[arg-type]
+    pads, mode, fill = argument(node, 1, "pad"), argument(node, 2, "mode", "constant"), argument(node, 3, "value")
+    if mode != "constant" or min(pads) < 0:
+        raise GraphError(f"pad {node.name} is {mode!r} by {list(pads)}; only constants from 0 on are lowered")
+    rank = len(shape_of(node))
     begins, ends = [0] * rank, [0] * rank
     for i, (begin, end) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
-        begins[rank - 1 - i], ends[rank - 1 - i] = int(begin), int(end)  # type: ignore[call-overload]
+        begins[rank - 1 - i], ends[rank - 1 - i] = int(begin), int(end)
     amounts = g.builder.constant(begins + ends, "int64")
     return g.add("Pad", [g.value(node.args[0]), amounts, g.builder.constant(fill or 0.0)], node, mode="constant")
 

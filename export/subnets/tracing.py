@@ -73,7 +73,7 @@ class _Lowering:
     def _bind_placeholders(self, nodes: list[Node]) -> set[str]:
         """Give inputs their spec's names and parameters the checkpoint's; returns the transposed parameters."""
         inputs, transposed = iter(self.spec.inputs), set()
-        kinds = {s.arg.name: (s.kind, s.target) for s in self.program.graph_signature.input_specs}  # type: ignore[union-attr]
+        kinds = {s.arg.name: (s.kind, s.target) for s in self.program.graph_signature.input_specs}
         for node in (n for n in nodes if n.op == "placeholder"):
             kind, target = kinds[node.name]
             if kind == InputKind.USER_INPUT:
@@ -93,8 +93,8 @@ class _Lowering:
             raise GraphError(f"{self.spec.name}: gives {len(values)} outputs, its spec has {len(self.spec.outputs)}")
         infos = []
         for value, tensor in zip(values, self.spec.outputs, strict=True):
-            if shape_of(value) != tensor.shape:  # type: ignore[arg-type]
-                raise GraphError(f"{self.spec.name}: {tensor.name} is {shape_of(value)}, its spec says {tensor.shape}")  # type: ignore[arg-type]
+            if shape_of(value) != tensor.shape:
+                raise GraphError(f"{self.spec.name}: {tensor.name} is {shape_of(value)}, its spec says {tensor.shape}")
             self._rename(self.lowered.value(value), tensor.name)
             infos.append(_value_info(tensor))
         return infos

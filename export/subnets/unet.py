@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -147,22 +148,22 @@ class UNet(nn.Module):
             return x
 
         skips = [x]
-        for block in self.down_blocks:
-            for layer in block.layers():
+        for down in cast("Iterable[DownBlock]", self.down_blocks):
+            for layer in down.layers():
                 x = run(layer, x)
                 skips.append(x)
-            if hasattr(block, "downsamplers"):
-                x = block.downsamplers[0](x)
+            if hasattr(down, "downsamplers"):
+                x = down.downsamplers[0](x)
                 skips.append(x)
         mid = self.mid_block
         motions = getattr(mid, "motion_modules", [None])
         x = run((mid.resnets[0], mid.attentions[0], motions[0]), x)
         x = mid.resnets[1](x, time)
-        for block in self.up_blocks:
-            for layer in block.layers():
+        for up in cast("Iterable[UpBlock]", self.up_blocks):
+            for layer in up.layers():
                 x = run(layer, torch.cat([x, skips.pop()], dim=1))
-            if hasattr(block, "upsamplers"):
-                x = block.upsamplers[0](x, (skips[-1].shape[2], skips[-1].shape[3]))
+            if hasattr(up, "upsamplers"):
+                x = up.upsamplers[0](x, (skips[-1].shape[2], skips[-1].shape[3]))
         return x
 
 
@@ -186,7 +187,7 @@ class ReferenceUNet(UNet):
         def transform(module: nn.Module, x: Tensor) -> Tensor:
             if not isinstance(module, SpatialTransformer):
                 raise TypeError(f"a reference UNet holds no {type(module).__name__}")
-            block = module.transformer_blocks[0]
+            block = cast("ReferenceBlock", module.transformer_blocks[0])
             tokens, taps[block.path] = block(module.enter(x))
             return module.leave(tokens, x)
 

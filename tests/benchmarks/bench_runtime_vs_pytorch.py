@@ -54,8 +54,10 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     sizes = WIDTHS if arguments.size == "all" else [arguments.size]
-    results = {size: measure_size(size, arguments) for size in sizes}
-    write_results(arguments.output, {"baseline": BASELINE, "wanted_times_faster_at_half": WANTED, "sizes": results})
+    results: dict[str, Any] = {}
+    for size in sizes:  # written after each, so that a run that is cut short still leaves something
+        results[size] = measure_size(size, arguments)
+        write_results(arguments.output, {"baseline": BASELINE, "wanted_times_faster_at_half": WANTED, "sizes": results})
 
 
 def measure_size(size: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,8 +67,11 @@ def make_bundle(size: str, *, pixels: int, frames: int, precision: str = "fp32",
     sizes = size_networks(architecture, size=(pixels, pixels), frames=frames, face="mask")
     specs = describe_networks(sizes, precision=precision)
     keys = "".join(trace_key(specs[name], architecture) for name in NETWORKS)
-    bundle = folder / f"bundle-{size}-{pixels}-{frames}-{precision}-{hashlib.sha256(keys.encode()).hexdigest()[:12]}"
+    stem = f"bundle-{size}-{pixels}-{frames}-{precision}-"
+    bundle = folder / (stem + hashlib.sha256(keys.encode()).hexdigest()[:12])
     if not bundle.is_dir():
+        for older in folder.glob(f"{stem}*"):  # from other code; nobody reads it any more
+            shutil.rmtree(older)
         settings = BuildSettings("acc", (pixels, pixels), frames, precision, traces=folder / "traces", check="none")
         build_bundle(
             checkpoint, bundle, target=load_target("cpu-openvino"), settings=settings,

@@ -65,7 +65,7 @@ MICRO = Architecture(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def micro() -> Architecture:
     """The smallest architecture that has every part; two levels, so that latents are half the picture."""
     return MICRO

@@ -91,7 +91,7 @@ def test_all_leaves_nothing_out(check: Check) -> None:
 
 def test_a_network_that_disagrees_stops_the_build(check: Check, null_bundle: Path) -> None:
     spoil(null_bundle, "vae_decoder")
-    with pytest.raises(BackendError, match="vae_decoder: null is off by .*--precision fp32, or --check none"):
+    with pytest.raises(BackendError, match=r"vae_decoder: null is off by .*--precision fp32, or --check none"):
         check()
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from echoexport.export.architecture import Architecture
+from echoexport.export.checkpoint.random_weights import write_random_checkpoint
 from echoexport.export.checkpoint.reader import Checkpoint, current_vae_name, open_checkpoint
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.runtime.errors import CheckpointError, UnknownNameError
@@ -335,3 +336,9 @@ def test_a_checkpoint_is_not_touched(draft: Any) -> None:
         weights(open_checkpoint(folder, "acc"), network)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     shutil.rmtree(folder)
+
+
+def test_a_variant_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    folder = write_random_checkpoint(tmp_path / "weights", variant="acc")
+    with pytest.raises(CheckpointError, match=r"denoising_unet_pose\{.*this folder has --variant acc"):
+        open_checkpoint(folder, "pose")

@@ -109,7 +109,7 @@ def test_an_fp16_graph_holds_no_other_float(tiny_trace: TinyTrace, name: str) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_tiny_graphs_give_what_the_modules_give(
+def test_tiny_graphs_give_what_the_modules_give(  # noqa: PLR0917
     tiny_trace: TinyTrace, tiny_acc: Checkpoint, tiny_specs: Any, load_network: Any, random_inputs: Any,
     run_onnx: Any, run_torch: Any, relative_error: Any, name: str,
 ) -> None:  # fmt: skip

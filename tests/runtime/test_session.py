@@ -353,3 +353,15 @@ def test_pixels_are_cut_not_rounded_and_clamped() -> None:
     levels = to_pixels(np.broadcast_to(picture, (1, 3, 1, 6)))
     assert levels[0, :, 0].tolist() == [0, 0, 127, 254, 255, 255]
     assert levels.flags.c_contiguous
+
+
+def test_a_frugal_session_closes_each_network_when_the_clip_needs_it_no_more(null_bundle: Path) -> None:
+    with open_bundle(null_bundle, backend="null") as bundle:
+        closed: list[str] = []
+        close = bundle.close_network
+        bundle.close_network = lambda name: (closed.append(name), close(name))[1]  # type: ignore[method-assign]
+        rendering = Session(bundle, frugal=True).render(inputs_for())
+        assert len(list(rendering)) == rendering.frames
+        assert closed[:3] == ["audio_encoder", "vae_encoder", "reference_unet"]
+        assert "denoising_unet" in closed and "vae_decoder" not in closed
+        assert bundle.calls()["reference_unet"] == 1
