@@ -157,6 +157,7 @@ def test_a_portrait_of_16_pixels(refused: Callable[..., str], tmp_path: Path) ->
     assert "64x64" in message
 
 
+@pytest.mark.slow
 def test_a_portrait_of_8000_pixels(accepted: Callable[..., Any], tmp_path: Path) -> None:
     Image.new("L", (8000, 8000), 90).save(tmp_path / "large.png", compress_level=1)
     accepted("--face-box", "2000,2000,6000,6000", portrait=tmp_path / "large.png")

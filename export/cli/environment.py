@@ -107,8 +107,8 @@ def _find_codecs() -> str | None:
         return absent
     import av
 
-    absent = [name for name in ("libx264", "aac") if name not in av.codecs_available]
-    return f"this PyAV has no {', '.join(absent)}; reinstall the 'av' wheel" if absent else None
+    lacking = [name for name in ("libx264", "aac") if name not in av.codecs_available]
+    return f"this PyAV has no {', '.join(lacking)}; reinstall the 'av' wheel" if lacking else None
 
 
 def _describe_readiness(spec: TargetSpec, broken: dict[str, str | None], build: str | None) -> str:
@@ -116,6 +116,6 @@ def _describe_readiness(spec: TargetSpec, broken: dict[str, str | None], build: 
     builds = "builds here" if build is None else f"does not build here ({build})"
     if spec.kind != "cpu":
         portable = f"portable {spec.build.precision} ONNX bundle; engines are built on the device in a later release"
-        return f"{builds}: {portable}"
+        return builds if build else f"{builds}: {portable}"
     reason = broken.get(spec.backends.default)
     return f"{builds}, runs here" if reason is None else f"{builds}, does not run here ({reason})"

