@@ -117,6 +117,14 @@ def tiny_checkpoint(shared_folder: Path, reference_dir: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def full_checkpoint() -> Path:
+    """A full-size checkpoint of reference weights, variant acc: 10.6 GB, so it has to be there already."""
+    if "ECHOEXPORT_FULL_CHECKPOINT" not in os.environ:
+        pytest.skip("ECHOEXPORT_FULL_CHECKPOINT names no folder that echo_reference.py wrote with --size full")
+    return Path(os.environ["ECHOEXPORT_FULL_CHECKPOINT"])
+
+
 def load_reference(reference_dir: Path) -> Any:
     """The generator of the reference weights, a script beside the goldens."""
     found = importlib.util.spec_from_file_location("echo_reference", reference_dir / "echo_reference.py")

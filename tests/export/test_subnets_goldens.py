@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,12 +67,7 @@ class Bench:
 @pytest.fixture(scope="module", params=["tiny", pytest.param("full", marks=[pytest.mark.full, pytest.mark.slow])])
 def bench(request: pytest.FixtureRequest, echo_reference: Any, load_network: Any) -> Bench:
     goldens = request.getfixturevalue(f"goldens_{request.param}")
-    if request.param == "tiny":
-        folder = request.getfixturevalue("tiny_checkpoint")
-    elif "ECHOEXPORT_FULL_CHECKPOINT" in os.environ:
-        folder = Path(os.environ["ECHOEXPORT_FULL_CHECKPOINT"])
-    else:
-        pytest.skip("ECHOEXPORT_FULL_CHECKPOINT names no folder that echo_reference.py wrote with --size full")
+    folder = request.getfixturevalue(f"{request.param}_checkpoint")
     checkpoint = open_checkpoint(folder, "acc")
     return Bench(goldens, echo_reference, checkpoint, load_network)
 
