@@ -42,9 +42,8 @@ def detect_face(picture: Picture, *, model: Path, engine: str | None = None) -> 
     ``.task``. It is run by ``engine``, "openvino" or "litert"; None takes the first that is installed.
 
     Among faces with a score of at least 0.5 the one of largest area wins, as in the original. The original's
-    detector is another one, MTCNN, whose box is taller than wide, from mid-forehead to chin and from cheek to
-    cheek. BlazeFace's is square: about as high, but wide enough to reach the ears. So crop and mask come out
-    somewhat wider here; a box from elsewhere can be given to ``crop_face`` instead.
+    detector is another one, MTCNN; BlazeFace's box is square and reaches the ears. The two were not compared, so
+    crop and mask may come out somewhat different here; a box from elsewhere can be given to ``crop_face`` instead.
 
     Raises PortraitError naming a model file that cannot be used, MissingPackageError without an engine.
     """
