@@ -57,6 +57,7 @@ def describe_bundle(
             float(variant.guidance),
             variant.noise_clamp,
             opened.settings.scheduler,
+            variant.shared_noise,
         ),
         audio=AudioSettings(
             SAMPLE_RATE, audio.mels, audio.context, audio.layers + 1, audio.width, ROWS_PER_SECOND, ROWS_PER_FRAME

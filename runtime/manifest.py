@@ -68,12 +68,16 @@ class WindowSettings:
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """Defaults of the sampling loop; ``noise_clamp`` None leaves the initial noise as it is."""
+    """Defaults of the sampling loop; ``noise_clamp`` None leaves the initial noise as it is.
+
+    shared_noise: share of the initial noise's variance that all frames have in common, 0 (the original) to 1.
+    """
 
     steps: int
     guidance: float
     noise_clamp: float | None
     scheduler: SchedulerConfig
+    shared_noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ def _check_numbers(path: Path, manifest: Manifest) -> None:
         "a window of 1 frame or more": window.frames >= 1,
         "an overlap of 0 or more frames, less than the window's": 0 <= window.overlap < window.frames,
         "a noise clamp above 0": manifest.sampler.noise_clamp is None or manifest.sampler.noise_clamp > 0,
+        "shared noise from 0 to 1": 0 <= manifest.sampler.shared_noise <= 1,
         "audio numbers above 0": min(audio.sample_rate, audio.mels, audio.context, audio.states, audio.width) > 0,
     }
     for wanted, holds in rules.items():

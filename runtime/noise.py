@@ -21,14 +21,20 @@ from echoexport.runtime.errors import SettingError
 __all__ = ["initial_latents"]
 
 LARGEST_SEED = 2**64 - 1
+_SHARED_STREAM = 2**64 - 1  # of the noise that frames share; no clip is so long that a frame would use it
 
 
-def initial_latents(seed: int, *, frames: int, shape: tuple[int, int, int], clamp: float | None) -> NDArray[np.float32]:
+def initial_latents(
+    seed: int, *, frames: int, shape: tuple[int, int, int], clamp: float | None, shared: float = 0.0
+) -> NDArray[np.float32]:
     """Standard normal latents, (1, channels, frames, height, width) float32.
 
     ``shape`` is one frame's (channels, height, width). A frame's noise depends on ``seed``, its index and
     ``shape`` alone, not on the clip's length. ``clamp`` cuts values to [-clamp, clamp]; None leaves them.
-    Raises ``SettingError`` for a seed outside 0..2**64-1 and for sizes or clamps that are not positive.
+    ``shared`` is the share of the variance that all frames have in common (mixed noise, Ge et al. 2023,
+    section 4): sqrt(shared) times the last stream's normals, plus sqrt(1 - shared) times the frame's own.
+    Raises ``SettingError`` for a seed outside 0..2**64-1, for sizes or clamps that are not positive and for
+    a share outside 0..1.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
         raise SettingError(f"seed must be a whole number from 0 to 2**64-1, not {seed!r}")
@@ -36,10 +42,14 @@ def initial_latents(seed: int, *, frames: int, shape: tuple[int, int, int], clam
         raise SettingError(f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}")
     if clamp is not None and not clamp > 0:
         raise SettingError(f"noise clamp must be above 0, or None for no clamp, not {clamp!r}")
+    if not 0 <= shared <= 1:
+        raise SettingError(f"shared noise must be from 0 to 1, not {shared!r}")
     latents = np.empty((1, shape[0], frames, *shape[1:]), dtype=np.float32)
     size = shape[0] * shape[1] * shape[2]
+    common = np.sqrt(shared) * _normals(int(seed), _SHARED_STREAM, size) if shared else np.zeros(size)
     for frame in range(frames):
-        latents[0, :, frame] = _normals(int(seed), frame, size).reshape(shape)
+        own = np.sqrt(1 - shared) * _normals(int(seed), frame, size) if shared < 1 else 0.0
+        latents[0, :, frame] = (common + own).reshape(shape)
     if clamp is not None:
         np.clip(latents, -clamp, clamp, out=latents)
     return latents

@@ -1,4 +1,7 @@
-"""Strict reading of JSON into frozen dataclasses: an unknown key, a missing key or a wrong type is an error."""
+"""Strict reading of JSON into frozen dataclasses: an unknown key, a missing key or a wrong type is an error.
+
+A key may be missing only where its field has a default: that is how a schema grows.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +56,14 @@ def _parse_dataclass(kind: Any, data: Any, where: str) -> Any:
     _check(isinstance(data, dict), where, "an object", data)
     hints = typing.get_type_hints(kind)
     names = [f.name for f in dataclasses.fields(kind)]
+    optional = {f.name for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
     for key in data:
         if key not in names:
             raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(names)}")
     for name in names:
-        if name not in data:
+        if name not in data and name not in optional:
             raise ValueError(f"{where}: missing key {name!r}")
-    return kind(**{name: _parse(hints[name], data[name], f"{where}.{name}") for name in names})
+    return kind(**{name: _parse(hints[name], data[name], f"{where}.{name}") for name in names if name in data})
 
 
 def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:

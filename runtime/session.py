@@ -151,12 +151,14 @@ class Session:
         self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int
     ) -> NDArray[np.float32]:
         """Seeded noise for the padded clip; noise that is given stands in its first frames."""
-        picture, clamp = self.bundle.manifest.picture, self.bundle.manifest.sampler.noise_clamp
+        picture, sampler = self.bundle.manifest.picture, self.bundle.manifest.sampler
         sides = (picture.height // picture.downscale, picture.width // picture.downscale)
         shape = (picture.latent_channels, *sides)
         if inputs.noise is not None and inputs.noise.shape == (1, shape[0], padded, *sides):
             return inputs.noise.astype(np.float32)
-        noise = initial_latents(settings.seed, frames=padded, shape=shape, clamp=clamp)
+        noise = initial_latents(
+            settings.seed, frames=padded, shape=shape, clamp=sampler.noise_clamp, shared=sampler.shared_noise
+        )
         if inputs.noise is not None:
             if inputs.noise.shape != (1, shape[0], frames, *sides):
                 wanted = (1, shape[0], frames, *sides)

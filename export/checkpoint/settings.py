@@ -22,7 +22,7 @@ FILE_NAME = "echoexport.yaml"
 class CheckpointSettings:
     """Defaults are the original's (its inference configuration and scripts).
 
-    ``sampler`` may hold steps, guidance, noise_clamp and window_shift, over the variant's own.
+    ``sampler`` may hold steps, guidance, noise_clamp, window_shift and shared_noise, over the variant's own.
     """
 
     motion_heads: int = 8
@@ -43,6 +43,7 @@ _SAMPLER_TYPES: dict[str, tuple[type[int] | type[float], bool]] = {
     "guidance": (float, False),
     "noise_clamp": (float, True),
     "window_shift": (int, False),
+    "shared_noise": (float, False),
 }
 
 
@@ -116,6 +117,8 @@ def _read_sampler(path: Path, found: Any) -> dict[str, Any]:
             values[key] = None
         elif _is_positive(value, (int, kind)):
             values[key] = kind(value)
+            if key == "shared_noise" and values[key] > 1:
+                raise CheckpointError(f"{path}: sampler.{key} is {value!r}; a share of at most 1 is wanted")
         else:
             number = "whole number" if kind is int else "number"
             raise CheckpointError(f"{path}: sampler.{key} is {value!r}; a {number} above 0 is wanted")

@@ -13,6 +13,7 @@ class Variant:
 
     noise_clamp: initial noise is clamped to [-noise_clamp, noise_clamp], None for not at all.
     window_shift: frames by which the context windows move on at each step.
+    shared_noise: share of the initial noise's variance that all frames have in common; the original has none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Variant:
     guidance: float
     noise_clamp: float | None
     window_shift: int
+    shared_noise: float = 0.0
 
 
 _ALL = (

@@ -123,7 +123,7 @@ def test_an_interrupt_between_the_renames_puts_the_older_weights_back(
 
 def test_trained_weights_are_never_replaced(tmp_path: Path, micro: Architecture) -> None:
     (tmp_path / "denoising_unet_acc.pth").write_bytes(b"a month on eight GPUs")
-    with pytest.raises(OutputError, match=f"{tmp_path}: already there, and not random weights of ours"):
+    with pytest.raises(OutputError, match=f"{tmp_path}: already there, and not weights of ours"):
         write_random_checkpoint(tmp_path, architecture=micro)
     assert [path.name for path in tmp_path.iterdir()] == ["denoising_unet_acc.pth"]
 

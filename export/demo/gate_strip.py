@@ -1,0 +1,78 @@
+"""A clip at a glance: every few frames, the waveform and both openness curves beneath, as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.export.demo.gate_clips import ClipResult
+from echoexport.runtime.errors import InputError
+from echoexport.runtime.sinks import name_staging, refuse_output
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+__all__ = ["draw_strip"]
+
+SIDE = 96  # of a frame in the strip, pixels
+TITLE, WAVE, CURVES = 16, 44, 60  # heights of the rows
+PAPER, INK, SOUND, TRUTH, MEASURED = "#ffffff", "#333333", "#9aa7b5", "#2b8a3e", "#d9480f"
+
+
+def draw_strip(
+    path: Path, frames: NDArray[np.uint8], samples: NDArray[np.int16], *, result: ClipResult, every: int = 5
+) -> None:
+    """Write a PNG of every so many of the frames (n, H, W, 3), with the sound and the result's curves under them.
+
+    Green is the true openness, orange the measured one. Raises InputError for no frames, OutputError.
+    """
+    from PIL import Image, ImageDraw
+
+    shown = frames[::every]
+    if not len(shown):
+        raise InputError("no frames to draw a strip of")
+    width = SIDE * len(shown)
+    picture = Image.new("RGB", (width, TITLE + SIDE + WAVE + CURVES), PAPER)
+    for index, frame in enumerate(shown):
+        picture.paste(Image.fromarray(frame).resize((SIDE, SIDE)), (index * SIDE, TITLE))
+    pen = ImageDraw.Draw(picture)
+    pen.text((4, 2), _name_clip(result), fill=INK)
+    _draw_wave(pen, samples, width=width, top=TITLE + SIDE)
+    # The last frame shown stands for frames up to the next one, which may be fewer than there is room for.
+    share = len(frames) / (len(shown) * every)
+    for curve, colour in ((result.truth, TRUTH), (result.measured, MEASURED)):
+        _draw_curve(pen, curve, colour=colour, width=width * share, top=TITLE + SIDE + WAVE)
+    staging = name_staging(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            picture.save(staging, "png")
+            staging.replace(path)
+        finally:
+            staging.unlink(missing_ok=True)
+    except OSError as error:
+        raise refuse_output(path, error) from error
+
+
+def _name_clip(result: ClipResult) -> str:
+    found = "silent" if result.correlation is None else f"r = {result.correlation:.2f}, lag {result.lag}"
+    return f"{result.name}, {result.voice or 'nobody'}, person {result.person}: {found}; truth green, measured orange"
+
+
+def _draw_wave(pen: ImageDraw, samples: NDArray[np.int16], *, width: int, top: int) -> None:
+    """Loudest and softest sample of each column."""
+    middle, loudest = top + WAVE / 2, max(int(np.abs(samples.astype(np.int32)).max(initial=0)), 1)
+    for x, part in enumerate(np.array_split(samples.astype(np.int32), width)):
+        if len(part):
+            high, low = (middle - value / loudest * (WAVE / 2 - 2) for value in (part.max(), part.min()))
+            pen.line([(x, high), (x, low)], fill=SOUND)
+
+
+def _draw_curve(pen: ImageDraw, curve: Sequence[float], *, colour: str, width: float, top: int) -> None:
+    x = (np.arange(len(curve)) + 0.5) / len(curve) * width
+    y = top + CURVES - 4 - np.clip(curve, 0, 1.1) * (CURVES - 8) / 1.1
+    pen.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)

@@ -1,0 +1,1 @@
+"""Training the demo character from drawings and synthetic speech."""

@@ -1,0 +1,150 @@
+"""All stages in their order: speech, audio encoder, faces, VAE, scenes, UNets, checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from echoexport.export.demo.speech.corpus import build_corpus, load_corpus
+from echoexport.export.demo.speech.plans import plan_clips
+from echoexport.export.demo.training.pictures import Faces, PicturePair, measure_pair, picture_objective, whiten
+from echoexport.export.demo.training.publish import publish_checkpoint
+from echoexport.export.demo.training.recipe import Recipe
+from echoexport.export.demo.training.scenes import Scenes, Window, WindowBatches
+from echoexport.export.demo.training.sounds import (
+    Listener,
+    ListeningBatches,
+    Sound,
+    describe_sound,
+    encode_sounds,
+    listening_objective,
+    read_sounds,
+    write_sounds,
+)
+from echoexport.export.demo.training.stage import Session, load_state, run_stage, save_atomically
+from echoexport.export.demo.training.strips import write_rows
+from echoexport.export.demo.training.talking import Talker, sample_window, talking_objective
+from echoexport.export.subnets.audio_encoder import AudioEncoder
+
+_UNSEEN_FACES = 500_000  # people who are in no training data; the quality gates' begin at a million
+_STRIP = 6  # people in a sample strip
+
+
+def train_character(recipe: Recipe, session: Session, *, workers: int) -> Path:
+    """Train everything that is not trained yet and write the checkpoint to ``<folder>/checkpoint``.
+
+    Raises:
+        StopTrainingError: the session's time is up, or it was asked to stop; run again to go on.
+    """
+    _seal(recipe, session)
+    torch.manual_seed(recipe.seed)  # the networks' first weights; every step has a generator of its own
+    talker, pair, listener = _make_networks(recipe, session)
+    sounds = _make_sounds(recipe, session, workers=workers)
+    _train_listener(listener, sounds, recipe, session)
+    session.leave_after("audio")
+    _train_pair(pair, recipe, session)
+    session.leave_after("vae")
+    _train_talker(talker, pair, listener.audio_encoder, sounds=sounds, recipe=recipe, session=session)
+    modules = {"audio_encoder": listener.audio_encoder, **dict(pair.named_children()), **dict(talker.named_children())}
+    folder = publish_checkpoint(session.folder / "checkpoint", recipe, modules=modules)
+    session.tell(f"{folder}: written")
+    return folder
+
+
+def _seal(recipe: Recipe, session: Session) -> None:
+    """A folder belongs to one recipe."""
+    path = session.folder / "recipe.json"
+    session.folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_text(json.dumps({"recipe": recipe.name, "digest": recipe.digest}) + "\n", encoding="utf-8")
+    from echoexport.runtime.errors import SettingError
+
+    if json.loads(path.read_text(encoding="utf-8")).get("digest") != recipe.digest:
+        raise SettingError(f"{session.folder}: begun with another recipe; name another folder, or empty this one")
+
+
+def _make_networks(recipe: Recipe, session: Session) -> tuple[Talker, PicturePair, Listener]:
+    """On the CPU first, so that the first weights do not depend on the device."""
+    a = recipe.architecture
+    networks = (Talker(a), PicturePair(a.vae), Listener(a.audio))
+    for network in networks:
+        network.to(session.device)
+    return networks
+
+
+def _make_sounds(recipe: Recipe, session: Session, *, workers: int) -> list[Sound]:
+    path = session.folder / f"sounds-{recipe.voices}-{recipe.seed}.npz"
+    if not path.is_file():
+        folder = session.folder / "speech"
+
+        def report(done: int, total: int) -> None:
+            session.tell(f"speech: {done} of {total} clips")
+
+        build_corpus(folder, plans=plan_clips(recipe.seed, recipe.voices), workers=workers, report=report)
+        write_sounds(path, [describe_sound(clip.samples, clip.states) for clip in load_corpus(folder)])
+    sounds = read_sounds(path)
+    session.tell(f"speech: {len(sounds)} clips, {sum(s.rows for s in sounds) / 50 / 60:.1f} minutes")
+    return sounds
+
+
+def _train_listener(listener: Listener, sounds: list[Sound], recipe: Recipe, session: Session) -> None:
+    batches = ListeningBatches(sounds, recipe.architecture.audio, device=session.device)
+    objective = listening_objective(listener, batches, count=recipe.audio.batch, session=session)
+    run_stage("audio", listener, objective, plan=recipe.audio, session=session)
+    listener.eval().requires_grad_(False)
+
+
+def _train_pair(pair: PicturePair, recipe: Recipe, session: Session) -> None:
+    whitened = session.folder / "vae-whitened.pt"
+    if whitened.is_file():
+        load_state(pair, whitened)
+    else:
+        session.tell(f"faces: drawing {recipe.faces}")
+        faces = Faces(recipe, first=0, count=recipe.faces, session=session)
+        unseen = Faces(recipe, first=_UNSEEN_FACES, count=min(256, recipe.faces), session=session)
+        pair.to(memory_format=torch.channels_last)
+
+        def look(modules: nn.Module, step: int) -> None:
+            figures = measure_pair(pair, unseen)
+            session.tell(f"vae: unseen faces at {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+            shown = unseen.pictures[:8].float() / 127.5 - 1
+            write_rows(session.folder / "samples" / "vae.png", [shown, pair.vae_decoder(pair.vae_encoder(shown))])
+
+        objective = picture_objective(pair, faces, count=recipe.vae.batch, session=session)
+        run_stage("vae", pair, objective, plan=recipe.vae, session=session, look=look)
+        pair.to(memory_format=torch.contiguous_format)
+        whiten(pair, faces, session=session)
+        save_atomically({"model": pair.state_dict()}, whitened)
+    pair.eval().requires_grad_(False)
+
+
+def _train_talker(
+    talker: Talker, pair: PicturePair, encoder: AudioEncoder, *, sounds: list[Sound], recipe: Recipe, session: Session
+) -> None:
+    scenes = Scenes(recipe, sounds, pair=pair, session=session)
+    features = [
+        encode_sounds(encoder, sounds, session=session, shifts=shifts, varied=varied)
+        for shifts in (False, True)
+        for varied in (False, True)
+    ]
+    batches = WindowBatches(scenes, features, recipe=recipe, session=session)
+    shown = batches.draw(session.generator("shown"), _STRIP)
+
+    def look(modules: nn.Module, step: int) -> None:
+        for steps in (6, 4):
+            sampled = sample_window(talker, shown, steps=steps, seed=recipe.seed)
+            error = (sampled - shown.latents).square().mean().sqrt()
+            session.tell(f"unets: sampled windows of training at {step}, {steps} steps: latent rmse {error:.4f}")
+            rows = [row for i in range(2) for row in _decode_rows(pair, shown, sampled, i)]
+            write_rows(session.folder / "samples" / f"unets-{steps}-steps.png", rows)
+
+    objective = talking_objective(talker, batches, recipe=recipe, session=session)
+    run_stage("unets", talker, objective, plan=recipe.unets, session=session, look=look)
+
+
+def _decode_rows(pair: PicturePair, shown: Window, sampled: torch.Tensor, index: int) -> list[torch.Tensor]:
+    """The true frames of a window, and the sampled ones."""
+    return [pair.vae_decoder(latents[index].transpose(0, 1)) for latents in (shown.latents, sampled)]

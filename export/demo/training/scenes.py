@@ -1,0 +1,181 @@
+"""Moving people for the UNets' stage: latents of every frame, the portrait's, the face mask and the voice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from echoexport.export.demo.training.pictures import (
+    PicturePair,
+    draw_levels,
+    fill_boxes,
+    find_regions,
+    gather_people,
+    weigh_regions,
+)
+from echoexport.export.demo.training.recipe import Recipe
+from echoexport.export.demo.training.sounds import Sound, states_at
+from echoexport.export.demo.training.stage import Session, save_atomically
+from echoexport.export.demo.world.geometry import face_box
+from echoexport.export.demo.world.state import STATE_WIDTH
+from echoexport.runtime.audio_tokens import ROWS_PER_FRAME, ROWS_PER_SECOND
+
+_RATES = (25, 24, 25, 30)  # frames a second; a bundle may be rendered at any
+_RESTING = 0.8  # of the portraits; the others are caught with their mouth open
+_FIRST_PERSON = 100_000  # the VAE's faces come before, held-out people from a million on
+_MASK_MARGIN = 0.1  # the pipeline grows a face box by this share on each side
+_ROWS_ABOUT = range(-4, 6)  # the feature rows that a frame hears, as in runtime.audio_tokens.token_rows
+_CHUNK = 40  # clips drawn at a time
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """One moving person: which voice from when, at how many frames a second; drawn from the seed alone."""
+
+    person: int
+    sound: int
+    start: float
+    fps: int
+
+    def times(self, frames: int) -> NDArray[np.float64]:
+        """When each frame is, in seconds of its sound."""
+        return self.start + np.arange(frames) / self.fps
+
+
+@dataclass(frozen=True)
+class Window:
+    """A batch of windows. latents (b, 4, f, h, w); reference (b, 4, h, w); tokens (b, f, tokens, width); mask
+    (b, 1, H, W) in [0, 1]; weights (b, 1, 1, h, w), what each latent counts.
+    """
+
+    latents: Tensor
+    reference: Tensor
+    tokens: Tensor
+    mask: Tensor
+    weights: Tensor
+
+
+def plan_scenes(recipe: Recipe, sounds: list[Sound]) -> list[ScenePlan]:
+    """A person for every clip, each with a stretch of some voice."""
+    draw = np.random.Generator(np.random.PCG64(recipe.seed + 7))
+    plans = []
+    for i in range(recipe.clips):
+        sound = int(draw.integers(len(sounds)))
+        fps = _RATES[int(draw.integers(len(_RATES)))]
+        longest = sounds[sound].rows / ROWS_PER_SECOND - recipe.clip_frames / fps
+        plans.append(ScenePlan(_FIRST_PERSON + i, sound, float(draw.uniform(0, max(longest, 0.0))), fps))
+    return plans
+
+
+class Scenes:
+    """All clips on the device; latents are drawn and encoded once, and kept in the session's folder."""
+
+    def __init__(self, recipe: Recipe, sounds: list[Sound], *, pair: PicturePair, session: Session) -> None:
+        self._recipe, self._session = recipe, session
+        self.plans = plan_scenes(recipe, sounds)
+        path = session.folder / f"scenes-{recipe.digest}.pt"
+        if not path.is_file():
+            save_atomically(self._draw_all(sounds, pair), path)
+        kept = torch.load(path, map_location=session.device, weights_only=True)
+        self.latents, self.references = kept["latents"], kept["references"]
+        self.boxes, self.regions = kept["boxes"], kept["regions"]
+
+    @torch.no_grad()
+    def _draw_all(self, sounds: list[Sound], pair: PicturePair) -> dict[str, Tensor]:
+        size, everyone = self._recipe.size, gather_people(range(_FIRST_PERSON, _FIRST_PERSON + len(self.plans)))
+        latents, references = [], []
+        for start in range(0, len(self.plans), _CHUNK):
+            if start % (25 * _CHUNK) == 0:
+                self._session.tell(f"scenes: {start} of {len(self.plans)} drawn")
+            plans, people = self.plans[start : start + _CHUNK], everyone[start : start + _CHUNK]
+            states = np.stack([states_at(sounds[p.sound], p.times(self._recipe.clip_frames)) for p in plans])
+            frames = self._encode(np.repeat(people, states.shape[1], axis=0), states.reshape(-1, STATE_WIDTH), pair)
+            latents.append(frames.reshape(len(plans), states.shape[1], *frames.shape[1:]).cpu())
+            references.append(self._encode(people, portrait_states(plans), pair).cpu())
+        return {
+            "latents": torch.cat(latents),
+            "references": torch.cat(references),
+            "boxes": torch.from_numpy(np.asarray(face_box(everyone, size=size), np.float32)),
+            "regions": torch.from_numpy(find_regions(everyone, size=size)),
+        }
+
+    def _encode(self, people: NDArray[np.float32], states: NDArray[np.float32], pair: PicturePair) -> Tensor:
+        levels = draw_levels(people, states, recipe=self._recipe, session=self._session)
+        return pair.vae_encoder(levels.float() / 127.5 - 1).half()  # type: ignore[no-any-return]
+
+
+def portrait_states(plans: list[ScenePlan]) -> NDArray[np.float32]:
+    """Most portraits are at rest; some people were caught speaking."""
+    states = np.zeros((len(plans), STATE_WIDTH), np.float32)
+    for i, plan in enumerate(plans):
+        draw = np.random.Generator(np.random.PCG64(plan.person + 31))
+        if draw.random() > _RESTING:
+            states[i, 0], states[i, 1] = draw.uniform(0, 0.7), draw.uniform(-0.7, 0.7)
+    return states
+
+
+class WindowBatches:
+    """Draws windows from the scenes, with the tokens of their voices."""
+
+    def __init__(self, scenes: Scenes, features: list[list[Tensor]], *, recipe: Recipe, session: Session) -> None:
+        """``features``: several readings of every sound, one of which a window takes."""
+        self._scenes, self._recipe, self._session = scenes, recipe, session
+        bases, flat = [], []
+        total = 0
+        for reading in features:
+            bases.append([])
+            for rows in reading:
+                bases[-1].append(total)
+                total += len(rows)
+            flat += reading
+        self._features = torch.cat(flat)
+        self._rows = self._index_rows(bases, features[0])
+
+    def _index_rows(self, bases: list[list[int]], sounds: list[Tensor]) -> Tensor:
+        """For each reading, clip and frame, the ten rows of the feature table: (readings, clips, frames, 10)."""
+        frames = self._recipe.clip_frames
+        table = np.empty((len(bases), len(self._scenes.plans), frames, ROWS_PER_FRAME), np.int64)
+        for i, plan in enumerate(self._scenes.plans):
+            first, length = plan.start * ROWS_PER_SECOND, len(sounds[plan.sound])
+            for frame in range(frames):
+                # as a frame at that time would hear it, were there one: the runtime's rows, from the clip's start on
+                centre = int(first + frame * ROWS_PER_SECOND / plan.fps + 1e-9)
+                rows = [min(max(row + centre, 0), length - 1) for row in _ROWS_ABOUT]
+                for reading, starts in enumerate(bases):
+                    table[reading, i, frame] = np.asarray(rows) + starts[plan.sound]
+        return torch.from_numpy(table).to(self._session.device)
+
+    def draw(self, generator: torch.Generator, count: int) -> Window:
+        """``count`` windows of different people."""
+        device, scenes, length = self._session.device, self._scenes, self._recipe.window
+
+        def pick(limit: int) -> Tensor:
+            return torch.randint(limit, (count,), generator=generator, device=device)
+
+        clip, start = pick(len(scenes.plans)), pick(self._recipe.clip_frames - length + 1)
+        reading = pick(len(self._rows))
+        frames = start[:, None] + torch.arange(length, device=device)
+        latents = scenes.latents[clip[:, None], frames].float().transpose(1, 2)
+        rows = self._rows[reading[:, None], clip[:, None], frames]
+        tokens = self._features[rows].float().flatten(2, 3)
+        jitter = (torch.rand(count, 4, generator=generator, device=device) - 0.5) * 0.08
+        mask = draw_masks(scenes.boxes[clip], jitter, size=self._recipe.size)
+        weights = weigh_regions(scenes.regions[clip], size=self._recipe.size)
+        weights = torch.nn.functional.avg_pool2d(weights, self._downscale)
+        return Window(latents, scenes.references[clip].float(), tokens, mask, weights[:, :, None])
+
+    @property
+    def _downscale(self) -> int:
+        return self._recipe.architecture.vae.downscale
+
+
+def draw_masks(boxes: Tensor, jitter: Tensor, *, size: int) -> Tensor:
+    """Face boxes (b, 4) grown as the pipeline grows them, moved by ``jitter`` (share of the sides): (b, 1, H, W)."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    low = boxes[:, :2] - sides * (_MASK_MARGIN + jitter[:, :2])
+    high = boxes[:, 2:] + sides * (_MASK_MARGIN + jitter[:, 2:])
+    return fill_boxes(torch.cat([low, high], dim=1), size=size)[:, None]

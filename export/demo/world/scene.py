@@ -1,0 +1,140 @@
+"""Where everything is: people's numbers by name, and the pixel grid as seen from body, head and face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from echoexport.export.demo.world.layout import FIELDS, PERSON_WIDTH, SLICES
+from echoexport.export.demo.world.shapes import Array, namespace_of, smoothstep
+from echoexport.export.demo.world.state import STATE_WIDTH, FaceState
+from echoexport.runtime.errors import SettingError
+
+__all__ = ["Pose", "Scene", "Traits", "find_pose", "see_scene"]
+
+NECK = 0.33  # the head rolls about this point of the neck, below the head's middle
+YAW, PITCH = 0.020, 0.010  # how far a full turn of the person's own pose shifts the face on the head
+MOVE_HEAD, MOVE_FACE = 0.004, 0.002  # how far a full nod or sway shifts the head, and the face on it
+TILT = 0.0175  # radians, one degree
+JAW_DROP = 0.030  # how far the chin falls at full openness
+STATE_NAMES = tuple(field.name for field in fields(FaceState))
+WIDTHS = dict(FIELDS)
+
+
+class Traits:
+    """People's numbers and the frame's state by name: scalars as (n,1,1), colours as (n,3,1,1)."""
+
+    def __init__(self, people: Array, states: Array) -> None:
+        self.people, self.states = people, states
+
+    def __getattr__(self, name: str) -> Array:
+        if name in STATE_NAMES:
+            return self.states[:, STATE_NAMES.index(name)][:, None, None]
+        if name not in SLICES:
+            raise AttributeError(f"the layout of a person has no {name!r}")
+        part = self.people[:, SLICES[name]]
+        return part[:, :, None] if WIDTHS[name] == 1 else part[:, :, None, None]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where a head is: its middle, the sine and cosine of its roll, and the face's shift on it, each (n,1,1)."""
+
+    x: Array
+    y: Array
+    scale: Array
+    sine: Array
+    cosine: Array
+    face_x: Array
+    face_y: Array
+    head_x: Array
+    head_y: Array
+
+    def to_picture(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Places on the head as shares of the picture's side."""
+        across, down = x, y - NECK
+        turned_x = across * self.cosine - down * self.sine + self.head_x
+        turned_y = across * self.sine + down * self.cosine + self.head_y + NECK
+        return self.x + self.scale * turned_x, self.y + self.scale * turned_y
+
+    def face_to_picture(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Places on the face, which lies on the head, as shares of the picture's side."""
+        return self.to_picture(x + self.face_x, y + self.face_y)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that painters need: numbers by name, the side of a pixel, and every pixel's place, (n,H,W) each.
+
+    ``x, y`` are shares of the picture; ``body`` is fixed to the shoulders, ``head`` to the skull, ``face`` to
+    eyes, nose and mouth; ``jaw`` is the head's y with the opening of the jaw taken out.
+    """
+
+    traits: Traits
+    pixel: Array
+    xy: tuple[Array, Array]
+    body: tuple[Array, Array]
+    head: tuple[Array, Array]
+    face: tuple[Array, Array]
+    jaw: Array
+
+
+def find_pose(traits: Traits) -> Pose:
+    """Poses of people in states."""
+    roll = traits.roll + TILT * traits.tilt
+    xp = namespace_of(roll)
+    return Pose(
+        x=traits.centre_x,
+        y=traits.centre_y,
+        scale=traits.scale,
+        sine=xp.sin(roll),
+        cosine=xp.cos(roll),
+        face_x=YAW * traits.yaw + MOVE_FACE * traits.sway,
+        face_y=PITCH * traits.pitch + MOVE_FACE * traits.nod,
+        head_x=MOVE_HEAD * traits.sway,
+        head_y=MOVE_HEAD * traits.nod,
+    )
+
+
+def see_scene(people: Array, states: Array, *, size: int) -> Scene:
+    """The scene of people (n,P) in states (n,8), on a grid of ``size``. Raises SettingError for odd shapes."""
+    check_batch(people, states, size=size)
+    traits = Traits(people, states)
+    pose = find_pose(traits)
+    x, y = make_grid(people, size=size)
+    body_x, body_y = (x - pose.x) / pose.scale, (y - pose.y) / pose.scale
+    across, down = body_x - pose.head_x, body_y - pose.head_y - NECK
+    head_x = across * pose.cosine + down * pose.sine
+    head_y = down * pose.cosine - across * pose.sine + NECK
+    face_x, face_y = head_x - pose.face_x, head_y - pose.face_y
+    start = traits.mouth_y + pose.face_y
+    fallen = smoothstep((head_y - start) / (traits.chin - 0.03 - start))
+    return Scene(
+        traits=traits,
+        pixel=1.0 / (size * pose.scale),
+        xy=(x, y),
+        body=(body_x, body_y),
+        head=(head_x, head_y),
+        face=(face_x, face_y),
+        jaw=head_y - JAW_DROP * traits.openness * fallen,
+    )
+
+
+def check_batch(people: Array, states: Array, *, size: int) -> None:
+    """Refuse a batch whose shapes do not fit."""
+    if people.ndim != 2 or people.shape[1] != PERSON_WIDTH:
+        raise SettingError(f"people have shape (n, {PERSON_WIDTH}), not {tuple(people.shape)}; use stack_people")
+    if tuple(states.shape) != (people.shape[0], STATE_WIDTH):
+        raise SettingError(
+            f"states of {people.shape[0]} people have shape (n, {STATE_WIDTH}), not {tuple(states.shape)}"
+        )
+    if size < 8:
+        raise SettingError(f"a picture has a size of 8 pixels or more, not {size}")
+
+
+def make_grid(like: Array, *, size: int) -> tuple[Array, Array]:
+    """The middles of all pixels as shares of the side, (1,1,W) and (1,H,1), in the library and place of ``like``."""
+    xp: Any = namespace_of(like)
+    steps = xp.arange(size) if not hasattr(like, "is_cuda") else xp.arange(size, device=like.device)
+    line = (xp.asarray(steps, dtype=like.dtype) + 0.5) / size
+    return line[None, None, :], line[None, :, None]
