@@ -21,10 +21,10 @@ ifeq ($(shell uname -sm),Linux x86_64)
 EXTRAS := $(EXTRAS),tensorrt-rtx
 endif
 
-.PHONY: help venv test lint format demo bench wheel clean
+.PHONY: help venv test lint format demo character bench wheel clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 venv: $(INSTALLED) ## the environment that every other target uses, made anew when its requirements change
 
@@ -55,6 +55,9 @@ format: $(INSTALLED) ## ruff's fixes and layout, in place
 
 demo: $(INSTALLED) ## from nothing to a talking picture in demo/
 	$(BIN)/echoexport demo -o demo
+
+character: $(INSTALLED) ## the demo character trained anew in character/: needs espeak-ng; minutes on a GPU, a night without
+	$(BIN)/python -m echoexport.export.demo.training -o character
 
 bench: $(INSTALLED) ## the figures of tests/benchmarks, measured on this machine
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from echoexport.export.build_settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
+from echoexport.export.demo.assets import is_builtin
 from echoexport.export.sizes import ROWS_PER_FRAME
 from echoexport.runtime.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.backends import list_backends
@@ -29,6 +30,7 @@ from echoexport.runtime.spec import NetworkSizes
 from echoexport.targets.spec import TargetSpec
 
 FPS = 24.0  # the original's default
+BUILTIN_NAME = "echoexport-demo-character"
 OVERLAP = 3  # frames that neighbouring windows share, the original's default; less where the window is short
 
 
@@ -66,13 +68,17 @@ def describe_bundle(
         files={},
         provenance=Provenance(
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            checkpoint=opened.folder.resolve().name,
+            checkpoint=_checkpoint_name(opened),
             checkpoint_files={},
             tools=_tool_versions(),
             settings={k: dump(v) for k, v in asdict(settings).items() if k not in ("traces", "check")},
             notes=_notes(opened),
         ),
     )
+
+
+def _checkpoint_name(opened: Checkpoint) -> str:
+    return BUILTIN_NAME if is_builtin(opened.folder) else opened.folder.resolve().name
 
 
 def _runnable_backends(target: TargetSpec) -> tuple[str, ...]:
@@ -85,7 +91,8 @@ def _notes(opened: Checkpoint) -> tuple[str, ...]:
     from echoexport.export.subnets.networks import build_network, wanted_shapes
 
     wanted = wanted_shapes(build_network("denoising_unet", opened.architecture))
-    return tuple(
+    own = ("the demo character that is built into echoexport: drawn faces only",) if is_builtin(opened.folder) else ()
+    return own + tuple(
         f"{path.name}: {len(keys)} keys that the network lacks were ignored, the first: {keys[0]}"
         for path, keys in opened.ignored_keys(wanted).items()
     )

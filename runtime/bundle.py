@@ -6,7 +6,7 @@ import hashlib
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -139,11 +139,18 @@ class Bundle:
         for file in (entry.graph, entry.weights):
             check_hash(self.folder, file, manifest=self.manifest)
         spec = SubnetSpec(name, entry.inputs, entry.outputs, entry.tolerances)
-        network = Network(spec, self.backend.open(self.folder / entry.graph, spec, self.options))
+        network = Network(spec, self.backend.open(self.folder / entry.graph, spec, self._options_for(name)))
         if network.precision == "bf16":  # some fused bf16 attention kernels have been wrong, not merely coarse
             self._require_passed(network, entry)
             network.calls, network.seconds = 0, 0.0
         return network
+
+    def _options_for(self, name: str) -> EngineOptions:
+        """With a cache folder of the network's own: a library may know its entries by the graph's path alone."""
+        if self.options.cache is None:
+            return self.options
+        digest = hashlib.sha256(self.identity(name).encode()).hexdigest()[:24]
+        return replace(self.options, cache=self.options.cache / f"{name}-{digest}")
 
     def _require_passed(self, network: Network, entry: NetworkEntry) -> None:
         try:

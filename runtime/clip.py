@@ -13,12 +13,12 @@ from echoexport.runtime.faces import detect_face
 from echoexport.runtime.portrait import FaceCrop, crop_face, read_portrait, whole_picture
 from echoexport.runtime.pose import PoseMaps, read_poses
 from echoexport.runtime.sampler import SamplingHooks, SamplingPlan
-from echoexport.runtime.session import RenderInputs, RenderSettings, Session, settle_plan
-from echoexport.runtime.sinks import open_sink
+from echoexport.runtime.session import Rendering, RenderInputs, RenderSettings, Session, settle_plan
+from echoexport.runtime.sinks import FrameSink, open_sink
 from echoexport.runtime.voice import read_voice
 
 Progress = Callable[[str, int, int], None]
-"""A phase ("sampling" or "decoding"), how much of it is done, and how much there is."""
+"""A phase, how much of it is done, and how much there is: "sampling" until every window has run, then "decoding"."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,31 @@ class ClipRequest:
 class ClipReport:
     """What was made, and how long it took; seconds are wall clock on this machine, *measured*.
 
+    preparing_seconds: reading the files, opening engines, what the voice and the portrait give. sampling_seconds: the
+    denoiser's loop. decoding_seconds: pictures from latents, and their encoding into the output. first_frame_seconds:
+    from the start until the first frame was handed to the output. seconds: all of it, the output closed.
     calls: network to how often it ran for this clip. warnings: one line each.
     """
 
     frames: int
     fps: float
+    preparing_seconds: float
     sampling_seconds: float
     decoding_seconds: float
+    first_frame_seconds: float
+    seconds: float
     calls: dict[str, int]
     warnings: tuple[str, ...]
 
     @property
+    def frames_per_second(self) -> float:
+        """Frames of the clip by the seconds that all of it took."""
+        return self.frames / self.seconds
+
+    @property
     def real_time_factor(self) -> float:
         """Seconds of work for one second of clip; below 1 is faster than real time."""
-        return (self.sampling_seconds + self.decoding_seconds) * self.fps / self.frames
+        return self.seconds * self.fps / self.frames
 
 
 def make_clip(
@@ -74,6 +85,7 @@ def make_clip(
         BackendError: an engine failed.
         OutputError: the output cannot be written.
     """
+    begun = time.perf_counter()
     tell = progress or (lambda phase, done, total: None)
     bundle, before = session.bundle, session.bundle.calls()
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
@@ -87,22 +99,37 @@ def make_clip(
         if warn is not None:
             for warning in warnings:
                 warn(warning)
-        start = time.perf_counter()
         hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
-        rendering = session.render(inputs, request.settings, hooks=hooks)
-        sampled = time.perf_counter()
-        for index, frame in enumerate(rendering):
-            sink.write(frame)
-            tell("decoding", index + 1, rendering.frames)
+        rendering = session.start(inputs, request.settings, hooks=hooks)
+        prepared = time.perf_counter()
+        sampling, first = _write_frames(rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames))
+    ended = time.perf_counter()
     calls = {name: count - before[name] for name, count in bundle.calls().items()}
     return ClipReport(
         frames=rendering.frames,
         fps=float(rendering.fps),
-        sampling_seconds=sampled - start,
-        decoding_seconds=time.perf_counter() - sampled,
+        preparing_seconds=prepared - begun,
+        sampling_seconds=sampling,
+        decoding_seconds=ended - prepared - sampling,
+        first_frame_seconds=first - begun,
+        seconds=ended - begun,
         calls=calls,
         warnings=warnings,
     )
+
+
+def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> tuple[float, float]:
+    """Every frame into the sink; returns the seconds spent sampling, and when the first frame was written."""
+    sampling, first = 0.0, 0.0
+    for index in range(rendering.frames):
+        start = time.perf_counter()
+        latents = rendering.sample(index)
+        sampling += time.perf_counter() - start
+        sink.write(rendering.decode(latents))
+        first = first or time.perf_counter()
+        if rendering.sampled:  # until then, sampling is what takes time, and tells of itself
+            tell(index + 1)
+    return sampling, first
 
 
 def find_face(request: ClipRequest, *, size: tuple[int, int]) -> tuple[FaceCrop, tuple[str, ...]]:

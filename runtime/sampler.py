@@ -1,4 +1,4 @@
-"""The sampling loop: noise to latents, window by window, step by step."""
+"""The sampling loop: noise to latents, window by window, each as late as it may be."""
 
 from __future__ import annotations
 
@@ -62,55 +62,130 @@ def sample_latents(
     bundle: Bundle, latents: NDArray[np.float32], *, conditions: Conditions, plan: SamplingPlan,
     hooks: SamplingHooks | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Denoise (1, 4, F, h, w) noise to latents of the same shape; F is at least the bundle's window.
+    """Denoise (1, 4, F, h, w) noise to latents of the same shape; see :class:`Sampling`, whose errors it raises."""
+    return Sampling(bundle, latents, conditions=conditions, plan=plan, hooks=hooks).finish()
 
-    Velocities of overlapping windows are averaged, always (the original forgets to in two of its variants when
-    guidance is off). Returns float32.
+
+class Sampling:
+    """A clip's sampling loop, run no further than what is asked for needs.
+
+    A frame's latents after a step depend on the windows that hold it, these on all their frames a step earlier, and
+    so on: a cone that widens by a window or so on each side for every step. Computing just that gives the first
+    frames of a long clip after a fraction of the calls; in the end every window has run once per step, with the same
+    values as step by step (but for the order in which three or more windows of a frame are added up). Velocities of overlapping windows are averaged, always (the original forgets to in two of
+    its variants when guidance is off).
 
     Raises:
         SettingError: a number of steps or an overlap that cannot work.
     """
-    manifest, hooks = bundle.manifest, hooks or SamplingHooks()
-    scheduler = DDIMScheduler(manifest.sampler.scheduler)
-    timesteps = scheduler.timesteps(plan.steps)
-    frames = latents.shape[2]
-    windows = context_windows(frames, context=manifest.window.frames, overlap=plan.overlap)
-    total, done = len(timesteps) * len(windows), 0
-    denoiser = _Denoiser(bundle, conditions, guided=plan.guided)
-    for index, timestep in enumerate(int(t) for t in timesteps):
-        shifted = shifted_windows(windows, index, shift=manifest.window.shift, frames=frames)
-        sums = _WindowSums(latents.shape, halves=2 if plan.guided else 1)
-        for window in shifted:
-            sums.add(window, denoiser.run(latents, window=window, timestep=timestep))
-            done += 1
-            if hooks.on_call is not None:
-                hooks.on_call(done, total)
-        velocity = sums.combine(plan.guidance)
-        latents = scheduler.step(velocity, timestep, latents, steps=plan.steps)[0]
-        if hooks.on_step is not None:
-            hooks.on_step(SamplingStep(index, timestep, shifted, velocity, latents))
-    return latents
+
+    def __init__(
+        self, bundle: Bundle, noise: NDArray[np.float32], *, conditions: Conditions, plan: SamplingPlan,
+        hooks: SamplingHooks | None = None,
+    ) -> None:  # fmt: skip
+        """``noise`` is (1, 4, F, h, w); F is at least the bundle's window."""
+        manifest, self._hooks = bundle.manifest, hooks or SamplingHooks()
+        self._plan, self._scheduler = plan, DDIMScheduler(manifest.sampler.scheduler)
+        self._timesteps = [int(t) for t in self._scheduler.timesteps(plan.steps)]
+        frames = self.frames = noise.shape[2]
+        windows = context_windows(frames, context=manifest.window.frames, overlap=plan.overlap)
+        self._steps = [
+            _Step(shifted_windows(windows, index, shift=manifest.window.shift, frames=frames), noise.shape, plan=plan)
+            for index in range(len(self._timesteps))
+        ]
+        self._latents = [noise, *(np.empty_like(noise) for _ in self._steps)]
+        self._denoiser = _Denoiser(bundle, conditions, guided=plan.guided)
+        self._calls, self._told = 0, 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every frame's latents are final."""
+        return not self._steps[-1].left
+
+    def frame(self, index: int) -> NDArray[np.float32]:
+        """The final latents of one frame, (1, 4, h, w)."""
+        self._run([index])
+        return self._latents[-1][:, :, index]
+
+    def finish(self) -> NDArray[np.float32]:
+        """All final latents, (1, 4, F, h, w) float32."""
+        self._run(range(self.frames))
+        return self._latents[-1]
+
+    def _run(self, frames: Iterable[int]) -> None:
+        """Bring these frames to the end: find what each step must compute, the last first, then compute."""
+        wanted, work = set(frames), []
+        for step in reversed(self._steps):
+            windows = step.find_windows(wanted)
+            work.append(windows)
+            wanted = {frame for window in windows for frame in step.windows[window]}
+        for index, windows in enumerate(reversed(work)):
+            for window in windows:
+                self._run_window(index, window)
+
+    def _run_window(self, index: int, window: int) -> None:
+        step, timestep = self._steps[index], self._timesteps[index]
+        before, frames = self._latents[index], step.windows[window]
+        complete = step.add(window, self._denoiser.run(before, window=frames, timestep=timestep))
+        if complete:
+            velocity = step.combine(complete)
+            after = self._scheduler.step(velocity, timestep, before[:, :, complete], steps=self._plan.steps)[0]
+            self._latents[index + 1][:, :, complete] = after
+        self._calls += 1
+        if self._hooks.on_call is not None:
+            self._hooks.on_call(self._calls, len(self._steps) * len(step.windows))
+        self._tell_steps()
+
+    def _tell_steps(self) -> None:
+        """Steps end in their order: each needs all of the one before."""
+        while self._told < len(self._steps) and not self._steps[self._told].left:
+            index, step = self._told, self._steps[self._told]
+            self._told += 1
+            if self._hooks.on_step is not None:
+                velocity = step.combine(list(range(self.frames)))
+                told = SamplingStep(index, self._timesteps[index], step.windows, velocity, self._latents[index + 1])
+                self._hooks.on_step(told)
+            step.forget()
+            self._latents[index] = np.empty((0,), np.float32)  # nothing needs them any more
 
 
-class _WindowSums:
-    """Velocities added up per frame, and how many windows gave one."""
+class _Step:
+    """One step's windows, their velocities added up per frame, and what is left to run."""
 
-    def __init__(self, shape: tuple[int, ...], *, halves: int) -> None:
-        self._sums = [np.zeros(shape, np.float32) for _ in range(halves)]
-        self._counts = np.zeros(shape[2], np.float32)
+    def __init__(self, windows: Windows, shape: tuple[int, ...], *, plan: SamplingPlan) -> None:
+        self.windows = windows
+        self.left = set(range(len(windows)))
+        self._guidance = plan.guidance
+        self._sums = [np.zeros(shape, np.float32) for _ in range(2 if plan.guided else 1)]
+        self._holders: list[list[int]] = [[] for _ in range(shape[2])]
+        for number, window in enumerate(windows):
+            for frame in window:
+                self._holders[frame].append(number)
 
-    def add(self, window: tuple[int, ...], velocities: list[NDArray[np.float32]]) -> None:
-        indices = list(window)  # a window names each frame once, so plain indexing adds up rightly
+    def find_windows(self, frames: Iterable[int]) -> list[int]:
+        """The windows that must still run before these frames can be stepped, in order."""
+        return sorted({number for frame in frames for number in self._holders[frame]} & self.left)
+
+    def add(self, number: int, velocities: list[NDArray[np.float32]]) -> list[int]:
+        """Add a window's velocities; returns the frames that now have all of theirs."""
+        window = list(self.windows[number])  # names each frame once, so plain indexing adds up rightly
         for total, velocity in zip(self._sums, velocities, strict=True):
-            total[:, :, indices] += velocity
-        self._counts[indices] += 1
+            total[:, :, window] += velocity
+        self.left.discard(number)
+        return [frame for frame in window if self.left.isdisjoint(self._holders[frame])]
 
-    def combine(self, guidance: float) -> NDArray[np.float32]:
-        means = [total / self._counts[None, None, :, None, None] for total in self._sums]
+    def forget(self) -> None:
+        """Give the memory of a step that is over back."""
+        self._sums.clear()
+
+    def combine(self, frames: list[int]) -> NDArray[np.float32]:
+        """The frames' velocity (1, 4, n, h, w): windows averaged, guidance applied."""
+        counts = np.array([len(self._holders[frame]) for frame in frames], np.float32)
+        means = [total[:, :, frames] / counts[None, None, :, None, None] for total in self._sums]
         if len(means) == 1:
             return means[0]
         conditional, unconditional = means
-        combined: NDArray[np.float32] = unconditional + np.float32(guidance) * (conditional - unconditional)
+        combined: NDArray[np.float32] = unconditional + np.float32(self._guidance) * (conditional - unconditional)
         return combined
 
 

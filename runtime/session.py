@@ -22,7 +22,7 @@ from echoexport.runtime.conditions import PoseFeatures, encode_voice, find_mask_
 from echoexport.runtime.errors import PoseError, SettingError
 from echoexport.runtime.noise import initial_latents
 from echoexport.runtime.reference_cache import ReferenceCache
-from echoexport.runtime.sampler import Conditions, Gather, SamplingHooks, SamplingPlan, sample_latents
+from echoexport.runtime.sampler import Conditions, Gather, Sampling, SamplingHooks, SamplingPlan
 from echoexport.runtime.scheduler import DDIMScheduler
 from echoexport.runtime.voice import Voice
 
@@ -63,21 +63,49 @@ class RenderInputs:
     noise: NDArray[np.float32] | None = None
 
 
-@dataclass(frozen=True)
 class Rendering:
-    """A clip whose latents are done. Iterating decodes its frames one at a time: (H, W, 3) uint8 RGB."""
+    """A clip of ``frames`` at ``fps``; what is not sampled yet is sampled when it is needed.
 
-    frames: int
-    fps: Fraction
-    latents: NDArray[np.float32]
-    decode: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    Iterating decodes its frames one at a time: (H, W, 3) uint8 RGB.
+    """
+
+    def __init__(
+        self, sampling: Sampling, decode: Callable[[NDArray[np.float32]], NDArray[np.float32]], *, frames: int,
+        fps: Fraction, on_sampled: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """``decode`` turns (1, 4, h, w) latents into a picture; ``on_sampled`` is called once the sampling is over."""
+        self.frames, self.fps = frames, fps
+        self._sampling, self._decode, self._on_sampled = sampling, decode, on_sampled
+        self.sampled = False
 
     def __len__(self) -> int:
         return self.frames
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         for index in range(self.frames):
-            yield to_pixels(self.decode(self.latents[:, :, index]))
+            yield self.decode(self.sample(index))
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        """The latents of all frames, (1, 4, frames, h, w)."""
+        latents = self._sampling.finish()
+        self._release()
+        return latents[:, :, : self.frames]
+
+    def sample(self, index: int) -> NDArray[np.float32]:
+        """One frame's latents, (1, 4, h, w): frames in their order cost least."""
+        latents = self._sampling.frame(index)
+        self._release()
+        return latents
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """One frame's picture, (H, W, 3) uint8 RGB."""
+        return to_pixels(self._decode(latents))
+
+    def _release(self) -> None:
+        if self._sampling.done and not self.sampled:
+            self.sampled = True
+            self._on_sampled()
 
 
 class Session:
@@ -95,7 +123,15 @@ class Session:
     def render(
         self, inputs: RenderInputs, settings: RenderSettings | None = None, *, hooks: SamplingHooks | None = None
     ) -> Rendering:
-        """Sample the latents of a whole clip; frames are decoded when the result is iterated.
+        """Sample the latents of a whole clip; frames are decoded when the result is iterated. See :meth:`start`."""
+        rendering = self.start(inputs, settings, hooks=hooks)
+        rendering.latents  # noqa: B018 - asked for, and so sampled
+        return rendering
+
+    def start(
+        self, inputs: RenderInputs, settings: RenderSettings | None = None, *, hooks: SamplingHooks | None = None
+    ) -> Rendering:
+        """Compute what the whole clip shares; its frames are sampled and decoded as the result is iterated.
 
         A clip shorter than the bundle's window is padded by holding its last audio tokens (and pose), then cut.
 
@@ -120,9 +156,11 @@ class Session:
         self._release("audio_encoder", "vae_encoder", "reference_unet")
         if manifest.face == "mask":  # pose maps are encoded as windows ask for them
             self._release("landmark_encoder")
-        latents = sample_latents(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
-        self._release("denoising_unet", "landmark_encoder")
-        return Rendering(frames, fps, latents[:, :, :frames], self._decode)
+        sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
+        return Rendering(
+            sampling, self._decode, frames=frames, fps=fps,
+            on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"),
+        )  # fmt: skip
 
     def _release(self, *networks: str) -> None:
         for name in networks if self.frugal else ():

@@ -24,7 +24,7 @@ _COMMANDS = {
     "inspect": ("bundles", "Show what is inside a bundle."),
     "targets": ("environment", "List the targets, or show one with its sources."),
     "doctor": ("environment", "Say what works on this machine, and why not."),
-    "demo": ("demo", "Build and run a tiny random model, from nothing."),
+    "demo": ("demo", "Build the built-in character and make it speak."),
 }
 
 

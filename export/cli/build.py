@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from echoexport.export.cli.options import FILE, ProgressLine, SizeType
-from echoexport.runtime.errors import CheckpointError
+from echoexport.runtime.errors import SettingError
 
 if TYPE_CHECKING:
+    from echoexport.export.build_settings import BuildSettings
     from echoexport.runtime.manifest import Manifest
     from echoexport.targets.spec import TargetSpec
 
@@ -36,7 +38,10 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
 )
 @click.option("--variant", default="acc", show_default=True, metavar="NAME", help="base, acc, pose or pose_acc.")
 @click.option(
-    "--size", type=SizeType(), metavar="WxH", help="Pixels of the video, multiples of 8. Default: the target's."
+    "--size",
+    type=SizeType(),
+    metavar="WxH",
+    help="Pixels of the video, multiples of 8. Default: the target's; 128x128 for the demo character.",
 )
 @click.option(
     "--frames", type=int, metavar="N", help="Frames of a context window, 2 to 32. Default: the target's (12)."
@@ -63,7 +68,8 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     """Turn an EchoMimic v1 checkpoint folder into a bundle.
 
     CHECKPOINT is the folder with denoising_unet*.pth and the rest in the official layout; without it,
-    pretrained_weights/ in the working directory is used.
+    pretrained_weights/ in the working directory is used, and where there is none the demo character that is built
+    in: drawn faces, acc, 128x128 px.
 
     \b
     Example:
@@ -71,13 +77,17 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     """
     from echoexport.export.build import build_bundle
     from echoexport.export.build_settings import BuildSettings
+    from echoexport.export.demo.assets import is_builtin
     from echoexport.export.traces import default_trace_folder
 
     spec = find_target(target)
     cache, no_cache = options.pop("trace_cache"), options.pop("no_trace_cache")
     settings = BuildSettings(**options, traces=None if no_cache else cache or default_trace_folder())
+    folder = find_checkpoint(checkpoint)
+    if is_builtin(folder):
+        settings = suit_character(settings)
     with ProgressLine("step") as progress:
-        manifest = build_bundle(find_checkpoint(checkpoint), output, target=spec, settings=settings, report=progress)
+        manifest = build_bundle(folder, output, target=spec, settings=settings, report=progress)
     click.echo(f"{output}: {describe_bundle(manifest)}")
     for note in manifest.provenance.notes:
         click.echo(f"note: {note}")
@@ -95,15 +105,41 @@ def describe_bundle(manifest: Manifest) -> str:
 
 
 def find_checkpoint(given: Path | None) -> Path:
-    """The folder that was named, or ``pretrained_weights`` in the working directory."""
+    """The folder that was named, or ``pretrained_weights`` in the working directory, or the built-in character's."""
+    from echoexport.export.demo.assets import builtin_checkpoint
+
     if given is not None:
         return given
-    if not DEFAULT_CHECKPOINT.is_dir():
-        raise CheckpointError(
-            f"no checkpoint was named and there is no {DEFAULT_CHECKPOINT}/ here; name the folder, or try "
-            "'echoexport demo'"
+    if DEFAULT_CHECKPOINT.is_dir():
+        return DEFAULT_CHECKPOINT
+    folder = builtin_checkpoint()
+    click.echo(f"no checkpoint named and no {DEFAULT_CHECKPOINT}/ here: using the built-in demo character", err=True)
+    return folder
+
+
+def suit_character(settings: BuildSettings) -> BuildSettings:
+    """Settings for the built-in character: the size it was trained at, where none was asked for.
+
+    Raises:
+        SettingError: another variant than its own.
+        UnknownNameError: no such variant.
+    """
+    from echoexport.export.checkpoint.variants import find_variant
+    from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT
+
+    if find_variant(settings.variant).name != CHARACTER_VARIANT:
+        raise SettingError(
+            f"variant {settings.variant!r}: the built-in demo character comes as {CHARACTER_VARIANT} only; leave "
+            "--variant out, or name the folder of a checkpoint that has it"
         )
-    return DEFAULT_CHECKPOINT
+    if settings.size not in (None, CHARACTER_SIZE):
+        width, height = CHARACTER_SIZE
+        click.echo(
+            f"echoexport: warning: the built-in demo character was trained at {width}x{height} px; at other sizes it "
+            "draws worse",
+            err=True,
+        )
+    return replace(settings, size=settings.size or CHARACTER_SIZE)
 
 
 def find_target(name: str) -> TargetSpec:

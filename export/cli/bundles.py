@@ -95,12 +95,13 @@ def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
 def _print_settings(manifest: Manifest) -> None:
     picture, window, sampler, made = manifest.picture, manifest.window, manifest.sampler, manifest.provenance
     clamp = "no clamp" if sampler.noise_clamp is None else f"noise clamped to {sampler.noise_clamp:g}"
+    shared = f", noise shared {100 * sampler.shared_noise:g} %" if sampler.shared_noise else ""
     rows = {
         "variant": f"{manifest.variant} (face: {manifest.face})",
         "target": f"{manifest.target} (backends: {', '.join(manifest.backends)})",
         "picture": f"{picture.width}x{picture.height} px, {manifest.precision}",
         "window": f"{window.frames} frames, {window.overlap} shared, moves {window.shift} a step",
-        "sampler": f"{sampler.steps} steps, guidance {sampler.guidance:g}, {clamp}",
+        "sampler": f"{sampler.steps} steps, guidance {sampler.guidance:g}, {clamp}{shared}",
         "audio": f"{manifest.audio.sample_rate} Hz, {manifest.audio.mels} mels, {manifest.audio.states} states",
         "made": f"{made.created} from {made.checkpoint}/ ({len(made.checkpoint_files)} files)",
         "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),

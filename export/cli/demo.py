@@ -1,44 +1,127 @@
-"""``echoexport demo``: from nothing to a video, with weights, portrait and voice of the project's own making."""
+"""``echoexport demo``: the built-in character, built for this machine and made to speak."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from echoexport.export.cli.options import FILE, ProgressLine
+from echoexport.runtime.errors import BackendError
+
+_CHILD = "from echoexport.export.cli import main; main()"
 
 
 @click.command("demo")
 @click.option(
     "--output", "-o", default=Path("demo"), show_default=True, type=FILE, metavar="DIR", help="Where everything goes."
 )
-@click.option("--target", "-t", default="cpu-openvino", show_default=True, metavar="NAME", help="cpu or cpu-openvino.")
-@click.option("--size", type=int, default=128, show_default=True, metavar="PIXELS", help="Side of the video.")
-def demo_command(output: Path, target: str, size: int) -> None:
-    """Write a tiny random checkpoint, build it, and run it.
+@click.option(
+    "--target", "-t", metavar="NAME", help="cpu or cpu-openvino. Default: cpu-openvino where OpenVINO is installed."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=4, show_default=True, metavar="N", help="Sampling steps.")
+@click.option(
+    "--fps", type=click.IntRange(1, 60), default=25, show_default=True, metavar="FPS", help="Frames a second."
+)
+@click.option(
+    "--compute", metavar="NAME", help="Arithmetic in the engine. Default: bf16 where OpenVINO's CPU has it, else fp32."
+)
+def demo_command(output: Path, target: str | None, steps: int, fps: int, compute: str | None) -> None:
+    """Build the character that ships with the package and render a video of it, about six seconds long.
 
-    The weights are random, so the video is noise: this shows that the whole path works, not what a trained
-    checkpoint looks like.
+    The drawn face and the synthetic voice are ours, and in none of the data that the character was trained on. The
+    video is rendered by a process of its own, which loads no torch, as on a device.
     """
     from echoexport.export.build import build_bundle
     from echoexport.export.build_settings import BuildSettings
-    from echoexport.export.checkpoint.random_weights import write_random_checkpoint
-    from echoexport.export.cli.run import run_command
-    from echoexport.export.demo_media import portrait_face_box, write_demo_media
+    from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
     from echoexport.export.traces import default_trace_folder
     from echoexport.targets.spec import load_target
 
-    spec = load_target(target)
-    portrait, voice = write_demo_media(output)
-    click.echo(f"{portrait} and {voice}: drawn and synthesized")
-    checkpoint = write_random_checkpoint(output / "pretrained_weights")
-    click.echo(f"{checkpoint}: random weights in the official layout")
-    settings = BuildSettings(variant="acc", size=(size, size), traces=default_trace_folder())
+    spec = load_target(target or find_own_target())
+    arithmetic = compute or find_arithmetic(spec.name)
+    settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
+    bundle = output / "bundle"
     with ProgressLine("step") as progress:
-        build_bundle(checkpoint, output / "bundle", target=spec, settings=settings, report=progress)
-    click.echo(f"{output / 'bundle'}: built for {target}")
-    box = ",".join(f"{value:g}" for value in portrait_face_box())
-    arguments = [str(output / "bundle"), "-p", str(portrait), "-v", str(voice), "--face-box", box]
-    run_command.main([*arguments, "-o", str(output / "out.mp4")], prog_name="echoexport run", standalone_mode=False)
-    click.echo("random weights draw noise; a trained checkpoint draws the portrait")
+        build_bundle(builtin_checkpoint(), bundle, target=spec, settings=settings, report=progress)
+    click.echo(f"{bundle}: the built-in character, built for {spec.name}")
+    compile_engines(bundle, compute=arithmetic)
+    video, report = output / "out.mp4", output / "report.json"
+    render_apart(["--steps", str(steps), "--fps", str(fps), "--compute", arithmetic], bundle, video, report=report)
+    for line in describe_run(json.loads(report.read_text(encoding="utf-8"))):
+        click.echo(line)
+    click.echo(f"{video}: the video; {report}: these figures with their conditions")
+
+
+def find_own_target() -> str:
+    """The target that this machine is, as far as a processor goes."""
+    from echoexport.runtime.backends import load_backend
+
+    return "cpu-openvino" if load_backend("openvino").unavailable() is None else "cpu"
+
+
+def find_arithmetic(target: str) -> str:
+    """bf16 where the target's engine and this processor have it."""
+    from echoexport.runtime.backends import load_backend
+
+    backend = load_backend("openvino")
+    has = target == "cpu-openvino" and backend.unavailable() is None and "BF16" in backend.describe()
+    return "bf16" if has else "fp32"
+
+
+def compile_engines(bundle: Path, *, compute: str) -> None:
+    """Compile every network into the cache of engines: the last step of a build, so that a start need not."""
+    from echoexport.export.cli.run import open_caches
+    from echoexport.runtime.backends import EngineOptions
+    from echoexport.runtime.bundle import open_bundle
+
+    options = EngineOptions(compute=compute, cache=open_caches(None, wanted=True)[1])
+    with open_bundle(bundle, options=options) as opened:
+        for name in opened.manifest.networks:
+            opened.network(name)
+            opened.close_network(name)
+
+
+def render_apart(settings: list[str], bundle: Path, video: Path, *, report: Path) -> None:
+    """``echoexport run`` on the built-in portrait and voice, in a fresh process.
+
+    Raises:
+        BackendError: it failed; what it said is on stderr.
+    """
+    from echoexport.export.demo.assets import builtin_face_box, builtin_portrait, builtin_voice
+
+    box = ",".join(f"{value:g}" for value in builtin_face_box())
+    files = [
+        str(bundle),
+        "-p",
+        str(builtin_portrait()),
+        "-v",
+        str(builtin_voice()),
+        "--face-box",
+        box,
+        "-o",
+        str(video),
+    ]
+    command = [sys.executable, "-c", _CHILD, "run", *files, *settings, "--report", str(report)]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise BackendError(f"{video}: rendering it failed (exit code {code}); what it said stands above")
+
+
+def describe_run(run: dict[str, Any]) -> list[str]:
+    """What a user wants to know of the run, two lines."""
+    report, conditions = run["report"], run["conditions"]
+    start = run["cold_start_seconds"]
+    started = "not available on this system" if start is None else f"{start:.1f} s"
+    peak = run["peak_memory"]
+    memory = "not available on this system" if peak is None else f"{peak / 1e6:.0f} MB"
+    return [
+        f"{run['frames_per_second']:.1f} frames/s end to end, real-time factor {run['real_time_factor']:.2f} "
+        f"({run['steps']} steps, {report['frames']} frames at {report['fps']:g} fps; measured)",
+        f"first frame {started} after the process began, peak memory {memory}; {conditions['backend']}, computing in "
+        f"{conditions['compute']}, {conditions['machine']['cores']} cores",
+    ]

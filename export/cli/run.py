@@ -11,6 +11,7 @@ from echoexport.export.cli.options import FILE, ProgressLine, RateType, backend_
 
 if TYPE_CHECKING:
     from echoexport.runtime.clip import ClipReport, ClipRequest
+    from echoexport.runtime.reference_cache import ReferenceCache
 
 
 @click.command("run")
@@ -76,9 +77,10 @@ if TYPE_CHECKING:
     "cache_folder",
     type=FILE,
     metavar="DIR",
-    help="Where portraits' references are kept. Default: the user's cache folder.",
+    help="Where portraits' references and compiled engines are kept. Default: the user's cache folder.",
 )
-@click.option("--no-cache", is_flag=True, help="Compute the reference anew and keep nothing.")
+@click.option("--no-cache", is_flag=True, help="Compute the reference and compile engines anew, and keep nothing.")
+@click.option("--report", "report_file", type=FILE, metavar="FILE", help="Write what was measured here, as JSON.")
 def run_command(bundle: Path, **options: Any) -> None:
     """Make a video from a portrait and a voice.
 
@@ -89,17 +91,32 @@ def run_command(bundle: Path, **options: Any) -> None:
     from echoexport.runtime.backends import EngineOptions
     from echoexport.runtime.bundle import open_bundle
     from echoexport.runtime.clip import make_clip
-    from echoexport.runtime.reference_cache import ReferenceCache, default_cache_folder
     from echoexport.runtime.session import Session
 
     request = read_request(options)
-    cache = None if options["no_cache"] else ReferenceCache(options["cache_folder"] or default_cache_folder())
+    cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
-    engine = EngineOptions(compute=options["compute"], threads=options["threads"])
+    engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines)
     with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
         report = make_clip(Session(opened, cache=cache, frugal=True), request, progress=progress, warn=warn)
         conditions = f"{opened.backend.name}, {options['compute']}"
+        if options["report_file"] is not None:
+            from echoexport.profiles.clip_run import describe_clip_run, write_clip_run
+
+            write_clip_run(options["report_file"], describe_clip_run(opened, report, request.settings))
     click.echo(describe_clip(request.output, report, conditions=conditions), err=request.output == "-")
+
+
+def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | None, Path | None]:
+    """The cache of references, and the folder of compiled engines; None for each where none is wanted or known."""
+    from echoexport.runtime.reference_cache import ReferenceCache, default_cache_folder
+
+    if not wanted:
+        return None, None
+    if folder is not None:
+        return ReferenceCache(folder), folder / "engines"
+    usual = default_cache_folder()
+    return ReferenceCache(usual), None if usual is None else usual.parent / "engines"
 
 
 def read_request(options: dict[str, Any]) -> ClipRequest:
@@ -127,12 +144,11 @@ def read_request(options: dict[str, Any]) -> ClipRequest:
 
 def describe_clip(output: str, report: ClipReport, *, conditions: str) -> str:
     """One line: what was made, how fast, under which conditions."""
-    seconds = report.sampling_seconds + report.decoding_seconds
     reference = "from the cache" if not report.calls["reference_unet"] else "computed"
     return (
-        f"{output}: {report.frames} frames at {report.fps:g} fps in {seconds:.1f} s "
-        f"({report.frames / seconds:.1f} frames/s, real-time factor {report.real_time_factor:.2f}, measured; "
-        f"{conditions}; reference {reference})"
+        f"{output}: {report.frames} frames at {report.fps:g} fps in {report.seconds:.1f} s "
+        f"({report.frames_per_second:.1f} frames/s, real-time factor {report.real_time_factor:.2f}, first frame after "
+        f"{report.first_frame_seconds:.1f} s, measured; {conditions}; reference {reference})"
     )
 
 

@@ -11,6 +11,8 @@ from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 from echoexport.runtime.spec import SubnetSpec
 
+_LARGEST_CACHED = 512 * 2**20  # bytes of weights
+
 # Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on these networks.
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -80,14 +82,74 @@ class OpenVINOBackend:
         config = {"INFERENCE_PRECISION_HINT": _find_hint(core, options.compute), "PERFORMANCE_HINT": "LATENCY"}
         if options.threads:
             config["INFERENCE_NUM_THREADS"] = str(options.threads)
-        if options.cache is not None:
+        if options.cache is not None and _is_worth_caching(graph):
             config["CACHE_DIR"] = str(options.cache)
         try:
-            compiled = core.compile_model(str(graph), "CPU", config)
+            model = core.read_model(str(graph))
+            # compiled from its file where nothing changed: the compile cache then need not hash the weights
+            rewritten = merge_single_group_norms(model)
+            compiled = core.compile_model(model if rewritten else str(graph), "CPU", config)
         except Exception as error:
             raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
         stored = "fp16" if spec.inputs[0].dtype == "float16" else "fp32"
         return OpenVINOEngine(compiled, options.compute if options.compute != "fp32" else stored)
+
+
+def _is_worth_caching(graph: Path) -> bool:
+    """Small networks compile for seconds and start in tenths; of large ones a second copy on disk costs gigabytes."""
+    return sum(path.stat().st_size for path in (graph, graph.with_suffix(".bin")) if path.exists()) < _LARGEST_CACHED
+
+
+def merge_single_group_norms(model: Any) -> int:
+    """Turn norms over all channels at once, which a graph holds as reshape, normalize, reshape, into one operation.
+
+    ONNX has a norm over groups only between reshapes, and these force a CPU out of its channels-last layout before
+    and back after every convolution: a decoder of a few channels spends half its time so. With a single group the
+    reshapes are not needed. Returns how many were merged.
+    """
+    from openvino import opset8
+
+    merged = 0
+    for norm in [op for op in model.get_ordered_ops() if op.get_type_name() == "MVN"]:
+        entry, leave = norm.input_value(0).get_node(), _find_reshape_after(norm)
+        if leave is None or entry.get_type_name() != "Reshape" or list(entry.get_output_shape(0))[1:2] != [1]:
+            continue
+        source = entry.input_value(0)
+        shape = list(source.get_shape())
+        if len(shape) < 3 or len(entry.get_output_shape(0)) != 3 or shape != list(leave.get_output_shape(0)):
+            continue
+        axes = opset8.constant(np.arange(1, len(shape), dtype=np.int64))
+        whole = opset8.mvn(source, axes, True, float(norm.get_attributes()["eps"]), "inside_sqrt")
+        whole.set_friendly_name(norm.get_friendly_name())
+        leave.output(0).replace(whole.output(0))
+        merged += 1
+    return merged
+
+
+def _find_reshape_after(norm: Any) -> Any:
+    """The reshape that ends a norm, past a scale of one and a shift of zero; None where anything else follows."""
+    neutral, node = {"Multiply": 1.0, "Add": 0.0}, norm
+    for _ in range(3):
+        users = [user.get_node() for user in node.output(0).get_target_inputs()]
+        users = [user for user in users if user.get_type_name() != "ShapeOf"]
+        if len(users) != 1:
+            return None
+        if users[0].get_type_name() == "Reshape":
+            return users[0]
+        kind = users[0].get_type_name()
+        if kind not in neutral or not _is_constant(users[0], neutral[kind], besides=node):
+            return None
+        node = users[0]
+    return None
+
+
+def _is_constant(node: Any, value: float, *, besides: Any) -> bool:
+    """Whether a node's other input is this value throughout."""
+    others = [node.input_value(i).get_node() for i in range(2)]
+    other = next(one for one in others if one.get_friendly_name() != besides.get_friendly_name())
+    while other.get_type_name() in ("Reshape", "Convert"):  # how the reader broadcasts a norm's scale and shift
+        other = other.input_value(0).get_node()
+    return other.get_type_name() == "Constant" and bool((other.data == value).all())
 
 
 def _find_hint(core: Any, compute: str) -> str:

@@ -38,7 +38,10 @@ def test_the_report_counts_frames_calls_and_time(
 ) -> None:
     report = make_clip(Session(bundle), request_of(tmp_path / "out.mp4"))
     assert (report.frames, report.fps, report.warnings) == (12, 24.0, ())
-    assert report.sampling_seconds > 0 and report.decoding_seconds > 0
+    parts = (report.preparing_seconds, report.sampling_seconds, report.decoding_seconds)
+    assert min(parts) > 0
+    assert sum(parts) == pytest.approx(report.seconds)
+    assert report.preparing_seconds < report.first_frame_seconds < report.seconds
     assert report.calls["vae_decoder"] == 12
     assert report.calls["vae_encoder"] == report.calls["reference_unet"] == report.calls["landmark_encoder"] == 1
     assert report.calls["audio_encoder"] == 1
@@ -64,8 +67,9 @@ def test_the_second_clip_of_a_portrait_runs_no_reference_network(
 
 
 def test_a_real_time_factor_is_seconds_of_work_for_one_second_of_clip() -> None:
-    report = ClipReport(48, 24.0, sampling_seconds=3.0, decoding_seconds=1.0, calls={}, warnings=())
+    report = ClipReport(48, 24.0, 0.5, 2.5, 1.0, 0.8, seconds=4.0, calls={}, warnings=())
     assert report.real_time_factor == 2.0
+    assert report.frames_per_second == 12.0
 
 
 def test_progress_tells_both_phases_to_their_end(
@@ -73,9 +77,10 @@ def test_progress_tells_both_phases_to_their_end(
 ) -> None:
     told: list[tuple[str, int, int]] = []
     make_clip(Session(bundle), request_of(tmp_path / "out.mp4"), progress=lambda *step: told.append(step))
-    for phase in ("sampling", "decoding"):
-        steps = [(done, total) for name, done, total in told if name == phase]
-        assert [done for done, _ in steps] == list(range(1, steps[0][1] + 1))
+    sampling = [(done, total) for name, done, total in told if name == "sampling"]
+    assert [done for done, _ in sampling] == list(range(1, sampling[0][1] + 1))
+    decoding = [done for name, done, _ in told if name == "decoding"]
+    assert decoding == list(range(decoding[0], 13))
     assert told[-1] == ("decoding", 12, 12)
 
 

@@ -15,6 +15,7 @@ from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.noise import initial_latents
 from echoexport.runtime.sampler import (
     Conditions,
+    Sampling,
     SamplingHooks,
     SamplingPlan,
     SamplingStep,
@@ -240,3 +241,68 @@ def test_a_number_of_steps_that_has_no_schedule_is_refused(null_bundle: Path, st
 def test_an_overlap_that_the_window_does_not_hold_is_refused(null_bundle: Path, overlap: int) -> None:
     with pytest.raises(SettingError, match="overlap"):
         sample(fake_bundle(null_bundle, velocity_of_frame)[0], noise(), overlap=overlap)
+
+
+def start_sampling(bundle: Bundle, latents: np.ndarray, *, steps: int = 3, guidance: float = 1.0) -> Sampling:
+    plan = SamplingPlan(steps, guidance, 1)
+    return Sampling(bundle, latents, conditions=frame_conditions(bundle), plan=plan)
+
+
+def mix_neighbours(inputs: Arrays) -> np.ndarray:
+    """A velocity in which every frame of a window depends on all others, and on its place."""
+    latents, audio = inputs["latents"], inputs["audio_tokens"][0, :, 0, 0]
+    mixed = latents.mean(axis=2, keepdims=True) + 0.1 * audio[None, None, :, None, None]
+    return np.asarray(mixed + 0.01 * latents, np.float32)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_frames_asked_for_one_by_one_are_those_of_the_whole_clip(
+    null_bundle: Path, steps: int, guidance: float
+) -> None:
+    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
+    whole, _ = sample(bundle, noise(29), steps=steps, guidance=guidance)
+    sampling = start_sampling(bundle, noise(29), steps=steps, guidance=guidance)
+    for frame in range(29):
+        np.testing.assert_array_equal(sampling.frame(frame), whole[:, :, frame])
+    assert sampling.done
+
+
+def test_frames_may_be_asked_for_in_any_order_and_again(null_bundle: Path) -> None:
+    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
+    whole, _ = sample(bundle, noise(20))
+    sampling = start_sampling(bundle, noise(20))
+    for frame in (7, 19, 0, 7, 12):
+        np.testing.assert_array_equal(sampling.frame(frame), whole[:, :, frame])
+
+
+def test_the_first_frame_of_a_long_clip_costs_a_fraction_of_the_calls(null_bundle: Path) -> None:
+    bundle, engine = fake_bundle(null_bundle, mix_neighbours)
+    sampling = start_sampling(bundle, noise(300), steps=3)
+    sampling.frame(0)
+    assert not sampling.done
+    first = len(engine.given)
+    sampling.finish()
+    assert first <= 15 < len(engine.given) == 3 * 100  # windows of 4 frames that share 1
+
+
+def test_every_window_runs_once_a_step_however_frames_are_asked_for(null_bundle: Path) -> None:
+    bundle, engine = fake_bundle(null_bundle, mix_neighbours)
+    sampling = start_sampling(bundle, noise(30), steps=4)
+    for frame in range(30):
+        sampling.frame(frame)
+    assert len(engine.given) == 4 * len(context_windows(30, context=4, overlap=1))
+
+
+def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(null_bundle: Path) -> None:
+    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
+    _, wanted = sample(bundle, noise(25), steps=3)
+    seen: list[SamplingStep] = []
+    plan, hooks = SamplingPlan(3, 1.0, 1), SamplingHooks(on_step=seen.append)
+    sampling = Sampling(bundle, noise(25), conditions=frame_conditions(bundle), plan=plan, hooks=hooks)
+    for frame in range(25):
+        sampling.frame(frame)
+    assert [step.index for step in seen] == [0, 1, 2]
+    for step, other in zip(seen, wanted, strict=True):
+        np.testing.assert_array_equal(step.velocity, other.velocity)
+        np.testing.assert_array_equal(step.latents, other.latents)

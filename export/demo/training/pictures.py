@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,17 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoexport.export.architecture import VAEArchitecture
+from echoexport.export.demo.training.people import gather_people
 from echoexport.export.demo.training.recipe import Recipe
-from echoexport.export.demo.training.stage import Objective, Session
+from echoexport.export.demo.training.saving import drop_parts, make_in_parts
+from echoexport.export.demo.training.session import Session
+from echoexport.export.demo.training.stage import Objective
 from echoexport.export.demo.world.geometry import face_box, mouth_geometry
-from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.picture import draw_frames
 from echoexport.export.demo.world.state import STATE_WIDTH
 from echoexport.export.subnets.vae import VAEDecoder, VAEEncoder
 
 _CHUNK = 128  # pictures measured at a time
 _DRAWN_AT_ONCE = 1024
-_LEAST_SEEDS_TO_SHARE = 2000  # below, more processes cost more than they save
 _LATENT_NOISE = 0.05  # of a latent's standard deviation: what 6 steps of sampling leave is about 0.03
 _LATENT_PULL = 1e-3
 
@@ -33,20 +33,36 @@ class PicturePair(nn.Module):
 
     def __init__(self, a: VAEArchitecture) -> None:
         super().__init__()
+        self.downscale = a.downscale
         self.vae_encoder = VAEEncoder(a)
         self.vae_decoder = VAEDecoder(a)
 
 
 class Faces:
-    """Many people with random mouths, lids and poses: uint8 pictures and weights, on the device."""
+    """Many people with random mouths, lids and poses, on the device.
+
+    pictures (n, 3, H, W) uint8; regions (n, 2, 4), as of :func:`find_regions`.
+    """
 
     def __init__(self, recipe: Recipe, *, first: int, count: int, session: Session) -> None:
-        people, states = gather_people(range(first, first + count)), random_states(count, seed=first)
-        self.pictures = torch.empty(count, 3, recipe.size, recipe.size, dtype=torch.uint8, device=session.device)
+        """Raises ``StopTrainingError`` when the session is over; on a CPU, what is drawn by then is kept."""
+        self._name, self._session = f"faces-{first}", session
+        people = gather_people(
+            range(first, first + count), workers=session.workers, report=partial(session.report, "people")
+        )
+        states = random_states(count, seed=first)
+
+        def draw(part: slice) -> dict[str, Tensor]:
+            return {"pictures": draw_levels(people[part], states[part], recipe=recipe, session=session)}
+
+        keep = session.device.type == "cpu"  # a GPU draws them quicker than a disk reads them
+        drawn = make_in_parts(self._name, draw, count=count, part=_DRAWN_AT_ONCE, keep=keep, session=session)
+        self.pictures = drawn["pictures"]
         self.regions = torch.from_numpy(find_regions(people, size=recipe.size)).to(session.device)
-        for start in range(0, count, _DRAWN_AT_ONCE):
-            part = slice(start, start + _DRAWN_AT_ONCE)
-            self.pictures[part] = draw_levels(people[part], states[part], recipe=recipe, session=session)
+
+    def drop(self) -> None:
+        """Remove what is kept of them on disk."""
+        drop_parts(self._name, self._session)
 
     def draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
         """(count, 3, H, W) uint8, half of them mirrored, and the weight of each pixel, (count, 1, H, W)."""
@@ -58,20 +74,14 @@ class Faces:
         return torch.where(mirrored, pictures.flip(-1), pictures), torch.where(mirrored, weights.flip(-1), weights)
 
 
-def gather_people(seeds: range) -> NDArray[np.float32]:
-    """The people of these seeds as (n, P), drawn by as many processes as there are processors."""
-    if len(seeds) < _LEAST_SEEDS_TO_SHARE:
-        return stack_people([draw_person(seed) for seed in seeds])
-    shares = [seeds[start : start + 500] for start in range(0, len(seeds), 500)]
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        return np.concatenate(list(pool.map(gather_people, shares)))
-
-
 @torch.no_grad()
 def draw_levels(
     people: NDArray[np.float32], states: NDArray[np.float32], *, recipe: Recipe, session: Session
 ) -> Tensor:
-    """Frames as uint8 on the device, (n, 3, H, W); drawn by torch on a GPU and by numpy on a CPU, where it is faster."""
+    """Frames as uint8 (n, 3, H, W) on the device, of people (n, P) and states (n, 8).
+
+    torch draws them on a GPU; numpy does on a CPU, where it is faster.
+    """
     if session.device.type == "cpu":
         return to_levels(torch.from_numpy(draw_frames(people, states, size=recipe.size)))
     there = (torch.from_numpy(array).to(session.device) for array in (people, states))
@@ -87,16 +97,12 @@ def find_regions(people: NDArray[np.float32], *, size: int) -> NDArray[np.float3
     """Rectangles (x0, y0, x1, y1) in pixels about the mouth and about the eyes, (n, 2, 4)."""
     mouth = mouth_geometry(people, size=size)
     wide, high = 1.15 * mouth.half_width, 1.1 * mouth.half_height
+    x, y = mouth.x, mouth.y + mouth.drop
+    lips = np.stack([x - wide, y - high, x + wide, y + high], axis=1)
     left, top, right, bottom = np.asarray(face_box(people, size=size)).T
-    band = bottom - top
-    return np.stack(
-        [
-            np.stack([mouth.x - wide, mouth.y + mouth.drop - high, mouth.x + wide, mouth.y + mouth.drop + high], axis=1),
-            np.stack([left + 0.08 * (right - left), top + 0.2 * band, right - 0.08 * (right - left), top + 0.5 * band],
-                     axis=1),
-        ],
-        axis=1,
-    ).astype(np.float32)  # fmt: skip
+    inset, band = 0.08 * (right - left), bottom - top
+    eyes = np.stack([left + inset, top + 0.2 * band, right - inset, top + 0.5 * band], axis=1)
+    return np.stack([lips, eyes], axis=1).astype(np.float32)
 
 
 def fill_boxes(boxes: Tensor, *, size: int) -> Tensor:
@@ -128,7 +134,7 @@ def random_states(count: int, *, seed: int) -> NDArray[np.float32]:
 
 def picture_objective(pair: PicturePair, faces: Faces, *, count: int, session: Session) -> Objective:
     """The VAE's stage: absolute and squared error, edges and structure; latents kept near unit size."""
-    scaling, sides = pair.vae_encoder.scaling, faces.pictures.shape[-1] // 8
+    scaling, sides = pair.vae_encoder.scaling, faces.pictures.shape[-1] // pair.downscale
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         shape = (count, pair.vae_encoder.latent_channels, sides, sides)
@@ -174,7 +180,7 @@ def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def whiten(pair: PicturePair, faces: Faces, *, session: Session) -> None:
+def whiten(pair: PicturePair, faces: Faces) -> None:
     """Fold a linear map into the 1x1 convolutions so that scaled latents have mean 0 and covariance 1.
 
     The scaling factor then means what it does in the original, where it brings latents to about unit size.
@@ -191,7 +197,7 @@ def whiten(pair: PicturePair, faces: Faces, *, session: Session) -> None:
 
 
 def _fold(pair: PicturePair, *, mean: Tensor, forward: Tensor, backward: Tensor) -> None:
-    """mean' = forward @ (mean - m) on the way in, its inverse on the way out."""
+    """mean' = forward @ (mean - m) on the way in, its inverse on the way out; forward and backward (4, 4)."""
     channels, quant, post = len(mean), pair.vae_encoder.quant_conv, pair.vae_decoder.post_quant_conv
     weight, bias = quant.weight[:channels, :, 0, 0].double(), quant.bias[:channels].double()  # type: ignore[index]
     quant.weight[:channels, :, 0, 0] = (forward @ weight).float()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from echoexport.export.demo.speech.corpus import build_corpus, load_corpus
 from echoexport.export.demo.speech.plans import plan_clips
 from echoexport.export.demo.training.pictures import Faces, PicturePair, measure_pair, picture_objective, whiten
 from echoexport.export.demo.training.publish import publish_checkpoint
 from echoexport.export.demo.training.recipe import Recipe
+from echoexport.export.demo.training.saving import load_state, save_atomically, write_beside
 from echoexport.export.demo.training.scenes import Scenes, Window, WindowBatches
+from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import (
     Listener,
     ListeningBatches,
@@ -24,25 +27,31 @@ from echoexport.export.demo.training.sounds import (
     read_sounds,
     write_sounds,
 )
-from echoexport.export.demo.training.stage import Session, load_state, run_stage, save_atomically
+from echoexport.export.demo.training.stage import run_stage
 from echoexport.export.demo.training.strips import write_rows
 from echoexport.export.demo.training.talking import Talker, sample_window, talking_objective
 from echoexport.export.subnets.audio_encoder import AudioEncoder
+from echoexport.runtime.errors import CheckpointError, SettingError
 
 _UNSEEN_FACES = 500_000  # people who are in no training data; the quality gates' begin at a million
+_UNSEEN_COUNT = 256
 _STRIP = 6  # people in a sample strip
 
 
-def train_character(recipe: Recipe, session: Session, *, workers: int) -> Path:
+def train_character(recipe: Recipe, session: Session) -> Path:
     """Train everything that is not trained yet and write the checkpoint to ``<folder>/checkpoint``.
 
     Raises:
         StopTrainingError: the session's time is up, or it was asked to stop; run again to go on.
+        SettingError: the folder belongs to another recipe.
+        BackendError: there is no speech yet, and no espeak-ng to make it.
+        OutputError: a file cannot be written.
+        CheckpointError, InputError: a file of an earlier run is damaged.
     """
     _seal(recipe, session)
     torch.manual_seed(recipe.seed)  # the networks' first weights; every step has a generator of its own
     talker, pair, listener = _make_networks(recipe, session)
-    sounds = _make_sounds(recipe, session, workers=workers)
+    sounds = _make_sounds(recipe, session)
     _train_listener(listener, sounds, recipe, session)
     session.leave_after("audio")
     _train_pair(pair, recipe, session)
@@ -55,15 +64,21 @@ def train_character(recipe: Recipe, session: Session, *, workers: int) -> Path:
 
 
 def _seal(recipe: Recipe, session: Session) -> None:
-    """A folder belongs to one recipe."""
+    """A folder belongs to one recipe: the one that began it, by its name and every number in it."""
     path = session.folder / "recipe.json"
-    session.folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        path.write_text(json.dumps({"recipe": recipe.name, "digest": recipe.digest}) + "\n", encoding="utf-8")
-    from echoexport.runtime.errors import SettingError
-
-    if json.loads(path.read_text(encoding="utf-8")).get("digest") != recipe.digest:
-        raise SettingError(f"{session.folder}: begun with another recipe; name another folder, or empty this one")
+        with write_beside(path) as aside:
+            aside.write_text(json.dumps({"recipe": recipe.name, "digest": recipe.digest}) + "\n", encoding="utf-8")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        name, digest = found["recipe"], found["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not say whose folder this is; name another with --folder") from error
+    if digest != recipe.digest:
+        raise SettingError(
+            f"{session.folder}: begun with recipe {name!r} ({digest}), not {recipe.name!r} ({recipe.digest}) as it is "
+            "now; name another with --folder, or empty this one"
+        )
 
 
 def _make_networks(recipe: Recipe, session: Session) -> tuple[Talker, PicturePair, Listener]:
@@ -75,15 +90,13 @@ def _make_networks(recipe: Recipe, session: Session) -> tuple[Talker, PicturePai
     return networks
 
 
-def _make_sounds(recipe: Recipe, session: Session, *, workers: int) -> list[Sound]:
+def _make_sounds(recipe: Recipe, session: Session) -> list[Sound]:
     path = session.folder / f"sounds-{recipe.voices}-{recipe.seed}.npz"
     if not path.is_file():
+        session.tell(f"speech: saying {recipe.voices} clips")
         folder = session.folder / "speech"
-
-        def report(done: int, total: int) -> None:
-            session.tell(f"speech: {done} of {total} clips")
-
-        build_corpus(folder, plans=plan_clips(recipe.seed, recipe.voices), workers=workers, report=report)
+        plans = plan_clips(recipe.seed, recipe.voices)
+        build_corpus(folder, plans=plans, workers=session.workers, report=partial(session.report, "speech"))
         write_sounds(path, [describe_sound(clip.samples, clip.states) for clip in load_corpus(folder)])
     sounds = read_sounds(path)
     session.tell(f"speech: {len(sounds)} clips, {sum(s.rows for s in sounds) / 50 / 60:.1f} minutes")
@@ -98,32 +111,43 @@ def _train_listener(listener: Listener, sounds: list[Sound], recipe: Recipe, ses
 
 
 def _train_pair(pair: PicturePair, recipe: Recipe, session: Session) -> None:
+    """The VAE's stage; its whitened latents are what the UNets' stage is about."""
     whitened = session.folder / "vae-whitened.pt"
     if whitened.is_file():
         load_state(pair, whitened)
     else:
         session.tell(f"faces: drawing {recipe.faces}")
         faces = Faces(recipe, first=0, count=recipe.faces, session=session)
-        unseen = Faces(recipe, first=_UNSEEN_FACES, count=min(256, recipe.faces), session=session)
-        pair.to(memory_format=torch.channels_last)
-
-        def look(modules: nn.Module, step: int) -> None:
-            figures = measure_pair(pair, unseen)
-            session.tell(f"vae: unseen faces at {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-            shown = unseen.pictures[:8].float() / 127.5 - 1
-            write_rows(session.folder / "samples" / "vae.png", [shown, pair.vae_decoder(pair.vae_encoder(shown))])
-
-        objective = picture_objective(pair, faces, count=recipe.vae.batch, session=session)
-        run_stage("vae", pair, objective, plan=recipe.vae, session=session, look=look)
-        pair.to(memory_format=torch.contiguous_format)
-        whiten(pair, faces, session=session)
+        unseen = Faces(recipe, first=_UNSEEN_FACES, count=min(_UNSEEN_COUNT, recipe.faces), session=session)
+        _fit_pair(pair, faces, unseen, recipe=recipe, session=session)
+        whiten(pair, faces)
         save_atomically({"model": pair.state_dict()}, whitened)
+        faces.drop()
+        unseen.drop()
     pair.eval().requires_grad_(False)
+
+
+def _fit_pair(pair: PicturePair, faces: Faces, unseen: Faces, *, recipe: Recipe, session: Session) -> None:
+    def look(_: nn.Module, step: int) -> None:
+        figures = measure_pair(pair, unseen)
+        session.tell(f"vae: unseen faces at {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        shown = unseen.pictures[:8].float() / 127.5 - 1
+        write_rows(session.folder / "samples" / "vae.png", [shown, pair.vae_decoder(pair.vae_encoder(shown))])
+
+    objective = picture_objective(pair, faces, count=recipe.vae.batch, session=session)
+    _lay_out(pair, torch.channels_last)  # quicker convolutions
+    run_stage("vae", pair, objective, plan=recipe.vae, session=session, look=look)
+    _lay_out(pair, torch.contiguous_format)
+
+
+def _lay_out(modules: nn.Module, memory: torch.memory_format) -> None:
+    modules.to(memory_format=memory)  # type: ignore[call-overload]
 
 
 def _train_talker(
     talker: Talker, pair: PicturePair, encoder: AudioEncoder, *, sounds: list[Sound], recipe: Recipe, session: Session
 ) -> None:
+    """The UNets' stage."""
     scenes = Scenes(recipe, sounds, pair=pair, session=session)
     features = [
         encode_sounds(encoder, sounds, session=session, shifts=shifts, varied=varied)
@@ -133,7 +157,7 @@ def _train_talker(
     batches = WindowBatches(scenes, features, recipe=recipe, session=session)
     shown = batches.draw(session.generator("shown"), _STRIP)
 
-    def look(modules: nn.Module, step: int) -> None:
+    def look(_: nn.Module, step: int) -> None:
         for steps in (6, 4):
             sampled = sample_window(talker, shown, steps=steps, seed=recipe.seed)
             error = (sampled - shown.latents).square().mean().sqrt()
@@ -145,6 +169,6 @@ def _train_talker(
     run_stage("unets", talker, objective, plan=recipe.unets, session=session, look=look)
 
 
-def _decode_rows(pair: PicturePair, shown: Window, sampled: torch.Tensor, index: int) -> list[torch.Tensor]:
-    """The true frames of a window, and the sampled ones."""
+def _decode_rows(pair: PicturePair, shown: Window, sampled: Tensor, index: int) -> list[Tensor]:
+    """The true frames of a window, and the sampled ones: (f, 3, H, W) each."""
     return [pair.vae_decoder(latents[index].transpose(0, 1)) for latents in (shown.latents, sampled)]

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from echoexport.export.demo.training.pictures import (
-    PicturePair,
-    draw_levels,
-    fill_boxes,
-    find_regions,
-    gather_people,
-    weigh_regions,
-)
+from echoexport.export.demo.training.people import gather_people
+from echoexport.export.demo.training.pictures import PicturePair, draw_levels, fill_boxes, find_regions, weigh_regions
 from echoexport.export.demo.training.recipe import Recipe
+from echoexport.export.demo.training.saving import drop_parts, make_in_parts, read_saved, save_atomically
+from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import Sound, states_at
-from echoexport.export.demo.training.stage import Session, save_atomically
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.state import STATE_WIDTH
-from echoexport.runtime.audio_tokens import ROWS_PER_FRAME, ROWS_PER_SECOND
+from echoexport.runtime.audio_tokens import ROWS_PER_SECOND
 
 _RATES = (25, 24, 25, 30)  # frames a second; a bundle may be rendered at any
 _RESTING = 0.8  # of the portraits; the others are caught with their mouth open
@@ -72,44 +69,58 @@ def plan_scenes(recipe: Recipe, sounds: list[Sound]) -> list[ScenePlan]:
 
 
 class Scenes:
-    """All clips on the device; latents are drawn and encoded once, and kept in the session's folder."""
+    """All clips on the device; latents are drawn and encoded once, and kept in the session's folder.
+
+    latents (clips, frames, 4, h, w) and references (clips, 4, h, w) in fp16; boxes (clips, 4) of the faces and regions
+    (clips, 2, 4), as of :func:`find_regions`, in pixels.
+    """
 
     def __init__(self, recipe: Recipe, sounds: list[Sound], *, pair: PicturePair, session: Session) -> None:
+        """Raises ``StopTrainingError`` when the session is over; what is drawn by then is kept."""
         self._recipe, self._session = recipe, session
         self.plans = plan_scenes(recipe, sounds)
         path = session.folder / f"scenes-{recipe.digest}.pt"
         if not path.is_file():
+            session.tell(f"scenes: drawing {len(self.plans)} of {recipe.clip_frames} frames")
             save_atomically(self._draw_all(sounds, pair), path)
-        kept = torch.load(path, map_location=session.device, weights_only=True)
+            drop_parts("scenes", session)
+        kept = read_saved(path, device=session.device)
         self.latents, self.references = kept["latents"], kept["references"]
         self.boxes, self.regions = kept["boxes"], kept["regions"]
 
-    @torch.no_grad()
     def _draw_all(self, sounds: list[Sound], pair: PicturePair) -> dict[str, Tensor]:
-        size, everyone = self._recipe.size, gather_people(range(_FIRST_PERSON, _FIRST_PERSON + len(self.plans)))
-        latents, references = [], []
-        for start in range(0, len(self.plans), _CHUNK):
-            if start % (25 * _CHUNK) == 0:
-                self._session.tell(f"scenes: {start} of {len(self.plans)} drawn")
-            plans, people = self.plans[start : start + _CHUNK], everyone[start : start + _CHUNK]
-            states = np.stack([states_at(sounds[p.sound], p.times(self._recipe.clip_frames)) for p in plans])
-            frames = self._encode(np.repeat(people, states.shape[1], axis=0), states.reshape(-1, STATE_WIDTH), pair)
-            latents.append(frames.reshape(len(plans), states.shape[1], *frames.shape[1:]).cpu())
-            references.append(self._encode(people, portrait_states(plans), pair).cpu())
+        size, session, count = self._recipe.size, self._session, len(self.plans)
+        seeds = range(_FIRST_PERSON, _FIRST_PERSON + count)
+        everyone = gather_people(seeds, workers=session.workers, report=partial(session.report, "people"))
+
+        def draw(part: slice) -> dict[str, Tensor]:
+            return self._draw_part(self.plans[part], everyone[part], sounds=sounds, pair=pair)
+
         return {
-            "latents": torch.cat(latents),
-            "references": torch.cat(references),
+            **make_in_parts("scenes", draw, count=count, part=_CHUNK, keep=True, session=session),
             "boxes": torch.from_numpy(np.asarray(face_box(everyone, size=size), np.float32)),
             "regions": torch.from_numpy(find_regions(everyone, size=size)),
         }
 
+    @torch.no_grad()
+    def _draw_part(
+        self, plans: list[ScenePlan], people: NDArray[np.float32], *, sounds: list[Sound], pair: PicturePair
+    ) -> dict[str, Tensor]:
+        """Some clips, of people (n, P): latents and references, on the CPU."""
+        states = np.stack([states_at(sounds[p.sound], p.times(self._recipe.clip_frames)) for p in plans])
+        frames = self._encode(np.repeat(people, states.shape[1], axis=0), states.reshape(-1, STATE_WIDTH), pair)
+        latents = frames.reshape(len(plans), states.shape[1], *frames.shape[1:])
+        return {"latents": latents.cpu(), "references": self._encode(people, portrait_states(plans), pair).cpu()}
+
     def _encode(self, people: NDArray[np.float32], states: NDArray[np.float32], pair: PicturePair) -> Tensor:
+        """People (n, P) in states (n, 8) to fp16 latents (n, 4, h, w)."""
         levels = draw_levels(people, states, recipe=self._recipe, session=self._session)
-        return pair.vae_encoder(levels.float() / 127.5 - 1).half()  # type: ignore[no-any-return]
+        latents: Tensor = pair.vae_encoder(levels.float() / 127.5 - 1)
+        return latents.half()
 
 
 def portrait_states(plans: list[ScenePlan]) -> NDArray[np.float32]:
-    """Most portraits are at rest; some people were caught speaking."""
+    """Most portraits are at rest; some people were caught speaking: (clips, 8)."""
     states = np.zeros((len(plans), STATE_WIDTH), np.float32)
     for i, plan in enumerate(plans):
         draw = np.random.Generator(np.random.PCG64(plan.person + 31))
@@ -118,40 +129,42 @@ def portrait_states(plans: list[ScenePlan]) -> NDArray[np.float32]:
     return states
 
 
+def hear_rows(plan: ScenePlan, frames: int, rows: int) -> NDArray[np.int64]:
+    """The ten feature rows that each frame of a clip hears, of a sound that has ``rows``: (frames, 10).
+
+    As a frame at that time would hear it, were there one: the runtime's rows, from the clip's start on.
+    """
+    first = plan.start * ROWS_PER_SECOND
+    centres = [int(first + frame * ROWS_PER_SECOND / plan.fps + 1e-9) for frame in range(frames)]
+    heard: NDArray[np.int64] = np.add.outer(np.array(centres, np.int64), np.array(_ROWS_ABOUT))
+    return heard.clip(0, rows - 1)
+
+
 class WindowBatches:
     """Draws windows from the scenes, with the tokens of their voices."""
 
     def __init__(self, scenes: Scenes, features: list[list[Tensor]], *, recipe: Recipe, session: Session) -> None:
-        """``features``: several readings of every sound, one of which a window takes."""
+        """``features``: several readings of every sound, each (rows, layers + 1, width); a window takes one."""
         self._scenes, self._recipe, self._session = scenes, recipe, session
-        bases, flat = [], []
-        total = 0
-        for reading in features:
-            bases.append([])
-            for rows in reading:
-                bases[-1].append(total)
-                total += len(rows)
-            flat += reading
-        self._features = torch.cat(flat)
-        self._rows = self._index_rows(bases, features[0])
+        table = [rows for reading in features for rows in reading]
+        firsts = np.cumsum([0, *(len(rows) for rows in table[:-1])]).reshape(len(features), -1)
+        self._features = torch.cat(table)
+        self._rows = self._index_rows(firsts, [len(rows) for rows in features[0]])
 
-    def _index_rows(self, bases: list[list[int]], sounds: list[Tensor]) -> Tensor:
-        """For each reading, clip and frame, the ten rows of the feature table: (readings, clips, frames, 10)."""
-        frames = self._recipe.clip_frames
-        table = np.empty((len(bases), len(self._scenes.plans), frames, ROWS_PER_FRAME), np.int64)
-        for i, plan in enumerate(self._scenes.plans):
-            first, length = plan.start * ROWS_PER_SECOND, len(sounds[plan.sound])
-            for frame in range(frames):
-                # as a frame at that time would hear it, were there one: the runtime's rows, from the clip's start on
-                centre = int(first + frame * ROWS_PER_SECOND / plan.fps + 1e-9)
-                rows = [min(max(row + centre, 0), length - 1) for row in _ROWS_ABOUT]
-                for reading, starts in enumerate(bases):
-                    table[reading, i, frame] = np.asarray(rows) + starts[plan.sound]
+    def _index_rows(self, firsts: NDArray[np.int64], lengths: list[int]) -> Tensor:
+        """For each reading, clip and frame, the ten rows of the feature table: (readings, clips, frames, 10).
+
+        firsts (readings, sounds): where a sound's rows begin in the table.
+        """
+        heard = [hear_rows(plan, self._recipe.clip_frames, lengths[plan.sound]) for plan in self._scenes.plans]
+        sounds = [plan.sound for plan in self._scenes.plans]
+        table = np.stack(heard) + firsts[:, sounds, None, None]
         return torch.from_numpy(table).to(self._session.device)
 
     def draw(self, generator: torch.Generator, count: int) -> Window:
         """``count`` windows of different people."""
         device, scenes, length = self._session.device, self._scenes, self._recipe.window
+        size, downscale = self._recipe.size, self._recipe.architecture.vae.downscale
 
         def pick(limit: int) -> Tensor:
             return torch.randint(limit, (count,), generator=generator, device=device)
@@ -163,18 +176,16 @@ class WindowBatches:
         rows = self._rows[reading[:, None], clip[:, None], frames]
         tokens = self._features[rows].float().flatten(2, 3)
         jitter = (torch.rand(count, 4, generator=generator, device=device) - 0.5) * 0.08
-        mask = draw_masks(scenes.boxes[clip], jitter, size=self._recipe.size)
-        weights = weigh_regions(scenes.regions[clip], size=self._recipe.size)
-        weights = torch.nn.functional.avg_pool2d(weights, self._downscale)
+        mask = draw_masks(scenes.boxes[clip], jitter, size=size)
+        weights = avg_pool2d(weigh_regions(scenes.regions[clip], size=size), downscale)
         return Window(latents, scenes.references[clip].float(), tokens, mask, weights[:, :, None])
-
-    @property
-    def _downscale(self) -> int:
-        return self._recipe.architecture.vae.downscale
 
 
 def draw_masks(boxes: Tensor, jitter: Tensor, *, size: int) -> Tensor:
-    """Face boxes (b, 4) grown as the pipeline grows them, moved by ``jitter`` (share of the sides): (b, 1, H, W)."""
+    """Face boxes (b, 4) in pixels, grown as the pipeline grows them, as masks of 0 and 1: (b, 1, H, W).
+
+    Each side lies further out by ``jitter`` (b, 4), a share of the box.
+    """
     sides = boxes[:, 2:] - boxes[:, :2]
     low = boxes[:, :2] - sides * (_MASK_MARGIN + jitter[:, :2])
     high = boxes[:, 2:] + sides * (_MASK_MARGIN + jitter[:, 2:])

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from echoexport.export.architecture import AudioArchitecture
 from echoexport.export.checkpoint.random_weights import position_sinusoids
-from echoexport.export.demo.training.stage import Objective, Session
+from echoexport.export.demo.training.saving import write_beside
+from echoexport.export.demo.training.session import Session
+from echoexport.export.demo.training.stage import Objective
 from echoexport.export.subnets.audio_encoder import AudioEncoder
 from echoexport.runtime.audio_tokens import ROWS_PER_SECOND
+from echoexport.runtime.errors import InputError
 from echoexport.runtime.mel import log_mel
-from echoexport.runtime.sinks import name_staging
 
 _STATE_HERTZ = 100
 _MEL_RANGE = 2.0  # 80 dB: the runtime cuts a log-mel so far below its peak
@@ -47,28 +51,26 @@ def describe_sound(samples: NDArray[np.int16], states: NDArray[np.float32]) -> S
 
 
 def write_sounds(path: Path, sounds: list[Sound]) -> None:
-    """Keep sounds in one file: training needs no synthesizer once it is there."""
-    arrays = {
+    """Keep sounds in one file: training needs no synthesizer once it is there. Raises ``OutputError``."""
+    arrays: dict[str, Any] = {
         "mels": np.concatenate([sound.mel.T for sound in sounds]).astype(np.float16),
         "states": np.concatenate([sound.states for sound in sounds]).astype(np.float16),
         "columns": np.array([sound.mel.shape[1] for sound in sounds]),
         "lengths": np.array([len(sound.states) for sound in sounds]),
     }
-    aside = name_staging(path)
-    try:
-        with aside.open("xb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with write_beside(path) as aside, aside.open("xb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_sounds(path: Path) -> list[Sound]:
-    """The sounds of such a file."""
-    with np.load(path, allow_pickle=False) as kept:
-        mels = np.split(kept["mels"].astype(np.float32), np.cumsum(kept["columns"])[:-1])
-        states = np.split(kept["states"].astype(np.float32), np.cumsum(kept["lengths"])[:-1])
-    return [Sound(np.ascontiguousarray(mel.T), curve) for mel, curve in zip(mels, states, strict=True)]
+    """The sounds of such a file. Raises ``InputError``, naming it, where it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            mels = np.split(kept["mels"].astype(np.float32), np.cumsum(kept["columns"])[:-1])
+            states = np.split(kept["states"].astype(np.float32), np.cumsum(kept["lengths"])[:-1])
+        return [Sound(np.ascontiguousarray(mel.T), curve) for mel, curve in zip(mels, states, strict=True)]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: no readable sounds ({error}); remove it to have them made anew") from error
 
 
 class Listener(nn.Module):
@@ -171,6 +173,7 @@ def encode_sounds(
     columns = 2 * encoder.encoder.positional_embedding.shape[0]
     features: list[Tensor] = []
     for i, sound in enumerate(sounds):
+        session.report("voices heard", i, len(sounds))
         mel = torch.zeros(1, sound.mel.shape[0], columns, device=session.device)
         start = 0
         if shifts:
@@ -198,9 +201,3 @@ def states_at(sound: Sound, times: NDArray[np.float64]) -> NDArray[np.float32]:
     grid = np.arange(len(sound.states)) / _STATE_HERTZ
     columns = [np.interp(times, grid, sound.states[:, i]) for i in range(sound.states.shape[1])]
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def correlate_reading(readings: Tensor, targets: Tensor) -> float:
-    """Pearson's r of one curve."""
-    a, b = readings.flatten() - readings.mean(), targets.flatten() - targets.mean()
-    return float(F.cosine_similarity(a, b, dim=0))

@@ -6,74 +6,34 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from echoexport.export.demo.training.captured import Batch, CapturedStep
 from echoexport.export.demo.training.recipe import StagePlan
+from echoexport.export.demo.training.saving import load_state, read_saved, save_atomically
+from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.runtime.errors import CheckpointError
-from echoexport.runtime.sinks import name_staging
-
-Batch = tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a stage minimizes. ``draw`` makes a step's batch, of the same shapes at every step, with its generator;
-    ``loss`` gives the value to go down and figures to be logged, without reading any value back to the host.
-    """
-
-    draw: Callable[[torch.Generator], Batch]
-    loss: Callable[..., tuple[Tensor, dict[str, Tensor]]]
-
+from echoexport.runtime.sinks import refuse_output
 
 _LEAST_RATE = 0.02  # of the learning rate, at the end of the cosine
 _LARGEST_GRADIENT = 1.0
 
 
-class StopTrainingError(Exception):
-    """The time is up or the user wants to stop; the state is saved."""
+@dataclass(frozen=True)
+class Objective:
+    """What a stage minimizes.
 
+    ``draw`` makes a step's batch, of the same shapes at every step, with the step's generator. ``loss`` takes it and
+    gives the scalar to go down and scalars to be logged, without reading any value back to the host.
+    """
 
-@dataclass
-class Session:
-    """One run of the command: where its files lie, on which device, until when, and who is told."""
-
-    folder: Path
-    device: torch.device
-    seed: int
-    tell: Callable[[str], None]
-    deadline: float = math.inf
-    until: str | None = None
-    stop: bool = False
-    save_seconds: float = 120.0
-    log_every: int = 100
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def over(self) -> bool:
-        """Whether to save and leave."""
-        return self.stop or time.monotonic() > self.deadline
-
-    def leave_after(self, stage: str) -> None:
-        """Raise StopTrainingError where no more than this stage was asked for."""
-        if self.until == stage:
-            raise StopTrainingError(f"{stage}: done, and no more was asked for")
-
-    def generator(self, name: str, step: int = 0) -> torch.Generator:
-        """Random numbers of one step of one stage; on the device, so that batches are drawn there."""
-        words = int.from_bytes(name.encode()[:5], "little")
-        return torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + words * 10_007 + step)
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """bf16 arithmetic where it is fast, on a GPU; float32 on a CPU."""
-        # no cache of cast weights: a captured graph would go on reading the first step's
-        return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False)
+    draw: Callable[[torch.Generator], Batch]
+    loss: Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
 def run_stage(
@@ -87,7 +47,8 @@ def run_stage(
 
     Raises:
         StopTrainingError: the session is over; the state is saved.
-        CheckpointError: a saved state that is of other modules.
+        CheckpointError: a saved state that is damaged, or of other modules.
+        OutputError: a file that cannot be written.
     """
     finished = session.folder / f"{name}.pt"
     if finished.is_file():
@@ -97,10 +58,9 @@ def run_stage(
     training = _Training(name, modules, plan, session)
     for step in training.remaining():
         training.advance(step, objective)
-        if training.is_due(step):
+        if look is not None and training.is_due(step):
             with training.averaged():
-                if look is not None:
-                    look(modules, step + 1)
+                look(modules, step + 1)
     with training.averaged():
         save_atomically({"model": modules.state_dict()}, finished)
     load_state(modules, finished)
@@ -123,10 +83,11 @@ class _Training:
             self.parameters, lr=self.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=on_gpu, capturable=on_gpu
         )
         self.average = [p.detach().clone() for p in self.parameters]
-        self._captured = _CapturedStep() if on_gpu else None
+        self._captured = CapturedStep() if on_gpu else None
         self.start = self._load()
         self._saved, self._told = time.monotonic(), (time.monotonic(), self.start)
         self._sums: dict[str, Tensor] = {}
+        self._summed = 0  # steps since the last line of the log, of this run alone
 
     def remaining(self) -> Iterator[int]:
         """The steps that are left; saves and leaves when the session is over."""
@@ -165,8 +126,8 @@ class _Training:
         return {"loss": value.detach(), **{key: figure.detach() for key, figure in figures.items()}}
 
     def is_due(self, step: int) -> bool:
-        """Whether it is time to look at samples: four times a stage and at its end."""
-        return (step + 1) % max(self.plan.steps // 4, 1) == 0
+        """Whether it is time to look at samples: the step reaches a quarter of the stage, or its end."""
+        return (step + 1) * 4 // self.plan.steps != step * 4 // self.plan.steps
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -189,22 +150,29 @@ class _Training:
                 mean.copy_(kept)
 
     def _log(self, step: int, figures: dict[str, Tensor]) -> None:
+        """Sum a step's figures on the device, and read their means back once in ``log_every`` steps."""
         for key, value in figures.items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
-        every = self.session.log_every
-        if (step + 1) % every and step + 1 != self.plan.steps:
+        self._summed += 1
+        if (step + 1) % self.session.log_every and step + 1 != self.plan.steps:
             return
-        count = (step % every) + 1
-        means = {key: float(total) / count for key, total in self._sums.items()}
-        self._sums = {}
+        means = {key: float(total) / self._summed for key, total in self._sums.items()}
+        self._sums, self._summed = {}, 0
         now = time.monotonic()
         rate = (step + 1 - self._told[1]) / max(now - self._told[0], 1e-9)
         self._told = (now, step + 1)
-        line = {"stage": self.name, "step": step + 1, "of": self.plan.steps, **means, "steps_per_second": rate}
-        with (self.session.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        place = {"stage": self.name, "step": step + 1, "of": self.plan.steps}
+        self._write_line(place | means | {"steps_per_second": rate})
         text = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
         self.session.tell(f"{self.name} {step + 1}/{self.plan.steps}  {text}  {rate:.1f} steps/s")
+
+    def _write_line(self, line: Mapping[str, object]) -> None:
+        path = self.session.folder / "log.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise refuse_output(path, error) from error
 
     def _save(self, step: int) -> None:
         state = {
@@ -219,61 +187,18 @@ class _Training:
     def _load(self) -> int:
         if not self.path.is_file():
             return 0
-        state = _read(self.path)
+        state = read_saved(self.path)
         try:
             self.modules.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.average = [value.to(p.device) for value, p in zip(state["average"], self.parameters, strict=True)]
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate
-        except (RuntimeError, ValueError, KeyError) as error:
+            step = int(state["step"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{self.path}: a state of other networks; remove it to start anew") from error
-        step = int(state["step"])
         self.session.tell(f"{self.name}: going on at step {step}")
         return step
-
-
-class _CapturedStep:
-    """Runs a step of thousands of small kernels as one CUDA graph, which costs the host next to nothing.
-
-    The first steps run as they are, which also readies the libraries; then one is recorded, and from then on replayed
-    with every batch copied into the recorded one's place.
-    """
-
-    _EAGER_STEPS = 3
-
-    def __init__(self) -> None:
-        self._done = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._batch: Batch = ()
-        self._figures: dict[str, Tensor] = {}
-
-    def run(self, update: Callable[..., dict[str, Tensor]], batch: Batch) -> dict[str, Tensor]:
-        """The step's figures."""
-        if self._done < self._EAGER_STEPS:
-            self._done += 1
-            return self._run_aside(update, batch)
-        if self._graph is None:
-            self._batch = tuple(tensor.clone() for tensor in batch)
-            torch.cuda.synchronize()
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._figures = update(*self._batch)
-        else:
-            for place, tensor in zip(self._batch, batch, strict=True):
-                place.copy_(tensor)
-        self._graph.replay()
-        return self._figures
-
-    @staticmethod
-    def _run_aside(update: Callable[..., dict[str, Tensor]], batch: Batch) -> dict[str, Tensor]:
-        """On a stream of its own, as capturing wants its rehearsals."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            figures = update(*batch)
-        torch.cuda.current_stream().wait_stream(stream)
-        return figures
 
 
 def find_rate(plan: StagePlan, step: int) -> float:
@@ -282,33 +207,3 @@ def find_rate(plan: StagePlan, step: int) -> float:
         return plan.learning_rate * (step + 1) / plan.warmup
     along = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
     return plan.learning_rate * (_LEAST_RATE + (1 - _LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * along)))
-
-
-def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """Write beside ``path`` and rename: a crash leaves the old file."""
-    aside = name_staging(path)
-    try:
-        torch.save(state, aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def load_state(modules: nn.Module, path: Path) -> None:
-    """Give modules the weights of a finished stage.
-
-    Raises:
-        CheckpointError: the file is of other modules, or damaged.
-    """
-    try:
-        modules.load_state_dict(_read(path)["model"])
-    except (RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{path}: the weights of other networks; remove it to train them anew") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        raise CheckpointError(f"{path}: damaged; remove it to train this stage anew") from error
-    return state

@@ -11,7 +11,8 @@ from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.random_weights import position_sinusoids
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.scenes import Window, WindowBatches
-from echoexport.export.demo.training.stage import Objective, Session
+from echoexport.export.demo.training.session import Session
+from echoexport.export.demo.training.stage import Objective
 from echoexport.export.subnets.landmark_encoder import LandmarkEncoder
 from echoexport.export.subnets.motion import PositionTable, TemporalTransformer
 from echoexport.export.subnets.transformer import DenoisingBlock, ReferenceBlock
@@ -51,11 +52,12 @@ class Talker(nn.Module):
         pairs = {path: (tap.key, tap.value) for path, tap in taps.items()}
         face = self.landmark_encoder(window.mask)[:, :, None]
         gate = torch.ones(len(noisy), device=noisy.device)
-        return self.denoising_unet(noisy, sinusoids, window.tokens, face, gate, pairs)
+        velocity: Tensor = self.denoising_unet(noisy, sinusoids, window.tokens, face, gate, pairs)
+        return velocity
 
 
 class Noising:
-    """The sampler's noise schedule on the device."""
+    """The sampler's noise schedule on the device: alphas (1000,), the signal's share, and sinusoids (1000, width)."""
 
     def __init__(self, *, width: int, device: torch.device) -> None:
         scheduler = DDIMScheduler(SchedulerConfig())
@@ -65,13 +67,22 @@ class Noising:
         self._sampled = torch.tensor(_SAMPLED, device=device)
 
     def draw_timesteps(self, generator: torch.Generator, count: int) -> Tensor:
-        """One timestep for each window."""
+        """One timestep for each window: (count,) int64."""
         device = self.alphas.device
         choice = torch.rand(count, generator=generator, device=device)
         listed = self._sampled[torch.randint(len(_SAMPLED), (count,), generator=generator, device=device)]
         anywhere = torch.randint(1, _NOISIEST + 1, (count,), generator=generator, device=device)
         steps = torch.where(choice < _NOISIEST_SHARE, torch.full_like(listed, _NOISIEST), listed)
         return torch.where(choice > 1 - _ANY_SHARE, anywhere, steps)
+
+    def mix(self, clean: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy latents at timesteps (b,), and their velocity: as ``clean`` and ``noise`` (b, 4, f, h, w).
+
+        Salimans and Ho 2022: sqrt(a) clean + sqrt(1-a) noise, and sqrt(a) noise - sqrt(1-a) clean.
+        """
+        alpha = self.alphas[step].reshape(-1, 1, 1, 1, 1)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        return noisy, alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
 
 
 def talking_objective(talker: Talker, batches: WindowBatches, *, recipe: Recipe, session: Session) -> Objective:
@@ -88,10 +99,7 @@ def talking_objective(talker: Talker, batches: WindowBatches, *, recipe: Recipe,
 
     def loss(*batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         window, (noise, step) = Window(*batch[:-2]), batch[-2:]
-        clean = window.latents
-        alpha = noising.alphas[step].reshape(-1, 1, 1, 1, 1)
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
-        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+        noisy, velocity = noising.mix(window.latents, noise, step)
         with session.autocast():
             predicted = talker(noisy, noising.sinusoids[step], window).float()
         error = (predicted - velocity).square()

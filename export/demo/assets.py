@@ -1,0 +1,65 @@
+"""The character that ships with the package: its checkpoint, a portrait and a voice to try it with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from echoexport.runtime.errors import CheckpointError, InputError
+
+__all__ = [
+    "CHARACTER_SIZE",
+    "CHARACTER_VARIANT",
+    "builtin_checkpoint",
+    "builtin_face_box",
+    "builtin_portrait",
+    "builtin_voice",
+    "is_builtin",
+]
+
+CHARACTER_VARIANT = "acc"
+CHARACTER_SIZE = (128, 128)
+"""Width and height in pixels that the character was trained at, and at no others."""
+
+_DATA = Path(__file__).parent / "data"
+# Of world.geometry.face_box, kept so that nothing has to be drawn where the demo runs; a test compares the two. The
+# crop about this box is the whole picture, which is what the character saw in training.
+_FACE_BOX = (126.8, 119.0, 384.2, 405.5)
+
+
+def builtin_checkpoint() -> Path:
+    """The folder of the character's weights, an acc checkpoint in the official layout, fp16.
+
+    Raises:
+        CheckpointError: this installation lacks it.
+    """
+    folder = _DATA / "checkpoint"
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: the built-in character is missing from this installation; install it again")
+    return folder
+
+
+def is_builtin(folder: Path) -> bool:
+    """Whether a checkpoint folder is the character's own."""
+    return folder.resolve() == (_DATA / "checkpoint").resolve()
+
+
+def builtin_portrait() -> Path:
+    """A drawn person who was in no training data, at rest: PNG, 512x512 px. Raises InputError where it is missing."""
+    return _find("portrait.png")
+
+
+def builtin_voice() -> Path:
+    """Six seconds of a synthetic voice that was in no training data: WAV, 16 kHz, mono. Raises InputError as above."""
+    return _find("voice.wav")
+
+
+def builtin_face_box() -> tuple[float, float, float, float]:
+    """Where the face is in the portrait: x0, y0, x1, y1 in its pixels."""
+    return _FACE_BOX
+
+
+def _find(name: str) -> Path:
+    path = _DATA / name
+    if not path.is_file():
+        raise InputError(f"{path}: missing from this installation; install it again")
+    return path

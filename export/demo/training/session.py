@@ -1,0 +1,74 @@
+"""One run of the training command: where its files lie, on which device, until when, and who is told."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_TELL_SECONDS = 10.0  # between two lines about work that draws or reads data
+
+
+class StopTrainingError(Exception):
+    """The time is up or the user wants to stop; what is done is saved."""
+
+
+def count_processors() -> int:
+    """The processors that this process may use, not all that the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class Session:
+    """What a run is given. ``stop`` may be set at any time, also by a signal; ``until`` names the last stage wanted.
+
+    deadline: of ``time.monotonic``. workers: processes that synthesize speech and draw people.
+    """
+
+    folder: Path
+    device: torch.device
+    seed: int
+    tell: Callable[[str], None]
+    workers: int = field(default_factory=count_processors)
+    deadline: float = math.inf
+    until: str | None = None
+    stop: bool = False
+    save_seconds: float = 120.0
+    log_every: int = 100
+    _told: float = field(default_factory=time.monotonic, repr=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether to save and leave."""
+        return self.stop or time.monotonic() > self.deadline
+
+    def leave_after(self, stage: str) -> None:
+        """Raise StopTrainingError where no more than this stage was asked for."""
+        if self.until == stage:
+            raise StopTrainingError(f"{stage}: done, and no more was asked for")
+
+    def report(self, work: str, done: int, total: int) -> None:
+        """Tell how far some work is, every ten seconds. Raises StopTrainingError when the session is over."""
+        if self.over:
+            raise StopTrainingError(f"{work}: stopped at {done} of {total}")
+        now = time.monotonic()
+        if now - self._told >= _TELL_SECONDS:
+            self._told = now
+            self.tell(f"{work}: {done} of {total}")
+
+    def generator(self, name: str, step: int = 0) -> torch.Generator:
+        """Random numbers of one step of one stage; on the device, so that batches are drawn there."""
+        words = int.from_bytes(name.encode()[:5], "little")
+        return torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + words * 10_007 + step)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """bf16 arithmetic where it is fast, on a GPU; float32 on a CPU."""
+        # no cache of cast weights: a captured graph would go on reading the first step's
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False)

@@ -1,0 +1,100 @@
+"""One clip as it was rendered: how long each part took, what the process needed, and under which conditions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from echoexport.profiles.conditions import Conditions, describe_conditions
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.clip import ClipReport
+from echoexport.runtime.schema import dump
+from echoexport.runtime.session import RenderSettings, settle_plan
+from echoexport.runtime.sinks import name_staging, refuse_output
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ClipRun:
+    """A rendering with its process. Seconds are wall clock, memory is bytes; None is "not available on this system".
+
+    cold_start_seconds: from the start of the process to the first frame handed to the output. peak_memory: the largest
+    resident set of the process so far.
+    """
+
+    schema: int
+    report: ClipReport
+    frames_per_second: float
+    real_time_factor: float
+    steps: int
+    overlap: int
+    cold_start_seconds: float | None
+    peak_memory: int | None
+    conditions: Conditions
+
+
+def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettings) -> ClipRun:
+    """What was just rendered with ``bundle`` in this process; to be called right after it."""
+    plan, age = settle_plan(bundle, settings), find_process_age()
+    conditions = replace(
+        describe_conditions(),
+        target=bundle.manifest.target,
+        backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
+        compute=bundle.options.compute,
+        precision=bundle.manifest.precision,
+        threads=bundle.options.threads,
+    )
+    return ClipRun(
+        schema=SCHEMA,
+        report=report,
+        frames_per_second=report.frames_per_second,
+        real_time_factor=report.real_time_factor,
+        steps=plan.steps,
+        overlap=plan.overlap,
+        cold_start_seconds=None if age is None else age - report.seconds + report.first_frame_seconds,
+        peak_memory=find_peak_memory(),
+        conditions=conditions,
+    )
+
+
+def write_clip_run(path: Path, run: ClipRun) -> None:
+    """As JSON, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    aside = name_staging(path)
+    try:
+        aside.write_text(json.dumps(dump(asdict(run)), indent=1) + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise refuse_output(path, error) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def find_process_age() -> float | None:
+    """Seconds since this process was started, to a hundredth; None where the system does not tell (Linux does)."""
+    try:
+        # field 22 of proc(5)'s stat, counted after the name in brackets, which may hold blanks
+        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return uptime - started / os.sysconf("SC_CLK_TCK")
+
+
+def find_peak_memory() -> int | None:
+    """The largest resident set of this process in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,61 @@
+"""A recipe so small that it trains in seconds, and the voices for it: what the tests of the training share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from echoexport.export.architecture import Architecture, AudioArchitecture
+from echoexport.export.demo.training.recipe import Recipe, StagePlan
+from echoexport.export.demo.training.session import Session
+from echoexport.export.demo.training.sounds import Sound, describe_sound
+
+MakeSession = Callable[..., Session]
+
+
+@pytest.fixture(scope="session")
+def micro_recipe(micro: Architecture) -> Recipe:
+    """Pictures of 16 px, latents of 8; every stage takes a handful of steps."""
+    audio = AudioArchitecture(mels=80, context=60, width=12, heads=3, layers=1)
+    return Recipe(
+        "micro",
+        architecture=dataclasses.replace(micro, audio=audio),
+        size=16,
+        window=3,
+        voices=4,
+        faces=24,
+        clips=6,
+        clip_frames=5,
+        audio=StagePlan(4, 2, 1e-2, warmup=2, average=0.9),
+        vae=StagePlan(5, 4, 1e-2, warmup=2, average=0.9),
+        unets=StagePlan(4, 3, 1e-2, warmup=2, average=0.9),
+    )
+
+
+@pytest.fixture(scope="session")
+def micro_sounds() -> list[Sound]:
+    """Four noises of about a second with faces that mean nothing."""
+    random = np.random.default_rng(3)
+    sounds = []
+    for count in (12_000, 14_400, 16_000, 17_120):
+        samples = (random.standard_normal(count) * 3000).astype(np.int16)
+        sounds.append(describe_sound(samples, random.random((count // 160 + 1, 8), dtype=np.float32)))
+    return sounds
+
+
+@pytest.fixture
+def make_session(tmp_path: Path) -> MakeSession:
+    """A function that gives a session on the CPU, which writes below the test's folder and tells nobody."""
+
+    def make(name: str = "run", **changes: Any) -> Session:
+        (tmp_path / name).mkdir(exist_ok=True)
+        tell = changes.pop("tell", lambda line: None)
+        return Session(tmp_path / name, torch.device("cpu"), 1, tell, **{"workers": 1, **changes})
+
+    return make
