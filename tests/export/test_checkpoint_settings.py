@@ -44,6 +44,14 @@ def test_the_sampler_is_laid_over_the_variants(tmp_path: Path) -> None:
     assert (variant.denoising, variant.face) == ("denoising_unet", "mask")
 
 
+@pytest.mark.parametrize(("value", "share"), [("1", 1.0), ("1.0", 1.0), ("0.25", 0.25)])
+def test_frames_can_share_their_noise(tmp_path: Path, value: str, share: float) -> None:
+    variant = read(tmp_path, f"sampler: {{shared_noise: {value}}}").apply_to(find_variant("acc"))
+    assert variant.shared_noise == share
+    assert isinstance(variant.shared_noise, float)
+    assert find_variant("acc").shared_noise == 0.0
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -71,6 +79,11 @@ def test_the_sampler_is_laid_over_the_variants(tmp_path: Path) -> None:
         ("sampler: {steps: null}", "sampler.steps is None"),
         ("sampler: {guidance: high}", "sampler.guidance is 'high'"),
         ("sampler: {noise_clamp: .inf}", "sampler.noise_clamp is inf"),
+        ("sampler: {shared_noise: 1.01}", "sampler.shared_noise is 1.01; a share of at most 1 is wanted"),
+        ("sampler: {shared_noise: 2}", "sampler.shared_noise is 2; a share of at most 1"),
+        ("sampler: {shared_noise: -0.5}", "sampler.shared_noise is -0.5; a number above 0"),
+        ("sampler: {shared_noise: true}", "sampler.shared_noise is True"),
+        ("sampler: {shared_noise: null}", "sampler.shared_noise is None"),
         ("sampler: [steps]", "sampler. is a list"),
         ("- 1", "the file is a list; a mapping is wanted"),
         ("[]", "the file is a list"),

@@ -136,6 +136,13 @@ def test_the_manifest_is_printed_for_people(command: Callable[..., Any], null_bu
     assert set(NETWORKS) <= set(rows)
 
 
+def test_noise_that_frames_share_is_printed_where_there_is_any(command: Callable[..., Any], null_bundle: Path) -> None:
+    edit_manifest(null_bundle, lambda data: data["sampler"].update(shared_noise=0.5))
+    assert "2 steps, guidance 1, noise clamped to 1.5, noise shared 50 %\n" in command("inspect", null_bundle).out
+    edit_manifest(null_bundle, lambda data: data["sampler"].pop("shared_noise"))
+    assert "noise shared" not in command("inspect", null_bundle).out
+
+
 def test_the_manifest_is_printed_as_json_that_reads_back(command: Callable[..., Any], null_bundle: Path) -> None:
     printed = json.loads(command("inspect", null_bundle, "--json").out)
     assert parse(Manifest, printed, where="stdout") == read_manifest(null_bundle)

@@ -179,7 +179,7 @@ def test_an_interrupt_leaves_nothing_behind(
     before = sorted(tmp_path.iterdir())
 
     def interrupt(phase: str, done: int, total: int) -> None:
-        if (phase, done) == ("decoding", 6):
+        if (phase, done) == ("decoding", 12):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

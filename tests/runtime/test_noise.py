@@ -130,3 +130,44 @@ def test_a_clamp_that_is_not_positive_is_refused(clamp: float) -> None:
 def test_empty_latents_are_refused(frames: int, shape: Any) -> None:
     with pytest.raises(SettingError, match="latents"):
         initial_latents(1, frames=frames, shape=shape, clamp=None)
+
+
+def test_without_a_share_every_bit_is_as_if_there_were_none() -> None:
+    plain = initial_latents(420, frames=3, shape=SHAPE, clamp=1.5)
+    np.testing.assert_array_equal(initial_latents(420, frames=3, shape=SHAPE, clamp=1.5, shared=0.0), plain)
+
+
+def test_wholly_shared_noise_is_the_same_in_every_frame_of_any_clip() -> None:
+    latents = initial_latents(420, frames=5, shape=SHAPE, clamp=1.5, shared=1.0)
+    np.testing.assert_array_equal(latents, np.broadcast_to(latents[:, :, :1], latents.shape))
+    np.testing.assert_array_equal(latents[:, :, :1], initial_latents(420, frames=1, shape=SHAPE, clamp=1.5, shared=1.0))
+
+
+def test_shared_noise_is_no_frames_own() -> None:
+    shared = initial_latents(5, frames=1, shape=(4, 32, 32), clamp=None, shared=1.0).ravel()
+    for frame in initial_latents(5, frames=4, shape=(4, 32, 32), clamp=None)[0].transpose(1, 0, 2, 3):
+        assert abs(np.corrcoef(shared, frame.ravel())[0, 1]) < 5 / np.sqrt(shared.size)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.25, 0.5, 0.9, 1.0])
+def test_a_share_keeps_the_variance_and_is_the_frames_correlation(shared: float) -> None:
+    latents = initial_latents(11, frames=4, shape=(4, 48, 48), clamp=None, shared=shared)[0]
+    frames = latents.transpose(1, 0, 2, 3).reshape(4, -1).astype(np.float64)
+    tolerance = 5 / np.sqrt(frames.shape[1])
+    np.testing.assert_allclose(frames.var(axis=1), 1, atol=2 * tolerance)
+    correlations = np.corrcoef(frames)
+    np.testing.assert_allclose(correlations[~np.eye(4, dtype=bool)], shared, atol=tolerance)
+
+
+@given(seeds, st.floats(0, 1))
+def test_a_frames_noise_does_not_depend_on_the_clips_length_whatever_is_shared(seed: int, shared: float) -> None:
+    first = initial_latents(seed, frames=2, shape=(2, 3, 3), clamp=1.5, shared=shared)
+    second = initial_latents(seed, frames=4, shape=(2, 3, 3), clamp=1.5, shared=shared)
+    np.testing.assert_array_equal(first, second[:, :, :2])
+    assert np.abs(second).max() <= 1.5
+
+
+@pytest.mark.parametrize("shared", [-0.1, 1.001, float("nan"), float("inf")])
+def test_a_share_outside_0_to_1_is_refused(shared: float) -> None:
+    with pytest.raises(SettingError, match="shared noise must be from 0 to 1"):
+        initial_latents(1, frames=1, shape=SHAPE, clamp=None, shared=shared)

@@ -36,6 +36,15 @@ class Tree:
     extra: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Grown:
+    """A part that got a key more."""
+
+    name: str
+    share: float = 0.25
+    note: str | None = None
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 leaves = st.builds(Leaf, name=st.text(), ratio=finite, clamp=st.none() | finite)
 trees = st.builds(
@@ -123,3 +132,28 @@ def test_a_whole_number_serves_as_a_float() -> None:
     found = parse(Leaf, leaf(ratio=2), where="leaf").ratio
     assert isinstance(found, float)
     assert found == 2.0
+
+
+def test_a_key_with_a_default_may_be_missing() -> None:
+    assert parse(Grown, {"name": "a"}, where="grown") == Grown("a", 0.25, None)
+    assert parse(Grown, {"name": "a", "share": 1}, where="grown") == Grown("a", 1.0, None)
+
+
+@given(st.builds(Grown, name=st.text(), share=finite, note=st.none() | st.text()))
+def test_a_part_with_defaults_is_dumped_whole_and_parsed_back(grown: Grown) -> None:
+    assert dump(grown).keys() == {"name", "share", "note"}
+    assert parse(Grown, json.loads(json.dumps(dump(grown))), where="grown") == grown
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"share": 0.5}, r"^grown: missing key 'name'$"),
+        ({"name": "a", "share": None}, r"grown\.share: wanted a float, found 'None'"),
+        ({"name": "a", "share": "half"}, r"grown\.share: wanted a float"),
+        ({"name": "a", "shared": 0.5}, r"^grown: unknown key 'shared'; known: name, share, note$"),
+    ],
+)
+def test_a_default_excuses_no_wrong_key_or_value(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(Grown, data, where="grown")

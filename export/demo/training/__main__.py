@@ -93,7 +93,7 @@ def _tell(line: str, *, since: float) -> None:
 def main() -> None:
     """Run the command: exits with 1 and one line for what cannot work, with 130 when it is interrupted twice."""
     try:
-        train_command(standalone_mode=False)
+        train_command.main(prog_name="python -m echoexport.export.demo.training", standalone_mode=False)
     except EchoExportError as error:
         _fail(str(error))
     except click.ClickException as error:

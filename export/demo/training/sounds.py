@@ -65,7 +65,7 @@ def write_sounds(path: Path, sounds: list[Sound]) -> None:
 def read_sounds(path: Path) -> list[Sound]:
     """The sounds of such a file. Raises ``InputError``, naming it, where it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             mels = np.split(kept["mels"].astype(np.float32), np.cumsum(kept["columns"])[:-1])
             states = np.split(kept["states"].astype(np.float32), np.cumsum(kept["lengths"])[:-1])
         return [Sound(np.ascontiguousarray(mel.T), curve) for mel, curve in zip(mels, states, strict=True)]

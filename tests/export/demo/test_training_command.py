@@ -7,45 +7,55 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from echoexport.export.demo.training.__main__ import main
 from echoexport.export.demo.training.recipe import RECIPES, find_recipe
 from echoexport.export.demo.training.sounds import Sound, write_sounds
 from echoexport.runtime.errors import UnknownNameError
 
 MODULE = "echoexport.export.demo.training"
-Train = Callable[..., "subprocess.CompletedProcess[str]"]
+Refusal = Callable[..., str]
 
 
 @pytest.fixture
-def train(tmp_path: Path) -> Train:
-    def run(*options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", MODULE, *map(str, options)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Refusal]:
+    """A function that runs the command in an empty folder, which must fail with one line, and gives that line."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
 
-    return run
+    def run(*options: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["training", *options])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_help_comes_without_importing_torch() -> None:
     code = (
         "import sys; from echoexport.export.demo.training.__main__ import train_command\n"
         "train_command(['--help'], standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+        "assert 'torch' not in sys.modules"
     )
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "goes on where it was" in done.stdout
+    assert "same result" in done.stdout
     assert time.monotonic() - begun < 10
 
 
-def test_an_unknown_recipe_is_answered_with_the_nearest(train: Train, tmp_path: Path) -> None:
-    done = train("--recipe", "smoek")
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if "Did you mean 'smoke'?" in line]
+def test_an_unknown_recipe_is_answered_with_the_nearest(refusal: Refusal, tmp_path: Path) -> None:
+    assert "Did you mean 'smoke'?" in refusal("--recipe", "smoek")
     assert not list(tmp_path.iterdir())
 
 
@@ -72,21 +82,14 @@ def test_every_number_of_a_recipe_is_in_its_digest() -> None:
         (("--until", "unets"), "--until"),
     ],
 )
-def test_what_cannot_work_is_one_line(train: Train, tmp_path: Path, options: tuple[str, ...], named: str) -> None:
-    done = train("--recipe", "smoke", *options)
-    assert done.returncode == 1
-    assert named in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("error: ")
+def test_what_cannot_work_is_one_line(refusal: Refusal, tmp_path: Path, options: tuple[str, ...], named: str) -> None:
+    assert named in refusal("--recipe", "smoke", *options)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_a_file_is_refused(train: Train, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_refused(refusal: Refusal, tmp_path: Path) -> None:
     (tmp_path / "character").write_text("mine")
-    done = train("--recipe", "smoke", "--device", "cpu")
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "cannot be written" in done.stderr
+    assert "recipe.json: cannot be written" in refusal("--recipe", "smoke", "--device", "cpu")
     assert (tmp_path / "character").read_text() == "mine"
 
 

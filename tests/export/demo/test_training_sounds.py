@@ -24,6 +24,7 @@ from echoexport.export.demo.training.sounds import (
 from echoexport.runtime.errors import InputError
 
 MakeSession = Callable[..., Session]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_sounds_are_read_back_as_they_were(tmp_path: Path, micro_sounds: list[Sound]) -> None:

@@ -23,6 +23,7 @@ from echoexport.runtime.errors import CheckpointError, OutputError
 
 PLAN = StagePlan(9, 5, 1e-2, warmup=3, average=0.9)
 MakeSession = Callable[..., Session]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Line(nn.Module):

@@ -32,6 +32,7 @@ from echoexport.runtime.portrait import crop_face
 from echoexport.runtime.scheduler import DDIMScheduler, sinusoid
 
 MakeSession = Callable[..., Session]
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 
