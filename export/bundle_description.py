@@ -31,7 +31,6 @@ from echoexport.targets.spec import TargetSpec
 
 FPS = 24.0  # the original's default
 BUILTIN_NAME = "echoexport-demo-character"
-OVERLAP = 3  # frames that neighbouring windows share, the original's default; less where the window is short
 
 
 def describe_bundle(
@@ -41,8 +40,9 @@ def describe_bundle(
     """The manifest without its table of files and the checkpoint's hashes, which are not known yet."""
     variant, audio = opened.variant, opened.architecture.audio
     picture = PictureSettings(
-        sizes.width, sizes.height, sizes.picture_channels, sizes.latent_channels, opened.architecture.vae.downscale
-    )
+        sizes.width, sizes.height, sizes.picture_channels, sizes.latent_channels, opened.architecture.vae.downscale,
+        variant.hold,
+    )  # fmt: skip
     return Manifest(
         format=FORMAT,
         schema=SCHEMA,
@@ -53,7 +53,7 @@ def describe_bundle(
         fps=FPS,
         face=variant.face,
         picture=picture,
-        window=WindowSettings(sizes.frames, min(OVERLAP, sizes.frames - 1), variant.window_shift),
+        window=WindowSettings(sizes.frames, min(variant.overlap, sizes.frames - 1), variant.window_shift),
         sampler=SamplerSettings(
             variant.steps if settings.steps is None else settings.steps,
             float(variant.guidance),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +66,9 @@ class Bundle:
         self.options = options
         self._networks: dict[str, Network] = {}
         self._closed_calls: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._opener = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
+        self._opening: dict[str, Future[Network]] = {}
 
     def __enter__(self) -> Bundle:
         return self
@@ -81,9 +86,21 @@ class Bundle:
             BundleError: its files are not what the manifest says.
             BackendError: it does not open, or computes in bf16 and fails its self-test.
         """
-        if name not in self._networks:
-            self._networks[name] = self._open(name)
-        return self._networks[name]
+        with self._lock:
+            if name not in self._networks:
+                begun = self._opening.pop(name, None)
+                self._networks[name] = self._open(name) if begun is None else begun.result()
+            return self._networks[name]
+
+    def measure_weights(self, name: str) -> int:
+        """Bytes of a network's weights."""
+        return self.manifest.files[self.manifest.networks[name].weights].bytes
+
+    def open_ahead(self, *names: str) -> None:
+        """Begin to open these networks in a thread, the first first; who needs one meanwhile waits for it alone."""
+        for name in names:
+            if name not in self._networks and name not in self._opening:
+                self._opening[name] = self._opener.submit(self._open, name)
 
     def calls(self) -> dict[str, int]:
         """How often each network has run since the bundle was opened."""
@@ -129,6 +146,13 @@ class Bundle:
 
     def close(self) -> None:
         """Close every network."""
+        for name, begun in list(self._opening.items()):
+            if begun.cancel():
+                del self._opening[name]
+            elif begun.exception() is None:
+                self._networks[name] = begun.result()
+        self._opening.clear()
+        self._opener.shutdown()
         for name in list(self._networks):
             self.close_network(name)
 
@@ -146,11 +170,13 @@ class Bundle:
         return network
 
     def _options_for(self, name: str) -> EngineOptions:
-        """With a cache folder of the network's own: a library may know its entries by the graph's path alone."""
-        if self.options.cache is None:
-            return self.options
+        """Side by side only for the denoiser, whose windows do not wait for each other; and a cache folder of the
+        network's own, since a library may know its entries by the graph's path alone."""
+        options = replace(self.options, streams=self.options.streams if name == "denoising_unet" else 1)
+        if options.cache is None:
+            return options
         digest = hashlib.sha256(self.identity(name).encode()).hexdigest()[:24]
-        return replace(self.options, cache=self.options.cache / f"{name}-{digest}")
+        return replace(options, cache=options.cache / f"{name}-{digest}")
 
     def _require_passed(self, network: Network, entry: NetworkEntry) -> None:
         try:

@@ -102,15 +102,15 @@ def make_clip(
         hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
         rendering = session.start(inputs, request.settings, hooks=hooks)
         prepared = time.perf_counter()
-        sampling, first = _write_frames(rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames))
+        first = _write_frames(rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames))
     ended = time.perf_counter()
     calls = {name: count - before[name] for name, count in bundle.calls().items()}
     return ClipReport(
         frames=rendering.frames,
         fps=float(rendering.fps),
         preparing_seconds=prepared - begun,
-        sampling_seconds=sampling,
-        decoding_seconds=ended - prepared - sampling,
+        sampling_seconds=rendering.sampling_seconds,
+        decoding_seconds=ended - prepared - rendering.sampling_seconds,
         first_frame_seconds=first - begun,
         seconds=ended - begun,
         calls=calls,
@@ -118,18 +118,15 @@ def make_clip(
     )
 
 
-def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> tuple[float, float]:
-    """Every frame into the sink; returns the seconds spent sampling, and when the first frame was written."""
-    sampling, first = 0.0, 0.0
-    for index in range(rendering.frames):
-        start = time.perf_counter()
-        latents = rendering.sample(index)
-        sampling += time.perf_counter() - start
-        sink.write(rendering.decode(latents))
+def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> float:
+    """Every frame into the sink; returns when the first was written."""
+    first = 0.0
+    for index, frame in enumerate(rendering):
+        sink.write(frame)
         first = first or time.perf_counter()
         if rendering.sampled:  # until then, sampling is what takes time, and tells of itself
             tell(index + 1)
-    return sampling, first
+    return first
 
 
 def find_face(request: ClipRequest, *, size: tuple[int, int]) -> tuple[FaceCrop, tuple[str, ...]]:

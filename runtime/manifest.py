@@ -48,13 +48,18 @@ class NetworkEntry:
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """Pixels of the pictures in and out, and how many of them one latent stands for."""
+    """Pixels of the pictures in and out, and how many of them one latent stands for.
+
+    hold: a pixel of a video keeps the value it was last shown with until a channel differs from it by more than so many
+    levels of 255; 0 shows every change, as the original does.
+    """
 
     width: int
     height: int
     channels: int
     latent_channels: int
     downscale: int
+    hold: int = 0
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,7 @@ def _check_numbers(path: Path, manifest: Manifest) -> None:
         "a window of 1 frame or more": window.frames >= 1,
         "an overlap of 0 or more frames, less than the window's": 0 <= window.overlap < window.frames,
         "a noise clamp above 0": manifest.sampler.noise_clamp is None or manifest.sampler.noise_clamp > 0,
+        "hold from 0 to 255 levels": 0 <= picture.hold <= 255,
         "shared noise from 0 to 1": 0 <= manifest.sampler.shared_noise <= 1,
         "audio numbers above 0": min(audio.sample_rate, audio.mels, audio.context, audio.states, audio.width) > 0,
     }

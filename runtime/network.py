@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
@@ -13,14 +14,19 @@ from echoexport.runtime.spec import SubnetSpec, TensorSpec
 
 
 class Network:
-    """Calls an engine by names. ``calls`` and ``seconds`` count since the network was opened."""
+    """Calls an engine by names. ``calls`` and ``seconds`` count since the network was opened.
+
+    Up to ``streams`` threads may call it at once; seconds then add up over them.
+    """
 
     def __init__(self, spec: SubnetSpec, engine: Engine) -> None:
         self.spec = spec
         self.precision = engine.precision
         self.calls = 0
         self.seconds = 0.0
+        self.streams: int = getattr(engine, "streams", 1)
         self._engine = engine
+        self._counting = threading.Lock()
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -36,8 +42,10 @@ class Network:
         ready = {name: self._prepare(tensor, inputs) for name, tensor in self._inputs.items()}
         start = time.perf_counter()
         outputs = self._engine(ready)
-        self.seconds += time.perf_counter() - start
-        self.calls += 1
+        seconds = time.perf_counter() - start
+        with self._counting:
+            self.seconds += seconds
+            self.calls += 1
         return outputs
 
     def _prepare(self, tensor: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.scheduler import DDIMScheduler, sinusoid
 from echoexport.runtime.windows import Windows, context_windows, shifted_windows
+
+_WINDOWS_AHEAD = 4  # for each stream
 
 Gather = Callable[[Iterable[int]], NDArray[np.float32]]
 """Frame indices of a window to that window's array."""
@@ -72,8 +75,8 @@ class Sampling:
     A frame's latents after a step depend on the windows that hold it, these on all their frames a step earlier, and
     so on: a cone that widens by a window or so on each side for every step. Computing just that gives the first
     frames of a long clip after a fraction of the calls; in the end every window has run once per step, with the same
-    values as step by step (but for the order in which three or more windows of a frame are added up). Velocities of overlapping windows are averaged, always (the original forgets to in two of
-    its variants when guidance is off).
+    values as step by step (but for the order in which three or more windows of a frame are added up). Velocities of
+    overlapping windows are averaged, always (the original forgets to in two of its variants when guidance is off).
 
     Raises:
         SettingError: a number of steps or an overlap that cannot work.
@@ -104,7 +107,10 @@ class Sampling:
 
     def frame(self, index: int) -> NDArray[np.float32]:
         """The final latents of one frame, (1, 4, h, w)."""
-        self._run([index])
+        # Once the first frames are out, several windows for each stream at every step: with one or two, the last of a
+        # step would often run alone while the other streams wait for the next step.
+        more = _WINDOWS_AHEAD * self._denoiser.streams * len(self._steps[0].windows[0]) if self._calls else 1
+        self._run([index] if self._denoiser.streams < 2 else range(index, min(index + more, self.frames)))
         return self._latents[-1][:, :, index]
 
     def finish(self) -> NDArray[np.float32]:
@@ -120,13 +126,28 @@ class Sampling:
             work.append(windows)
             wanted = {frame for window in windows for frame in step.windows[window]}
         for index, windows in enumerate(reversed(work)):
-            for window in windows:
-                self._run_window(index, window)
+            for window, velocities in self._denoise(index, windows):
+                self._enter(index, window, velocities)
 
-    def _run_window(self, index: int, window: int) -> None:
-        step, timestep = self._steps[index], self._timesteps[index]
-        before, frames = self._latents[index], step.windows[window]
-        complete = step.add(window, self._denoiser.run(before, window=frames, timestep=timestep))
+    def _denoise(self, index: int, windows: list[int]) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
+        """Velocities of a step's windows, side by side where the engine has streams, in the windows' order."""
+        step, timestep, before = self._steps[index], self._timesteps[index], self._latents[index]
+
+        def run(window: int) -> list[NDArray[np.float32]]:
+            return self._denoiser.run(before, window=step.windows[window], timestep=timestep)
+
+        if min(self._denoiser.streams, len(windows)) < 2:
+            yield from ((window, run(window)) for window in windows)
+            return
+        with ThreadPoolExecutor(self._denoiser.streams) as pool:
+            try:
+                yield from zip(windows, pool.map(run, windows), strict=True)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _enter(self, index: int, window: int, velocities: list[NDArray[np.float32]]) -> None:
+        step, timestep, before = self._steps[index], self._timesteps[index], self._latents[index]
+        complete = step.add(window, velocities)
         if complete:
             velocity = step.combine(complete)
             after = self._scheduler.step(velocity, timestep, before[:, :, complete], steps=self._plan.steps)[0]
@@ -194,6 +215,7 @@ class _Denoiser:
 
     def __init__(self, bundle: Bundle, conditions: Conditions, *, guided: bool) -> None:
         self._network = bundle.network("denoising_unet")
+        self.streams = self._network.streams
         self._conditions = conditions
         self._guided = guided
         self._shapes = {tensor.name: tensor.shape for tensor in self._network.spec.inputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from echoexport.runtime.ahead import run_ahead
 from echoexport.runtime.audio_tokens import (
     AudioTokens,
     Rate,
@@ -26,6 +28,9 @@ from echoexport.runtime.sampler import Conditions, Gather, Sampling, SamplingHoo
 from echoexport.runtime.scheduler import DDIMScheduler
 from echoexport.runtime.voice import Voice
 
+_AHEAD = 24  # frames that may be sampled before they are decoded
+_CLOSED_FROM = 256 * 2**20  # bytes of weights; closing a smaller network takes longer than its memory is worth
+
 FRAME_COUNTS = ("cover", "original")
 
 
@@ -35,7 +40,7 @@ class RenderSettings:
 
     fps: frames a second. steps, guidance, overlap: of the sampling loop. frames: at most so many, fewer where the
     voice ends before. frame_count: "cover" gives ceil(duration * fps), "original" the original's slightly larger
-    count. seed: of the initial noise, 0 to 2**64 - 1.
+    count. seed: of the initial noise, 0 to 2**64 - 1. hold: levels of 255 up to which a pixel's change is not shown.
     """
 
     fps: Rate | None = None
@@ -45,6 +50,7 @@ class RenderSettings:
     frames: int | None = None
     frame_count: str = "cover"
     seed: int = 0
+    hold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,19 +77,24 @@ class Rendering:
 
     def __init__(
         self, sampling: Sampling, decode: Callable[[NDArray[np.float32]], NDArray[np.float32]], *, frames: int,
-        fps: Fraction, on_sampled: Callable[[], None] = lambda: None,
+        fps: Fraction, hold: int = 0, on_sampled: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """``decode`` turns (1, 4, h, w) latents into a picture; ``on_sampled`` is called once the sampling is over."""
+        self.hold = hold
         self.frames, self.fps = frames, fps
         self._sampling, self._decode, self._on_sampled = sampling, decode, on_sampled
         self.sampled = False
+        self.sampling_seconds = 0.0  # spent in ``sample`` so far
 
     def __len__(self) -> int:
         return self.frames
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for index in range(self.frames):
-            yield self.decode(self.sample(index))
+        shown: NDArray[np.uint8] | None = None
+        sampled = (self.sample(index) for index in range(self.frames))
+        for latents in run_ahead(sampled, most=_AHEAD):
+            shown = hold_still(self.decode(latents), shown, levels=self.hold)
+            yield shown
 
     @property
     def latents(self) -> NDArray[np.float32]:
@@ -94,7 +105,9 @@ class Rendering:
 
     def sample(self, index: int) -> NDArray[np.float32]:
         """One frame's latents, (1, 4, h, w): frames in their order cost least."""
+        start = time.perf_counter()
         latents = self._sampling.frame(index)
+        self.sampling_seconds += time.perf_counter() - start
         self._release()
         return latents
 
@@ -111,8 +124,9 @@ class Rendering:
 class Session:
     """Renders with one bundle.
 
-    ``cache`` keeps what depends on the portrait alone; None computes it every time. ``frugal`` closes each network as
-    soon as the clip needs it no more, for one clip on a machine with little memory; a server keeps them open.
+    ``cache`` keeps what depends on the portrait alone; None computes it every time. ``frugal`` closes each large
+    network as soon as the clip needs it no more, for one clip on a machine with little memory; a server keeps them
+    open.
     """
 
     def __init__(self, bundle: Bundle, *, cache: ReferenceCache | None = None, frugal: bool = False) -> None:
@@ -144,6 +158,8 @@ class Session:
         fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
         plan = settle_plan(self.bundle, settings)
         self._check_face(inputs)
+        if self.bundle.measure_weights("denoising_unet") < _CLOSED_FROM:  # a large one's memory is better taken later
+            self.bundle.open_ahead("denoising_unet", "vae_decoder")
         features = encode_voice(self.bundle, inputs.voice)
         frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
         padded = max(frames, manifest.window.frames)
@@ -158,13 +174,14 @@ class Session:
             self._release("landmark_encoder")
         sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
         return Rendering(
-            sampling, self._decode, frames=frames, fps=fps,
+            sampling, self._decode, frames=frames, fps=fps, hold=settle_hold(self.bundle, settings),
             on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"),
         )  # fmt: skip
 
     def _release(self, *networks: str) -> None:
         for name in networks if self.frugal else ():
-            self.bundle.close_network(name)
+            if self.bundle.measure_weights(name) >= _CLOSED_FROM:
+                self.bundle.close_network(name)
 
     def _decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.bundle.network("vae_decoder")({"latents": latents})["picture"]
@@ -222,6 +239,30 @@ def settle_plan(bundle: Bundle, settings: RenderSettings) -> SamplingPlan:
     steps = manifest.sampler.steps if settings.steps is None else settings.steps
     DDIMScheduler(manifest.sampler.scheduler).timesteps(steps)  # refused now, not after the voice is encoded
     return SamplingPlan(steps, float(guidance), overlap)
+
+
+def settle_hold(bundle: Bundle, settings: RenderSettings) -> int:
+    """How many levels a pixel may change by without the change being shown.
+
+    Raises:
+        SettingError: not a whole number from 0 to 255.
+    """
+    hold = bundle.manifest.picture.hold if settings.hold is None else settings.hold
+    if not _is_whole(hold) or not 0 <= hold <= 255:
+        raise SettingError(f"hold {hold!r}: 0 to 255 levels are wanted; 0 shows every change")
+    return hold
+
+
+def hold_still(frame: NDArray[np.uint8], shown: NDArray[np.uint8] | None, *, levels: int) -> NDArray[np.uint8]:
+    """``frame`` with the pixels of ``shown`` wherever no channel differs by more than ``levels``; both (H, W, 3).
+
+    A pixel is never further from its own value than ``levels``, however slowly it drifts.
+    """
+    if shown is None or not levels:
+        return frame
+    moved = np.maximum(frame, shown) - np.minimum(frame, shown) > levels
+    either = moved[..., 0] | moved[..., 1] | moved[..., 2]
+    return np.where(either[..., None], frame, shown)
 
 
 def count_frames(settings: RenderSettings, voice: Voice, *, rows: int, fps: Fraction) -> int:

@@ -22,7 +22,8 @@ FILE_NAME = "echoexport.yaml"
 class CheckpointSettings:
     """Defaults are the original's (its inference configuration and scripts).
 
-    ``sampler`` may hold steps, guidance, noise_clamp, window_shift and shared_noise, over the variant's own.
+    ``sampler`` may hold steps, guidance, noise_clamp, window_shift, shared_noise, overlap and hold, over the
+    variant's own.
     """
 
     motion_heads: int = 8
@@ -44,6 +45,8 @@ _SAMPLER_TYPES: dict[str, tuple[type[int] | type[float], bool]] = {
     "noise_clamp": (float, True),
     "window_shift": (int, False),
     "shared_noise": (float, False),
+    "overlap": (int, False),
+    "hold": (int, False),
 }
 
 

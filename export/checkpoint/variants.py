@@ -14,6 +14,7 @@ class Variant:
     noise_clamp: initial noise is clamped to [-noise_clamp, noise_clamp], None for not at all.
     window_shift: frames by which the context windows move on at each step.
     shared_noise: share of the initial noise's variance that all frames have in common; the original has none.
+    overlap: frames that neighbouring windows share. hold: see :class:`echoexport.runtime.manifest.PictureSettings`.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Variant:
     noise_clamp: float | None
     window_shift: int
     shared_noise: float = 0.0
+    overlap: int = 3
+    hold: int = 0
 
 
 _ALL = (

@@ -79,7 +79,7 @@ def compile_engines(bundle: Path, *, compute: str) -> None:
     from echoexport.runtime.backends import EngineOptions
     from echoexport.runtime.bundle import open_bundle
 
-    options = EngineOptions(compute=compute, cache=open_caches(None, wanted=True)[1])
+    options = EngineOptions(compute=compute, cache=open_caches(None, wanted=True)[1], streams=0)
     with open_bundle(bundle, options=options) as opened:
         for name in opened.manifest.networks:
             opened.network(name)

@@ -56,6 +56,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Of the initial noise.",
 )
+@click.option(
+    "--hold",
+    type=int,
+    metavar="N",
+    help="Levels of 255 up to which a pixel's change is not shown. Default: the bundle's (0).",
+)
 @backend_option
 @click.option(
     "--compute",
@@ -96,7 +102,7 @@ def run_command(bundle: Path, **options: Any) -> None:
     request = read_request(options)
     cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
-    engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines)
+    engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines, streams=0)
     with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
         report = make_clip(Session(opened, cache=cache, frugal=True), request, progress=progress, warn=warn)
         conditions = f"{opened.backend.name}, {options['compute']}"
@@ -129,7 +135,7 @@ def read_request(options: dict[str, Any]) -> ClipRequest:
     from echoexport.runtime.portrait import parse_face_box
     from echoexport.runtime.session import RenderSettings
 
-    names = ("fps", "steps", "guidance", "overlap", "frames", "frame_count", "seed")
+    names = ("fps", "steps", "guidance", "overlap", "frames", "frame_count", "seed", "hold")
     box = options["face_box"]
     return ClipRequest(
         portrait=options["portrait"],

@@ -21,16 +21,21 @@ class EngineOptions:
     """What a backend may be told.
 
     compute: arithmetic inside the engine where the backend has a choice: "fp32", or "bf16" on CPUs that have it.
-    threads: 0 leaves it to the backend. cache: a folder for compiled engines, None for none.
+    threads: 0 leaves it to the backend. cache: a folder for compiled engines, None for none. streams: calls that run
+    side by side, for a network that is called so; 0 leaves it to the backend.
     """
 
     compute: str = "fp32"
     threads: int = 0
     cache: Path | None = None
+    streams: int = 1
 
 
 class Engine(Protocol):
-    """One network, compiled. ``precision`` is what it computes in: "fp32", "fp16" or "bf16"."""
+    """One network, compiled. ``precision`` is what it computes in: "fp32", "fp16" or "bf16".
+
+    One that several threads may call at once says how many in an attribute ``streams``.
+    """
 
     precision: str
 

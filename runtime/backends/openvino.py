@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import queue
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,22 @@ from echoexport.runtime.errors import BackendError, MissingPackageError, Setting
 from echoexport.runtime.spec import SubnetSpec
 
 _LARGEST_CACHED = 512 * 2**20  # bytes of weights
+_LARGEST_STREAMED = 64 * 2**20
+_MOST_STREAMS = 4
 
 # Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on these networks.
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVINOEngine:
-    """A compiled model and one request."""
+    """A compiled model and a request for each of its streams."""
 
-    def __init__(self, compiled: Any, precision: str) -> None:
-        self.precision = precision
-        self._request = compiled.create_infer_request()
+    def __init__(self, compiled: Any, precision: str, *, streams: int = 1) -> None:
+        self.precision, self.streams = precision, streams
+        self._closed = False
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(streams):
+            self._requests.put(compiled.create_infer_request())
         self._names = [output.get_any_name() for output in compiled.outputs]
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -31,17 +38,21 @@ class OpenVINOEngine:
         Raises:
             BackendError: OpenVINO refused the inputs or failed.
         """
-        if self._request is None:
+        if self._closed:
             raise BackendError("this engine is closed")
+        request = self._requests.get()
         try:
-            results = self._request.infer(dict(inputs), share_inputs=True)
+            results = request.infer(dict(inputs), share_inputs=True)
+            return {name: np.asarray(results[i]) for i, name in enumerate(self._names)}
         except Exception as error:  # the library raises RuntimeError and classes of its own
             raise BackendError(f"OpenVINO failed: {_last_line(error)}") from error
-        return {name: np.asarray(results[i]) for i, name in enumerate(self._names)}
+        finally:
+            self._requests.put(request)
 
     def close(self) -> None:
-        """Drop the request and with it the model."""
-        self._request = None
+        """Drop the requests and with them the model."""
+        self._closed = True
+        self._requests = queue.SimpleQueue()
 
 
 class OpenVINOBackend:
@@ -79,7 +90,10 @@ class OpenVINOBackend:
         except ImportError as error:
             raise MissingPackageError("openvino", extra="openvino", purpose="backend 'openvino'") from error
         core = openvino.Core()
+        streams = _count_streams(graph, options)
         config = {"INFERENCE_PRECISION_HINT": _find_hint(core, options.compute), "PERFORMANCE_HINT": "LATENCY"}
+        if streams > 1:
+            config = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
         if options.threads:
             config["INFERENCE_NUM_THREADS"] = str(options.threads)
         if options.cache is not None and _is_worth_caching(graph):
@@ -92,12 +106,30 @@ class OpenVINOBackend:
         except Exception as error:
             raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
         stored = "fp16" if spec.inputs[0].dtype == "float16" else "fp32"
-        return OpenVINOEngine(compiled, options.compute if options.compute != "fp32" else stored)
+        precision = options.compute if options.compute != "fp32" else stored
+        return OpenVINOEngine(compiled, precision, streams=streams)
 
 
 def _is_worth_caching(graph: Path) -> bool:
     """Small networks compile for seconds and start in tenths; of large ones a second copy on disk costs gigabytes."""
-    return sum(path.stat().st_size for path in (graph, graph.with_suffix(".bin")) if path.exists()) < _LARGEST_CACHED
+    return _measure_files(graph) < _LARGEST_CACHED
+
+
+def _count_streams(graph: Path, options: EngineOptions) -> int:
+    """One for each core where the network is small: threads that share its many short operations mostly wait.
+
+    A large one keeps all cores busy by itself, and each stream would cost its activations' memory once more.
+    """
+    if options.streams:
+        return options.streams
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(options.threads or usable, usable)
+    return min(cores, _MOST_STREAMS) if _measure_files(graph) < _LARGEST_STREAMED else 1
+
+
+def _measure_files(graph: Path) -> int:
+    """Bytes of a graph and its weights."""
+    return sum(path.stat().st_size for path in (graph, graph.with_suffix(".bin")) if path.exists())
 
 
 def merge_single_group_norms(model: Any) -> int:

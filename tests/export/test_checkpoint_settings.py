@@ -84,6 +84,8 @@ def test_frames_can_share_their_noise(tmp_path: Path, value: str, share: float) 
         ("sampler: {shared_noise: -0.5}", "sampler.shared_noise is -0.5; a number above 0"),
         ("sampler: {shared_noise: true}", "sampler.shared_noise is True"),
         ("sampler: {shared_noise: null}", "sampler.shared_noise is None"),
+        ("sampler: {overlap: 0}", "sampler.overlap is 0; a whole number above 0"),
+        ("sampler: {hold: 1.5}", "sampler.hold is 1.5; a whole number above 0"),
         ("sampler: [steps]", "sampler. is a list"),
         ("- 1", "the file is a list; a mapping is wanted"),
         ("[]", "the file is a list"),
@@ -116,3 +118,9 @@ def test_the_four_variants_sample_as_the_original_scripts_do() -> None:
 def test_an_unknown_variant_lists_the_known() -> None:
     with pytest.raises(UnknownNameError, match=r"pose_ac.*pose_acc"):
         find_variant("pose_ac")
+
+
+def test_overlap_and_hold_are_taken_from_the_file(tmp_path: Path) -> None:
+    variant = read(tmp_path, "sampler: {overlap: 1, hold: 2}").apply_to(find_variant("acc"))
+    assert (variant.overlap, variant.hold) == (1, 2)
+    assert (find_variant("acc").overlap, find_variant("acc").hold) == (3, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,23 +131,3 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, micro: Architecture) -> None
     (tmp_path / "weights").write_text("hello")
     with pytest.raises(OutputError, match="weights: already there"):
         write_random_checkpoint(tmp_path / "weights", architecture=micro)
-
-
-def test_the_demo_never_replaces_trained_weights(refusal_of_demo: Callable[[Path], str], tmp_path: Path) -> None:
-    trained = tmp_path / "pretrained_weights" / "denoising_unet_acc.pth"
-    trained.parent.mkdir()
-    trained.write_bytes(b"a month on eight GPUs")
-    assert f"{trained.parent}: already there" in refusal_of_demo(tmp_path)
-    assert trained.read_bytes() == b"a month on eight GPUs"
-
-
-@pytest.fixture
-def refusal_of_demo(command: Callable[..., Any]) -> Callable[[Path], str]:
-    """A function that runs the demo in a folder, which must fail, and gives its error line."""
-
-    def run(folder: Path) -> str:
-        outcome = command("demo", "-o", folder)
-        assert (outcome.code, len(outcome.told)) == (1, 1)
-        return str(outcome.told[0])
-
-    return run

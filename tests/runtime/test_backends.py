@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,23 @@ def test_openvino_leaves_any_other_norm_as_it_is(graph: dict[str, Any]) -> None:
     from echoexport.runtime.backends.openvino import merge_single_group_norms
 
     assert merge_single_group_norms(openvino.Core().read_model(norm_graph(**graph))) == 0
+
+
+def test_openvino_runs_as_many_calls_at_once_as_it_is_told(graph: tuple[Path, SubnetSpec]) -> None:
+    pytest.importorskip("openvino")
+    path, spec = graph
+    network = Network(spec, load_backend("openvino").open(path, spec, EngineOptions(streams=3)))
+    assert network.streams == 3
+    draw = np.random.default_rng(2)
+    pairs = [draw.standard_normal((2, 1, 4)).astype(spec.inputs[0].dtype) for _ in range(40)]
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda pair: network({"left": pair[0], "right": pair[1]}), pairs))
+    for pair, result in zip(pairs, results, strict=True):
+        np.testing.assert_array_equal(result["difference"], pair[0] - pair[1])
+    assert network.calls == 40
+    network.close()
+
+
+def test_a_network_is_called_one_at_a_time_unless_told_otherwise(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
+    path, spec = graph
+    assert Network(spec, backend.open(path, spec, EngineOptions())).streams == 1

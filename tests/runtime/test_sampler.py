@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +35,7 @@ class FakeEngine:
     """A denoiser given as a function; keeps copies of what it was called with."""
 
     precision = "fp32"
+    streams = 1
 
     def __init__(self, denoise: Denoiser) -> None:
         self.denoise = denoise
@@ -306,3 +309,22 @@ def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(null
     for step, other in zip(seen, wanted, strict=True):
         np.testing.assert_array_equal(step.velocity, other.velocity)
         np.testing.assert_array_equal(step.latents, other.latents)
+
+
+def test_streams_change_nothing_but_who_calls(null_bundle: Path) -> None:
+    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
+    whole, _ = sample(bundle, noise(40), steps=3)
+    threads: set[str] = set()
+
+    def denoise(inputs: Arrays) -> np.ndarray:
+        threads.add(threading.current_thread().name)
+        time.sleep(0.002)
+        return mix_neighbours(inputs)
+
+    bundle, engine = fake_bundle(null_bundle, denoise)
+    engine.streams = 3
+    sampling = start_sampling(bundle, noise(40), steps=3)
+    for frame in range(40):
+        np.testing.assert_array_equal(sampling.frame(frame), whole[:, :, frame])
+    assert len(threads) > 1
+    assert len(engine.given) == 3 * len(context_windows(40, context=4, overlap=1))

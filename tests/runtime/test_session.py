@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from echoexport.runtime import Bundle, Rendering, RenderInputs, RenderSettings, Session, open_bundle
+from echoexport.runtime import Bundle, Rendering, RenderInputs, RenderSettings, Session, open_bundle, session
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import PortraitError, PoseError, SettingError
 from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.noise import initial_latents
 from echoexport.runtime.reference_cache import ReferenceCache
 from echoexport.runtime.sampler import SamplingHooks, SamplingStep
-from echoexport.runtime.session import to_pixels
+from echoexport.runtime.session import hold_still, settle_hold, to_pixels
 from echoexport.runtime.spec import SubnetSpec
 from echoexport.runtime.voice import Voice, voice_from_samples
 
@@ -167,11 +169,11 @@ def test_given_noise_is_used_as_it_is_unclamped(null_bundle: Path) -> None:
 
 def test_noise_for_a_short_clip_stands_in_its_first_frames_or_fills_the_window(null_bundle: Path) -> None:
     noise = initial_latents(9, frames=WINDOW, shape=(4, 4, 4), clamp=None)
-    for given in (noise[:, :, :2], noise):
+    for part in (noise[:, :, :2], noise):
         bundle, backend = echo_bundle(null_bundle)
-        render(bundle, inputs_for(0.5, noise=given), frames=2, steps=1)
+        render(bundle, inputs_for(0.5, noise=part), frames=2, steps=1)
         found = backend.given[0]["latents"]
-        np.testing.assert_array_equal(found[:, :, : given.shape[2]], given)
+        np.testing.assert_array_equal(found[:, :, : part.shape[2]], part)
         assert found.any(axis=(0, 1, 3, 4)).all()
 
 
@@ -355,7 +357,10 @@ def test_pixels_are_cut_not_rounded_and_clamped() -> None:
     assert levels.flags.c_contiguous
 
 
-def test_a_frugal_session_closes_each_network_when_the_clip_needs_it_no_more(null_bundle: Path) -> None:
+def test_a_frugal_session_closes_each_large_network_when_the_clip_needs_it_no_more(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_CLOSED_FROM", 1)
     with open_bundle(null_bundle, backend="null") as bundle:
         closed: list[str] = []
         close = bundle.close_network
@@ -365,3 +370,53 @@ def test_a_frugal_session_closes_each_network_when_the_clip_needs_it_no_more(nul
         assert closed[:3] == ["audio_encoder", "vae_encoder", "reference_unet"]
         assert "denoising_unet" in closed and "vae_decoder" not in closed
         assert bundle.calls()["reference_unet"] == 1
+
+
+def test_a_frugal_session_keeps_small_networks_open(null_bundle: Path) -> None:
+    with open_bundle(null_bundle, backend="null") as bundle:
+        closed: list[str] = []
+        bundle.close_network = closed.append  # type: ignore[method-assign]
+        list(Session(bundle, frugal=True).start(inputs_for()))
+        assert closed == []
+        bundle.close_network = type(bundle).close_network.__get__(bundle)  # type: ignore[method-assign]
+
+
+def test_frames_that_are_sampled_as_they_are_needed_are_those_of_the_whole_clip(null_bundle: Path) -> None:
+    with open_bundle(null_bundle, backend="null") as bundle:
+        at_once, one_by_one = Session(bundle).render(inputs_for(0.9)), Session(bundle).start(inputs_for(0.9))
+        assert not one_by_one.sampled
+        for frame, other in zip(at_once, one_by_one, strict=True):
+            np.testing.assert_array_equal(frame, other)
+        assert one_by_one.sampled
+
+
+def test_small_changes_of_a_pixel_are_held_and_large_ones_shown() -> None:
+    shown = np.full((2, 2, 3), 100, np.uint8)
+    frame = shown.copy()
+    frame[0, 0] += 1
+    frame[0, 1, 2] -= 2
+    held = hold_still(frame, shown, levels=1)
+    assert (held[0, 0] == 100).all()
+    assert held[0, 1].tolist() == [100, 100, 98]
+
+
+def test_nothing_is_held_at_the_start_nor_without_levels() -> None:
+    frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert hold_still(frame, None, levels=3) is frame
+    assert hold_still(frame, frame + np.uint8(1), levels=0) is frame
+
+
+@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(0, 20))
+def test_a_held_video_is_never_further_from_its_own_than_the_levels(seed: int, levels: int) -> None:
+    draw = np.random.default_rng(seed)
+    frame, shown = draw.integers(0, 256, (3, 3, 3)).astype(np.uint8), None
+    for _ in range(12):
+        frame = np.clip(frame.astype(np.int16) + draw.integers(-3, 4, frame.shape), 0, 255).astype(np.uint8)
+        shown = hold_still(frame, shown, levels=levels)
+        assert int(np.abs(shown.astype(np.int16) - frame).max()) <= levels
+
+
+@pytest.mark.parametrize("hold", [-1, 256, 1.5, True])
+def test_a_hold_that_makes_no_sense_is_refused(null_bundle: Path, hold: Any) -> None:
+    with open_bundle(null_bundle) as bundle, pytest.raises(SettingError, match="0 to 255 levels"):
+        settle_hold(bundle, RenderSettings(hold=hold))

@@ -1,0 +1,66 @@
+"""Making things in a thread while they are used."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from echoexport.runtime.ahead import run_ahead
+
+
+def count_to(limit: int, made: list[int]) -> Iterator[int]:
+    for number in range(limit):
+        made.append(number)
+        yield number
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_items_come_in_their_order_and_all_of_them(most: int) -> None:
+    assert list(run_ahead(count_to(20, []), most=most)) == list(range(20))
+
+
+def test_nothing_to_make_is_nothing_to_use() -> None:
+    assert list(run_ahead([], most=2)) == []
+
+
+def test_no_more_is_made_ahead_than_asked_for() -> None:
+    made: list[int] = []
+    items = run_ahead(count_to(50, made), most=3)
+    assert next(items) == 0
+    time.sleep(0.3)
+    assert len(made) <= 1 + 3 + 1  # used, waiting, and the one that waits for a place
+    items.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_is_raised_where_the_item_would_have_come() -> None:
+    def fail() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    items = run_ahead(fail(), most=5)
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(items)
+
+
+def test_an_interrupt_in_the_making_reaches_whoever_waits() -> None:
+    def interrupt() -> Iterator[int]:
+        raise KeyboardInterrupt
+        yield 1
+
+    with pytest.raises(KeyboardInterrupt):
+        next(run_ahead(interrupt(), most=5))
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    before = threading.active_count()
+    for number in run_ahead(count_to(1000, []), most=2):
+        if number == 3:
+            break
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
