@@ -90,6 +90,7 @@ def make_clip(
     bundle, before = session.bundle, session.bundle.calls()
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
     warnings = _question_guidance(bundle, settle_plan(bundle, request.settings))
+    session.prepare()
     voice = read_voice(request.voice)
     crop, doubts = find_face(request, size=size)
     warnings += doubts

@@ -158,8 +158,7 @@ class Session:
         fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
         plan = settle_plan(self.bundle, settings)
         self._check_face(inputs)
-        if self.bundle.measure_weights("denoising_unet") < _CLOSED_FROM:  # a large one's memory is better taken later
-            self.bundle.open_ahead("denoising_unet", "vae_decoder")
+        self.prepare()
         features = encode_voice(self.bundle, inputs.voice)
         frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
         padded = max(frames, manifest.window.frames)
@@ -177,6 +176,14 @@ class Session:
             sampling, self._decode, frames=frames, fps=fps, hold=settle_hold(self.bundle, settings),
             on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"),
         )  # fmt: skip
+
+    def prepare(self) -> None:
+        """Begin to open the denoiser and the decoder while the caller still reads files; not needed, but quicker.
+
+        Large ones are left until they are needed: their memory is better taken later.
+        """
+        if self.bundle.measure_weights("denoising_unet") < _CLOSED_FROM:
+            self.bundle.open_ahead("denoising_unet", "vae_decoder")
 
     def _release(self, *networks: str) -> None:
         for name in networks if self.frugal else ():

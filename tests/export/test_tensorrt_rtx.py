@@ -39,7 +39,7 @@ def test_the_tiny_fp16_networks_parse_and_build(
     report = check_network(tmp_path / f"{name}.onnx")
     assert report.network == name
     assert report.engine_bytes > written.file.bytes, "the weights are in the engine"
-    assert report.build_seconds > 0 and 0 < report.parse_seconds < 60
+    assert report.build_seconds > 0 and 0 <= report.parse_seconds < 60  # a tiny graph parses within the clock's grain
     assert report.peak_bytes > report.engine_bytes
 
 
