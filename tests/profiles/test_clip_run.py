@@ -63,3 +63,11 @@ def test_the_peak_memory_is_at_least_what_is_held() -> None:
     peak = find_peak_memory()
     assert peak is not None and peak > len(held)
     assert find_process_age() is None or find_process_age() > 0  # type: ignore[operator]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux has it")
+def test_the_peak_memory_is_the_process_s_own_and_not_its_parents() -> None:
+    held = bytearray(b"x" * (400 << 20))
+    code = "from echoexport.profiles.clip_run import find_peak_memory as f; print(f())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < len(held)
