@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 @click.option("--fps", type=RateType(), metavar="FPS", help="Frames a second. Default: the bundle's (24).")
 @click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
 @click.option("--guidance", type=float, metavar="G", help="Above 1 each step costs two calls. Default: the bundle's.")
-@click.option(
-    "--overlap", type=int, metavar="N", help="Frames that neighbouring windows share. Default: the bundle's (3)."
-)
+@click.option("--overlap", type=int, metavar="N", help="Frames that neighbouring windows share. Default: the bundle's.")
 @click.option(
     "--frames", type=click.IntRange(min=1), metavar="N", help="Stop after so many frames. Default: all of the voice."
 )
@@ -60,7 +58,7 @@ if TYPE_CHECKING:
     "--hold",
     type=int,
     metavar="N",
-    help="Levels of 255 up to which a pixel's change is not shown. Default: the bundle's (0).",
+    help="Levels of 255 up to which a pixel's change is not shown. Default: the bundle's.",
 )
 @backend_option
 @click.option(
