@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
-import queue
+import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE = 0.1  # seconds between looks at whether anybody still wants what is made
 
-
-def run_ahead(items: Iterable[T], *, most: int) -> Iterator[T]:
+def run_ahead(items: Iterable[T], *, most: int) -> Generator[T, None, None]:
     """The items, made by a thread of their own up to ``most`` ahead of their use.
 
     An error in the making is raised where the item would have come. Left early, the iteration ends the thread after
-    the item that it is at.
+    the item that it is at. An interrupt may come at any moment of it.
     """
     maker = _Maker(items, most=most)
-    maker.start()
     try:
+        maker.start()
         yield from maker.take()
     finally:
         maker.finish()
 
 
 class _Maker(threading.Thread, Generic[T]):
-    """Fills a queue of (item, error); (None, None) is the end."""
+    """Makes one item for each permit; gives (item, error), and (None, None) at the end.
+
+    Both ways go through ``SimpleQueue``: an interrupt between the lines of ``queue.Queue`` or ``Event`` leaves their
+    lock taken, and the other side waiting for it for ever.
+    """
 
     def __init__(self, items: Iterable[T], *, most: int) -> None:
         super().__init__(name="echoexport-ahead", daemon=True)
         self._items = items
-        self._made: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(most)
-        self._over = threading.Event()
+        self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+        self._permits: SimpleQueue[None] = SimpleQueue()
+        self._over = False
+        for _ in range(most):
+            self._permits.put(None)
 
     def run(self) -> None:
         """Make until the end, an error, or nobody wants more."""
         try:
-            for item in self._items:
-                if not self._put((item, None)):
+            items = iter(self._items)
+            while True:
+                self._permits.get()
+                if self._over:
                     return
-            self._put((None, None))
+                try:
+                    item = next(items)
+                except StopIteration:
+                    break
+                self._made.put((item, None))
+            self._made.put((None, None))
         except BaseException as error:  # an interrupt raised by a callback too must reach whoever waits
-            self._put((None, error))
+            self._made.put((None, error))
 
     def take(self) -> Iterator[T]:
         """The items, in their order."""
@@ -53,18 +66,13 @@ class _Maker(threading.Thread, Generic[T]):
                 raise error
             if item is None:
                 return
+            self._permits.put(None)
             yield item
 
     def finish(self) -> None:
         """End the thread."""
-        self._over.set()
-        self.join()
-
-    def _put(self, made: tuple[T | None, BaseException | None]) -> bool:
-        while not self._over.is_set():
-            try:
-                self._made.put(made, timeout=_PATIENCE)
-            except queue.Full:
-                continue
-            return True
-        return False
+        self._over = True  # whatever permits are left
+        self._permits.put(None)
+        # when Python itself ends, threads like this one are stopped where they stand and cannot be waited for
+        if self.is_alive() and not sys.is_finalizing():
+            self.join()

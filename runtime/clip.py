@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,11 +123,12 @@ def make_clip(
 def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> float:
     """Every frame into the sink; returns when the first was written."""
     first = 0.0
-    for index, frame in enumerate(rendering):
-        sink.write(frame)
-        first = first or time.perf_counter()
-        if rendering.sampled:  # until then, sampling is what takes time, and tells of itself
-            tell(index + 1)
+    with closing(iter(rendering)) as frames:  # an error would else keep its thread alive for as long as itself
+        for index, frame in enumerate(frames):
+            sink.write(frame)
+            first = first or time.perf_counter()
+            if rendering.sampled:  # until then, sampling is what takes time, and tells of itself
+                tell(index + 1)
     return first
 
 

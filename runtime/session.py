@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -89,12 +90,13 @@ class Rendering:
     def __len__(self) -> int:
         return self.frames
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+    def __iter__(self) -> Generator[NDArray[np.uint8], None, None]:
         shown: NDArray[np.uint8] | None = None
         sampled = (self.sample(index) for index in range(self.frames))
-        for latents in run_ahead(sampled, most=_AHEAD):
-            shown = hold_still(self.decode(latents), shown, levels=self.hold)
-            yield shown
+        with closing(run_ahead(sampled, most=_AHEAD)) as ahead:
+            for latents in ahead:
+                shown = hold_still(self.decode(latents), shown, levels=self.hold)
+                yield shown
 
     @property
     def latents(self) -> NDArray[np.float32]:

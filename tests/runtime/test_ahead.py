@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -32,7 +37,7 @@ def test_no_more_is_made_ahead_than_asked_for() -> None:
     assert next(items) == 0
     time.sleep(0.3)
     assert len(made) <= 1 + 3 + 1  # used, waiting, and the one that waits for a place
-    items.close()  # type: ignore[attr-defined]
+    items.close()
 
 
 def test_an_error_is_raised_where_the_item_would_have_come() -> None:
@@ -64,3 +69,28 @@ def test_leaving_early_ends_the_thread() -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
+
+
+def test_an_interrupt_at_any_moment_ends_the_iteration() -> None:
+    done = subprocess.run([sys.executable, __file__], timeout=60, check=False)  # one that hangs must not take us along
+    assert done.returncode == 0
+
+
+def interrupt_often(times: int) -> None:
+    """Iterate as fast as can be, and be interrupted at a random moment, again and again."""
+    random.seed(0)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    for _ in range(times):
+        items = run_ahead(count(1), most=24)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-4, 4e-3))
+            for _ in items:
+                pass
+        except KeyboardInterrupt:
+            pass
+        items.close()
+    assert threading.active_count() == 1
+
+
+if __name__ == "__main__":
+    interrupt_often(1500)
