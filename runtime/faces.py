@@ -127,13 +127,13 @@ def _unpack_detector(content: bytes, *, name: str) -> bytes:
 
 
 def _open_openvino(content: bytes, *, name: str) -> Network:
-    import openvino
+    from echoexport.runtime.backends.openvino import load_library
 
     with tempfile.TemporaryDirectory() as folder:  # OpenVINO reads TFLite from files only
         file = Path(folder) / "face_detector.tflite"
         file.write_bytes(content)
         # Left to itself OpenVINO computes in bf16 on CPUs that have it, and boxes move by pixels.
-        compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = load_library().Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     shapes = {port.any_name: _list_sides(port) for port in compiled.outputs}
     boxes, scores = _match_outputs(_list_sides(compiled.inputs[0]), shapes, name=name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _MOST_STREAMS = 4
 
 # Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on these networks.
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+_FIRST_USE = threading.Lock()
 
 
 class OpenVINOEngine:
@@ -63,18 +66,16 @@ class OpenVINOBackend:
     def unavailable(self) -> str | None:
         """Whether the package is here and sees a CPU."""
         try:
-            import openvino
+            openvino = load_library()
         except ImportError:
             return "openvino is not installed: pip install 'echoexport[openvino]'"
         return None if "CPU" in openvino.Core().available_devices else "OpenVINO sees no CPU device"
 
     def describe(self) -> str:
         """Version, device, and the precisions the device has."""
-        import openvino
-
-        core = openvino.Core()
+        core = load_library().Core()
         has = sorted(set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")) & {"BF16", "FP16", "INT8", "FP32"})
-        version, device = openvino.__version__.split("-")[0], core.get_property("CPU", "FULL_DEVICE_NAME")
+        version, device = load_library().__version__.split("-")[0], core.get_property("CPU", "FULL_DEVICE_NAME")
         return f"openvino {version}, {device}, {'/'.join(has)}"
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OpenVINOEngine:
@@ -86,7 +87,7 @@ class OpenVINOBackend:
             BackendError: the graph does not compile.
         """
         try:
-            import openvino
+            openvino = load_library()
         except ImportError as error:
             raise MissingPackageError("openvino", extra="openvino", purpose="backend 'openvino'") from error
         core = openvino.Core()
@@ -108,6 +109,20 @@ class OpenVINOBackend:
         stored = "fp16" if spec.inputs[0].dtype == "float16" else "fp32"
         precision = options.compute if options.compute != "fp32" else stored
         return OpenVINOEngine(compiled, precision, streams=streams)
+
+
+def load_library() -> Any:
+    """The ``openvino`` package, its bridge to numpy set up.
+
+    Its first use sets the bridge up, and whoever comes second waits with Python's lock in hand, which the first needs
+    to be done: two threads that come to it at once hang for ever (2026.4). So it is used here, by one alone.
+    """
+    with _FIRST_USE:
+        import openvino
+        from openvino import opset8
+
+        opset8.constant(np.zeros(1, np.float32)).data  # noqa: B018 - read, and so set up
+        return openvino
 
 
 def _is_worth_caching(graph: Path) -> bool:
