@@ -7,6 +7,7 @@
     │   ├── AudioError            a voice that cannot be read or is too short
     │   ├── PortraitError         a picture, face box or face model that cannot be used
     │   ├── PoseError             pose maps or landmarks that cannot be used
+    │   ├── CalibrationError      a calibration set or plan that is broken, empty, or of another checkpoint
     │   └── SettingError          an option with a value that cannot work
     ├── UnknownNameError          a target, backend, network, variant ... nobody knows
     ├── TargetError               a target file that breaks its schema
@@ -15,6 +16,7 @@
     ├── BundleError               a bundle that is not what its manifest says
     ├── BackendError              an engine that does not open, run or agree with its self-test
     │   └── MissingPackageError   a library that is not installed; names the extra that brings it
+    ├── QualityError              a quality budget that cannot be met; says what could be reached
     └── OutputError               a result that cannot be written
 """
 
@@ -26,6 +28,7 @@ __all__ = [
     "AudioError",
     "BackendError",
     "BundleError",
+    "CalibrationError",
     "CheckpointError",
     "EchoExportError",
     "GraphError",
@@ -34,6 +37,7 @@ __all__ = [
     "OutputError",
     "PortraitError",
     "PoseError",
+    "QualityError",
     "SettingError",
     "TargetError",
     "UnknownNameError",
@@ -54,6 +58,10 @@ class PortraitError(InputError):
 
 class PoseError(InputError):
     """Pose maps or landmarks that cannot be used."""
+
+
+class CalibrationError(InputError):
+    """A calibration set or plan that is broken, empty, or of another checkpoint."""
 
 
 class SettingError(InputError):
@@ -83,6 +91,10 @@ class MissingPackageError(BackendError):
         super().__init__(f"{purpose} needs {package}: pip install 'echoexport[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+class QualityError(EchoExportError):
+    """A quality budget that cannot be met; says what could be reached."""
 
 
 class OutputError(EchoExportError):

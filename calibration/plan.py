@@ -1,0 +1,105 @@
+"""What quantization decided, layer by layer: written into the bundle, readable, to be edited, pinned and replayed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from echoexport.runtime.errors import CalibrationError
+from echoexport.runtime.schema import dump, parse
+
+SCHEMA = 1
+FILE_NAME = "quantization.json"
+
+MODES = ("int8", "weights", "float")
+"""int8: weights and activations, the operation runs in int8. weights: stored in int8, computed in float. float: left."""
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer: its ``mode``, and for "int8" the symmetric range [-amax, amax] of the activation it reads.
+
+    reason: why it is not "int8", e.g. "policy: conv_in" or "sensitivity: costs 1.2 dB".
+    """
+
+    mode: str
+    amax: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """SmoothQuant on one activation: its channels are divided by ``factors``, its layers' weights multiplied.
+
+    alpha: the exponent that the factors came from (Xiao et al. 2022, equation 4). factors: one per channel, > 0. Ranges
+    (``LayerPlan.amax``) of the layers that read the activation are those after the division.
+    """
+
+    alpha: float
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """One network.
+
+    precision: "int8" where any layer is not "float", else "fp32" or "fp16". layers: by layer name; those not named are
+    float. smoothing: by the activation's value name. float32_nodes: nodes that an fp16 graph computes in fp32.
+    """
+
+    precision: str
+    layers: Mapping[str, LayerPlan] = field(default_factory=dict)
+    smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
+    float32_nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class QuantizationPlan:
+    """A whole bundle's. method: how ranges were found. calibration: hash of the set they came from."""
+
+    schema: int
+    method: str
+    calibration: str
+    networks: Mapping[str, NetworkPlan]
+
+
+def write_plan(plan: QuantizationPlan, path: Path) -> None:
+    """As JSON, the same bytes for the same plan."""
+    path.write_text(json.dumps(dump(plan), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_plan(path: Path) -> QuantizationPlan:
+    """A plan that was written, perhaps edited since.
+
+    Raises:
+        CalibrationError: names the file, the key and what was wanted.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise CalibrationError(f"{path}: not readable JSON: {error}") from error
+    try:
+        plan = parse(QuantizationPlan, data, where="plan")
+    except ValueError as error:
+        raise CalibrationError(f"{path}: {error}") from error
+    _check(plan, path)
+    return plan
+
+
+def _check(plan: QuantizationPlan, path: Path) -> None:
+    if plan.schema != SCHEMA:
+        raise CalibrationError(f"{path}: schema {plan.schema}; this release reads {SCHEMA}")
+    for network, entry in plan.networks.items():
+        for name, layer in entry.layers.items():
+            where = f"{path}: {network}, layer {name}"
+            if layer.mode not in MODES:
+                raise CalibrationError(f"{where}: mode {layer.mode!r}; known: {', '.join(MODES)}")
+            if layer.mode == "int8" and not (layer.amax or 0) > 0:
+                raise CalibrationError(f"{where}: mode 'int8' needs an amax above 0, found {layer.amax}")
+        for value, smoothing in entry.smoothing.items():
+            if not all(factor > 0 for factor in smoothing.factors):
+                raise CalibrationError(f"{path}: {network}, smoothing of {value}: factors above 0 are wanted")
