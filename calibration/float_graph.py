@@ -1,4 +1,4 @@
-"""A bundle's fp32 network as calibration sees it: the graph without its weights, its layers, weights read one by one."""
+"""A network of an fp32 bundle as calibration sees it: the graph, its layers, and its weights read one at a time."""
 
 from __future__ import annotations
 

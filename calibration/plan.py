@@ -14,7 +14,7 @@ SCHEMA = 1
 FILE_NAME = "quantization.json"
 
 MODES = ("int8", "weights", "float")
-"""int8: weights and activations, the operation runs in int8. weights: stored in int8, computed in float. float: left."""
+"""int8: weights and activations, run in int8. weights: stored in int8, computed in float. float: left as it is."""
 
 
 @dataclass(frozen=True)
