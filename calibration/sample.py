@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """A network's inputs as they were in a real rendering, by name, float32, at the shapes of its ``SubnetSpec``.
 
