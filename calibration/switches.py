@@ -108,7 +108,7 @@ def _switch_layer(
         source, stem = layer.weight if kind == "weight" else layer.value, f"{layer.name}.{kind}"
         constants.append(numpy_helper.from_array(scale, f"{stem}_scale"))
         constants.append(numpy_helper.from_array(np.zeros(scale.shape, np.int8), f"{stem}_zero"))
-        axis = {"axis": layer.channel_axis} if scale.ndim else {}
+        axis: dict[str, Any] = {"axis": layer.channel_axis} if scale.ndim else {}
         quantizer = [f"{stem}_scale", f"{stem}_zero"]
         nodes += [
             helper.make_node("QuantizeLinear", [source, *quantizer], [f"{stem}_q"], name=f"{stem}_q", **axis),
@@ -123,7 +123,8 @@ def _switch_layer(
 
 def _to_scale(amax: NDArray[np.float32]) -> NDArray[np.float32]:
     """The step of symmetric int8; 1 for a channel that is zero throughout."""
-    return np.where(amax > 0, amax / np.float32(_LEVELS), np.float32(1)).astype(np.float32)
+    scale: NDArray[np.float32] = np.where(amax > 0, amax / np.float32(_LEVELS), np.float32(1)).astype(np.float32)
+    return scale
 
 
 def _bring_weights(graph: FloatGraph, folder: Path) -> None:
