@@ -1,4 +1,4 @@
-"""The command line: ``echoexport build | run | verify | inspect | targets | doctor | demo``."""
+"""The command line: ``echoexport build | calibrate | run | verify | inspect | targets | doctor | demo``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from echoexport.runtime.errors import EchoExportError, UnknownNameError
 # name: module and one-line help. A command's module is imported when the command is used, so that `--help` is quick.
 _COMMANDS = {
     "build": ("build", "Turn a checkpoint into a bundle for a target."),
+    "calibrate": ("calibrate", "Record what the networks see, to quantize with."),
     "run": ("run", "Make a video from a portrait and a voice."),
     "verify": ("bundles", "Hash a bundle's files and run its self-tests."),
     "inspect": ("bundles", "Show what is inside a bundle."),

@@ -1,0 +1,52 @@
+"""A backend around another one, which tells of every call: how a recording sees what networks get and give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from echoexport.runtime.backends import Arrays, Backend, Engine, EngineOptions
+from echoexport.runtime.spec import SubnetSpec
+
+See = Callable[[str, Arrays, Arrays], None]
+"""Told of each call when it is over: the network, its inputs, its outputs."""
+
+
+class WatchedEngine:
+    """An engine that tells of each call."""
+
+    def __init__(self, engine: Engine, network: str, see: See) -> None:
+        self.precision = engine.precision
+        self._engine, self._network, self._see = engine, network, see
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run once, and tell."""
+        outputs = self._engine(inputs)
+        self._see(self._network, inputs, outputs)
+        return outputs
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+
+class WatchedBackend:
+    """A backend whose engines tell of each call."""
+
+    def __init__(self, backend: Backend, see: See) -> None:
+        self.name = backend.name
+        self._backend, self._see = backend, see
+
+    def unavailable(self) -> str | None:
+        """The inner backend's."""
+        return self._backend.unavailable()
+
+    def describe(self) -> str:
+        """The inner backend's."""
+        return self._backend.describe()
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> WatchedEngine:
+        """The inner backend's engine, watched."""
+        return WatchedEngine(self._backend.open(graph, spec, options), spec.name, self._see)
