@@ -169,7 +169,8 @@ def _draw_calls(shapes: Sequence[RenderingShape], settings: DrawSettings) -> tup
 
 
 def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> list[PlannedCall]:
-    pools = [_list_step(shapes, step, guided=settings.guided) for step in range(settings.steps)]
+    steps = [_list_step(shapes, step, guided=settings.guided) for step in range(settings.steps)]
+    pools = [_shuffle(step, shapes, settings) for step in steps]
     shares = share_steps(settings.samples, [len(pool) for pool in pools])
     counts: Counter[tuple[object, ...]] = Counter()
     chosen: list[PlannedCall] = []
@@ -178,9 +179,8 @@ def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> 
         shape = shapes[call.number]
         return (
             counts[call.step, "portrait", shape.portrait], counts["portrait", shape.portrait],
-            counts["voice", shape.voice], not counts["rendering", call.number],
+            counts["voice", shape.voice] > 0, not counts["rendering", call.number], counts["voice", shape.voice],
             counts["half", call.half], counts[call.step, "window", call.window],
-            _rank(settings.seed, _DENOISER, shape.portrait, shape.voice, call.index),
         )  # fmt: skip
 
     for turn in range(max(shares, default=0)):
@@ -230,21 +230,34 @@ def _draw_others(
     candidates: list[PlannedCall], shapes: Sequence[RenderingShape], settings: DrawSettings
 ) -> list[PlannedCall]:
     counts: Counter[tuple[str, str]] = Counter()
+    pool = _shuffle(candidates, shapes, settings)
     chosen: list[PlannedCall] = []
 
     def judge(call: PlannedCall) -> tuple[object, ...]:
         shape = shapes[call.number]
-        rank = _rank(settings.seed, call.network, shape.portrait, shape.voice, call.index)
-        return (counts["portrait", shape.portrait], counts["voice", shape.voice], rank)
+        return (counts["portrait", shape.portrait], counts["voice", shape.voice])
 
-    for _ in range(min(settings.samples, len(candidates))):
-        call = _take_least(candidates, judge)
+    for _ in range(min(settings.samples, len(pool))):
+        call = _take_least(pool, judge)
         counts.update([("portrait", shapes[call.number].portrait), ("voice", shapes[call.number].voice)])
         chosen.append(call)
     return chosen
 
 
+def _shuffle(
+    calls: Iterable[PlannedCall], shapes: Sequence[RenderingShape], settings: DrawSettings
+) -> list[PlannedCall]:
+    """In an order that depends on the seed and on what a call is of, not on what else there is."""
+
+    def rank(call: PlannedCall) -> int:
+        shape = shapes[call.number]
+        return _rank(settings.seed, call.network, shape.portrait, shape.voice, call.index)
+
+    return sorted(calls, key=rank)
+
+
 def _take_least(pool: list[PlannedCall], judge: Callable[[PlannedCall], tuple[object, ...]]) -> PlannedCall:
+    """The first of those that were taken from least."""
     place = min(range(len(pool)), key=lambda index: judge(pool[index]))
     return pool.pop(place)
 

@@ -254,9 +254,7 @@ def check_array(folder: Path, name: str, *, size: int) -> None:
         if found != size:
             raise CalibrationError(f"{path}: {found} bytes, wanted {size}: copy the set again, or {_AGAIN}")
         if not hash_file(path).startswith(name):
-            raise CalibrationError(
-                f"{path}: its sha256 is not its name: it is damaged; copy the set again, or {_AGAIN}"
-            )
+            raise CalibrationError(f"{path}: damaged, its sha256 is not its name; copy the set again, or {_AGAIN}")
     except OSError as error:
         raise CalibrationError(
             f"{path}: cannot be read: {error.strerror or error}; copy the set again, or {_AGAIN}"
