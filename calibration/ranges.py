@@ -1,0 +1,221 @@
+"""Ranges of what a network's layers read, over a calibration set: memory does not grow with the number of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.calibration.float_graph import FloatGraph
+from echoexport.calibration.histograms import BINS, find_threshold
+from echoexport.calibration.plan import Smoothing
+from echoexport.calibration.sample import Sample
+from echoexport.calibration.taps import Activation, Tap, TappedNetwork, find_activations, tap_histogram, tap_maxima
+from echoexport.runtime.errors import CalibrationError, SettingError
+
+METHODS = ("minmax", "percentile", "entropy", "mse")
+COMBINATIONS = ("max", "mean", "min_first")
+
+Samples = Callable[[], Iterable[Sample]]
+"""Gives a calibration set's samples from the first, each time it is called."""
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much (0 where that is not known)."""
+
+
+@dataclass(frozen=True)
+class RangeSettings:
+    """How ranges are found.
+
+    method: "minmax"; "percentile" (of absolute values, ``percentile`` %); "entropy"; "mse". combine: one range from
+    those of the timestep bins: their "max"; their "mean"; or "min_first", NVIDIA's recipe for Stable Diffusion: what a
+    convolution reads takes the smallest of the first ``first`` (share) of the denoising steps, the rest the largest of
+    all. values: which activations; None for all that layers read. bins: timestep bins at most; a step each where there
+    are no more steps. most: values of one activation that one sample adds to a histogram. threads: of the engine.
+    """
+
+    method: str = "minmax"
+    percentile: float = 99.99
+    combine: str = "max"
+    first: float = 0.5
+    values: Sequence[str] | None = None
+    bins: int = 10
+    most: int = 2**20
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            SettingError: names the field, its value and what is known.
+        """
+        if self.method not in METHODS:
+            raise SettingError(f"ranges: method {self.method!r}; known: {', '.join(METHODS)}")
+        if self.combine not in COMBINATIONS:
+            raise SettingError(f"ranges: combine {self.combine!r}; known: {', '.join(COMBINATIONS)}")
+        if not 0 < self.percentile <= 100:
+            raise SettingError(f"ranges: percentile {self.percentile}; above 0 and at most 100 is wanted")
+        if not 0 < self.first <= 1:
+            raise SettingError(f"ranges: first {self.first}; a share above 0 and at most 1 is wanted")
+        if self.bins < 1 or self.most < 1:
+            raise SettingError(f"ranges: bins {self.bins}, most {self.most}; both must be 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationRanges:
+    """What the samples showed, per activation.
+
+    activations: by value name. steps: the timestep bins that had samples, in the order of the denoising steps.
+    channel_maxima: largest absolute values, (bins, channels). per_step: the range of each bin, (bins,): its maximum, or
+    the method's threshold.
+    """
+
+    settings: RangeSettings
+    activations: Mapping[str, Activation]
+    steps: tuple[int, ...]
+    channel_maxima: Mapping[str, NDArray[np.float32]]
+    per_step: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def amax(self, value: str) -> float:
+        """The symmetric range [-amax, amax] for int8; above 0, and 1 for an activation that was zero throughout."""
+        found = self.per_step[value]
+        conv = self.activations[value].axis == 1 and len(self.activations[value].shape) > 2
+        if self.settings.combine == "mean":
+            combined = float(found.mean())
+        elif self.settings.combine == "min_first" and conv:
+            combined = float(found[: max(1, round(len(found) * self.settings.first))].min())
+        else:
+            combined = float(found.max())
+        # a bin in which all was zero says nothing; any scale suits an activation that always is
+        return combined if combined > 0 else float(found.max()) or 1.0
+
+    def channel_amax(self, value: str) -> NDArray[np.float32]:
+        """Largest absolute value of each channel: the last axis of what a MatMul reads, axis 1 of what a Conv reads."""
+        found: NDArray[np.float32] = self.channel_maxima[value].max(axis=0)
+        return found
+
+    def combined(self, combine: str) -> ActivationRanges:
+        """The same ranges, combined in another way."""
+        return replace(self, settings=replace(self.settings, combine=combine))
+
+    def smoothed(self, smoothing: Mapping[str, Smoothing]) -> ActivationRanges:
+        """Maxima after the division by ``smoothing``'s factors: exact, without another pass; the method is "minmax"."""
+        maxima = dict(self.channel_maxima)
+        for value, entry in smoothing.items():
+            if value in maxima:
+                maxima[value] = maxima[value] / np.asarray(entry.factors, np.float32)
+        per_step = {value: found.max(axis=1) for value, found in maxima.items()}
+        return ActivationRanges(replace(self.settings, method="minmax"), self.activations, self.steps, maxima, per_step)
+
+
+def collect_ranges(
+    graph: FloatGraph, samples: Samples, *, settings: RangeSettings, maxima: ActivationRanges | None = None,
+    smoothing: Mapping[str, Smoothing] | None = None, report: Report | None = None,
+) -> ActivationRanges:  # fmt: skip
+    """Run the network on every sample and keep what its layers read: one pass for maxima, one more for histograms.
+
+    ``maxima`` of an earlier call on the same samples, not smoothed, spares the first pass. With ``smoothing``, ranges
+    are those of the activations divided by its factors.
+
+    Raises:
+        CalibrationError: no samples, a sample that does not run, an activation that is not finite.
+        MissingPackageError, BackendError: no engine, or the engine does not take the graph.
+    """
+    settings = settings if settings.values is None else replace(settings, values=tuple(settings.values))
+    report = report or (lambda what, done, total: None)
+    if maxima is None:
+        maxima = _collect_maxima(graph, samples, settings=settings, report=report)
+    found = maxima.smoothed(smoothing or {})
+    if settings.method == "minmax":
+        return replace(found, settings=settings)
+    taps = list(_make_histogram_taps(found, settings, smoothing or {}))
+    network = TappedNetwork(graph, taps, threads=settings.threads)
+    counts = _collect_histograms(network, _walk(graph, samples, what="histograms", report=report), found=found)
+    per_step = {value: _find_thresholds(found, value, counts[value], settings) for value in counts}
+    return replace(found, settings=settings, per_step=per_step)
+
+
+def _collect_maxima(
+    graph: FloatGraph, samples: Samples, *, settings: RangeSettings, report: Report
+) -> ActivationRanges:
+    activations = find_activations(graph, settings.values)
+    network = TappedNetwork(graph, [tap_maxima(one) for one in activations.values()], threads=settings.threads)
+    found: dict[str, dict[int, NDArray[np.float32]]] = {value: {} for value in activations}
+    for sample in _walk(graph, samples, what="ranges", report=report):
+        outputs, place = network(sample.inputs), _find_bin(sample, settings.bins)
+        for activation in activations.values():
+            channels = outputs[f"{activation.value}.maxima"]
+            _require_finite(
+                graph.name, activation, sample, found=np.append(channels, outputs[f"{activation.value}.sum"])
+            )
+            seen = found[activation.value]
+            seen[place] = np.maximum(seen[place], channels) if place in seen else channels
+    steps = tuple(sorted({place for seen in found.values() for place in seen}))
+    if not steps:
+        raise CalibrationError(f"{graph.name}: the calibration set holds no samples of it; record the set again")
+    maxima = {value: np.stack([seen[place] for place in steps]) for value, seen in found.items()}
+    per_step = {value: entry.max(axis=1) for value, entry in maxima.items()}
+    return ActivationRanges(replace(settings, method="minmax"), activations, steps, maxima, per_step)
+
+
+def _collect_histograms(
+    network: TappedNetwork, samples: Iterable[Sample], *, found: ActivationRanges
+) -> dict[str, NDArray[np.uint32]]:
+    """Counts (timestep bins, BINS) of each activation; all 0 for one that is zero throughout."""
+    counts = {value: np.zeros((len(found.steps), BINS), np.uint32) for value in found.activations}
+    for sample in samples:
+        outputs, place = network(sample.inputs), found.steps.index(_find_bin(sample, found.settings.bins))
+        for value, entry in counts.items():
+            if f"{value}.histogram" in outputs:
+                entry[place] += outputs[f"{value}.histogram"].astype(np.uint32)
+    return counts
+
+
+def _make_histogram_taps(
+    found: ActivationRanges, settings: RangeSettings, smoothing: Mapping[str, Smoothing]
+) -> Iterator[Tap]:
+    for value, activation in found.activations.items():
+        amax = float(found.channel_maxima[value].max())
+        if amax > 0:
+            factors = np.asarray(smoothing[value].factors, np.float32) if value in smoothing else None
+            yield tap_histogram(activation, amax=amax, bins=BINS, most=settings.most, factors=factors)
+
+
+def _find_thresholds(
+    found: ActivationRanges, value: str, counts: NDArray[np.uint32], settings: RangeSettings
+) -> NDArray[np.float32]:
+    """One for each timestep bin, at most its own maximum."""
+    amax = float(found.channel_maxima[value].max())
+    thresholds = [
+        min(find_threshold(row, amax, method=settings.method, percentile=settings.percentile), float(highest))
+        for row, highest in zip(counts, found.channel_maxima[value].max(axis=1), strict=True)
+    ]
+    return np.asarray(thresholds, np.float32)
+
+
+def _walk(graph: FloatGraph, samples: Samples, *, what: str, report: Report) -> Iterator[Sample]:
+    given = samples()
+    total = len(given) if isinstance(given, Sequence) else 0
+    report(f"{graph.name}: {what}", 0, total)
+    for done, sample in enumerate(given, start=1):
+        yield sample
+        report(f"{graph.name}: {what}", done, total)
+
+
+def _find_bin(sample: Sample, bins: int) -> int:
+    """The timestep bin of a sample: its step, or several steps together; 0 outside the sampling loop."""
+    if sample.step is None:
+        return 0
+    return sample.step if (sample.steps or 0) <= bins else sample.step * bins // (sample.steps or 1)
+
+
+def _require_finite(network: str, activation: Activation, sample: Sample, *, found: NDArray[np.float32]) -> None:
+    if np.isfinite(found).all():
+        return
+    when = f"timestep {sample.timestep}" if sample.timestep is not None else "its only step"
+    raise CalibrationError(
+        f"{network}: layer {activation.layers[0]} reads {activation.value!r}, which is not finite at {when}, portrait "
+        f"{sample.portrait}, voice {sample.voice}: the checkpoint or this sample is broken"
+    )
