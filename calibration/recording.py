@@ -51,14 +51,26 @@ def record_set(
             raise CalibrationError(f"{bundle_folder}: not an fp32 bundle; build one: echoexport build --precision fp32")
         job = prepare_job(opened, inputs, settings)
         writer = SetWriter(output, fingerprint=job.fingerprint)
-        writer.require_room(job.plan.need)
-        recorder = _Recorder(writer, job)
-        options = EngineOptions(threads=settings.threads, streams=1)  # one call at a time: calls are counted
-        watched = WatchedBackend(opened.backend, recorder.see)
-        with Bundle(opened.folder, opened.manifest, backend=watched, options=options) as bundle:
-            _render_all(bundle, job, recorder, report=report or (lambda what, done, total: None))
+        try:
+            writer.require_room(job.plan.need)
+            _run(opened, job, writer, settings=settings, report=report)
+        except BaseException:
+            writer.drop_if_empty()
+            raise
     writer.publish(_describe_set(job, writer))
     return open_set(output)
+
+
+def _run(
+    opened: Bundle, job: RecordingJob, writer: SetWriter, *, settings: RecordingSettings, report: Report | None
+) -> None:
+    """Every rendering that is not done, with the bundle's networks watched."""
+    recorder = _Recorder(writer, job)
+    # in fp32 whatever a network would choose; one call at a time, since calls are counted
+    options = EngineOptions(compute="fp32", threads=settings.threads, streams=1)
+    watched = WatchedBackend(opened.backend, recorder.see)
+    with Bundle(opened.folder, opened.manifest, backend=watched, options=options) as bundle:
+        _render_all(bundle, job, recorder, report=report or (lambda what, done, total: None))
 
 
 def _render_all(bundle: Bundle, job: RecordingJob, recorder: _Recorder, *, report: Report) -> None:

@@ -75,6 +75,11 @@ class SetWriter:
                 "room, lower the number of samples or the megabytes, or name another disk"
             )
 
+    def drop_if_empty(self) -> None:
+        """Leave nothing beside the output where no rendering is whole yet."""
+        if not self.done:
+            shutil.rmtree(self.part, ignore_errors=True)
+
     def write_array(self, array: NDArray[np.float32]) -> str:
         """Keep an array, once however often it comes; gives its name."""
         buffer = io.BytesIO()

