@@ -1,0 +1,81 @@
+"""Networks of two bundles on the same inputs: how close their outputs are, how large and how quick each is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from echoexport.profiles.latency import LatencyReport, compare_side_by_side
+from echoexport.profiles.quality.plan_layers import name_precision
+from echoexport.profiles.quality.recording import CallReservoir, RecordedCall
+from echoexport.profiles.quality.report import NetworkQuality, NetworkSide
+from echoexport.profiles.quality.signals import Closeness, ClosenessSums
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.errors import BackendError
+
+__all__ = ["Timing", "compare_networks"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How often each network of both is called in turns, and how often before that without counting."""
+
+    warmup: int
+    repeats: int
+
+
+def compare_networks(
+    reference: Bundle, candidate: Bundle, recorded: Mapping[str, CallReservoir], *, timing: Timing,
+    report: Callable[[str, int, int], None],
+) -> list[NetworkQuality]:  # fmt: skip
+    """Every network that was recorded: the candidate's gets the very inputs that the reference's was called with.
+
+    Raises:
+        BackendError: a network fails, lacks an output, or gives NaN.
+    """
+    names, found = [name for name, kept in recorded.items() if kept.calls], []
+    for index, name in enumerate(names):
+        report("networks", index, len(names))
+        calls, seen = recorded[name].calls, recorded[name].seen
+        closeness, worst, worst_snr = _compare_outputs(candidate, name, calls)
+        one, other, ratio = _time_both(reference, candidate, name, call=calls[0], timing=timing)
+        size = round(other.weights / max(one.weights, 1), 4)
+        found.append(NetworkQuality(name, one, other, len(calls), seen, closeness, worst, worst_snr, size, ratio))
+    report("networks", len(names), len(names))
+    return found
+
+
+def _compare_outputs(candidate: Bundle, name: str, calls: Sequence[RecordedCall]) -> tuple[Closeness, str, float]:
+    """All outputs together, the name of the worst one, and its SNR."""
+    network, total = candidate.network(name), ClosenessSums()
+    each = {output: ClosenessSums() for output in calls[0].outputs}
+    for call in calls:
+        outputs = network(call.inputs)
+        for output, wanted in call.outputs.items():
+            if output not in outputs:
+                raise BackendError(f"{candidate.folder}: {name} has no output {output!r}; build the bundle again")
+            for sums in (total, each[output]):
+                sums.add(outputs[output], wanted, what=f"{name}: output {output!r}")
+    snr = {output: sums.result().snr for output, sums in each.items()}
+    worst = min(snr, key=lambda output: snr[output])
+    return total.result(), worst, snr[worst]
+
+
+def _time_both(
+    reference: Bundle, candidate: Bundle, name: str, *, call: RecordedCall, timing: Timing
+) -> tuple[NetworkSide, NetworkSide, float]:
+    """Both sides, and how many times as fast the candidate's is."""
+    one, other = reference.network(name), candidate.network(name)
+    calls = {"reference": lambda: one(call.inputs), "candidate": lambda: other(call.inputs)}
+    found = compare_side_by_side(calls, warmup=timing.warmup, repeats=timing.repeats)
+    sides = (
+        _describe(reference, name, found.reports["reference"]), _describe(candidate, name, found.reports["candidate"])
+    )  # fmt: skip
+    return *sides, round(found.ratios["candidate"], 3)
+
+
+def _describe(bundle: Bundle, name: str, time: LatencyReport) -> NetworkSide:
+    return NetworkSide(
+        precision=name_precision(bundle, name), compute=bundle.network(name).precision,
+        weights=bundle.measure_weights(name), median=float(f"{time.p50:.4g}"), p90=float(f"{time.p90:.4g}"),
+    )  # fmt: skip

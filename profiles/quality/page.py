@@ -1,0 +1,266 @@
+"""The quality report as one page that needs nothing else: verdict first, then pictures, tables and conditions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from echoexport.profiles.quality.page_style import STYLE
+from echoexport.profiles.quality.report import (
+    BundleSide,
+    ClipQuality,
+    LayerQuality,
+    NetworkQuality,
+    NetworkSide,
+    QualityReport,
+    Score,
+    Strip,
+    describe_verdict,
+)
+from echoexport.profiles.quality.signals import MOST_DECIBELS
+
+__all__ = ["format_page"]
+
+_CLOSENESS_HEADS = (
+    "network", "precision", "computes in", "SNR", "cosine", "largest error", "of the maximum", "worst output", "calls",
+)  # fmt: skip
+_MOST_LAYERS = 30  # rows of a table of layers; the JSON has them all
+
+
+def format_page(report: QualityReport) -> str:
+    """The whole page as HTML: no script, no request, the same text for the same report."""
+    title = f"{report.candidate.label} against {report.reference.label}: quality"
+    sections = [
+        _verdict(report), _tiles(report), *_strips(report.strips), _clips(report.clips), _networks(report),
+        _layers(report), _conditions(report),
+    ]  # fmt: skip
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(section for section in sections if section)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _verdict(report: QualityReport) -> str:
+    kind = "misses" if report.misses else ("holds" if report.budget.asks else "plain")
+    start, _, rest = describe_verdict(report).rpartition("): ") if report.misses else ("", "", "")
+    if not start:
+        start, _, rest = describe_verdict(report).partition(": ")
+    start += ")" if report.misses else ""
+    one, other = report.reference, report.candidate
+    what = (
+        f"Bundle {other.name} ({other.precision}, computing in {other.compute}) against {one.name} ({one.precision}, "
+        f"computing in {one.compute}): {len(report.clips)} clips, {sum(clip.frames for clip in report.clips)} frames, "
+        f"{report.settings.steps} steps, the same noise. All figures are measured."
+    )
+    notes = "".join(f'<p class="note">Note: {escape(note)}.</p>\n' for note in report.notes)
+    return (
+        f'<header class="verdict {kind}">\n<h1><strong>{escape(start)}</strong>: {escape(rest)}</h1>\n'
+        f'<p class="soft">{escape(what)}</p>\n{_budget(report)}{notes}</header>'
+    )
+
+
+def _budget(report: QualityReport) -> str:
+    budget, asked = report.budget, []
+    if budget.psnr is not None:
+        asked.append(f"at least {budget.psnr:g} dB")
+    if budget.ssim is not None:
+        asked.append(f"SSIM of at least {budget.ssim:g}")
+    asked += [f"{name} lower by at most {most:g}" for name, most in budget.losses.items()]
+    return f'<p class="soft">Budget: {escape(", ".join(asked))}.</p>\n' if asked else ""
+
+
+def _tiles(report: QualityReport) -> str:
+    head = report.headline
+    tiles = [
+        (_decibels(head.psnr, most=60), f"PSNR of frames, mean; worst {_decibels(head.psnr_worst, most=60)}"),
+        (f"{head.ssim:.4f}", f"SSIM of frames, mean; worst {head.ssim_worst:.4f}"),
+        (_decibels(head.latents_snr), f"SNR of the final latents; worst clip {_decibels(head.latents_snr_worst)}"),
+        (f"{head.size:.2f} x", f"the size: {_bytes(report.candidate.bytes)} of {_bytes(report.reference.bytes)}"),
+        (f"{head.weights:.2f} x", "the size of the weights alone"),
+        (f"{head.speed:.2f} x", "as fast, the denoiser's median call"),
+        *((f"{score.candidate:.3f}", _describe_score(score)) for score in head.scores),
+    ]
+    items = "\n".join(f"<li><b>{escape(value)}</b><span>{escape(text)}</span></li>" for value, text in tiles)
+    return f'<ul class="tiles">\n{items}\n</ul>'
+
+
+def _describe_score(score: Score) -> str:
+    return f"{score.name}; reference {score.reference:.3f}, difference {score.difference:+.3f}"
+
+
+def _strips(strips: Sequence[Strip]) -> Iterable[str]:
+    if strips:
+        yield "<h2>What it looks like</h2>"
+    for strip in sorted(strips, key=lambda one: not one.closely):
+        rows = "\n".join(
+            f'<div><span class="label">{escape(row.label)}</span>'
+            f'<img src="{row.picture}" width="{row.width}" height="{row.height}" '
+            f'alt="{escape(strip.title)}: {escape(row.label)}"></div>'
+            for row in strip.rows
+        )
+        frames = "" if strip.closely else f", frames {', '.join(map(str, strip.frames))}"
+        kind = "close" if strip.closely else "strip"
+        caption = f"<figcaption>{escape(strip.title + frames)}</figcaption>"
+        yield f'<figure>\n{caption}\n<div class="{kind}">\n{rows}\n</div>\n</figure>'
+    if strips:
+        yield '<p class="note">Differences are enlarged about grey, which is none. Strips are packed as JPEG after they were compared; single frames are lossless.</p>'  # noqa: E501
+
+
+def _clips(clips: Sequence[ClipQuality]) -> str:
+    names = list(dict.fromkeys(score.name for clip in clips for score in clip.scores))
+    rows = []
+    for clip in clips:
+        scores = {score.name: f"{score.candidate:.3f} ({score.difference:+.3f})" for score in clip.scores}
+        rows.append([
+            clip.name, str(clip.frames), _decibels(clip.latents.snr), _decibels(clip.psnr, most=60),
+            f"{_decibels(clip.psnr_worst, most=60)} (frame {clip.worst_frame})", f"{clip.ssim:.4f}",
+            f"{clip.ssim_worst:.4f}", *(scores.get(name, "") for name in names),
+        ])  # fmt: skip
+    heads = ["clip", "frames", "latents, SNR", "PSNR", "worst frame", "SSIM", "worst SSIM", *names]
+    charts = [_chart(clip) for clip in clips]
+    table = _table([*heads, "PSNR by frame"], rows, extra=charts)
+    return f"<h2>Clips</h2>\n{table}"
+
+
+def _chart(clip: ClipQuality) -> str:
+    """PSNR from 20 to 60 dB over the frames, as a line."""
+    values = [min(max(value, 20), 60) for value in clip.psnr_frames]
+    last = max(len(values) - 1, 1)
+    points = " ".join(f"{100 * i / last:.1f},{34 - (v - 20) * 0.8:.1f}" for i, v in enumerate(values))
+    name = f"PSNR of {clip.name} by frame, 20 to 60 dB"
+    return (
+        f'<svg viewBox="0 0 100 36" preserveAspectRatio="none" role="img" aria-label="{escape(name)}">'
+        f'<polyline points="{points}"/></svg>'
+    )
+
+
+def _networks(report: QualityReport) -> str:
+    one, other = report.reference.label, report.candidate.label
+    closeness = _table(_CLOSENESS_HEADS, [_closeness_row(network) for network in report.networks])
+    largest = max((n.reference.weights for n in report.networks), default=1)
+    size = _table(
+        ["network", one, other, "ratio", f"{other}, to scale"],
+        [
+            [n.name, _bytes(n.reference.weights), _bytes(n.candidate.weights), f"{n.size:.3f} x"]
+            for n in report.networks
+        ],
+        extra=[_bar(n.candidate.weights / max(largest, 1)) for n in report.networks],
+    )
+    speed = _table(
+        ["network", f"{one}, median", "90 of 100", f"{other}, median", "90 of 100", "as fast"],
+        [[n.name, *_times(n.reference), *_times(n.candidate), f"{n.speed:.2f} x"] for n in report.networks],
+    )
+    calls, warmup = report.settings.repeats, report.settings.warmup
+    return (
+        '<h2>Networks, on the same inputs</h2>\n<p class="soft">Inputs are those that the reference met along its '
+        f"sampling; the candidate was given the very same.</p>\n{closeness}\n<h2>Size of the weights</h2>\n{size}\n"
+        f'<h2>Speed</h2>\n<p class="soft">Wall clock, both in turns, {calls} calls after {warmup} that do not count; '
+        f"measured on one input.</p>\n{speed}"
+    )
+
+
+def _closeness_row(network: NetworkQuality) -> list[str]:
+    one, other, found = network.reference, network.candidate, network.closeness
+    worst = f"{network.worst_output}: {_decibels(network.worst_output_snr)}"
+    return [
+        network.name, _both(one.precision, other.precision), _both(one.compute, other.compute), _decibels(found.snr),
+        f"{found.cosine:.6f}", f"{found.largest:.3g}", f"{100 * found.relative:.2g} %", worst,
+        f"{network.calls} of {network.seen}",
+    ]  # fmt: skip
+
+
+def _layers(report: QualityReport) -> str:
+    layers = report.layers
+    if not layers:
+        return ""
+    counts = Counter(layer.mode for layer in layers)
+    told = ", ".join(f"{count} {mode}" for mode, count in sorted(counts.items()))
+    parts = [f'<h2>Layers</h2>\n<p class="soft">{escape(told)}.</p>']
+    kept = [layer for layer in layers if layer.mode == "float"]
+    if kept:
+        parts.append(f"<h2>Kept in float, and why</h2>\n{_layer_table(kept)}")
+    costly = sorted((one for one in layers if one.damage is not None), key=lambda one: -(one.damage or 0))
+    if costly:
+        parts.append(f"<h2>Layers that cost most</h2>\n{_layer_table(costly)}")
+    return "\n".join(parts)
+
+
+def _layer_table(layers: Sequence[LayerQuality]) -> str:
+    rows = [
+        [one.network, one.layer, one.mode, one.reason or "", "" if one.damage is None else f"{one.damage:.2f} dB"]
+        for one in layers[:_MOST_LAYERS]
+    ]
+    more = len(layers) - len(rows)
+    left = f'\n<p class="note">{more} more are in the JSON.</p>' if more > 0 else ""
+    return _table(["network", "layer", "mode", "reason", "damage alone"], rows, words=(1, 3)) + left
+
+
+def _conditions(report: QualityReport) -> str:
+    found, machine = report.conditions, report.conditions.machine
+    run, sides = report.settings, (report.reference, report.candidate)
+    memory = "" if machine.memory is None else f", {_bytes(machine.memory)} of memory"
+    load = "" if machine.load is None else f", load {machine.load:g}"
+    facts = {
+        "machine": f"{machine.processor}, {machine.cores} cores{memory}, {machine.system}{load}",
+        "Python": found.python,
+        "libraries": ", ".join(f"{name} {version}" for name, version in found.libraries.items()),
+        "date": found.date,
+        "sampling": f"{run.steps} steps, {run.fps:g} fps, guidance {run.guidance:g}, overlap {run.overlap}, "
+        f"seed {run.seed}",
+        **{f"bundle {side.label}": _describe_side(side) for side in sides},
+        "origin": report.origin,
+    }
+    items = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
+    return f"<h2>Conditions</h2>\n<dl>\n{items}\n</dl>"
+
+
+def _describe_side(side: BundleSide) -> str:
+    threads = f"{side.threads} threads" if side.threads else "threads left to the backend"
+    return f"{side.name}: {side.variant} for {side.target}, {side.backend}, {threads}, identity {side.identity[:16]}"
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, extra: Sequence[str] = (), words: Sequence[int] = ()
+) -> str:
+    """Cells are escaped; ``extra`` is HTML for a last column. words: columns to the left, broken where need be."""
+    classes = [' class="words"' if index in words else "" for index in range(len(heads))]
+    head = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(classes, heads, strict=True))
+    lines = []
+    for index, row in enumerate(rows):
+        cells = [f"<th>{escape(row[0])}</th>"]
+        cells += [f"<td{classes[place + 1]}>{escape(text)}</td>" for place, text in enumerate(row[1:])]
+        cells += [f"<td>{extra[index]}</td>"] if extra else []
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    body = "\n".join(lines)
+    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+
+
+def _bar(share: float) -> str:
+    return f'<span class="bar"><i style="width:{100 * min(max(share, 0), 1):.1f}%"></i></span>'
+
+
+def _times(side: NetworkSide) -> list[str]:
+    return [_seconds(side.median), _seconds(side.p90)]
+
+
+def _both(one: str, other: str) -> str:
+    return one if one == other else f"{one} → {other}"
+
+
+def _decibels(value: float, *, most: float = MOST_DECIBELS) -> str:
+    return "equal" if value >= most else f"{value:.1f} dB"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:g} bytes"

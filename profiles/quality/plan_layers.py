@@ -1,0 +1,103 @@
+"""What a bundle's quantization plan says of its layers, read strictly from the JSON that travels with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from echoexport.profiles.quality.report import LayerQuality
+from echoexport.runtime.bundle import Bundle, check_hash
+from echoexport.runtime.errors import BundleError, UnknownNameError
+from echoexport.runtime.schema import parse
+
+__all__ = ["PLAN_NAME", "LayerDamage", "name_precision", "read_layers"]
+
+PLAN_NAME = "quantization.json"
+
+LayerDamage = Mapping[str, Mapping[str, float]]
+"""Network to layer to the dB that quantizing this layer alone costs."""
+
+_MODES = ("int8", "weights", "float")
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class _Layer:
+    mode: str
+    amax: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Network:
+    precision: str
+    layers: Mapping[str, _Layer] = field(default_factory=dict)
+    smoothing: Mapping[str, Any] = field(default_factory=dict)
+    float32_nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    schema: int
+    method: str
+    calibration: str
+    networks: Mapping[str, _Network]
+
+
+def read_layers(bundle: Bundle, damage: LayerDamage | None = None) -> tuple[LayerQuality, ...]:
+    """Every layer that the bundle's plan names, with what it costs where ``damage`` says so; none without a plan.
+
+    Raises:
+        BundleError: the plan is not the manifest's, or breaks its schema.
+        UnknownNameError: damage of a network or layer that the plan lacks.
+    """
+    plan = _read_plan(bundle)
+    if plan is None:
+        return ()
+    given = damage or {}
+    _check_names(plan, given)
+    return tuple(
+        LayerQuality(network, name, layer.mode, layer.reason, given.get(network, {}).get(name))
+        for network, entry in plan.networks.items()
+        for name, layer in entry.layers.items()
+    )
+
+
+def name_precision(bundle: Bundle, network: str | None = None) -> str:
+    """What a bundle, or one of its networks, stores: "int8" where its plan says so, else the manifest's word."""
+    plan, manifest = _read_plan(bundle), bundle.manifest
+    if network is None:
+        planned = set() if plan is None else {entry.precision for entry in plan.networks.values()}
+        return "int8" if "int8" in planned else manifest.precision
+    if plan is not None and network in plan.networks:
+        return plan.networks[network].precision
+    return manifest.networks[network].precision
+
+
+def _read_plan(bundle: Bundle) -> _Plan | None:
+    if PLAN_NAME not in bundle.manifest.files:
+        return None
+    path = bundle.folder / PLAN_NAME
+    check_hash(bundle.folder, PLAN_NAME, manifest=bundle.manifest)
+    try:
+        plan = parse(_Plan, json.loads(path.read_text(encoding="utf-8")), where="plan")
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: not a readable quantization plan: {error}") from error
+    if plan.schema != _SCHEMA:
+        raise BundleError(f"{path}: schema {plan.schema}; this release reads {_SCHEMA}")
+    for network, entry in plan.networks.items():
+        for name, layer in entry.layers.items():
+            if layer.mode not in _MODES:
+                raise BundleError(f"{path}: {network}, layer {name}: mode {layer.mode!r}; known: {', '.join(_MODES)}")
+    return plan
+
+
+def _check_names(plan: _Plan, damage: LayerDamage) -> None:
+    for network, layers in damage.items():
+        if network not in plan.networks:
+            raise UnknownNameError("network of the quantization plan", network, known=plan.networks)
+        for layer in layers:
+            if layer not in plan.networks[network].layers:
+                raise UnknownNameError(f"layer of {network}", layer, known=plan.networks[network].layers)

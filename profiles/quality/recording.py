@@ -1,0 +1,100 @@
+"""A bundle that keeps a few of its networks' calls while it renders: fair samples of whole trajectories."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.network import Network
+
+__all__ = ["CallReservoir", "RecordedCall", "RecordingBundle"]
+
+Arrays = Mapping[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedCall:
+    """What went into a network and what came out, by name."""
+
+    inputs: Arrays
+    outputs: Arrays
+
+
+class CallReservoir:
+    """Keeps at most ``most`` calls, every one of all that were seen with the same chance.
+
+    Algorithm R of J. Vitter, "Random sampling with a reservoir", ACM Transactions on Mathematical Software 11 (1985).
+    The same calls in the same order leave the same ones for a seed.
+    """
+
+    def __init__(self, most: int, *, seed: int) -> None:
+        self.most = most
+        self.seen = 0
+        self._kept: list[tuple[int, RecordedCall]] = []
+        self._lot = np.random.Generator(np.random.PCG64(seed))
+
+    def offer(self, call: RecordedCall) -> None:
+        """Take a call in, or not; the arrays must not be written to afterwards."""
+        self.seen += 1
+        if len(self._kept) < self.most:
+            self._kept.append((self.seen, call))
+            return
+        place = int(self._lot.integers(self.seen))
+        if place < self.most:
+            self._kept[place] = (self.seen, call)
+
+    @property
+    def calls(self) -> list[RecordedCall]:
+        """What is kept, in the order it came."""
+        return [call for _, call in sorted(self._kept, key=lambda entry: entry[0])]
+
+
+class RecordingBundle(Bundle):
+    """An opened bundle seen through its calls; the bundle itself stays the caller's, and open."""
+
+    def __init__(self, bundle: Bundle, *, most: int, seed: int = 0) -> None:
+        """``most`` calls of each network are kept."""
+        super().__init__(bundle.folder, bundle.manifest, backend=bundle.backend, options=bundle.options)
+        # A seed by name, so that the choice does not hang on the order in which networks are first called.
+        self.reservoirs = {
+            name: CallReservoir(most, seed=seed + zlib.crc32(name.encode())) for name in bundle.manifest.networks
+        }
+        self._source = bundle
+        self._recording = threading.Lock()
+
+    def network(self, name: str) -> Network:
+        """The network, telling of its calls; raises what the bundle's own does."""
+        network = self._source.network(name)
+        return _RecordedNetwork(network, self.reservoirs[name], lock=self._recording)
+
+    def open_ahead(self, *names: str) -> None:
+        """Have the bundle open these networks."""
+        self._source.open_ahead(*names)
+
+    def close_network(self, name: str) -> None:
+        """Have the bundle close a network."""
+        self._source.close_network(name)
+
+    def calls(self) -> dict[str, int]:
+        """The bundle's own count."""
+        return self._source.calls()
+
+
+class _RecordedNetwork(Network):
+    """Calls another network as its engine, and keeps what its reservoir wants."""
+
+    def __init__(self, network: Network, reservoir: CallReservoir, *, lock: threading.Lock) -> None:
+        super().__init__(network.spec, network)
+        self._network, self._reservoir, self._lock = network, reservoir, lock
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = self._network(inputs)
+        with self._lock:
+            self._reservoir.offer(RecordedCall(dict(inputs), dict(outputs)))
+        return outputs

@@ -1,0 +1,110 @@
+"""Frames side by side, bundle under bundle, and what differs: pictures that a page can carry inside itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.profiles.quality.report import Strip, StripRow
+from echoexport.runtime.errors import InputError
+
+__all__ = ["GAIN", "StripSettings", "choose_frames", "draw_closely", "draw_difference", "draw_strip"]
+
+GAIN = 16
+"""How many times a difference is enlarged: of int8's two or three levels nothing could be seen else."""
+
+_GAP = 2  # pixels between frames
+_PAPER = 128  # grey, like no difference
+_QUALITY = 88  # of the JPEG; 4:4:4, since lips are red and small
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class StripSettings:
+    """frames: in a strip. side: largest of a frame in a strip, pixels. close_side: the same of a frame shown large.
+
+    Frames are made smaller to fit, never larger.
+    """
+
+    frames: int = 6
+    side: int = 128
+    close_side: int = 256
+
+
+def choose_frames(count: int, *, wanted: int) -> tuple[int, ...]:
+    """At most so many of ``count`` frames, evenly spread, each in the middle of its part."""
+    if count < 1 or wanted < 1:
+        raise InputError(f"{wanted} of {count} frames: one of one is the least")
+    shown = min(count, wanted)
+    return tuple(int((index + 0.5) * count / shown) for index in range(shown))
+
+
+def draw_strip(
+    title: str, frames: Mapping[str, Frames], *, numbers: tuple[int, ...], settings: StripSettings | None = None
+) -> Strip:
+    """A strip of every label's frames (n, H, W, 3), those of ``numbers``, and of how the last differs from the first.
+
+    Raises:
+        InputError: fewer than two labels, or frames of other shapes than the first's.
+    """
+    return _draw(title, frames, numbers=numbers, side=(settings or StripSettings()).side, closely=False)
+
+
+def draw_closely(
+    title: str, frames: Mapping[str, Frames], *, number: int, settings: StripSettings | None = None
+) -> Strip:
+    """One frame of every label, large and without loss, and the difference; else as :func:`draw_strip`."""
+    return _draw(title, frames, numbers=(number,), side=(settings or StripSettings()).close_side, closely=True)
+
+
+def draw_difference(frames: Frames, reference: Frames) -> Frames:
+    """``frames`` less ``reference``, times 16, about grey: uint8 of their shape."""
+    difference = frames.astype(np.int16) - reference.astype(np.int16)
+    return np.clip(_PAPER + GAIN * difference, 0, 255).astype(np.uint8)
+
+
+def _draw(
+    title: str, frames: Mapping[str, Frames], *, numbers: tuple[int, ...], side: int, closely: bool
+) -> Strip:  # fmt: skip
+    chosen = {label: _take(several, numbers, label=label) for label, several in frames.items()}
+    labels = list(chosen)
+    if len(labels) < 2 or len({several.shape for several in chosen.values()}) != 1:
+        shapes = ", ".join(f"{label} {several.shape}" for label, several in chosen.items())
+        raise InputError(f"{title}: two bundles' frames of one shape are wanted, found {shapes or 'none'}")
+    # From the frames as they are; only what is shown is made smaller and packed.
+    last = f"{labels[-1]} less {labels[0]}, x {GAIN}"
+    chosen[last] = draw_difference(chosen[labels[-1]], chosen[labels[0]])
+    rows = tuple(_encode_row(label, several, side=side, lossless=closely) for label, several in chosen.items())
+    return Strip(title, numbers, closely, rows)
+
+
+def _take(frames: Frames, numbers: tuple[int, ...], *, label: str) -> Frames:
+    if frames.ndim != 4 or frames.dtype != np.uint8 or not 0 <= min(numbers) <= max(numbers) < len(frames):
+        raise InputError(f"{label}: frames {frames.shape} of {frames.dtype} have no {numbers}")
+    return frames[list(numbers)]
+
+
+def _encode_row(label: str, frames: Frames, *, side: int, lossless: bool) -> StripRow:
+    from PIL import Image
+
+    height, width = frames.shape[1:3]
+    share = min(side / max(height, width), 1)
+    size = max(round(width * share), 1), max(round(height * share), 1)
+    row = Image.new("RGB", (len(frames) * (size[0] + _GAP) - _GAP, size[1]), (_PAPER,) * 3)
+    for index, frame in enumerate(frames):
+        picture = Image.fromarray(frame)
+        shown = picture if picture.size == size else picture.resize(size, Image.Resampling.BOX)
+        row.paste(shown, (index * (size[0] + _GAP), 0))
+    target = io.BytesIO()
+    if lossless:
+        row.save(target, "png", optimize=True)
+    else:
+        row.save(target, "jpeg", quality=_QUALITY, subsampling=0, optimize=True)
+    kind, data = ("png" if lossless else "jpeg"), base64.b64encode(target.getvalue()).decode("ascii")
+    return StripRow(label, f"data:image/{kind};base64,{data}", row.width, row.height)
