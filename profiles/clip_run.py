@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from echoexport.runtime.clip import ClipReport
 from echoexport.runtime.schema import dump
 from echoexport.runtime.session import RenderSettings, settle_plan
 from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.spec import describe_arithmetic
 
 SCHEMA = 1
 
@@ -24,7 +26,7 @@ class ClipRun:
     """A rendering with its process. Seconds are wall clock, memory is bytes; None is "not available on this system".
 
     cold_start_seconds: from the start of the process to the first frame handed to the output. peak_memory: the largest
-    resident set of the process so far.
+    resident set of the process so far. arithmetic: what each network computed in, e.g. "bf16" or "int8+bf16".
     """
 
     schema: int
@@ -36,16 +38,18 @@ class ClipRun:
     cold_start_seconds: float | None
     peak_memory: int | None
     conditions: Conditions
+    arithmetic: Mapping[str, str]
 
 
 def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettings) -> ClipRun:
     """What was just rendered with ``bundle`` in this process; to be called right after it."""
     plan, age = settle_plan(bundle, settings), find_process_age()
+    arithmetic = bundle.arithmetic()
     conditions = replace(
         describe_conditions(),
         target=bundle.manifest.target,
         backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
-        compute=bundle.options.compute,
+        compute=describe_arithmetic(arithmetic),
         precision=bundle.manifest.precision,
         threads=bundle.options.threads,
     )
@@ -59,6 +63,7 @@ def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettin
         cold_start_seconds=None if age is None else age - report.seconds + report.first_frame_seconds,
         peak_memory=find_peak_memory(),
         conditions=conditions,
+        arithmetic=arithmetic,
     )
 
 

@@ -9,16 +9,17 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from echoexport.runtime.backends import Backend, EngineOptions, load_backend
+from echoexport.runtime.backends import Backend, EngineOptions, list_arithmetic, load_backend
 from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
 from echoexport.runtime.manifest import FILE_NAME, Manifest, NetworkEntry, read_manifest
 from echoexport.runtime.network import Network, compare_outputs
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.spec import PRECISIONS, find_tolerance
 
 _BLOCK = 1 << 22
 
@@ -84,7 +85,7 @@ class Bundle:
         Raises:
             UnknownNameError: no such network.
             BundleError: its files are not what the manifest says.
-            BackendError: it does not open, or computes in bf16 and fails its self-test.
+            BackendError: it does not open, or computes in bf16 or int8 and fails its self-test.
         """
         with self._lock:
             if name not in self._networks:
@@ -111,7 +112,26 @@ class Bundle:
         """What these networks' results depend on: their files, the backend and its arithmetic."""
         entries = [self.manifest.networks[name] for name in names]
         hashes = [self.manifest.files[file].sha256 for entry in entries for file in (entry.graph, entry.weights)]
-        return "/".join([*hashes, self.backend.describe(), self.options.compute])
+        computes = sorted({self._compute_of(name) for name in names})
+        return "/".join([*hashes, self.backend.describe(), *computes])
+
+    def arithmetic(self) -> dict[str, str]:
+        """What each network computes in here: "fp32", "fp16", "bf16", "int8" or "int8+bf16"."""
+        entries = self.manifest.networks.items()
+        return {name: entry.describe(name).computed_in(self._compute_of(name)) for name, entry in entries}
+
+    def missing_arithmetic(self) -> str | None:
+        """One line where the bundle's own choice of arithmetic does not work here and fp32 takes its place."""
+        if self.options.compute:
+            return None
+        entries = self.manifest.networks.items()
+        wants = {name: entry.compute for name, entry in entries if entry.compute not in self._available_arithmetic}
+        if not wants:
+            return None
+        return (
+            f"the bundle chose {'/'.join(sorted(set(wants.values())))} for {', '.join(wants)}, which backend "
+            f"{self.backend.name!r} does not have on this machine: computing in fp32, more slowly"
+        )
 
     def check_files(self) -> Iterator[str]:
         """Hash every file anew, giving each name as it passes.
@@ -162,9 +182,10 @@ class Bundle:
         entry = self.manifest.networks[name]
         for file in (entry.graph, entry.weights):
             check_hash(self.folder, file, manifest=self.manifest)
-        spec = SubnetSpec(name, entry.inputs, entry.outputs, entry.tolerances)
+        spec = entry.describe(name)
         network = Network(spec, self.backend.open(self.folder / entry.graph, spec, self._options_for(name)))
-        if network.precision == "bf16":  # some fused bf16 attention kernels have been wrong, not merely coarse
+        # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones saturate on some CPUs.
+        if network.precision not in PRECISIONS:
             self._require_passed(network, entry)
             network.calls, network.seconds = 0, 0.0
         return network
@@ -172,19 +193,32 @@ class Bundle:
     def _options_for(self, name: str) -> EngineOptions:
         """Side by side only for the denoiser, whose windows do not wait for each other; and a cache folder of the
         network's own, since a library may know its entries by the graph's path alone."""
-        options = replace(self.options, streams=self.options.streams if name == "denoising_unet" else 1)
+        streams = self.options.streams if name == "denoising_unet" else 1
+        options = replace(self.options, streams=streams, compute=self._compute_of(name))
         if options.cache is None:
             return options
         digest = hashlib.sha256(self.identity(name).encode()).hexdigest()[:24]
         return replace(options, cache=options.cache / f"{name}-{digest}")
 
+    def _compute_of(self, name: str) -> str:
+        """What is asked for, else the bundle's own choice where the backend has it, else fp32."""
+        if self.options.compute:
+            return self.options.compute
+        chosen = self.manifest.networks[name].compute
+        return chosen if chosen in self._available_arithmetic else "fp32"
+
+    @cached_property
+    def _available_arithmetic(self) -> tuple[str, ...]:
+        return list_arithmetic(self.backend)
+
     def _require_passed(self, network: Network, entry: NetworkEntry) -> None:
         try:
             result = run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
             if not result.passed:
+                remedy = "compute fp32" if "bf16" in result.precision else "another backend, or a bundle without int8"
                 raise BackendError(
                     f"{network.spec.name}: {result.precision} on this machine is wrong by {result.error:.2g} of the "
-                    f"maximum (at most {result.tolerance:.2g} is allowed); use compute fp32"
+                    f"maximum (at most {result.tolerance:.2g} is allowed); use {remedy}"
                 )
         except BaseException:
             network.close()
@@ -208,7 +242,8 @@ def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path, manife
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{folder / entry.self_test}: not the arrays of {network.spec.name}: {error}") from error
     difference = compare_outputs(network(given), wanted)
-    return SelfTestResult(network.spec.name, network.precision, difference, entry.tolerances[network.precision])
+    tolerance = find_tolerance(entry.tolerances, network.precision)
+    return SelfTestResult(network.spec.name, network.precision, difference, tolerance)
 
 
 def check_file(folder: Path, name: str, *, manifest: Manifest) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from echoexport.runtime.errors import BundleError, SettingError
+from echoexport.runtime.errors import BundleError, OutputError, SettingError
 from echoexport.runtime.scheduler import SchedulerConfig
 from echoexport.runtime.schema import dump, parse
-from echoexport.runtime.spec import NETWORKS, PRECISIONS, TOLERANCES, TensorSpec
+from echoexport.runtime.spec import ARITHMETIC, NETWORKS, PRECISIONS, STORED, TOLERANCES, SubnetSpec, TensorSpec
 
 FILE_NAME = "manifest.json"
 FORMAT = "echoexport-bundle"
@@ -31,8 +32,10 @@ class NetworkEntry:
     """One network: its graph and weights, what goes in and out, and arrays to prove itself with.
 
     self_test: an ``.npz`` with ``input.NAME`` in the network's dtype and ``output.NAME`` in float32, the outputs
-    computed by the torch module in fp32. tolerances: per precision, relative to each output's largest value.
-    parameters: how many values the weights hold.
+    computed by the torch module in fp32. precision: what it is stored in, "fp32", "fp16" or "int8" (tensors in and out
+    are then float32 or float16). tolerances: per precision, relative to each output's largest value. parameters: how
+    many values the weights hold. compute: what the engine was chosen to compute in where the graph leaves it the
+    choice, "fp32" or "bf16"; an engine without it computes in fp32.
     """
 
     graph: str
@@ -44,6 +47,11 @@ class NetworkEntry:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     tolerances: Mapping[str, float]
+    compute: str = "fp32"
+
+    def describe(self, name: str) -> SubnetSpec:
+        """The contract of this network under its name."""
+        return SubnetSpec(name, self.inputs, self.outputs, self.tolerances, self.precision)
 
 
 @dataclass(frozen=True)
@@ -111,8 +119,27 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class QuantizationSummary:
+    """How layers came to be int8.
+
+    plan: the file that says so layer by layer. method: how ranges were found. calibration: hash of the set they came
+    from. budget_db: what the result was asked to reach, reached_db: what it did, of the sampled latents against fp32 in
+    dB of signal to noise; None where nobody asked or measured.
+    """
+
+    plan: str
+    method: str
+    calibration: str
+    budget_db: float | None
+    reached_db: float | None
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """The whole of it. ``backends`` run it, best first; ``face`` is "mask" (a still mask) or "pose" (a map a frame)."""
+    """The whole of it. ``backends`` run it, best first; ``face`` is "mask" (a still mask) or "pose" (a map a frame).
+
+    quality: the file of the quality report, None where none was made.
+    """
 
     format: str
     schema: int
@@ -129,12 +156,33 @@ class Manifest:
     networks: Mapping[str, NetworkEntry]
     files: Mapping[str, FileEntry]
     provenance: Provenance
+    quantization: QuantizationSummary | None = None
+    quality: str | None = None
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write ``manifest.json`` into a folder that is still being built."""
-    text = json.dumps(dump(manifest), indent=1, ensure_ascii=False)
-    (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+    (folder / FILE_NAME).write_text(_format(manifest), encoding="utf-8")
+
+
+def _format(manifest: Manifest) -> str:
+    return json.dumps(dump(manifest), indent=1, ensure_ascii=False) + "\n"
+
+
+def replace_manifest(manifest: Manifest, folder: Path) -> None:
+    """Give a finished bundle another manifest, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    # beside the bundle, not in it: a file that a crash leaves there would be one that the manifest does not list
+    staging = folder.parent / f".{folder.name}.{FILE_NAME}.part-{os.getpid()}"
+    try:
+        staging.write_text(_format(manifest), encoding="utf-8")
+        staging.replace(folder / FILE_NAME)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise OutputError(f"{folder / FILE_NAME}: cannot be written: {error.strerror or error}") from error
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -201,7 +249,9 @@ def _check_numbers(path: Path, manifest: Manifest) -> None:
         for tensor in (*network.inputs, *network.outputs):
             if tensor.dtype not in PRECISIONS.values() or min(tensor.shape, default=1) < 1:
                 raise BundleError(f"{path}: network {name}: tensor {tensor.name!r} is {tensor.shape} {tensor.dtype}")
-        missing = [precision for precision in TOLERANCES if not network.tolerances.get(precision, 0) > 0]
+        # a bundle without int8 layers may be older than they are
+        needed = [each for each in TOLERANCES if each != "int8" or network.precision == "int8"]
+        missing = [precision for precision in needed if not network.tolerances.get(precision, 0) > 0]
         if missing:
             raise BundleError(f"{path}: network {name}: no tolerance above 0 for {', '.join(missing)}")
 
@@ -214,9 +264,17 @@ def _check_networks(path: Path, manifest: Manifest) -> None:
     if manifest.face not in ("mask", "pose"):
         raise BundleError(f"{path}: face is {manifest.face!r}; known: mask, pose")
     for name, network in manifest.networks.items():
+        if network.precision not in STORED:
+            raise BundleError(f"{path}: network {name}: precision {network.precision!r}; known: {', '.join(STORED)}")
+        if network.compute not in ARITHMETIC:
+            raise BundleError(f"{path}: network {name}: compute {network.compute!r}; known: {', '.join(ARITHMETIC)}")
         for file in (network.graph, network.weights, network.self_test):
             if file not in manifest.files:
                 raise BundleError(f"{path}: network {name}: {file!r} is not in the manifest's table of files")
+    reports = {"quantization": manifest.quantization and manifest.quantization.plan, "quality": manifest.quality}
+    for what, report in reports.items():
+        if report is not None and report not in manifest.files:
+            raise BundleError(f"{path}: {what}: {report!r} is not in the manifest's table of files")
 
 
 def _check_inside(path: Path, name: str) -> None:

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echoexport.export.cli.options import FILE, backend_option
+from echoexport.export.cli.options import FILE, backend_option, compute_option, warn_of_fallback
 from echoexport.runtime.errors import BackendError
 
 if TYPE_CHECKING:
-    from echoexport.runtime.manifest import Manifest
+    from echoexport.runtime.manifest import Manifest, QuantizationSummary
 
 
 @click.command("verify")
 @click.argument("bundle", type=FILE)
 @backend_option
-@click.option(
-    "--compute", default="fp32", show_default=True, metavar="NAME", help="fp32, or bf16 where OpenVINO's CPU has it."
-)
+@compute_option
 @click.option(
     "--network", "only", multiple=True, metavar="NAME", help="Self-test only this network; may be given again."
 )
@@ -40,6 +38,7 @@ def verify_command(
         click.echo(f"{count} files as the manifest says")
         if files_only:
             return
+        warn_of_fallback(opened)
         failed = []
         for name in only or opened.manifest.networks:
             result = opened.self_test(name)
@@ -85,11 +84,18 @@ def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
     for name, entry in manifest.networks.items():
         size = manifest.files[entry.weights].bytes
         click.echo(
-            f"  {name:18} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  {entry.precision}  "
+            f"  {name:18} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  {entry.precision}"
+            f"{'' if entry.compute == 'fp32' else f', computed in {entry.compute}'}  "
             f"opset {entry.opset}  {len(entry.inputs)} in, {len(entry.outputs)} out"
         )
         for tensor in (*entry.inputs, *entry.outputs) if tensors else ():
             click.echo(f"      {'in ' if tensor in entry.inputs else 'out'} {tensor.name} {describe_axes(tensor)}")
+
+
+def _describe_quantization(made: QuantizationSummary) -> str:
+    wanted = "no budget" if made.budget_db is None else f"budget {made.budget_db:g} dB"
+    reached = "not measured" if made.reached_db is None else f"reached {made.reached_db:.1f} dB"
+    return f"ranges by {made.method}, {wanted}, {reached}; layers in {made.plan}, set {made.calibration[:12]}"
 
 
 def _print_settings(manifest: Manifest) -> None:
@@ -107,6 +113,10 @@ def _print_settings(manifest: Manifest) -> None:
         "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),
         "files": f"{len(manifest.files)}, {sum(f.bytes for f in manifest.files.values()) / 1e6:.0f} MB",
     }
+    if manifest.quantization is not None:
+        rows["int8"] = _describe_quantization(manifest.quantization)
+    if manifest.quality is not None:
+        rows["quality"] = f"report in {manifest.quality}"
     for name, text in rows.items():
         click.echo(f"{name:9} {text}")
     for note in made.notes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from echoexport.export.cli.options import FILE, ProgressLine
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import BackendError, SettingError
 
 _CHILD = "from echoexport.export.cli import main; main()"
 
@@ -28,7 +29,9 @@ _CHILD = "from echoexport.export.cli import main; main()"
     "--fps", type=click.IntRange(1, 60), default=25, show_default=True, metavar="FPS", help="Frames a second."
 )
 @click.option(
-    "--compute", metavar="NAME", help="Arithmetic in the engine. Default: bf16 where OpenVINO's CPU has it, else fp32."
+    "--compute",
+    metavar="NAME",
+    help="Arithmetic in the engine, kept in the bundle. Default: bf16 where OpenVINO's CPU has it, else fp32.",
 )
 def demo_command(output: Path, target: str | None, steps: int, fps: int, compute: str | None) -> None:
     """Build the character that ships with the package and render a video of it, about six seconds long.
@@ -43,15 +46,15 @@ def demo_command(output: Path, target: str | None, steps: int, fps: int, compute
     from echoexport.targets.spec import load_target
 
     spec = load_target(target or find_own_target())
-    arithmetic = compute or find_arithmetic(spec.name)
     settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
     bundle = output / "bundle"
     with ProgressLine("step") as progress:
         build_bundle(builtin_checkpoint(), bundle, target=spec, settings=settings, report=progress)
+    record_arithmetic(bundle, compute or find_arithmetic(spec.name))
     click.echo(f"{bundle}: the built-in character, built for {spec.name}")
-    compile_engines(bundle, compute=arithmetic)
+    compile_engines(bundle)
     video, report = output / "out.mp4", output / "report.json"
-    render_apart(["--steps", str(steps), "--fps", str(fps), "--compute", arithmetic], bundle, video, report=report)
+    render_apart(["--steps", str(steps), "--fps", str(fps)], bundle, video, report=report)
     for line in describe_run(json.loads(report.read_text(encoding="utf-8"))):
         click.echo(line)
     click.echo(f"{video}: the video; {report}: these figures with their conditions")
@@ -73,7 +76,25 @@ def find_arithmetic(target: str) -> str:
     return "bf16" if has else "fp32"
 
 
-def compile_engines(bundle: Path, *, compute: str) -> None:
+def record_arithmetic(bundle: Path, compute: str) -> None:
+    """Write into a bundle what its engines are to compute in, so that every later run does.
+
+    Raises:
+        SettingError: no such arithmetic, or this machine does not have it.
+    """
+    from echoexport.runtime.backends import list_arithmetic
+    from echoexport.runtime.bundle import open_bundle
+    from echoexport.runtime.manifest import replace_manifest
+
+    with open_bundle(bundle) as opened:
+        manifest, here = opened.manifest, list_arithmetic(opened.backend)
+        if compute not in here:
+            raise SettingError(f"--compute {compute}: backend {opened.backend.name!r} has {', '.join(here)} here")
+    networks = {name: replace(entry, compute=compute) for name, entry in manifest.networks.items()}
+    replace_manifest(replace(manifest, networks=networks), bundle)
+
+
+def compile_engines(bundle: Path, *, compute: str = "") -> None:
     """Compile every network into the cache of engines: the last step of a build, so that a start need not."""
     from echoexport.export.cli.run import open_caches
     from echoexport.runtime.backends import EngineOptions

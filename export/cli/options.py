@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from echoexport.runtime.backends import list_backends
 from echoexport.runtime.errors import SettingError
+
+if TYPE_CHECKING:
+    from echoexport.runtime.bundle import Bundle
 
 FILE = click.Path(path_type=Path)
 
@@ -60,12 +63,33 @@ backend_option = click.option(
 )
 
 
+compute_option = click.option(
+    "--compute",
+    default="",
+    metavar="NAME",
+    help="Arithmetic in the engine: fp32, or bf16 where OpenVINO's CPU has it. Default: the bundle's own choice for "
+    "each network, or fp32 where this machine lacks it.",
+)
+
+
 def _has_room() -> bool:
     """Whether stderr is a terminal that a bar fits; some pseudo-terminals say that they are 0 columns wide."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns > 0
     except (OSError, ValueError, AttributeError):  # a file or a pipe; closed; replaced by something that is no file
         return False
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"echoexport: warning: {message}", err=True)
+
+
+def warn_of_fallback(bundle: Bundle) -> None:
+    """Say so where the bundle's own choice of arithmetic does not work on this machine."""
+    missing = bundle.missing_arithmetic()
+    if missing is not None:
+        warn(missing)
 
 
 class ProgressLine:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from echoexport.export.cli.options import FILE, ProgressLine, RateType, backend_option
+from echoexport.export.cli.options import (
+    FILE,
+    ProgressLine,
+    RateType,
+    backend_option,
+    compute_option,
+    warn,
+    warn_of_fallback,
+)
 
 if TYPE_CHECKING:
     from echoexport.runtime.clip import ClipReport, ClipRequest
@@ -61,13 +69,7 @@ if TYPE_CHECKING:
     help="Levels of 255 up to which a pixel's change is not shown. Default: the bundle's.",
 )
 @backend_option
-@click.option(
-    "--compute",
-    default="fp32",
-    show_default=True,
-    metavar="NAME",
-    help="Arithmetic in the engine: fp32, or bf16 where OpenVINO's CPU has it.",
-)
+@compute_option
 @click.option(
     "--threads",
     type=click.IntRange(min=0),
@@ -96,14 +98,16 @@ def run_command(bundle: Path, **options: Any) -> None:
     from echoexport.runtime.bundle import open_bundle
     from echoexport.runtime.clip import make_clip
     from echoexport.runtime.session import Session
+    from echoexport.runtime.spec import describe_arithmetic
 
     request = read_request(options)
     cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
     engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines, streams=0)
     with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
+        warn_of_fallback(opened)
         report = make_clip(Session(opened, cache=cache, frugal=True), request, progress=progress, warn=warn)
-        conditions = f"{opened.backend.name}, {options['compute']}"
+        conditions = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
         if options["report_file"] is not None:
             from echoexport.profiles.clip_run import describe_clip_run, write_clip_run
 
@@ -154,8 +158,3 @@ def describe_clip(output: str, report: ClipReport, *, conditions: str) -> str:
         f"({report.frames_per_second:.1f} frames/s, real-time factor {report.real_time_factor:.2f}, first frame after "
         f"{report.first_frame_seconds:.1f} s, measured; {conditions}; reference {reference})"
     )
-
-
-def warn(message: str) -> None:
-    """One line on stderr."""
-    click.echo(f"echoexport: warning: {message}", err=True)

@@ -26,6 +26,7 @@ from echoexport.profiles.quality.motion import Drift
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.errors import InputError, SettingError
 from echoexport.runtime.session import RenderInputs, RenderSettings, Session
+from echoexport.runtime.spec import describe_arithmetic
 from echoexport.runtime.voice import voice_from_samples
 
 __all__ = [
@@ -191,7 +192,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
         "target": manifest.target,
         "precision": manifest.precision,
         "backend": bundle.backend.name,
-        "compute": bundle.options.compute,
+        "compute": describe_arithmetic(bundle.arithmetic()),
         "identity": bundle.identity("audio_encoder", "reference_unet", "denoising_unet", "vae_decoder"),
     }
 

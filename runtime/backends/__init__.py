@@ -20,19 +20,20 @@ Arrays = Mapping[str, np.ndarray]
 class EngineOptions:
     """What a backend may be told.
 
-    compute: arithmetic inside the engine where the backend has a choice: "fp32", or "bf16" on CPUs that have it.
+    compute: arithmetic inside the engine where the backend has a choice: "fp32", or "bf16" on CPUs that have it. ""
+    is a bundle's own choice for each network; a backend asked without a bundle takes it for "fp32".
     threads: 0 leaves it to the backend. cache: a folder for compiled engines, None for none. streams: calls that run
     side by side, for a network that is called so; 0 leaves it to the backend.
     """
 
-    compute: str = "fp32"
+    compute: str = ""
     threads: int = 0
     cache: Path | None = None
     streams: int = 1
 
 
 class Engine(Protocol):
-    """One network, compiled. ``precision`` is what it computes in: "fp32", "fp16" or "bf16".
+    """One network, compiled. ``precision`` is what it computes in: "fp32", "fp16", "bf16", "int8" or "int8+bf16".
 
     One that several threads may call at once says how many in an attribute ``streams``.
     """
@@ -47,7 +48,10 @@ class Engine(Protocol):
 
 
 class Backend(Protocol):
-    """What a backend's module offers under the name ``BACKEND``."""
+    """What a backend's module offers under the name ``BACKEND``.
+
+    One that can compute in more than fp32 lists what this machine has in a method ``arithmetic()``.
+    """
 
     name: str
 
@@ -64,6 +68,12 @@ class Backend(Protocol):
 def list_backends() -> tuple[str, ...]:
     """The support list, which is this folder's listing."""
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+
+
+def list_arithmetic(backend: Backend) -> tuple[str, ...]:
+    """What the backend can be told to compute in on this machine."""
+    own = getattr(backend, "arithmetic", None)
+    return ("fp32",) if own is None else tuple(own())
 
 
 def load_backend(name: str) -> Backend:

@@ -19,7 +19,7 @@ _LARGEST_STREAMED = 64 * 2**20
 _MOST_STREAMS = 4
 
 # Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on these networks.
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_HINTS = {"": "f32", "fp32": "f32", "bf16": "bf16"}
 
 _FIRST_USE = threading.Lock()
 
@@ -78,6 +78,10 @@ class OpenVINOBackend:
         version, device = load_library().__version__.split("-")[0], core.get_property("CPU", "FULL_DEVICE_NAME")
         return f"openvino {version}, {device}, {'/'.join(has)}"
 
+    def arithmetic(self) -> tuple[str, ...]:
+        """fp32, and bf16 where the CPU has instructions for it."""
+        return ("fp32", "bf16") if _has_bf16(load_library().Core()) else ("fp32",)
+
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OpenVINOEngine:
         """A compiled network.
 
@@ -106,9 +110,7 @@ class OpenVINOBackend:
             compiled = core.compile_model(model if rewritten else str(graph), "CPU", config)
         except Exception as error:
             raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
-        stored = "fp16" if spec.inputs[0].dtype == "float16" else "fp32"
-        precision = options.compute if options.compute != "fp32" else stored
-        return OpenVINOEngine(compiled, precision, streams=streams)
+        return OpenVINOEngine(compiled, spec.computed_in(options.compute or "fp32"), streams=streams)
 
 
 def load_library() -> Any:
@@ -199,10 +201,14 @@ def _is_constant(node: Any, value: float, *, besides: Any) -> bool:
     return other.get_type_name() == "Constant" and bool((other.data == value).all())
 
 
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def _find_hint(core: Any, compute: str) -> str:
     if compute not in _HINTS:
-        raise SettingError(f"compute {compute!r}: backend 'openvino' has {', '.join(_HINTS)}")
-    if compute == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise SettingError(f"compute {compute!r}: backend 'openvino' has {', '.join(filter(None, _HINTS))}")
+    if compute == "bf16" and not _has_bf16(core):
         raise SettingError("compute 'bf16': this CPU has no bf16 instructions; use fp32")
     return _HINTS[compute]
 

@@ -74,7 +74,7 @@ class OrtBackend:
             import onnxruntime
         except ImportError as error:
             raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose="backend 'ort'") from error
-        if options.compute != "fp32":
+        if options.compute not in ("", "fp32"):
             raise SettingError(f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16")
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
@@ -85,7 +85,7 @@ class OrtBackend:
             raise BackendError(f"{graph}: ONNX Runtime cannot load it: {_first_line(error)}") from error
         if session.get_providers() != [_PROVIDER]:  # it falls back silently
             raise BackendError(f"{graph}: asked for {_PROVIDER}, got {session.get_providers()}")
-        return OrtEngine(session, "fp16" if spec.inputs[0].dtype == "float16" else "fp32")
+        return OrtEngine(session, spec.computed_in("fp32"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -180,3 +181,20 @@ def spoil_self_test(folder: Path, network: str) -> None:
     np.savez(path, **spoilt)
     entry = {"sha256": hash_file(path), "bytes": path.stat().st_size}
     edit_manifest(folder, lambda data: data["files"].update({f"self-test/{network}.npz": entry}))
+
+
+def test_inspecting_shows_what_is_int8_and_what_computes_in_bf16(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
+    path = null_bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    data["networks"]["denoising_unet"] |= {"precision": "int8", "compute": "bf16"}
+    data["files"] |= {name: {"sha256": "0" * 64, "bytes": 2} for name in ("quantization.json", "quality.json")}
+    summary = {"plan": "quantization.json", "method": "mse", "calibration": "c" * 64, "budget_db": 20.0}
+    data |= {"quantization": {**summary, "reached_db": 21.25}, "quality": "quality.json"}
+    path.write_text(json.dumps(data))
+    out = command("inspect", null_bundle).out
+    assert re.search(r"denoising_unet .* int8, computed in bf16  opset", out)
+    assert out.count("computed in") == 1
+    assert "ranges by mse, budget 20 dB, reached 21.2 dB; layers in quantization.json, set cccccccccccc\n" in out
+    assert "quality   report in quality.json\n" in out

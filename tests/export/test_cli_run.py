@@ -281,3 +281,20 @@ def lines_of(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
     assert process.stderr is not None
     while line := process.stderr.readline():
         yield line
+
+
+def test_arithmetic_that_the_bundle_chose_and_the_machine_lacks_is_said_and_fp32_takes_its_place(
+    run: Callable[..., Any], null_bundle: Path, tmp_path: Path
+) -> None:
+    path = null_bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    data["networks"]["denoising_unet"]["compute"] = "bf16"
+    path.write_text(json.dumps(data))
+    outcome = run(tmp_path / "out.mp4")
+    assert outcome.code == 0
+    assert (
+        "echoexport: warning: the bundle chose bf16 for denoising_unet, which backend 'null' does not have on this "
+        "machine: computing in fp32, more slowly\n"
+    ) in outcome.err
+    assert "measured; null, fp32;" in outcome.out
+    assert "chose" not in run(tmp_path / "other.mp4", "--compute", "fp32").err

@@ -16,7 +16,7 @@ from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.bundle import Bundle, hash_file
 from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
 from echoexport.runtime.manifest import read_manifest
-from echoexport.runtime.spec import NETWORKS, SubnetSpec
+from echoexport.runtime.spec import NETWORKS, SubnetSpec, describe_arithmetic
 
 
 class FixedEngine:
@@ -43,6 +43,7 @@ class FixedBackend:
         self.value = value
         self.precision = precision
         self.opened: list[FixedEngine] = []
+        self.computes: list[str] = []
 
     def unavailable(self) -> str | None:
         return None
@@ -50,7 +51,11 @@ class FixedBackend:
     def describe(self) -> str:
         return f"gives {self.value}"
 
+    def arithmetic(self) -> tuple[str, ...]:
+        return ("fp32", "bf16")
+
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> FixedEngine:
+        self.computes.append(options.compute)
         outputs = {t.name: np.full(t.shape, self.value, t.dtype) for t in spec.outputs}
         self.opened.append(FixedEngine(outputs, self.precision))
         return self.opened[-1]
@@ -297,3 +302,52 @@ def test_a_bundle_may_be_copied_and_moved(null_bundle: Path, tmp_path: Path) -> 
     shutil.copytree(null_bundle, tmp_path / "copy")
     with open_bundle(str(tmp_path / "copy")) as bundle:
         assert list(bundle.check_files())
+
+
+def choose(folder: Path, **changes: dict[str, str]) -> None:
+    """Change keys of networks in a manifest."""
+    path = folder / "manifest.json"
+    data = json.loads(path.read_text())
+    for name, entry in changes.items():
+        data["networks"][name] |= entry
+    path.write_text(json.dumps(data))
+
+
+def test_each_network_computes_as_the_bundle_chose_unless_told_otherwise(null_bundle: Path) -> None:
+    choose(null_bundle, vae_decoder={"compute": "bf16"}, denoising_unet={"compute": "bf16", "precision": "int8"})
+    own, backend = bundle_giving(null_bundle, 0.0)
+    for name in NETWORKS:
+        own.network(name)
+    assert backend.computes == ["bf16" if name in ("vae_decoder", "denoising_unet") else "fp32" for name in NETWORKS]
+    assert own.missing_arithmetic() is None
+    found = own.arithmetic()
+    assert (found["denoising_unet"], found["vae_decoder"], found["vae_encoder"]) == ("int8+bf16", "bf16", "fp32")
+    told = Bundle(null_bundle, own.manifest, backend=backend, options=EngineOptions(compute="fp32"))
+    assert set(told.arithmetic().values()) == {"int8", "fp32"}
+    assert own.identity("vae_decoder") != told.identity("vae_decoder")
+    assert own.identity("vae_encoder") == told.identity("vae_encoder")
+
+
+def test_arithmetic_that_the_backend_lacks_is_replaced_by_fp32_and_said(null_bundle: Path) -> None:
+    choose(null_bundle, vae_decoder={"compute": "bf16"})
+    with open_bundle(null_bundle) as bundle:
+        assert bundle.arithmetic()["vae_decoder"] == "fp32"
+        assert "chose bf16 for vae_decoder, which backend 'null' does not have" in (bundle.missing_arithmetic() or "")
+        assert bundle.network("vae_decoder").precision == "fp32"
+
+
+def test_an_int8_engine_is_refused_where_it_fails_its_self_test(null_bundle: Path) -> None:
+    bundle, _ = bundle_giving(null_bundle, 0.5, precision="int8")
+    with pytest.raises(BackendError, match=r"int8 on this machine is wrong by 0\.5 .*use another backend"):
+        bundle.network("vae_decoder")
+
+
+def test_a_network_of_int8_layers_in_bf16_is_held_to_the_coarser_tolerance(null_bundle: Path) -> None:
+    bundle, _ = bundle_giving(null_bundle, 0.0, precision="int8+bf16")
+    tolerances = bundle.manifest.networks["vae_decoder"].tolerances
+    assert bundle.self_test("vae_decoder").tolerance == max(tolerances["int8"], tolerances["bf16"])
+
+
+def test_arithmetic_is_told_in_one_phrase() -> None:
+    assert describe_arithmetic({"a": "bf16", "b": "bf16"}) == "bf16"
+    assert describe_arithmetic({"a": "int8", "b": "bf16", "c": "int8"}) == "mixed: bf16 (b), int8 (a, c)"

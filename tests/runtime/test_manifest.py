@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from echoexport.runtime.errors import BundleError
-from echoexport.runtime.manifest import read_manifest, write_manifest
+from echoexport.runtime.manifest import FileEntry, QuantizationSummary, read_manifest, replace_manifest, write_manifest
 from echoexport.runtime.spec import NETWORKS, TOLERANCES
 
 FILE = "manifest.json"
@@ -183,6 +184,7 @@ def test_a_tensor_of_a_dtype_that_no_network_has_is_refused(null_bundle: Path, d
 
 @pytest.mark.parametrize("precision", TOLERANCES)
 def test_a_network_without_a_tolerance_for_each_precision_is_refused(null_bundle: Path, precision: str) -> None:
+    change(null_bundle, set_at("networks/vae_encoder/precision", "int8"))
     change(null_bundle, lambda data: data["networks"]["vae_encoder"]["tolerances"].pop(precision))
     with pytest.raises(BundleError, match=rf"network vae_encoder: no tolerance above 0 for {precision}"):
         read_manifest(null_bundle)
@@ -192,3 +194,54 @@ def test_an_unknown_kind_of_face_is_refused_with_the_known_ones(null_bundle: Pat
     change(null_bundle, set_at("face", "depth"))
     with pytest.raises(BundleError, match=r"face is 'depth'; known: mask, pose"):
         read_manifest(null_bundle)
+
+
+def test_a_bundle_from_before_int8_is_read_as_it_was_meant(null_bundle: Path) -> None:
+    def age(data: dict[str, Any]) -> None:
+        for entry in data["networks"].values():
+            del entry["tolerances"]["int8"], entry["compute"]
+        del data["quantization"], data["quality"]
+
+    change(null_bundle, age)
+    manifest = read_manifest(null_bundle)
+    assert {entry.compute for entry in manifest.networks.values()} == {"fp32"}
+    assert (manifest.quantization, manifest.quality) == (None, None)
+
+
+def test_what_quantization_did_comes_back_as_it_was_written(null_bundle: Path) -> None:
+    manifest = read_manifest(null_bundle)
+    files = {**manifest.files, "quantization.json": FileEntry("0" * 64, 2), "quality.json": FileEntry("1" * 64, 2)}
+    summary = QuantizationSummary("quantization.json", "entropy", "abc", 20.0, None)
+    write_manifest(replace(manifest, files=files, quantization=summary, quality="quality.json"), null_bundle)
+    found = read_manifest(null_bundle)
+    assert (found.quantization, found.quality) == (summary, "quality.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "complaint"),
+    [
+        ("networks/vae_decoder/precision", "int4", r"network vae_decoder: precision 'int4'; known: fp32, fp16, int8"),
+        ("networks/vae_decoder/compute", "tf32", r"network vae_decoder: compute 'tf32'; known: fp32, bf16"),
+        ("quality", "report.json", r"quality: 'report\.json' is not in the manifest's table of files"),
+        (
+            "quantization",
+            {"plan": "plan.json", "method": "", "calibration": "", "budget_db": None, "reached_db": None},
+            r"quantization: 'plan\.json' is not in the manifest's table of files",
+        ),
+        ("quantization", {"plan": "plan.json"}, r"manifest\.quantization: missing key 'method'"),
+    ],
+)
+def test_what_is_said_of_precision_must_be_known_and_its_files_listed(
+    null_bundle: Path, place: str, value: Any, complaint: str
+) -> None:
+    change(null_bundle, set_at(place, value))
+    with pytest.raises(BundleError, match=complaint):
+        read_manifest(null_bundle)
+
+
+def test_a_finished_bundles_manifest_is_replaced_and_nothing_else_is_left(null_bundle: Path) -> None:
+    names = sorted(path.name for path in (*null_bundle.iterdir(), *null_bundle.parent.iterdir()))
+    manifest = replace(read_manifest(null_bundle), fps=30.0)
+    replace_manifest(manifest, null_bundle)
+    assert read_manifest(null_bundle) == manifest
+    assert sorted(path.name for path in (*null_bundle.iterdir(), *null_bundle.parent.iterdir())) == names
