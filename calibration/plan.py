@@ -46,13 +46,15 @@ class NetworkPlan:
     """One network.
 
     precision: "int8" where any layer is not "float", else "fp32" or "fp16". layers: by layer name; those not named are
-    float. smoothing: by the activation's value name. float32_nodes: nodes that an fp16 graph computes in fp32.
+    float. smoothing: by the activation's value name. float32_nodes: nodes that an fp16 graph computes in fp32. skips:
+    ranges of what residual Adds take past int8 layers, by value name; those not named stay float.
     """
 
     precision: str
     layers: Mapping[str, LayerPlan] = field(default_factory=dict)
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
     float32_nodes: tuple[str, ...] = ()
+    skips: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
