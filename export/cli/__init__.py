@@ -1,4 +1,4 @@
-"""The command line: ``echoexport build | calibrate | run | verify | inspect | targets | doctor | demo``."""
+"""The command line: ``echoexport build | calibrate | run | verify | inspect | compare | targets | doctor | demo``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": ("run", "Make a video from a portrait and a voice."),
     "verify": ("bundles", "Hash a bundle's files and run its self-tests."),
     "inspect": ("bundles", "Show what is inside a bundle."),
+    "compare": ("compare", "Measure a bundle against another on the same clips."),
     "targets": ("environment", "List the targets, or show one with its sources."),
     "doctor": ("environment", "Say what works on this machine, and why not."),
     "demo": ("demo", "Build the built-in character and make it speak."),

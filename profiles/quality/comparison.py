@@ -32,7 +32,7 @@ from echoexport.profiles.quality.report import (
 )
 from echoexport.profiles.quality.signals import measure_closeness
 from echoexport.profiles.quality.strips import StripSettings, choose_frames, draw_closely, draw_strip
-from echoexport.runtime.audio_tokens import exact_rate
+from echoexport.runtime.audio_tokens import Rate, exact_rate
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.errors import InputError, SettingError
 from echoexport.runtime.manifest import Manifest
@@ -72,7 +72,7 @@ class ComparisonSettings:
     """
 
     steps: int | None = None
-    fps: float | None = None
+    fps: Rate | None = None
     seed: int = 0
     calls: int = 12
     warmup: int = 2

@@ -18,7 +18,7 @@ from echoexport.profiles.quality.report import (
     Strip,
     describe_verdict,
 )
-from echoexport.profiles.quality.signals import MOST_DECIBELS
+from echoexport.profiles.quality.signals import describe_decibels
 
 __all__ = ["format_page"]
 
@@ -76,9 +76,15 @@ def _budget(report: QualityReport) -> str:
 def _tiles(report: QualityReport) -> str:
     head = report.headline
     tiles = [
-        (_decibels(head.psnr, most=60), f"PSNR of frames, mean; worst {_decibels(head.psnr_worst, most=60)}"),
+        (
+            describe_decibels(head.psnr, most=60),
+            f"PSNR of frames, mean; worst {describe_decibels(head.psnr_worst, most=60)}",
+        ),
         (f"{head.ssim:.4f}", f"SSIM of frames, mean; worst {head.ssim_worst:.4f}"),
-        (_decibels(head.latents_snr), f"SNR of the final latents; worst clip {_decibels(head.latents_snr_worst)}"),
+        (
+            describe_decibels(head.latents_snr),
+            f"SNR of the final latents; worst clip {describe_decibels(head.latents_snr_worst)}",
+        ),
         (f"{head.size:.2f} x", f"the size: {_bytes(report.candidate.bytes)} of {_bytes(report.reference.bytes)}"),
         (f"{head.weights:.2f} x", "the size of the weights alone"),
         (f"{head.speed:.2f} x", "as fast, the denoiser's median call"),
@@ -116,8 +122,8 @@ def _clips(clips: Sequence[ClipQuality]) -> str:
     for clip in clips:
         scores = {score.name: f"{score.candidate:.3f} ({score.difference:+.3f})" for score in clip.scores}
         rows.append([
-            clip.name, str(clip.frames), _decibels(clip.latents.snr), _decibels(clip.psnr, most=60),
-            f"{_decibels(clip.psnr_worst, most=60)} (frame {clip.worst_frame})", f"{clip.ssim:.4f}",
+            clip.name, str(clip.frames), describe_decibels(clip.latents.snr), describe_decibels(clip.psnr, most=60),
+            f"{describe_decibels(clip.psnr_worst, most=60)} (frame {clip.worst_frame})", f"{clip.ssim:.4f}",
             f"{clip.ssim_worst:.4f}", *(scores.get(name, "") for name in names),
         ])  # fmt: skip
     heads = ["clip", "frames", "latents, SNR", "PSNR", "worst frame", "SSIM", "worst SSIM", *names]
@@ -165,9 +171,10 @@ def _networks(report: QualityReport) -> str:
 
 def _closeness_row(network: NetworkQuality) -> list[str]:
     one, other, found = network.reference, network.candidate, network.closeness
-    worst = f"{network.worst_output}: {_decibels(network.worst_output_snr)}"
+    worst = f"{network.worst_output}: {describe_decibels(network.worst_output_snr)}"
     return [
-        network.name, _both(one.precision, other.precision), _both(one.compute, other.compute), _decibels(found.snr),
+        network.name, _both(one.precision, other.precision), _both(one.compute, other.compute),
+        describe_decibels(found.snr),
         f"{found.cosine:.6f}", f"{found.largest:.3g}", f"{100 * found.relative:.2g} %", worst,
         f"{network.calls} of {network.seen}",
     ]  # fmt: skip
@@ -249,10 +256,6 @@ def _times(side: NetworkSide) -> list[str]:
 
 def _both(one: str, other: str) -> str:
     return one if one == other else f"{one} → {other}"
-
-
-def _decibels(value: float, *, most: float = MOST_DECIBELS) -> str:
-    return "equal" if value >= most else f"{value:.1f} dB"
 
 
 def _seconds(value: float) -> str:

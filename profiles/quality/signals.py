@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.errors import BackendError, InputError
 
-__all__ = ["MOST_DECIBELS", "Closeness", "ClosenessSums", "measure_closeness", "to_decibels"]
+__all__ = ["MOST_DECIBELS", "Closeness", "ClosenessSums", "describe_decibels", "measure_closeness", "to_decibels"]
 
 MOST_DECIBELS = 160.0
 """What equal arrays are given: they would have infinitely many, which no mean survives and JSON cannot write."""
@@ -91,3 +91,8 @@ def to_decibels(signal: float, error: float) -> float:
     if not signal:
         return -MOST_DECIBELS
     return round(float(np.clip(10 * (np.log10(signal) - np.log10(error)), -MOST_DECIBELS, MOST_DECIBELS)), 3)
+
+
+def describe_decibels(value: float, *, most: float = MOST_DECIBELS) -> str:
+    """For people; what reaches ``most``, which stands for no error at all, is "equal"."""
+    return "equal" if value >= most else f"{value:.1f} dB"

@@ -1,0 +1,159 @@
+"""Clips that the built-in character is compared on: its portrait and voice, and drawn people nobody calibrated with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.export.demo.assets import builtin_checkpoint, builtin_face_box, builtin_portrait, builtin_voice
+from echoexport.export.demo.gate_clips import GateCase, find_silence
+from echoexport.export.demo.gate_mouth import draw_person_frames, make_mouth_guide
+from echoexport.export.demo.held_out import make_silent_clip
+from echoexport.export.demo.media import PERSON
+from echoexport.export.demo.world.geometry import face_box
+from echoexport.export.demo.world.person import Person, draw_person, stack_people
+from echoexport.export.demo.world.state import FaceState
+from echoexport.profiles.quality.comparison import ComparisonClip
+from echoexport.profiles.quality.lipsync import correlate, is_constant
+from echoexport.profiles.quality.mouth import MouthGuide, mouth_closed, mouth_openness
+from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.errors import SettingError
+from echoexport.runtime.manifest import Manifest
+from echoexport.runtime.portrait import crop_face, read_portrait
+from echoexport.runtime.session import RenderInputs
+from echoexport.runtime.voice import SAMPLE_RATE, Voice, read_voice, voice_from_samples
+
+__all__ = ["CLOSED", "FIRST_PERSON", "FOLLOWS", "SOUND", "ClipPlan", "is_character", "list_quality_clips"]
+
+FIRST_PERSON = 700_000
+"""The first drawn person's seed: in no training data, and beyond those that the character is calibrated with."""
+
+FOLLOWS, SOUND, CLOSED = "mouth like the reference's", "mouth with the sound", "mouth closed in silence"
+"""Names of scores: correlation of both mouths' openness; of the openness and the loudness; share of frames closed."""
+
+_SPEEDS = (Fraction(21, 20), Fraction(23, 25))  # none that calibration plays the voice at
+_QUIET = 0.003  # of full scale, root mean square: below, nobody speaks
+_HISS = 4.0  # levels of 16 bits
+_MOST_PEOPLE = 1_000_000 - FIRST_PERSON  # from there on people belong to the gates
+_SIDE = 512
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """people: drawn ones, beside the built-in portrait; the last one hears silence. seconds: of each clip at most."""
+
+    people: int = 3
+    seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.people < _MOST_PEOPLE or not self.seconds >= 0.5:
+            raise SettingError(
+                f"{self.people} people, {self.seconds} s: 0 to {_MOST_PEOPLE - 1} people and half a second or more"
+            )
+
+
+def is_character(manifest: Manifest) -> bool:
+    """Whether a bundle was built from the checkpoint that ships with the package."""
+    folder, files = builtin_checkpoint(), manifest.provenance.checkpoint_files
+    return bool(files) and all(
+        (folder / name).is_file() and hash_file(folder / name) == file.sha256 for name, file in files.items()
+    )
+
+
+def list_quality_clips(manifest: Manifest, plan: ClipPlan | None = None, *, fps: float) -> list[ComparisonClip]:
+    """The built-in portrait with the built-in voice, then drawn people with pieces of it, the last with silence.
+
+    Mouths are scored where the bundle is the character's, which is what the measure was made for.
+
+    Raises:
+        SettingError: a bundle whose face is a pose: the built-in portrait has none.
+        InputError: the installation lacks the portrait or the voice.
+    """
+    plan, size = plan or ClipPlan(), (manifest.picture.width, manifest.picture.height)
+    if manifest.face != "mask":
+        raise SettingError(
+            f"variant {manifest.variant!r} needs poses, and the built-in clips have none: give --portrait, --voice and "
+            "--poses"
+        )
+    scored = size[0] == size[1] and is_character(manifest)
+    voice = read_voice(builtin_voice())
+    clips = [_make_clip("built-in", draw_person(PERSON), _cut(voice.samples, plan), size=size)]
+    for index in range(plan.people):
+        sound = _make_sound(voice.samples, index, plan)
+        clips.append(_make_clip(f"drawn-{index + 1}", draw_person(FIRST_PERSON + index), sound, size=size))
+    people = [draw_person(PERSON), *(draw_person(FIRST_PERSON + index) for index in range(plan.people))]
+    if not scored:
+        return clips
+    return [_add_score(clip, person, side=size[0], fps=fps) for clip, person in zip(clips, people, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class MouthScore:
+    """Scores a clip's frames (n, H, W, 3) by the mouth. loudness: of the sound in each frame, (m,), m >= n."""
+
+    guide: MouthGuide
+    loudness: NDArray[np.float64]
+    fps: float
+
+    def __call__(self, frames: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Mapping[str, float]:
+        """How far the mouth moves as the reference's does, with the sound, and is closed where there is none.
+
+        A voice that is silent throughout has only the last of these, one without a pause of 0.2 s all but the last.
+        """
+        openness, own = mouth_openness(frames, self.guide), mouth_openness(reference, self.guide)
+        loudness = self.loudness[: len(frames)]
+        silent = find_silence(np.where(loudness < _QUIET, 0.0, 1.0), fps=self.fps)
+        scores = {}
+        if not silent.all() and len(frames) > 1:
+            scores[FOLLOWS] = correlate(own, openness)
+            if not is_constant(loudness):
+                scores[SOUND] = correlate(loudness, openness)
+        if silent.any():
+            scores[CLOSED] = float(mouth_closed(openness)[silent].mean())
+        return scores
+
+
+def measure_loudness(samples: NDArray[np.float32], *, fps: float) -> NDArray[np.float64]:
+    """The root mean square of the sound (n,) at 16 kHz while each frame is shown, one a frame that begins in it."""
+    count = max(int(np.ceil(len(samples) / SAMPLE_RATE * fps - 1e-9)), 1)
+    edges = np.rint(np.arange(count + 1) / fps * SAMPLE_RATE).astype(int)
+    parts = [samples[start:end].astype(np.float64) for start, end in pairwise(edges)]
+    return np.array([np.sqrt((part**2).mean()) if len(part) else 0.0 for part in parts])
+
+
+def _add_score(clip: ComparisonClip, person: Person, *, side: int, fps: float) -> ComparisonClip:
+    loudness = measure_loudness(clip.inputs.voice.samples, fps=fps)
+    return ComparisonClip(clip.name, clip.inputs, score=MouthScore(make_mouth_guide(person, size=side), loudness, fps))
+
+
+def _make_clip(name: str, person: Person, sound: Voice, *, size: tuple[int, int]) -> ComparisonClip:
+    if person.seed == PERSON:
+        crop = crop_face(read_portrait(builtin_portrait()), builtin_face_box(), size=size)
+        return ComparisonClip(name, RenderInputs(crop.picture, sound, mask=crop.mask))
+    if size[0] == size[1]:  # the whole picture, as in training, and where the mouth is looked for
+        case = GateCase(person, make_silent_clip(1, name=name), frames=1, fps=1, size=size[0])
+        return ComparisonClip(name, RenderInputs(case.portrait, sound, mask=case.face))
+    picture = draw_person_frames(person, FaceState.rest(1), size=_SIDE)[0]
+    crop = crop_face(picture, face_box(stack_people([person]), size=_SIDE)[0].tolist(), size=size)
+    return ComparisonClip(name, RenderInputs(crop.picture, sound, mask=crop.mask))
+
+
+def _make_sound(whole: NDArray[np.float32], index: int, plan: ClipPlan) -> Voice:
+    """Silence for the last person, else a piece of the voice, each from where the one before ends."""
+    count = int(plan.seconds * SAMPLE_RATE)
+    if index == plan.people - 1:
+        hiss = np.random.default_rng(FIRST_PERSON).standard_normal(count) * _HISS
+        return voice_from_samples(np.rint(hiss).astype(np.int16))
+    start = (index + 1) * count % max(len(whole) - count // 2, 1)
+    speed = _SPEEDS[index % len(_SPEEDS)]
+    played = voice_from_samples(whole[start:], sample_rate=int(SAMPLE_RATE * speed))
+    return _cut(played.samples, plan)
+
+
+def _cut(samples: NDArray[np.float32], plan: ClipPlan) -> Voice:
+    return voice_from_samples(samples[: int(plan.seconds * SAMPLE_RATE)])
