@@ -16,7 +16,7 @@ _STRIDE = 16  # bins between candidates
 _SMALLEST = 1e-6  # share of Q where it has nothing: a last bin that only what lies above it fills
 _PARTS = 4  # places within a bin at which its error is taken
 
-Counts = NDArray[np.floating | np.integer]
+Counts = NDArray[np.generic]
 
 
 def find_threshold(counts: Counts, amax: float, *, method: str, percentile: float = 99.99) -> float:
@@ -25,15 +25,15 @@ def find_threshold(counts: Counts, amax: float, *, method: str, percentile: floa
     ``counts``: (bins,), equal bins from 0 to ``amax``; ``method``: one of "percentile", "entropy", "mse". The result
     is in (0, amax]; it is ``amax`` for a histogram that is empty.
     """
-    counts = np.asarray(counts, np.float64)
-    if counts.sum() <= 0:
+    numbers = np.asarray(counts, np.float64)
+    if numbers.sum() <= 0:
         return amax
     finders: dict[str, Callable[[NDArray[np.float64]], float]] = {
         "percentile": lambda found: find_percentile(found, percentile),
         "entropy": find_entropy,
         "mse": find_mse,
     }
-    return min(amax, amax * finders[method](counts))
+    return min(amax, amax * finders[method](numbers))
 
 
 def find_percentile(counts: NDArray[np.float64], percentile: float) -> float:

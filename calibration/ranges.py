@@ -18,6 +18,8 @@ from echoexport.runtime.errors import CalibrationError, SettingError
 METHODS = ("minmax", "percentile", "entropy", "mse")
 COMBINATIONS = ("max", "mean", "min_first")
 
+_SMALLEST = 1e-30  # a range below is as good as 0, and a bin of it not a float32 any more
+
 Samples = Callable[[], Iterable[Sample]]
 """Gives a calibration set's samples from the first, each time it is called."""
 
@@ -105,7 +107,7 @@ class ActivationRanges:
         maxima = dict(self.channel_maxima)
         for value, entry in smoothing.items():
             if value in maxima:
-                maxima[value] = maxima[value] / np.asarray(entry.factors, np.float32)
+                maxima[value] = np.divide(maxima[value], np.asarray(entry.factors, np.float32), dtype=np.float32)
         per_step = {value: found.max(axis=1) for value, found in maxima.items()}
         return ActivationRanges(replace(self.settings, method="minmax"), self.activations, self.steps, maxima, per_step)
 
@@ -128,9 +130,9 @@ def collect_ranges(
     if maxima is None:
         maxima = _collect_maxima(graph, samples, settings=settings, report=report)
     found = maxima.smoothed(smoothing or {})
-    if settings.method == "minmax":
+    taps = [] if settings.method == "minmax" else list(_make_histogram_taps(found, settings, smoothing or {}))
+    if not taps:
         return replace(found, settings=settings)
-    taps = list(_make_histogram_taps(found, settings, smoothing or {}))
     network = TappedNetwork(graph, taps, threads=settings.threads)
     counts = _collect_histograms(network, _walk(graph, samples, what="histograms", report=report), found=found)
     per_step = {value: _find_thresholds(found, value, counts[value], settings) for value in counts}
@@ -163,7 +165,7 @@ def _collect_maxima(
 def _collect_histograms(
     network: TappedNetwork, samples: Iterable[Sample], *, found: ActivationRanges
 ) -> dict[str, NDArray[np.uint32]]:
-    """Counts (timestep bins, BINS) of each activation; all 0 for one that is zero throughout."""
+    """Counts (timestep bins, BINS) of each activation; all 0 for one that has no histogram."""
     counts = {value: np.zeros((len(found.steps), BINS), np.uint32) for value in found.activations}
     for sample in samples:
         outputs, place = network(sample.inputs), found.steps.index(_find_bin(sample, found.settings.bins))
@@ -178,7 +180,7 @@ def _make_histogram_taps(
 ) -> Iterator[Tap]:
     for value, activation in found.activations.items():
         amax = float(found.channel_maxima[value].max())
-        if amax > 0:
+        if amax > _SMALLEST:
             factors = np.asarray(smoothing[value].factors, np.float32) if value in smoothing else None
             yield tap_histogram(activation, amax=amax, bins=BINS, most=settings.most, factors=factors)
 

@@ -118,7 +118,7 @@ def tap_histogram(
     stem, size = activation.value, math.prod(activation.shape)
     stride = _find_stride(size, most=most)
     count = -(-size // stride)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "flat": np.array([-1], np.int64), "start": np.zeros(1, np.int64), "end": np.array([size], np.int64),
         "stride": np.array([stride], np.int64), "to_bin": np.array(bins / amax, np.float32),
         "last": np.array(bins - 1, np.float32), "none": np.zeros(bins, np.float32),
