@@ -5,10 +5,11 @@ Parsers accept less (or, for wrong axes, more) than they should; these rules are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from echoexport.calibration.finding import Finding
+from echoexport.calibration.qdq_lint import check_qdq
 from echoexport.runtime.errors import GraphError
 from echoexport.runtime.spec import SubnetSpec
 
@@ -30,38 +31,30 @@ ALLOWED_OPERATORS = frozenset(
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "NonZero", "SequenceMap"})
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One broken rule, and where."""
+def lint_graph(model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = ()) -> list[Finding]:
+    """Every rule that the graph breaks; an empty list is what a build wants.
 
-    rule: str
-    where: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.where}: {self.detail}"
-
-
-def lint_graph(model: onnx.ModelProto, spec: SubnetSpec) -> list[Finding]:
-    """Every rule that the graph breaks; an empty list is what a build wants."""
+    float32: names of values and constants that an fp16 graph may hold in fp32 (``float_islands.list_float32``).
+    """
     return [
         *_check_opset(model),
         *_check_operators(model),
         *_check_interface(model, spec),
-        *_check_dtypes(model, spec),
+        *_check_dtypes(model, spec, float32=frozenset(float32)),
         *_check_shapes(model),
         *_check_names(model),
         *_check_types(model),
+        *check_qdq(model),
     ]
 
 
-def require_clean(model: onnx.ModelProto, spec: SubnetSpec) -> None:
-    """Lint, and refuse what breaks a rule.
+def require_clean(model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = ()) -> None:
+    """Lint, and refuse what breaks a rule; ``float32`` as in ``lint_graph``.
 
     Raises:
         GraphError: naming the first broken rule and how many there are.
     """
-    findings = lint_graph(model, spec)
+    findings = lint_graph(model, spec, float32=float32)
     if findings:
         raise GraphError(f"{spec.name}: {len(findings)} broken graph rules, the first: {findings[0]}")
 
@@ -106,20 +99,20 @@ def _check_interface(model: onnx.ModelProto, spec: SubnetSpec) -> Iterator[Findi
                 yield Finding("interface", f"{side} {name}", f"wanted {wanted.get(name)}, found {found.get(name)}")
 
 
-def _check_dtypes(model: onnx.ModelProto, spec: SubnetSpec) -> Iterator[Finding]:
-    """Strong typing: one float type throughout; a Cast or Q/DQ is the only way into another."""
+def _check_dtypes(model: onnx.ModelProto, spec: SubnetSpec, *, float32: frozenset[str]) -> Iterator[Finding]:
+    """Strong typing: one float type throughout but for ``float32``; a Cast or Q/DQ is the only way into another."""
     from onnx import TensorProto
 
     floats = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16",
               TensorProto.DOUBLE: "float64"}  # fmt: skip
     wanted = spec.inputs[0].dtype
-    scales = {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}
+    exempt = float32 | {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}
     for tensor in model.graph.initializer:
-        if floats.get(tensor.data_type, wanted) != wanted and tensor.name not in scales:
+        if floats.get(tensor.data_type, wanted) != wanted and tensor.name not in exempt:
             yield Finding("dtype", tensor.name, f"{floats[tensor.data_type]} in a {wanted} graph")
     for info in model.graph.value_info:
         found = info.type.tensor_type.elem_type
-        if floats.get(found, wanted) != wanted:
+        if floats.get(found, wanted) != ("float32" if info.name in float32 else wanted):
             yield Finding("dtype", info.name, f"{floats[found]} in a {wanted} graph")
 
 
