@@ -114,7 +114,8 @@ def describe_report(report: QualityReport) -> Sequence[str]:
     lines = [
         describe_verdict(report),
         f"{'latents':18} {describe_decibels(head.latents_snr):>9}, worst clip "
-        f"{describe_decibels(head.latents_snr_worst)}; worst frame {head.psnr_worst:.1f} dB, SSIM {head.ssim_worst:.4f}",
+        f"{describe_decibels(head.latents_snr_worst)}; worst frame {head.psnr_worst:.1f} dB, "
+        f"SSIM {head.ssim_worst:.4f}",
     ]
     for network in report.networks:
         lines.append(

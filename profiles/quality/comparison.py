@@ -34,7 +34,7 @@ from echoexport.profiles.quality.signals import measure_closeness
 from echoexport.profiles.quality.strips import StripSettings, choose_frames, draw_closely, draw_strip
 from echoexport.runtime.audio_tokens import Rate, exact_rate
 from echoexport.runtime.bundle import Bundle
-from echoexport.runtime.errors import InputError, SettingError
+from echoexport.runtime.errors import BackendError, InputError, SettingError
 from echoexport.runtime.manifest import Manifest
 from echoexport.runtime.session import RenderInputs, RenderSettings, Session, settle_plan
 
@@ -83,10 +83,10 @@ class ComparisonSettings:
     damage: LayerDamage = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.calls < 1 or self.repeats < 1 or self.warmup < 0 or self.strip_clips < 0:
+        if self.calls < 1 or self.repeats < 1 or self.warmup < 0 or not 0 <= self.strip_clips <= 3:
             raise SettingError(
                 f"{self.calls} calls, {self.repeats} repeats after {self.warmup}, {self.strip_clips} strips: at least "
-                "1, 1, 0 and 0 are wanted"
+                "1, 1 and 0, and up to 3 strips, are wanted"
             )
 
 
@@ -206,6 +206,10 @@ class _Rendered:
 def _render(bundle: Bundle, clip: ComparisonClip, how: RenderSettings) -> _Rendered:
     rendering = Session(bundle).render(clip.inputs, replace(how, frames=clip.frames))
     latents = rendering.latents
+    if not np.isfinite(latents).all():
+        raise BackendError(
+            f"{bundle.folder.name}: clip {clip.name!r} ends in latents that are NaN or infinite: its denoiser overflows"
+        )
     frames = [rendering.decode(latents[:, :, index]) for index in range(rendering.frames)]
     return _Rendered(latents, np.stack(frames))
 
@@ -214,9 +218,7 @@ def _measure_clip(clip: ComparisonClip, reference: _Rendered, candidate: _Render
     decibels, likeness = psnr(candidate.frames, reference.frames), ssim(candidate.frames, reference.frames)
     return ClipQuality(
         name=clip.name, frames=len(reference.frames),
-        latents=measure_closeness(
-            candidate.latents, reference.latents, what=f"clip {clip.name!r}: the latents at the end"
-        ),
+        latents=measure_closeness(candidate.latents, reference.latents),
         psnr=round(float(decibels.mean()), 3), psnr_worst=round(float(decibels.min()), 3),
         worst_frame=int(decibels.argmin()), ssim=round(float(likeness.mean()), 5),
         ssim_worst=round(float(likeness.min()), 5), scores=_score(clip, reference.frames, candidate.frames),

@@ -113,7 +113,8 @@ def _strips(strips: Sequence[Strip]) -> Iterable[str]:
         caption = f"<figcaption>{escape(strip.title + frames)}</figcaption>"
         yield f'<figure>\n{caption}\n<div class="{kind}">\n{rows}\n</div>\n</figure>'
     if strips:
-        yield '<p class="note">Differences are enlarged about grey, which is none. Strips are packed as JPEG after they were compared; single frames are lossless.</p>'  # noqa: E501
+        told = "Differences are enlarged about grey, which is none, and were taken before pictures were packed as JPEG."
+        yield f'<p class="note">{told}</p>'
 
 
 def _clips(clips: Sequence[ClipQuality]) -> str:
@@ -171,7 +172,8 @@ def _networks(report: QualityReport) -> str:
 
 def _closeness_row(network: NetworkQuality) -> list[str]:
     one, other, found = network.reference, network.candidate, network.closeness
-    worst = f"{network.worst_output}: {describe_decibels(network.worst_output_snr)}"
+    decibels = describe_decibels(network.worst_output_snr)
+    worst = "" if decibels == "equal" else f"{network.worst_output}: {decibels}"
     return [
         network.name, _both(one.precision, other.precision), _both(one.compute, other.compute),
         describe_decibels(found.snr),
@@ -186,24 +188,33 @@ def _layers(report: QualityReport) -> str:
         return ""
     counts = Counter(layer.mode for layer in layers)
     told = ", ".join(f"{count} {mode}" for mode, count in sorted(counts.items()))
-    parts = [f'<h2>Layers</h2>\n<p class="soft">{escape(told)}.</p>']
-    kept = [layer for layer in layers if layer.mode == "float"]
-    if kept:
-        parts.append(f"<h2>Kept in float, and why</h2>\n{_layer_table(kept)}")
-    costly = sorted((one for one in layers if one.damage is not None), key=lambda one: -(one.damage or 0))
-    if costly:
-        parts.append(f"<h2>Layers that cost most</h2>\n{_layer_table(costly)}")
-    return "\n".join(parts)
+    return f'<h2>Layers</h2>\n<p class="soft">{escape(told)}.</p>\n{_kept_layers(layers)}{_costly_layers(layers)}'
 
 
-def _layer_table(layers: Sequence[LayerQuality]) -> str:
+def _kept_layers(layers: Sequence[LayerQuality]) -> str:
+    """Those that are not int8, by the reason why."""
+    kept: dict[tuple[str, str, str], list[str]] = {}
+    for one in layers:
+        if one.mode != "int8":
+            kept.setdefault((one.network, one.mode, one.reason or "not said"), []).append(one.layer)
+    if not kept:
+        return ""
     rows = [
-        [one.network, one.layer, one.mode, one.reason or "", "" if one.damage is None else f"{one.damage:.2f} dB"]
-        for one in layers[:_MOST_LAYERS]
+        [network, mode, reason, str(len(names)), ", ".join(names)] for (network, mode, reason), names in kept.items()
     ]
-    more = len(layers) - len(rows)
-    left = f'\n<p class="note">{more} more are in the JSON.</p>' if more > 0 else ""
-    return _table(["network", "layer", "mode", "reason", "damage alone"], rows, words=(1, 3)) + left
+    table = _table(["network", "kept in", "reason", "layers", "which"], rows, words=(1, 2, 4))
+    return f"<h3>Kept from int8, and why</h3>\n{table}\n"
+
+
+def _costly_layers(layers: Sequence[LayerQuality]) -> str:
+    costly = sorted((one for one in layers if one.damage is not None), key=lambda one: -(one.damage or 0))
+    if not costly:
+        return ""
+    rows = [[one.network, one.layer, one.mode, f"{one.damage:.2f} dB"] for one in costly[:_MOST_LAYERS]]
+    more = len(costly) - len(rows)
+    left = f'\n<p class="note">{more} more are in the JSON.</p>' if more else ""
+    table = _table(["network", "layer", "mode", "damage alone"], rows, words=(1,))
+    return f"<h3>Layers that cost most</h3>\n{table}{left}"
 
 
 def _conditions(report: QualityReport) -> str:

@@ -14,7 +14,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 40px 0 8px; }
+h2 { font-size: 1.1rem; margin: 40px 0 8px; } h3 { font-size: 0.95rem; margin: 20px 0 4px; }
 p { margin: 4px 0; max-width: 75ch; }
 .soft, caption, figcaption, .note { color: var(--soft); font-size: 0.875rem; }
 .verdict { border-left: 5px solid var(--bar); padding: 4px 0 4px 14px; margin: 0 0 20px; }
@@ -30,6 +30,7 @@ table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-
 caption { text-align: left; padding: 0 0 6px; }
 th, td { padding: 5px 14px 5px 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } td.words, th.words { text-align: left; white-space: normal; }
+td.words { min-width: 110px; overflow-wrap: anywhere; } td.words:last-child { min-width: 280px; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
 tbody th { font-weight: 500; }
 figure { margin: 12px 0 24px; } figcaption { margin: 0 0 6px; }

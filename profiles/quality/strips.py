@@ -6,12 +6,16 @@ import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.profiles.quality.report import Strip, StripRow
 from echoexport.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 __all__ = ["GAIN", "StripSettings", "choose_frames", "draw_closely", "draw_difference", "draw_strip"]
 
@@ -20,7 +24,8 @@ GAIN = 16
 
 _GAP = 2  # pixels between frames
 _PAPER = 128  # grey, like no difference
-_QUALITY = 88  # of the JPEG; 4:4:4, since lips are red and small
+_QUALITIES = (88, 75, 60, 40, 20, 8)  # of JPEG, the first that fits; 4:4:4, since lips are red and small
+_STRIP_BYTES, _CLOSE_BYTES = 240_000, 320_000  # of all rows together; three strips and a frame fit a page so
 
 Frames = NDArray[np.uint8]
 
@@ -59,7 +64,7 @@ def draw_strip(
 def draw_closely(
     title: str, frames: Mapping[str, Frames], *, number: int, settings: StripSettings | None = None
 ) -> Strip:
-    """One frame of every label, large and without loss, and the difference; else as :func:`draw_strip`."""
+    """One frame of every label, large, and the difference; without loss where that fits. Else as :func:`draw_strip`."""
     return _draw(title, frames, numbers=(number,), side=(settings or StripSettings()).close_side, closely=True)
 
 
@@ -80,7 +85,11 @@ def _draw(
     # From the frames as they are; only what is shown is made smaller and packed.
     last = f"{labels[-1]} less {labels[0]}, x {GAIN}"
     chosen[last] = draw_difference(chosen[labels[-1]], chosen[labels[0]])
-    rows = tuple(_encode_row(label, several, side=side, lossless=closely) for label, several in chosen.items())
+    most = (_CLOSE_BYTES if closely else _STRIP_BYTES) // len(chosen)
+    rows = tuple(
+        _encode_row(label, several, side=side, kind="png" if closely else "jpeg", most=most)
+        for label, several in chosen.items()
+    )
     return Strip(title, numbers, closely, rows)
 
 
@@ -90,7 +99,18 @@ def _take(frames: Frames, numbers: tuple[int, ...], *, label: str) -> Frames:
     return frames[list(numbers)]
 
 
-def _encode_row(label: str, frames: Frames, *, side: int, lossless: bool) -> StripRow:
+def _encode_row(label: str, frames: Frames, *, side: int, kind: str, most: int) -> StripRow:
+    row = _lay_out(frames, side=side)
+    tries = [("png", 0)] * (kind == "png") + [("jpeg", quality) for quality in _QUALITIES]
+    for found, quality in tries:
+        data = _pack(row, found, quality=quality)
+        if len(data) <= most:
+            break
+    return StripRow(label, f"data:image/{found};base64,{base64.b64encode(data).decode('ascii')}", row.width, row.height)
+
+
+def _lay_out(frames: Frames, *, side: int) -> Picture:
+    """Frames beside each other, made smaller where they are larger than ``side``."""
     from PIL import Image
 
     height, width = frames.shape[1:3]
@@ -101,10 +121,13 @@ def _encode_row(label: str, frames: Frames, *, side: int, lossless: bool) -> Str
         picture = Image.fromarray(frame)
         shown = picture if picture.size == size else picture.resize(size, Image.Resampling.BOX)
         row.paste(shown, (index * (size[0] + _GAP), 0))
+    return row
+
+
+def _pack(row: Picture, kind: str, *, quality: int) -> bytes:
     target = io.BytesIO()
-    if lossless:
+    if kind == "png":
         row.save(target, "png", optimize=True)
-    else:
-        row.save(target, "jpeg", quality=_QUALITY, subsampling=0, optimize=True)
-    kind, data = ("png" if lossless else "jpeg"), base64.b64encode(target.getvalue()).decode("ascii")
-    return StripRow(label, f"data:image/{kind};base64,{data}", row.width, row.height)
+    else:  # not optimized: Pillow's buffer is too small then for a row that packs badly
+        row.save(target, "jpeg", quality=quality, subsampling=0)
+    return target.getvalue()
