@@ -40,7 +40,7 @@ class SwitchableNetwork:
         self._path = folder / f"{graph.name}.switches.onnx"
         _bring_weights(graph, folder)
         self._path.write_bytes(add_switches(graph, plan).SerializeToString())
-        self._session = _open_session(self._path, threads=threads)
+        self._session = open_session(self._path, threads=threads)
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def __call__(
@@ -138,7 +138,13 @@ def _bring_weights(graph: FloatGraph, folder: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _open_session(path: Path, *, threads: int) -> Any:
+def open_session(path: Path, *, threads: int) -> Any:
+    """An ONNX Runtime session that computes what the graph says and folds no weights.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+        BackendError: it does not load the graph.
+    """
     try:
         import onnxruntime
     except ImportError as error:

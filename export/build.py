@@ -11,16 +11,16 @@ import numpy as np
 
 from echoexport.calibration.graph_lint import require_clean
 from echoexport.export.build_checks import check_bundle
-from echoexport.export.build_settings import BuildSettings, settle
+from echoexport.export.build_settings import SMALL, BuildSettings, settle
 from echoexport.export.bundle_description import describe_bundle
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
+from echoexport.export.composite import describe_file
 from echoexport.export.output_folder import written_aside
 from echoexport.export.self_test import make_inputs
 from echoexport.export.sizes import size_networks
 from echoexport.export.traces import find_trace
 from echoexport.export.weights import WrittenWeights, write_weights
-from echoexport.runtime.bundle import hash_file
 from echoexport.runtime.errors import GraphError, MissingPackageError
 from echoexport.runtime.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
 from echoexport.runtime.scheduler import DDIMScheduler
@@ -61,6 +61,13 @@ def build_bundle(
     require_tools()
     opened = open_checkpoint(checkpoint, settings.variant)
     settings = settle(settings, target=target)
+    if settings.precision in SMALL:
+        from echoexport.export.small_bundle import build_small_bundle
+
+        def build(folder: Path, wanted: BuildSettings) -> Manifest:
+            return build_bundle(checkpoint, folder, target=target, settings=wanted, report=report)
+
+        return build_small_bundle(build, output, target=target, settings=settings, report=report)
     sizes = size_networks(opened.architecture, size=settings.size or (0, 0), frames=settings.frames or 0,
                           face=opened.variant.face)  # fmt: skip
     _check_audio(opened)
@@ -69,7 +76,7 @@ def build_bundle(
     specs = describe_networks(sizes, precision=settings.precision or "")
     plans = [_NetworkPlan(opened, specs[name], settings.traces) for name in NETWORKS]
     with written_aside(output) as folder, ThreadPoolExecutor(1) as hasher:
-        hashes = {path: hasher.submit(_describe_file, path) for path in opened.files()}
+        hashes = {path: hasher.submit(describe_file, path) for path in opened.files()}
         try:
             networks = _build_networks(plans, folder, report=report)
             entries = {name: built.entry for name, built in networks.items()}
@@ -188,10 +195,6 @@ def _check_audio(opened: Checkpoint) -> None:
         )
 
 
-def _describe_file(path: Path) -> FileEntry:
-    return FileEntry(hash_file(path), path.stat().st_size)
-
-
 def _add_files(
     manifest: Manifest, folder: Path, opened: Checkpoint, *, networks: Mapping[str, BuiltNetwork],
     hashes: Mapping[Path, Future[FileEntry]],
@@ -200,6 +203,6 @@ def _add_files(
     for built in networks.values():
         files[built.entry.weights] = built.weights.file  # hashed as it was written
         for name in (built.entry.graph, built.entry.self_test):
-            files[name] = _describe_file(folder / name)
+            files[name] = describe_file(folder / name)
     sources = {path.relative_to(opened.folder).as_posix(): future.result() for path, future in hashes.items()}
     return replace(manifest, files=files, provenance=replace(manifest.provenance, checkpoint_files=sources))

@@ -15,6 +15,8 @@ from echoexport.targets.spec import TargetSpec
 # "auto" leaves out what would need more than this; a build of the full-size model so stays below 6 GB in all.
 AUTO_BYTES = 4_000_000_000
 
+NOT_CHECKED = "self-tests were not run by the build: run 'echoexport verify'"
+
 # Peak memory of an engine on a CPU over its weights in fp32: 10.8 GB for the full denoiser's 5.2 GB (measured).
 _ENGINE_FACTOR = 2.1
 
@@ -35,7 +37,7 @@ def check_bundle(
     if which not in CHECKS:
         raise SettingError(f"check {which!r}; known: {', '.join(CHECKS)}")
     if which == "none":
-        return ["self-tests were not run by the build: run 'echoexport verify'"]
+        return [NOT_CHECKED]
     limit = AUTO_BYTES if which == "auto" else None
     notes = _run_self_tests(folder, manifest, limit=limit, tell=tell)
     if target.kind != "cpu":

@@ -13,13 +13,20 @@ CHECKS = ("auto", "all", "none")
 """Which networks a build lets prove themselves: what fits 4 GB, everything, nothing."""
 
 
+SMALL = ("int8", "auto")
+"""Precisions that take a calibration set, and a choice network by network."""
+
+
 @dataclass(frozen=True)
 class BuildSettings:
     """What a build is asked for; None takes the target's default.
 
     size: (width, height) of the pictures in pixels. frames: length of a window. traces: folder of the trace cache,
     None for none. check: which networks prove themselves before the bundle is put in place, see
-    :func:`echoexport.export.build_checks.check_bundle`.
+    :func:`echoexport.export.build_checks.check_bundle`. precision: "fp32", "fp16", "int8", or "auto", the fastest of
+    them on this machine. For the last two: calibration: a set that ``echoexport calibrate`` recorded. quality: PSNR in
+    dB of final frames against fp32 that must be kept. plan: a plan to follow in place of making one. sensitivity:
+    measure what each layer of the denoiser costs, even where all may be int8.
     """
 
     variant: str = "acc"
@@ -29,6 +36,10 @@ class BuildSettings:
     steps: int | None = None
     traces: Path | None = None
     check: str = "auto"
+    calibration: Path | None = None
+    quality: float = 35.0
+    plan: Path | None = None
+    sensitivity: bool = False
 
 
 def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
@@ -41,8 +52,15 @@ def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
     if settings.check not in CHECKS:
         raise SettingError(f"check {settings.check!r}; known: {', '.join(CHECKS)}")
     precision = settings.precision or target.build.precision
-    if precision not in PRECISIONS:
-        raise SettingError(f"precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    known = (*PRECISIONS, *SMALL)
+    if precision not in known:
+        raise SettingError(f"precision {precision!r}; known: {', '.join(known)}")
+    if precision not in SMALL:
+        for name in ("calibration", "plan"):
+            if getattr(settings, name) is not None:
+                raise SettingError(f"--{name} belongs to --precision {' or '.join(SMALL)}, not to {precision}")
+    if not 0 < settings.quality <= 100:
+        raise SettingError(f"quality {settings.quality:g} dB: above 0 and at most 100 is wanted")
     return replace(
         settings,
         precision=precision,

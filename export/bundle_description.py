@@ -30,6 +30,7 @@ from echoexport.runtime.spec import NetworkSizes
 from echoexport.targets.spec import TargetSpec
 
 FPS = 24.0  # the original's default
+_RECORDED = ("variant", "size", "frames", "precision", "steps")  # what the result depends on; places do not matter
 BUILTIN_NAME = "echoexport-demo-character"
 
 
@@ -71,7 +72,7 @@ def describe_bundle(
             checkpoint=_checkpoint_name(opened),
             checkpoint_files={},
             tools=_tool_versions(),
-            settings={k: dump(v) for k, v in asdict(settings).items() if k not in ("traces", "check")},
+            settings={k: dump(v) for k, v in asdict(settings).items() if k in _RECORDED},
             notes=_notes(opened),
         ),
     )

@@ -46,7 +46,37 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
 @click.option(
     "--frames", type=int, metavar="N", help="Frames of a context window, 2 to 32. Default: the target's (12)."
 )
-@click.option("--precision", metavar="NAME", help="fp32 or fp16. Default: the target's.")
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help="fp32, fp16, int8 (whatever may be), or auto: the fastest of them here that keeps --quality. Default: the "
+    "target's.",
+)
+@click.option(
+    "--calibration",
+    type=FILE,
+    metavar="SET",
+    help="For int8 and auto: what 'echoexport calibrate' recorded. The demo character brings its own.",
+)
+@click.option(
+    "--quality",
+    type=float,
+    default=35.0,
+    show_default=True,
+    metavar="DB",
+    help="For int8 and auto: PSNR of final frames against fp32 that must be kept.",
+)
+@click.option(
+    "--plan",
+    type=FILE,
+    metavar="FILE",
+    help="For int8 and auto: follow a quantization.json of an earlier bundle, perhaps edited, in place of making one.",
+)
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="For int8 and auto: measure what each layer of the denoiser costs even where all may be int8. Takes minutes.",
+)
 @click.option(
     "--steps",
     type=int,

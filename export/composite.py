@@ -1,0 +1,68 @@
+"""A bundle put together, network by network, from finished ones that differ in precision alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.manifest import FileEntry, Manifest, NetworkEntry
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network's place: a folder with its files under the names of ``entry``, and what it shall compute in."""
+
+    folder: Path
+    entry: NetworkEntry
+    files: Mapping[str, FileEntry]
+    compute: str = "fp32"
+
+
+def part_of(folder: Path, manifest: Manifest, name: str, *, compute: str = "fp32") -> Part:
+    """A network of a finished bundle."""
+    entry = manifest.networks[name]
+    files = {file: manifest.files[file] for file in (entry.graph, entry.weights, entry.self_test)}
+    return Part(folder, entry, files, compute)
+
+
+def compose_bundle(parts: Mapping[str, Part], folder: Path, *, base: Manifest) -> Manifest:
+    """Bring every part's files into ``folder`` and describe them; the manifest is returned, not written.
+
+    Files that lie in ``folder`` already are its own. All else of ``base`` stays as it is.
+    """
+    for part in parts.values():
+        for name in part.files:
+            if part.folder != folder:
+                _bring(part.folder / name, folder / name)
+    networks = {name: replace(part.entry, compute=part.compute) for name, part in parts.items()}
+    precisions = {entry.precision for entry in networks.values()}
+    return replace(
+        base,
+        precision="int8" if "int8" in precisions else min(precisions),  # fp16 before fp32
+        networks=networks,
+        files={name: entry for part in parts.values() for name, entry in part.files.items()},
+    )
+
+
+def add_file(manifest: Manifest, folder: Path, name: str) -> Manifest:
+    """The manifest with one more file of the folder in its table."""
+    return replace(manifest, files={**manifest.files, name: describe_file(folder / name)})
+
+
+def describe_file(path: Path) -> FileEntry:
+    """What a file is."""
+    return FileEntry(hash_file(path), path.stat().st_size)
+
+
+def _bring(source: Path, target: Path) -> None:
+    """A second name where the file system has such, else a copy; what is there gives way."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
