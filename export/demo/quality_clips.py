@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -94,11 +95,17 @@ def list_quality_clips(manifest: Manifest, plan: ClipPlan | None = None, *, fps:
 
 @dataclass(frozen=True, eq=False)
 class MouthScore:
-    """Scores a clip's frames (n, H, W, 3) by the mouth. loudness: of the sound in each frame, (m,), m >= n."""
+    """Scores a clip's frames (n, side, side, 3) by the mouth. loudness: of the sound in each frame, (m,), m >= n."""
 
-    guide: MouthGuide
+    person: Person
+    side: int
     loudness: NDArray[np.float64]
     fps: float
+
+    @cached_property
+    def guide(self) -> MouthGuide:
+        """What the person's mouth looks like; drawn when it is first needed, which takes a second or two."""
+        return make_mouth_guide(self.person, size=self.side)
 
     def __call__(self, frames: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Mapping[str, float]:
         """How far the mouth moves as the reference's does, with the sound, and is closed where there is none.
@@ -128,7 +135,7 @@ def measure_loudness(samples: NDArray[np.float32], *, fps: float) -> NDArray[np.
 
 def _add_score(clip: ComparisonClip, person: Person, *, side: int, fps: float) -> ComparisonClip:
     loudness = measure_loudness(clip.inputs.voice.samples, fps=fps)
-    return ComparisonClip(clip.name, clip.inputs, score=MouthScore(make_mouth_guide(person, size=side), loudness, fps))
+    return ComparisonClip(clip.name, clip.inputs, score=MouthScore(person, side, loudness, fps))
 
 
 def _make_clip(name: str, person: Person, sound: Voice, *, size: tuple[int, int]) -> ComparisonClip:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from echoexport.export.cli.options import ProgressLine, RateType, SizeType
 from echoexport.runtime.errors import SettingError
 
-COMMANDS = ("build", "calibrate", "run", "verify", "inspect", "targets", "doctor", "demo")
+COMMANDS = ("build", "calibrate", "run", "verify", "inspect", "compare", "targets", "doctor", "demo")
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "av", "PIL", "tqdm")
 
 
