@@ -34,7 +34,7 @@ class RangeSettings:
     method: "minmax"; "percentile" (of absolute values, ``percentile`` %); "entropy"; "mse". combine: one range from
     those of the timestep bins: their "max"; their "mean"; or "min_first", NVIDIA's recipe for Stable Diffusion: what a
     convolution reads takes the smallest of the first ``first`` (share) of the denoising steps, the rest the largest of
-    all. values: which activations; None for all that layers read. bins: timestep bins at most; a step each where there
+    all. values: which values of the graph; None for all that layers read. bins: timestep bins at most; a step each where there
     are no more steps. most: values of one activation that one sample adds to a histogram. threads: of the engine.
     """
 
@@ -216,8 +216,9 @@ def _find_bin(sample: Sample, bins: int) -> int:
 def _require_finite(network: str, activation: Activation, sample: Sample, *, found: NDArray[np.float32]) -> None:
     if np.isfinite(found).all():
         return
+    reader = f"layer {activation.layers[0]}" if activation.layers else "a node"
     when = f"timestep {sample.timestep}" if sample.timestep is not None else "its only step"
     raise CalibrationError(
-        f"{network}: layer {activation.layers[0]} reads {activation.value!r}, which is not finite at {when}, portrait "
+        f"{network}: {reader} reads {activation.value!r}, which is not finite at {when}, portrait "
         f"{sample.portrait}, voice {sample.voice}: the checkpoint or this sample is broken"
     )

@@ -27,7 +27,7 @@ _PURPOSE = "looking at activations"
 class Activation:
     """What layers read: ``value`` of a ``shape``, its channels along ``axis`` (1 for Conv, the last for MatMul).
 
-    layers: names of those that read it, in the graph's order.
+    layers: names of those that read it, in the graph's order; none for a value that only other nodes read.
     """
 
     value: str
@@ -52,10 +52,13 @@ class Tap:
 
 
 def find_activations(graph: FloatGraph, values: Iterable[str] | None = None) -> dict[str, Activation]:
-    """The activations that the graph's layers read, by value name, in the graph's order; or those of ``values`` only.
+    """The activations that the graph's layers read, by value name, in the graph's order; or ``values`` instead.
+
+    These may be others too, such as what a residual Add takes; channels are then on axis 1 of four or five dimensions
+    and on the last of fewer.
 
     Raises:
-        CalibrationError: no layer reads one of ``values``.
+        CalibrationError: the graph has no such value.
         GraphError: the graph does not say an activation's shape.
     """
     shapes = {
@@ -65,19 +68,16 @@ def find_activations(graph: FloatGraph, values: Iterable[str] | None = None) -> 
     readers: dict[str, list[str]] = {}
     for layer in graph.layers.values():
         readers.setdefault(layer.value, []).append(layer.name)
-    wanted = set(readers) if values is None else set(values)
-    if unknown := sorted(wanted - set(readers)):
-        some = ", ".join(list(readers)[:5])
-        raise CalibrationError(f"{graph.name}: no layer reads {unknown[0]!r}; layers read {some} ...")
+    produced = {output for node in graph.model.graph.node for output in node.output} | set(shapes)
     found = {}
-    for value, layers in readers.items():
-        if value not in wanted:
-            continue
-        shape = shapes.get(value, ())
+    for value in readers if values is None else dict.fromkeys(values):
+        if value not in produced:
+            raise CalibrationError(f"{graph.name}: no value is called {value!r}")
+        shape, layers = shapes.get(value, ()), readers.get(value, [])
         if not shape or min(shape) < 1:
             raise GraphError(f"{graph.path}: the shape of {value!r} is not known; export the bundle again")
-        axis = 1 if graph.layers[layers[0]].op == "Conv" else len(shape) - 1
-        found[value] = Activation(value, shape, axis, tuple(layers))
+        by_layer = graph.layers[layers[0]].op == "Conv" if layers else len(shape) > 3
+        found[value] = Activation(value, shape, 1 if by_layer else len(shape) - 1, tuple(layers))
     return found
 
 

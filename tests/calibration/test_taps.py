@@ -69,9 +69,11 @@ def test_activations_are_what_layers_read_with_their_channel_axis(graph: FloatGr
     assert list(find_activations(graph, ["rows"])) == ["rows"]
 
 
-def test_a_value_that_no_layer_reads_is_refused(graph: FloatGraph) -> None:
-    with pytest.raises(CalibrationError, match="no layer reads 'map'"):
-        find_activations(graph, ["map"])
+def test_a_value_that_no_layer_reads_can_be_asked_for_and_an_unknown_one_is_refused(graph: FloatGraph) -> None:
+    found = find_activations(graph, ["map"])["map"]
+    assert (found.axis, found.channels, found.layers) == (1, 4, ())
+    with pytest.raises(CalibrationError, match="small: no value is called 'nap'"):
+        find_activations(graph, ["nap"])
 
 
 def test_a_graph_without_shapes_is_refused(graph: FloatGraph) -> None:
