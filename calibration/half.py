@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,7 +197,8 @@ def _tap(value: str, what: str, steps: list[tuple[str, list[int] | None]]) -> Ta
     nodes, constants, last = [], [], value
     for index, (op, axes) in enumerate(steps):
         output = f"{value}.{what}" if index == len(steps) - 1 else f"{value}.{what}.{index}"
-        inputs, attributes = [last], {} if op == "Abs" else {"keepdims": 0}
+        inputs = [last]
+        attributes: dict[str, Any] = {} if op == "Abs" else {"keepdims": 0}
         if axes is not None:
             constants.append(numpy_helper.from_array(np.array(axes, np.int64), f"{output}.axes"))
             inputs.append(f"{output}.axes")
