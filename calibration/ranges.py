@@ -34,8 +34,8 @@ class RangeSettings:
     method: "minmax"; "percentile" (of absolute values, ``percentile`` %); "entropy"; "mse". combine: one range from
     those of the timestep bins: their "max"; their "mean"; or "min_first", NVIDIA's recipe for Stable Diffusion: what a
     convolution reads takes the smallest of the first ``first`` (share) of the denoising steps, the rest the largest of
-    all. values: which values of the graph; None for all that layers read. bins: timestep bins at most; a step each where there
-    are no more steps. most: values of one activation that one sample adds to a histogram. threads: of the engine.
+    all. values: which values of the graph; None for all that layers read. bins: timestep bins at most; one a step where
+    there are no more steps. most: values of one activation that a sample adds to a histogram. threads: of the engine.
     """
 
     method: str = "minmax"

@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from results_file import parse_arguments, write_results
 
 from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.plan import LayerPlan, NetworkPlan, Smoothing
+from echoexport.calibration.policy import load_policy, plan_layers
 from echoexport.calibration.quantize import quantize_network
 from echoexport.calibration.ranges import COMBINATIONS, ActivationRanges, RangeSettings, collect_ranges
 from echoexport.calibration.sample import Sample
@@ -27,14 +28,12 @@ from echoexport.runtime.spec import SubnetSpec
 NETWORK = "denoising_unet"
 METHODS = {
     "minmax": RangeSettings("minmax"),
-    "percentile 99.9": RangeSettings("percentile", percentile=99.9),
     "percentile 99.99": RangeSettings("percentile", percentile=99.99),
     "percentile 99.999": RangeSettings("percentile", percentile=99.999),
     "entropy": RangeSettings("entropy"),
     "mse": RangeSettings("mse"),
 }
-KEPT = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "conv_shortcut")
-"""Layers left in float, by a part of their name: NVIDIA's list, but for the proj_out of its larger networks."""
+POLICY = "cpu"
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = run(graph.path, spec, samples, backend=arguments.backend)
         bench = Bench(graph, spec, arguments.backend, samples, wanted, Path(folder))
+        floor = bench.measure(make_floor(graph))
         rows = list(measure_all(bench, calibration))
-        floor = bench.measure(make_plan(graph, None, {}))
     plain = next(
         row["snr_db"] for row in rows if (row["method"], row["combine"], row["smooth"]) == ("minmax", "max", False)
     )
@@ -83,7 +82,7 @@ def main() -> None:
         row["over_minmax_db"] = round(float(row["snr_db"]) - float(plain), 2)
     best = max(rows, key=lambda row: float(row["snr_db"]))
     sys.stdout.write(f"weights alone in int8: {floor:.2f} dB, which no method can exceed\nbest: {best}\n")
-    about = {"calibrated_on": calibration.count(NETWORK), "judged_on": len(samples), "kept_in_float": list(KEPT)}
+    about = {"calibrated_on": calibration.count(NETWORK), "judged_on": len(samples), "policy": POLICY}
     engine = load_backend(arguments.backend).describe()
     write_results(
         arguments.output, {**about, "engine": engine, "weights_alone_db": round(floor, 2), "best": best, "table": rows}
@@ -109,14 +108,15 @@ def measure_all(bench: Bench, calibration: CalibrationSet) -> Iterator[dict[str,
                 yield row
 
 
-def make_plan(graph: FloatGraph, ranges: ActivationRanges | None, smoothing: dict[str, Smoothing]) -> NetworkPlan:
-    """All layers but those kept in int8; without ranges, their weights alone."""
-    layers = {
-        name: LayerPlan("int8", ranges.amax(layer.value)) if ranges else LayerPlan("weights")
-        for name, layer in graph.layers.items()
-        if not any(part in name for part in KEPT)
-    }
-    return NetworkPlan("int8", layers, smoothing)
+def make_plan(graph: FloatGraph, ranges: ActivationRanges, smoothing: dict[str, Smoothing]) -> NetworkPlan:
+    """The policy's layers in int8."""
+    return replace(plan_layers(graph, load_policy(POLICY), ranges.amax), smoothing=smoothing)
+
+
+def make_floor(graph: FloatGraph) -> NetworkPlan:
+    """All weights in int8, all activations float: what no way to find ranges can exceed."""
+    plan = plan_layers(graph, load_policy(POLICY), lambda value: 1.0)
+    return replace(plan, layers={name: LayerPlan("weights") for name in plan.layers})
 
 
 def choose_probes(samples: list[Sample], *, most: int) -> list[Sample]:

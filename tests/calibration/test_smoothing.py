@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,22 @@ def test_the_same_samples_give_the_same_factors(tmp_path: Path) -> None:
     assert find_smoothing(graph, ranges, samples=lambda: samples, settings=settings) == find_smoothing(
         graph, ranges, samples=lambda: samples, settings=settings
     )
+
+
+@pytest.mark.slow
+def test_folding_leaves_an_exported_denoiser_as_it_is(build_tiny: Callable[..., Path], tmp_path: Path) -> None:
+    import onnxruntime
+
+    bundle = build_tiny()
+    graph = FloatGraph(bundle / "denoising_unet.onnx")
+    foldable = find_foldable(graph)
+    assert sum(len(entry.layers) for entry in foldable.values()) > 20
+    widths = {value: graph.layers[entry.layers[0]].shape[0] for value, entry in foldable.items()}
+    smoothed = apply_smoothing(graph, {v: draw(v, width) for v, width in widths.items()}, tmp_path / "smoothed.onnx")
+    with np.load(bundle / "self-test" / "denoising_unet.npz") as arrays:
+        inputs = {name.removeprefix("input."): arrays[name] for name in arrays.files if name.startswith("input.")}
+    wanted, found = (
+        onnxruntime.InferenceSession(str(one.path), providers=["CPUExecutionProvider"]).run(["velocity"], inputs)[0]
+        for one in (graph, smoothed)
+    )
+    assert np.linalg.norm(found - wanted) < 1e-4 * np.linalg.norm(wanted)
