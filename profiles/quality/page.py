@@ -202,7 +202,7 @@ def _kept_layers(layers: Sequence[LayerQuality]) -> str:
     rows = [
         [network, mode, reason, str(len(names)), ", ".join(names)] for (network, mode, reason), names in kept.items()
     ]
-    table = _table(["network", "kept in", "reason", "layers", "which"], rows, words=(1, 2, 4))
+    table = _table(["network", "kept in", "reason", "layers", "which"], rows, words=(2, 4))
     return f"<h3>Kept from int8, and why</h3>\n{table}\n"
 
 

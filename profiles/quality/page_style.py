@@ -30,7 +30,8 @@ table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-
 caption { text-align: left; padding: 0 0 6px; }
 th, td { padding: 5px 14px 5px 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } td.words, th.words { text-align: left; white-space: normal; }
-td.words { min-width: 110px; overflow-wrap: anywhere; } td.words:last-child { min-width: 280px; }
+td.words { min-width: 160px; overflow-wrap: anywhere; } td.words:last-child { min-width: 460px; }
+tbody th, td { vertical-align: top; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
 tbody th { font-weight: 500; }
 figure { margin: 12px 0 24px; } figcaption { margin: 0 0 6px; }
