@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -169,4 +169,5 @@ def _replace_files(*paths: Path) -> Iterator[tuple[IO[bytes], ...]]:
         raise OutputError(f"{paths[0]}: cannot be written: {error.strerror or error}") from error
     finally:
         for aside in asides:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
