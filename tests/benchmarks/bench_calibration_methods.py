@@ -81,7 +81,7 @@ def main() -> None:
     for row in rows:
         row["over_minmax_db"] = round(float(row["snr_db"]) - float(plain), 2)
     best = max(rows, key=lambda row: float(row["snr_db"]))
-    sys.stdout.write(f"weights alone in int8: {floor:.2f} dB, which no method can exceed\nbest: {best}\n")
+    sys.stdout.write(f"weights alone in int8: {floor:.2f} dB: this error no range takes away\nbest: {best}\n")
     about = {"calibrated_on": calibration.count(NETWORK), "judged_on": len(samples), "policy": POLICY}
     engine = load_backend(arguments.backend).describe()
     write_results(
@@ -114,7 +114,7 @@ def make_plan(graph: FloatGraph, ranges: ActivationRanges, smoothing: dict[str, 
 
 
 def make_floor(graph: FloatGraph) -> NetworkPlan:
-    """All weights in int8, all activations float: what no way to find ranges can exceed."""
+    """All weights in int8, all activations float: the error that no way to find ranges takes away."""
     plan = plan_layers(graph, load_policy(POLICY), lambda value: 1.0)
     return replace(plan, layers={name: LayerPlan("weights") for name in plan.layers})
 
