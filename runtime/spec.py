@@ -28,10 +28,11 @@ ARITHMETIC = ("fp32", "bf16")
 
 # Largest difference allowed between an engine and the fp32 torch module on the self-test inputs, relative to
 # the largest absolute value of each output. fp32: 2e-5 measured, with room for other kernels' summation order.
-# fp16: 5e-4 to 6e-3 measured on the reference weights. bf16: not measured, for lack of a CPU that has it; it has
-# three bits less than fp16, so eight times the error is expected, while the wrong kernels it guards against are
-# off by 0.8 and more.
-TOLERANCES = {"fp32": 5e-4, "fp16": 3e-2, "bf16": 1.5e-1, "int8": 2.5e-1}
+# fp16: 5e-4 to 6e-3 measured on the reference weights. bf16: 3e-3 to 5e-2 measured on the demo character; wrong
+# kernels, which it guards against, are off by 0.8 and more. int8: 4e-3 to 0.28 measured there with plain min-max
+# ranges on every layer, the coarsest that is of use (22 dB); one that is not int8's rounding but a fault is expected to be
+# off by about the whole range, as bf16's were.
+TOLERANCES = {"fp32": 5e-4, "fp16": 3e-2, "bf16": 1.5e-1, "int8": 3.5e-1}
 
 
 @dataclass(frozen=True)
