@@ -30,8 +30,8 @@ ARITHMETIC = ("fp32", "bf16")
 # the largest absolute value of each output. fp32: 2e-5 measured, with room for other kernels' summation order.
 # fp16: 5e-4 to 6e-3 measured on the reference weights. bf16: 3e-3 to 5e-2 measured on the demo character; wrong
 # kernels, which it guards against, are off by 0.8 and more. int8: 4e-3 to 0.28 measured there with plain min-max
-# ranges on every layer, the coarsest that is of use (22 dB); one that is not int8's rounding but a fault is expected to be
-# off by about the whole range, as bf16's were.
+# ranges on every layer, the coarsest that is of use (22 dB); a fault, and not mere rounding, is
+# expected to be off by about the whole range, as bf16's were.
 TOLERANCES = {"fp32": 5e-4, "fp16": 3e-2, "bf16": 1.5e-1, "int8": 3.5e-1}
 
 
