@@ -153,13 +153,13 @@ def apply_smoothing(graph: FloatGraph, smoothing: Mapping[str, Smoothing], outpu
             external = tensor.data_location == TensorProto.EXTERNAL
             if edit is not None and external:
                 offset = next(int(entry.value) for entry in tensor.external_data if entry.key == "offset")
-                _write_at(part, offset, edit(_read_float(graph, tensor.name)))
+                _write_at(part, offset, _edit(graph, tensor.name, edit))
             elif edit is not None:
-                tensor.CopyFrom(numpy_helper.from_array(edit(_read_float(graph, tensor.name)), tensor.name))
+                tensor.CopyFrom(numpy_helper.from_array(_edit(graph, tensor.name, edit), tensor.name))
             for entry in tensor.external_data if external else ():
                 entry.value = weights.name if entry.key == "location" else entry.value
         for name, source in folded.copies.items():  # gains, biases and tables: small
-            edited = folded.weight_edits[name](_read_float(graph, source))
+            edited = _edit(graph, source, folded.weight_edits[name])
             model.graph.initializer.append(numpy_helper.from_array(edited, name))
         if part.exists():
             part.replace(weights)
@@ -277,11 +277,24 @@ def _chain(edits: list[Edit]) -> Edit:
     return edit
 
 
-def _read_float(graph: FloatGraph, name: str) -> NDArray[np.float32]:
-    return np.asarray(graph.read(name), np.float32)
+def _edit(graph: FloatGraph, name: str, edit: Edit) -> NDArray[np.floating]:
+    """A constant's new values, computed in float32, in the type it has.
+
+    Raises:
+        CalibrationError: they do not fit that type.
+    """
+    values = graph.read(name)
+    edited: NDArray[np.floating] = edit(np.asarray(values, np.float32))
+    largest = float(np.abs(edited).max(initial=0.0))
+    if values.dtype == np.float16 and largest > float(np.finfo(np.float16).max):
+        raise CalibrationError(
+            f"{graph.name}: smoothing takes {name!r} to {largest:.3g}, more than float16 holds; leave the "
+            "smoothing of what it produces out of the plan"
+        )
+    return np.ascontiguousarray(edited.astype(values.dtype))
 
 
 def _write_at(path: Path, offset: int, values: NDArray[np.floating]) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
-        file.write(np.ascontiguousarray(values, np.float32).tobytes())
+        file.write(values.tobytes())

@@ -71,14 +71,13 @@ def _choose(
 ) -> tuple[NetworkPlan, tuple[Damage, ...]]:
     names = probes.network.layers
     report("denoising_unet: all layers in int8", 0, 1)
-    wanted = settings.budget + MARGIN
-    if not settings.measure_all and probes.judge(names) >= wanted:
+    if not settings.measure_all and probes.judge(names) >= settings.budget + MARGIN:
         return plan, ()
     groups = group_layers((graph.layers[name] for name in names), most=settings.groups)
     damages = measure_damage(
         probes.run_first, groups, report=lambda done, total: report("denoising_unet: what layers cost", done, total)
     )
-    choice = choose_layers(damages, probes.judge, budget=wanted)
+    choice = choose_layers(damages, probes.judge, budget=settings.budget, margin=MARGIN)
     reasons = {
         name: f"sensitivity: {damage.snr:.1f} dB alone at the end of the trajectory"
         for damage in choice.kept

@@ -16,11 +16,17 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class QuantizerSettings:
-    """How ranges are found, and whether linears are smoothed."""
+    """How ranges are found, and whether linears are smoothed. The defaults are what came out best on the demo character
+    (tests/benchmarks/results/calibration_methods.json)."""
 
-    ranges: RangeSettings = field(default_factory=RangeSettings)
+    ranges: RangeSettings = field(default_factory=lambda: RangeSettings(method="minmax", combine="mean"))
     smooth: bool = True
     smoothing: SmoothingSettings = field(default_factory=SmoothingSettings)
+
+    @property
+    def method(self) -> str:
+        """In words, for the plan."""
+        return f"{self.ranges.method}, {self.ranges.combine} over steps{', smoothed' * self.smooth}"
 
 
 def plan_network(

@@ -97,8 +97,10 @@ def measure_damage(
     return tuple(damages)
 
 
-def choose_layers(damages: Sequence[Damage], judge: Judge, *, budget: float) -> Choice:
+def choose_layers(damages: Sequence[Damage], judge: Judge, *, budget: float, margin: float = 0.0) -> Choice:
     """Keep the most harmful groups in float until the quality is ``budget`` dB or more, and no more of them than that.
+
+    ``margin`` is asked for on top, for what the judge does not see.
 
     Groups go by their damage alone; the number that is needed is found by halving, so a handful of qualities are
     measured.
@@ -115,15 +117,16 @@ def choose_layers(damages: Sequence[Damage], judge: Judge, *, budget: float) -> 
         return measured[kept]
 
     low, high = 0, _half(order)  # the answer lies between them
-    if reach(0) < budget:
-        if reach(high) < budget:
+    wanted = budget + margin
+    if reach(0) < wanted:
+        if reach(high) < wanted:
             raise QualityError(
                 f"quality {budget:g} dB cannot be met in int8: with the {high} most harmful of {len(order)} groups of "
                 f"layers left in float it is {reach(high):.1f} dB; ask for less (--quality) or for fp16"
             )
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if reach(middle) >= budget else (middle, high)
+            low, high = (low, middle) if reach(middle) >= wanted else (middle, high)
         low = high
     return Choice(tuple(order[:low]), reach(low), measured[0], len(measured))
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,12 +87,13 @@ def quantize_bundles(
         SettingError: no calibration set is named, and there is none of its own.
     """
     with found_set(floats, settings, report=report) as recorded:
+        damage: tuple[Damage, ...] = ()
         if settings.plan is not None:
-            plan, damage = read_plan(settings.plan), ()
+            plan = read_plan(settings.plan)
         else:
             plan, damage = make_plan(floats, recorded, settings=settings, target=target, report=report)
         parts = write_networks(floats, folder, plan, recorded=recorded, report=report)
-    return QuantizedNetworks(plan, parts, tuple(damage))
+    return QuantizedNetworks(plan, parts, damage)
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def make_plan(
     for index, name in enumerate(NETWORKS):
         report(f"{name}: ranges", index, len(NETWORKS))
         graph = floats.graph(name)
-        plan = plan_network(graph, lambda name=name: recorded.samples(name), policy=policies, settings=quantizer)
+        plan = plan_network(graph, partial(recorded.samples, name), policy=policies, settings=quantizer)
         if name == _DENOISER and plan.precision == "int8":
             choice = ChoiceSettings(
                 budget=settings.quality, scheduler=floats.manifest.sampler.scheduler, steps=recorded.steps,
@@ -145,7 +147,7 @@ def make_plan(
                 decoder=floats.float32 / floats.manifest.networks["vae_decoder"].graph, report=report,
             )  # fmt: skip
         plans[name] = plan
-    return QuantizationPlan(PLAN_SCHEMA, quantizer.ranges.method, recorded.digest, plans), damage
+    return QuantizationPlan(PLAN_SCHEMA, quantizer.method, recorded.digest, plans), damage
 
 
 def write_networks(

@@ -34,7 +34,8 @@ WIDTH, ROWS = 8, 6
 class Small:
     """A graph like a transformer block of the export, weights in a file: what each test needs is put together of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: str = "float32") -> None:
+        self.dtype = np.dtype(dtype)
         self.random = np.random.default_rng(0)
         self.nodes: list[Any] = []
         self.external: dict[str, np.ndarray] = {}
@@ -47,7 +48,7 @@ class Small:
         return output
 
     def weigh(self, name: str, *shape: int) -> str:
-        self.external[name] = self.random.standard_normal(shape).astype(np.float32)
+        self.external[name] = self.random.standard_normal(shape).astype(self.dtype)
         return name
 
     def fix(self, name: str, *numbers: int) -> str:
@@ -67,17 +68,18 @@ class Small:
     def write(self, path: Path, *outputs: str) -> FloatGraph:
         from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+        kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         tensors, position = [numpy_helper.from_array(array, name) for name, array in self.inline.items()], 0
         with path.with_suffix(".bin").open("wb") as file:
             for name, values in self.external.items():
-                tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=values.shape, data_location=1)
+                tensor = TensorProto(name=name, data_type=kind, dims=values.shape, data_location=1)
                 for key, entry in (("location", f"{path.stem}.bin"), ("offset", position), ("length", values.nbytes)):
                     tensor.external_data.add(key=key, value=str(entry))
                 file.write(values.tobytes())
                 position += values.nbytes
                 tensors.append(tensor)
-        given_ = [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, ROWS, WIDTH))]
-        results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        given_ = [helper.make_tensor_value_info("x", kind, (1, ROWS, WIDTH))]
+        results = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
         body = helper.make_graph(self.nodes, path.stem, given_, results, tensors)
         model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
         path.write_bytes(shape_inference.infer_shapes(model).SerializeToString())
@@ -251,3 +253,30 @@ def test_folding_leaves_an_exported_denoiser_as_it_is(build_tiny: Callable[..., 
         for one in (graph, smoothed)
     )
     assert np.linalg.norm(found - wanted) < 1e-4 * np.linalg.norm(wanted)
+
+
+def test_a_half_precision_graph_keeps_its_type_and_its_values_but_for_rounding(tmp_path: Path) -> None:
+    small = Small("float16")
+    small.norm("x", "normed")
+    small.linear("normed", "project")
+    graph = small.write(tmp_path / "half.onnx", "project.out")
+    factors = np.linspace(0.5, 2.0, WIDTH)
+    (tmp_path / "smooth").mkdir()
+    smooth = apply_smoothing(
+        graph, {"normed": Smoothing(0.5, tuple(float(one) for one in factors))}, tmp_path / "smooth" / "half.onnx"
+    )
+    gain, weight = (smooth.read(name) for name in ("normed.weight", "project.weight"))
+    assert (gain.dtype, weight.dtype) == (np.float16, np.float16)
+    np.testing.assert_allclose(gain, small.external["normed.weight"] / factors, rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(weight, small.external["project.weight"] * factors[:, None], rtol=2e-3, atol=1e-4)
+
+
+def test_a_factor_that_takes_a_constant_out_of_half_precision_is_refused(tmp_path: Path) -> None:
+    small = Small("float16")
+    small.norm("x", "normed")
+    small.linear("normed", "project")
+    graph = small.write(tmp_path / "half.onnx", "project.out")
+    (tmp_path / "smooth").mkdir()
+    with pytest.raises(CalibrationError, match=r"half: smoothing takes 'normed.weight' to .* more than float16 holds"):
+        apply_smoothing(graph, {"normed": Smoothing(0.5, (1e-6,) * WIDTH)}, tmp_path / "smooth" / "half.onnx")
+    assert list((tmp_path / "smooth").iterdir()) == []
