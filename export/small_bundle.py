@@ -68,7 +68,7 @@ def build_small_bundle(
         networks = work / "networks"
         networks.mkdir()
         quantized = quantize_bundles(floats, networks, settings=settings, target=target, report=report)
-        made = _Assembly(floats, quantized, target=target, settings=settings, report=report)
+        made = _Assembly(floats, quantized, name=output.name, target=target, settings=settings, report=report)
         choices = made.choose(work / "int8")
         folder = stack.enter_context(written_aside(output))
         return made.finish(choices, folder)
@@ -78,9 +78,11 @@ class _Assembly:
     """From finished networks of several precisions to one bundle."""
 
     def __init__(
-        self, floats: FloatBundles, quantized: QuantizedNetworks, *, target: TargetSpec, settings: BuildSettings,
-        report: Report,
+        self, floats: FloatBundles, quantized: QuantizedNetworks, *, name: str, target: TargetSpec,
+        settings: BuildSettings, report: Report,
     ) -> None:  # fmt: skip
+        """``name``: the bundle's, for its quality report."""
+        self._name = name
         self._floats, self._target, self._settings, self._report = floats, target, settings, report
         self._base = read_manifest(floats.base)
         self._plan, self._damage = quantized.plan, quantized.damage
@@ -168,7 +170,8 @@ class _Assembly:
                 budget=QualityBudget(self._settings.quality, LEAST_SSIM, dict.fromkeys(scores, LARGEST_LOSS)),
                 damage={"denoising_unet": {name: one.snr for one in self._damage for name in one.layers}},
             )
-            return compare_bundles(reference, candidate, clips, settings=settings, report=self._report)
+            found = compare_bundles(reference, candidate, clips, settings=settings, report=self._report)
+            return replace(found, candidate=replace(found.candidate, name=self._name))  # not that of the hidden folder
 
     def _scores(self, reference: Bundle) -> tuple[str, ...]:
         from echoexport.export.demo.quality_clips import CLOSED, FOLLOWS, is_character

@@ -74,6 +74,7 @@ def test_the_bundle_is_whole_and_its_networks_pass_their_self_tests(small: Path)
 def test_frames_are_within_the_budget_and_the_mouth_moves_as_before(small: Path, manifest: Manifest) -> None:
     report = json.loads((small / "quality.json").read_text())
     assert report["misses"] == []
+    assert report["candidate"]["name"] == small.name
     assert report["headline"]["psnr"] >= 35
     assert report["headline"]["ssim"] >= 0.97
     assert all(score["difference"] >= -0.02 for score in report["headline"]["scores"])
