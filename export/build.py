@@ -62,7 +62,11 @@ def build_bundle(
     opened = open_checkpoint(checkpoint, settings.variant)
     settings = settle(settings, target=target)
     if settings.precision in SMALL:
+        from echoexport.export.demo.assets import is_builtin
+        from echoexport.export.quantized_build import check_sources
         from echoexport.export.small_bundle import build_small_bundle
+
+        check_sources(settings, builtin=is_builtin(opened.folder))
 
         def build(folder: Path, wanted: BuildSettings) -> Manifest:
             return build_bundle(checkpoint, folder, target=target, settings=wanted, report=report)

@@ -84,7 +84,6 @@ def quantize_bundles(
     Raises:
         CalibrationError: a set or plan that is broken, empty, or of another checkpoint.
         QualityError: the denoiser cannot be int8 at the quality asked for.
-        SettingError: no calibration set is named, and there is none of its own.
     """
     with found_set(floats, settings, report=report) as recorded:
         damage: tuple[Damage, ...] = ()
@@ -96,29 +95,46 @@ def quantize_bundles(
     return QuantizedNetworks(plan, parts, damage)
 
 
+def check_sources(settings: BuildSettings, *, builtin: bool) -> None:
+    """Refuse a set or plan that cannot be used before anything is built.
+
+    Raises:
+        SettingError: no calibration set is named, and the checkpoint is not the built-in character's.
+        CalibrationError: the set or the plan is broken, or the set of another size.
+    """
+    if settings.calibration is not None:
+        source = open_set(settings.calibration).manifest.source
+        if settings.size not in (None, (source.width, source.height)):
+            wanted = "x".join(str(side) for side in settings.size or ())
+            raise CalibrationError(
+                f"{settings.calibration}: was recorded at {source.width}x{source.height} px, this build is for {wanted}; "
+                "record another set, or build at its --size"
+            )
+    elif not builtin:
+        raise SettingError(
+            f"precision {settings.precision!r} needs a calibration set: record one with 'echoexport calibrate "
+            "CHECKPOINT --portraits DIR --audio DIR -o SET', then build with --calibration SET"
+        )
+    if settings.plan is not None:
+        read_plan(settings.plan)
+
+
 @contextmanager
 def found_set(floats: FloatBundles, settings: BuildSettings, *, report: Report) -> Iterator[CalibrationSet]:
     """The set that was named; else the built-in character's, which is recorded now.
 
     Raises:
-        SettingError: none is named, and the checkpoint is not the character's.
         CalibrationError: the set is broken, or of another checkpoint or size.
     """
     from echoexport.calibration.recording import record_set
     from echoexport.calibration.recording_job import RecordingSettings
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
-    from echoexport.export.demo.quality_clips import is_character
 
     if settings.calibration is not None:
         recorded = open_set(settings.calibration)
         recorded.require_of(floats.manifest)
         yield recorded
         return
-    if not is_character(floats.manifest):
-        raise SettingError(
-            f"precision {settings.precision!r} needs a calibration set: record one with 'echoexport calibrate "
-            "CHECKPOINT --portraits DIR --audio DIR -o SET', then build with --calibration SET"
-        )
     with tempfile.TemporaryDirectory(prefix="echoexport-set-") as place:
         inputs = builtin_recording_inputs()
         yield record_set(
