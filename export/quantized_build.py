@@ -103,12 +103,11 @@ def check_sources(settings: BuildSettings, *, builtin: bool) -> None:
         CalibrationError: the set or the plan is broken, or the set of another size.
     """
     if settings.calibration is not None:
-        source = open_set(settings.calibration).manifest.source
-        if settings.size not in (None, (source.width, source.height)):
-            wanted = "x".join(str(side) for side in settings.size or ())
+        source, size = open_set(settings.calibration).manifest.source, settings.size
+        if size is not None and size != (source.width, source.height):
             raise CalibrationError(
-                f"{settings.calibration}: was recorded at {source.width}x{source.height} px, this build is for {wanted}; "
-                "record another set, or build at its --size"
+                f"{settings.calibration}: was recorded at {source.width}x{source.height} px, this build is for "
+                f"{size[0]}x{size[1]}; record another set, or build at its --size"
             )
     elif not builtin:
         raise SettingError(
