@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
-import threading
 from collections.abc import Generator, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -25,38 +25,27 @@ def run_ahead(items: Iterable[T], *, most: int) -> Generator[T, None, None]:
         maker.finish()
 
 
-class _Maker(threading.Thread, Generic[T]):
+class _Maker(Generic[T]):
     """Makes one item for each permit; gives (item, error), and (None, None) at the end.
 
-    Both ways go through ``SimpleQueue``: an interrupt between the lines of ``queue.Queue`` or ``Event`` leaves their
-    lock taken, and the other side waiting for it for ever.
+    All that passes between the threads goes through ``SimpleQueue``, and the thread is a bare one: an interrupt between
+    the lines of ``queue.Queue``, ``Event`` or ``Thread.start`` leaves a lock of theirs taken, or given back twice, and
+    the other side waits for it for ever.
     """
 
     def __init__(self, items: Iterable[T], *, most: int) -> None:
-        super().__init__(name="echoexport-ahead", daemon=True)
         self._items = items
         self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
         self._permits: SimpleQueue[None] = SimpleQueue()
-        self._over = False
+        self._ended: SimpleQueue[None] = SimpleQueue()
+        self._begun, self._over = False, False
         for _ in range(most):
             self._permits.put(None)
 
-    def run(self) -> None:
-        """Make until the end, an error, or nobody wants more."""
-        try:
-            items = iter(self._items)
-            while True:
-                self._permits.get()
-                if self._over:
-                    return
-                try:
-                    item = next(items)
-                except StopIteration:
-                    break
-                self._made.put((item, None))
-            self._made.put((None, None))
-        except BaseException as error:  # an interrupt raised by a callback too must reach whoever waits
-            self._made.put((None, error))
+    def start(self) -> None:
+        """Begin to make."""
+        _thread.start_new_thread(self._make, ())
+        self._begun = True
 
     def take(self) -> Iterator[T]:
         """The items, in their order."""
@@ -74,5 +63,24 @@ class _Maker(threading.Thread, Generic[T]):
         self._over = True  # whatever permits are left
         self._permits.put(None)
         # when Python itself ends, threads like this one are stopped where they stand and cannot be waited for
-        if self.is_alive() and not sys.is_finalizing():
-            self.join()
+        if self._begun and not sys.is_finalizing():
+            self._ended.get()
+
+    def _make(self) -> None:
+        """Make until the end, an error, or nobody wants more."""
+        try:
+            items = iter(self._items)
+            while True:
+                self._permits.get()
+                if self._over:
+                    return
+                try:
+                    item = next(items)
+                except StopIteration:
+                    break
+                self._made.put((item, None))
+            self._made.put((None, None))
+        except BaseException as error:  # an interrupt raised by a callback too must reach whoever waits
+            self._made.put((None, error))
+        finally:
+            self._ended.put(None)

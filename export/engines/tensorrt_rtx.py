@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from echoexport.profiles.clip_run import find_peak_memory
 from echoexport.runtime.errors import GraphError, MissingPackageError
 
 # Peak memory of a build over the weights' bytes: 9.3 GB for the full fp16 denoiser's 2.6 GB (measured).
@@ -85,8 +86,6 @@ def parse_and_build(graph: Path) -> ParserReport:
     Raises:
         GraphError: the parser or the builder refuses the graph.
     """
-    import resource
-
     import tensorrt_rtx_libs  # noqa: F401  - loads the shared libraries that the bindings look for
     import tensorrt_rtx_bindings as trt  # isort: skip
 
@@ -120,7 +119,7 @@ def parse_and_build(graph: Path) -> ParserReport:
         parse_seconds=round(parsed - start, 2),
         build_seconds=round(time.perf_counter() - parsed, 2),
         engine_bytes=engine.nbytes,
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_bytes=find_peak_memory() or 0,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from echoexport.calibration.quantize import QuantizedFiles, quantize_network
 from echoexport.calibration.ranges import RangeSettings, collect_ranges
 from echoexport.calibration.sample import Sample
 from echoexport.export.checkpoint.reader import open_checkpoint
+from echoexport.profiles.clip_run import find_peak_memory
 from echoexport.profiles.conditions import describe_machine
 from echoexport.profiles.latency import compare_side_by_side, read_self_test_inputs
 from echoexport.runtime.backends import Arrays, Engine, EngineOptions, load_backend
@@ -124,7 +124,7 @@ def quantize_alone(graph: Path) -> dict[str, Any]:
 
 def measure_peak() -> int:
     """Bytes that this process held at its most, files that it mapped among them."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return find_peak_memory() or 0
 
 
 def describe_files(files: QuantizedFiles, graph: FloatGraph) -> dict[str, Any]:

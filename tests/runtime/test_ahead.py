@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 
 import pytest
@@ -61,14 +62,20 @@ def test_an_interrupt_in_the_making_reaches_whoever_waits() -> None:
 
 
 def test_leaving_early_ends_the_thread() -> None:
-    before = threading.active_count()
-    for number in run_ahead(count_to(1000, []), most=2):
-        if number == 3:
-            break
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
+    makers: list[int] = []
+
+    def tell_who() -> Iterator[int]:
+        for number in count(1):
+            makers.append(threading.get_ident())
+            yield number
+
+    with closing(run_ahead(tell_who(), most=2)) as items:
+        assert next(items) == 1
+        assert makers[0] in sys._current_frames()
+    deadline = time.monotonic() + 5  # it has ended, but for the system's own work
+    while makers[0] in sys._current_frames() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert makers[0] not in sys._current_frames()
 
 
 def test_an_interrupt_at_any_moment_ends_the_iteration() -> None:
@@ -89,7 +96,8 @@ def interrupt_often(times: int) -> None:
         except KeyboardInterrupt:
             pass
         items.close()
-    assert threading.active_count() == 1
+    time.sleep(0.1)
+    assert len(sys._current_frames()) == 1
 
 
 if __name__ == "__main__":
