@@ -131,7 +131,8 @@ def test_three_minutes_are_rendered_in_flat_memory(
 ) -> None:
     bundle = make_null_bundle(side=128)
     program = (
-        "import sys\nfrom echoexport.export.cli import main\nfrom echoexport.profiles.clip_run import find_peak_memory\n"
+        "import sys\nfrom echoexport.export.cli import main\n"
+        "from echoexport.profiles.clip_run import find_peak_memory\n"
         "main(sys.argv[1:])\nprint(find_peak_memory() or 0)"
     )
     peaks = {}
