@@ -225,7 +225,9 @@ def set_of(tmp_path: Path) -> Callable[[Manifest], CalibrationSet]:
 def test_a_set_fits_the_bundle_it_was_recorded_from(
     bundle_manifest: Manifest, set_of: Callable[[Manifest], CalibrationSet]
 ) -> None:
-    set_of(bundle_manifest).require_of(bundle_manifest)
+    recorded = set_of(bundle_manifest)
+    recorded.require_of(bundle_manifest)
+    assert recorded.manifest.source == describe_source(bundle_manifest)
 
 
 def change_weights(manifest: Manifest) -> Manifest:
