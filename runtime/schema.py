@@ -56,7 +56,8 @@ def _parse_dataclass(kind: Any, data: Any, where: str) -> Any:
     _check(isinstance(data, dict), where, "an object", data)
     hints = typing.get_type_hints(kind)
     names = [f.name for f in dataclasses.fields(kind)]
-    optional = {f.name for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
+    missing = dataclasses.MISSING
+    optional = {f.name for f in dataclasses.fields(kind) if not (f.default is missing and f.default_factory is missing)}
     for key in data:
         if key not in names:
             raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(names)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -157,3 +157,16 @@ def test_a_part_with_defaults_is_dumped_whole_and_parsed_back(grown: Grown) -> N
 def test_a_default_excuses_no_wrong_key_or_value(data: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(Grown, data, where="grown")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    name: str
+    more: Mapping[str, int] = field(default_factory=dict)
+
+
+def test_a_key_may_be_missing_where_its_field_makes_a_default_of_its_own() -> None:
+    assert parse(Gathered, {"name": "a"}, where="gathered") == Gathered("a", {})
+    assert parse(Gathered, {"name": "a", "more": {"b": 1}}, where="gathered").more == {"b": 1}
+    with pytest.raises(ValueError, match="gathered: missing key 'name'"):
+        parse(Gathered, {"more": {}}, where="gathered")
