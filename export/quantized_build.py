@@ -15,9 +15,8 @@ from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.graph_lint import require_clean
 from echoexport.calibration.layer_choice import ChoiceSettings, choose_denoiser_layers
 from echoexport.calibration.network_plan import QuantizerSettings, plan_network
-from echoexport.calibration.plan import FILE_NAME as PLAN_FILE
 from echoexport.calibration.plan import SCHEMA as PLAN_SCHEMA
-from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan, write_plan
+from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan
 from echoexport.calibration.policy import load_policy
 from echoexport.calibration.quantize import quantize_network
 from echoexport.calibration.sensitivity import Damage
@@ -218,8 +217,3 @@ def write_self_test(
     halves = {f"output.{name}": value.astype(np.float16) for name, value in outputs.items()}
     arrays = {**{f"input.{name}": value for name, value in inputs.items()}, **halves}
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-
-
-def write_bundle_plan(plan: QuantizationPlan, folder: Path) -> None:
-    """The plan under its name in a bundle that is being built."""
-    write_plan(plan, folder / PLAN_FILE)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from echoexport.calibration.plan import FILE_NAME as PLAN_FILE
+from echoexport.calibration.plan import write_plan
 from echoexport.export.build_checks import NOT_CHECKED, check_bundle
 from echoexport.export.build_settings import BuildSettings
 from echoexport.export.candidates import Candidate, choose_fastest, measure_candidates
@@ -21,12 +22,11 @@ from echoexport.export.quantized_build import (
     QuantizedNetworks,
     float_bundles,
     quantize_bundles,
-    write_bundle_plan,
 )
 from echoexport.profiles.latency import read_self_test_inputs
 from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
 from echoexport.profiles.quality.report import JSON_NAME, PAGE_NAME, QualityBudget, QualityReport, write_quality_report
-from echoexport.runtime.backends import EngineOptions, load_backend
+from echoexport.runtime.backends import EngineOptions, list_arithmetic, load_backend
 from echoexport.runtime.bundle import Bundle, open_bundle
 from echoexport.runtime.errors import QualityError
 from echoexport.runtime.manifest import Manifest, QuantizationSummary, read_manifest, write_manifest
@@ -110,7 +110,7 @@ class _Assembly:
         folders = {"fp32": self._floats.float32, "int8": folder}
         with open_bundle(folder) as opened:
             backend = opened.backend
-        computes = [name for name in ("fp32", "bf16") if name in list_arithmetic(backend.name)]
+        computes = [name for name in ("fp32", "bf16") if name in list_arithmetic(backend)]
         choices = {}
         for index, name in enumerate(self._base.networks):
             self._report(f"{name}: measuring candidates", index, len(self._base.networks))
@@ -208,7 +208,7 @@ class _Assembly:
         self, manifest: Manifest, folder: Path, quality: QualityReport | None, choices: Mapping[str, Choice]
     ) -> Manifest:
         if any(choice.precision == "int8" for choice in choices.values()):
-            write_bundle_plan(self._plan, folder)
+            write_plan(self._plan, folder / PLAN_FILE)
             manifest = add_file(manifest, folder, PLAN_FILE)
             reached = None if quality is None else round(quality.headline.psnr, 2)
             summary = QuantizationSummary(
@@ -258,12 +258,6 @@ def measure_disagreement(folder: Path, names: Sequence[str]) -> dict[str, float]
                 bundle.close_network(name)
             found[name] = max(_distance(outputs[1][key], value) for key, value in outputs[0].items())
     return found
-
-
-def list_arithmetic(backend: str) -> tuple[str, ...]:
-    """What a backend can compute in on this machine."""
-    arithmetic = getattr(load_backend(backend), "arithmetic", None)
-    return ("fp32",) if arithmetic is None else tuple(arithmetic())
 
 
 def _distance(found: np.ndarray, wanted: np.ndarray) -> float:
