@@ -1,1 +1,73 @@
-"""Engine builders and vendors' parsers; no torch, since a board builds its engines itself."""
+"""Engines compiled on the machine that runs them: one file here for each backend whose engines can be kept."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast
+
+from echoexport.runtime.errors import UnknownNameError
+from echoexport.runtime.spec import SubnetSpec
+
+Report = Callable[[str], None]
+"""Told in a few words what is being done."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How an engine is built; a builder leaves out what its library does not know.
+
+    workspace: bytes that the builder may use as scratch memory, None for no limit. level: the builder's optimization
+    level, None for the library's own. best_of: so many builds, of which the fastest is kept. compute, threads: as in
+    ``EngineOptions``. timing_cache: a file that is read, if it is there, and written; None for none. timeout: seconds
+    for one network.
+    """
+
+    workspace: int | None = None
+    level: int | None = None
+    best_of: int = 1
+    compute: str = "fp32"
+    threads: int = 0
+    timing_cache: Path | None = None
+    timeout: float = 3600.0
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """What building one engine gave, *measured* on this machine. peak_bytes: of the process that built it, None where
+    that is not known. notes: in words, for the compiled bundle's manifest."""
+
+    seconds: float
+    bytes: int
+    peak_bytes: int | None
+    notes: tuple[str, ...] = field(default=())
+
+
+class Builder(Protocol):
+    """What a module here offers as functions."""
+
+    def build_engine(
+        self, graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+    ) -> BuiltEngine:
+        """Compile one network's ONNX file into ``output``, which is there afterwards whole or not at all.
+
+        Raises:
+            BackendError: the library is missing, refuses the graph, runs out of memory or dies; says what to do.
+        """
+
+
+BUILDERS = ("null", "openvino", "ort", "tensorrt", "tensorrt_rtx")
+"""Backends whose engines can be kept."""
+
+
+def load_builder(backend: str) -> Builder:
+    """The builder of a backend's engines; its library is not imported yet.
+
+    Raises:
+        UnknownNameError: that backend's engines cannot be kept.
+    """
+    if backend not in BUILDERS:
+        raise UnknownNameError("backend with engines to keep", backend, known=BUILDERS)
+    return cast(Builder, importlib.import_module(f"{__name__}.{backend}"))

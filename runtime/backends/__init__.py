@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -63,6 +63,35 @@ class Backend(Protocol):
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
         """Compile a network's ONNX file."""
+
+
+class CompilingBackend(Backend, Protocol):
+    """A backend whose engines can be kept as files and opened again without compiling.
+
+    Builders are in ``export/engines``, one file for each such backend, and write what ``open_engine`` reads.
+    """
+
+    engine_suffix: str
+
+    def fingerprint(self, options: EngineOptions) -> dict[str, str]:
+        """All that an engine depends on besides graph, weights and shapes, as far as this machine tells.
+
+        At least ``library``, ``version``, ``os``, ``arch``; with a GPU also ``device``, ``compute_capability``,
+        ``driver`` or ``jetpack``, and ``power_mode`` on boards that have such. An engine is opened only where every
+        value is the same.
+        """
+
+    def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
+        """An engine that a builder wrote, whose hash and fingerprint were found right.
+
+        Raises:
+            BackendError: the library refuses it; the fix is to compile again.
+        """
+
+
+def as_compiling(backend: Backend) -> CompilingBackend | None:
+    """The backend as one whose engines can be kept, or None where they cannot."""
+    return cast(CompilingBackend, backend) if hasattr(backend, "open_engine") else None
 
 
 def list_backends() -> tuple[str, ...]:
