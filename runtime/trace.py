@@ -1,0 +1,296 @@
+"""What the runtime did and when: spans, the stages they add up to, and a file that Perfetto opens."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+__all__ = [
+    "CATEGORIES",
+    "CLIP",
+    "CLOCKS",
+    "MAIN",
+    "NULL",
+    "Span",
+    "StageTimes",
+    "Tracer",
+    "describe_trace",
+    "nest_spans",
+    "summarize_stages",
+    "write_trace",
+]
+
+CATEGORIES = ("engine", "copy", "audio", "decode", "encode", "wait", "stage", "sampling")
+CLOCKS = ("host", "device")
+MAIN = "main"
+"""The track of the thread that made the tracer."""
+
+CLIP = "clip"
+"""The name of the span around a whole clip, whose own time no stage accounts for."""
+
+_SCHEMA = 1
+_INHERITING = frozenset({"engine", "copy"})  # part of whatever stage asked for them
+_LIMIT = 1_000_000  # spans, about 300 MB
+
+
+@dataclass(frozen=True)
+class Span:
+    """One thing that took time.
+
+    category: one of ``CATEGORIES``; "stage" is for stages that have no category of their own and go by their name.
+    start, end: seconds of ``time.perf_counter``. track: the thread, by a name that readers know. arguments: what it was
+    about, plain values (``network``, ``step``, ``window``, ``frame``, ``portrait``). clock: "host", or "device" where a
+    device measured the duration itself; where such a span stands on the host's time line is then an estimate.
+    """
+
+    name: str
+    category: str
+    start: float
+    end: float
+    track: str = MAIN
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    clock: str = "host"
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+
+class Tracer:
+    """Collects spans from any number of threads, up to ``limit``; ``dropped`` counts those that came after.
+
+    Threads go by the name that they give themselves with :meth:`name_track`; the one that makes the tracer is "main".
+    ``now`` is the clock, in seconds.
+    """
+
+    enabled = True
+
+    def __init__(self, *, limit: int = _LIMIT, now: Callable[[], float] = time.perf_counter) -> None:
+        self.dropped = 0
+        self.now = now
+        self._limit = limit
+        self._records: list[tuple[str, str, float, float, str, dict[str, Any], str]] = []
+        self._tracks = {threading.get_ident(): MAIN}
+
+    def span(self, name: str, category: str, **arguments: Any) -> AbstractContextManager[None]:
+        """A context manager; the time within it becomes a span, also where an error ends it."""
+        return _Running(self, name, category, arguments)
+
+    def record(
+        self, name: str, category: str, *, start: float, end: float, track: str | None = None, clock: str = "host",
+        **arguments: Any,
+    ) -> None:  # fmt: skip
+        """A span that was timed elsewhere, in seconds of the tracer's clock. ``track`` None is this thread's."""
+        if len(self._records) >= self._limit:
+            self.dropped += 1
+            return
+        # a tuple and one append, which no other thread can come between
+        self._records.append((name, category, start, end, track or self._find_track(), arguments, clock))
+
+    def name_track(self, name: str) -> None:
+        """Call this thread so from now on."""
+        self._tracks[threading.get_ident()] = name
+
+    def spans(self) -> tuple[Span, ...]:
+        """All that was collected, in the order of their starts; engine calls and copies know what they were part of.
+
+        An engine call within a window's span has the window's arguments besides its own, and so on outwards.
+        """
+        spans = [Span(*record) for record in list(self._records)]
+        outer: dict[int, Mapping[str, Any]] = {}
+        found = []
+        for index, parent in nest_spans(spans):
+            span = spans[index]
+            known = {} if parent is None else outer[parent]
+            outer[index] = {**known, **span.arguments}
+            found.append(replace(span, arguments=outer[index]) if span.category in _INHERITING else span)
+        return tuple(sorted(found, key=lambda span: span.start))
+
+    def take(self) -> tuple[Span, ...]:
+        """The same, and forget them: what comes next is a new trace."""
+        spans = self.spans()
+        self.clear()
+        return spans
+
+    def clear(self) -> None:
+        """Forget what was collected."""
+        self._records.clear()
+        self.dropped = 0
+
+    def _find_track(self) -> str:
+        ident = threading.get_ident()
+        if ident not in self._tracks:
+            self._tracks[ident] = f"thread {len(self._tracks)}"
+        return self._tracks[ident]
+
+
+class _Running:
+    """A span that has not ended."""
+
+    __slots__ = ("_arguments", "_category", "_name", "_start", "_tracer")
+
+    def __init__(self, tracer: Tracer, name: str, category: str, arguments: dict[str, Any]) -> None:
+        self._tracer, self._name, self._category, self._arguments = tracer, name, category, arguments
+
+    def __enter__(self) -> None:
+        self._start = self._tracer.now()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        end = self._tracer.now()
+        self._tracer.record(self._name, self._category, start=self._start, end=end, **self._arguments)
+
+
+class _Nothing:
+    """A context manager that does nothing, for any number of uses at once."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class _NullTracer(Tracer):
+    """Collects nothing."""
+
+    enabled = False
+    _nothing = _Nothing()
+
+    def span(self, name: str, category: str, **arguments: Any) -> AbstractContextManager[None]:
+        return self._nothing
+
+    def record(
+        self, name: str, category: str, *, start: float, end: float, track: str | None = None, clock: str = "host",
+        **arguments: Any,
+    ) -> None:  # fmt: skip
+        return None
+
+    def name_track(self, name: str) -> None:
+        return None
+
+
+NULL: Tracer = _NullTracer()
+"""The tracer that collects nothing, for whoever is given no other."""
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Where one track's time went, in seconds; stages, and what none of them accounts for, add up to ``wall``.
+
+    stages: in the order of their beginnings. unaccounted: between the spans, and within a clip's own.
+    """
+
+    stages: Mapping[str, float]
+    unaccounted: float
+    wall: float
+
+
+def summarize_stages(spans: Iterable[Span], *, track: str = MAIN) -> StageTimes:
+    """What each stage took on one track, by the host's clock, each moment counted once.
+
+    A moment belongs to the innermost span around it. The stage of a span is its category, or its name where that is
+    "stage"; an engine call or a copy belongs to the stage that asked for it ("engine" and "copy" where none did).
+    ``wall`` is from the first start to the last end on the track.
+    """
+    own = [span for span in spans if span.track == track and span.clock == "host"]
+    if not own:
+        return StageTimes({}, 0.0, 0.0)
+    stages: dict[str, float] = {}
+    stage_of: dict[int, str] = {}
+    for index, parent in nest_spans(own):
+        span = own[index]
+        inherits = span.category in _INHERITING and parent is not None
+        name = stage_of[parent] if inherits and parent is not None else _name_stage(span)
+        stage_of[index] = name
+        stages[name] = stages.get(name, 0.0) + span.seconds
+        if parent is not None:
+            stages[stage_of[parent]] -= span.seconds
+    stages.pop(CLIP, None)
+    wall = max(span.end for span in own) - min(span.start for span in own)
+    return StageTimes(stages, unaccounted=wall - sum(stages.values()), wall=wall)
+
+
+def nest_spans(spans: list[Span]) -> Iterator[tuple[int, int | None]]:
+    """Each span's index with that of the innermost span around it on its track and clock; outer ones come first.
+
+    Spans that overlap without one holding the other, as calls of one device may, have no parent among each other.
+    """
+    # spans are recorded as they end, so of two that are alike the later one holds the other
+    order = sorted(range(len(spans)), key=lambda index: (spans[index].start, -spans[index].end, -index))
+    around: dict[tuple[str, str], list[int]] = {}
+    for index in order:
+        span = spans[index]
+        stack = around.setdefault((span.track, span.clock), [])
+        while stack and spans[stack[-1]].end < span.end:
+            stack.pop()
+        yield index, stack[-1] if stack else None
+        stack.append(index)
+
+
+def write_trace(spans: Iterable[Span], path: Path) -> None:
+    """Write spans as a Trace Event file, which Perfetto and Chrome's tracing page open; whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    # sinks.py itself is traced
+    from echoexport.runtime.sinks import name_staging, refuse_output
+
+    aside = name_staging(path)
+    try:
+        aside.write_text(json.dumps(describe_trace(spans), separators=(",", ":")) + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise refuse_output(path, error) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
+    """Spans as a JSON object of the Trace Event format: complete events in microseconds from the first start.
+
+    Clocks are processes and tracks are threads of the format, so that device time never lies among host time. Source:
+    "Trace Event Format", the document that Chrome's and Perfetto's own pages on importing JSON traces refer to.
+    """
+    ordered = sorted(spans, key=lambda span: (span.start, -span.end))
+    zero = ordered[0].start if ordered else 0.0
+    threads: dict[tuple[str, str], int] = {("host", MAIN): 1}
+    events = []
+    for span in ordered:
+        thread = threads.setdefault((span.clock, span.track), len(threads) + 1)
+        events.append(
+            {
+                "name": span.name, "cat": span.category, "ph": "X", "pid": CLOCKS.index(span.clock) + 1, "tid": thread,
+                "ts": round((span.start - zero) * 1e6, 3), "dur": round(span.seconds * 1e6, 3),
+                "args": dict(span.arguments),
+            }
+        )  # fmt: skip
+    named = [
+        {"name": "process_name", "ph": "M", "pid": number, "tid": 0, "args": {"name": clock}}
+        for number, clock in enumerate(CLOCKS, 1)
+        if any(known == clock for known, _ in threads)
+    ]
+    for (clock, track), thread in threads.items():
+        where = {"ph": "M", "pid": CLOCKS.index(clock) + 1, "tid": thread}
+        named.append({"name": "thread_name", **where, "args": {"name": track}})
+        named.append({"name": "thread_sort_index", **where, "args": {"sort_index": thread}})
+    return {"traceEvents": named + events, "displayTimeUnit": "ms", "otherData": {"schema": _SCHEMA}}
+
+
+def _name_stage(span: Span) -> str:
+    return span.name if span.category == "stage" else span.category
