@@ -13,6 +13,7 @@ from echoexport.runtime.errors import BundleError, OutputError, SettingError
 from echoexport.runtime.scheduler import SchedulerConfig
 from echoexport.runtime.schema import dump, parse
 from echoexport.runtime.spec import ARITHMETIC, NETWORKS, PRECISIONS, STORED, TOLERANCES, SubnetSpec, TensorSpec
+from echoexport.runtime.work import NetworkWork
 
 FILE_NAME = "manifest.json"
 FORMAT = "echoexport-bundle"
@@ -35,7 +36,8 @@ class NetworkEntry:
     computed by the torch module in fp32. precision: what it is stored in, "fp32", "fp16" or "int8" (tensors in and out
     are then float32 or float16). tolerances: per precision, relative to each output's largest value. parameters: how
     many values the weights hold. compute: what the engine was chosen to compute in where the graph leaves it the
-    choice, "fp32" or "bf16"; an engine without it computes in fp32.
+    choice, "fp32" or "bf16"; an engine without it computes in fp32. work: of one call, None in bundles that were built
+    before it was counted.
     """
 
     graph: str
@@ -48,6 +50,7 @@ class NetworkEntry:
     outputs: tuple[TensorSpec, ...]
     tolerances: Mapping[str, float]
     compute: str = "fp32"
+    work: NetworkWork | None = None
 
     def describe(self, name: str) -> SubnetSpec:
         """The contract of this network under its name."""
