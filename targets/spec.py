@@ -15,6 +15,7 @@ from echoexport.targets.strict_yaml import LARGEST_FILE, Table, parse_table
 __all__ = [
     "Backends",
     "BuildDefaults",
+    "EngineDefaults",
     "Figure",
     "Hardware",
     "StepDefaults",
@@ -113,10 +114,28 @@ class BuildDefaults:
 
 
 @dataclass(frozen=True)
+class EngineDefaults:
+    """How engines are compiled on the target unless told otherwise; None leaves it to the library.
+
+    workspace: GB (of 10^9 bytes) that a builder may use as scratch memory. level: TensorRT's builder optimization
+    level, 0 (quickest build) to 5 (longest search). best_of: so many builds of a network, of which the fastest is kept.
+    """
+
+    workspace: Figure[float]
+    level: Figure[int]
+    best_of: Figure[int]
+
+    @property
+    def workspace_bytes(self) -> int | None:
+        """``workspace`` in bytes."""
+        return None if self.workspace.value is None else round(self.workspace.value * 1e9)
+
+
+@dataclass(frozen=True)
 class TargetSpec:
     """A board or machine to build for.
 
-    ``next_step`` says what is left to do there after a build elsewhere; empty for nothing.
+    ``engine`` is None for CPUs. ``next_step`` says what is left to do there after a build elsewhere; empty for nothing.
     """
 
     name: str
@@ -126,6 +145,7 @@ class TargetSpec:
     hardware: Hardware
     tensorrt: tuple[TensorRTLine, ...]
     build: BuildDefaults
+    engine: EngineDefaults | None
     next_step: str
 
 
@@ -156,14 +176,16 @@ def read_target(path: Path) -> TargetSpec:
 
 def _parse_target(content: bytes, file: str) -> TargetSpec:
     table = parse_table(content, file)
+    kind = table.choice("kind", KINDS)
     target = TargetSpec(
         name=table.value("name", _is_name, "lower-case words joined by hyphens"),
         title=table.text("title"),
-        kind=table.choice("kind", KINDS),
+        kind=kind,
         backends=_parse_backends(table.table("backends")),
         hardware=_parse_hardware(table.table("hardware")),
         tensorrt=tuple(_parse_line(line) for line in table.tables("tensorrt")),
         build=_parse_build(table.table("build")),
+        engine=_parse_engine(table.table("engine")) if kind != "cpu" or table.holds("engine") else None,
         next_step=table.value("next_step", _is_short, "one line of text, or '' if nothing is left to do"),
     )
     table.finish()
@@ -172,6 +194,8 @@ def _parse_target(content: bytes, file: str) -> TargetSpec:
         raise table.error("next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}")
     if on_cpu and target.backends.default == "tensorrt":
         raise table.error("backends.default", "tensorrt needs kind jetson or gpu")
+    if on_cpu and target.engine is not None:
+        raise table.error("engine", "needs kind jetson or gpu")
     return target
 
 
@@ -247,6 +271,16 @@ def _parse_build(table: Table) -> BuildDefaults:
     )
     table.finish()
     return build
+
+
+def _parse_engine(table: Table) -> EngineDefaults:
+    engine = EngineDefaults(
+        workspace=_parse_number(table, "workspace", "GB"),
+        level=_parse_figure(table, "level", "", lambda v: _is_whole(v, 0, 5), "a whole number from 0 to 5"),
+        best_of=_parse_figure(table, "best_of", "", lambda v: _is_whole(v, 1, 10), "a whole number from 1 to 10"),
+    )
+    table.finish()
+    return engine
 
 
 def _parse_steps(table: Table) -> StepDefaults:

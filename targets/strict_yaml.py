@@ -64,6 +64,10 @@ class Table:
         fits = lambda v: isinstance(v, str) and v in known  # noqa: E731
         return str(self.value(key, fits, f"one of {', '.join(known)}"))
 
+    def holds(self, key: str) -> bool:
+        """Whether ``key`` is there and nobody asked for it yet."""
+        return key in self._content
+
     def finish(self) -> None:
         """Refuse what nobody asked for."""
         if self._content:

@@ -218,6 +218,11 @@ def test_a_value_of_the_wrong_type_is_refused_with_file_and_key(
         (("hardware", "memory", "source"), ""),
         (("hardware", "power", "value"), [60, 15]),
         (("hardware", "compute_capability", "value"), 8.7),
+        (("engine", "workspace", "value"), -1),
+        (("engine", "workspace", "unit"), "GiB"),
+        (("engine", "level", "value"), 6),
+        (("engine", "best_of", "value"), 0),
+        (("engine", "best_of", "source"), ""),
         (("next_step",), ""),
         (("next_step",), "two\nlines"),
         (("name",), "My Board"),
@@ -243,6 +248,33 @@ def test_a_cpu_cannot_default_to_tensorrt(content: dict[str, Any], tmp_path: Pat
     content.update(kind="cpu", next_step="")
     with pytest.raises(TargetError, match=r"backends\.default tensorrt"):
         read_target(write(tmp_path, content))
+
+
+def test_a_cpu_has_nothing_to_say_about_engines(content: dict[str, Any], tmp_path: Path) -> None:
+    content.update(kind="cpu", next_step="")
+    content["backends"]["default"] = "ort"
+    with pytest.raises(TargetError, match=r"mine\.yaml: engine needs kind jetson or gpu"):
+        read_target(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("cpu")])
+def test_every_number_of_an_engine_block_has_a_source_or_a_reason_for_its_absence(name: str) -> None:
+    engine = load_target(name).engine
+    assert engine is not None
+    for figure in (engine.workspace, engine.level, engine.best_of):
+        assert len(figure.reason if figure.value is None else figure.source) > 8
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("jetson")])
+def test_a_boards_workspace_leaves_most_of_its_shared_memory_alone(name: str) -> None:
+    target = load_target(name)
+    assert target.engine is not None and target.engine.workspace_bytes is not None
+    assert 0 < target.engine.workspace_bytes <= target.hardware.memory.value * 1e9 / 8  # type: ignore[operator]
+
+
+def test_a_gpus_workspace_is_left_to_the_library() -> None:
+    engine = load_target("a100").engine
+    assert engine is not None and engine.workspace_bytes is None
 
 
 @pytest.mark.parametrize(
