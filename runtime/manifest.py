@@ -37,7 +37,7 @@ class NetworkEntry:
     are then float32 or float16). tolerances: per precision, relative to each output's largest value. parameters: how
     many values the weights hold. compute: what the engine was chosen to compute in where the graph leaves it the
     choice, "fp32" or "bf16"; an engine without it computes in fp32. work: of one call, None in bundles that were built
-    before it was counted.
+    before it was counted. int8_parameters: how many of the values are stored in int8.
     """
 
     graph: str
@@ -51,6 +51,7 @@ class NetworkEntry:
     tolerances: Mapping[str, float]
     compute: str = "fp32"
     work: NetworkWork | None = None
+    int8_parameters: int = 0
 
     def describe(self, name: str) -> SubnetSpec:
         """The contract of this network under its name."""
