@@ -11,6 +11,7 @@
     │   └── SettingError          an option with a value that cannot work
     ├── UnknownNameError          a target, backend, network, variant ... nobody knows
     ├── TargetError               a target file that breaks its schema
+    ├── TargetMismatchError       a target that this machine is not
     ├── CheckpointError           a checkpoint that is missing, broken or does not fit
     ├── GraphError                a traced graph that breaks our own rules or a parser's
     ├── BundleError               a bundle that is not what its manifest says
@@ -40,6 +41,7 @@ __all__ = [
     "QualityError",
     "SettingError",
     "TargetError",
+    "TargetMismatchError",
     "UnknownNameError",
 ]
 
@@ -66,6 +68,10 @@ class CalibrationError(InputError):
 
 class SettingError(InputError):
     """An option whose value cannot work."""
+
+
+class TargetMismatchError(EchoExportError):
+    """A target whose engines cannot be made here: this machine is another, or does not say what it is."""
 
 
 class CheckpointError(EchoExportError):

@@ -1,0 +1,8 @@
+"""What machine this is: board or GPU, its software, power mode and memory, and which target that makes it."""
+
+from __future__ import annotations
+
+from echoexport.runtime.device.detection import Device, detect_device
+from echoexport.runtime.device.matching import match_target, require_target, usable_memory
+
+__all__ = ["Device", "detect_device", "match_target", "require_target", "usable_memory"]
