@@ -8,16 +8,19 @@ from collections.abc import Generator, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from echoexport.runtime.trace import NULL, Tracer
+
 T = TypeVar("T")
 
 
-def run_ahead(items: Iterable[T], *, most: int) -> Generator[T, None, None]:
+def run_ahead(items: Iterable[T], *, most: int, name: str = "ahead", tracer: Tracer = NULL) -> Generator[T, None, None]:
     """The items, made by a thread of their own up to ``most`` ahead of their use.
 
     An error in the making is raised where the item would have come. Left early, the iteration ends the thread after
-    the item that it is at. An interrupt may come at any moment of it.
+    the item that it is at. An interrupt may come at any moment of it. A tracer sees both sides wait; ``name`` is the
+    thread's track.
     """
-    maker = _Maker(items, most=most)
+    maker = _Maker(items, most=most, name=name, tracer=tracer)
     try:
         maker.start()
         yield from maker.take()
@@ -33,8 +36,9 @@ class _Maker(Generic[T]):
     the other side waits for it for ever.
     """
 
-    def __init__(self, items: Iterable[T], *, most: int) -> None:
+    def __init__(self, items: Iterable[T], *, most: int, name: str, tracer: Tracer) -> None:
         self._items = items
+        self._name, self._tracer = name, tracer
         self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
         self._permits: SimpleQueue[None] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()
@@ -50,7 +54,8 @@ class _Maker(Generic[T]):
     def take(self) -> Iterator[T]:
         """The items, in their order."""
         while True:
-            item, error = self._made.get()
+            with self._tracer.span(f"for {self._name}", "wait"):
+                item, error = self._made.get()
             if error is not None:
                 raise error
             if item is None:
@@ -69,9 +74,11 @@ class _Maker(Generic[T]):
     def _make(self) -> None:
         """Make until the end, an error, or nobody wants more."""
         try:
+            self._tracer.name_track(self._name)
             items = iter(self._items)
             while True:
-                self._permits.get()
+                with self._tracer.span("for room", "wait"):
+                    self._permits.get()
                 if self._over:
                     return
                 try:

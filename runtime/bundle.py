@@ -20,6 +20,7 @@ from echoexport.runtime.errors import BackendError, BundleError, UnknownNameErro
 from echoexport.runtime.manifest import FILE_NAME, Manifest, NetworkEntry, read_manifest
 from echoexport.runtime.network import Network, compare_outputs
 from echoexport.runtime.spec import PRECISIONS, find_tolerance
+from echoexport.runtime.trace import NULL, Tracer
 
 _BLOCK = 1 << 22
 
@@ -39,7 +40,9 @@ class SelfTestResult:
         return self.error <= self.tolerance
 
 
-def open_bundle(folder: str | Path, *, backend: str | None = None, options: EngineOptions | None = None) -> Bundle:
+def open_bundle(
+    folder: str | Path, *, backend: str | None = None, options: EngineOptions | None = None, tracer: Tracer = NULL
+) -> Bundle:
     """Open a bundle. Every file is looked at now; a network's files are hashed when it is first used.
 
     ``backend`` None takes the first of the manifest's backends that works on this machine.
@@ -54,17 +57,20 @@ def open_bundle(folder: str | Path, *, backend: str | None = None, options: Engi
     for name in manifest.files:
         check_file(folder, name, manifest=manifest)
     chosen = _choose_backend(manifest) if backend is None else _require_backend(backend)
-    return Bundle(folder, manifest, backend=chosen, options=options or EngineOptions())
+    return Bundle(folder, manifest, backend=chosen, options=options or EngineOptions(), tracer=tracer)
 
 
 class Bundle:
     """Gives networks by name. A context manager; closing it closes every network it opened."""
 
-    def __init__(self, folder: Path, manifest: Manifest, *, backend: Backend, options: EngineOptions) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, *, backend: Backend, options: EngineOptions, tracer: Tracer = NULL
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.backend = backend
         self.options = options
+        self._tracer = tracer
         self._networks: dict[str, Network] = {}
         self._closed_calls: Counter[str] = Counter()
         self._lock = threading.RLock()
@@ -90,8 +96,22 @@ class Bundle:
         with self._lock:
             if name not in self._networks:
                 begun = self._opening.pop(name, None)
-                self._networks[name] = self._open(name) if begun is None else begun.result()
+                network = self._open(name) if begun is None else self._await(name, begun)
+                network.tracer = self._tracer  # only now: a self-test's calls are nobody's
+                self._networks[name] = network
             return self._networks[name]
+
+    @property
+    def tracer(self) -> Tracer:
+        """What is told when a network opens or runs; may be set at any time, for all that comes after."""
+        return self._tracer
+
+    @tracer.setter
+    def tracer(self, tracer: Tracer) -> None:
+        with self._lock:
+            self._tracer = tracer
+            for network in self._networks.values():
+                network.tracer = tracer
 
     def measure_weights(self, name: str) -> int:
         """Bytes of a network's weights."""
@@ -101,7 +121,7 @@ class Bundle:
         """Begin to open these networks in a thread, the first first; who needs one meanwhile waits for it alone."""
         for name in names:
             if name not in self._networks and name not in self._opening:
-                self._opening[name] = self._opener.submit(self._open, name)
+                self._opening[name] = self._opener.submit(self._open_aside, name)
 
     def calls(self) -> dict[str, int]:
         """How often each network has run since the bundle was opened."""
@@ -176,9 +196,21 @@ class Bundle:
         for name in list(self._networks):
             self.close_network(name)
 
+    def _await(self, name: str, begun: Future[Network]) -> Network:
+        with self._tracer.span("opening", "wait", network=name):
+            return begun.result()
+
+    def _open_aside(self, name: str) -> Network:
+        self._tracer.name_track("opener")
+        return self._open(name)
+
     def _open(self, name: str) -> Network:
         if name not in self.manifest.networks:
             raise UnknownNameError("network", name, known=self.manifest.networks)
+        with self._tracer.span("open", "stage", network=name):
+            return self._compile(name)
+
+    def _compile(self, name: str) -> Network:
         entry = self.manifest.networks[name]
         for file in (entry.graph, entry.weights):
             check_hash(self.folder, file, manifest=self.manifest)

@@ -15,7 +15,8 @@ from echoexport.runtime.portrait import FaceCrop, crop_face, read_portrait, whol
 from echoexport.runtime.pose import PoseMaps, read_poses
 from echoexport.runtime.sampler import SamplingHooks, SamplingPlan
 from echoexport.runtime.session import Rendering, RenderInputs, RenderSettings, Session, settle_plan
-from echoexport.runtime.sinks import FrameSink, open_sink
+from echoexport.runtime.sinks import FrameSink, TracedSink, open_sink
+from echoexport.runtime.trace import CLIP, Tracer
 from echoexport.runtime.voice import read_voice
 
 Progress = Callable[[str, int, int], None]
@@ -76,28 +77,42 @@ def make_clip(
     *,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    tracer: Tracer | None = None,
 ) -> ClipReport:
     """Render one clip into its output; interrupted or failing, it leaves nothing behind.
 
-    ``warn`` is told each of the report's warnings before the long work starts.
+    ``warn`` is told each of the report's warnings before the long work starts. A ``tracer`` is given to the session's
+    bundle, as :class:`Session` does.
 
     Raises:
         InputError, SettingError: a file or a setting that cannot be used.
         BackendError: an engine failed.
         OutputError: the output cannot be written.
     """
+    if tracer is not None:
+        session.bundle.tracer = tracer
+    with session.bundle.tracer.span(CLIP, "stage"):
+        return _make_clip(session, request, tell=progress or (lambda phase, done, total: None), warn=warn)
+
+
+def _make_clip(
+    session: Session, request: ClipRequest, *, tell: Progress, warn: Callable[[str], None] | None
+) -> ClipReport:
     begun = time.perf_counter()
-    tell = progress or (lambda phase, done, total: None)
-    bundle, before = session.bundle, session.bundle.calls()
+    bundle, before, tracer = session.bundle, session.bundle.calls(), session.bundle.tracer
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
     warnings = _question_guidance(bundle, settle_plan(bundle, request.settings))
     session.prepare()
-    voice = read_voice(request.voice)
-    crop, doubts = find_face(request, size=size)
+    with tracer.span("read voice", "audio"):
+        voice = read_voice(request.voice)
+    with tracer.span("portrait", "stage"):
+        crop, doubts = find_face(request, size=size)
+        poses = _open_poses(bundle, request, size=size)
     warnings += doubts
-    inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=_open_poses(bundle, request, size=size))
+    inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=poses)
     fps = request.settings.fps or bundle.manifest.fps
-    with open_sink(request.output, size=size, fps=fps, voice_path=request.voice) as sink:
+    output = open_sink(request.output, size=size, fps=fps, voice_path=request.voice)
+    with TracedSink(output, tracer) if tracer.enabled else output as sink:
         if warn is not None:
             for warning in warnings:
                 warn(warning)

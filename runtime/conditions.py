@@ -17,6 +17,7 @@ from echoexport.runtime.voice import Voice
 
 Arrays = dict[str, NDArray[np.float32]]
 
+_KEY_SHOWN = 12  # digits, by which a trace tells portraits apart
 _POSE_FEATURE_BYTES = 256 * 2**20  # pose features are kept up to here, about 50 frames at 512 px
 
 
@@ -32,12 +33,13 @@ def find_reference(bundle: Bundle, picture: NDArray[np.uint8], *, cache: Referen
     if picture.shape != wanted or picture.dtype != np.uint8:
         raise PortraitError(f"the portrait is {picture.shape} {picture.dtype}; this bundle wants {wanted} uint8")
     key = cache_key("reference", bundle.identity("vae_encoder", "reference_unet"), picture)
-    found = cache.get(key) if cache is not None else None
-    if found is not None:
-        return dict(found)
-    latents = encode_picture(bundle, picture)
-    arrays = bundle.network("reference_unet")({"latents": latents})
-    return arrays if cache is None else dict(cache.put(key, arrays))
+    with bundle.tracer.span("reference", "stage", portrait=key[:_KEY_SHOWN]):
+        found = cache.get(key) if cache is not None else None
+        if found is not None:
+            return dict(found)
+        latents = encode_picture(bundle, picture)
+        arrays = bundle.network("reference_unet")({"latents": latents})
+        return arrays if cache is None else dict(cache.put(key, arrays))
 
 
 def encode_picture(bundle: Bundle, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -58,11 +60,12 @@ def find_mask_feature(bundle: Bundle, mask: NDArray[np.uint8], *, cache: Referen
     if mask.shape != wanted or mask.dtype != np.uint8:
         raise PortraitError(f"the face mask is {mask.shape} {mask.dtype}; this bundle wants {wanted} uint8")
     key = cache_key("mask", bundle.identity("landmark_encoder"), mask)
-    found = cache.get(key) if cache is not None else None
-    if found is None:
-        face_map = mask.astype(np.float32)[None, None] / np.float32(255)
-        found = bundle.network("landmark_encoder")({"face_map": face_map})
-        found = found if cache is None else cache.put(key, found)
+    with bundle.tracer.span("face", "stage"):
+        found = cache.get(key) if cache is not None else None
+        if found is None:
+            face_map = mask.astype(np.float32)[None, None] / np.float32(255)
+            found = bundle.network("landmark_encoder")({"face_map": face_map})
+            found = found if cache is None else cache.put(key, found)
     return np.asarray(found["face_feature"])[:, :, None]
 
 
@@ -87,16 +90,20 @@ class PoseFeatures:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
+        with self._bundle.tracer.span("face", "stage", frame=index):
+            feature = self._encode(index)
+        self._kept[index] = feature
+        while len(self._kept) * feature.nbytes > _POSE_FEATURE_BYTES and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+        return feature
+
+    def _encode(self, index: int) -> NDArray[np.float32]:
         face_map = np.asarray(self._maps(index))[None]
         if face_map.shape != self._shape or face_map.dtype.kind not in "biuf":
             raise PoseError(
                 f"pose map {index} is {face_map.shape[1:]} {face_map.dtype}; wanted {self._shape[1:]} float32"
             )
-        feature = self._bundle.network("landmark_encoder")({"face_map": face_map})["face_feature"]
-        self._kept[index] = feature
-        while len(self._kept) * feature.nbytes > _POSE_FEATURE_BYTES and len(self._kept) > 1:
-            self._kept.popitem(last=False)
-        return feature
+        return self._bundle.network("landmark_encoder")({"face_map": face_map})["face_feature"]
 
 
 def encode_voice(bundle: Bundle, voice: Voice) -> NDArray[np.float32]:
@@ -107,4 +114,7 @@ def encode_voice(bundle: Bundle, voice: Voice) -> NDArray[np.float32]:
         states = bundle.network("audio_encoder")({"log_mel": segment})["audio_states"]
         return states.astype(np.float32, copy=False)
 
-    return encode_features(log_mel(voice.samples, n_mels=audio.mels), encode, context=audio.context)
+    with bundle.tracer.span("log-mel", "audio"):
+        mel = log_mel(voice.samples, n_mels=audio.mels)
+    with bundle.tracer.span("voice features", "audio"):
+        return encode_features(mel, encode, context=audio.context)

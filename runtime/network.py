@@ -11,6 +11,7 @@ import numpy as np
 from echoexport.runtime.backends import Engine
 from echoexport.runtime.errors import BackendError, UnknownNameError
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
+from echoexport.runtime.trace import NULL, Tracer
 
 
 class Network:
@@ -27,7 +28,19 @@ class Network:
         self.streams: int = getattr(engine, "streams", 1)
         self._engine = engine
         self._counting = threading.Lock()
+        self._tracer = NULL
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
+
+    @property
+    def tracer(self) -> Tracer:
+        """What is told of each call, and of the casting of its inputs; the engine's too, where that takes one."""
+        return self._tracer
+
+    @tracer.setter
+    def tracer(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        if hasattr(self._engine, "tracer"):
+            self._engine.tracer = tracer
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every input by name, in the spec's shape; dtypes are cast. Outputs come by name in the spec's dtype.
@@ -39,9 +52,11 @@ class Network:
         for name in inputs:
             if name not in self._inputs:
                 raise UnknownNameError(f"input of {self.spec.name}", name, known=self._inputs)
-        ready = {name: self._prepare(tensor, inputs) for name, tensor in self._inputs.items()}
+        with self._tracer.span("inputs", "copy", network=self.spec.name):
+            ready = {name: self._prepare(tensor, inputs) for name, tensor in self._inputs.items()}
         start = time.perf_counter()
-        outputs = self._engine(ready)
+        with self._tracer.span(self.spec.name, "engine", network=self.spec.name):
+            outputs = self._engine(ready)
         seconds = time.perf_counter() - start
         with self._counting:
             self.seconds += seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ class Sampling:
         hooks: SamplingHooks | None = None,
     ) -> None:  # fmt: skip
         """``noise`` is (1, 4, F, h, w); F is at least the bundle's window."""
-        manifest, self._hooks = bundle.manifest, hooks or SamplingHooks()
+        manifest, self._hooks, self.tracer = bundle.manifest, hooks or SamplingHooks(), bundle.tracer
         self._plan, self._scheduler = plan, DDIMScheduler(manifest.sampler.scheduler)
         self._timesteps = [int(t) for t in self._scheduler.timesteps(plan.steps)]
         frames = self.frames = noise.shape[2]
@@ -134,12 +135,18 @@ class Sampling:
         step, timestep, before = self._steps[index], self._timesteps[index], self._latents[index]
 
         def run(window: int) -> list[NDArray[np.float32]]:
-            return self._denoiser.run(before, window=step.windows[window], timestep=timestep)
+            with self.tracer.span("window", "sampling", step=index, window=window):
+                return self._denoiser.run(before, window=step.windows[window], timestep=timestep)
 
         if min(self._denoiser.streams, len(windows)) < 2:
             yield from ((window, run(window)) for window in windows)
             return
-        with ThreadPoolExecutor(self._denoiser.streams) as pool:
+        numbers = count(1)
+
+        def name_stream() -> None:
+            self.tracer.name_track(f"stream {next(numbers)}")
+
+        with ThreadPoolExecutor(self._denoiser.streams, initializer=name_stream) as pool:
             try:
                 yield from zip(windows, pool.map(run, windows), strict=True)
             finally:

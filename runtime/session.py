@@ -27,6 +27,7 @@ from echoexport.runtime.noise import initial_latents
 from echoexport.runtime.reference_cache import ReferenceCache
 from echoexport.runtime.sampler import Conditions, Gather, Sampling, SamplingHooks, SamplingPlan
 from echoexport.runtime.scheduler import DDIMScheduler
+from echoexport.runtime.trace import Tracer
 from echoexport.runtime.voice import Voice
 
 _AHEAD = 24  # frames that may be sampled before they are decoded
@@ -78,12 +79,16 @@ class Rendering:
 
     def __init__(
         self, sampling: Sampling, decode: Callable[[NDArray[np.float32]], NDArray[np.float32]], *, frames: int,
-        fps: Fraction, hold: int = 0, on_sampled: Callable[[], None] = lambda: None,
+        fps: Fraction, hold: int = 0, on_sampled: Callable[[], None] = lambda: None, ahead: int = _AHEAD,
     ) -> None:  # fmt: skip
-        """``decode`` turns (1, 4, h, w) latents into a picture; ``on_sampled`` is called once the sampling is over."""
+        """``decode`` turns (1, 4, h, w) latents into a picture; ``on_sampled`` is called once the sampling is over.
+
+        A thread samples up to ``ahead`` frames before they are decoded; 0 samples and decodes in turns, without one.
+        """
         self.hold = hold
         self.frames, self.fps = frames, fps
         self._sampling, self._decode, self._on_sampled = sampling, decode, on_sampled
+        self._ahead, self._tracer = ahead, sampling.tracer
         self.sampled = False
         self.sampling_seconds = 0.0  # spent in ``sample`` so far
 
@@ -93,9 +98,12 @@ class Rendering:
     def __iter__(self) -> Generator[NDArray[np.uint8], None, None]:
         shown: NDArray[np.uint8] | None = None
         sampled = (self.sample(index) for index in range(self.frames))
-        with closing(run_ahead(sampled, most=_AHEAD)) as ahead:
-            for latents in ahead:
-                shown = hold_still(self.decode(latents), shown, levels=self.hold)
+        if self._ahead:
+            sampled = run_ahead(sampled, most=self._ahead, name="sampler", tracer=self._tracer)
+        with closing(sampled):
+            for index, latents in enumerate(sampled):
+                with self._tracer.span("decode", "decode", frame=index):
+                    shown = hold_still(self.decode(latents), shown, levels=self.hold)
                 yield shown
 
     @property
@@ -108,7 +116,8 @@ class Rendering:
     def sample(self, index: int) -> NDArray[np.float32]:
         """One frame's latents, (1, 4, h, w): frames in their order cost least."""
         start = time.perf_counter()
-        latents = self._sampling.frame(index)
+        with self._tracer.span("sample", "sampling", frame=index):
+            latents = self._sampling.frame(index)
         self.sampling_seconds += time.perf_counter() - start
         self._release()
         return latents
@@ -128,11 +137,18 @@ class Session:
 
     ``cache`` keeps what depends on the portrait alone; None computes it every time. ``frugal`` closes each large
     network as soon as the clip needs it no more, for one clip on a machine with little memory; a server keeps them
-    open.
+    open. ``ahead`` is how many frames a thread may sample before they are decoded; with 0 all is done in turns. A
+    ``tracer`` is given to the bundle, which tells it of all that it does from then on; None leaves the bundle its own.
     """
 
-    def __init__(self, bundle: Bundle, *, cache: ReferenceCache | None = None, frugal: bool = False) -> None:
+    def __init__(
+        self, bundle: Bundle, *, cache: ReferenceCache | None = None, frugal: bool = False, ahead: int = _AHEAD,
+        tracer: Tracer | None = None,
+    ) -> None:  # fmt: skip
         self.bundle = bundle
+        self.ahead = ahead
+        if tracer is not None:
+            bundle.tracer = tracer
         self.cache = cache
         self.frugal = frugal
 
@@ -164,7 +180,8 @@ class Session:
         features = encode_voice(self.bundle, inputs.voice)
         frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
         padded = max(frames, manifest.window.frames)
-        noise = self._find_noise(inputs, settings, frames=frames, padded=padded)
+        with self.bundle.tracer.span("noise", "sampling"):
+            noise = self._find_noise(inputs, settings, frames=frames, padded=padded)
         conditions = Conditions(
             audio=AudioTokens(features, fps, frames=frames).window,
             face=self._face_gather(inputs, frames=frames),
@@ -173,10 +190,11 @@ class Session:
         self._release("audio_encoder", "vae_encoder", "reference_unet")
         if manifest.face == "mask":  # pose maps are encoded as windows ask for them
             self._release("landmark_encoder")
-        sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
+        with self.bundle.tracer.span("plan", "sampling"):
+            sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
         return Rendering(
             sampling, self._decode, frames=frames, fps=fps, hold=settle_hold(self.bundle, settings),
-            on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"),
+            on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"), ahead=self.ahead,
         )  # fmt: skip
 
     def prepare(self) -> None:

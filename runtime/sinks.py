@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.errors import OutputError, SettingError
+from echoexport.runtime.trace import Tracer
 
 __all__ = [
     "FrameSink",
     "PngFolderSink",
     "RawSink",
+    "TracedSink",
     "check_frame",
     "name_staging",
     "open_sink",
@@ -78,6 +80,32 @@ def open_sink(
             "suffix, or a / at the end), or - for raw RGB on stdout"
         )
     return PngFolderSink(path, size=size)
+
+
+class TracedSink:
+    """Another sink whose work a tracer sees: "open output", then "encode" for each frame, then "mux" for its end."""
+
+    def __init__(self, sink: FrameSink, tracer: Tracer) -> None:
+        self._sink, self._tracer, self._count = sink, tracer, 0
+
+    def __enter__(self) -> TracedSink:
+        """Enter the sink. Raises what it raises, as do the other methods."""
+        with self._tracer.span("open output", "encode"):
+            self._sink.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the sink."""
+        with self._tracer.span("mux", "encode"):
+            self._sink.__exit__(kind, error, trace)
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Append one frame."""
+        with self._tracer.span("encode", "encode", frame=self._count):
+            self._sink.write(frame)
+        self._count += 1
 
 
 class PngFolderSink:
