@@ -21,6 +21,7 @@ from echoexport.export.self_test import make_inputs
 from echoexport.export.sizes import size_networks
 from echoexport.export.traces import find_trace
 from echoexport.export.weights import WrittenWeights, write_weights
+from echoexport.export.work import count_work
 from echoexport.runtime.errors import GraphError, MissingPackageError
 from echoexport.runtime.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
 from echoexport.runtime.scheduler import DDIMScheduler
@@ -148,7 +149,7 @@ class _NetworkPlan:
             graph=f"{name}.onnx", weights=f"{name}.bin", self_test=f"self-test/{name}.npz",
             precision=_precision_name(self.spec), opset=trace.model.opset_import[0].version,
             parameters=written.parameters, inputs=self.spec.inputs, outputs=self.spec.outputs,
-            tolerances=self.spec.tolerances,
+            tolerances=self.spec.tolerances, work=count_work(trace.model),
         )  # fmt: skip
         return BuiltNetwork(entry, written, trace.cached)
 
