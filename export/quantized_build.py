@@ -24,6 +24,7 @@ from echoexport.calibration.sets import CalibrationSet, open_set
 from echoexport.calibration.smoothing import apply_smoothing
 from echoexport.export.build_settings import BuildSettings
 from echoexport.export.composite import Part, describe_file
+from echoexport.export.work import count_work
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.bundle import open_bundle
 from echoexport.runtime.errors import CalibrationError, SettingError
