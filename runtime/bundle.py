@@ -15,11 +15,12 @@ from types import TracebackType
 
 import numpy as np
 
-from echoexport.runtime.backends import Backend, EngineOptions, list_arithmetic, load_backend
+from echoexport.runtime.backends import Backend, Engine, EngineOptions, as_compiling, list_arithmetic, load_backend
+from echoexport.runtime.compiled import CompiledEngine, require_fitting
 from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
 from echoexport.runtime.manifest import FILE_NAME, Manifest, NetworkEntry, read_manifest
-from echoexport.runtime.network import Network, compare_outputs
-from echoexport.runtime.spec import PRECISIONS, find_tolerance
+from echoexport.runtime.network import Network, compare_outputs, find_worst_output
+from echoexport.runtime.spec import PRECISIONS, SubnetSpec, find_tolerance
 from echoexport.runtime.trace import NULL, Tracer
 
 _BLOCK = 1 << 22
@@ -27,12 +28,16 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """How one network did on its own golden arrays; ``error`` is relative to each output's largest value."""
+    """How one network did on its own golden arrays.
+
+    error: relative to each output's largest value. output: the one that it is of.
+    """
 
     network: str
     precision: str
     error: float
     tolerance: float
+    output: str = ""
 
     @property
     def passed(self) -> bool:
@@ -45,19 +50,26 @@ def open_bundle(
 ) -> Bundle:
     """Open a bundle. Every file is looked at now; a network's files are hashed when it is first used.
 
-    ``backend`` None takes the first of the manifest's backends that works on this machine.
+    ``backend`` None takes the first of the manifest's backends that works on this machine. A compiled bundle opens with
+    its own backend alone, where every value of the backend's fingerprint is what it was when the engines were compiled.
 
     Raises:
         BundleError: the manifest is not valid, or a file is missing, a link, or of the wrong size.
         UnknownNameError: no such backend.
-        BackendError: the backend (or each one that the manifest names) does not work here; says why.
+        BackendError: the backend (or each one that the manifest names) does not work here, or a compiled bundle is of
+            another machine, library or backend; says why.
+        SettingError: a compiled bundle's engines compute in something else than ``options`` want.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     for name in manifest.files:
         check_file(folder, name, manifest=manifest)
-    chosen = _choose_backend(manifest) if backend is None else _require_backend(backend)
-    return Bundle(folder, manifest, backend=chosen, options=options or EngineOptions(), tracer=tracer)
+    options = options or EngineOptions()
+    if manifest.compiled is not None:
+        chosen: Backend = require_fitting(folder, manifest.compiled, backend=backend, compute=options.compute)
+    else:
+        chosen = _choose_backend(manifest) if backend is None else _require_backend(backend)
+    return Bundle(folder, manifest, backend=chosen, options=options, tracer=tracer)
 
 
 class Bundle:
@@ -114,8 +126,14 @@ class Bundle:
                 network.tracer = tracer
 
     def measure_weights(self, name: str) -> int:
-        """Bytes of a network's weights."""
-        return self.manifest.files[self.manifest.networks[name].weights].bytes
+        """Bytes of a network's weights, or of its compiled engine, which holds them."""
+        files = (self.manifest.networks[name].weights,) if self._engine_of(name) is None else self.files_of(name)
+        return sum(self.manifest.files[file].bytes for file in files)
+
+    def files_of(self, name: str) -> tuple[str, ...]:
+        """The files that a network is opened from: graph and weights, or its compiled engine's."""
+        entry, engine = self.manifest.networks[name], self._engine_of(name)
+        return (entry.graph, entry.weights) if engine is None else engine.files
 
     def open_ahead(self, *names: str) -> None:
         """Begin to open these networks in a thread, the first first; who needs one meanwhile waits for it alone."""
@@ -130,8 +148,7 @@ class Bundle:
 
     def identity(self, *names: str) -> str:
         """What these networks' results depend on: their files, the backend and its arithmetic."""
-        entries = [self.manifest.networks[name] for name in names]
-        hashes = [self.manifest.files[file].sha256 for entry in entries for file in (entry.graph, entry.weights)]
+        hashes = [self.manifest.files[file].sha256 for name in names for file in self.files_of(name)]
         computes = sorted({self._compute_of(name) for name in names})
         return "/".join([*hashes, self.backend.describe(), *computes])
 
@@ -142,7 +159,7 @@ class Bundle:
 
     def missing_arithmetic(self) -> str | None:
         """One line where the bundle's own choice of arithmetic does not work here and fp32 takes its place."""
-        if self.options.compute:
+        if self.options.compute or self.manifest.compiled is not None:
             return None
         entries = self.manifest.networks.items()
         wants = {name: entry.compute for name, entry in entries if entry.compute not in self._available_arithmetic}
@@ -159,13 +176,7 @@ class Bundle:
         Raises:
             BundleError: a file is not what the manifest says, or is in the folder but not in the manifest.
         """
-        for name in list_files(self.folder):
-            if name != FILE_NAME and name not in self.manifest.files:
-                raise BundleError(f"{self.folder / name}: not in the manifest; remove it")
-        for name in self.manifest.files:
-            check_file(self.folder, name, manifest=self.manifest)
-            check_hash(self.folder, name, manifest=self.manifest)
-            yield name
+        return check_files(self.folder, self.manifest)
 
     def self_test(self, name: str) -> SelfTestResult:
         """Run a network on the arrays that travel with it.
@@ -211,16 +222,32 @@ class Bundle:
             return self._compile(name)
 
     def _compile(self, name: str) -> Network:
-        entry = self.manifest.networks[name]
-        for file in (entry.graph, entry.weights):
+        entry, compiled = self.manifest.networks[name], self._engine_of(name)
+        for file in self.files_of(name):
             check_hash(self.folder, file, manifest=self.manifest)
         spec = entry.describe(name)
-        network = Network(spec, self.backend.open(self.folder / entry.graph, spec, self._options_for(name)))
+        network = Network(spec, self._open_engine(spec, entry, compiled))
         # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones saturate on some CPUs.
-        if network.precision not in PRECISIONS:
+        if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
             self._require_passed(network, entry)
             network.calls, network.seconds = 0, 0.0
         return network
+
+    def _open_engine(self, spec: SubnetSpec, entry: NetworkEntry, compiled: CompiledEngine | None) -> Engine:
+        options = self._options_for(spec.name)
+        if compiled is None:
+            return self.backend.open(self.folder / entry.graph, spec, options)
+        backend, summary = as_compiling(self.backend), self.manifest.compiled
+        if backend is None or summary is None:
+            raise BackendError(f"{self.folder}: backend {self.backend.name!r} opens no compiled engines")
+        try:
+            return backend.open_engine(self.folder / compiled.files[0], spec, options)
+        except BackendError as error:
+            raise BackendError(f"{spec.name}: {error}; {summary.remedy}") from error
+
+    def _engine_of(self, name: str) -> CompiledEngine | None:
+        compiled = self.manifest.compiled
+        return None if compiled is None else compiled.engines[name]
 
     def _options_for(self, name: str) -> EngineOptions:
         """Side by side only for the denoiser, whose windows do not wait for each other; and a cache folder of the
@@ -233,7 +260,10 @@ class Bundle:
         return replace(options, cache=options.cache / f"{name}-{digest}")
 
     def _compute_of(self, name: str) -> str:
-        """What is asked for, else the bundle's own choice where the backend has it, else fp32."""
+        """What is asked for, else the bundle's own choice where the backend has it, else fp32; an engine's is fixed."""
+        engine = self._engine_of(name)
+        if engine is not None:
+            return engine.compute
         if self.options.compute:
             return self.options.compute
         chosen = self.manifest.networks[name].compute
@@ -273,9 +303,25 @@ def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path, manife
             wanted = {name: arrays[key] for name, key in outputs.items()}
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{folder / entry.self_test}: not the arrays of {network.spec.name}: {error}") from error
-    difference = compare_outputs(network(given), wanted)
+    found = network(given)
+    difference, worst = compare_outputs(found, wanted), find_worst_output(found, wanted)
     tolerance = find_tolerance(entry.tolerances, network.precision)
-    return SelfTestResult(network.spec.name, network.precision, difference, tolerance)
+    return SelfTestResult(network.spec.name, network.precision, difference, tolerance, worst)
+
+
+def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Hash every file of a bundle, giving each name as it passes.
+
+    Raises:
+        BundleError: a file is not what the manifest says, or is in the folder but not in the manifest.
+    """
+    for name in list_files(folder):
+        if name != FILE_NAME and name not in manifest.files:
+            raise BundleError(f"{folder / name}: not in the manifest; remove it")
+    for name in manifest.files:
+        check_file(folder, name, manifest=manifest)
+        check_hash(folder, name, manifest=manifest)
+        yield name
 
 
 def check_file(folder: Path, name: str, *, manifest: Manifest) -> None:

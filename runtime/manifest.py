@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from echoexport.runtime.compiled import CompiledEngines
 from echoexport.runtime.errors import BundleError, OutputError, SettingError
 from echoexport.runtime.scheduler import SchedulerConfig
 from echoexport.runtime.schema import dump, parse
@@ -142,7 +143,8 @@ class QuantizationSummary:
 class Manifest:
     """The whole of it. ``backends`` run it, best first; ``face`` is "mask" (a still mask) or "pose" (a map a frame).
 
-    quality: the file of the quality report, None where none was made.
+    quality: the file of the quality report, None where none was made. compiled: the engines that a compiled bundle
+    holds in place of graphs and weights; None in a portable one.
     """
 
     format: str
@@ -162,6 +164,7 @@ class Manifest:
     provenance: Provenance
     quantization: QuantizationSummary | None = None
     quality: str | None = None
+    compiled: CompiledEngines | None = None
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -205,6 +208,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path}: {error}") from error
     _check_numbers(path, manifest)
     _check_networks(path, manifest)
+    if manifest.compiled is not None:
+        _check_engines(path, manifest, manifest.compiled)
     for name in manifest.files:
         _check_inside(path, name)
     return manifest
@@ -272,13 +277,28 @@ def _check_networks(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path}: network {name}: precision {network.precision!r}; known: {', '.join(STORED)}")
         if network.compute not in ARITHMETIC:
             raise BundleError(f"{path}: network {name}: compute {network.compute!r}; known: {', '.join(ARITHMETIC)}")
-        for file in (network.graph, network.weights, network.self_test):
+        graphs = (network.graph, network.weights) if manifest.compiled is None else ()
+        for file in (*graphs, network.self_test):
             if file not in manifest.files:
                 raise BundleError(f"{path}: network {name}: {file!r} is not in the manifest's table of files")
     reports = {"quantization": manifest.quantization and manifest.quantization.plan, "quality": manifest.quality}
     for what, report in reports.items():
         if report is not None and report not in manifest.files:
             raise BundleError(f"{path}: {what}: {report!r} is not in the manifest's table of files")
+
+
+def _check_engines(path: Path, manifest: Manifest, compiled: CompiledEngines) -> None:
+    if set(compiled.engines) != set(NETWORKS):
+        raise BundleError(f"{path}: compiled: engines of {', '.join(compiled.engines) or 'nothing'}; wanted: those of "
+                          f"{', '.join(NETWORKS)}")  # fmt: skip
+    for name, engine in compiled.engines.items():
+        missing = [file for file in engine.files if file not in manifest.files]
+        if missing or not engine.files:
+            raise BundleError(f"{path}: compiled: {name}: {missing or 'no file'}: not in the manifest's table of files")
+        if engine.compute not in ARITHMETIC:
+            raise BundleError(f"{path}: compiled: {name}: compute {engine.compute!r}; known: {', '.join(ARITHMETIC)}")
+        if engine.tolerance <= 0 or (engine.error is not None and not 0 <= engine.error <= engine.tolerance):
+            raise BundleError(f"{path}: compiled: {name}: error {engine.error} with a tolerance of {engine.tolerance}")
 
 
 def _check_inside(path: Path, name: str) -> None:

@@ -92,11 +92,17 @@ def compare_outputs(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.nda
 
     inf for NaN, and for an output that is missing or has another shape.
     """
-    worst = 0.0
-    for name, golden in wanted.items():
-        if name not in found or found[name].shape != golden.shape:
-            return float("inf")
-        peak = float(np.abs(golden).max()) or 1.0
-        difference = float(np.abs(found[name].astype(np.float32) - golden.astype(np.float32)).max())
-        worst = max(worst, difference / peak) if np.isfinite(difference) else float("inf")
-    return worst
+    return max((_compare(found.get(name), golden) for name, golden in wanted.items()), default=0.0)
+
+
+def find_worst_output(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> str:
+    """The output whose difference ``compare_outputs`` gives."""
+    return max(wanted, key=lambda name: _compare(found.get(name), wanted[name]), default="")
+
+
+def _compare(found: np.ndarray | None, golden: np.ndarray) -> float:
+    if found is None or found.shape != golden.shape:
+        return float("inf")
+    peak = float(np.abs(golden).max()) or 1.0
+    difference = float(np.abs(found.astype(np.float32) - golden.astype(np.float32)).max())
+    return difference / peak if np.isfinite(difference) else float("inf")

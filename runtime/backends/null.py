@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,7 @@ class NullBackend:
     """Always there, on every machine."""
 
     name = "null"
+    engine_suffix = ".json"
 
     def unavailable(self) -> str | None:
         """It needs no library."""
@@ -50,6 +53,24 @@ class NullBackend:
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
         """The graph is not read."""
+        return NullEngine(spec)
+
+    def fingerprint(self, options: EngineOptions) -> dict[str, str]:
+        """System and architecture; there is no library."""
+        return {"library": "null", "version": "1", "os": platform.system(), "arch": platform.machine()}
+
+    def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
+        """An engine that is a note of the network's name.
+
+        Raises:
+            BackendError: it is none, or of another network.
+        """
+        try:
+            found = json.loads(engine.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BackendError(f"{engine}: not an engine of backend 'null': {error}") from error
+        if found != {"network": spec.name}:
+            raise BackendError(f"{engine}: not an engine of {spec.name} for backend 'null'")
         return NullEngine(spec)
 
 

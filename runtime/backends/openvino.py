@@ -12,6 +12,7 @@ import numpy as np
 
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
+from echoexport.runtime.processor import describe_processor
 from echoexport.runtime.spec import SubnetSpec
 
 _LARGEST_CACHED = 512 * 2**20  # bytes of weights
@@ -27,8 +28,9 @@ _FIRST_USE = threading.Lock()
 class OpenVINOEngine:
     """A compiled model and a request for each of its streams."""
 
-    def __init__(self, compiled: Any, precision: str, *, streams: int = 1) -> None:
+    def __init__(self, compiled: Any, precision: str, *, streams: int = 1, keep: Any = None) -> None:
         self.precision, self.streams = precision, streams
+        self._keep = keep  # memory that the model may read
         self._closed = False
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(streams):
@@ -56,12 +58,14 @@ class OpenVINOEngine:
         """Drop the requests and with them the model."""
         self._closed = True
         self._requests = queue.SimpleQueue()
+        self._keep = None
 
 
 class OpenVINOBackend:
     """The ``openvino`` package."""
 
     name = "openvino"
+    engine_suffix = ".blob"
 
     def unavailable(self) -> str | None:
         """Whether the package is here and sees a CPU."""
@@ -90,27 +94,85 @@ class OpenVINOBackend:
             SettingError: a compute precision that this CPU or backend does not have.
             BackendError: the graph does not compile.
         """
-        try:
-            openvino = load_library()
-        except ImportError as error:
-            raise MissingPackageError("openvino", extra="openvino", purpose="backend 'openvino'") from error
-        core = openvino.Core()
-        streams = _count_streams(graph, options)
-        config = {"INFERENCE_PRECISION_HINT": _find_hint(core, options.compute), "PERFORMANCE_HINT": "LATENCY"}
-        if streams > 1:
-            config = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
-        if options.threads:
-            config["INFERENCE_NUM_THREADS"] = str(options.threads)
+        core, config = open_core(), describe_config(graph, options)
         if options.cache is not None and _is_worth_caching(graph):
             config["CACHE_DIR"] = str(options.cache)
+        compiled = compile_graph(core, graph, config)
+        return OpenVINOEngine(compiled, spec.computed_in(options.compute or "fp32"), streams=_streams_of(config))
+
+    def fingerprint(self, options: EngineOptions) -> dict[str, str]:
+        """Full version, and the processor with what it can compute in."""
+        core = open_core()
+        return {
+            "library": "openvino",
+            "version": load_library().__version__,
+            **describe_processor(),
+            "device": core.get_property("CPU", "FULL_DEVICE_NAME"),
+            "capabilities": " ".join(sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))),
+        }
+
+    def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> OpenVINOEngine:
+        """An exported model, brought in again.
+
+        It says nothing of its arithmetic, threads or streams: left alone, what was compiled for fp32 comes back in
+        bf16 with one stream (2026.4). So all of them are stated, as for a graph.
+
+        Raises:
+            MissingPackageError: openvino is not installed.
+            SettingError: a compute precision that this CPU does not have.
+            BackendError: it is no exported model of this version.
+        """
+        core, config = open_core(), describe_config(engine, options)
         try:
-            model = core.read_model(str(graph))
-            # compiled from its file where nothing changed: the compile cache then need not hash the weights
-            rewritten = merge_single_group_norms(model)
-            compiled = core.compile_model(model if rewritten else str(graph), "CPU", config)
+            # copied when written to, which the library never does: it only insists that it could
+            content = np.memmap(engine, np.uint8, mode="c")
+            compiled = core.import_model(load_library().Tensor(content, shared_memory=True), "CPU", config)
         except Exception as error:
-            raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
-        return OpenVINOEngine(compiled, spec.computed_in(options.compute or "fp32"), streams=streams)
+            raise BackendError(f"{engine}: OpenVINO cannot import it: {_last_line(error)}") from error
+        precision = spec.computed_in(options.compute or "fp32")
+        return OpenVINOEngine(compiled, precision, streams=_streams_of(config), keep=content)
+
+
+def open_core() -> Any:
+    """OpenVINO's core; ``MissingPackageError`` where the package is not installed."""
+    try:
+        return load_library().Core()
+    except ImportError as error:
+        raise MissingPackageError("openvino", extra="openvino", purpose="backend 'openvino'") from error
+
+
+def describe_config(graph: Path, options: EngineOptions) -> dict[str, str]:
+    """OpenVINO's properties for a network, its arithmetic always among them.
+
+    Raises:
+        SettingError: a compute precision that this CPU or backend does not have.
+    """
+    streams = _count_streams(graph, options)
+    config = {"INFERENCE_PRECISION_HINT": _find_hint(open_core(), options.compute), "PERFORMANCE_HINT": "LATENCY"}
+    if streams > 1:
+        config = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
+    if options.threads:
+        config["INFERENCE_NUM_THREADS"] = str(options.threads)
+    return config
+
+
+def compile_graph(core: Any, graph: Path, config: dict[str, str]) -> Any:
+    """A graph as a compiled model.
+
+    Raises:
+        BackendError: it does not compile.
+    """
+    try:
+        model = core.read_model(str(graph))
+        # compiled from its file where nothing changed: the compile cache then need not hash the weights
+        rewritten = merge_single_group_norms(model)
+        return core.compile_model(model if rewritten else str(graph), "CPU", config)
+    except Exception as error:
+        raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
+
+
+def _streams_of(config: dict[str, str]) -> int:
+    return int(config.get("NUM_STREAMS", "1"))
 
 
 def load_library() -> Any:

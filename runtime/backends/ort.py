@@ -9,6 +9,7 @@ import numpy as np
 
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
+from echoexport.runtime.processor import describe_processor
 from echoexport.runtime.spec import SubnetSpec
 
 _PROVIDER = "CPUExecutionProvider"
@@ -45,6 +46,7 @@ class OrtBackend:
     """The ``onnxruntime`` package."""
 
     name = "ort"
+    engine_suffix = ".onnx"
 
     def unavailable(self) -> str | None:
         """Whether the package is here and has its CPU provider."""
@@ -70,22 +72,68 @@ class OrtBackend:
             SettingError: a compute precision that this backend does not have.
             BackendError: the graph does not load, or ended up on another provider than asked for.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose="backend 'ort'") from error
-        if options.compute not in ("", "fp32"):
-            raise SettingError(f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16")
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = options.threads
-        settings.log_severity_level = 3  # its warnings about kept initializers are about itself
-        try:
-            session = onnxruntime.InferenceSession(str(graph), settings, providers=[_PROVIDER])
-        except Exception as error:
-            raise BackendError(f"{graph}: ONNX Runtime cannot load it: {_first_line(error)}") from error
-        if session.get_providers() != [_PROVIDER]:  # it falls back silently
-            raise BackendError(f"{graph}: asked for {_PROVIDER}, got {session.get_providers()}")
-        return OrtEngine(session, spec.computed_in("fp32"))
+        return _open_session(graph, spec, options)
+
+    def fingerprint(self, options: EngineOptions) -> dict[str, str]:
+        """Version, and what it chooses layouts and kernels by."""
+        library = load_library()
+        return {"library": "onnxruntime", "version": library.__version__, **describe_processor()}
+
+    def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> OrtEngine:
+        """A session of a graph that was optimized for this processor, and is not optimized again.
+
+        Raises:
+            MissingPackageError: onnxruntime is not installed.
+            BackendError: the graph does not load.
+        """
+        return _open_session(engine, spec, options, optimized=True)
+
+
+def load_library() -> Any:
+    """The ``onnxruntime`` package; ``MissingPackageError`` where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose="backend 'ort'") from error
+    return onnxruntime
+
+
+def make_settings(options: EngineOptions) -> Any:
+    """Session options that every session of ours has.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+        SettingError: a compute precision that this backend does not have.
+    """
+    library = load_library()
+    if options.compute not in ("", "fp32"):
+        raise SettingError(f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16")
+    settings = library.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.log_severity_level = 3  # its warnings about kept initializers are about itself
+    return settings
+
+
+def start_session(graph: Path, settings: Any) -> Any:
+    """A session on the CPU.
+
+    Raises:
+        BackendError: the graph does not load, or ended up on another provider than asked for.
+    """
+    try:
+        session = load_library().InferenceSession(str(graph), settings, providers=[_PROVIDER])
+    except Exception as error:
+        raise BackendError(f"{graph}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+    if session.get_providers() != [_PROVIDER]:  # it falls back silently
+        raise BackendError(f"{graph}: asked for {_PROVIDER}, got {session.get_providers()}")
+    return session
+
+
+def _open_session(graph: Path, spec: SubnetSpec, options: EngineOptions, *, optimized: bool = False) -> OrtEngine:
+    settings = make_settings(options)
+    if optimized:
+        settings.graph_optimization_level = load_library().GraphOptimizationLevel.ORT_DISABLE_ALL
+    return OrtEngine(start_session(graph, settings), spec.computed_in("fp32"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,18 @@
+"""Engines of the backend that computes nothing: a note of the network's name, for testing what is around them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.runtime.spec import SubnetSpec
+
+
+def build_engine(
+    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+) -> BuiltEngine:
+    """Write the note; the graph is not read."""
+    report("noting the network's name")
+    output.write_text(json.dumps({"network": spec.name}), encoding="utf-8")
+    return BuiltEngine(0.0, output.stat().st_size, None)

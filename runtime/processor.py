@@ -1,0 +1,37 @@
+"""What a processor's engines depend on: system, architecture, and the vector instructions it has."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+# Those that CPU libraries choose kernels by; of x86 and, from "asimd" on, of Arm.
+_INSTRUCTIONS = (
+    "sse4_2", "avx", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "sve", "sve2", "i8mm", "bf16",
+)  # fmt: skip
+
+
+def describe_processor(cpu_info: str | None = None) -> dict[str, str]:
+    """``os``, ``arch`` and ``instructions`` for a backend's fingerprint.
+
+    ``cpu_info`` stands in for Linux's ``/proc/cpuinfo``; where the system has none, instructions are "unknown".
+    """
+    text = _read_cpu_info() if cpu_info is None else cpu_info
+    found: set[str] = set()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            found = set(value.split())
+            break
+    own = " ".join(name for name in _INSTRUCTIONS if name in found)
+    return {"os": platform.system(), "arch": platform.machine(), "instructions": own or "unknown"}
+
+
+def _read_cpu_info() -> str:
+    try:
+        return _CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
