@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,22 +14,28 @@ import numpy as np
 
 from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.graph_lint import require_clean
+from echoexport.calibration.half import Overflow, find_settleable
 from echoexport.calibration.layer_choice import ChoiceSettings, choose_denoiser_layers
-from echoexport.calibration.network_plan import QuantizerSettings, plan_network
+from echoexport.calibration.network_plan import QuantizerSettings, keep_overflows, plan_network, require_followable
 from echoexport.calibration.plan import SCHEMA as PLAN_SCHEMA
 from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan
 from echoexport.calibration.policy import load_policy
+from echoexport.calibration.progress import ProgressFolder
 from echoexport.calibration.quantize import quantize_network
 from echoexport.calibration.sensitivity import Damage
 from echoexport.calibration.sets import CalibrationSet, open_set
 from echoexport.calibration.smoothing import apply_smoothing
-from echoexport.export.build_settings import BuildSettings
+from echoexport.export.build_progress import BuildProgress, find_builtin_set, keep_damage
+from echoexport.export.build_settings import SMALL, BuildSettings
 from echoexport.export.composite import Part, describe_file
+from echoexport.export.half_graphs import settle_bundle, settle_network
+from echoexport.export.output_folder import check_output
 from echoexport.export.work import count_work
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.bundle import open_bundle
 from echoexport.runtime.errors import CalibrationError, SettingError
 from echoexport.runtime.manifest import Manifest, NetworkEntry, read_manifest
+from echoexport.runtime.schema import dump, parse
 from echoexport.runtime.spec import NETWORKS
 from echoexport.targets.spec import TargetSpec
 
@@ -49,27 +56,42 @@ class FloatBundles:
         """A network in fp32."""
         return FloatGraph(self.float32 / self.manifest.networks[name].graph)
 
+    @property
+    def precision(self) -> str:
+        """Of ``base``: "fp32" or "fp16"."""
+        return "fp32" if self.base == self.float32 else "fp16"
+
 
 @dataclass(frozen=True, eq=False)
 class QuantizedNetworks:
-    """The int8 networks that were written to ``folder``, the plan that they follow, and what their layers cost."""
+    """The int8 networks that were written to ``folder``, the plan that they follow, and what their layers cost.
+
+    progress: what was kept meanwhile, to be forgotten when the bundle is in place.
+    """
 
     plan: QuantizationPlan
     parts: Mapping[str, Part]
     damage: tuple[Damage, ...] = ()
+    progress: BuildProgress | None = None
 
 
 @contextmanager
 def float_bundles(
     build: Callable[[Path, BuildSettings], Manifest], *, settings: BuildSettings, target: TargetSpec, near: Path
 ) -> Iterator[FloatBundles]:
-    """The bundles to start from, built beside the output for as long as they are needed."""
+    """The bundles to start from, built beside the output for as long as they are needed.
+
+    Raises:
+        OutputError: what lies at the output must stay.
+    """
+    near = Path(os.path.realpath(near))
+    check_output(near)
     near.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{near.name}.float-", dir=near.parent) as folder:
         float32, half = Path(folder) / "fp32", Path(folder) / "fp16"
-        plain = replace(settings, check="none", calibration=None, plan=None)
+        plain = replace(settings, check="none", calibration=None, plan=None, progress=None)
         manifest = build(float32, replace(plain, precision="fp32"))
-        if target.kind == "cpu":
+        if target.kind == "cpu" and settings.precision in SMALL:
             yield FloatBundles(float32, float32, manifest)
             return
         build(half, replace(plain, precision="fp16"))
@@ -83,16 +105,22 @@ def quantize_bundles(
 
     Raises:
         CalibrationError: a set or plan that is broken, empty, or of another checkpoint.
+        GraphError: an input or output of a network is beyond fp16.
         QualityError: the denoiser cannot be int8 at the quality asked for.
     """
     with found_set(floats, settings, report=report) as recorded:
         damage: tuple[Damage, ...] = ()
+        progress = BuildProgress(settings.progress, floats.manifest, recorded.digest)
         if settings.plan is not None:
             plan = read_plan(settings.plan)
         else:
-            plan, damage = make_plan(floats, recorded, settings=settings, target=target, report=report)
+            plan, damage = make_plan(
+                floats, recorded, settings=settings, target=target, report=report, progress=progress
+            )
         parts = write_networks(floats, folder, plan, recorded=recorded, report=report)
-    return QuantizedNetworks(plan, parts, damage)
+    if floats.precision == "fp16":
+        settle_bundle(floats.float32, floats.base, plan.networks)
+    return QuantizedNetworks(plan, parts, damage, progress)
 
 
 def check_sources(settings: BuildSettings, *, builtin: bool) -> None:
@@ -109,7 +137,7 @@ def check_sources(settings: BuildSettings, *, builtin: bool) -> None:
                 f"{settings.calibration}: was recorded at {source.width}x{source.height} px, this build is for "
                 f"{size[0]}x{size[1]}; record another set, or build at its --size"
             )
-    elif not builtin:
+    elif settings.precision in SMALL and not builtin:
         raise SettingError(
             f"precision {settings.precision!r} needs a calibration set: record one with 'echoexport calibrate "
             "CHECKPOINT --portraits DIR --audio DIR -o SET', then build with --calibration SET"
@@ -125,44 +153,68 @@ def found_set(floats: FloatBundles, settings: BuildSettings, *, report: Report) 
     Raises:
         CalibrationError: the set is broken, or of another checkpoint or size.
     """
-    from echoexport.calibration.recording import record_set
-    from echoexport.calibration.recording_job import RecordingSettings
-    from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
-
     if settings.calibration is not None:
         recorded = open_set(settings.calibration)
         recorded.require_of(floats.manifest)
         yield recorded
         return
-    with tempfile.TemporaryDirectory(prefix="echoexport-set-") as place:
-        inputs = builtin_recording_inputs()
-        yield record_set(
-            floats.float32, inputs, Path(place) / "set", settings=RecordingSettings(steps=settings.steps), report=report
-        )
+    with find_builtin_set(floats.float32, floats.manifest, settings, report=report) as recorded:
+        yield recorded
 
 
 def make_plan(
-    floats: FloatBundles, recorded: CalibrationSet, *, settings: BuildSettings, target: TargetSpec, report: Report
-) -> tuple[QuantizationPlan, tuple[Damage, ...]]:
-    """Every network's plan from the set; the denoiser's keeps in float what the quality asked for needs."""
+    floats: FloatBundles, recorded: CalibrationSet, *, settings: BuildSettings, target: TargetSpec, report: Report,
+    progress: BuildProgress,
+) -> tuple[QuantizationPlan, tuple[Damage, ...]]:  # fmt: skip
+    """Every network's plan from the set; the denoiser's keeps in float what the quality asked for needs.
+
+    Of fp16 networks what overflows on the set is computed in fp32. ``progress`` keeps what is found on the way.
+    """
     quantizer, policies = QuantizerSettings(), load_policy(target.kind)
     plans: dict[str, NetworkPlan] = {}
     damage: tuple[Damage, ...] = ()
     for index, name in enumerate(NETWORKS):
         report(f"{name}: ranges", index, len(NETWORKS))
-        graph = floats.graph(name)
-        plan = plan_network(graph, partial(recorded.samples, name), policy=policies, settings=quantizer)
+        graph, own = floats.graph(name), progress.of_network(name, repr((quantizer, policies.networks[name])))
+        plan = plan_network(
+            graph, partial(recorded.samples, name), policy=policies, settings=quantizer, progress=own,
+            report=_count_to(recorded.count(name), report),
+        )  # fmt: skip
+        if floats.precision == "fp16":
+            plan = keep_overflows(graph, plan, find_overflowing(graph, recorded, progress=own, report=report))
         if name == _DENOISER and plan.precision == "int8":
             choice = ChoiceSettings(
                 budget=settings.quality, scheduler=floats.manifest.sampler.scheduler, steps=recorded.steps,
                 guidance=recorded.manifest.sampling.guidance, measure_all=settings.sensitivity,
             )  # fmt: skip
             plan, damage = choose_denoiser_layers(
-                graph, plan, list(recorded.samples(name)), settings=choice,
+                graph, plan, recorded.samples(name), settings=choice, known=keep_damage(own, plan, choice),
                 decoder=floats.float32 / floats.manifest.networks["vae_decoder"].graph, report=report,
             )  # fmt: skip
-        plans[name] = plan
+        plans[name] = plan if plan.precision == "int8" else replace(plan, precision=floats.precision)
     return QuantizationPlan(PLAN_SCHEMA, quantizer.method, recorded.digest, plans), damage
+
+
+def find_overflowing(
+    graph: FloatGraph, recorded: CalibrationSet, *, progress: ProgressFolder, report: Report
+) -> tuple[Overflow, ...]:
+    """What fp16 would spoil of a network on the set; what an earlier build found is not looked for again.
+
+    Raises:
+        GraphError: an input or output of the network is beyond fp16.
+        CalibrationError: no samples of it, or a value that is not finite.
+    """
+    if (kept := progress.read("overflows")) is not None:
+        return tuple(parse(Overflow, each, where="overflow") for each in kept)
+    counted = _count_to(recorded.count(graph.name), report)
+    found = find_settleable(graph, recorded.samples(graph.name), report=counted)
+    progress.write("overflows", [dump(each) for each in found])
+    return found
+
+
+def _count_to(total: int, report: Report) -> Report:
+    """A report of phases that do not know how many samples there are."""
+    return lambda what, done, of: report(what, done, of or total)
 
 
 def write_networks(
@@ -177,9 +229,7 @@ def write_networks(
         CalibrationError: the plan names a network that is none, or does not fit its graph.
         GraphError: a graph that breaks our rules.
     """
-    unknown = sorted(plan.networks.keys() - set(NETWORKS))
-    if unknown:
-        raise CalibrationError(f"plan: network {unknown[0]!r}; known: {', '.join(NETWORKS)}")
+    check_networks(plan)
     base = read_manifest(floats.base)
     parts = {}
     for index, (name, network) in enumerate(plan.networks.items()):
@@ -188,17 +238,28 @@ def write_networks(
         report(f"{name}: int8", index, len(plan.networks))
         entry = base.networks[name]
         graph = FloatGraph(floats.base / entry.graph)
+        half = network if floats.precision == "fp16" else replace(network, float32_nodes=())
+        require_followable(graph, half)
         with ExitStack() as stack:
             if network.smoothing:
                 smooth = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
                 graph = apply_smoothing(graph, network.smoothing, smooth / entry.graph)
             written = quantize_network(graph, network, folder / entry.graph)
-        small = replace(entry, precision="int8")
-        require_clean(FloatGraph(folder / entry.graph).model, small.describe(name))
+        model = FloatGraph(folder / entry.graph).model
+        small = replace(entry, precision="int8", int8_parameters=written.int8_values, work=count_work(model))
+        require_clean(model, small.describe(name))
+        settled = settle_network(floats.float32 / entry.graph, folder / entry.graph, half, entry=small)
         write_self_test(floats, recorded, small, folder=folder, name=name)
-        files = {entry.graph: written.graph, entry.weights: written.weights}
+        files = {entry.graph: settled, entry.weights: written.weights}
         parts[name] = Part(folder, small, {**files, entry.self_test: describe_file(folder / entry.self_test)})
     return parts
+
+
+def check_networks(plan: QuantizationPlan) -> None:
+    """Raises CalibrationError for a plan of a network that is none."""
+    unknown = sorted(plan.networks.keys() - set(NETWORKS))
+    if unknown:
+        raise CalibrationError(f"plan: network {unknown[0]!r}; known: {', '.join(NETWORKS)}")
 
 
 def write_self_test(
