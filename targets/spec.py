@@ -29,7 +29,7 @@ __all__ = [
 T = TypeVar("T")
 
 KINDS = ("cpu", "jetson", "gpu")
-BACKENDS = ("ort", "openvino", "tensorrt")
+BACKENDS = ("ort", "openvino", "tensorrt", "tensorrt_rtx")
 PRECISIONS = ("fp32", "fp16")
 VARIANTS = ("base", "acc", "pose", "pose_acc")
 LARGEST_FIGURE = 1e9
@@ -192,8 +192,8 @@ def _parse_target(content: bytes, file: str) -> TargetSpec:
     on_cpu = target.kind == "cpu"
     if on_cpu != (target.next_step == ""):
         raise table.error("next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}")
-    if on_cpu and target.backends.default == "tensorrt":
-        raise table.error("backends.default", "tensorrt needs kind jetson or gpu")
+    if on_cpu and target.backends.default in ("tensorrt", "tensorrt_rtx"):
+        raise table.error("backends.default", f"{target.backends.default} needs kind jetson or gpu")
     if on_cpu and target.engine is not None:
         raise table.error("engine", "needs kind jetson or gpu")
     return target

@@ -117,9 +117,7 @@ def _note(rows: list[dict[str, str]], row: Mapping[str, str], wanted: str, insta
     notes = []
     if len(rows) > 1:
         others = ", ".join(sorted({other["name"] for other in rows if other is not row}))
-        notes.append(
-            f"{len(rows)} GPUs, this is number {row['index']} (others: {others}); CUDA_VISIBLE_DEVICES chooses"
-        )
+        notes.append(f"number {row['index']} of {len(rows)} GPUs (others: {others}); CUDA_VISIBLE_DEVICES chooses")
     if len({other["name"] for other in rows}) > 1 and not wanted.startswith(("GPU-", "MIG-")):
         notes.append("the GPUs differ, and CUDA counts them fastest first: set CUDA_DEVICE_ORDER=PCI_BUS_ID")
     if instance:

@@ -50,15 +50,16 @@ def match_target(device: Device) -> str | None:
 def require_target(device: Device, target: TargetSpec) -> None:
     """Refuse to compile for a target on a machine that is not that target.
 
-    Every machine has a processor, so targets of kind "cpu" always pass; a target file of the user's own passes where
-    kind and compute capability are the machine's.
+    Every machine has a processor, so targets of kind "cpu" always pass. TensorRT-RTX builds ahead of time without a
+    GPU, so its targets pass on every x86-64 machine. A target file of the user's own passes where kind and compute
+    capability are the machine's.
 
     Raises:
         TargetMismatchError: the machine is another, or does not say what it is.
     """
     if target.kind == "cpu" or target.name in (device.target, match_target(device)):
         return
-    if target.name == "rtx" and device.kind == "gpu" and "MIG" not in (device.gpu or "") and _runs_rtx(device):
+    if target.backends.default == "tensorrt_rtx" and device.arch == "x86_64":
         return
     if _is_ours(target.name):
         raise TargetMismatchError(f"target {target.name} ({target.title}): {_say_what_it_is(device, target)}")

@@ -38,6 +38,7 @@ NAMES = (
     "jetson-orin-nx-8",
     "l4",
     "l40s",
+    "rtx",
     "rtx-4090",
 )
 DATA = Path(__file__).parents[2] / "targets" / "data"
@@ -133,7 +134,7 @@ def test_a_jetson_gets_the_settings_that_suit_it(name: str) -> None:
     assert (target.build.precision, target.build.size) == ("fp16", (256, 256))
     assert target.build.steps_for("acc") == 4
     assert target.build.steps_for("base") is None
-    assert "ONNX Runtime" in target.next_step
+    assert "'echoexport compile BUNDLE'" in target.next_step
 
 
 def test_the_default_jetson_is_the_agx_orin_with_64_gb() -> None:
@@ -144,6 +145,18 @@ def test_the_default_jetson_is_the_agx_orin_with_64_gb() -> None:
         64,
     )
     assert hardware.power.value == (15.0, 60.0)
+
+
+def test_a_kiosk_is_no_single_board_so_it_claims_no_figures() -> None:
+    target = load_target("rtx")
+    assert (target.kind, target.backends.default, target.backends.portable) == ("gpu", "tensorrt_rtx", ("ort",))
+    assert all(figure.value is None for _, figure in figures("rtx"))
+    assert "x86" in target.next_step
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("cpu")])
+def test_what_is_left_to_do_on_a_gpu_is_to_compile(name: str) -> None:
+    assert "echoexport compile" in load_target(name).next_step
 
 
 def test_an_unknown_target_lists_the_known_ones_and_the_nearest() -> None:
@@ -244,9 +257,11 @@ def test_a_null_figure_without_a_reason_is_refused(content: dict[str, Any], tmp_
         read_target(write(tmp_path, content))
 
 
-def test_a_cpu_cannot_default_to_tensorrt(content: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
+def test_a_cpu_cannot_default_to_tensorrt(backend: str, content: dict[str, Any], tmp_path: Path) -> None:
     content.update(kind="cpu", next_step="")
-    with pytest.raises(TargetError, match=r"backends\.default tensorrt"):
+    content["backends"]["default"] = backend
+    with pytest.raises(TargetError, match=rf"backends\.default {backend} needs"):
         read_target(write(tmp_path, content))
 
 
