@@ -84,7 +84,7 @@ def test_engines_for_kiosks_are_built_on_every_x86_machine(device: Device) -> No
 
 
 def test_engines_for_kiosks_are_not_built_on_a_board() -> None:
-    with pytest.raises(TargetMismatchError, match="target rtx .*this machine is jetson-orin"):
+    with pytest.raises(TargetMismatchError, match=r"target rtx .*this machine is jetson-orin"):
         require_target(make_jetson(), load_target("rtx"))
 
 
