@@ -1,0 +1,126 @@
+"""TensorRT 10.3 to 11.x on an NVIDIA GPU, for bundles that were compiled on the machine that runs them."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from echoexport.runtime.backends import EngineOptions
+from echoexport.runtime.cuda import find_cuda_trouble, open_cuda
+from echoexport.runtime.errors import BackendError, SettingError
+from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.tensorrt_engine import TensorRTEngine
+from echoexport.runtime.tensorrt_library import TensorRTLibrary, import_library
+
+
+class TensorRTBackend:
+    """The ``tensorrt`` package: on a Jetson it comes with JetPack, elsewhere from NVIDIA."""
+
+    name = "tensorrt"
+    engine_suffix = ".plan"
+    title = "TensorRT"
+    oldest = (10, 3)
+    library: type[TensorRTLibrary] = TensorRTLibrary
+    modules: tuple[str, ...] = ("tensorrt",)
+    install = (
+        "TensorRT's Python module is not installed: on a Jetson 'sudo apt install python3-libnvinfer' and an "
+        "environment made with --system-site-packages, elsewhere 'pip install tensorrt'"
+    )
+
+    def __init__(self) -> None:
+        self._opened: TensorRTLibrary | None = None
+
+    def unavailable(self) -> str | None:
+        """The first that is missing of the package, a version that is new enough, cuda-python, a driver, a GPU."""
+        try:
+            library = self._open_library()
+        except BackendError as error:
+            return str(error)
+        numbers = [int(part) for part in library.version.split(".")[:2] if part.isdigit()]
+        if tuple(numbers) < self.oldest:
+            wanted = ".".join(map(str, self.oldest))
+            return f"{self.title} {library.version} is too old: {wanted} or newer is wanted"
+        return find_cuda_trouble()
+
+    def describe(self) -> str:
+        """Versions and device.
+
+        Raises:
+            BackendError: it does not work here.
+        """
+        cuda = open_cuda()
+        device, (version, _) = cuda.find_device(), cuda.find_versions()
+        library = self._open_library()
+        return f"{self.title} {library.version}, {device.name} ({device.compute_capability}), CUDA {version}"
+
+    def arithmetic(self) -> tuple[str, ...]:
+        """Graphs are strongly typed: each network computes in what it is stored in."""
+        return ("fp32",)
+
+    def fingerprint(self, options: EngineOptions) -> dict[str, str]:
+        """All that a plan depends on besides graph, weights and shapes.
+
+        device: on a Jetson our target's name, which says the module whatever board carries it.
+
+        Raises:
+            BackendError: the library is missing or there is no GPU.
+        """
+        from echoexport.runtime.device import detect_device
+
+        device, gpu = detect_device(), open_cuda().find_device()
+        jetson = device.kind == "jetson"
+        values = {
+            **self._identify(),
+            "device": (device.target or device.model or gpu.name) if jetson else gpu.name,
+            "compute_capability": gpu.compute_capability,
+            "driver": None if jetson else device.driver,  # a Jetson's comes with its JetPack
+            "jetpack": device.jetpack,
+            "l4t": device.l4t,
+            "power_mode": device.power_mode,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> TensorRTEngine:
+        """Plans take minutes to build, so none is built in passing.
+
+        Raises:
+            BackendError: always.
+        """
+        raise BackendError(
+            f"backend {self.name!r} runs compiled bundles only; compile first: echoexport compile {graph.parent} "
+            f"--backend {self.name}"
+        )
+
+    def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> TensorRTEngine:
+        """A plan on the GPU, whose hash and fingerprint were found right.
+
+        Raises:
+            BackendError: the library is missing, refuses the plan, or memory runs out.
+            SettingError: a compute precision other than the graph's own.
+        """
+        if options.compute not in ("", "fp32"):
+            raise SettingError(
+                f"compute {options.compute!r}: backend {self.name!r} computes in what a bundle's networks are stored in"
+            )
+        return TensorRTEngine(self._open_library(), open_cuda(), engine, spec, options)
+
+    def _identify(self) -> dict[str, str | None]:
+        return {
+            "library": self.name,
+            "version": self._open_library().version,
+            "os": platform.system().lower(),
+            "arch": platform.machine(),
+        }
+
+    def _open_library(self) -> TensorRTLibrary:
+        """The library, one for all engines of a process, see ``TensorRTLibrary``; raises ``BackendError``."""
+        try:
+            module = import_library(*self.modules)
+        except ModuleNotFoundError as error:
+            raise BackendError(self.install) from error
+        if self._opened is None or self._opened.module is not module:
+            self._opened = self.library(module, title=self.title)
+        return self._opened
+
+
+BACKEND = TensorRTBackend()

@@ -1,0 +1,70 @@
+"""TensorRT-RTX on an NVIDIA GPU: plans that any x86 machine compiles and any RTX GPU finishes when they are opened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from echoexport.runtime.backends import EngineOptions
+from echoexport.runtime.backends.tensorrt import TensorRTBackend
+from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.tensorrt_library import Context, TensorRTLibrary
+
+
+class TensorRTRTXLibrary(TensorRTLibrary):
+    """The bindings. They compile kernels for the GPU at hand while a plan is opened and first run."""
+
+    def create_context(self, engine: Any, spec: SubnetSpec, options: EngineOptions) -> Context:
+        """A context that records a CUDA graph by itself, and finds its kernels in the cache folder, if there is one."""
+        config = engine.create_runtime_config()
+        config.cuda_graph_strategy = self.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        keep = None
+        if options.cache is not None:
+            kernels = config.create_runtime_cache()
+            file = options.cache / f"{spec.name}.kernels"
+            with contextlib.suppress(OSError):  # none yet; one of another GPU, driver or version is refused and ignored
+                kernels.deserialize(file.read_bytes())
+            config.set_runtime_cache(kernels)
+            keep = _keep_in(file, kernels)
+        return Context(engine.create_execution_context(config), replays=True, keep=keep)
+
+
+class TensorRTRTXBackend(TensorRTBackend):
+    """The packages ``tensorrt-rtx-cu13-libs`` and ``tensorrt-rtx-cu13-bindings``."""
+
+    name = "tensorrt_rtx"
+    title = "TensorRT-RTX"
+    oldest = (1, 2)  # the first that records CUDA graphs by itself
+    library = TensorRTRTXLibrary
+    modules = ("tensorrt_rtx_libs", "tensorrt_rtx_bindings")  # the first loads the shared libraries of the second
+    install = "TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"
+
+    def fingerprint(self, options: EngineOptions) -> dict[str, str]:
+        """Its plans belong to one version of the library, and to no GPU.
+
+        Raises:
+            BackendError: the library is missing.
+        """
+        return {key: value for key, value in self._identify().items() if value is not None}
+
+
+def _keep_in(file: Path, kernels: Any) -> Callable[[], None]:
+    """Writes the kernels down; without room or leave to do so they are compiled again next time."""
+
+    def keep() -> None:
+        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                aside.write_bytes(bytes(kernels.serialize()))
+                aside.replace(file)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    return keep
+
+
+BACKEND = TensorRTRTXBackend()
