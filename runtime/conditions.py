@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from echoexport.runtime.audio_tokens import encode_features
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.errors import PortraitError, PoseError
+from echoexport.runtime.held_arrays import freeze
 from echoexport.runtime.mel import log_mel
 from echoexport.runtime.reference_cache import ReferenceCache, cache_key
 from echoexport.runtime.voice import Voice
@@ -24,6 +25,7 @@ _POSE_FEATURE_BYTES = 256 * 2**20  # pose features are kept up to here, about 50
 def find_reference(bundle: Bundle, picture: NDArray[np.uint8], *, cache: ReferenceCache | None) -> Arrays:
     """A portrait's keys and values for the denoiser, from the cache where it has them.
 
+    They are frozen (see ``held_arrays``), so that an engine copies them to its device once for each portrait.
     picture: (H, W, 3) uint8 RGB of the bundle's size. A miss costs one vae_encoder and one reference_unet call.
 
     Raises:
@@ -39,7 +41,9 @@ def find_reference(bundle: Bundle, picture: NDArray[np.uint8], *, cache: Referen
             return dict(found)
         latents = encode_picture(bundle, picture)
         arrays = bundle.network("reference_unet")({"latents": latents})
-        return arrays if cache is None else dict(cache.put(key, arrays))
+        if cache is None:
+            return {name: freeze(array) for name, array in arrays.items()}
+        return dict(cache.put(key, arrays))
 
 
 def encode_picture(bundle: Bundle, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -66,7 +70,7 @@ def find_mask_feature(bundle: Bundle, mask: NDArray[np.uint8], *, cache: Referen
             face_map = mask.astype(np.float32)[None, None] / np.float32(255)
             found = bundle.network("landmark_encoder")({"face_map": face_map})
             found = found if cache is None else cache.put(key, found)
-    return np.asarray(found["face_feature"])[:, :, None]
+    return freeze(np.asarray(found["face_feature"]))[:, :, None]  # copied to a device once, as the reference is
 
 
 class PoseFeatures:

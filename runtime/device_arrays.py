@@ -69,7 +69,8 @@ class DeviceOutput:
 
     def read(self) -> NDArray[Any]:
         """A copy of what arrived; the stream has to be done."""
-        return self._pinned.copy()
+        arrived: NDArray[Any] = self._pinned.copy()
+        return arrived
 
 
 def _allocate_pinned(cuda: CudaRuntime, tensor: TensorSpec, owned: ExitStack) -> NDArray[Any]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.errors import SettingError
+from echoexport.runtime.held_arrays import freeze
 from echoexport.runtime.reference_entry import (
     Arrays,
     encode_header,
@@ -287,17 +288,9 @@ def _check_key(key: str) -> None:
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself if nobody can write to it, else a copy nobody can write to; C-contiguous."""
+    """The array as ``freeze`` gives it; ``SettingError`` if it is not plain numbers."""
     plain_dtype(array)
-    owner = array
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    if array.flags.c_contiguous and owner.base is None and not owner.flags.writeable:
-        return array
-    copy: NDArray[Any] = np.array(array, order="C")
-    copy.setflags(write=False)
-    view: NDArray[Any] = copy.view()  # the owner itself could be made writeable again
-    return view
+    return freeze(array)
 
 
 def _size(arrays: Arrays) -> int:
