@@ -188,6 +188,16 @@ class Bundle:
         network, entry = self.network(name), self.manifest.networks[name]
         return run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
 
+    def open_profiled(self, name: str) -> Network:
+        """The network once more, on an engine of its own that also times its layers; the caller closes it.
+
+        Raises:
+            As :meth:`network` does.
+        """
+        if name not in self.manifest.networks:
+            raise UnknownNameError("network", name, known=self.manifest.networks)
+        return self._compile(name, replace(self._options_for(name), streams=1, cache=None, profile=True))
+
     def close_network(self, name: str) -> None:
         """Give one network's memory back; it opens again when it is used again."""
         network = self._networks.pop(name, None)
@@ -219,24 +229,23 @@ class Bundle:
         if name not in self.manifest.networks:
             raise UnknownNameError("network", name, known=self.manifest.networks)
         with self._tracer.span("open", "stage", network=name):
-            return self._compile(name)
+            return self._compile(name, self._options_for(name))
 
-    def _compile(self, name: str) -> Network:
+    def _compile(self, name: str, options: EngineOptions) -> Network:
         entry, compiled = self.manifest.networks[name], self._engine_of(name)
         for file in self.files_of(name):
             check_hash(self.folder, file, manifest=self.manifest)
         spec = entry.describe(name)
-        network = Network(spec, self._open_engine(spec, entry, compiled))
+        network = Network(spec, self._open_engine(spec, compiled, options))
         # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones saturate on some CPUs.
         if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
             self._require_passed(network, entry)
             network.calls, network.seconds = 0, 0.0
         return network
 
-    def _open_engine(self, spec: SubnetSpec, entry: NetworkEntry, compiled: CompiledEngine | None) -> Engine:
-        options = self._options_for(spec.name)
+    def _open_engine(self, spec: SubnetSpec, compiled: CompiledEngine | None, options: EngineOptions) -> Engine:
         if compiled is None:
-            return self.backend.open(self.folder / entry.graph, spec, options)
+            return self.backend.open(self.folder / self.manifest.networks[spec.name].graph, spec, options)
         backend, summary = as_compiling(self.backend), self.manifest.compiled
         if backend is None or summary is None:
             raise BackendError(f"{self.folder}: backend {self.backend.name!r} opens no compiled engines")

@@ -10,6 +10,7 @@ import numpy as np
 
 from echoexport.runtime.backends import Engine
 from echoexport.runtime.errors import BackendError, UnknownNameError
+from echoexport.runtime.layer_times import LayerRecord
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.trace import NULL, Tracer
 
@@ -30,6 +31,18 @@ class Network:
         self._counting = threading.Lock()
         self._tracer = NULL
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
+
+    def read_layers(self) -> tuple[LayerRecord, ...]:
+        """How long each layer took in a call, on average, of a network from :meth:`Bundle.open_profiled`.
+
+        Raises:
+            BackendError: its backend times no layers.
+        """
+        read = getattr(self._engine, "read_layers", None)
+        if read is None:
+            raise BackendError(f"{self.spec.name}: its backend times no layers")
+        layers: tuple[LayerRecord, ...] = read()
+        return layers
 
     @property
     def tracer(self) -> Tracer:

@@ -23,19 +23,23 @@ class EngineOptions:
     compute: arithmetic inside the engine where the backend has a choice: "fp32", or "bf16" on CPUs that have it. ""
     is a bundle's own choice for each network; a backend asked without a bundle takes it for "fp32".
     threads: 0 leaves it to the backend. cache: a folder for compiled engines, None for none. streams: calls that run
-    side by side, for a network that is called so; 0 leaves it to the backend.
+    side by side, for a network that is called so; 0 leaves it to the backend. profile: time every layer, which costs
+    time itself; the engine then is a :class:`~echoexport.runtime.layer_times.LayerTimer` too, where its backend can.
     """
 
     compute: str = ""
     threads: int = 0
     cache: Path | None = None
     streams: int = 1
+    profile: bool = False
 
 
 class Engine(Protocol):
     """One network, compiled. ``precision`` is what it computes in: "fp32", "fp16", "bf16", "int8" or "int8+bf16".
 
-    One that several threads may call at once says how many in an attribute ``streams``.
+    One that several threads may call at once says how many in an attribute ``streams``. One that copies to a device, or
+    knows how long the device took, has an attribute ``tracer`` (of ``runtime.trace``), which is set from outside: it
+    records copies as host time of category "copy", and the device's own time with ``clock="device"``.
     """
 
     precision: str

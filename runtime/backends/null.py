@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
 
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.spec import SubnetSpec
 
 
@@ -18,6 +20,7 @@ class NullEngine:
 
     def __init__(self, spec: SubnetSpec) -> None:
         self.precision = "fp32"
+        self._name, self._layers = spec.name, LayerClock()
         self._outputs = {t.name: np.zeros(t.shape, t.dtype) for t in spec.outputs}
         for array in self._outputs.values():
             array.flags.writeable = False
@@ -30,7 +33,14 @@ class NullEngine:
         """
         if not self._outputs:
             raise BackendError("this engine is closed")
-        return dict(self._outputs)
+        start = time.perf_counter()
+        outputs = dict(self._outputs)
+        self._layers.report_layer_time(self._name, (time.perf_counter() - start) * 1e3)
+        return outputs
+
+    def read_layers(self) -> tuple[LayerRecord, ...]:
+        """The whole network as one layer."""
+        return tuple(LayerRecord(name, "Null", seconds) for name, seconds in self._layers.averages().items())
 
     def close(self) -> None:
         """Drop the arrays."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
+from echoexport.runtime.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.processor import describe_processor
 from echoexport.runtime.spec import SubnetSpec
 
@@ -36,6 +37,8 @@ class OpenVINOEngine:
         for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
         self._names = [output.get_any_name() for output in compiled.outputs]
+        self._profiled = compiled if compiled.get_property("PERF_COUNT") else None
+        self._layers = LayerClock()
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run once; inputs are read in place, outputs are copies.
@@ -48,15 +51,32 @@ class OpenVINOEngine:
         request = self._requests.get()
         try:
             results = request.infer(dict(inputs), share_inputs=True)
+            if self._profiled is not None:
+                self._note_layers(request)
             return {name: np.asarray(results[i]) for i, name in enumerate(self._names)}
         except Exception as error:  # the library raises RuntimeError and classes of its own
             raise BackendError(f"OpenVINO failed: {_last_line(error)}") from error
         finally:
             self._requests.put(request)
 
+    def read_layers(self) -> tuple[LayerRecord, ...]:
+        """Layers of an engine that was opened to be profiled, with the nodes that each was fused from."""
+        seconds = self._layers.averages()
+        layers = [] if self._profiled is None else self._profiled.get_runtime_model().get_ordered_ops()
+        return tuple(
+            _describe_layer(layer, seconds[layer.get_friendly_name()])
+            for layer in layers
+            if layer.get_friendly_name() in seconds
+        )
+
+    def _note_layers(self, request: Any) -> None:
+        for layer in request.profiling_info:
+            if layer.real_time:  # what was fused into another is listed as well, as not run
+                self._layers.report_layer_time(layer.node_name, layer.real_time.total_seconds() * 1e3)
+
     def close(self) -> None:
         """Drop the requests and with them the model."""
-        self._closed = True
+        self._closed, self._profiled = True, None
         self._requests = queue.SimpleQueue()
         self._keep = None
 
@@ -153,6 +173,8 @@ def describe_config(graph: Path, options: EngineOptions) -> dict[str, str]:
         config = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
     if options.threads:
         config["INFERENCE_NUM_THREADS"] = str(options.threads)
+    if options.profile:
+        config["PERF_COUNT"] = "YES"
     return config
 
 
@@ -169,6 +191,13 @@ def compile_graph(core: Any, graph: Path, config: dict[str, str]) -> Any:
         return core.compile_model(model if rewritten else str(graph), "CPU", config)
     except Exception as error:
         raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
+
+
+def _describe_layer(layer: Any, seconds: float) -> LayerRecord:
+    told = layer.get_rt_info()
+    origins = tuple(filter(None, str(told["originalLayersNames"].value).split(",")))
+    after = tuple(value.get_node().get_friendly_name() for value in layer.input_values())
+    return LayerRecord(layer.get_friendly_name(), str(told["layerType"].value), seconds, origins, after)
 
 
 def _streams_of(config: dict[str, str]) -> int:

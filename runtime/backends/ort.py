@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,24 @@ import numpy as np
 
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
+from echoexport.runtime.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.processor import describe_processor
 from echoexport.runtime.spec import SubnetSpec
 
 _PROVIDER = "CPUExecutionProvider"
+_KERNEL_TIME = "_kernel_time"
+
+Folder = tempfile.TemporaryDirectory[str]
 
 
 class OrtEngine:
     """An InferenceSession. fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere."""
 
-    def __init__(self, session: Any, precision: str) -> None:
+    def __init__(self, session: Any, precision: str, *, profile: Folder | None = None) -> None:
+        """``profile`` is the folder that a profiled session writes to."""
         self.precision = precision
+        self._profile = profile
+        self._layers: tuple[LayerRecord, ...] = ()
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
 
@@ -37,9 +46,28 @@ class OrtEngine:
             raise BackendError(f"ONNX Runtime failed: {_first_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
 
+    def read_layers(self) -> tuple[LayerRecord, ...]:
+        """Layers of an engine that was opened to be profiled; the first reading ends the profile.
+
+        Raises:
+            BackendError: ONNX Runtime wrote no readable profile.
+        """
+        if self._session is not None and self._profile is not None:
+            try:
+                self._layers = read_profile(Path(self._session.end_profiling()))
+            except (OSError, ValueError, KeyError) as error:
+                raise BackendError(f"ONNX Runtime wrote no readable profile: {error}") from error
+            finally:
+                self._profile.cleanup()
+                self._profile = None
+        return self._layers
+
     def close(self) -> None:
         """Drop the session."""
         self._session = None
+        if self._profile is not None:
+            self._profile.cleanup()
+            self._profile = None
 
 
 class OrtBackend:
@@ -129,11 +157,31 @@ def start_session(graph: Path, settings: Any) -> Any:
     return session
 
 
+def read_profile(path: Path) -> tuple[LayerRecord, ...]:
+    """The layers of a profile that ONNX Runtime wrote: its "Node" events, named "NODE_kernel_time", in microseconds.
+
+    Raises:
+        OSError, ValueError, KeyError: it is no such file.
+    """
+    events = [event for event in json.loads(path.read_text(encoding="utf-8")) if event.get("cat") == "Node"]
+    runs = [event for event in events if event["name"].endswith(_KERNEL_TIME)]
+    clock, kinds = LayerClock(), {}
+    for event in runs:
+        name = event["name"].removesuffix(_KERNEL_TIME)
+        clock.report_layer_time(name, event["dur"] / 1e3)
+        kinds[name] = str(event["args"]["op_name"])
+    return tuple(LayerRecord(name, kinds[name], seconds, (name,)) for name, seconds in clock.averages().items())
+
+
 def _open_session(graph: Path, spec: SubnetSpec, options: EngineOptions, *, optimized: bool = False) -> OrtEngine:
     settings = make_settings(options)
     if optimized:
         settings.graph_optimization_level = load_library().GraphOptimizationLevel.ORT_DISABLE_ALL
-    return OrtEngine(start_session(graph, settings), spec.computed_in("fp32"))
+    profile = None
+    if options.profile:
+        profile = tempfile.TemporaryDirectory(prefix="echoexport-profile-")
+        settings.enable_profiling, settings.profile_file_prefix = True, str(Path(profile.name) / "layers")
+    return OrtEngine(start_session(graph, settings), spec.computed_in("fp32"), profile=profile)
 
 
 def _first_line(error: BaseException) -> str:
