@@ -37,7 +37,7 @@ def compose_bundle(parts: Mapping[str, Part], folder: Path, *, base: Manifest) -
     for part in parts.values():
         for name in part.files:
             if part.folder != folder:
-                _bring(part.folder / name, folder / name)
+                bring_file(part.folder / name, folder / name)
     networks = {name: replace(part.entry, compute=part.compute) for name, part in parts.items()}
     precisions = {entry.precision for entry in networks.values()}
     return replace(
@@ -58,7 +58,7 @@ def describe_file(path: Path) -> FileEntry:
     return FileEntry(hash_file(path), path.stat().st_size)
 
 
-def _bring(source: Path, target: Path) -> None:
+def bring_file(source: Path, target: Path) -> None:
     """A second name where the file system has such, else a copy; what is there gives way."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)

@@ -17,11 +17,11 @@ from echoexport.runtime.manifest import FILE_NAME, FORMAT
 
 
 @contextmanager
-def written_aside(output: Path) -> Iterator[Path]:
+def written_aside(output: Path, *, keep: Path | None = None) -> Iterator[Path]:
     """A hidden folder beside ``output`` that takes its place at the end, or is removed.
 
     Whatever ends the block early, Ctrl-C included, leaves what was there before. A link is followed: what it leads
-    to is replaced.
+    to is replaced. ``keep`` is where the replaced folder goes, in place of what is there; None removes it.
 
     Raises:
         OutputError: the output is neither new, nor empty, nor a bundle without other files in it; or cannot be written.
@@ -34,7 +34,7 @@ def written_aside(output: Path) -> Iterator[Path]:
         try:
             aside.mkdir(parents=True)
             yield aside
-            _take_place(aside, output)
+            _take_place(aside, output, keep)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
@@ -73,7 +73,7 @@ def _own_files(manifest: Path) -> set[str] | None:
     return {FILE_NAME, *data["files"]}
 
 
-def _take_place(aside: Path, output: Path) -> None:
+def _take_place(aside: Path, output: Path, keep: Path | None) -> None:
     """Put a finished folder where it belongs; between the two renames an interrupt puts the old one back."""
     if not output.exists():
         aside.rename(output)
@@ -86,4 +86,7 @@ def _take_place(aside: Path, output: Path) -> None:
         if old.exists() and not output.exists():
             old.rename(output)
         raise
+    if keep is not None:
+        shutil.rmtree(keep, ignore_errors=True)
+        old.rename(keep)
     shutil.rmtree(old, ignore_errors=True)

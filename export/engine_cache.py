@@ -1,0 +1,273 @@
+"""Engines kept on disk under a key of all that they depend on, and checked before each use."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.manifest import FileEntry
+from echoexport.runtime.reference_cache import default_cache_folder
+from echoexport.runtime.schema import dump, parse
+from echoexport.runtime.spec import TensorSpec
+
+SCHEMA = 1
+SIDECAR = "engine.json"
+_KEY = re.compile(r"[0-9a-f]{64}")
+_STAGING = re.compile(r"\.part-(?P<key>[0-9a-f]{64})-[0-9a-f]{12}")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EngineIdentity:
+    """All that an engine depends on. graph, weights: sha256 of the files. settings: those that reach the builder.
+
+    revision: of our own builder, where what it writes has changed.
+    """
+
+    network: str
+    graph: str
+    weights: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    precision: str
+    compute: str
+    backend: str
+    fingerprint: Mapping[str, str]
+    settings: Mapping[str, Any]
+    revision: int
+
+    @property
+    def key(self) -> str:
+        """sha256 in hex over every field."""
+        return hashlib.sha256(json.dumps(dump(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """The sidecar of an engine. files: the engine's own first. seconds, peak_bytes, notes: of its build.
+
+    precision, error, tolerance: of its self-test, as in ``CompiledEngine``.
+    """
+
+    schema: int
+    key: str
+    made_of: EngineIdentity
+    files: Mapping[str, FileEntry]
+    created: str
+    seconds: float
+    peak_bytes: int | None
+    notes: tuple[str, ...]
+    precision: str
+    error: float | None
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class CachedEngine:
+    """An entry. used: seconds since the epoch of its last use, which is the sidecar's time. linked: whether a compiled
+    bundle shares its file, so that removing the entry frees nothing."""
+
+    folder: Path
+    record: EngineRecord
+    used: float
+    linked: bool
+
+    @property
+    def bytes(self) -> int:
+        """Of its files."""
+        return sum(file.bytes for file in self.record.files.values())
+
+
+def default_engine_folder() -> Path | None:
+    """``engines`` in the user's cache folder, beside the references; None where no home folder is known."""
+    usual = default_cache_folder()
+    return None if usual is None else usual.parent / "engines"
+
+
+class EngineCache:
+    """Entries are folders named by key; one appears whole, by a rename, or not at all.
+
+    Processes may share it. ``warn`` is told of entries that were found broken, and so removed.
+    """
+
+    def __init__(self, folder: Path, *, warn: Tell) -> None:
+        self.folder = folder
+        self._warn = warn
+
+    def find(self, key: str) -> CachedEngine | None:
+        """The entry, its files hashed and found right; it then counts as used now."""
+        folder = self.folder / key
+        if not folder.is_dir():
+            return None
+        fault = None
+        try:
+            found = _read_entry(folder)
+            fault = _find_fault(found)
+        except (OSError, ValueError) as error:
+            fault = str(error)
+        if fault is not None:
+            self._warn(f"{folder}: a broken engine in the cache, removed, to be built anew: {fault}")
+            self.remove(folder)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(folder / SIDECAR)
+        return found
+
+    def entries(self) -> Iterator[CachedEngine]:
+        """Every entry that can be read, the one not used for longest first; nothing is hashed."""
+        found = []
+        for folder in self._folders(_KEY):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(_read_entry(folder))
+        yield from sorted(found, key=lambda entry: (entry.used, entry.record.key))
+
+    @contextlib.contextmanager
+    def locked(self, name: str, *, tell: Tell) -> Iterator[bool]:
+        """Only one process at a time gets past a name; the lock goes with the process, however that ends.
+
+        False where the folder takes no locks: two may then build the same engine, and the later one's is kept.
+        """
+        with contextlib.ExitStack() as stack:
+            yield self._lock(name, stack, tell)
+
+    def _lock(self, name: str, stack: contextlib.ExitStack, tell: Tell) -> bool:
+        try:
+            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((self.folder / "locks" / name).open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell("waiting for another process that compiles it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            return False
+        return True
+
+    def make_staging(self, key: str, *, alone: bool) -> Path:
+        """A new folder to build an entry in; ``alone`` removes what builds of the same key left that were killed.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        if alone:
+            for left in self.folder.glob(f".part-{key}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+        staging = self.folder / f".part-{key}-{uuid.uuid4().hex[:12]}"
+        staging.mkdir(parents=True)
+        return staging
+
+    def keep(self, staging: Path, record: EngineRecord) -> CachedEngine:
+        """Make a staging folder an entry; one of the same key gives way.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        write_record(staging, record)
+        folder = self.folder / record.key
+        if folder.exists():
+            self.remove(folder)
+        staging.rename(folder)
+        return _read_entry(folder)
+
+    def remove(self, folder: Path) -> None:
+        """Drop an entry, whole: renamed first, so that a reader never meets half of one."""
+        away = self.folder / f".part-{folder.name}-{uuid.uuid4().hex[:12]}"
+        with contextlib.suppress(OSError):
+            folder.rename(away)
+            shutil.rmtree(away, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove what killed processes left; those still at work hold the lock of their key. Returns how many."""
+        swept = 0
+        for folder in self._folders(_STAGING):
+            with contextlib.ExitStack() as stack:
+                match = _STAGING.fullmatch(folder.name)
+                try:
+                    file = stack.enter_context((self.folder / "locks" / (match["key"] if match else "")).open("a"))
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue
+                shutil.rmtree(folder, ignore_errors=True)
+                swept += 1
+        return swept
+
+    def timing_file(self, backend: str, fingerprint: Mapping[str, str]) -> Path:
+        """Where a builder keeps what it timed: it holds for one library and device."""
+        digest = hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()[:24]
+        return self.folder / "timing" / f"{backend}-{digest}.cache"
+
+    def _folders(self, pattern: re.Pattern[str]) -> Iterator[Path]:
+        try:
+            folders = sorted(self.folder.iterdir())
+        except OSError:
+            return
+        yield from (folder for folder in folders if pattern.fullmatch(folder.name) and folder.is_dir())
+
+
+def write_record(folder: Path, record: EngineRecord) -> None:
+    """Write an engine's sidecar into a folder that is still being built."""
+    text = json.dumps(dump(record), indent=1, ensure_ascii=False) + "\n"
+    (folder / SIDECAR).write_text(text, encoding="utf-8")
+
+
+def _read_entry(folder: Path) -> CachedEngine:
+    """An entry's sidecar, checked; its files are looked at, not hashed.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is none of this release's.
+    """
+    path = folder / SIDECAR
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ValueError(f"{SIDECAR} is not of schema {SCHEMA}")
+    record = parse(EngineRecord, data, where=SIDECAR)
+    if not folder.name == record.key == record.made_of.key:
+        raise ValueError(f"{SIDECAR} belongs to another key")
+    if not record.files or any(Path(name).name != name for name in record.files):
+        raise ValueError(f"{SIDECAR} names no file, or one elsewhere")
+    links = [(folder / name).stat().st_nlink for name in record.files]
+    return CachedEngine(folder, record, path.stat().st_mtime, linked=max(links) > 1)
+
+
+def _find_fault(entry: CachedEngine) -> str | None:
+    for name, wanted in entry.record.files.items():
+        if (found := hash_file(entry.folder / name)) != wanted.sha256:
+            return f"{name} has sha256 {found}, its record says {wanted.sha256}"
+    return None
+
+
+def choose_victims(
+    entries: list[CachedEngine], *, now: float | None = None, older_than: float | None = None,
+    is_stale: Callable[[CachedEngine], bool] | None = None, largest: int | None = None, needed: frozenset[str],
+) -> list[CachedEngine]:  # fmt: skip
+    """Entries to drop, given oldest use first: those unused for ``older_than`` seconds, those that ``is_stale``, then
+    as many as it takes to come down to ``largest`` bytes; never one whose key is ``needed``."""
+    now = time.time() if now is None else now
+    free = [entry for entry in entries if entry.record.key not in needed]
+    gone = [
+        entry
+        for entry in free
+        if (older_than is not None and now - entry.used > older_than) or (is_stale is not None and is_stale(entry))
+    ]
+    if largest is not None:
+        total = sum(entry.bytes for entry in entries) - sum(entry.bytes for entry in gone)
+        for entry in free:
+            if total <= largest:
+                break
+            if entry not in gone:
+                gone.append(entry)
+                total -= entry.bytes
+    return gone
