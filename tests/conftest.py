@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.device import Device, detect_device
 from echoexport.runtime.manifest import (
     FORMAT,
     SCHEMA,
@@ -247,6 +248,23 @@ def write_null_bundle(folder: Path, *, face: str, frames: int, side: int) -> Pat
     )  # fmt: skip
     write_manifest(manifest, folder)
     return folder
+
+
+@pytest.fixture
+def recorded_device() -> Callable[..., Device]:
+    """A function that reads one of the machines in ``fixtures/devices``, with environment variables where given."""
+    devices = Path(__file__).parent / "fixtures" / "devices"
+
+    def read(name: str, **environment: str) -> Device:
+        machine = json.loads((devices / name / "machine.json").read_text("utf-8"))
+        return detect_device(
+            devices / name / "root",
+            lambda command: machine["commands"].get(" ".join(command)),
+            package=machine["packages"].get,
+            environment={**machine["environment"], **environment},
+        )
+
+    return read
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import platform
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from echoexport.runtime.backends import list_backends, load_backend
 from echoexport.targets.spec import Figure, TargetSpec, list_targets, load_target
+
+if TYPE_CHECKING:
+    from echoexport.export.doctor import Check, DoctorReport, Readiness
+    from echoexport.runtime.device import Device
 
 
 @click.command("targets")
@@ -53,69 +55,79 @@ def _describe_figure(figure: Figure[object]) -> str:
 
 
 @click.command("doctor")
-def doctor_command() -> None:
-    """Say for each backend, tool and target what works on this machine, and why not."""
-    click.echo(
-        f"machine: {platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-    )
-    click.echo("backends")
-    broken = {name: load_backend(name).unavailable() for name in list_backends()}
-    for name, reason in broken.items():
-        click.echo(f"  {name:14} {_mark(reason)} {reason or load_backend(name).describe()}")
-    click.echo("tools")
-    for name, reason, found in _check_tools():
-        click.echo(f"  {name:14} {_mark(reason)} {reason or found}")
-    click.echo("targets")
-    build = "see export above" if _missing("torch", "onnx", extra="export") else None
-    for name in list_targets():
-        click.echo(f"  {name:20} {_describe_readiness(load_target(name), broken, build)}")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
+def doctor_command(as_json: bool) -> None:
+    """Say what this machine is, what works on it for each backend, tool and target, and why the rest does not."""
+    from echoexport.export.doctor import dump_report, examine_machine
+
+    report = examine_machine()
+    if as_json:
+        click.echo(json.dumps(dump_report(report), indent=2))
+        return
+    for line in describe_report(report):
+        click.echo(line)
 
 
-def _mark(reason: str | None) -> str:
-    return "ok " if reason is None else "no "
+def describe_report(report: DoctorReport) -> Iterator[str]:
+    """A doctor's report as lines for people."""
+    yield "device"
+    for name, text in _describe_device(report.device, report.usable_memory):
+        yield f"  {name:14} {text}"
+    for advice in report.advice:
+        yield f"  {'mend':14} {advice.problem}: {advice.fix}"
+    yield "backends"
+    yield from _describe_checks(report.backends)
+    yield "tools"
+    yield from _describe_checks(report.tools)
+    yield "targets"
+    for target, readiness in report.targets.items():
+        yield f"  {target:20} {_describe_readiness(readiness)}"
 
 
-def _check_tools() -> Iterator[tuple[str, str | None, str]]:
-    """Name, why it is missing (or None), and what was found."""
-    yield "export", _missing("torch", "onnx", extra="export"), _versions("torch", "onnx")
-    rtx = _missing("tensorrt_rtx_libs", "tensorrt_rtx_bindings", extra="tensorrt-rtx")
-    yield "tensorrt-rtx", rtx, f"parse and build check, {_versions('tensorrt-rtx-cu13-bindings')}"
-    engines = [n for n in ("openvino", "ai_edge_litert") if importlib.util.find_spec(n)]
-    none = "neither openvino nor ai-edge-litert: pip install 'echoexport[openvino]' or 'echoexport[landmarks]'"
-    yield "face detection", None if engines else none, f"with --face-model, by {engines[0] if engines else ''}"
-    yield "video", _find_codecs(), f"H.264 and AAC, {_versions('av')}"
+def _describe_device(device: Device, usable: int | None) -> Iterator[tuple[str, str]]:
+    yield "model", device.model or "does not say what it is"
+    yield "target", device.target or "none of ours"
+    if device.kind == "jetson":
+        yield "JetPack", f"{device.jetpack or 'unknown'} (Jetson Linux {device.l4t or 'unknown'})"
+        yield "power mode", device.power_mode or "unknown: nvpmodel's files cannot be read"
+    if device.kind != "cpu":
+        limit = f", limited to {device.power_limit:g} W" if device.power_limit else ""
+        capability = f"compute capability {device.compute_capability or 'unknown'}"
+        yield "GPU", f"{device.gpu or 'no name'}, {capability}, driver {device.driver or 'unknown'}{limit}"
+    if device.kind != "cpu" or device.tensorrt:
+        yield "TensorRT", device.tensorrt or "not installed"
+    if device.kind != "cpu" or device.cuda:
+        yield "CUDA", device.cuda or "unknown"
+    yield "memory", _describe_memory(device, usable)
+    yield "system", f"{device.os or 'unknown'}, {device.arch or 'unknown'}, {device.cores or '?'} cores"
+    yield "Python", device.python
+    for note in device.notes:
+        yield "note", note
 
 
-def _missing(*modules: str, extra: str = "") -> str | None:
-    absent = [name for name in modules if importlib.util.find_spec(name) is None]
-    wanted = f"'echoexport[{extra}]'" if extra else " ".join(absent)
-    return f"{', '.join(absent)} not installed: pip install {wanted}" if absent else None
+def _describe_memory(device: Device, usable: int | None) -> str:
+    words = [f"{_gib(device.memory)}{' of the GPU' if device.kind == 'gpu' else ''}"]
+    if device.memory_available is not None:
+        words.append(f"{_gib(device.memory_available)} free")
+    if usable is not None and usable != device.memory_available:
+        words.append(f"plan with {usable / 1e9:g} GB")
+    if device.kind == "gpu":
+        words.append(f"{_gib(device.host_memory)} of the machine, {_gib(device.host_memory_available)} free")
+    return ", ".join(words)
 
 
-def _versions(*packages: str) -> str:
-    found = []
-    for name in packages:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ", ".join(found)
+def _gib(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 2**30:.1f} GiB"
 
 
-def _find_codecs() -> str | None:
-    if absent := _missing("av"):
-        return absent
-    import av
-
-    lacking = [name for name in ("libx264", "aac") if name not in av.codecs_available]
-    return f"this PyAV has no {', '.join(lacking)}; reinstall the 'av' wheel" if lacking else None
+def _describe_checks(checks: Mapping[str, Check]) -> Iterator[str]:
+    for name, check in checks.items():
+        yield f"  {name:14} {'ok ' if check.works else 'no '} {check.detail}"
 
 
-def _describe_readiness(spec: TargetSpec, broken: dict[str, str | None], build: str | None) -> str:
-    """Whether bundles for a target can be built and run here."""
-    builds = "builds here" if build is None else f"does not build here ({build})"
-    if spec.kind != "cpu":
-        portable = f"portable {spec.build.precision} ONNX bundle; engines are built on the device in a later release"
-        return builds if build else f"{builds}: {portable}"
-    reason = broken.get(spec.backends.default)
-    return f"{builds}, runs here" if reason is None else f"{builds}, does not run here ({reason})"
+def _describe_readiness(ready: Readiness) -> str:
+    builds = "builds here" if ready.builds is None else f"does not build here ({ready.builds})"
+    compiles = "compiles here" if ready.compiles is None else f"does not compile here ({ready.compiles})"
+    how = ready.backend if ready.own else f"{ready.backend} as the portable bundle"
+    runs = f"runs here on {how}" if ready.runs is None else f"does not run here ({ready.runs})"
+    return f"{builds}, {compiles}, {runs}"

@@ -22,8 +22,8 @@ _GPU_NAMES = (
     (r"\bL4\b", "l4"),
     (r"\bRTX 4090\b(?! (?:D|Laptop)\b)", "rtx-4090"),
 )
-# What TensorRT-RTX 1.7.1 builds for (measured with its builder).
-RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+# What the portable engines of TensorRT-RTX 1.7.1 run on: Ampere, Ada, Blackwell. Turing (7.5) wants engines of its own.
+RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
 _SMALL_BOARD = 9 * 2**30
 _SMALL_BOARD_USABLE = 6 * 10**9

@@ -25,22 +25,6 @@ Read = Callable[..., Device]
 
 
 @pytest.fixture
-def read() -> Read:
-    """A function that reads one of the recorded machines, with other environment variables where given."""
-
-    def read_machine(name: str, **environment: str) -> Device:
-        machine = json.loads((DEVICES / name / "machine.json").read_text("utf-8"))
-        return detect_device(
-            DEVICES / name / "root",
-            lambda command: machine["commands"].get(" ".join(command)),
-            package=machine["packages"].get,
-            environment={**machine["environment"], **environment},
-        )
-
-    return read_machine
-
-
-@pytest.fixture
 def write_machine(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
     def write(files: dict[str, str]) -> Path:
         for name, text in files.items():
@@ -60,8 +44,8 @@ def read_files(root: Path) -> Device:
     return detect_device(root, answer_nothing, package=lambda name: None, environment={})
 
 
-def test_an_agx_orin_is_read_with_its_jetpack_power_mode_and_libraries(read: Read) -> None:
-    device = read("agx-orin-64-jetpack-6.2")
+def test_an_agx_orin_is_read_with_its_jetpack_power_mode_and_libraries(recorded_device: Read) -> None:
+    device = recorded_device("agx-orin-64-jetpack-6.2")
     assert (device.kind, device.target, device.jetpack, device.l4t) == ("jetson", "jetson-orin", "6.2", "36.4.3")
     assert (device.power_mode, device.tensorrt, device.cuda) == ("MAXN", "10.3.0.30", "12.6.11")
     assert (device.compute_capability, device.cores, device.arch) == ("8.7", 12, "aarch64")
@@ -69,56 +53,56 @@ def test_an_agx_orin_is_read_with_its_jetpack_power_mode_and_libraries(read: Rea
     assert device.os == "Ubuntu 22.04.5 LTS"
 
 
-def test_an_orin_nano_in_super_mode_on_jetpack_7_is_read(read: Read) -> None:
-    device = read("orin-nano-8-super-jetpack-7.2.1")
+def test_an_orin_nano_in_super_mode_on_jetpack_7_is_read(recorded_device: Read) -> None:
+    device = recorded_device("orin-nano-8-super-jetpack-7.2.1")
     assert (device.target, device.jetpack, device.l4t) == ("jetson-orin-nano-8", "7.2.1", "39.2.1")
     assert (device.power_mode, device.tensorrt, device.driver) == ("MAXN_SUPER", "10.16.2.10", "595.78")
     assert device.memory == 7802548 * 1024
     assert device.memory == device.host_memory
 
 
-def test_a_board_without_a_module_number_is_known_by_name_and_memory(read: Read) -> None:
-    device = read("orin-nx-16-own-carrier")
+def test_a_board_without_a_module_number_is_known_by_name_and_memory(recorded_device: Read) -> None:
+    device = recorded_device("orin-nx-16-own-carrier")
     assert device.target == "jetson-orin-nx-16"
     assert "MemTotal" in device.sources["target"]
     assert any("no module number" in note for note in device.notes)
 
 
-def test_a_release_that_is_not_in_the_table_leaves_the_jetpack_unknown(read: Read) -> None:
-    device = read("orin-nx-16-own-carrier")
+def test_a_release_that_is_not_in_the_table_leaves_the_jetpack_unknown(recorded_device: Read) -> None:
+    device = recorded_device("orin-nx-16-own-carrier")
     assert (device.l4t, device.jetpack) == ("36.9.9", None)
     assert any("36.9.9 is of no JetPack known here" in note for note in device.notes)
 
 
-def test_cores_that_the_power_mode_switched_off_do_not_count(read: Read) -> None:
-    assert read("orin-nx-16-own-carrier").cores == 5
+def test_cores_that_the_power_mode_switched_off_do_not_count(recorded_device: Read) -> None:
+    assert recorded_device("orin-nx-16-own-carrier").cores == 5
 
 
-def test_a_board_that_was_never_told_a_mode_is_in_its_tables_default(read: Read) -> None:
-    device = read("orin-nx-16-own-carrier")
+def test_a_board_that_was_never_told_a_mode_is_in_its_tables_default(recorded_device: Read) -> None:
+    device = recorded_device("orin-nx-16-own-carrier")
     assert device.power_mode == "25W"
     assert device.sources["power_mode"] == "/etc/nvpmodel.conf (its default)"
 
 
-def test_a_container_that_mounts_the_device_tree_elsewhere_knows_its_board(read: Read) -> None:
-    device = read("orin-nx-8-in-a-container")
+def test_a_container_that_mounts_the_device_tree_elsewhere_knows_its_board(recorded_device: Read) -> None:
+    device = recorded_device("orin-nx-8-in-a-container")
     assert (device.target, device.jetpack) == ("jetson-orin-nx-8", "6.2.1")
     assert device.sources["target"].startswith("/run/device-tree/compatible")
 
 
-def test_a_container_that_hides_the_board_is_a_processor_of_no_name(read: Read) -> None:
-    device = read("arm-container-that-hides-the-board")
+def test_a_container_that_hides_the_board_is_a_processor_of_no_name(recorded_device: Read) -> None:
+    device = recorded_device("arm-container-that-hides-the-board")
     assert (device.kind, device.target, device.model, device.jetpack) == ("cpu", "cpu", None, None)
 
 
-def test_a_thor_is_a_jetson_of_no_target(read: Read) -> None:
-    device = read("agx-thor-jetpack-7.1")
+def test_a_thor_is_a_jetson_of_no_target(recorded_device: Read) -> None:
+    device = recorded_device("agx-thor-jetpack-7.1")
     assert (device.kind, device.target, device.jetpack, device.compute_capability) == ("jetson", None, "7.1", "11.0")
     assert (device.power_mode, device.sources["power_mode"]) == ("MAXN", "nvpmodel -q")
 
 
-def test_the_first_of_several_equal_gpus_is_read_and_the_others_are_told(read: Read) -> None:
-    device = read("a100-server")
+def test_the_first_of_several_equal_gpus_is_read_and_the_others_are_told(recorded_device: Read) -> None:
+    device = recorded_device("a100-server")
     assert (device.kind, device.target, device.gpu) == ("gpu", "a100", "NVIDIA A100-SXM4-80GB")
     assert (device.compute_capability, device.driver, device.cuda) == ("8.0", "580.82.07", "13.0")
     assert (device.memory, device.memory_available) == (81920 * 2**20, 81150 * 2**20)
@@ -128,64 +112,64 @@ def test_the_first_of_several_equal_gpus_is_read_and_the_others_are_told(read: R
 
 
 @pytest.mark.parametrize("chosen", ["1", "GPU-dddd1111"])
-def test_the_gpu_that_the_environment_chooses_is_read(read: Read, chosen: str) -> None:
-    device = read("two-different-gpus", CUDA_VISIBLE_DEVICES=chosen)
+def test_the_gpu_that_the_environment_chooses_is_read(recorded_device: Read, chosen: str) -> None:
+    device = recorded_device("two-different-gpus", CUDA_VISIBLE_DEVICES=chosen)
     assert (device.gpu, device.target) == ("NVIDIA GeForce RTX 4090", "rtx-4090")
 
 
-def test_different_gpus_come_with_the_advice_to_fix_their_order(read: Read) -> None:
-    device = read("two-different-gpus")
+def test_different_gpus_come_with_the_advice_to_fix_their_order(recorded_device: Read) -> None:
+    device = recorded_device("two-different-gpus")
     assert device.gpu == "NVIDIA GeForce RTX 3060"
     assert any("CUDA_DEVICE_ORDER=PCI_BUS_ID" in note for note in device.notes)
 
 
 @pytest.mark.parametrize("hidden", ["", "-1", "7"])
-def test_gpus_that_the_environment_hides_are_not_there(read: Read, hidden: str) -> None:
-    device = read("a100-server", CUDA_VISIBLE_DEVICES=hidden)
+def test_gpus_that_the_environment_hides_are_not_there(recorded_device: Read, hidden: str) -> None:
+    device = recorded_device("a100-server", CUDA_VISIBLE_DEVICES=hidden)
     assert (device.kind, device.target, device.gpu) == ("cpu", "cpu", None)
 
 
-def test_a_slice_of_a_gpu_has_its_own_memory_and_is_no_target(read: Read) -> None:
-    device = read("h100-mig-slice")
+def test_a_slice_of_a_gpu_has_its_own_memory_and_is_no_target(recorded_device: Read) -> None:
+    device = recorded_device("h100-mig-slice")
     assert (device.gpu, device.memory, device.target) == ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", 40 * 10**9, None)
     assert device.memory_available is None
 
 
-def test_the_slice_that_the_environment_chooses_is_read(read: Read) -> None:
-    device = read("h100-mig-slice", CUDA_VISIBLE_DEVICES="MIG-33333333-4444")
+def test_the_slice_that_the_environment_chooses_is_read(recorded_device: Read) -> None:
+    device = recorded_device("h100-mig-slice", CUDA_VISIBLE_DEVICES="MIG-33333333-4444")
     assert (device.gpu, device.memory) == ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 10**10)
 
 
-def test_a_driver_too_old_to_tell_the_compute_capability_tells_the_rest(read: Read) -> None:
-    device = read("old-driver-l4")
+def test_a_driver_too_old_to_tell_the_compute_capability_tells_the_rest(recorded_device: Read) -> None:
+    device = recorded_device("old-driver-l4")
     assert (device.gpu, device.compute_capability, device.driver) == ("NVIDIA L4", None, "470.82.01")
     assert device.memory == 23034 * 2**20
 
 
-def test_a_driver_without_its_tools_is_found_through_the_kernel_module(read: Read) -> None:
-    device = read("driver-without-smi")
+def test_a_driver_without_its_tools_is_found_through_the_kernel_module(recorded_device: Read) -> None:
+    device = recorded_device("driver-without-smi")
     assert (device.kind, device.gpu, device.driver, device.target) == ("gpu", "NVIDIA A10", "580.82.07", "a10")
     assert any("nvidia-smi does not answer" in note for note in device.notes)
 
 
-def test_a_machine_without_a_gpu_is_its_processor(read: Read) -> None:
-    device = read("cpu-box")
+def test_a_machine_without_a_gpu_is_its_processor(recorded_device: Read) -> None:
+    device = recorded_device("cpu-box")
     assert (device.kind, device.target, device.model) == ("cpu", "cpu", "Intel(R) Core(TM) i7-14700")
     assert device.memory == device.host_memory == 32650236 * 1024
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_value_says_where_it_was_read_and_nothing_else_does(read: Read, name: str) -> None:
-    device = read(name)
+def test_every_value_says_where_it_was_read_and_nothing_else_does(recorded_device: Read, name: str) -> None:
+    device = recorded_device(name)
     values = {key: value for key, value in vars(device).items() if key not in NOT_READ}
     assert set(device.sources) == {key for key, value in values.items() if value is not None}
     assert all(device.sources.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_device_can_be_hashed_compared_and_written_as_json(read: Read, name: str) -> None:
-    assert len({read(name), read(name)}) == 1
-    assert json.loads(json.dumps(dataclasses.asdict(read(name))))["kind"] == read(name).kind
+def test_a_device_can_be_hashed_compared_and_written_as_json(recorded_device: Read, name: str) -> None:
+    assert len({recorded_device(name), recorded_device(name)}) == 1
+    assert json.loads(json.dumps(dataclasses.asdict(recorded_device(name))))["kind"] == recorded_device(name).kind
 
 
 def test_this_very_machine_can_be_read() -> None:
