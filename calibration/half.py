@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from echoexport.runtime.errors import CalibrationError, GraphError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Overflow", "find_overflows", "keep_float32", "list_float32", "settle_half"]
+__all__ = [
+    "Overflow", "find_overflows", "find_settleable", "keep_float32", "list_float32", "settle_half", "widen_half",
+]  # fmt: skip
 
 Report = Callable[[str, int, int], None]
 
@@ -100,6 +102,19 @@ def settle_half(
         GraphError: an input or output of the network is itself beyond fp16, or the two graphs are not of one network.
         CalibrationError, BackendError: as ``find_overflows``.
     """
+    nodes = tuple(found.node for found in find_settleable(graph, samples, report=report))
+    return widen_half(graph, model, nodes), nodes
+
+
+def find_settleable(
+    graph: FloatGraph, samples: Iterable[Sample], *, report: Report | None = None
+) -> tuple[Overflow, ...]:
+    """``find_overflows``, of a network that fp32 inside an fp16 graph can mend.
+
+    Raises:
+        GraphError: an input or output of the network is itself beyond fp16.
+        CalibrationError, BackendError: as ``find_overflows``.
+    """
     overflows = find_overflows(graph, samples, report=report)
     ends = {value.name for value in (*graph.model.graph.input, *graph.model.graph.output)}
     for found in overflows:
@@ -108,8 +123,31 @@ def settle_half(
                 f"{graph.name}: {found.value!r} reaches {found.peak:.3g}, more than fp16's {LARGEST:.0f}, where it "
                 "enters or leaves the network; build with --precision fp32"
             )
-    nodes = tuple(found.node for found in overflows)
-    return keep_float32(model, nodes, constants=_read_small_constants(graph)), nodes
+    return overflows
+
+
+def widen_half(graph: FloatGraph, model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
+    """``keep_float32`` with small constants as ``graph``, the same network in fp32, has them.
+
+    A constant that was changed since, by smoothing, stays as it is.
+
+    Raises:
+        GraphError: as ``keep_float32``.
+    """
+    from onnx import numpy_helper
+
+    stored = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.data_location != tensor.EXTERNAL
+    }
+    constants = {}
+    for name, values in _read_small_constants(graph).items():
+        with np.errstate(over="ignore"):
+            rounded = values.astype(np.float16)
+        if name in stored and np.array_equal(stored[name], rounded, equal_nan=True):
+            constants[name] = values
+    return keep_float32(model, nodes, constants=constants)
 
 
 class _View:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.plan import NetworkPlan
+from echoexport.calibration.half import Overflow
+from echoexport.calibration.plan import NetworkPlan, Smoothing
 from echoexport.calibration.policy import Policy, plan_layers
-from echoexport.calibration.ranges import RangeSettings, Samples, collect_ranges
+from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder
+from echoexport.calibration.ranges import ActivationRanges, RangeSettings, Samples, collect_ranges
 from echoexport.calibration.smoothing import SmoothingSettings, find_smoothing
+from echoexport.runtime.errors import CalibrationError
+from echoexport.runtime.schema import dump, parse
 
 Report = Callable[[str, int, int], None]
 
@@ -30,31 +34,80 @@ class QuantizerSettings:
 
 
 def plan_network(
-    graph: FloatGraph, samples: Samples, *, policy: Policy, settings: QuantizerSettings, report: Report | None = None
-) -> NetworkPlan:
+    graph: FloatGraph, samples: Samples, *, policy: Policy, settings: QuantizerSettings, report: Report | None = None,
+    progress: ProgressFolder = NO_PROGRESS,
+) -> NetworkPlan:  # fmt: skip
     """Ranges of what the layers read on these samples, smoothed where that pays, and the policy's plan with them.
+
+    ``progress``, which belongs to these arguments alone, keeps ranges, smoothing and plan; a plan that is there is it.
 
     Raises:
         CalibrationError: no samples, or an activation that is not finite.
         MissingPackageError, BackendError: no engine, or the engine does not take the graph.
     """
+    if (kept := progress.read("plan")) is not None:
+        return parse(NetworkPlan, kept, where="plan")
     modes = plan_layers(graph, policy, lambda value: 1.0).layers
     values = {graph.layers[name].value for name, layer in modes.items() if layer.mode == "int8"}
     if not values:
         return settle_precision(plan_layers(graph, policy, lambda value: 1.0))
     wanted = replace(settings.ranges, values=tuple(sorted(values)))
-    maxima = collect_ranges(graph, samples, settings=replace(wanted, method="minmax"), report=report)
-    smoothing = {}
-    if settings.smooth:
-        smoothing = find_smoothing(graph, maxima, samples=samples, settings=settings.smoothing)
+    maxima = collect_ranges(graph, samples, settings=replace(wanted, method="minmax"), report=report, progress=progress)
+    smoothing = _smooth(graph, maxima, samples, settings=settings, progress=progress) if settings.smooth else {}
     found = collect_ranges(graph, samples, settings=wanted, maxima=maxima, smoothing=smoothing, report=report)
-    return settle_precision(replace(plan_layers(graph, policy, found.amax), smoothing=smoothing))
+    plan = settle_precision(replace(plan_layers(graph, policy, found.amax), smoothing=smoothing))
+    progress.write("plan", dump(plan))
+    return plan
+
+
+def _smooth(
+    graph: FloatGraph, maxima: ActivationRanges, samples: Samples, *, settings: QuantizerSettings,
+    progress: ProgressFolder,
+) -> dict[str, Smoothing]:  # fmt: skip
+    if (kept := progress.read("smoothing")) is not None:
+        return {value: parse(Smoothing, entry, where=f"smoothing.{value}") for value, entry in kept.items()}
+    found = find_smoothing(graph, maxima, samples=samples, settings=settings.smoothing)
+    progress.write("smoothing", dump(found))
+    return found
 
 
 def keep_float(plan: NetworkPlan, reasons: Mapping[str, str]) -> NetworkPlan:
     """The plan with these layers left in float, each for its reason."""
     kept = {name: replace(plan.layers[name], mode="float", reason=reason) for name, reason in reasons.items()}
     return settle_precision(replace(plan, layers={**plan.layers, **kept}))
+
+
+def keep_overflows(graph: FloatGraph, plan: NetworkPlan, overflows: Sequence[Overflow]) -> NetworkPlan:
+    """The plan of an fp16 network that computes these nodes in fp32; layers among them stay float.
+
+    A scale would be fp16 and the layer's input fp32, and what overflows fp16 is cut off by int8 as well.
+    """
+    found = {each.node: each for each in overflows}
+    reasons = {
+        name: f"overflow: {found[graph.layers[name].node].kind} of {found[graph.layers[name].node].peak:.3g}"
+        for name in plan.layers
+        if name in graph.layers and graph.layers[name].node in found
+    }
+    read = {value for node in graph.model.graph.node if node.name in found for value in node.input}
+    skips = {value: amax for value, amax in plan.skips.items() if value not in read}
+    return keep_float(replace(plan, float32_nodes=tuple(found), skips=skips), reasons)
+
+
+def require_followable(graph: FloatGraph, plan: NetworkPlan) -> None:
+    """Refuse a plan, perhaps edited, whose nodes in fp32 are not the graph's or are layers that are to be int8.
+
+    Raises:
+        CalibrationError: names the node or layer.
+    """
+    kept = set(plan.float32_nodes)
+    if unknown := sorted(kept - {node.name for node in graph.model.graph.node}):
+        raise CalibrationError(f"plan: {graph.name}, float32_nodes: no node is called {unknown[0]!r}; leave it out")
+    for name, layer in plan.layers.items():
+        if layer.mode != "float" and name in graph.layers and graph.layers[name].node in kept:
+            raise CalibrationError(
+                f"plan: {graph.name}, layer {name}: mode {layer.mode!r}, but its node {graph.layers[name].node!r} is "
+                "among float32_nodes; make it 'float', or take the node out of these"
+            )
 
 
 def settle_precision(plan: NetworkPlan) -> NetworkPlan:

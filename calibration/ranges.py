@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.histograms import BINS, find_threshold
 from echoexport.calibration.plan import Smoothing
+from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder
 from echoexport.calibration.sample import Sample
 from echoexport.calibration.taps import Activation, Tap, TappedNetwork, find_activations, tap_histogram, tap_maxima
 from echoexport.runtime.errors import CalibrationError, SettingError
@@ -18,6 +19,7 @@ from echoexport.runtime.errors import CalibrationError, SettingError
 METHODS = ("minmax", "percentile", "entropy", "mse")
 COMBINATIONS = ("max", "mean", "min_first")
 
+_KEPT = "maxima"  # the name of what a pass has found so far
 _SMALLEST = 1e-30  # a range below is as good as 0, and a bin of it not a float32 any more
 
 Samples = Callable[[], Iterable[Sample]]
@@ -25,6 +27,9 @@ Samples = Callable[[], Iterable[Sample]]
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much (0 where that is not known)."""
+
+Maxima = dict[str, dict[int, NDArray[np.float32]]]
+"""By value name and timestep bin: (channels,)."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,13 @@ class ActivationRanges:
 def collect_ranges(
     graph: FloatGraph, samples: Samples, *, settings: RangeSettings, maxima: ActivationRanges | None = None,
     smoothing: Mapping[str, Smoothing] | None = None, report: Report | None = None,
+    progress: ProgressFolder = NO_PROGRESS,
 ) -> ActivationRanges:  # fmt: skip
     """Run the network on every sample and keep what its layers read: one pass for maxima, one more for histograms.
 
     ``maxima`` of an earlier call on the same samples, not smoothed, spares the first pass. With ``smoothing``, ranges
-    are those of the activations divided by its factors.
+    are those of the activations divided by its factors. ``progress`` keeps the maxima after each sample: another call
+    with the same graph, samples and settings goes on behind the last one.
 
     Raises:
         CalibrationError: no samples, a sample that does not run, an activation that is not finite.
@@ -128,7 +135,7 @@ def collect_ranges(
     settings = settings if settings.values is None else replace(settings, values=tuple(settings.values))
     report = report or (lambda what, done, total: None)
     if maxima is None:
-        maxima = _collect_maxima(graph, samples, settings=settings, report=report)
+        maxima = _collect_maxima(graph, samples, settings=settings, report=report, progress=progress)
     found = maxima.smoothed(smoothing or {})
     taps = [] if settings.method == "minmax" else list(_make_histogram_taps(found, settings, smoothing or {}))
     if not taps:
@@ -140,12 +147,14 @@ def collect_ranges(
 
 
 def _collect_maxima(
-    graph: FloatGraph, samples: Samples, *, settings: RangeSettings, report: Report
+    graph: FloatGraph, samples: Samples, *, settings: RangeSettings, report: Report, progress: ProgressFolder
 ) -> ActivationRanges:
     activations = find_activations(graph, settings.values)
     network = TappedNetwork(graph, [tap_maxima(one) for one in activations.values()], threads=settings.threads)
-    found: dict[str, dict[int, NDArray[np.float32]]] = {value: {} for value in activations}
-    for sample in _walk(graph, samples, what="ranges", report=report):
+    behind, found = _read_maxima(progress, activations)
+    for index, sample in enumerate(_walk(graph, samples, what="ranges", report=report)):
+        if index < behind:
+            continue
         outputs, place = network(sample.inputs), _find_bin(sample, settings.bins)
         for activation in activations.values():
             channels = outputs[f"{activation.value}.maxima"]
@@ -154,12 +163,34 @@ def _collect_maxima(
             )
             seen = found[activation.value]
             seen[place] = np.maximum(seen[place], channels) if place in seen else channels
+        _write_maxima(progress, found, behind=index + 1)
     steps = tuple(sorted({place for seen in found.values() for place in seen}))
     if not steps:
         raise CalibrationError(f"{graph.name}: the calibration set holds no samples of it; record the set again")
     maxima = {value: np.stack([seen[place] for place in steps]) for value, seen in found.items()}
     per_step = {value: entry.max(axis=1) for value, entry in maxima.items()}
     return ActivationRanges(replace(settings, method="minmax"), activations, steps, maxima, per_step)
+
+
+def _write_maxima(progress: ProgressFolder, found: Maxima, *, behind: int) -> None:
+    """Keep them: a row for each bin, the channels of all values in a line."""
+    places = sorted({place for seen in found.values() for place in seen})
+    rows = {f"bin.{place}": np.concatenate([seen[place] for seen in found.values()]) for place in places}
+    progress.write_arrays(_KEPT, {"behind": np.array(behind), **rows})
+
+
+def _read_maxima(progress: ProgressFolder, activations: Mapping[str, Activation]) -> tuple[int, Maxima]:
+    """How many samples are behind, and what they showed; nothing where that is of other activations."""
+    found: Maxima = {value: {} for value in activations}
+    kept, total = progress.read_arrays(_KEPT), sum(one.channels for one in activations.values())
+    if kept is None or any(row.shape != (total,) for name, row in kept.items() if name != "behind"):
+        return 0, found
+    edges = np.cumsum([one.channels for one in activations.values()])[:-1]
+    for name, row in kept.items():
+        if name != "behind":
+            for value, channels in zip(activations, np.split(row, edges), strict=True):
+                found[value][int(name.removeprefix("bin."))] = channels
+    return int(kept["behind"]), found
 
 
 def _collect_histograms(

@@ -16,6 +16,7 @@ from echoexport.export.bundle_description import describe_bundle
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.composite import describe_file
+from echoexport.export.half_graphs import NOT_SETTLED
 from echoexport.export.output_folder import written_aside
 from echoexport.export.self_test import make_inputs
 from echoexport.export.sizes import size_networks
@@ -62,17 +63,8 @@ def build_bundle(
     require_tools()
     opened = open_checkpoint(checkpoint, settings.variant)
     settings = settle(settings, target=target)
-    if settings.precision in SMALL:
-        from echoexport.export.demo.assets import is_builtin
-        from echoexport.export.quantized_build import check_sources
-        from echoexport.export.small_bundle import build_small_bundle
-
-        check_sources(settings, builtin=is_builtin(opened.folder))
-
-        def build(folder: Path, wanted: BuildSettings) -> Manifest:
-            return build_bundle(checkpoint, folder, target=target, settings=wanted, report=report)
-
-        return build_small_bundle(build, output, target=target, settings=settings, report=report)
+    if settings.precision in SMALL or settings.calibration is not None or settings.plan is not None:
+        return _build_calibrated(opened, output, target=target, settings=settings, report=report)
     sizes = size_networks(opened.architecture, size=settings.size or (0, 0), frames=settings.frames or 0,
                           face=opened.variant.face)  # fmt: skip
     _check_audio(opened)
@@ -93,6 +85,24 @@ def build_bundle(
     return manifest
 
 
+def _build_calibrated(
+    opened: Checkpoint, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
+) -> Manifest:
+    """With a set or a plan: int8, auto, or fp16 with what overflows in fp32."""
+    from echoexport.export.demo.assets import is_builtin
+    from echoexport.export.half_build import build_half_bundle
+    from echoexport.export.quantized_build import check_sources
+    from echoexport.export.small_bundle import build_small_bundle
+
+    check_sources(settings, builtin=is_builtin(opened.folder))
+
+    def build(folder: Path, wanted: BuildSettings) -> Manifest:
+        return build_bundle(opened.folder, folder, target=target, settings=wanted, report=report)
+
+    compose = build_small_bundle if settings.precision in SMALL else build_half_bundle
+    return compose(build, output, target=target, settings=settings, report=report)
+
+
 def _check_and_write(
     manifest: Manifest, folder: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
 ) -> Manifest:
@@ -102,7 +112,8 @@ def _check_and_write(
     notes = check_bundle(
         folder, manifest, target=target, which=settings.check, tell=lambda what: report(what, steps - 1, steps)
     )
-    made = replace(manifest.provenance, notes=(*manifest.provenance.notes, *notes))
+    unsettled = [NOT_SETTLED] if settings.precision == "fp16" else []
+    made = replace(manifest.provenance, notes=(*manifest.provenance.notes, *unsettled, *notes))
     manifest = replace(manifest, provenance=made)
     write_manifest(manifest, folder)
     report("bundle: written", steps, steps)

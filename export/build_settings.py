@@ -14,7 +14,10 @@ CHECKS = ("auto", "all", "none")
 
 
 SMALL = ("int8", "auto")
-"""Precisions that take a calibration set, and a choice network by network."""
+"""Precisions that need a calibration set, and a choice network by network."""
+
+CALIBRATED = ("fp16", *SMALL)
+"""Precisions that take a calibration set or a plan."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,10 @@ class BuildSettings:
     size: (width, height) of the pictures in pixels. frames: length of a window. traces: folder of the trace cache,
     None for none. check: which networks prove themselves before the bundle is put in place, see
     :func:`echoexport.export.build_checks.check_bundle`. precision: "fp32", "fp16", "int8", or "auto", the fastest of
-    them on this machine. For the last two: calibration: a set that ``echoexport calibrate`` recorded. quality: PSNR in
-    dB of final frames against fp32 that must be kept. plan: a plan to follow in place of making one. sensitivity:
-    measure what each layer of the denoiser costs, even where all may be int8.
+    them on this machine. calibration: a set that ``echoexport calibrate`` recorded, for int8 and auto, and for fp16 to
+    find what overflows. plan: a plan to follow in place of making one. For int8 and auto: quality: PSNR in dB of final
+    frames against fp32 that must be kept. sensitivity: measure what each layer of the denoiser costs, even where all
+    may be int8. progress: folder where what was found is kept until the bundle is in place, None for none.
     """
 
     variant: str = "acc"
@@ -40,6 +44,7 @@ class BuildSettings:
     quality: float = 35.0
     plan: Path | None = None
     sensitivity: bool = False
+    progress: Path | None = None
 
 
 def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
@@ -55,10 +60,10 @@ def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
     known = (*PRECISIONS, *SMALL)
     if precision not in known:
         raise SettingError(f"precision {precision!r}; known: {', '.join(known)}")
-    if precision not in SMALL:
+    if precision not in CALIBRATED:
         for name in ("calibration", "plan"):
             if getattr(settings, name) is not None:
-                raise SettingError(f"--{name} belongs to --precision {' or '.join(SMALL)}, not to {precision}")
+                raise SettingError(f"--{name} belongs to --precision fp16, int8 or auto, not to {precision}")
     if not 0 < settings.quality <= 100:
         raise SettingError(f"quality {settings.quality:g} dB: above 0 and at most 100 is wanted")
     return replace(

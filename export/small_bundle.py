@@ -16,6 +16,7 @@ from echoexport.export.build_checks import NOT_CHECKED, check_bundle
 from echoexport.export.build_settings import BuildSettings
 from echoexport.export.candidates import Candidate, choose_fastest, measure_candidates
 from echoexport.export.composite import Part, add_file, compose_bundle, part_of
+from echoexport.export.half_graphs import NOT_SETTLED, describe_settled
 from echoexport.export.output_folder import written_aside
 from echoexport.export.quantized_build import (
     FloatBundles,
@@ -71,7 +72,10 @@ def build_small_bundle(
         made = _Assembly(floats, quantized, name=output.name, target=target, settings=settings, report=report)
         choices = made.choose(work / "int8")
         folder = stack.enter_context(written_aside(output))
-        return made.finish(choices, folder)
+        manifest = made.finish(choices, folder)
+    if quantized.progress is not None:
+        quantized.progress.forget()
+    return manifest
 
 
 class _Assembly:
@@ -88,17 +92,17 @@ class _Assembly:
         self._plan, self._damage = quantized.plan, quantized.damage
         self._int8 = dict(quantized.parts)
         self._notes: list[str] = []
+        self._left: dict[str, str] = {}  # why networks that might be int8 are not, for the plan
         self._candidates: list[Candidate] = []
 
     def choose(self, folder: Path) -> dict[str, Choice]:
         """Int8 where there is such, for precision "int8"; for "auto" whatever is fastest here and may be."""
         self._write(folder, {name: Choice("int8", "fp32") for name in self._int8})
         for name, distance in measure_disagreement(folder, tuple(self._int8)).items():
-            if distance > MOST_DISAGREEMENT:
+            if not distance <= MOST_DISAGREEMENT:  # NaN too
                 del self._int8[name]
-                self._notes.append(
-                    f"{name} is left in float: ONNX Runtime and OpenVINO differ by {distance:.3f} (relative L2) on it"
-                )
+                self._left[name] = f"ONNX Runtime and OpenVINO differ by {distance:.3f} (relative L2) on it"
+                self._notes.append(f"{name} is left in float: {self._left[name]}")
         if self._settings.precision == "int8":
             return {name: Choice("int8", "fp32") for name in self._int8}
         if self._target.kind != "cpu":
@@ -124,7 +128,7 @@ class _Assembly:
         """The bundle in ``folder``: composed, compared with fp32, taken back where it misses the budget, described."""
         choices = dict(choices)
         while True:
-            manifest = self._write(folder, choices)
+            manifest = self._add_plan(self._write(folder, choices), folder, choices)
             quality = self._compare(folder)
             if quality is None or quality.holds:
                 break
@@ -202,14 +206,35 @@ class _Assembly:
         else:
             choices[worst.name] = Choice("fp32", "fp32")
         self._notes.append(f"{worst.name}: {was.precision} computing in {was.compute} was taken back: {missed}")
+        self._left[worst.name] = f"taken back: {missed}"
         return choices
+
+    def _add_plan(self, manifest: Manifest, folder: Path, choices: Mapping[str, Choice]) -> Manifest:
+        """The plan as these choices leave it, where it says anything: a network that is not int8 has no such layer."""
+        networks = {}
+        for name, plan in self._plan.networks.items():
+            if name in choices and choices[name].precision == "int8":
+                networks[name] = plan
+                continue
+            reason = self._left.get(name) or ("not the fastest here" if self._candidates else "the network is in float")
+            layers = {
+                key: layer if layer.mode == "float" else replace(layer, mode="float", reason=reason)
+                for key, layer in plan.layers.items()
+            }
+            networks[name] = replace(plan, precision=self._floats.precision, layers=layers)
+        settled = self._floats.precision == "fp16" and any(plan.float32_nodes for plan in networks.values())
+        if not settled and all(plan.precision != "int8" for plan in networks.values()):
+            (folder / PLAN_FILE).unlink(missing_ok=True)
+            return manifest
+        write_plan(replace(self._plan, networks=networks), folder / PLAN_FILE)
+        manifest = add_file(manifest, folder, PLAN_FILE)
+        write_manifest(manifest, folder)
+        return manifest
 
     def _describe(
         self, manifest: Manifest, folder: Path, quality: QualityReport | None, choices: Mapping[str, Choice]
     ) -> Manifest:
         if any(choice.precision == "int8" for choice in choices.values()):
-            write_plan(self._plan, folder / PLAN_FILE)
-            manifest = add_file(manifest, folder, PLAN_FILE)
             reached = None if quality is None else round(quality.headline.psnr, 2)
             summary = QuantizationSummary(
                 PLAN_FILE, self._plan.method, self._plan.calibration, self._settings.quality, reached
@@ -228,10 +253,9 @@ class _Assembly:
             folder, manifest, target=self._target, which=self._settings.check,
             tell=lambda what: self._report(what, 0, len(manifest.networks)),
         )  # fmt: skip
-        own = [
-            note for note in made.notes if note != NOT_CHECKED
-        ]  # the float bundles' builds left the checks to this one
-        notes = (*own, *lines, *dict.fromkeys(self._notes), *checked)
+        own = [note for note in made.notes if note not in (NOT_CHECKED, NOT_SETTLED)]  # of the float bundles' builds
+        settled = describe_settled(self._plan.networks) if self._floats.precision == "fp16" else []
+        notes = (*own, *settled, *lines, *dict.fromkeys(self._notes), *checked)
         manifest = replace(manifest, provenance=replace(made, settings=settings, notes=notes))
         write_manifest(manifest, folder)
         return manifest

@@ -56,7 +56,8 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
     "--calibration",
     type=FILE,
     metavar="SET",
-    help="For int8 and auto: what 'echoexport calibrate' recorded. The demo character brings its own.",
+    help="What 'echoexport calibrate' recorded: for int8 and auto, where the demo character brings its own, and for "
+    "fp16 to find what overflows.",
 )
 @click.option(
     "--quality",
@@ -70,7 +71,8 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
     "--plan",
     type=FILE,
     metavar="FILE",
-    help="For int8 and auto: follow a quantization.json of an earlier bundle, perhaps edited, in place of making one.",
+    help="For int8, auto and fp16: follow a quantization.json of an earlier bundle, perhaps edited, in place of making "
+    "one.",
 )
 @click.option(
     "--sensitivity",
@@ -86,7 +88,9 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
 @click.option(
     "--trace-cache", type=FILE, metavar="DIR", help="Where traced graphs are kept. Default: the user's cache folder."
 )
-@click.option("--no-trace-cache", is_flag=True, help="Trace anew and keep nothing.")
+@click.option(
+    "--no-trace-cache", is_flag=True, help="Trace anew and keep nothing, nor what a build that is killed had found."
+)
 @click.option(
     "--check",
     default="auto",
@@ -106,13 +110,17 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
       echoexport build weights/ --target cpu-openvino --size 256x256 -o bundle/
     """
     from echoexport.export.build import build_bundle
+    from echoexport.export.build_progress import default_progress_folder
     from echoexport.export.build_settings import BuildSettings
     from echoexport.export.demo.assets import is_builtin
     from echoexport.export.traces import default_trace_folder
 
     spec = find_target(target)
     cache, no_cache = options.pop("trace_cache"), options.pop("no_trace_cache")
-    settings = BuildSettings(**options, traces=None if no_cache else cache or default_trace_folder())
+    progress = default_progress_folder() if cache is None else cache / "progress"
+    settings = BuildSettings(
+        **options, traces=None if no_cache else cache or default_trace_folder(), progress=None if no_cache else progress
+    )  # fmt: skip
     folder = find_checkpoint(checkpoint)
     if is_builtin(folder):
         settings = suit_character(settings)

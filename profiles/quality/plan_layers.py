@@ -36,6 +36,7 @@ class _Network:
     layers: Mapping[str, _Layer] = field(default_factory=dict)
     smoothing: Mapping[str, Any] = field(default_factory=dict)
     float32_nodes: tuple[str, ...] = ()
+    skips: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_an_unknown_precision_lists_those_that_are_known(refused: Callable[..., 
 
 @pytest.mark.parametrize("option", ["--calibration", "--plan"])
 def test_a_set_or_plan_without_int8_is_refused(refused: Callable[..., str], tmp_path: Path, option: str) -> None:
-    assert f"{option} belongs to --precision int8 or auto, not to fp32" in refused(option, tmp_path / "x")
+    assert f"{option} belongs to --precision fp16, int8 or auto, not to fp32" in refused(option, tmp_path / "x")
 
 
 @pytest.mark.parametrize("quality", ["0", "-3", "101", "nan"])

@@ -109,6 +109,7 @@ PLAN = {
             },
             "smoothing": {"x": {"alpha": 0.5, "factors": [1.0, 2.0]}},
             "float32_nodes": [],
+            "skips": {},
         }
     },
 }
