@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One broken rule, and where."""
+    """One broken rule, and where. library: whose rule it is, "" for a rule of ours that serves all; fix: what to do."""
 
     rule: str
     where: str
     detail: str
+    library: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.where}: {self.detail}"
+        whose = f" ({self.library})" if self.library else ""
+        remedy = f"; fix: {self.fix}" if self.fix else ""
+        return f"{self.rule}: {self.where}: {self.detail}{whose}{remedy}"

@@ -6,10 +6,13 @@ Parsers accept less (or, for wrong axes, more) than they should; these rules are
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from echoexport.calibration.finding import Finding
 from echoexport.calibration.qdq_lint import check_qdq
+from echoexport.calibration.tensorrt_lint import check_tensorrt
+from echoexport.calibration.tensorrt_operators import LINES
 from echoexport.runtime.errors import GraphError
 from echoexport.runtime.spec import SubnetSpec
 
@@ -30,13 +33,39 @@ ALLOWED_OPERATORS = frozenset(
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "NonZero", "SequenceMap"})
 
+# What to do about a broken rule of ours; TensorRT's bring their own.
+FIXES = {
+    "opset": f"export at opset {NEWEST_OPSET}, with ONNX's own operators",
+    "operator": "export it with operators of the list",
+    "control flow": "trace for one size, so that nothing depends on data",
+    "interface": "trace again for this bundle's sizes",
+    "dtype": "put a Cast before it, or store it in the graph's own type",
+    "shape": "fold it on the host: shapes are constants",
+    "name": "trace again",
+    "type": "put a Cast before one of the inputs, or infer the shapes again",
+    "qdq scale": "calibrate again: scales are constants in the graph, positive and normal",
+    "qdq opset": f"export at opset {NEWEST_OPSET}",
+    "qdq zero point": "quantize symmetrically: int8 and 0",
+    "qdq axis": "one scale for each output channel: axis 0 of a Conv's weight, 1 of a MatMul's",
+    "qdq activation": "one scale for the whole activation",
+    "qdq weight": "store the weight as int8 behind a DequantizeLinear",
+    "qdq pair": "let each QuantizeLinear feed its own DequantizeLinear alone",
+    "qdq reader": "leave it in float",
+}
 
-def lint_graph(model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = ()) -> list[Finding]:
+
+def lint_graph(
+    model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = (), tensorrt: Collection[str] = tuple(LINES)
+) -> list[Finding]:
     """Every rule that the graph breaks; an empty list is what a build wants.
 
     float32: names of values and constants that an fp16 graph may hold in fp32 (``float_islands.list_float32``).
+    tensorrt: versions whose parsers' rules hold too; all that there are, since one graph serves all targets.
+
+    Raises:
+        GraphError: a version of TensorRT that is older than 10.3.
     """
-    return [
+    own = [
         *_check_opset(model),
         *_check_operators(model),
         *_check_interface(model, spec),
@@ -46,15 +75,18 @@ def lint_graph(model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[
         *_check_types(model),
         *check_qdq(model),
     ]
+    return [*(replace(one, fix=FIXES[one.rule]) for one in own), *check_tensorrt(model, tensorrt)]
 
 
-def require_clean(model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = ()) -> None:
-    """Lint, and refuse what breaks a rule; ``float32`` as in ``lint_graph``.
+def require_clean(
+    model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = (), tensorrt: Collection[str] = tuple(LINES)
+) -> None:
+    """Lint, and refuse what breaks a rule; ``float32`` and ``tensorrt`` as in ``lint_graph``.
 
     Raises:
         GraphError: naming the first broken rule and how many there are.
     """
-    findings = lint_graph(model, spec, float32=float32)
+    findings = lint_graph(model, spec, float32=float32, tensorrt=tensorrt)
     if findings:
         raise GraphError(f"{spec.name}: {len(findings)} broken graph rules, the first: {findings[0]}")
 
