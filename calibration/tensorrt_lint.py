@@ -315,8 +315,10 @@ def _name_type(kind: int) -> str:
     """numpy's name of an ONNX type, "" for what numpy has none of; 4-bit and 8-bit floats too."""
     from onnx import TensorProto
 
-    names = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "float64"}
-    return names.get(kind, "" if kind == TensorProto.UNDEFINED else str(TensorProto.DataType.Name(kind)).lower())
+    if kind == TensorProto.UNDEFINED:
+        return ""
+    name = str(TensorProto.DataType.Name(kind)).lower()  # type: ignore[arg-type]  # any number of the enumeration
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _size_of(kind: int) -> int:

@@ -15,7 +15,7 @@ _BOOL = frozenset({"bool"})
 
 # From the tables of supported operators in onnx-tensorrt's documentation. 10.3's table lies between those of 9.2 and
 # 10.15: what both list holds for it, with the types that both list; what only the later one lists counts from the
-# release that its changelog names, or from 10.15 where it names none. Opset-20's Gelu is an activation of TensorRT 10.0.
+# release that its changelog names, or from 10.15 where it names none. Opset-20's Gelu came as an activation of 10.0.
 _COMMON: tuple[tuple[frozenset[str], str], ...] = (
     (
         _FLOATS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +194,8 @@ FAULTS: dict[str, tuple[str, str, tuple[str, ...], Spoil]] = {
         "pool", "culprit", EVERY, insert("MaxPool", "big", kernel_shape=[2, 2], dilations=[2, 2]),
     ),
     "a value of nine axes": (
-        "rank", "culprit", EVERY, insert("Reshape", "big", "nine", constants=(constant("nine", [1] * 8 + [576], np.int64),)),
+        "rank", "culprit", EVERY,
+        insert("Reshape", "big", "nine", constants=(constant("nine", [1] * 8 + [576], np.int64),)),
     ),
     "an input of any length": ("static shape", "x", EVERY, free_side),
     "weights at an absolute place": ("external data", "bias", EVERY, store_outside("/models/weights.bin")),
@@ -279,7 +281,7 @@ def test_every_operator_that_we_allow_is_parsed_by_every_line() -> None:
 
 def test_a_newer_line_parses_whatever_an_older_one_does() -> None:
     lines, names = list(LINES.values()), [*ALLOWED_OPERATORS, "Attention", "STFT", "GroupNormalization", "Pad"]
-    for older, newer in zip(lines, lines[1:], strict=False):
+    for older, newer in pairwise(lines):
         assert newer.opset >= older.opset
         assert all((newer.find_types(n) or set()) >= (older.find_types(n) or set()) for n in names)
 
