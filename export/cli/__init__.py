@@ -1,4 +1,4 @@
-"""The command line: ``echoexport build | calibrate | run | verify | inspect | compare | targets | doctor | demo``."""
+"""The command line: ``echoexport build | calibrate | compile | run | verify | compare | cache | doctor | demo ...``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from echoexport.runtime.errors import EchoExportError, UnknownNameError
 _COMMANDS = {
     "build": ("build", "Turn a checkpoint into a bundle for a target."),
     "calibrate": ("calibrate", "Record what the networks see, to quantize with."),
+    "compile": ("compile", "Build a bundle's engines on the machine that runs them."),
     "run": ("run", "Make a video from a portrait and a voice."),
     "verify": ("bundles", "Hash a bundle's files and run its self-tests."),
     "inspect": ("bundles", "Show what is inside a bundle."),
     "compare": ("compare", "Measure a bundle against another on the same clips."),
+    "cache": ("cache", "List or drop compiled engines."),
     "targets": ("environment", "List the targets, or show one with its sources."),
     "doctor": ("environment", "Say what works on this machine, and why not."),
     "demo": ("demo", "Build the built-in character and make it speak."),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from echoexport.export.cli.options import FILE, backend_option, compute_option, warn_of_fallback
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import BackendError, SettingError
 
 if TYPE_CHECKING:
+    from echoexport.runtime.compiled import CompiledEngine
     from echoexport.runtime.manifest import Manifest, QuantizationSummary
 
 
@@ -31,13 +32,18 @@ def verify_command(
 ) -> None:
     """Hash every file of a bundle anew and run each network on the arrays that travel with it."""
     from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.bundle import open_bundle
+    from echoexport.runtime.bundle import check_files, open_bundle
+    from echoexport.runtime.manifest import read_manifest
 
-    with open_bundle(bundle, backend="null" if files_only else backend, options=EngineOptions(compute)) as opened:
-        count = sum(1 for _ in opened.check_files())
-        click.echo(f"{count} files as the manifest says")
-        if files_only:
-            return
+    manifest = read_manifest(bundle)
+    count = sum(1 for _ in check_files(bundle, manifest))
+    click.echo(f"{count} files as the manifest says")
+    if files_only:
+        return
+    if parser and manifest.compiled is not None:
+        raise SettingError(f"--parser: {bundle} holds engines and no graphs; name the portable bundle "
+                           f"{manifest.compiled.portable!r}")  # fmt: skip
+    with open_bundle(bundle, backend=backend, options=EngineOptions(compute)) as opened:
         warn_of_fallback(opened)
         failed = []
         for name in only or opened.manifest.networks:
@@ -82,14 +88,22 @@ def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
         return
     _print_settings(manifest)
     for name, entry in manifest.networks.items():
-        size = manifest.files[entry.weights].bytes
+        engine = None if manifest.compiled is None else manifest.compiled.engines[name]
+        size = sum(manifest.files[file].bytes for file in ((entry.weights,) if engine is None else engine.files))
+        compute = entry.compute if engine is None else engine.compute
         click.echo(
             f"  {name:18} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  {entry.precision}"
-            f"{'' if entry.compute == 'fp32' else f', computed in {entry.compute}'}  "
+            f"{'' if compute == 'fp32' else f', computed in {compute}'}  "
             f"opset {entry.opset}  {len(entry.inputs)} in, {len(entry.outputs)} out"
+            f"{'' if engine is None else _describe_engine(engine)}"
         )
         for tensor in (*entry.inputs, *entry.outputs) if tensors else ():
             click.echo(f"      {'in ' if tensor in entry.inputs else 'out'} {tensor.name} {describe_axes(tensor)}")
+
+
+def _describe_engine(engine: CompiledEngine) -> str:
+    error = "not tested yet" if engine.error is None else f"error {engine.error:.1e} of {engine.tolerance:.0e} allowed"
+    return f"  built in {engine.seconds:.1f} s, {error}"
 
 
 def _describe_quantization(made: QuantizationSummary) -> str:
@@ -113,6 +127,10 @@ def _print_settings(manifest: Manifest) -> None:
         "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),
         "files": f"{len(manifest.files)}, {sum(f.bytes for f in manifest.files.values()) / 1e6:.0f} MB",
     }
+    if manifest.compiled is not None:
+        compiled = manifest.compiled
+        rows["compiled"] = f"{compiled.created} from {compiled.portable}/ for backend {compiled.backend}"
+        rows["fits"] = ", ".join(f"{key} {value}" for key, value in compiled.fingerprint.items())
     if manifest.quantization is not None:
         rows["int8"] = _describe_quantization(manifest.quantization)
     if manifest.quality is not None:

@@ -291,7 +291,7 @@ def _label_both(reference: Bundle, candidate: Bundle) -> tuple[str, str]:
 
 def _describe_side(bundle: Bundle, label: str) -> BundleSide:
     manifest = bundle.manifest
-    hashes = [manifest.files[file].sha256 for e in manifest.networks.values() for file in (e.graph, e.weights)]
+    hashes = [manifest.files[file].sha256 for name in manifest.networks for file in bundle.files_of(name)]
     return BundleSide(
         label=label, name=bundle.folder.resolve().name, variant=manifest.variant, target=manifest.target,
         precision=name_precision(bundle), backend=f"{bundle.backend.name}: {bundle.backend.describe()}",

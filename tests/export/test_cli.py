@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from echoexport.export.cli.options import ProgressLine, RateType, SizeType
 from echoexport.runtime.errors import SettingError
 
-COMMANDS = ("build", "calibrate", "run", "verify", "inspect", "compare", "targets", "doctor", "demo")
+COMMANDS = (
+    "build", "calibrate", "compile", "run", "verify", "inspect", "compare", "cache", "targets", "doctor", "demo"
+)  # fmt: skip
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "av", "PIL", "tqdm")
 
 

@@ -1,0 +1,201 @@
+"""``echoexport cache``: what is in the engine cache, and what may go."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echoexport.export.cli.options import FILE, warn
+from echoexport.runtime.errors import BundleError, SettingError
+
+if TYPE_CHECKING:
+    from echoexport.export.engine_cache import CachedEngine, EngineCache
+
+_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_BYTES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+_folder = click.option(
+    "--cache", "folder", type=FILE, metavar="DIR", help="The cache folder. Default: the user's cache folder."
+)
+
+
+@click.group("cache")
+def cache_command() -> None:
+    """List the engines that were compiled on this machine, and drop those that are not needed any more."""
+
+
+@cache_command.command("list")
+@_folder
+@click.option("--json", "as_json", is_flag=True, help="Everything that is known of each, as JSON.")
+def list_command(folder: Path | None, as_json: bool) -> None:
+    """Show every engine in the cache, the one not used for longest first."""
+    opened = open_cache(folder)
+    entries, staleness = [] if opened is None else list(opened.entries()), Staleness()
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"schema": 1, "engines": [describe_entry(each, staleness.find(each)) for each in entries]}, indent=1
+            )
+        )
+        return
+    if entries:
+        click.echo(
+            f"{'key':12} {'network':18} {'precision':9} {'backend':12} {'version':10} {'device':24} {'size':>11}"
+        )
+    for entry in entries:
+        click.echo(format_entry(entry, staleness.find(entry)))
+    where = "no cache folder is known" if opened is None else opened.folder
+    click.echo(f"{where}: {len(entries)} engines, {sum(entry.bytes for entry in entries) / 1e6:.0f} MB")
+
+
+@cache_command.command("prune")
+@click.argument("bundles", nargs=-1, type=FILE, metavar="[COMPILED]...")
+@_folder
+@click.option("--older-than", metavar="AGE", help="Drop what was not used for so long: 12h, 30d, 8w.")
+@click.option("--stale", is_flag=True, help="Drop what this machine, as it is now, would not open.")
+@click.option("--max-size", metavar="SIZE", help="Drop what was not used for longest, down to 500MB, 10GB.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and drop nothing.")
+def prune_command(
+    bundles: tuple[Path, ...], folder: Path | None, older_than: str | None, stale: bool, max_size: str | None,
+    dry_run: bool,
+) -> None:  # fmt: skip
+    """Drop engines from the cache, but none that a COMPILED bundle named here was made of.
+
+    A compiled bundle has its engines itself and opens without the cache; naming it saves building them again.
+    """
+    from echoexport.export.engine_cache import choose_victims
+
+    age = None if older_than is None else read_age(older_than)
+    largest = None if max_size is None else read_size(max_size)
+    if age is None and largest is None and not stale:
+        raise SettingError("say what may go: --older-than, --stale or --max-size")
+    needed = frozenset(key for bundle in bundles for key in read_keys(bundle))
+    opened = open_cache(folder)
+    entries, staleness = [] if opened is None else list(opened.entries()), Staleness()
+    rule = (lambda entry: staleness.find(entry) != "") if stale else None
+    victims = choose_victims(entries, older_than=age, largest=largest, needed=needed, is_stale=rule)
+    for entry in victims:
+        click.echo(f"{'would drop' if dry_run else 'dropped'} {format_entry(entry, staleness.find(entry))}")
+        if opened is not None and not dry_run:
+            opened.remove(entry.folder)
+            if entry.folder.exists():
+                warn(f"{entry.folder}: cannot be removed")
+    if opened is not None and not dry_run:
+        opened.sweep()
+    freed = sum(entry.bytes for entry in victims if not entry.linked)
+    word = "would free" if dry_run else "freed"
+    click.echo(f"{len(victims)} of {len(entries)} engines, {word} {freed / 1e6:.0f} MB")
+
+
+def open_cache(folder: Path | None) -> EngineCache | None:
+    """The cache in this folder, or the user's; None where no home folder is known."""
+    from echoexport.export.engine_cache import EngineCache, default_engine_folder
+
+    place = default_engine_folder() if folder is None else folder / "engines"
+    return None if place is None else EngineCache(place, warn=warn)
+
+
+def read_keys(bundle: Path) -> set[str]:
+    """Keys of the engines that a compiled bundle was made of.
+
+    Raises:
+        BundleError: it is not a compiled bundle.
+    """
+    from echoexport.runtime.manifest import read_manifest
+
+    compiled = read_manifest(bundle).compiled
+    if compiled is None:
+        raise BundleError(f"{bundle}: not a compiled bundle; it needs nothing of the engine cache")
+    return {engine.key for engine in compiled.engines.values()}
+
+
+def read_age(text: str) -> float:
+    """``30d`` and the like in seconds.
+
+    Raises:
+        SettingError: no age.
+    """
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([mhdw])", text.strip().lower())
+    if found is None:
+        raise SettingError(f"--older-than {text}: a number with m, h, d or w is wanted, e.g. 30d")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def read_size(text: str) -> int:
+    """``10GB`` and the like in bytes.
+
+    Raises:
+        SettingError: no size.
+    """
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmgt]b|)", text.strip().lower())
+    if found is None:
+        raise SettingError(f"--max-size {text}: a number of bytes, KB, MB or GB is wanted, e.g. 10GB")
+    return round(float(found[1]) * _BYTES[found[2]])
+
+
+class Staleness:
+    """Why this machine, as it is now, would not open an engine; each backend is asked once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[dict[str, str] | None, str]] = {}
+
+    def find(self, entry: CachedEngine) -> str:
+        """The differences in words; empty where there is none."""
+        from echoexport.runtime.compiled import compare_fingerprints
+
+        made_of = entry.record.made_of
+        if made_of.backend not in self._known:
+            self._known[made_of.backend] = _find_fingerprint(made_of.backend)
+        here, reason = self._known[made_of.backend]
+        return reason if here is None else "; ".join(compare_fingerprints(made_of.fingerprint, here))
+
+
+def _find_fingerprint(backend: str) -> tuple[dict[str, str] | None, str]:
+    """A backend's fingerprint here, or why there is none."""
+    from echoexport.runtime.backends import as_compiling, load_backend
+    from echoexport.runtime.compiled import read_fingerprint
+    from echoexport.runtime.errors import EchoExportError
+
+    try:
+        found = as_compiling(load_backend(backend))
+        reason = "opens no engines" if found is None else found.unavailable()
+        return (read_fingerprint(found), "") if found is not None and reason is None else (None, reason or "")
+    except EchoExportError as error:
+        return None, str(error)
+
+
+def describe_entry(entry: CachedEngine, stale: str) -> dict[str, Any]:
+    """An entry with its record and state, for JSON."""
+    from echoexport.runtime.schema import dump
+
+    return {
+        "folder": str(entry.folder), "bytes": entry.bytes, "used": round(entry.used), "linked": entry.linked,
+        "stale": stale, "record": dump(entry.record),
+    }  # fmt: skip
+
+
+def format_entry(entry: CachedEngine, stale: str) -> str:
+    """An entry as a line of a table."""
+    made_of = entry.record.made_of
+    made = made_of.fingerprint
+    version = made.get("version", "").split("-")[0]
+    device = made.get("device") or made.get("arch", "")
+    state = "stale" if stale else "ready"
+    return (
+        f"{entry.record.key[:12]} {made_of.network:18} {entry.record.precision:9} {made_of.backend:12} {version:10} "
+        f"{device:24} {entry.bytes / 1e6:8.1f} MB  used {describe_age(time.time() - entry.used)} ago  "
+        f"{state}{', in a compiled bundle' if entry.linked else ''}"
+    )
+
+
+def describe_age(seconds: float) -> str:
+    """Roughly, for people: 40 s, 5 m, 3 h, 12 d."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"

@@ -1,0 +1,170 @@
+"""``echoexport compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echoexport.export.cli.options import FILE, ProgressLine, warn
+from echoexport.runtime.errors import SettingError
+
+if TYPE_CHECKING:
+    from echoexport.export.compile import CompileReport, CompileSettings
+    from echoexport.export.engines import EngineSettings
+    from echoexport.runtime.manifest import Manifest
+    from echoexport.targets.spec import TargetSpec
+
+
+@click.command("compile")
+@click.argument("bundle", type=FILE)
+@click.option(
+    "--output",
+    "-o",
+    type=FILE,
+    metavar="DIR",
+    help="The compiled bundle's folder; an older one there is kept as DIR.previous. Default: BUNDLE.compiled-BACKEND.",
+)
+@click.option("--backend", default="", metavar="NAME", help="Whose engines. Default: the bundle's first that has some.")
+@click.option(
+    "--target", "-t", metavar="NAME", help="Refuse to go on where this machine is another; take that target's settings."
+)
+@click.option("--workspace", type=float, metavar="GB", help="Scratch memory for the builder. Default: the target's.")
+@click.option("--level", type=click.IntRange(0, 5), metavar="N", help="The builder's optimization level.")
+@click.option("--best-of", type=click.IntRange(1, 20), metavar="N", help="Build so often and keep the fastest.")
+@click.option(
+    "--compute", default="", metavar="NAME", help="Arithmetic in the engine: fp32, bf16. Default: the bundle's own."
+)
+@click.option("--threads", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="CPU threads.")
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=FILE,
+    metavar="DIR",
+    help="Where engines are kept. Default: the user's cache folder.",
+)
+@click.option("--no-cache", is_flag=True, help="Build every engine anew, and keep none but in the compiled bundle.")
+@click.option(
+    "--network", "networks", multiple=True, metavar="NAME", help="Compile this alone, for later; may be given again."
+)
+@click.option(
+    "--untested", is_flag=True, help="Keep engines that cannot run here; they are proved where they are first opened."
+)
+@click.option("--rollback", is_flag=True, help="BUNDLE is a compiled one: put back the one that was replaced last.")
+def compile_command(bundle: Path, rollback: bool, **options: Any) -> None:
+    """Build a bundle's engines on the machine that runs them, and prove each by its self-test.
+
+    Needs neither torch nor onnx. Interrupted, it goes on where it was: finished engines are kept.
+
+    \b
+    Example:
+      echoexport compile bundle/ && echoexport run bundle.compiled-tensorrt/ -p portrait.png -v voice.wav -o out.mp4
+    """
+    if rollback:
+        from echoexport.export.compiled_folder import roll_back
+
+        click.echo(f"{bundle}: rolled back to {describe_compiled(roll_back(bundle))}")
+        return
+    compile_now(bundle, options.pop("output"), settings=read_settings(bundle, options))
+
+
+def compile_now(bundle: Path, output: Path | None, *, settings: CompileSettings) -> CompileReport:
+    """Compile with progress, and tell what came of it."""
+    from echoexport.export.compile import compile_bundle
+
+    with ProgressLine("network") as progress:
+        report = compile_bundle(bundle, output, settings=settings, report=progress, warn=warn)
+    for line in describe_report(report):
+        click.echo(line)
+    return report
+
+
+def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
+    """The command line's options as settings; what is not given is the target's, of ``--target`` or of the bundle.
+
+    Raises:
+        TargetError: this machine is not the ``--target``.
+    """
+    from echoexport.export.compile import CompileSettings
+    from echoexport.export.engine_cache import default_engine_folder
+
+    own = options["cache_folder"]
+    cache = default_engine_folder() if own is None else own / "engines"
+    return CompileSettings(
+        backend=options["backend"],
+        compute=options["compute"],
+        engine=settle_engine(find_target(bundle, options["target"]), options),
+        networks=options["networks"],
+        cache=None if options["no_cache"] else cache,
+        untested=options["untested"],
+    )
+
+
+def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
+    """The target that was named, if this machine is it; else the bundle's, if this release knows it."""
+    from echoexport.export.cli.build import find_target as find_spec
+    from echoexport.runtime.device import detect_device, require_target
+    from echoexport.runtime.manifest import read_manifest
+    from echoexport.targets.spec import list_targets, load_target
+
+    if named is None:
+        own = read_manifest(bundle).target
+        return load_target(own) if own in list_targets() else None
+    spec = find_spec(named)
+    require_target(detect_device(), spec)
+    return spec
+
+
+def settle_engine(target: TargetSpec | None, options: dict[str, Any]) -> EngineSettings:
+    """How engines are built: as the options say, else as the target does, else as the library will.
+
+    Raises:
+        SettingError: no workspace that could be.
+    """
+    from echoexport.export.engines import EngineSettings
+
+    workspace, level, best_of = options["workspace"], options["level"], options["best_of"]
+    if workspace is not None and not 0 < workspace < 1e6:
+        raise SettingError(f"--workspace {workspace:g}: GB above 0 are wanted, e.g. 2 or 0.5")
+    size = None if workspace is None else round(workspace * 1e9)
+    usual = None if target is None else target.engine
+    if usual is not None:
+        size = usual.workspace_bytes if size is None else size
+        level = usual.level.value if level is None else level
+        best_of = usual.best_of.value if best_of is None else best_of
+    return EngineSettings(workspace=size, level=level, best_of=best_of or 1, threads=options["threads"])
+
+
+def describe_report(report: CompileReport) -> list[str]:
+    """A line for each engine with its measured figures, and one for the bundle."""
+    lines = []
+    for name, engine in report.engines.items():
+        record = engine.record
+        size = sum(file.bytes for file in record.files.values())
+        proof = "not tested: it cannot run here"
+        if record.error is not None:
+            proof = f"error {record.error:.1e} of the maximum, {record.tolerance:.0e} allowed"
+        built = "from the cache" if engine.cached else f"built in {record.seconds:.1f} s"
+        peak = "" if record.peak_bytes is None or engine.cached else f", peak {record.peak_bytes / 1e9:.1f} GB"
+        lines.append(f"{name:18} {built}{peak}, {size / 1e6:.1f} MB, {record.precision}, {proof}")
+        lines += [f"{'':18} note: {note}" for note in record.notes]
+    if report.output is None:
+        lines.append(f"not written yet, engines are missing of {', '.join(report.missing)}: compile these as well")
+    else:
+        lines.append(f"{report.output}: {describe_compiled(report.manifest)}")
+    return lines
+
+
+def describe_compiled(manifest: Manifest) -> str:
+    """One line: whose engines, for which machine, how large."""
+    compiled = manifest.compiled
+    if compiled is None:
+        raise SettingError("not a compiled bundle")
+    size = sum(manifest.files[file].bytes for engine in compiled.engines.values() for file in engine.files)
+    made = compiled.fingerprint
+    device = made.get("device", made.get("arch", ""))
+    return (
+        f"{len(compiled.engines)} engines for {made.get('library', compiled.backend)} {made.get('version', '')} on "
+        f"{device}, {size / 1e6:.0f} MB, compiled {compiled.created}"
+    )
