@@ -317,7 +317,7 @@ def _name_type(kind: int) -> str:
 
     if kind == TensorProto.UNDEFINED:
         return ""
-    name = str(TensorProto.DataType.Name(kind)).lower()  # type: ignore[arg-type]  # any number of the enumeration
+    name = str(TensorProto.DataType.Name(kind)).lower()
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
