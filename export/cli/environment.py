@@ -91,9 +91,13 @@ def _describe_device(device: Device, usable: int | None) -> Iterator[tuple[str, 
         yield "JetPack", f"{device.jetpack or 'unknown'} (Jetson Linux {device.l4t or 'unknown'})"
         yield "power mode", device.power_mode or "unknown: nvpmodel's files cannot be read"
     if device.kind != "cpu":
-        limit = f", limited to {device.power_limit:g} W" if device.power_limit else ""
-        capability = f"compute capability {device.compute_capability or 'unknown'}"
-        yield "GPU", f"{device.gpu or 'no name'}, {capability}, driver {device.driver or 'unknown'}{limit}"
+        words = [
+            device.gpu or ("no name" if device.kind == "gpu" else ""),
+            f"compute capability {device.compute_capability or 'unknown'}",
+            f"driver {device.driver}" if device.driver else "",
+            f"limited to {device.power_limit:g} W" if device.power_limit else "",
+        ]
+        yield "GPU", ", ".join(filter(None, words))
     if device.kind != "cpu" or device.tensorrt:
         yield "TensorRT", device.tensorrt or "not installed"
     if device.kind != "cpu" or device.cuda:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from echoexport.runtime.device.gpu import Gpu, hides_all, read_gpu
-from echoexport.runtime.device.jetson import RELEASE, Board, read_board
+from echoexport.runtime.device.jetson import Board, read_board
 from echoexport.runtime.device.matching import match_target
 from echoexport.runtime.device.reading import Found, Package, Probe, Run, package_version, run_command
 
@@ -156,17 +156,10 @@ def _with_target(device: Device, target: str) -> Device:
 
 
 def _note(probe: Probe, board: Board | None, gpu: Gpu | None) -> tuple[str, ...]:
-    notes = list(gpu.notes) if gpu and not board else []
     if board is not None:
-        if board.module is None:
-            notes.append("no module number in the device tree; in a container, mount it (docs/jetson.md)")
-        if board.l4t is not None and board.jetpack is None:
-            notes.append(f"Jetson Linux {board.l4t.value} is of no JetPack known here")
-        if board.l4t is None:
-            notes.append(f"{RELEASE} cannot be read, so the JetPack is unknown; in a container, mount it")
-    elif hides_all(probe.environment):
-        notes.append("CUDA_VISIBLE_DEVICES hides every GPU from CUDA")
-    return tuple(notes)
+        return board.notes
+    hidden = ("CUDA_VISIBLE_DEVICES hides every GPU from CUDA",) if hides_all(probe.environment) else ()
+    return (*(gpu.notes if gpu else ()), *hidden)
 
 
 def _read_tensorrt(probe: Probe) -> Found | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from echoexport.runtime.device.reading import Found, Probe
@@ -54,7 +55,10 @@ JETPACKS = {
 
 @dataclass(frozen=True)
 class Board:
-    """What a Jetson says about itself; None for what it does not say. module: NVIDIA's number, as "p3701-0005"."""
+    """What a Jetson says about itself; None for what it does not say.
+
+    module: NVIDIA's number, as "p3701-0005", if it is one of ``MODULES``. notes: what else there is to know, in words.
+    """
 
     model: Found | None
     module: Found | None
@@ -63,6 +67,7 @@ class Board:
     jetpack: Found | None
     power_mode: Found | None
     compute_capability: Found | None
+    notes: tuple[str, ...]
 
 
 def read_board(probe: Probe) -> Board | None:
@@ -77,16 +82,29 @@ def read_board(probe: Probe) -> Board | None:
     if module is not None:
         number, file = module.value, module.source
         model = Found(f"{model.value if model else 'NVIDIA Jetson'}: {MODULES[number][0]}", f"{file} ({number})")
+    jetpack = _read_jetpack(probe, l4t)
     chip = next((chip for chip in _CAPABILITIES if chip in compatible), None)
     return Board(
         model=model,
         module=module,
         target=_find_target(probe, module, model),
         l4t=l4t,
-        jetpack=_read_jetpack(probe, l4t),
+        jetpack=jetpack,
         power_mode=_read_power_mode(probe),
         compute_capability=Found(_CAPABILITIES[chip], f"{folder}/compatible ({chip})") if chip else None,
+        notes=tuple(_note(compatible, module, l4t, jetpack)),
     )
+
+
+def _note(compatible: str, module: Found | None, l4t: Found | None, jetpack: Found | None) -> Iterator[str]:
+    if module is None:
+        numbers = re.findall(r"^nvidia,(p\d{4}-\d{4})$", compatible, re.MULTILINE)
+        without = "the device tree has no module number" if compatible else "the device tree cannot be read"
+        yield f"module {numbers[0]} is none known here" if numbers else f"{without}; in a container, mount it"
+    if l4t is None:
+        yield f"{RELEASE} cannot be read, so the JetPack is unknown; in a container, mount it"
+    elif jetpack is None:
+        yield f"Jetson Linux {l4t.value} is of no JetPack known here"
 
 
 def _read_compatible(probe: Probe) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def test_a_board_without_a_module_number_is_known_by_name_and_memory(recorded_de
     device = recorded_device("orin-nx-16-own-carrier")
     assert device.target == "jetson-orin-nx-16"
     assert "MemTotal" in device.sources["target"]
-    assert any("no module number" in note for note in device.notes)
+    assert any("has no module number" in note for note in device.notes)
 
 
 def test_a_release_that_is_not_in_the_table_leaves_the_jetpack_unknown(recorded_device: Read) -> None:
@@ -99,6 +99,7 @@ def test_a_thor_is_a_jetson_of_no_target(recorded_device: Read) -> None:
     device = recorded_device("agx-thor-jetpack-7.1")
     assert (device.kind, device.target, device.jetpack, device.compute_capability) == ("jetson", None, "7.1", "11.0")
     assert (device.power_mode, device.sources["power_mode"]) == ("MAXN", "nvpmodel -q")
+    assert device.notes == ("module p3834-0008 is none known here",)
 
 
 def test_the_first_of_several_equal_gpus_is_read_and_the_others_are_told(recorded_device: Read) -> None:
