@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ __all__ = ["LayerClock", "LayerRecord", "LayerTimer", "make_trt_profiler", "spli
 class LayerRecord:
     """One layer of an engine: what the library made of one or more nodes of the graph.
 
-    seconds: of one call, on average, by the library's clock. origins: names that may be those of the graph's nodes,
+    seconds: of one call, the median, by the library's clock. origins: names that may be those of the graph's nodes,
     where the library tells them; "a...b" is all from one to the other. after: the layers whose outputs it reads.
     """
 
@@ -27,33 +28,35 @@ class LayerTimer(Protocol):
     """What an engine adds that was opened with ``EngineOptions(profile=True)``, where its backend can do so."""
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
-        """Layers in the order of their execution, averaged over the calls so far; () before the first."""
+        """Layers in the order of their execution, medians of the calls so far; () before the first."""
 
 
 class LayerClock:
-    """Averages what a library reports, layer by layer, in the shape of TensorRT's ``IProfiler``.
+    """Collects what a library reports, layer by layer, in the shape of TensorRT's ``IProfiler``.
 
-    Every call of the engine reports each layer once, so a layer that comes again counts as one more call.
+    Every call of the engine reports each layer once, so a layer that comes again counts as one more call. The first
+    call warms up: it counts only until there is another.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._calls: dict[str, int] = {}
+        self._calls: dict[str, list[float]] = {}
 
     def report_layer_time(self, layer_name: str, ms: float) -> None:
         """One layer of one call took so many milliseconds."""
-        self._seconds[layer_name] = self._seconds.get(layer_name, 0.0) + ms / 1e3
-        self._calls[layer_name] = self._calls.get(layer_name, 0) + 1
+        self._calls.setdefault(layer_name, []).append(ms / 1e3)
 
-    def averages(self) -> dict[str, float]:
-        """Seconds of each layer in one call, in the order in which they were first reported."""
-        return {name: seconds / self._calls[name] for name, seconds in self._seconds.items()}
+    def medians(self) -> dict[str, float]:
+        """Seconds of each layer in a call, in the order in which they were first reported.
+
+        Medians, since on a shared machine a call now and then is interrupted in the midst of some layer.
+        """
+        return {name: statistics.median(calls[1:] or calls) for name, calls in self._calls.items()}
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """The same as records of TensorRT's layers, which are named after the nodes that they were made of."""
         return tuple(
             LayerRecord(name, _find_trt_kind(name), seconds, split_trt_name(name))
-            for name, seconds in self.averages().items()
+            for name, seconds in self.medians().items()
         )
 
 

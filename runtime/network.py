@@ -33,7 +33,7 @@ class Network:
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
-        """How long each layer took in a call, on average, of a network from :meth:`Bundle.open_profiled`.
+        """How long each layer took in a call, of a network from :meth:`Bundle.open_profiled`.
 
         Raises:
             BackendError: its backend times no layers.

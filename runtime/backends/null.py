@@ -40,7 +40,7 @@ class NullEngine:
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """The whole network as one layer."""
-        return tuple(LayerRecord(name, "Null", seconds) for name, seconds in self._layers.averages().items())
+        return tuple(LayerRecord(name, "Null", seconds) for name, seconds in self._layers.medians().items())
 
     def close(self) -> None:
         """Drop the arrays."""

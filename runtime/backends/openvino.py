@@ -61,7 +61,7 @@ class OpenVINOEngine:
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """Layers of an engine that was opened to be profiled, with the nodes that each was fused from."""
-        seconds = self._layers.averages()
+        seconds = self._layers.medians()
         layers = [] if self._profiled is None else self._profiled.get_runtime_model().get_ordered_ops()
         return tuple(
             _describe_layer(layer, seconds[layer.get_friendly_name()])

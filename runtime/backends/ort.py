@@ -170,7 +170,7 @@ def read_profile(path: Path) -> tuple[LayerRecord, ...]:
         name = event["name"].removesuffix(_KERNEL_TIME)
         clock.report_layer_time(name, event["dur"] / 1e3)
         kinds[name] = str(event["args"]["op_name"])
-    return tuple(LayerRecord(name, kinds[name], seconds, (name,)) for name, seconds in clock.averages().items())
+    return tuple(LayerRecord(name, kinds[name], seconds, (name,)) for name, seconds in clock.medians().items())
 
 
 def _open_session(graph: Path, spec: SubnetSpec, options: EngineOptions, *, optimized: bool = False) -> OrtEngine:
