@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from echoexport.export.cli.options import (
 if TYPE_CHECKING:
     from echoexport.runtime.clip import ClipReport, ClipRequest
     from echoexport.runtime.reference_cache import ReferenceCache
+    from echoexport.runtime.trace import Tracer
 
 
 @click.command("run")
@@ -87,6 +90,13 @@ if TYPE_CHECKING:
 )
 @click.option("--no-cache", is_flag=True, help="Compute the reference and compile engines anew, and keep nothing.")
 @click.option("--report", "report_file", type=FILE, metavar="FILE", help="Write what was measured here, as JSON.")
+@click.option(
+    "--trace",
+    "trace_file",
+    type=FILE,
+    metavar="FILE",
+    help="Write what ran when, as a trace that ui.perfetto.dev opens.",
+)
 def run_command(bundle: Path, **options: Any) -> None:
     """Make a video from a portrait and a voice.
 
@@ -106,13 +116,34 @@ def run_command(bundle: Path, **options: Any) -> None:
     engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines, streams=0)
     with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
         warn_of_fallback(opened)
-        report = make_clip(Session(opened, cache=cache, frugal=True), request, progress=progress, warn=warn)
+        session = Session(opened, cache=cache, frugal=True)
+        with tracing(options["trace_file"]) as tracer:
+            report = make_clip(session, request, progress=progress, warn=warn, tracer=tracer)
         conditions = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
         if options["report_file"] is not None:
             from echoexport.profiles.clip_run import describe_clip_run, write_clip_run
 
             write_clip_run(options["report_file"], describe_clip_run(opened, report, request.settings))
     click.echo(describe_clip(request.output, report, conditions=conditions), err=request.output == "-")
+
+
+@contextmanager
+def tracing(file: Path | None) -> Iterator[Tracer | None]:
+    """A tracer whose spans go to ``file`` at the end, where all went well; None where no trace is wanted.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from echoexport.runtime.trace import Tracer, write_trace
+
+    if file is None:
+        yield None
+        return
+    tracer = Tracer()
+    yield tracer
+    write_trace(tracer.spans(), file)
+    if tracer.dropped:
+        warn(f"{file}: holds the first part only; {tracer.dropped} later spans were dropped")
 
 
 def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | None, Path | None]:
