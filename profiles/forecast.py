@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["BAND", "FORMULA", "BoardForecast", "Forecast", "ForecastInputs", "OptionForecast", "QualityCost"]
-
-BAND = (0.3, 0.6)
-"""What engines reach of the roof: 30 to 60 % in what NVIDIA and MLPerf publish of diffusion on Ampere GPUs."""
-
-FORMULA = (
-    "seconds a frame = sum over networks of calls a frame x max(FLOP / peak FLOP/s, bytes / peak bytes/s) / efficiency;"
-    " frames a second = 1 / that"
+from echoexport.profiles.forecast_options import OptionForecast, QualityCost, list_options, read_option_costs
+from echoexport.profiles.pace import (
+    BAND,
+    FORMULA,
+    Case,
+    call_real_time,
+    choose_mode,
+    find_efficiency,
+    model_pace,
 )
+from echoexport.profiles.roofline import NOT_STORED, Roof, Roofline, describe_target, find_work
+from echoexport.runtime.manifest import Manifest
+from echoexport.runtime.sampler import SamplingPlan
+from echoexport.targets.spec import TargetSpec
+
+__all__ = [
+    "BAND", "FORMULA", "BoardForecast", "Forecast", "ForecastInputs", "OptionForecast", "QualityCost", "make_forecast",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ForecastInputs:
     """What the model is given. fps: of the clip. window, overlap: frames. guided: two denoiser calls a step.
 
-    calls: network to calls for one frame once the clip is under way. flops, bytes: of one call, bytes as stored in
-    ``precision``.
+    calls: network to calls for one frame once the clip is under way. flops: multiply-accumulate operations of one
+    call, bytes: what it moves, both in ``precision``, which is what GPUs are taken to run: "fp16" or "int8".
     """
 
     width: int
@@ -33,17 +42,17 @@ class ForecastInputs:
     guided: bool
     precision: str
     calls: Mapping[str, float]
-    flops: Mapping[str, int]
-    bytes: Mapping[str, int]
+    flops: Mapping[str, float]
+    bytes: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class BoardForecast:
-    """One board. ``precision``: what it would run. ``fps_low`` and ``fps_high`` are the band's ends, ``fps_here`` is at
-    the efficiency found on this device (None where it was not), ``bound`` what limits most of the time.
+    """One board. precision: what it is taken to run. fps_low, fps_high: at the ends of the band. fps_here: at the
+    efficiency found on this device, None where there is none. bound: what most of the time waits for.
 
-    All None, with a reason, where the target file has no peaks. ``real_time``: "yes" at the low end of the band,
-    "perhaps" within it, "no", "unknown". origin is always "modelled".
+    All None, with a reason, where the target file has no peaks. real_time: "yes" at the low end of the band,
+    "perhaps" at the high end only, "no", or "unknown". origin is always "modelled".
     """
 
     target: str
@@ -59,38 +68,11 @@ class BoardForecast:
 
 
 @dataclass(frozen=True)
-class QualityCost:
-    """What an option does to the picture of the built-in character, against its defaults; None was not measured.
-
-    psnr: dB. ssim: 0 to 1. lip_sync_change: of the correlation of the mouth with the voice. note: the conditions, or
-    why there is nothing.
-    """
-
-    psnr: float | None
-    ssim: float | None
-    lip_sync_change: float | None
-    note: str
-
-
-@dataclass(frozen=True)
-class OptionForecast:
-    """One change on one board, e.g. "4 steps", its modelled frames a second and its cost. origin is "modelled"."""
-
-    name: str
-    fps_low: float | None
-    fps_high: float | None
-    fps_here: float | None
-    real_time: str
-    cost: QualityCost
-    origin: str = "modelled"
-
-
-@dataclass(frozen=True)
 class Forecast:
-    """Every board at the bundle's settings, and what to change on the bundle's own target.
+    """Every board at the bundle's settings, and what to change on one of them.
 
     efficiency_here: part of the probe's roof that the bundle reached on this device, None where it was not found.
-    note: why there is nothing, "" where there is.
+    options_target: the board that the options are for, the bundle's own. note: why there is nothing, else "".
     """
 
     formula: str
@@ -101,3 +83,49 @@ class Forecast:
     options: tuple[OptionForecast, ...]
     options_target: str
     note: str = ""
+
+
+def make_forecast(
+    manifest: Manifest, plan: SamplingPlan, *, fps: float, roofline: Roofline, targets: Sequence[TargetSpec]
+) -> Forecast:  # fmt: skip
+    """Model a bundle on every target, at the plan's settings and ``fps`` frames a second.
+
+    A target without peaks that is the bundle's own stands under ``roofline.probe``. The options are for that target.
+    """
+    works, own = find_work(manifest), manifest.target
+    if works is None:
+        return Forecast(FORMULA, BAND, None, None, (), (), own, note=NOT_STORED)
+    case = Case(manifest, works, plan, fps, choose_mode(manifest.networks))
+    stored = case.changed(mode="int8" if case.mode == "int8" else "stored")
+    efficiency = find_efficiency(roofline, case.calls)
+    boards: list[BoardForecast] = []
+    options: tuple[OptionForecast, ...] = ()
+    for target in targets:
+        roof, how = describe_target(target), case
+        if target.name == own and model_pace(case, roof) is None:
+            roof, how = roofline.probe, stored
+        boards.append(_forecast_board(target, how, roof, efficiency=efficiency))
+        if target.name == own:
+            options = list_options(how, roof, efficiency=efficiency, costs=read_option_costs())
+    return Forecast(FORMULA, BAND, efficiency, _describe_inputs(case), tuple(boards), options, own)
+
+
+def _forecast_board(target: TargetSpec, case: Case, roof: Roof, *, efficiency: float | None) -> BoardForecast:
+    pace = model_pace(case, roof)
+    low, high, here = (None if pace is None else pace.at(part) for part in (*BAND, efficiency))
+    reason = "" if pace else roof.reason or "no peaks are known"
+    return BoardForecast(
+        target=target.name, title=target.title, precision=case.mode, fps_low=low, fps_high=high, fps_here=here,
+        bound=pace.bound if pace else "unknown", real_time=call_real_time(pace, fps=case.fps), reason=reason,
+    )  # fmt: skip
+
+
+def _describe_inputs(case: Case) -> ForecastInputs:
+    picture, plan = case.manifest.picture, case.plan
+    demands = {name: case.demand(name) for name in case.works}
+    return ForecastInputs(
+        width=picture.width, height=picture.height, fps=case.fps, steps=plan.steps,
+        window=case.manifest.window.frames, overlap=plan.overlap, guided=plan.guided, precision=case.mode,
+        calls=case.calls, flops={name: demand.flops for name, demand in demands.items()},
+        bytes={name: demand.bytes for name, demand in demands.items()},
+    )  # fmt: skip

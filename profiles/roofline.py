@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 from echoexport.runtime.manifest import Manifest
 from echoexport.runtime.work import NetworkWork
-from echoexport.targets.spec import Figure, TargetSpec
+from echoexport.targets.spec import TargetSpec
 
 __all__ = [
     "NOT_STORED",
     "NetworkRoofline",
     "Roof",
     "Roofline",
-    "describe_target_roofs",
+    "describe_target",
     "draw_roofline",
     "find_work",
     "place_network",
+    "time_parts",
 ]
 
 NOT_STORED = "work is not stored in this bundle; build the bundle again"
@@ -25,14 +26,16 @@ NOT_STORED = "work is not stored in this bundle; build the bundle again"
 
 @dataclass(frozen=True)
 class Roof:
-    """What a device can do at most: FLOP/s (or operations of int8) and bytes/s; None is unknown, and why.
+    """What a device can do at most; None is unknown, and why.
 
-    source: where the figures come from, e.g. a data sheet or "measured here". reason: why one is missing.
+    compute: FLOP/s of matrix products in the float type that runs there. int8: the same with int8 operands, in
+    operations/s. bandwidth: bytes/s. source: where the figures come from. reason: why one is missing.
     """
 
     compute: float | None
     bandwidth: float | None
-    source: str
+    int8: float | None = None
+    source: str = ""
     reason: str = ""
 
     @property
@@ -45,7 +48,8 @@ class Roof:
 class NetworkRoofline:
     """One network under one roof.
 
-    seconds: the median call. flops, bytes: of one call, bytes with fused operations. intensity: flops by bytes.
+    seconds: the median call. flops: two for each multiply-accumulate of a call, as peaks are stated; elementwise
+    operations cost what they move. bytes: of a call, with fused operations. intensity: flops by bytes.
     achieved_compute: FLOP/s. achieved_bandwidth: bytes/s. bound: "compute", "memory" or "unknown". roof_seconds: the
     least that the roof allows for a call. fraction: roof_seconds by seconds, 1 is all that can be had.
     """
@@ -82,26 +86,37 @@ def find_work(manifest: Manifest) -> dict[str, NetworkWork] | None:
     return found if len(found) == len(manifest.networks) else None
 
 
-def describe_target_roofs(target: TargetSpec) -> dict[str, Roof]:
-    """The data sheet's roofs by precision, "fp16" and "int8"."""
-    bandwidth = target.hardware.memory_bandwidth
-    figures = {"fp16": target.hardware.fp16_dense, "int8": target.hardware.int8_dense}
-    return {name: _join_figures(figure, bandwidth) for name, figure in figures.items()}
+def describe_target(target: TargetSpec) -> Roof:
+    """The data sheet's roof: dense fp16 and int8 peaks, and bandwidth."""
+    hardware = target.hardware
+    figures = (hardware.fp16_dense, hardware.memory_bandwidth, hardware.int8_dense)
+    compute, bandwidth, int8 = (
+        None if figure.value is None else figure.value * unit
+        for figure, unit in zip(figures, (1e12, 1e9, 1e12), strict=True)
+    )
+    sources = dict.fromkeys(figure.source for figure in figures if figure.source)
+    reasons = dict.fromkeys(figure.reason for figure in figures if figure.reason)
+    return Roof(compute, bandwidth, int8, source="; ".join(sources), reason="; ".join(reasons))
+
+
+def time_parts(roof: Roof, *, float_flops: float, int8_flops: float, moved: float) -> tuple[float, float] | None:
+    """The least seconds by arithmetic and by memory; None where a peak that is needed is unknown."""
+    parts = ((float_flops, roof.compute), (int8_flops, roof.int8))
+    if roof.bandwidth is None or any(flops and peak is None for flops, peak in parts):
+        return None
+    return sum(flops / peak for flops, peak in parts if flops and peak is not None), moved / roof.bandwidth
 
 
 def place_network(name: str, work: NetworkWork, seconds: float, *, roof: Roof) -> NetworkRoofline:
     """One network under one roof; seconds of its median call, above 0.
 
-    The least time is max(FLOP / peak, bytes / bandwidth) (Williams, Waterman and Patterson, 2009). With only one of
-    the two known there is no bound to tell.
+    The least time is max(FLOP / peak, bytes / bandwidth) (Williams, Waterman and Patterson, 2009), int8 layers and
+    others by their own peaks. Where one of the peaks is unknown there is no bound to tell.
     """
     total = work.total
-    flops, moved = total.flops, total.bytes
-    by_compute = None if roof.compute is None else flops / roof.compute
-    by_memory = None if roof.bandwidth is None else moved / roof.bandwidth
-    bound, least = "unknown", None
-    if by_compute is not None and by_memory is not None:
-        bound, least = ("compute", by_compute) if by_compute >= by_memory else ("memory", by_memory)
+    flops, moved = total.mac_flops, total.bytes
+    parts = time_parts(roof, float_flops=flops - total.int8_flops, int8_flops=total.int8_flops, moved=moved)
+    bound, least = ("unknown", None) if parts is None else ("compute" if parts[0] >= parts[1] else "memory", max(parts))
     return NetworkRoofline(
         name=name, seconds=seconds, flops=flops, bytes=moved, intensity=flops / max(moved, 1),
         achieved_compute=flops / seconds, achieved_bandwidth=moved / seconds, bound=bound, roof_seconds=least,
@@ -119,13 +134,3 @@ def draw_roofline(manifest: Manifest, medians: Mapping[str, float], *, peak: Roo
         tuple(place_network(name, work, seconds, roof=roof) for name, work, seconds in timed) for roof in (peak, probe)
     )
     return Roofline(peak, probe, by_peak, by_probe)
-
-
-def _join_figures(compute: Figure[float], bandwidth: Figure[float]) -> Roof:
-    """A data sheet's TFLOPS or TOPS and GB/s."""
-    return Roof(
-        None if compute.value is None else compute.value * 1e12,
-        None if bandwidth.value is None else bandwidth.value * 1e9,
-        source="; ".join(dict.fromkeys(figure.source for figure in (compute, bandwidth) if figure.source)),
-        reason="; ".join(dict.fromkeys(figure.reason for figure in (compute, bandwidth) if figure.reason)),
-    )
