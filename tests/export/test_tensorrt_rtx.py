@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,33 +12,62 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from echoexport.export.checkpoint.reader import Checkpoint
-from echoexport.export.engines import tensorrt_rtx
+from echoexport.export.engines import EngineSettings, tensorrt_rtx
+from echoexport.export.engines.tensorrt_process import Outcome
 from echoexport.export.engines.tensorrt_rtx import ParserReport, check_network, estimate_memory, is_installed
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.export.weights import write_weights
-from echoexport.runtime.errors import GraphError, MissingPackageError
-from echoexport.runtime.spec import NETWORKS
+from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError
+from echoexport.runtime.spec import NETWORKS, SubnetSpec
 
 needs_rtx = pytest.mark.skipif(
     not is_installed(), reason="TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"
 )
 
 
+@pytest.fixture(scope="module")
+def write_network(
+    tiny_acc: Checkpoint, tiny_specs: Any, trace_once: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """A function that writes a tiny fp16 network, and gives its graph's path, its spec, and bytes of its weights."""
+
+    def write(name: str) -> tuple[Path, Any, int]:
+        folder, spec = tmp_path_factory.mktemp(name), tiny_specs("fp16")[name]
+        model = trace_once(spec, tiny_acc.architecture).model
+        weights = tiny_acc.weights(name, wanted_shapes(build_network(name, tiny_acc.architecture)))
+        written = write_weights(model, weights, path=folder / f"{name}.bin")
+        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+        return folder / f"{name}.onnx", spec, written.file.bytes
+
+    return write
+
+
 @pytest.mark.slow
 @needs_rtx
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_tiny_fp16_networks_parse_and_build(
-    tiny_acc: Checkpoint, tiny_specs: Any, trace_once: Any, tmp_path: Path, name: str
-) -> None:
-    model = trace_once(tiny_specs("fp16")[name], tiny_acc.architecture).model
-    weights = tiny_acc.weights(name, wanted_shapes(build_network(name, tiny_acc.architecture)))
-    written = write_weights(model, weights, path=tmp_path / f"{name}.bin")
-    (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
-    report = check_network(tmp_path / f"{name}.onnx")
-    assert report.network == name
-    assert report.engine_bytes > written.file.bytes, "the weights are in the engine"
+def test_the_tiny_fp16_networks_parse_and_build_into_engines(write_network: Any, tmp_path: Path, name: str) -> None:
+    graph, spec, weights = write_network(name)
+    output, told = tmp_path / f"{name}.engine", []
+    settings = EngineSettings(workspace=2_000_000_000, level=3, best_of=2, timing_cache=tmp_path / "timings")
+    built = tensorrt_rtx.build_engine(graph, spec, output, settings=settings, report=told.append)
+    assert output.stat().st_size == built.bytes > weights, "the weights are in the engine"
+    assert built.seconds > 0
+    assert built.peak_bytes is not None and built.peak_bytes > built.bytes
+    assert built.notes[0].startswith("built by TensorRT-RTX 1.")
+    assert told[1].startswith("parsed in ") and told[1].endswith(" layers")
+    assert [path.name for path in tmp_path.iterdir()] == [output.name], "no timings, nothing half-written"
+
+
+@needs_rtx
+def test_a_check_reports_the_build_and_keeps_nothing(write_network: Any) -> None:
+    graph, _, weights = write_network("landmark_encoder")
+    before = sorted(graph.parent.iterdir())
+    report = check_network(graph)
+    assert report.network == "landmark_encoder"
+    assert report.engine_bytes > weights
     assert report.build_seconds > 0 and 0 <= report.parse_seconds < 60  # a tiny graph parses within the clock's grain
     assert report.peak_bytes > report.engine_bytes
+    assert sorted(graph.parent.iterdir()) == before
 
 
 def write_graph(path: Path, *nodes: onnx.NodeProto, constants: tuple[TensorProto, ...] = (), domain: str = "") -> Path:
@@ -60,7 +87,7 @@ def write_graph(path: Path, *nodes: onnx.NodeProto, constants: tuple[TensorProto
 def test_a_custom_operator_is_refused_by_name(tmp_path: Path) -> None:
     node = helper.make_node("FusedThing", ["x"], ["y"], name="the.culprit", domain="com.microsoft")
     path = write_graph(tmp_path / "refused.onnx", node, domain="com.microsoft")
-    with pytest.raises(GraphError, match=r"refused\.onnx: TensorRT-RTX refuses it: .*the\.culprit") as caught:
+    with pytest.raises(GraphError, match=r"refused\.onnx: TensorRT-RTX [0-9.]+ refuses it: .*the\.culprit") as caught:
         check_network(path)
     assert "FusedThing" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -75,6 +102,26 @@ def test_mixed_types_are_refused_by_name(tmp_path: Path) -> None:
 
 
 @needs_rtx
+def test_an_input_without_a_fixed_shape_is_refused_by_name(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "open.onnx", helper.make_node("Relu", ["x"], ["y"]))
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, path)
+    with pytest.raises(GraphError, match=r"open\.onnx: .* refuses it: input x has no fixed shape: \(-1, 4\)$"):
+        check_network(path)
+
+
+@needs_rtx
+def test_a_graph_that_is_refused_leaves_no_engine(tmp_path: Path) -> None:
+    node = helper.make_node("FusedThing", ["x"], ["y"], name="the.culprit", domain="com.microsoft")
+    path = write_graph(tmp_path / "refused.onnx", node, domain="com.microsoft")
+    spec = SubnetSpec("refused", (), (), {})
+    with pytest.raises(BackendError, match=r"refused\.onnx: TensorRT-RTX [0-9.]+ refuses it: .*the\.culprit"):
+        tensorrt_rtx.build_engine(path, spec, tmp_path / "plan", settings=EngineSettings(), report=lambda text: None)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["refused.onnx"]
+
+
+@needs_rtx
 @pytest.mark.parametrize("content", [None, b"", b"no graph"], ids=["missing", "empty", "text"])
 def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "broken.onnx"
@@ -85,11 +132,10 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes | None) -> N
     assert "\n" not in str(caught.value)
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, *, code: int = 0, out: str = "", err: str = "") -> None:
-    """Let the child process be one that answers so."""
-    result = subprocess.CompletedProcess([], code, out, err)
+def end(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
+    """Let the child process be one that ends so."""
     monkeypatch.setattr(tensorrt_rtx, "is_installed", lambda: True)
-    monkeypatch.setattr(tensorrt_rtx.subprocess, "run", lambda *_, **__: result)
+    monkeypatch.setattr(tensorrt_rtx, "run_child", lambda *_, **__: outcome)
 
 
 @pytest.fixture
@@ -99,24 +145,21 @@ def graph(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_childs_last_line_is_the_report(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_childs_answer_is_the_report(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = ParserReport("graph", "1", parse_seconds=1.0, build_seconds=2.0, engine_bytes=3, peak_bytes=4)
-    answer(monkeypatch, out=f"chatter of the library\n{json.dumps(asdict(report))}\n")
+    built = {"event": "built", "notes": [], **{k: v for k, v in asdict(report).items() if k != "network"}}
+    end(monkeypatch, Outcome({"built": built}, 0, "", timed_out=False))
     assert check_network(graph) == report
 
 
 def test_a_child_that_the_library_aborted_is_a_refusal(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, code=-6, err="chatter\nterminate called\n")
-    with pytest.raises(GraphError, match=r"graph\.onnx: TensorRT-RTX refuses it: exit code -6: terminate called$"):
+    end(monkeypatch, Outcome({}, -6, "chatter; terminate called", timed_out=False))
+    with pytest.raises(GraphError, match=r"graph\.onnx: TensorRT-RTX died of SIGABRT: chatter; terminate called; "):
         check_network(graph)
 
 
 def test_a_child_that_takes_too_long_is_given_up(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], *, timeout: float, **_: object) -> None:
-        raise subprocess.TimeoutExpired(command, timeout)
-
-    monkeypatch.setattr(tensorrt_rtx, "is_installed", lambda: True)
-    monkeypatch.setattr(tensorrt_rtx.subprocess, "run", run)
+    end(monkeypatch, Outcome({}, -9, "", timed_out=True))
     with pytest.raises(GraphError, match="more than 3 s"):
         check_network(graph, timeout=3)
 

@@ -1,0 +1,28 @@
+"""Engines of TensorRT 10.3 to 11.x, built on the device that runs them through NVIDIA's own Python module.
+
+Not through Polygraphy: what it adds, loaders for shapes, plugins and comparisons, we have or do not need, and a board's
+system image does not bring it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.export.engines.tensorrt_build import build_with
+from echoexport.export.engines.tensorrt_library import TENSORRT
+from echoexport.runtime.spec import SubnetSpec
+
+PRODUCT = TENSORRT
+
+
+def build_engine(
+    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+) -> BuiltEngine:
+    """Compile one network's ONNX file into ``output``: strongly typed, at the graph's own shapes.
+
+    Raises:
+        BackendError: too little memory, or the library is missing, refuses the graph, dies or takes too long.
+        OutputError: the engine cannot be written.
+    """
+    return build_with(PRODUCT, graph, spec, output, settings=settings, report=report)
