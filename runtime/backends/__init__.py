@@ -25,6 +25,8 @@ class EngineOptions:
     threads: 0 leaves it to the backend. cache: a folder for compiled engines, None for none. streams: calls that run
     side by side, for a network that is called so; 0 leaves it to the backend. profile: time every layer, which costs
     time itself; the engine then is a :class:`~echoexport.runtime.layer_times.LayerTimer` too, where its backend can.
+    device_memory: bytes that ONNX Runtime may take on a GPU, 0 for no limit. cuda_graph: it records a GPU's work once
+    and replays it.
     """
 
     compute: str = ""
@@ -32,6 +34,8 @@ class EngineOptions:
     cache: Path | None = None
     streams: int = 1
     profile: bool = False
+    device_memory: int = 0
+    cuda_graph: bool = True
 
 
 class Engine(Protocol):

@@ -1,0 +1,8 @@
+"""ONNX Runtime on an NVIDIA GPU, by its CUDA provider."""
+
+from __future__ import annotations
+
+from echoexport.runtime.ort_gpu import OrtGpuBackend
+from echoexport.runtime.ort_providers import CUDA
+
+BACKEND = OrtGpuBackend("ort_cuda", CUDA)

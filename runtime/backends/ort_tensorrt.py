@@ -1,0 +1,8 @@
+"""ONNX Runtime on an NVIDIA GPU, by its TensorRT provider, which leaves to CUDA what TensorRT does not take."""
+
+from __future__ import annotations
+
+from echoexport.runtime.ort_gpu import OrtGpuBackend
+from echoexport.runtime.ort_providers import TENSORRT
+
+BACKEND = OrtGpuBackend("ort_tensorrt", TENSORRT)
