@@ -47,14 +47,16 @@ class TensorRTEngine:
         self._graph: int | None = None
         self._execute: Callable[[int], bool] | None = None
         self._engine: Any = None
-        with ExitStack() as owned:
-            try:
-                self._open(plan, options, owned)
-            except AttributeError as error:
+        self._owned = ExitStack()
+        try:
+            self._open(plan, options, self._owned)
+        except BaseException as error:
+            self._owned.close()
+            if isinstance(error, AttributeError):
                 raise BackendError(
                     f"{library.title} {library.version} is not one that this backend knows (10.3 to 11.x): {error}"
                 ) from error
-            self._owned = owned.pop_all()
+            raise
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run once; threads that call at once wait for each other.

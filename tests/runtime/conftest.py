@@ -1,0 +1,96 @@
+"""Fixtures of the runtime's tests: the doubles of CUDA and TensorRT."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echoexport.runtime.cuda import open_cuda
+from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
+
+FAKES = Path(__file__).parent.parent / "fakes"
+
+
+def load_fake(name: str) -> Any:
+    """A module of tests/fakes, the same at every call."""
+    key = f"echoexport_tests_{name}"
+    if key not in sys.modules:
+        found = importlib.util.spec_from_file_location(key, FAKES / f"{name}.py")
+        assert found is not None and found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        sys.modules[key] = module
+        found.loader.exec_module(module)
+    return sys.modules[key]
+
+
+@pytest.fixture
+def fakes() -> Any:
+    """The module of the fake TensorRT's runtime: ``write_plan``, ``install``."""
+    return load_fake("fake_tensorrt_runtime")
+
+
+@pytest.fixture
+def cuda_errors() -> Any:
+    """CUDA's error codes."""
+    return load_fake("fake_cuda").Error
+
+
+@pytest.fixture
+def make_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A function that puts a fake CUDA in the process's place; its settings are those of ``FakeCuda``."""
+    module = load_fake("fake_cuda")
+
+    def make(**settings: Any) -> Any:
+        open_cuda.cache_clear()
+        return module.install(monkeypatch, module.FakeCuda(**settings))
+
+    yield make
+    open_cuda.cache_clear()
+
+
+@pytest.fixture
+def cuda(make_cuda: Callable[..., Any]) -> Any:
+    """A fake GPU with a driver."""
+    return make_cuda()
+
+
+@pytest.fixture
+def make_tensorrt(monkeypatch: pytest.MonkeyPatch, cuda: Any, fakes: Any) -> Callable[..., Any]:
+    """A function that installs a fake TensorRT of a version, with faults, on the fake GPU."""
+
+    def make(version: str = "10.3", *faults: str) -> Any:
+        return fakes.install(monkeypatch, version, cuda, faults=faults)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, SubnetSpec]]:
+    """A function that gives a network of two inputs and outputs in a dtype: noise - reference, noise * reference."""
+
+    def make(dtype: str = "float32") -> tuple[Path, SubnetSpec]:
+        from onnx import TensorProto, helper, save_model
+
+        kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[dtype]
+        names = ("noise", "reference", "difference", "product")
+        values = {name: helper.make_tensor_value_info(name, kind, [1, 4]) for name in names}
+        nodes = [
+            helper.make_node("Sub", ["noise", "reference"], ["difference"]),
+            helper.make_node("Mul", ["noise", "reference"], ["product"]),
+        ]
+        inputs, outputs = ([values[name] for name in half] for half in (names[:2], names[2:]))
+        model = helper.make_model(
+            helper.make_graph(nodes, "small", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)]
+        )
+        model.ir_version = 8
+        path = tmp_path_factory.mktemp("small") / f"{dtype}.onnx"
+        save_model(model, path)
+        tensors = [TensorSpec(name, dtype, (("batch", 1), ("width", 4))) for name in names]
+        return path, SubnetSpec("small", tuple(tensors[:2]), tuple(tensors[2:]), TOLERANCES)
+
+    return make
