@@ -1,4 +1,4 @@
-"""ONNX Runtime on a GPU: inputs and outputs that stay on the device between calls, and the backends of both providers."""
+"""ONNX Runtime on a GPU: inputs and outputs that stay on the device, and the backends of both providers."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ class OrtGpuEngine:
         with self._lock:
             if self._session is None:
                 raise BackendError("this engine is closed")
+            if missing := sorted(self._inputs.keys() - inputs.keys()):
+                raise BackendError(f"{self._name}: input {missing[0]!r} is missing")
             try:
                 with self.tracer.span("upload", "copy", network=self._name):
                     self._upload(inputs)
@@ -82,8 +84,6 @@ class OrtGpuEngine:
             except Exception as error:
                 for held in self._held.values():  # what lies on the device is not known any more
                     held.forget()
-                if isinstance(error, KeyError):
-                    raise BackendError(f"{self._name}: input {error} is missing") from error
                 raise BackendError(f"{self._name}: {self.provider} failed: {explain(error)}") from error
 
     def close(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -61,7 +63,8 @@ def load_library(backend: str) -> Any:
     except ImportError as error:
         raise MissingPackageError("onnxruntime-gpu", extra=EXTRA, purpose=f"backend {backend!r}") from error
     if hasattr(onnxruntime, "preload_dlls") and CUDA in onnxruntime.get_available_providers():
-        onnxruntime.preload_dlls()
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find, which we say ourselves
+            onnxruntime.preload_dlls()
     return onnxruntime
 
 
@@ -115,7 +118,8 @@ def _load_shared(name: str) -> Any:
 def cuda_options(options: EngineOptions, *, graph: bool) -> dict[str, str]:
     """Options of the CUDA provider. fp32 stays fp32: without TF32, which would round products to 10 bits."""
     chosen = {
-        "device_id": "0", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0", "enable_cuda_graph": _flag(graph),
+        "device_id": "0", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0",
+        "enable_cuda_graph": _flag(graph),
     }  # fmt: skip
     if options.device_memory:
         chosen["gpu_mem_limit"] = str(options.device_memory)
@@ -203,6 +207,8 @@ def read_placement(profile: Path, wanted: str) -> Placement:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackendError(f"{profile}: not a profile of ONNX Runtime's: {error}") from error
+    if not nodes:
+        raise BackendError(f"{profile}: not a profile of ONNX Runtime's: no node in it")
     return _count_nodes(list(nodes.values()), wanted)
 
 
