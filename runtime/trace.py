@@ -100,11 +100,13 @@ class Tracer:
         self._tracks[threading.get_ident()] = name
 
     def spans(self) -> tuple[Span, ...]:
-        """All that was collected, in the order of their starts; engine calls and copies know what they were part of.
+        """All that was collected, in the order of their starts, outer ones first.
 
-        An engine call within a window's span has the window's arguments besides its own, and so on outwards.
+        Engine calls and copies know what they were part of: one within a window's span has the window's arguments
+        besides its own, and so on outwards.
         """
-        spans = [Span(*record) for record in list(self._records)]
+        # recorded as they end: of two that are alike the later one holds the other
+        spans = [Span(*record) for record in reversed(list(self._records))]
         outer: dict[int, Mapping[str, Any]] = {}
         found = []
         for index, parent in nest_spans(spans):
@@ -112,7 +114,7 @@ class Tracer:
             known = {} if parent is None else outer[parent]
             outer[index] = {**known, **span.arguments}
             found.append(replace(span, arguments=outer[index]) if span.category in _INHERITING else span)
-        return tuple(sorted(found, key=lambda span: span.start))
+        return tuple(found)
 
     def take(self) -> tuple[Span, ...]:
         """The same, and forget them: what comes next is a new trace."""
@@ -225,12 +227,12 @@ def summarize_stages(spans: Iterable[Span], *, track: str = MAIN) -> StageTimes:
 
 
 def nest_spans(spans: list[Span]) -> Iterator[tuple[int, int | None]]:
-    """Each span's index with that of the innermost span around it on its track and clock; outer ones come first.
+    """Each span's index with that of the innermost span around it on its track and clock, in the order of their starts.
 
-    Spans that overlap without one holding the other, as calls of one device may, have no parent among each other.
+    Of two with the same times the first holds the second. Spans that overlap without one holding the other, as calls of
+    one device may, have no parent among each other.
     """
-    # spans are recorded as they end, so of two that are alike the later one holds the other
-    order = sorted(range(len(spans)), key=lambda index: (spans[index].start, -spans[index].end, -index))
+    order = sorted(range(len(spans)), key=lambda index: (spans[index].start, -spans[index].end))
     around: dict[tuple[str, str], list[int]] = {}
     for index in order:
         span = spans[index]
