@@ -17,7 +17,7 @@ import numpy as np
 
 from echoexport.runtime.backends import Backend, Engine, EngineOptions, as_compiling, list_arithmetic, load_backend
 from echoexport.runtime.compiled import CompiledEngine, require_fitting
-from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
+from echoexport.runtime.errors import BackendError, BundleError, DeviceError, UnknownNameError
 from echoexport.runtime.manifest import FILE_NAME, Manifest, NetworkEntry, read_manifest
 from echoexport.runtime.network import Network, compare_outputs, find_worst_output
 from echoexport.runtime.spec import PRECISIONS, SubnetSpec, find_tolerance
@@ -251,6 +251,8 @@ class Bundle:
             raise BackendError(f"{self.folder}: backend {self.backend.name!r} opens no compiled engines")
         try:
             return backend.open_engine(self.folder / compiled.files[0], spec, options)
+        except DeviceError as error:
+            raise DeviceError(f"{spec.name}: {error}") from error
         except BackendError as error:
             raise BackendError(f"{spec.name}: {error}; {summary.remedy}") from error
 

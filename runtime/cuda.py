@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import DeviceError
 
 # The first since 12.8 of its own name, the second in the wheels before.
 _MODULES = ("cuda.bindings.runtime", "cuda.cudart")
@@ -41,7 +41,7 @@ class CudaDevice:
 class CudaRuntime:
     """The few calls that engines need, on device 0 of those that the process sees.
 
-    Addresses and handles are whole numbers. Every method raises ``BackendError`` where CUDA reports an error: it names
+    Addresses and handles are whole numbers. Every method raises ``DeviceError`` where CUDA reports an error: it names
     the call, the error and, where one is known, the fix.
     """
 
@@ -141,15 +141,15 @@ class CudaRuntime:
         try:
             code, *values = getattr(self._api, function)(*arguments)
         except AttributeError as error:
-            raise BackendError(f"this cuda-python has no {function}; {_INSTALL}") from error
+            raise DeviceError(f"this cuda-python has no {function}; {_INSTALL}") from error
         except RuntimeError as error:  # older wheels raise where newer ones return a code: without libcuda.so.1
-            raise BackendError(f"CUDA: {function} failed: {error}; is NVIDIA's driver installed?") from error
+            raise DeviceError(f"CUDA: {function} failed: {error}; is NVIDIA's driver installed?") from error
         if int(code) != 0:
-            raise BackendError(f"CUDA: {function}{of} failed: {self._explain(code)}")
+            raise DeviceError(f"CUDA: {function}{of} failed: {self._explain(code)}")
         return list(values)
 
     def _give_back(self, function: str, *arguments: Any) -> None:
-        with contextlib.suppress(BackendError):
+        with contextlib.suppress(DeviceError):
             self._call(function, *arguments)
 
     def _explain(self, code: Any) -> str:
@@ -171,7 +171,7 @@ def open_cuda() -> CudaRuntime:
     """CUDA's runtime; the device is not touched yet.
 
     Raises:
-        BackendError: cuda-python is not installed, or does not load.
+        DeviceError: cuda-python is not installed, or does not load.
     """
     reasons = []
     for name in _MODULES:
@@ -181,7 +181,7 @@ def open_cuda() -> CudaRuntime:
             continue
         except (ImportError, OSError, RuntimeError) as error:
             reasons.append(f"{name} does not load: {error}")
-    raise BackendError(reasons[0] if reasons else f"cuda-python is not installed: {_INSTALL}")
+    raise DeviceError(reasons[0] if reasons else f"cuda-python is not installed: {_INSTALL}")
 
 
 def find_cuda_trouble() -> str | None:
@@ -197,7 +197,7 @@ def find_cuda_trouble() -> str | None:
                 f"pip install 'cuda-python=={driver}.*'"
             )
         return None if cuda.count_devices() else "this process sees no NVIDIA GPU (is CUDA_VISIBLE_DEVICES empty?)"
-    except BackendError as error:
+    except DeviceError as error:
         return _shorten(error)
     except Exception as error:  # whatever a broken installation raises: doctor goes on to the next line
         return f"CUDA does not work: {type(error).__name__}: {_shorten(error)}"

@@ -16,6 +16,7 @@
     ├── GraphError                a traced graph that breaks our own rules or a parser's
     ├── BundleError               a bundle that is not what its manifest says
     ├── BackendError              an engine that does not open, run or agree with its self-test
+    │   ├── DeviceError           a GPU or driver that fails, or has no memory left
     │   └── MissingPackageError   a library that is not installed; names the extra that brings it
     ├── QualityError              a quality budget that cannot be met; says what could be reached
     └── OutputError               a result that cannot be written
@@ -31,6 +32,7 @@ __all__ = [
     "BundleError",
     "CalibrationError",
     "CheckpointError",
+    "DeviceError",
     "EchoExportError",
     "GraphError",
     "InputError",
@@ -88,6 +90,10 @@ class BundleError(EchoExportError):
 
 class BackendError(EchoExportError):
     """An engine that does not open, does not run, or disagrees with its self-test."""
+
+
+class DeviceError(BackendError):
+    """A GPU or its driver that fails or has no memory left; another engine would not help."""
 
 
 class MissingPackageError(BackendError):

@@ -10,6 +10,7 @@ import numpy as np
 
 from echoexport.runtime.backends import Engine
 from echoexport.runtime.errors import BackendError, UnknownNameError
+from echoexport.runtime.held_arrays import Held, freeze, is_frozen
 from echoexport.runtime.layer_times import LayerRecord
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.trace import NULL, Tracer
@@ -31,6 +32,7 @@ class Network:
         self._counting = threading.Lock()
         self._tracer = NULL
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
+        self._casts = {tensor.name: _Cast(tensor) for tensor in spec.inputs}
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """How long each layer took in a call, of a network from :meth:`Bundle.open_profiled`.
@@ -88,11 +90,32 @@ class Network:
             raise BackendError(
                 f"{self.spec.name}: input {tensor.name!r} is {array.dtype}; wanted {describe_axes(tensor)}"
             )
-        return np.ascontiguousarray(array, dtype=tensor.dtype)
+        if array.dtype == tensor.dtype and array.flags.c_contiguous:
+            return array
+        return self._casts[tensor.name].apply(array)
 
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
+
+
+class _Cast:
+    """An input in its tensor's dtype, C-contiguous; of a frozen array the same one as at the last call."""
+
+    def __init__(self, tensor: TensorSpec) -> None:
+        self._tensor = tensor
+        self._kept: tuple[Held, np.ndarray] | None = None  # set as one: several threads may call a network
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        kept = self._kept
+        if kept is not None and kept[0].is_same(array):
+            return kept[1]
+        ready = np.ascontiguousarray(array, dtype=self._tensor.dtype)
+        if is_frozen(array):
+            held, ready = Held(), freeze(ready)
+            held.hold(array)
+            self._kept = (held, ready)
+        return ready
 
 
 def describe_axes(tensor: TensorSpec) -> str:

@@ -13,9 +13,11 @@ import numpy as np
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.cuda import CudaRuntime, describe_bytes
 from echoexport.runtime.device_arrays import DeviceInput, DeviceOutput
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import BackendError, DeviceError
+from echoexport.runtime.layer_times import LayerClock, make_trt_profiler
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.tensorrt_library import TensorRTLibrary
+from echoexport.runtime.trace import NULL, Tracer
 
 
 class TensorRTEngine:
@@ -29,6 +31,8 @@ class TensorRTEngine:
     The DDIM step stays on the host, in float32: windows overlap, and a frame is stepped when the last of its windows is
     done. So the velocity comes down and the latents go up at each call, at 512 px and 12 frames 384 KiB each in fp16,
     where a portrait's keys and values are 46 MB.
+
+    ``tracer``, set from outside, is told of copies; ``read_layers`` is there if it was opened to be profiled.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class TensorRTEngine:
             BackendError: the library refuses the plan, it is not this network's, or memory runs out.
         """
         self.precision = spec.computed_in("fp32")
+        self.tracer: Tracer = NULL
         self.notes: list[str] = []
         self.uploaded, self.downloaded, self.calls = 0, 0, 0
         self._library, self._cuda, self._spec = library, cuda, spec
@@ -69,7 +74,8 @@ class TensorRTEngine:
                 raise BackendError("this engine is closed")
             ready = {name: _require_fit(inputs, one.tensor) for name, one in self._inputs.items()}
             try:
-                self.uploaded += sum(one.upload(ready[name], self._stream) for name, one in self._inputs.items())
+                with self.tracer.span("upload", "copy", network=self._spec.name):
+                    self.uploaded += sum(one.upload(ready[name], self._stream) for name, one in self._inputs.items())
                 self._run()
                 self.downloaded += sum(one.download(self._stream) for one in self._outputs.values())
                 self._cuda.synchronize(self._stream)
@@ -79,7 +85,8 @@ class TensorRTEngine:
             self.calls += 1
             if self.calls == 1 and self._keep is not None:
                 self._keep()
-            return {name: one.read() for name, one in self._outputs.items()}
+            with self.tracer.span("download", "copy", network=self._spec.name):
+                return {name: one.read() for name, one in self._outputs.items()}
 
     def close(self) -> None:
         """Give all memory back."""
@@ -96,11 +103,15 @@ class TensorRTEngine:
         context = self._library.create_context(engine, self._spec, options)
         if context.handle is None:
             size: Any = getattr(engine, "device_memory_size_v2", 0) or getattr(engine, "device_memory_size", 0)
-            raise BackendError(
+            raise DeviceError(
                 f"{plan}: {self._library.title} cannot take {describe_bytes(int(size))} of GPU memory to run in"
                 f"{self._library.explain()}{self._cuda.describe_memory()}; close other programs"
             )
-        self._captures, self._keep = not context.replays, context.keep
+        self._captures, self._keep = not (context.replays or options.profile), context.keep
+        if options.profile:
+            clock = LayerClock()
+            context.handle.profiler = make_trt_profiler(self._library.module, clock)
+            self.read_layers = clock.read_layers
         addresses = {name: one.address for name, one in self._inputs.items()}
         addresses |= {name: one.address for name, one in self._outputs.items()}
         for name, address in addresses.items():
@@ -166,7 +177,7 @@ def _require_tensors(plan: Path, found: dict[str, tuple[bool, tuple[int, ...], s
         if wanted.get(name) != found.get(name):
             raise BackendError(
                 f"{plan}: tensor {name!r} is {_describe(found.get(name))}, the manifest of {spec.name} says "
-                f"{_describe(wanted.get(name))}; compile the bundle again"
+                f"{_describe(wanted.get(name))}"
             )
 
 

