@@ -10,11 +10,11 @@ import json
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from echoexport.export.engines.tensorrt_library import PRODUCTS, BuildOptions, Product, TensorRTLibrary, load_library
+from echoexport.export.engines.tensorrt_library import PRODUCTS, BuilderLibrary, BuildOptions, load_library
 from echoexport.runtime.errors import BackendError, GraphError
 
 LONGEST_REASON = 600
@@ -73,10 +73,8 @@ def main() -> int:
     answers = Answers()
     stand_back()
     job = parse(BuildJob, json.load(sys.stdin), where="job")
-    known = PRODUCTS[job.backend]
     try:
-        library = load_library(Product(known.backend, known.title, known.ahead_of_time, job.library))
-        return _build(job, library, answers)
+        return _build(job, load_library(replace(PRODUCTS[job.backend], library=job.library)), answers)
     except GraphError as error:
         return answers.refuse("graph", error)
     except BackendError as error:
@@ -87,7 +85,7 @@ def main() -> int:
         return answers.refuse("output", error.strerror or error)
 
 
-def _build(job: BuildJob, library: TensorRTLibrary, answers: Answers) -> int:
+def _build(job: BuildJob, library: BuilderLibrary, answers: Answers) -> int:
     from echoexport.profiles.clip_run import find_peak_memory
 
     answers.send("library", version=library.version)

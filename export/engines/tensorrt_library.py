@@ -1,21 +1,19 @@
-"""The seam to NVIDIA's Python modules: all that differs between TensorRT 10.3, 10.16, 11.x and TensorRT-RTX is here."""
+"""NVIDIA's Python modules, the builder's half: all that differs between TensorRT 10.3, 10.16, 11.x and TensorRT-RTX."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
-from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError
-
-OLDEST = (10, 3)
-"""JetPack 6.1's. Older ones lack strong typing as we use it, or operators of opset 20."""
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.backends.tensorrt import TensorRTBackend
+from echoexport.runtime.errors import BackendError, GraphError
+from echoexport.runtime.tensorrt_library import import_library
 
 NEWEST_MAJOR = 11
 
@@ -32,13 +30,22 @@ class Product:
     """
 
     backend: str
-    title: str
     ahead_of_time: bool
     library: str = ""
 
+    @property
+    def home(self) -> TensorRTBackend:
+        """The backend that runs its engines."""
+        return cast(TensorRTBackend, load_backend(self.backend))
 
-TENSORRT = Product("tensorrt", "TensorRT", ahead_of_time=False)
-TENSORRT_RTX = Product("tensorrt_rtx", "TensorRT-RTX", ahead_of_time=True)
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.home.title
+
+
+TENSORRT = Product("tensorrt", ahead_of_time=False)
+TENSORRT_RTX = Product("tensorrt_rtx", ahead_of_time=True)
 PRODUCTS = {product.backend: product for product in (TENSORRT, TENSORRT_RTX)}
 
 
@@ -97,8 +104,8 @@ class Plan:
     seconds: float
 
 
-class TensorRTLibrary:
-    """An imported module of NVIDIA's, asked only for what every release since 10.3 has or can be done without.
+class BuilderLibrary:
+    """An imported module of NVIDIA's, asked only for what every release since 10.3 has, or what can be done without.
 
     Raises:
         BackendError: the release is too old, or something that cannot be done without is missing in it.
@@ -109,10 +116,10 @@ class TensorRTLibrary:
         self.product = product
         self.version = str(getattr(module, "__version__", "of unknown version"))
         number = tuple(int(part) for part in re.findall(r"\d+", self.version)[:2])
-        if not product.ahead_of_time and number and number < OLDEST:
-            raise BackendError(
-                f"{self.title} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed, which JetPack 6.1 brings"
-            )
+        if number and number < product.home.oldest:
+            wanted = ".".join(map(str, product.home.oldest))
+            jetpack = "" if product.ahead_of_time else ", which JetPack 6.1 brings"
+            raise BackendError(f"{self.title} is too old: {wanted} or newer is needed{jetpack}")
         missing = [name for name in _NEEDED if not hasattr(module, name)]
         if missing:
             raise self.lack(missing[0])
@@ -269,38 +276,28 @@ class TensorRTLibrary:
         return Monitor()
 
 
-def load_library(product: Product) -> TensorRTLibrary:
+def load_library(product: Product) -> BuilderLibrary:
     """Import a product's module.
 
     Raises:
-        MissingPackageError: TensorRT-RTX is not installed.
-        BackendError: TensorRT is not installed, or what is installed does not load, is too old or incomplete.
+        BackendError: it is not installed, does not load, is too old, or incomplete.
     """
     try:
-        return TensorRTLibrary(_import_module(product), product)
+        module = _load_file(product.library) if product.library else import_library(*product.home.modules)
     except ModuleNotFoundError as error:
-        if product.ahead_of_time:
-            raise MissingPackageError(product.title, extra="tensorrt-rtx", purpose="building its engines") from error
-        raise BackendError(
-            "TensorRT's Python module 'tensorrt' is not installed: JetPack brings it for the system's own Python (make "
-            "the environment with --system-site-packages); elsewhere install NVIDIA's tensorrt 10.3 or newer"
-        ) from error
+        raise BackendError(product.home.install) from error
     except (ImportError, OSError) as error:
-        raise BackendError(f"{product.title}'s Python module does not load: {error}") from error
+        raise BackendError(f"{product.library} does not load: {error}") from error
+    return BuilderLibrary(module, product)
 
 
-def _import_module(product: Product) -> ModuleType:
-    if product.library:
-        found = importlib.util.spec_from_file_location(Path(product.library).stem, product.library)
-        if found is None or found.loader is None:
-            raise ImportError(f"{product.library} is no Python file")
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
-        return module
-    if product.ahead_of_time:
-        importlib.import_module("tensorrt_rtx_libs")  # loads the shared libraries that the bindings look for
-        return importlib.import_module("tensorrt_rtx_bindings")
-    return importlib.import_module("tensorrt")
+def _load_file(path: str) -> Any:
+    found = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if found is None or found.loader is None:
+        raise ImportError("it is no Python file")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def _require_fixed_shapes(network: Any) -> None:

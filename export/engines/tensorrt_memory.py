@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from echoexport.runtime.device import detect_device
 from echoexport.runtime.errors import BackendError
 
 MEMORY_FACTOR = 3.7
@@ -42,7 +43,8 @@ def find_need(graph: Path, *, workspace: int | None) -> MemoryNeed:
     for path in (graph, graph.with_suffix(".bin")):
         with suppress(OSError):
             sizes.append(path.stat().st_size)
-    return MemoryNeed(estimate_memory(sum(sizes), workspace if shares_memory() else None), find_free_memory())
+    shared = workspace is not None and detect_device().kind == "jetson"
+    return MemoryNeed(estimate_memory(sum(sizes), workspace if shared else None), find_free_memory())
 
 
 def require_memory(graph: Path, need: MemoryNeed) -> None:
@@ -59,8 +61,3 @@ def find_free_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
         return sum(int(fields.get(name, "0").split()[0]) * 1024 for name in ("MemAvailable", "SwapFree")) or None
     except (OSError, ValueError, IndexError):
         return None
-
-
-def shares_memory(release: Path = Path("/etc/nv_tegra_release")) -> bool:
-    """Whether this is a Jetson, by the file that its system images bring."""
-    return release.exists()
