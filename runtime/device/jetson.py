@@ -138,7 +138,7 @@ def _three_numbers(release: str) -> str:
 
 
 def _read_jetpack(probe: Probe, l4t: Found | None) -> Found | None:
-    if found := probe.debian("nvidia-jetpack"):
+    if found := probe.debian("nvidia-jetpack", "nvidia-jetpack-runtime"):
         return found
     known = JETPACKS.get(_three_numbers(l4t.value)) if l4t else None
     return Found(known, f"Jetson Linux {l4t.value} in NVIDIA's JetPack archive") if known and l4t else None
