@@ -86,12 +86,20 @@ def describe_work(work: NetworkWork, *, frames: int) -> dict[str, Any]:
         shares[kind] = shares.get(kind, 0.0) + part.mac_flops / total.mac_flops
     return {
         "gflop": round(total.mac_flops / frames / 1e9, 3),
+        "weighted_gflop": round(total.weighted_flops / frames / 1e9, 3),
+        "attention_gflop": round(count_attention(work) / frames / 1e9, 3),
         "other_gflop": round(total.other_flops / frames / 1e9, 3),
         "weights_gb": round(total.weight_bytes / 1e9, 4),
         "activations_gb": round(total.activation_bytes / 1e9, 3),
         "fused_gb": round(total.fused_bytes / 1e9, 3),
         "shares": {kind: round(share, 4) for kind, share in sorted(shares.items()) if share >= 0.0005},
     }
+
+
+def count_attention(work: NetworkWork) -> int:
+    """Operations of the products without weights in spatial self-attention: they grow with the pixels squared."""
+    parts = [part for group, part in work.by_group.items() if split_group(group)[1] == "self-attention"]
+    return sum(part.mac_flops - part.weighted_flops for part in parts)
 
 
 if __name__ == "__main__":
