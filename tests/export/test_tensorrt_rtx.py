@@ -18,7 +18,7 @@ from echoexport.export.engines.tensorrt_rtx import ParserReport, check_network, 
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.export.weights import write_weights
 from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError
-from echoexport.runtime.spec import NETWORKS, SubnetSpec
+from echoexport.runtime.spec import NETWORKS, SubnetSpec, TensorSpec
 
 needs_rtx = pytest.mark.skipif(
     not is_installed(), reason="TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"
@@ -56,6 +56,49 @@ def test_the_tiny_fp16_networks_parse_and_build_into_engines(write_network: Any,
     assert built.notes[0].startswith("built by TensorRT-RTX 1.")
     assert told[1].startswith("parsed in ") and told[1].endswith(" layers")
     assert [path.name for path in tmp_path.iterdir()] == [output.name], "no timings, nothing half-written"
+
+
+def write_convolution(path: Path, *, quantized: bool) -> Path:
+    """256 to 256 channels in fp16, or as int8 between Q/DQ, as our quantizer writes it."""
+    weights = np.random.default_rng(5).normal(size=(256, 256, 3, 3)).astype(np.float16)
+    if quantized:
+        scales = np.abs(weights).max(axis=(1, 2, 3)).astype(np.float16) / np.float16(127)
+        constants = {
+            "w8": np.round(weights / scales[:, None, None, None]).clip(-127, 127).astype(np.int8),
+            "ws": scales,
+            "wz": np.zeros(256, np.int8),
+            "xs": np.array(0.03, np.float16),
+            "xz": np.array(0, np.int8),
+        }
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
+            helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
+            helper.make_node("DequantizeLinear", ["w8", "ws", "wz"], ["w"], axis=0),
+        ]
+    else:
+        constants, nodes = {"w": weights}, [helper.make_node("Identity", ["x"], ["xd"])]
+    nodes.append(helper.make_node("Conv", ["xd", "w"], ["y"], pads=[1, 1, 1, 1]))
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, 256, 16, 16]) for name in "xy"]
+    stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "convolution", tensors[:1], tensors[1:], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@needs_rtx
+def test_an_int8_engine_holds_its_weights_in_int8(tmp_path: Path) -> None:
+    axes = (("batch", 1), ("channels", 256), ("rows", 16), ("columns", 16))
+    tensors = (TensorSpec("x", "float16", axes),), (TensorSpec("y", "float16", axes),)
+    sizes = {}
+    for precision in ("fp16", "int8"):
+        graph = write_convolution(tmp_path / f"{precision}.onnx", quantized=precision == "int8")
+        spec, settings = SubnetSpec(precision, *tensors, {}, precision=precision), EngineSettings(level=2)
+        output = tmp_path / f"{precision}.engine"
+        sizes[precision] = tensorrt_rtx.build_engine(
+            graph, spec, output, settings=settings, report=lambda text: None
+        ).bytes
+    count = 256 * 256 * 3 * 3
+    assert count < sizes["int8"] < 2 * count < sizes["fp16"]
 
 
 @needs_rtx
