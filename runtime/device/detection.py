@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from echoexport.runtime.device.gpu import Gpu, hides_all, read_gpu
+from echoexport.runtime.device.gpu import Gpu, hides_all, read_gpu, read_highest_cuda
 from echoexport.runtime.device.jetson import Board, read_board
 from echoexport.runtime.device.matching import match_target
 from echoexport.runtime.device.reading import Found, Package, Probe, Run, package_version, run_command
@@ -70,7 +70,7 @@ def detect_device(
     board, gpu = read_board(probe), read_gpu(probe)
     found: dict[str, Found | None] = {
         "tensorrt": _read_tensorrt(probe),
-        "cuda": _read_cuda(probe) or (gpu.cuda if gpu else None),
+        "cuda": _read_cuda(probe) or (read_highest_cuda(probe) if gpu else None),
         "os": _read_system(probe),
         "arch": _read_arch(probe),
     }
@@ -158,8 +158,12 @@ def _with_target(device: Device, target: str) -> Device:
 def _note(probe: Probe, board: Board | None, gpu: Gpu | None) -> tuple[str, ...]:
     if board is not None:
         return board.notes
-    hidden = ("CUDA_VISIBLE_DEVICES hides every GPU from CUDA",) if hides_all(probe.environment) else ()
-    return (*(gpu.notes if gpu else ()), *hidden)
+    if gpu is not None:
+        return gpu.notes
+    if hides_all(probe.environment):
+        return ("CUDA_VISIBLE_DEVICES hides every GPU from CUDA",)
+    chosen = probe.environment.get("CUDA_VISIBLE_DEVICES")
+    return (f"CUDA_VISIBLE_DEVICES={chosen} names no GPU of this machine",) if chosen else ()
 
 
 def _read_tensorrt(probe: Probe) -> Found | None:

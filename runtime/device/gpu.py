@@ -26,7 +26,6 @@ class Gpu:
     name: Found | None
     compute_capability: Found | None
     driver: Found | None
-    cuda: Found | None
     memory: int | None
     memory_available: int | None
     power_limit: float | None
@@ -57,7 +56,6 @@ def read_gpu(probe: Probe) -> Gpu | None:
         name=Found(name, SMI),
         compute_capability=_found(row.get("compute_cap", ""), r"\d+\.\d+"),
         driver=_found(row["driver_version"], r"\d+(\.\d+)+"),
-        cuda=_read_highest_cuda(probe),
         memory=memory,
         memory_available=free,
         power_limit=float(limit[1]) if limit else None,
@@ -65,6 +63,12 @@ def read_gpu(probe: Probe) -> Gpu | None:
         source=SMI,
         notes=_note(rows, row, wanted, instance),
     )
+
+
+def read_highest_cuda(probe: Probe) -> Found | None:
+    """The newest CUDA that the driver runs; not the toolkit's, which need not be installed."""
+    version = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", probe.run((SMI,)) or "")
+    return Found(version[1], f"{SMI} (the newest that the driver runs)") if version else None
 
 
 def hides_all(environment: Mapping[str, str]) -> bool:
@@ -107,12 +111,6 @@ def _bytes(value: str) -> int | None:
     return int(size[1]) * _MIB if size else None
 
 
-def _read_highest_cuda(probe: Probe) -> Found | None:
-    """The newest CUDA that the driver runs; not the toolkit's, which need not be installed."""
-    version = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", probe.run((SMI,)) or "")
-    return Found(version[1], f"{SMI} (the newest that the driver runs)") if version else None
-
-
 def _note(rows: list[dict[str, str]], row: Mapping[str, str], wanted: str, instance: str) -> tuple[str, ...]:
     notes = []
     if len(rows) > 1:
@@ -141,7 +139,6 @@ def _read_kernel_module(probe: Probe) -> Gpu | None:
         name=name,
         compute_capability=None,
         driver=Found(version[1], file) if version else None,
-        cuda=None,
         memory=None,
         memory_available=None,
         power_limit=None,

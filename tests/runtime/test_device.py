@@ -128,6 +128,8 @@ def test_different_gpus_come_with_the_advice_to_fix_their_order(recorded_device:
 def test_gpus_that_the_environment_hides_are_not_there(recorded_device: Read, hidden: str) -> None:
     device = recorded_device("a100-server", CUDA_VISIBLE_DEVICES=hidden)
     assert (device.kind, device.target, device.gpu) == ("cpu", "cpu", None)
+    assert len(device.notes) == 1
+    assert device.notes[0].startswith("CUDA_VISIBLE_DEVICES")
 
 
 def test_a_slice_of_a_gpu_has_its_own_memory_and_is_no_target(recorded_device: Read) -> None:
