@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("calibration", "export", "profiles", "runtime", "targets")
-EXTRAS = {"onnxruntime", "openvino", "landmarks", "tensorrt-rtx", "export", "dev"}
+EXTRAS = {"onnxruntime", "onnxruntime-gpu", "openvino", "landmarks", "tensorrt-rtx", "export", "dev"}
 BASE = {"numpy", "pillow", "av", "pyyaml", "click", "tqdm"}
 LARGEST_WHEEL = 26_000_000
 LARGEST_REST = 2_000_000  # code and small data, without the demo character

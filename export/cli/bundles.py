@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from echoexport.export.cli.options import FILE, backend_option, compute_option, warn_of_fallback
-from echoexport.runtime.errors import BackendError, SettingError
+from echoexport.runtime.errors import BackendError, GraphError, SettingError
 
 if TYPE_CHECKING:
     from echoexport.runtime.compiled import CompiledEngine
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 @click.option(
     "--parser", is_flag=True, help="Let TensorRT-RTX parse and build each network (no GPU needed, much memory)."
 )
+@click.option(
+    "--lint", is_flag=True, help="Hold each graph to our rules and to those of the target's TensorRT versions."
+)
 def verify_command(
-    bundle: Path, backend: str | None, compute: str, only: tuple[str, ...], files_only: bool, parser: bool
+    bundle: Path, backend: str | None, compute: str, only: tuple[str, ...], files_only: bool, parser: bool, lint: bool
 ) -> None:
     """Hash every file of a bundle anew and run each network on the arrays that travel with it."""
     from echoexport.runtime.backends import EngineOptions
@@ -38,13 +42,15 @@ def verify_command(
     manifest = read_manifest(bundle)
     count = sum(1 for _ in check_files(bundle, manifest))
     click.echo(f"{count} files as the manifest says")
+    if lint:
+        _run_lint(bundle, manifest, only or manifest.networks)
     if files_only:
         return
     if parser and manifest.compiled is not None:
         raise SettingError(f"--parser: {bundle} holds engines and no graphs; name the portable bundle "
                            f"{manifest.compiled.portable!r}")  # fmt: skip
     with open_bundle(bundle, backend=backend, options=EngineOptions(compute)) as opened:
-        warn_of_fallback(opened)
+        warn_of_fallback(opened, asked=backend)
         failed = []
         for name in only or opened.manifest.networks:
             result = opened.self_test(name)
@@ -57,6 +63,20 @@ def verify_command(
             _run_parser(opened.folder, [opened.manifest.networks[n].graph for n in only or opened.manifest.networks])
     if failed:
         raise BackendError(f"{bundle}: {', '.join(failed)} failed; try another --backend, or build again")
+
+
+def _run_lint(folder: Path, manifest: Manifest, networks: Iterable[str]) -> None:
+    from echoexport.export.bundle_lint import find_versions, lint_bundle
+
+    versions, broken = find_versions(manifest.target), 0
+    for name, findings in lint_bundle(folder, manifest, networks=networks, versions=versions):
+        for finding in findings:
+            click.echo(f"{name:18} {finding}")
+        word = f"{len(findings)} broken rules" if findings else "keeps every rule"
+        click.echo(f"{name:18} {word} (TensorRT {', '.join(versions)})")
+        broken += len(findings)
+    if broken:
+        raise GraphError(f"{folder}: {broken} broken graph rules; build it again")
 
 
 def _run_parser(folder: Path, graphs: list[str]) -> None:

@@ -85,11 +85,17 @@ def warn(message: str) -> None:
     click.echo(f"echoexport: warning: {message}", err=True)
 
 
-def warn_of_fallback(bundle: Bundle) -> None:
-    """Say so where the bundle's own choice of arithmetic does not work on this machine."""
-    missing = bundle.missing_arithmetic()
-    if missing is not None:
-        warn(missing)
+def warn_of_fallback(bundle: Bundle, *, asked: str | None = None) -> None:
+    """Say so where the bundle's own choice of backend or arithmetic does not work on this machine.
+
+    ``asked`` is the backend that the user named, who then needs not be told.
+    """
+    from echoexport.runtime.fallback import describe_backend_fallback
+
+    slower = None if asked else describe_backend_fallback(bundle.manifest, bundle.backend)
+    for line in (slower, bundle.missing_arithmetic()):
+        if line is not None:
+            warn(line)
 
 
 class ProgressLine:

@@ -115,7 +115,7 @@ def run_command(bundle: Path, **options: Any) -> None:
     shown = ProgressLine("frame", {"sampling": "call"})
     engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines, streams=0)
     with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
-        warn_of_fallback(opened)
+        warn_of_fallback(opened, asked=options["backend"])
         session = Session(opened, cache=cache, frugal=True)
         with tracing(options["trace_file"]) as tracer:
             report = make_clip(session, request, progress=progress, warn=warn, tracer=tracer)
