@@ -176,21 +176,21 @@ def _write_maxima(progress: ProgressFolder, found: Maxima, *, behind: int) -> No
     """Keep them: a row for each bin, the channels of all values in a line."""
     places = sorted({place for seen in found.values() for place in seen})
     rows = {f"bin.{place}": np.concatenate([seen[place] for seen in found.values()]) for place in places}
-    progress.write_arrays(_KEPT, {"behind": np.array(behind), **rows})
+    progress.write_arrays(_KEPT, {"behind": np.array(behind), "values": np.array(list(found)), **rows})
 
 
 def _read_maxima(progress: ProgressFolder, activations: Mapping[str, Activation]) -> tuple[int, Maxima]:
     """How many samples are behind, and what they showed; nothing where that is of other activations."""
     found: Maxima = {value: {} for value in activations}
-    kept, total = progress.read_arrays(_KEPT), sum(one.channels for one in activations.values())
-    if kept is None or any(row.shape != (total,) for name, row in kept.items() if name != "behind"):
+    kept = progress.read_arrays(_KEPT)
+    if kept is None or kept.pop("values").tolist() != list(activations):
         return 0, found
+    behind = int(kept.pop("behind"))
     edges = np.cumsum([one.channels for one in activations.values()])[:-1]
     for name, row in kept.items():
-        if name != "behind":
-            for value, channels in zip(activations, np.split(row, edges), strict=True):
-                found[value][int(name.removeprefix("bin."))] = channels
-    return int(kept["behind"]), found
+        for value, channels in zip(activations, np.split(row, edges), strict=True):
+            found[value][int(name.removeprefix("bin."))] = channels
+    return behind, found
 
 
 def _collect_histograms(

@@ -13,6 +13,7 @@ import pytest
 
 from echoexport.calibration.plan import SCHEMA, LayerPlan, NetworkPlan, QuantizationPlan, read_plan
 from echoexport.export import small_bundle
+from echoexport.export.build_progress import BuildProgress
 from echoexport.export.build_settings import BuildSettings
 from echoexport.export.candidates import Candidate
 from echoexport.export.composite import part_of
@@ -112,7 +113,9 @@ def compose(
         write_manifest(manifest, folder)
         plans = {name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in NETWORKS}
         parts = {name: part_of(folder, manifest, name) for name in NETWORKS}
-        return QuantizedNetworks(QuantizationPlan(SCHEMA, "by hand", "0" * 64, plans), parts)
+        progress = BuildProgress(rest["settings"].progress, floats.manifest, "0" * 64)
+        progress.of_network(DENOISER, "settings").write("plan", 1)
+        return QuantizedNetworks(QuantizationPlan(SCHEMA, "by hand", "0" * 64, plans), parts, progress=progress)
 
     def make(*, holds: Callable[[Mapping[str, str]], bool] = lambda stored: True, **changes: Any) -> Manifest:
         def compare(reference: Bundle, candidate: Bundle, clips: Any, **rest: Any) -> QualityReport:
@@ -227,3 +230,14 @@ def test_a_budget_that_fp32_itself_misses_is_refused(compose: Callable[..., Mani
     with pytest.raises(QualityError, match=r"best found 31\.0 dB"):
         compose(precision="auto", holds=lambda stored: False)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_what_a_build_had_found_is_forgotten_when_it_is_in_place_and_kept_when_it_is_refused(
+    compose: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    folder = tmp_path / "progress"
+    with pytest.raises(QualityError):
+        compose(progress=folder, holds=lambda stored: False)
+    assert [path.name.partition("-")[0] for path in folder.iterdir()] == [DENOISER]
+    compose(progress=folder)
+    assert list(folder.iterdir()) == []
