@@ -29,7 +29,7 @@ __all__ = [
 T = TypeVar("T")
 
 KINDS = ("cpu", "jetson", "gpu")
-BACKENDS = ("ort", "openvino", "tensorrt", "tensorrt_rtx")
+BACKENDS = ("ort", "openvino", "tensorrt", "tensorrt_rtx", "ort_cuda", "ort_tensorrt")
 PRECISIONS = ("fp32", "fp16")
 VARIANTS = ("base", "acc", "pose", "pose_acc")
 LARGEST_FIGURE = 1e9
@@ -192,7 +192,7 @@ def _parse_target(content: bytes, file: str) -> TargetSpec:
     on_cpu = target.kind == "cpu"
     if on_cpu != (target.next_step == ""):
         raise table.error("next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}")
-    if on_cpu and target.backends.default in ("tensorrt", "tensorrt_rtx"):
+    if on_cpu and target.backends.default not in ("ort", "openvino"):
         raise table.error("backends.default", f"{target.backends.default} needs kind jetson or gpu")
     if on_cpu and target.engine is not None:
         raise table.error("engine", "needs kind jetson or gpu")
