@@ -10,14 +10,15 @@ from pathlib import Path
 
 from echoexport.profiles.latency import read_self_test_inputs
 from echoexport.profiles.module_groups import OTHER, find_group
-from echoexport.profiles.onnx_nodes import GraphNode, read_nodes
+from echoexport.profiles.onnx_nodes import GraphNode, OnnxGraph, read_graph
 from echoexport.runtime.bundle import Bundle
-from echoexport.runtime.errors import SettingError
+from echoexport.runtime.errors import GraphError, SettingError
 from echoexport.runtime.layer_times import LayerRecord
 
 __all__ = ["LayerTable", "LayerTime", "assign_layers", "group_nodes", "measure_layers"]
 
 _CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_BEFORE_GAIN = 2  # nodes: a reshape, and the product itself
 _SEPARATORS = "/_."  # before what an engine hangs on a node's name
 
 
@@ -70,13 +71,13 @@ class LayerTable:
 def measure_layers(bundle: Bundle, name: str, *, calls: int = 10) -> LayerTable:
     """Time the layers of one network on its self-test's inputs, on an engine that is opened for this alone.
 
-    A first call warms up, besides ``calls``. A network whose graph does not travel with its engine has "other" layers
-    only.
+    A first call warms up, besides ``calls``. A network whose graph does not travel with its engine, or cannot be read,
+    has "other" layers only.
 
     Raises:
         SettingError: fewer than one call.
         UnknownNameError: no such network.
-        BundleError, GraphError: its files are not what the manifest says.
+        BundleError: its files are not what the manifest says.
         BackendError: it does not open or run, or its backend times no layers.
     """
     if calls < 1:
@@ -96,7 +97,7 @@ def measure_layers(bundle: Bundle, name: str, *, calls: int = 10) -> LayerTable:
     return LayerTable(name, calls, statistics.median(seconds[1:]), assign_layers(records, _read_graph(graph)))
 
 
-def assign_layers(records: Iterable[LayerRecord], nodes: Iterable[GraphNode]) -> tuple[LayerTime, ...]:
+def assign_layers(records: Iterable[LayerRecord], graph: OnnxGraph) -> tuple[LayerTime, ...]:
     """Layers of an engine by our groups, through the nodes of the graph that they come from.
 
     A layer's nodes are those that it names as its origins, else the one that its own name begins with; where these
@@ -104,7 +105,7 @@ def assign_layers(records: Iterable[LayerRecord], nodes: Iterable[GraphNode]) ->
     of all its nodes. A layer that has no node, as what only moves values often has, goes with the first layer that it
     reads from. The rest is "other".
     """
-    finder = _GroupFinder(nodes)
+    finder = _GroupFinder(graph)
     found: dict[str, dict[str, float]] = {}
     times = []
     for record in records:
@@ -117,17 +118,24 @@ def assign_layers(records: Iterable[LayerRecord], nodes: Iterable[GraphNode]) ->
     return tuple(times)
 
 
-def group_nodes(nodes: Iterable[GraphNode]) -> dict[str, str]:
+def group_nodes(graph: OnnxGraph) -> dict[str, str]:
     """Each node's group, by its name.
 
-    That of the first parameter that it reads, else that of the first value that it reads of a node with one, else
-    that of the node before it.
+    That of the first parameter that it reads, be it reshaped or dequantized before, else that of the first value that
+    it reads of a node with one, else that of the node before it. A normalization whose gain follows as a product, as
+    one over groups is spelled in ONNX, is of the gain's group.
     """
+    stored = _group_stored(graph)
+    readers: dict[str, GraphNode] = {}
+    for node in reversed(graph.nodes):
+        readers.update(dict.fromkeys(node.inputs, node))
     groups: dict[str, str] = {}
     of_value: dict[str, str] = {}
     last = OTHER
-    for node in nodes:
-        own = next((group for name in node.inputs if (group := find_group(name)) != OTHER), None)
+    for node in graph.nodes:
+        own = next((stored[name] for name in node.inputs if stored.get(name, OTHER) != OTHER), None)
+        if own is None and node.operator == "InstanceNormalization":
+            own = _find_gain(node, readers, stored)
         if own is None:
             own = next((of_value[name] for name in node.inputs if name in of_value), last)
         groups[node.name] = last = own
@@ -135,12 +143,34 @@ def group_nodes(nodes: Iterable[GraphNode]) -> dict[str, str]:
     return groups
 
 
+def _group_stored(graph: OnnxGraph) -> dict[str, str]:
+    """Groups of parameters, and of what is made of nothing but parameters."""
+    stored = {name: find_group(name) for name in graph.parameters}
+    for node in graph.nodes:
+        if node.inputs and all(name in stored for name in node.inputs if name):
+            own = next((stored[name] for name in node.inputs if stored.get(name, OTHER) != OTHER), OTHER)
+            stored.update(dict.fromkeys(node.outputs, own))
+    return stored
+
+
+def _find_gain(node: GraphNode, readers: Mapping[str, GraphNode], stored: Mapping[str, str]) -> str | None:
+    """The group of the parameter that a normalization's result is multiplied with, past a reshape."""
+    for _ in range(_BEFORE_GAIN):
+        following = readers.get(node.outputs[0])
+        if following is None:
+            return None
+        found = next((stored[name] for name in following.inputs if stored.get(name, OTHER) != OTHER), None)
+        if found is not None:
+            return found
+        node = following
+    return None
+
+
 class _GroupFinder:
     """Finds the nodes that an engine's layer comes from, and their groups."""
 
-    def __init__(self, nodes: Iterable[GraphNode]) -> None:
-        self._nodes = tuple(nodes)
-        self._groups = group_nodes(self._nodes)
+    def __init__(self, graph: OnnxGraph) -> None:
+        self._nodes, self._groups = graph.nodes, group_nodes(graph)
         # some engines name a layer after what it makes
         self._places = {name: place for place, node in enumerate(self._nodes) for name in node.outputs}
         self._places |= {node.name: place for place, node in enumerate(self._nodes)}
@@ -168,5 +198,8 @@ class _GroupFinder:
         return set()
 
 
-def _read_graph(path: Path) -> tuple[GraphNode, ...]:
-    return read_nodes(path) if path.suffix == ".onnx" and path.exists() else ()
+def _read_graph(path: Path) -> OnnxGraph:
+    try:
+        return read_graph(path)
+    except GraphError:  # the share of "other" says so
+        return OnnxGraph()

@@ -1,4 +1,4 @@
-"""Names and edges of an ONNX file's nodes, read without the onnx package."""
+"""Nodes and parameter names of an ONNX file, read without the onnx package."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from echoexport.runtime.errors import GraphError
 
-__all__ = ["GraphNode", "read_nodes"]
+__all__ = ["GraphNode", "OnnxGraph", "read_graph"]
 
 # Field numbers of onnx.proto3, and wire types of the Protocol Buffers encoding.
-_MODEL_GRAPH, _GRAPH_NODE = 7, 1
+_MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _TENSOR_NAME = 7, 1, 5, 8
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OPERATOR = 1, 2, 3, 4
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -26,8 +26,16 @@ class GraphNode:
     outputs: tuple[str, ...]
 
 
-def read_nodes(path: Path) -> tuple[GraphNode, ...]:
-    """The nodes of an ONNX file, in their order; those of subgraphs are left out.
+@dataclass(frozen=True)
+class OnnxGraph:
+    """Nodes in their order, and the names of what is stored with them: weights and constants."""
+
+    nodes: tuple[GraphNode, ...] = ()
+    parameters: frozenset[str] = frozenset()
+
+
+def read_graph(path: Path) -> OnnxGraph:
+    """The graph of an ONNX file, without its subgraphs.
 
     Raises:
         GraphError: the file cannot be read, is cut, or holds no graph.
@@ -36,13 +44,15 @@ def read_nodes(path: Path) -> tuple[GraphNode, ...]:
         content = memoryview(path.read_bytes())
         graphs = _find_fields(content, _MODEL_GRAPH)
         nodes = tuple(_read_node(node) for graph in graphs for node in _find_fields(graph, _GRAPH_NODE))
+        tensors = (tensor for graph in graphs for tensor in _find_fields(graph, _GRAPH_INITIALIZER))
+        parameters = frozenset(str(name, "utf-8") for tensor in tensors for name in _find_fields(tensor, _TENSOR_NAME))
     except OSError as error:
         raise GraphError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, IndexError) as error:
         raise GraphError(f"{path}: not a readable ONNX file: {error}") from error
     if not nodes:
         raise GraphError(f"{path}: holds no graph; an ONNX file is wanted")
-    return nodes
+    return OnnxGraph(nodes, parameters)
 
 
 def _read_node(content: memoryview) -> GraphNode:

@@ -298,3 +298,16 @@ def test_arithmetic_that_the_bundle_chose_and_the_machine_lacks_is_said_and_fp32
     ) in outcome.err
     assert "measured; null, fp32;" in outcome.out
     assert "chose" not in run(tmp_path / "other.mp4", "--compute", "fp32").err
+
+
+def test_a_trace_shows_the_whole_run(run: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = run(tmp_path / "out.mp4", "--trace", tmp_path / "trace.json")
+    assert outcome.code == 0, outcome
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert {"clip", "denoising_unet", "vae_decoder", "encode", "mux"} <= {event["name"] for event in events}
+
+
+def test_a_run_that_fails_leaves_no_trace(run: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = run(tmp_path / "out.mp4", "--trace", tmp_path / "trace.json", voice=tmp_path / "none.wav")
+    assert outcome.code == 1
+    assert not (tmp_path / "trace.json").exists()
