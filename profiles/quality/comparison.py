@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from echoexport.profiles.conditions import describe_conditions
 from echoexport.profiles.quality.networks import Timing, compare_networks
 from echoexport.profiles.quality.pictures import psnr, ssim
-from echoexport.profiles.quality.plan_layers import LayerDamage, name_precision, read_layers
+from echoexport.profiles.quality.plan_layers import LayerDamage, measure_storage, name_precision, read_layers
 from echoexport.profiles.quality.recording import RecordingBundle
 from echoexport.profiles.quality.report import (
     JSON_NAME,
@@ -299,6 +299,7 @@ def _describe_side(bundle: Bundle, label: str) -> BundleSide:
         weights=sum(bundle.measure_weights(name) for name in manifest.networks),
         bytes=sum(file.bytes for name, file in manifest.files.items() if name not in (JSON_NAME, PAGE_NAME)),
         identity=hashlib.sha256("/".join(hashes).encode()).hexdigest(),
+        **measure_storage(bundle, manifest.networks),
     )  # fmt: skip
 
 

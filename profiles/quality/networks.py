@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from echoexport.profiles.latency import LatencyReport, compare_side_by_side
-from echoexport.profiles.quality.plan_layers import name_precision
+from echoexport.profiles.quality.plan_layers import measure_storage, name_precision
 from echoexport.profiles.quality.recording import CallReservoir, RecordedCall
 from echoexport.profiles.quality.report import NetworkQuality, NetworkSide
 from echoexport.profiles.quality.signals import Closeness, ClosenessSums
@@ -78,4 +78,5 @@ def _describe(bundle: Bundle, name: str, time: LatencyReport) -> NetworkSide:
     return NetworkSide(
         precision=name_precision(bundle, name), compute=bundle.network(name).precision,
         weights=bundle.measure_weights(name), median=float(f"{time.p50:.4g}"), p90=float(f"{time.p90:.4g}"),
+        **measure_storage(bundle, [name]),
     )  # fmt: skip

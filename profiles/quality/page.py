@@ -87,6 +87,7 @@ def _tiles(report: QualityReport) -> str:
         ),
         (f"{head.size:.2f} x", f"the size: {_bytes(report.candidate.bytes)} of {_bytes(report.reference.bytes)}"),
         (f"{head.weights:.2f} x", "the size of the weights alone"),
+        (_share(report.candidate.int8_share), f"of its weights in int8; {report.candidate.of_fp32:.2f} x fp32's bytes"),
         (f"{head.speed:.2f} x", "as fast, the denoiser's median call"),
         *((f"{score.candidate:.3f}", _describe_score(score)) for score in head.scores),
     ]
@@ -150,12 +151,12 @@ def _networks(report: QualityReport) -> str:
     closeness = _table(_CLOSENESS_HEADS, [_closeness_row(network) for network in report.networks])
     largest = max((n.reference.weights for n in report.networks), default=1)
     size = _table(
-        ["network", one, other, "ratio", f"{other}, to scale"],
+        ["network", one, other, "ratio", f"{other}, in int8", f"{other} over fp32", f"{other}, to scale"],
         [
-            [n.name, _bytes(n.reference.weights), _bytes(n.candidate.weights), f"{n.size:.3f} x"]
-            for n in report.networks
+            *(_size_row(n.name, n.reference, n.candidate, n.size) for n in report.networks),
+            _size_row("all networks", report.reference, report.candidate, report.headline.weights),
         ],
-        extra=[_bar(n.candidate.weights / max(largest, 1)) for n in report.networks],
+        extra=[*(_bar(n.candidate.weights / max(largest, 1)) for n in report.networks), ""],
     )
     speed = _table(
         ["network", f"{one}, median", "90 of 100", f"{other}, median", "90 of 100", "as fast"],
@@ -168,6 +169,17 @@ def _networks(report: QualityReport) -> str:
         f'<h2>Speed</h2>\n<p class="soft">Wall clock, both in turns, {calls} calls after {warmup} that do not count; '
         f"measured on one input.</p>\n{speed}"
     )
+
+
+def _size_row(name: str, one: NetworkSide | BundleSide, other: NetworkSide | BundleSide, ratio: float) -> list[str]:
+    return [
+        name, _bytes(one.weights), _bytes(other.weights), f"{ratio:.3f} x", _share(other.int8_share),
+        f"{other.of_fp32:.3f} x",
+    ]  # fmt: skip
+
+
+def _share(share: float | None) -> str:
+    return "not known" if share is None else f"{100 * share:.1f} %"
 
 
 def _closeness_row(network: NetworkQuality) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,14 @@ from echoexport.runtime.bundle import Bundle, check_hash
 from echoexport.runtime.errors import BundleError, UnknownNameError
 from echoexport.runtime.schema import parse
 
-__all__ = ["PLAN_NAME", "LayerDamage", "name_precision", "read_layers"]
+__all__ = ["PLAN_NAME", "LayerDamage", "measure_storage", "name_precision", "read_layers"]
 
 PLAN_NAME = "quantization.json"
 
 LayerDamage = Mapping[str, Mapping[str, float]]
 """Network to layer to the dB that quantizing this layer alone costs."""
 
+_FLOAT32 = 4  # bytes of a value
 _MODES = ("int8", "weights", "float")
 _SCHEMA = 1
 
@@ -75,6 +76,19 @@ def name_precision(bundle: Bundle, network: str | None = None) -> str:
     if plan is not None and network in plan.networks:
         return plan.networks[network].precision
     return manifest.networks[network].precision
+
+
+def measure_storage(bundle: Bundle, names: Iterable[str]) -> dict[str, Any]:
+    """``int8_share`` and ``of_fp32`` of these networks together, as in ``NetworkSide``."""
+    entries = {name: bundle.manifest.networks[name] for name in names}
+    values = sum(entry.parameters for entry in entries.values())
+    small = sum(entry.int8_parameters for entry in entries.values())
+    told = all(entry.int8_parameters for entry in entries.values() if entry.precision == "int8")
+    weights = sum(bundle.measure_weights(name) for name in entries)
+    return {
+        "int8_share": round(small / max(values, 1), 4) if told else None,
+        "of_fp32": round(weights / max(_FLOAT32 * values, 1), 4),
+    }
 
 
 def _read_plan(bundle: Bundle) -> _Plan | None:

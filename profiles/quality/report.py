@@ -75,13 +75,19 @@ class ClipQuality:
 
 @dataclass(frozen=True)
 class NetworkSide:
-    """One bundle's network. weights: bytes. median and p90: seconds a call. compute: the engine's arithmetic."""
+    """One bundle's network. weights: bytes. median and p90: seconds a call. compute: the engine's arithmetic.
+
+    int8_share: of its values, how many are stored in int8, 0 to 1; None where the bundle does not say. of_fp32: bytes
+    of the weights over those of as many values in fp32.
+    """
 
     precision: str
     compute: str
     weights: int
     median: float
     p90: float
+    int8_share: float | None = 0.0
+    of_fp32: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,8 @@ class LayerQuality:
 class BundleSide:
     """One of the bundles. label: what it is called here. weights, bytes: of all networks, and of all files but reports.
 
-    identity: a hash over the hashes of its networks' files.
+    identity: a hash over the hashes of its networks' files. int8_share, of_fp32: of the weights of all networks, as in
+    ``NetworkSide``.
     """
 
     label: str
@@ -134,6 +141,8 @@ class BundleSide:
     weights: int
     bytes: int
     identity: str
+    int8_share: float | None = 0.0
+    of_fp32: float = 1.0
 
 
 @dataclass(frozen=True)

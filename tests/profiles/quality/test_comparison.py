@@ -199,6 +199,40 @@ def test_scores_are_asked_of_both_and_their_loss_is_judged(null_bundle: Path) ->
     assert report.clips[1].scores == ()
 
 
+def test_the_share_of_weights_in_int8_and_the_size_against_fp32_are_given(
+    make_null_bundle: Callable[..., Path],
+) -> None:
+    plain, small = make_null_bundle("plain"), make_null_bundle("small")
+    manifest = read_manifest(small)
+    denoiser = dataclasses.replace(manifest.networks["denoising_unet"], precision="int8", int8_parameters=6)
+    write_manifest(dataclasses.replace(manifest, networks={**manifest.networks, "denoising_unet": denoiser}), small)
+    with open_waves(plain) as one, open_waves(small) as other:
+        report = compare(one, other)
+    found = {network.name: network for network in report.networks}
+    assert denoiser.parameters == 7
+    size = manifest.files[denoiser.weights].bytes / 28
+    side = found["denoising_unet"].candidate
+    assert (side.int8_share, side.of_fp32) == (pytest.approx(6 / 7, abs=1e-4), pytest.approx(size, abs=1e-4))
+    assert found["denoising_unet"].reference.int8_share == found["vae_decoder"].candidate.int8_share == 0
+    assert report.candidate.int8_share == pytest.approx(1 / 7, abs=1e-4)
+    assert report.reference.int8_share == 0
+    data = json.loads(format_quality_json(report))
+    assert data["candidate"]["int8_share"] == report.candidate.int8_share
+
+
+def test_an_int8_network_whose_bundle_does_not_say_how_much_of_it_is_has_no_share(
+    make_null_bundle: Callable[..., Path],
+) -> None:
+    plain, small = make_null_bundle("plain"), make_null_bundle("small")
+    manifest = read_manifest(small)
+    entries = {name: dataclasses.replace(entry, precision="int8") for name, entry in manifest.networks.items()}
+    write_manifest(dataclasses.replace(manifest, networks=entries), small)
+    with open_waves(plain) as one, open_waves(small) as other:
+        report = compare(one, other)
+    assert report.candidate.int8_share is None
+    assert {network.candidate.int8_share for network in report.networks} == {None}
+
+
 def test_a_budget_is_kept_or_missed_by_what_was_measured(null_bundle: Path) -> None:
     with open_waves(null_bundle) as one, open_waves(null_bundle, vae_decoder=0.1) as other:
         assert compare(one, other, budget=QualityBudget(psnr=25, ssim=0.5)).misses == ()

@@ -80,8 +80,8 @@ def make_report(*, clips: int = 1, label: str = "int8", reason: str = "policy: c
     clip = ClipQuality("one", 3, closeness, 38.2, 35.5, 1, 0.985, 0.971, scores, (40.0, 35.5, 39.0))
     networks = (
         NetworkQuality(
-            "denoising_unet", NetworkSide("fp32", "fp32", 100, 0.2, 0.3), NetworkSide("int8", "int8", 28, 0.1, 0.2),
-            12, 120, closeness, "velocity", 38.5, 0.28, 1.9,
+            "denoising_unet", NetworkSide("fp32", "fp32", 100, 0.2, 0.3),
+            NetworkSide("int8", "int8", 28, 0.1, 0.2, 0.912, 0.283), 12, 120, closeness, "velocity", 38.5, 0.28, 1.9,
         ),
     )  # fmt: skip
     return QualityReport(
@@ -97,6 +97,16 @@ def add_strips(report: QualityReport, *, side: int) -> QualityReport:
     frames = {"fp32": make_frames(side=side), "fp16": make_frames(side=side), "int8": make_frames(side=side, seed=1)}
     strips = [draw_strip(clip.name, frames, numbers=choose_frames(8, wanted=6)) for clip in report.clips]
     return dataclasses.replace(report, strips=(*strips, draw_closely("worst", frames, number=3)))
+
+
+def test_the_size_table_gives_the_share_in_int8_and_the_size_against_fp32_of_each_network_and_of_all() -> None:
+    report = make_report()
+    side = dataclasses.replace(report.candidate, int8_share=0.876, of_fp32=0.317)
+    text = Page(format_page(dataclasses.replace(report, candidate=side))).text
+    assert "91.2 %" in text and "0.283 x" in text
+    assert text.count("87.6 %") == 2 and "0.317 x" in text
+    unknown = dataclasses.replace(side, int8_share=None)
+    assert Page(format_page(dataclasses.replace(report, candidate=unknown))).text.count("not known") == 2
 
 
 def test_the_page_is_whole_and_asks_for_nothing() -> None:
