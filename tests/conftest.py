@@ -267,6 +267,20 @@ def recorded_device() -> Callable[..., Device]:
     return read
 
 
+@pytest.fixture
+def compile_null(null_bundle: Path, tmp_path: Path) -> Callable[..., Any]:
+    """A function that compiles the null bundle for the null backend, with a cache of the test's own."""
+    from echoexport.export.compile import CompileSettings, compile_bundle
+
+    def run(output: Path | None = None, *, bundle: Path = null_bundle, **settings: Any) -> Any:
+        told: list[str] = []
+        own = CompileSettings(**{"cache": tmp_path / "engines", **settings})
+        report = compile_bundle(bundle, output, settings=own, report=lambda *_: None, warn=told.append)
+        return report, told
+
+    return run
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command of ours left: its exit code and what it printed."""
