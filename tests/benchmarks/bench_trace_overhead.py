@@ -1,0 +1,123 @@
+"""What tracing costs: the built-in character rendered with tracing off and on, in turns."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from results_file import parse_arguments, show, summarize, write_results
+
+from echoexport.export.build import build_bundle
+from echoexport.export.build_settings import BuildSettings
+from echoexport.export.cli.demo import find_arithmetic, find_own_target
+from echoexport.export.demo.assets import (
+    CHARACTER_SIZE,
+    CHARACTER_VARIANT,
+    builtin_checkpoint,
+    builtin_face_box,
+    builtin_portrait,
+    builtin_voice,
+)
+from echoexport.export.traces import default_trace_folder
+from echoexport.profiles.conditions import describe_machine
+from echoexport.profiles.latency import compare_side_by_side
+from echoexport.runtime.backends import EngineOptions
+from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.runtime.clip import ClipRequest, make_clip
+from echoexport.runtime.session import RenderSettings, Session
+from echoexport.runtime.trace import NULL, Tracer, summarize_stages
+from echoexport.targets.spec import load_target
+
+SPANS = 100_000
+
+
+def main() -> None:
+    """Build once, render in turns with as many streams as usual, then in one thread to see what stages leave out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=12, help="rounds, each with tracing off and on")
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--bundle", type=Path, help="a bundle of the built-in character that is there already")
+    arguments = parse_arguments(parser, name="trace_overhead")
+    target = find_own_target()
+    compute = find_arithmetic(target)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = arguments.bundle or Path(folder) / "bundle"
+        if arguments.bundle is None:
+            settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
+            build_bundle(builtin_checkpoint(), bundle, target=load_target(target), settings=settings)
+        request = ClipRequest(
+            builtin_portrait(), builtin_voice(), str(Path(folder) / "out.mp4"), face_box=builtin_face_box(),
+            settings=RenderSettings(frames=arguments.frames),
+        )  # fmt: skip
+        load_before = describe_machine().load
+        with open_bundle(bundle, options=EngineOptions(compute=compute, streams=0)) as opened:
+            overhead = measure_overhead(opened, request, repeats=arguments.repeats)
+        with open_bundle(bundle, options=EngineOptions(compute=compute)) as opened:
+            stages = measure_stages(opened, request)
+            backend = f"{opened.backend.name}: {opened.backend.describe()}"
+    about = {"backend": backend, "compute": compute, "frames": arguments.frames, "origin": "measured"}
+    load = {"load_before": load_before, "load_after": describe_machine().load}
+    write_results(arguments.output, {**about, **load, **overhead, "one_thread": stages})
+
+
+def measure_overhead(bundle: Bundle, request: ClipRequest, *, repeats: int) -> dict[str, Any]:
+    """Clips in turns; the ratio is the traced median over the other. And what a clip's spans cost by themselves."""
+    session, tracer = Session(bundle), Tracer()
+
+    def render(used: Tracer) -> None:
+        tracer.clear()
+        make_clip(session, request, tracer=used)
+
+    comparison = compare_side_by_side(
+        {"off": lambda: render(NULL), "on": lambda: render(tracer)}, warmup=2, repeats=repeats
+    )
+    show(comparison)
+    reports, spans, cost = comparison.reports, len(tracer.spans()), time_span()  # of the last clip, a traced one
+    ratio, quickest = (getattr(reports["on"], name) / getattr(reports["off"], name) for name in ("p50", "min"))
+    computed = spans * cost / reports["off"].p50
+    sys.stdout.write(f"  on / off: median {ratio:.4f}, quickest {quickest:.4f}; spans alone {computed:.5f}\n")
+    return {
+        "ratio_of_medians": round(ratio, 4),
+        "ratio_of_quickest": round(quickest, 4),
+        "spans": spans,
+        "microseconds_per_span": round(cost * 1e6, 2),
+        "share_of_spans_alone": round(computed, 6),
+        "clips": summarize(comparison),
+    }
+
+
+def time_span() -> float:
+    """Seconds that one span costs, the median of several batches."""
+    batches = []
+    for _ in range(7):
+        tracer = Tracer(limit=SPANS)
+        start = time.perf_counter()
+        for index in range(SPANS // 10):
+            with tracer.span("window", "sampling", step=1, window=index):
+                pass
+        batches.append((time.perf_counter() - start) / (SPANS // 10))
+    return statistics.median(batches)
+
+
+def measure_stages(bundle: Bundle, request: ClipRequest) -> dict[str, Any]:
+    """Stages of a clip that is rendered in one thread, engines open, and how much of the wall they leave out."""
+    session, tracer = Session(bundle, ahead=0), Tracer()
+    make_clip(session, request)
+    report = make_clip(session, request, tracer=tracer)
+    found = summarize_stages(tracer.spans())
+    sys.stdout.write(f"  one thread: {found.unaccounted / found.wall:.4f} of {found.wall:.2f} s unaccounted\n")
+    return {
+        "wall": round(found.wall, 4),
+        "clip_report": round(report.seconds, 4),
+        "stages": {name: round(seconds, 4) for name, seconds in found.stages.items()},
+        "unaccounted_share": round(found.unaccounted / found.wall, 5),
+    }
+
+
+if __name__ == "__main__":
+    main()
