@@ -95,8 +95,8 @@ def _say_what_it_is(device: Device, target: TargetSpec) -> str:
     own = match_target(device)
     if own is not None and (device.kind != "cpu" or target.kind != "jetson" or device.arch not in ("aarch64", None)):
         return (
-            f"this machine is {own} ({what}): compile with --target {own} here, or take the portable bundle to a "
-            f"{target.name} and compile it there"
+            f"this machine is {own} ({what}): compile with --target {own} here, or take the portable bundle to "
+            "such a machine and compile it there"
         )
     if device.kind == "jetson":
         unread = "no module number was readable in the device tree" if device.target is None else ""
