@@ -72,6 +72,7 @@ class _Counter:
         self.producer = {output: node for node in self.graph.node for output in node.output}
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self.groups: dict[str, str] = {}
+        self.computed = [node for node in self.graph.node if not self.is_weight(node.output[0])]
 
     def run(self) -> NetworkWork:
         seen: set[str] = set()
@@ -82,7 +83,10 @@ class _Counter:
             self._count_flops(node, counts)
             counts["weight_bytes"] += self._count_weights(node, seen)
             counts["activation_bytes"] += self._count_activations(node)
-        for output, moved in _count_fused(self).items():
+        clusters = _find_clusters(self)
+        for root in set(clusters.values()):
+            self.counts[self.groups[root]]["kernels"] += 1
+        for output, moved in _count_fused(self, clusters).items():
             self.counts[self.groups[output]]["fused_bytes"] += moved
         return NetworkWork({group: Work(**self.counts[group]) for group in sorted(self.counts)})
 
@@ -157,16 +161,14 @@ class _Counter:
         return sum(self.value(name).bytes for name in moved)
 
 
-def _count_fused(counter: _Counter) -> dict[str, int]:
-    """Bytes that are left when neighbours are fused, by the value that they are read into or written as.
+def _find_clusters(counter: _Counter) -> dict[str, str]:
+    """Value to the first value of the cluster that it is computed in.
 
     An elementwise or layout operation belongs to the cluster of the largest value that it reads; scores, softmax and
-    the product with the values form one cluster, as in flash attention. A cluster writes what others read, and reads
-    each value of others once.
+    the product with the values form one cluster, as in flash attention.
     """
-    nodes = [node for node in counter.graph.node if not counter.is_weight(node.output[0])]
     cluster: dict[str, str] = {}
-    for node in nodes:
+    for node in counter.computed:
         reads = [counter.source(name) for name in counter.activations(node)]
         made = [name for name in reads if name in cluster]
         own = node.output[0]
@@ -175,11 +177,18 @@ def _count_fused(counter: _Counter) -> dict[str, int]:
         elif made and node.op_type not in _CONTRACTIONS and node.op_type not in _NOT_MERGED:
             own = cluster[max(made, key=lambda name: counter.value(name).size)]
         cluster.update(dict.fromkeys(node.output, own))
-    outputs = {value.name for value in counter.graph.output}
+    return cluster
+
+
+def _count_fused(counter: _Counter, cluster: dict[str, str]) -> Counter[str]:
+    """Bytes that clusters move, by the value that they are read for or written as.
+
+    A cluster writes what others read, and reads each value of others once.
+    """
     moved: Counter[str] = Counter()
     read: set[tuple[str, str]] = set()
-    written: set[str] = set(outputs)
-    for node in nodes:
+    written = {value.name for value in counter.graph.output}
+    for node in counter.computed:
         own = cluster[node.output[0]]
         if node.op_type == "DequantizeLinear":
             continue  # whoever reads it reads the int8 value before it

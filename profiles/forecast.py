@@ -9,6 +9,7 @@ from echoexport.profiles.forecast_options import OptionForecast, QualityCost, li
 from echoexport.profiles.pace import (
     BAND,
     FORMULA,
+    LAUNCH,
     Case,
     call_real_time,
     choose_mode,
@@ -21,8 +22,13 @@ from echoexport.runtime.sampler import SamplingPlan
 from echoexport.targets.spec import TargetSpec
 
 __all__ = [
-    "BAND", "FORMULA", "BoardForecast", "Forecast", "ForecastInputs", "OptionForecast", "QualityCost", "make_forecast",
+    "BAND", "FORMULA", "LAUNCH_CAVEAT", "BoardForecast", "Forecast", "ForecastInputs", "OptionForecast", "QualityCost",
+    "make_forecast",
 ]  # fmt: skip
+
+LAUNCH_CAVEAT = (
+    f"kernels this small take less than the {LAUNCH * 1e6:.0f} us that launching one may: expect far fewer frames"
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class BoardForecast:
     efficiency found on this device, None where there is none. bound: what most of the time waits for.
 
     All None, with a reason, where the target file has no peaks. real_time: "yes" at the low end of the band,
-    "perhaps" at the high end only, "no", or "unknown". origin is always "modelled".
+    "perhaps" at the high end only, "no", or "unknown". caveat: what the model leaves out but may decide. origin is
+    always "modelled".
     """
 
     target: str
@@ -64,6 +71,7 @@ class BoardForecast:
     bound: str
     real_time: str
     reason: str = ""
+    caveat: str = ""
     origin: str = "modelled"
 
 
@@ -106,17 +114,20 @@ def make_forecast(
             roof, how = roofline.probe, stored
         boards.append(_forecast_board(target, how, roof, efficiency=efficiency))
         if target.name == own:
-            options = list_options(how, roof, efficiency=efficiency, costs=read_option_costs())
+            options = list_options(
+                how, roof, efficiency=efficiency, costs=read_option_costs(), on_gpu=target.kind != "cpu"
+            )
     return Forecast(FORMULA, BAND, efficiency, _describe_inputs(case), tuple(boards), options, own)
 
 
 def _forecast_board(target: TargetSpec, case: Case, roof: Roof, *, efficiency: float | None) -> BoardForecast:
-    pace = model_pace(case, roof)
+    pace, on_gpu = model_pace(case, roof), target.kind != "cpu"
     low, high, here = (None if pace is None else pace.at(part) for part in (*BAND, efficiency))
-    reason = "" if pace else roof.reason or "no peaks are known"
+    caveat = LAUNCH_CAVEAT if pace is not None and on_gpu and pace.launch_bound else ""
     return BoardForecast(
         target=target.name, title=target.title, precision=case.mode, fps_low=low, fps_high=high, fps_here=here,
-        bound=pace.bound if pace else "unknown", real_time=call_real_time(pace, fps=case.fps), reason=reason,
+        bound=pace.bound if pace else "unknown", real_time=call_real_time(pace, fps=case.fps, on_gpu=on_gpu),
+        reason="" if pace else roof.reason or "no peaks are known", caveat=caveat,
     )  # fmt: skip
 
 

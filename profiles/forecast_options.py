@@ -90,23 +90,21 @@ def read_option_costs() -> OptionCosts:
     return parse(OptionCosts, json.loads(entry.read_text(encoding="utf-8")), where="option_costs.json")
 
 
-def list_options(case: Case, roof: Roof, *, efficiency: float | None, costs: OptionCosts) -> tuple[OptionForecast, ...]:
-    """Each change alone, then the quickest of each kind together, on one device."""
-    return tuple(_forecast(option, roof, efficiency=efficiency, costs=costs) for option in _list_changes(case))
-
-
-def _forecast(option: _Option, roof: Roof, *, efficiency: float | None, costs: OptionCosts) -> OptionForecast:
-    pace = model_pace(option.case, roof)
-    low, high, here = (None if pace is None else pace.at(part) for part in (*BAND, efficiency))
-    return OptionForecast(
-        option.name, low, high, here, call_real_time(pace, fps=option.case.fps), costs.find(*option.keys)
-    )
+def list_options(
+    case: Case, roof: Roof, *, efficiency: float | None, costs: OptionCosts, on_gpu: bool = True
+) -> tuple[OptionForecast, ...]:
+    """Each change alone, then the strongest of each kind together, on the device under ``roof``."""
+    found = []
+    for option in _list_changes(case):
+        pace = model_pace(option.case, roof)
+        low, high, here = (None if pace is None else pace.at(part) for part in (*BAND, efficiency))
+        verdict = call_real_time(pace, fps=case.fps, on_gpu=on_gpu)
+        found.append(OptionForecast(option.name, low, high, here, verdict, costs.find(*option.keys)))
+    return tuple(found)
 
 
 def _list_changes(case: Case) -> Iterator[_Option]:
-    plan, last = case.plan, case
-    kinds = 0
-    names: list[str] = []
+    last, names = case, list[str]()
     for group in (_fewer_steps(case), _smaller_sides(case), _no_overlap(case), _small_decoder(case), _int8(case)):
         found = list(group)
         for name, key, changes in found:
@@ -114,8 +112,8 @@ def _list_changes(case: Case) -> Iterator[_Option]:
         if found:
             name, _, changes = found[-1]
             names.append(name)
-            last, kinds = last.changed(**changes), kinds + 1
-    if kinds > 1 and plan:
+            last = last.changed(**changes)
+    if len(names) > 1:
         yield _Option("all of: " + ", ".join(names), tuple(names), last)
 
 

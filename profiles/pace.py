@@ -12,17 +12,20 @@ from echoexport.runtime.sampler import SamplingPlan
 from echoexport.runtime.work import NetworkWork
 
 __all__ = [
-    "BAND", "FORMULA", "Case", "Pace", "call_real_time", "choose_mode", "find_efficiency", "model_pace",
+    "BAND", "FORMULA", "LAUNCH", "Case", "Pace", "call_real_time", "choose_mode", "find_efficiency", "model_pace",
 ]  # fmt: skip
 
 BAND = (0.3, 0.6)
 """What engines reach of the roof: 30 to 60 %; the one audited diffusion figure on an Orin works out to 28 % in int8."""
 
+LAUNCH = 5e-6
+"""Seconds that launching a kernel on a GPU takes about, an assumption: below, launches are what takes the time."""
+
 FORMULA = (
     "seconds a frame = sum over networks of calls a frame x max(FLOP / peak FLOP/s, bytes / peak bytes/s) / efficiency;"
     " frames a second = 1 / seconds a frame. FLOP: 2 for each multiply-accumulate; int8 and float parts by their own"
-    " peaks. calls a frame: denoiser steps / (window - overlap), twice with guidance; decoder 1. Once a portrait: left"
-    " out, as are copies, audio files and video encoding"
+    " peaks. calls a frame: denoiser steps / (window - overlap), twice with guidance; decoder 1. Left out: what"
+    " runs once a portrait, launches of kernels, copies, reading the voice, encoding the video"
 )
 
 _PIXELLESS = "audio_encoder"
@@ -66,19 +69,28 @@ class Case:
 
 @dataclass(frozen=True)
 class Pace:
-    """Frames a second when the whole roof is reached; ``bound`` is what most of that time waits for."""
+    """Frames a second when the whole roof is reached; ``bound`` is what most of that time waits for.
+
+    kernel_seconds: of a kernel on average, None where bundles do not say how many there are.
+    """
 
     fps: float
     bound: str
+    kernel_seconds: float | None = None
 
     def at(self, efficiency: float | None) -> float | None:
         """Frames a second at a part of the roof; None for an unknown part."""
         return None if efficiency is None else self.fps * efficiency
 
+    @property
+    def launch_bound(self) -> bool:
+        """Whether kernels are so short, even at the low end of the band, that :data:`LAUNCH` is longer."""
+        return self.kernel_seconds is not None and self.kernel_seconds / BAND[0] < LAUNCH
+
 
 def model_pace(case: Case, roof: Roof) -> Pace | None:
     """How fast a clip under way is at most, by :data:`FORMULA` with efficiency 1; None without the peaks it needs."""
-    compute = memory = 0.0
+    compute = memory = kernels = 0.0
     for name, calls in case.calls.items():
         if not calls:
             continue
@@ -86,13 +98,15 @@ def model_pace(case: Case, roof: Roof) -> Pace | None:
         seconds = time_parts(roof, float_flops=demand.float_flops, int8_flops=demand.int8_flops, moved=demand.bytes)
         if seconds is None:
             return None
+        kernels += calls * case.works[name].total.kernels
         if seconds[0] >= seconds[1]:
             compute += calls * seconds[0]
         else:
             memory += calls * seconds[1]
-    if not compute + memory:
+    total = compute + memory
+    if not total:
         return None
-    return Pace(1 / (compute + memory), "compute" if compute >= memory else "memory")
+    return Pace(1 / total, "compute" if compute >= memory else "memory", total / kernels if kernels else None)
 
 
 def find_efficiency(roofline: Roofline, calls: Mapping[str, float]) -> float | None:
@@ -115,12 +129,17 @@ def find_efficiency(roofline: Roofline, calls: Mapping[str, float]) -> float | N
     return min(least / taken, 1.0) if taken else None
 
 
-def call_real_time(pace: Pace | None, *, fps: float) -> str:
-    """ "yes" where the low end of :data:`BAND` is enough, "perhaps" where only the high end is, "no", "unknown"."""
+def call_real_time(pace: Pace | None, *, fps: float, on_gpu: bool = True) -> str:
+    """ "yes" where the low end of :data:`BAND` is enough, "perhaps" where only the high end is, "no", "unknown".
+
+    No more than "perhaps" on a GPU whose time would go into launches, which the model leaves out.
+    """
     if pace is None:
         return "unknown"
     low, high = (pace.fps * part for part in BAND)
-    return "yes" if low >= fps else "perhaps" if high >= fps else "no"
+    if low >= fps and not (on_gpu and pace.launch_bound):
+        return "yes"
+    return "perhaps" if high >= fps else "no"
 
 
 def choose_mode(entries: Mapping[str, NetworkEntry]) -> str:

@@ -14,11 +14,13 @@ import numpy as np
 
 from echoexport.profiles.conditions import describe_machine
 from echoexport.profiles.roofline import Roof
+from echoexport.profiles.work import DENOISER
 from echoexport.runtime.backends import Backend, EngineOptions
+from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.errors import EchoExportError
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
 
-__all__ = ["PROBES", "Probe", "ProbeFigure", "ProbeGraph", "probe_device"]
+__all__ = ["PROBES", "Probe", "ProbeFigure", "ProbeGraph", "probe_bundle", "probe_device"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ class Probe:
             source="; ".join(figure.what for figure in figures if figure.value is not None),
             reason="; ".join(dict.fromkeys(figure.reason for figure in figures if figure.reason)),
         )  # fmt: skip
+
+
+def probe_bundle(bundle: Bundle, *, seconds: float = 1.0) -> Probe:
+    """The device under a bundle, in the float type that its denoiser computes in there; see :func:`probe_device`."""
+    computed = bundle.arithmetic()[DENOISER].split("+")
+    options = replace(bundle.options, compute="bf16" if "bf16" in computed else "fp32")
+    return probe_device(bundle.backend, options, seconds=seconds)
 
 
 def probe_device(

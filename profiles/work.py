@@ -88,4 +88,5 @@ def _scale_group(group: str, part: Work, *, ratio: float) -> Work:
         mac_flops=round(weighted + products), weighted_flops=round(weighted), int8_flops=round(part.int8_flops * ratio),
         other_flops=round(part.other_flops * ratio), weight_bytes=part.weight_bytes,
         activation_bytes=round(part.activation_bytes * ratio), fused_bytes=round(part.fused_bytes * ratio),
+        kernels=part.kernels,
     )  # fmt: skip

@@ -17,7 +17,8 @@ class Work:
     in the graph. other_flops: normalization, softmax, activations and elementwise arithmetic, see
     ``export.work`` for what each counts. weight_bytes: weights as stored, each once. activation_bytes: every operation
     reads its inputs from memory and writes its outputs there. fused_bytes: an estimate of what is left of these once
-    elementwise and layout operations are fused with their neighbours and attention keeps its scores to itself.
+    elementwise and layout operations are fused with their neighbours and attention keeps its scores to itself. kernels:
+    how many operations are then left, about what a GPU launches for a call.
     """
 
     mac_flops: int = 0
@@ -27,6 +28,7 @@ class Work:
     weight_bytes: int = 0
     activation_bytes: int = 0
     fused_bytes: int = 0
+    kernels: int = 0
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

@@ -92,6 +92,7 @@ def describe_work(work: NetworkWork, *, frames: int) -> dict[str, Any]:
         "weights_gb": round(total.weight_bytes / 1e9, 4),
         "activations_gb": round(total.activation_bytes / 1e9, 3),
         "fused_gb": round(total.fused_bytes / 1e9, 3),
+        "kernels": total.kernels,
         "shares": {kind: round(share, 4) for kind, share in sorted(shares.items()) if share >= 0.0005},
     }
 

@@ -121,6 +121,7 @@ def test_what_is_fused_leaves_only_what_goes_in_and_out() -> None:
     work, map_bytes = count_work(model).total, 4 * 36
     assert work.fused_bytes == 2 * map_bytes, "one read of x, one write of y"
     assert work.activation_bytes == (2 + 2 + 3 + 3) * map_bytes
+    assert work.kernels == 1
 
 
 def test_attention_keeps_its_scores_to_itself() -> None:
@@ -133,6 +134,7 @@ def test_attention_keeps_its_scores_to_itself() -> None:
     work = count_work(make_model(nodes, shape=(1, 64, 2), out=(1, 64, 2))).total
     assert work.activation_bytes > 3 * 4 * 64 * 64
     assert work.fused_bytes < 4 * 64 * 64, "less than the scores once"
+    assert work.kernels == 2, "the transposition and the attention"
     assert (work.mac_flops, work.weighted_flops) == (2 * 2 * 64 * 64 * 2, 0)
 
 
