@@ -16,7 +16,7 @@ from echoexport.runtime.errors import DeviceError
 
 # The first since 12.8 of its own name, the second in the wheels before.
 _MODULES = ("cuda.bindings.runtime", "cuda.cudart")
-_INSTALL = "pip install 'echoexport[tensorrt]'; for the CUDA of JetPack 6: pip install 'cuda-python==12.6.*'"
+_INSTALL = "pip install cuda-python (on JetPack 6 'cuda-python==12.6.*', on 7.2 'cuda-python==13.2.*')"
 
 _FIXES = {
     "cudaErrorMemoryAllocation": "close other programs, or take a bundle with a smaller picture or window",
