@@ -119,7 +119,12 @@ class TensorRTBackend:
         except ModuleNotFoundError as error:
             raise BackendError(self.install) from error
         if self._opened is None or self._opened.module is not module:
-            self._opened = self.library(module, title=self.title)
+            try:
+                self._opened = self.library(module, title=self.title)
+            except AttributeError as error:  # such as any folder of this name, which Python imports too
+                raise BackendError(
+                    f"what Python imports as {self.modules[-1]!r} is not {self.title}: {error}"
+                ) from error
         return self._opened
 
 
