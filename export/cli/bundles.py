@@ -40,15 +40,15 @@ def verify_command(
     from echoexport.runtime.manifest import read_manifest
 
     manifest = read_manifest(bundle)
+    if (parser or lint) and manifest.compiled is not None:
+        option, portable = "--parser" if parser else "--lint", manifest.compiled.portable
+        raise SettingError(f"{option}: {bundle} holds engines and no graphs; name the portable bundle {portable!r}")
     count = sum(1 for _ in check_files(bundle, manifest))
     click.echo(f"{count} files as the manifest says")
     if lint:
         _run_lint(bundle, manifest, only or manifest.networks)
     if files_only:
         return
-    if parser and manifest.compiled is not None:
-        raise SettingError(f"--parser: {bundle} holds engines and no graphs; name the portable bundle "
-                           f"{manifest.compiled.portable!r}")  # fmt: skip
     with open_bundle(bundle, backend=backend, options=EngineOptions(compute)) as opened:
         warn_of_fallback(opened, asked=backend)
         failed = []

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from echoexport.runtime.manifest import Manifest
     from echoexport.targets.spec import TargetSpec
 
+USUAL: dict[str, Any] = {
+    "backend": "", "target": None, "workspace": None, "level": None, "best_of": None, "compute": "", "threads": 0,
+    "cache_folder": None, "no_cache": False, "networks": (), "untested": False,
+}  # fmt: skip
+"""What the options are where none is given."""
+
 
 @click.command("compile")
 @click.argument("bundle", type=FILE)
@@ -69,14 +75,14 @@ def compile_command(bundle: Path, rollback: bool, **options: Any) -> None:
     compile_now(bundle, options.pop("output"), settings=read_settings(bundle, options))
 
 
-def compile_now(bundle: Path, output: Path | None, *, settings: CompileSettings) -> CompileReport:
-    """Compile with progress, and tell what came of it."""
+def compile_now(bundle: Path, output: Path | None, *, settings: CompileSettings, quiet: bool = False) -> CompileReport:
+    """Compile with progress, and tell what came of it; ``quiet`` leaves stdout alone."""
     from echoexport.export.compile import compile_bundle
 
     with ProgressLine("network") as progress:
         report = compile_bundle(bundle, output, settings=settings, report=progress, warn=warn)
     for line in describe_report(report):
-        click.echo(line)
+        click.echo(line, err=quiet)
     return report
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from echoexport.export.cli.compiled_run import settle_bundle
 from echoexport.export.cli.options import (
     FILE,
     ProgressLine,
@@ -111,10 +112,11 @@ def run_command(bundle: Path, **options: Any) -> None:
     from echoexport.runtime.spec import describe_arithmetic
 
     request = read_request(options)
+    bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
     cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
     engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines, streams=0)
-    with open_bundle(bundle, backend=options["backend"], options=engine) as opened, shown as progress:
+    with open_bundle(bundle, backend=backend, options=engine) as opened, shown as progress:
         warn_of_fallback(opened, asked=options["backend"])
         session = Session(opened, cache=cache, frugal=True)
         with tracing(options["trace_file"]) as tracer:
@@ -148,14 +150,14 @@ def tracing(file: Path | None) -> Iterator[Tracer | None]:
 
 def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | None, Path | None]:
     """The cache of references, and the folder of compiled engines; None for each where none is wanted or known."""
+    from echoexport.export.engine_cache import default_engine_folder
     from echoexport.runtime.reference_cache import ReferenceCache, default_cache_folder
 
     if not wanted:
         return None, None
     if folder is not None:
         return ReferenceCache(folder), folder / "engines"
-    usual = default_cache_folder()
-    return ReferenceCache(usual), None if usual is None else usual.parent / "engines"
+    return ReferenceCache(default_cache_folder()), default_engine_folder()
 
 
 def read_request(options: dict[str, Any]) -> ClipRequest:

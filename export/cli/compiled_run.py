@@ -1,0 +1,87 @@
+"""``echoexport run`` on a portable bundle whose own backend runs nothing but compiled engines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from echoexport.export.cli.options import warn
+from echoexport.runtime.errors import BackendError
+
+if TYPE_CHECKING:
+    from echoexport.runtime.manifest import Manifest
+
+NEEDS_COMPILING = ("tensorrt", "tensorrt_rtx")
+"""Backends that open no ONNX files."""
+
+
+def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[Path, str | None]:
+    """The bundle and the backend to run: those given, or a compiled bundle in place of a portable one that needs it.
+
+    The compiled one beside it is taken if it was made of this very bundle. Else a terminal is asked whether to compile
+    now; without one, or without consent, a portable backend of the bundle takes over, with a warning.
+
+    Raises:
+        BackendError: there is none; names the command that compiles.
+    """
+    from echoexport.export.compile import default_output
+    from echoexport.runtime.backends import load_backend
+    from echoexport.runtime.manifest import read_manifest
+
+    manifest = read_manifest(bundle)
+    wanted = backend or next(iter(manifest.backends), "")
+    if manifest.compiled is not None or wanted not in NEEDS_COMPILING:
+        return bundle, backend
+    if load_backend(wanted).unavailable() is not None:
+        return bundle, backend  # opening it says why, or takes the next one
+    output = default_output(bundle, wanted)
+    if is_compiled_from(output, bundle):
+        click.echo(f"{output}: running these engines", err=True)
+        return output, None
+    if _asks_for_it(f"{bundle}: backend {wanted!r} needs engines, which takes minutes once. Compile now?"):
+        return compile_first(bundle, wanted, compute=compute), None
+    line = f"{bundle}: backend {wanted!r} needs engines that are compiled on this machine: echoexport compile {bundle}"
+    fallback = None if backend is not None else find_portable(manifest)
+    if fallback is None:
+        raise BackendError(line)
+    warn(f"{line}; running on {fallback!r} instead, much more slowly")
+    return bundle, fallback
+
+
+def is_compiled_from(output: Path, bundle: Path) -> bool:
+    """Whether a folder holds a compiled bundle that was made of this portable one as it is now."""
+    from echoexport.export.compiled_folder import read_compiled
+    from echoexport.runtime.bundle import hash_file
+    from echoexport.runtime.manifest import FILE_NAME
+
+    manifest = read_compiled(output)
+    compiled = None if manifest is None else manifest.compiled
+    return compiled is not None and compiled.source == hash_file(bundle / FILE_NAME)
+
+
+def find_portable(manifest: Manifest) -> str | None:
+    """The bundle's first backend that works here and opens ONNX files; None where there is none."""
+    from echoexport.runtime.backends import list_backends, load_backend
+
+    names = (name for name in manifest.backends if name not in NEEDS_COMPILING and name in list_backends())
+    return next((name for name in names if load_backend(name).unavailable() is None), None)
+
+
+def compile_first(bundle: Path, backend: str, *, compute: str) -> Path:
+    """Compile with a target's usual settings, telling all on stderr; where the compiled bundle is."""
+    from echoexport.export.cli.compile import USUAL, compile_now, read_settings
+
+    settings = read_settings(bundle, {**USUAL, "backend": backend, "compute": compute})
+    output = compile_now(bundle, None, settings=settings, quiet=True).output
+    if output is None:
+        raise BackendError(f"{bundle}: not every network was compiled")
+    return output
+
+
+def _asks_for_it(question: str) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    return click.confirm(question, default=True, err=True)
