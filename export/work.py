@@ -29,6 +29,7 @@ _STEPS = {
 _LAYOUT = frozenset({
     "Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Identity", "Cast", "Concat",
 })  # fmt: skip
+_CONSTANT = frozenset({"Constant", "ConstantOfShape", "DequantizeLinear"})
 _NOT_MERGED = frozenset({"LayerNormalization", "InstanceNormalization", "Softmax", "Resize", "Concat"})
 
 
@@ -70,6 +71,7 @@ class _Counter:
         self.parameters = {tensor.name for tensor in self.graph.initializer}
         self.values = _read_values(self.graph)
         self.producer = {output: node for node in self.graph.node for output in node.output}
+        self.made_of_weights: dict[str, bool] = {}
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self.groups: dict[str, str] = {}
         self.computed = [node for node in self.graph.node if not self.is_weight(node.output[0])]
@@ -101,13 +103,15 @@ class _Counter:
         return node.input[0] if node is not None and node.op_type == "DequantizeLinear" else name
 
     def is_weight(self, name: str) -> bool:
-        """Whether a value is a parameter, or one that only changed its type or layout."""
-        while name not in self.parameters:
+        """Whether a value is a parameter, or made of nothing but parameters by changes of type and layout."""
+        if name in self.parameters:
+            return True
+        if name not in self.made_of_weights:
             node = self.producer.get(name)
-            if node is None or not (node.op_type in _LAYOUT or node.op_type == "DequantizeLinear"):
+            if node is None or node.op_type not in _LAYOUT | _CONSTANT:
                 return False
-            name = node.input[0]
-        return True
+            self.made_of_weights[name] = all(self.is_weight(each) for each in node.input if each)
+        return self.made_of_weights[name]
 
     def activations(self, node: onnx.NodeProto) -> list[str]:
         """What a node reads beside weights and constants, each once."""

@@ -31,7 +31,7 @@ def test_products_with_the_mean_keep_the_values_size(precision: str) -> None:
 @pytest.mark.parametrize("graph", PROBES, ids=lambda graph: graph.file)
 def test_a_graph_has_the_operations_that_it_is_said_to_have(graph: ProbeGraph) -> None:
     work = count_work(make_probe_graph(graph)).total
-    assert work.mac_flops == graph.flops
+    assert work.mac_flops == work.weighted_flops == graph.flops
     assert work.int8_flops == (graph.flops if graph.precision == "int8" else 0)
 
 

@@ -154,6 +154,16 @@ def test_int8_layers_are_told_from_the_graph() -> None:
     assert work.weight_bytes == 8 * 4 + 4 * 4 * 2 + 4 + 1
 
 
+def test_a_weight_joined_to_an_activation_is_no_weight() -> None:
+    nodes = [
+        helper.make_node("Concat", ["w", "x"], ["j"], axis=0),
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["j", "t"], ["y"]),
+    ]
+    work = count_work(make_model(nodes, shape=(2, 4), out=(4, 2), weights={"w": zeros(2, 4)})).total
+    assert (work.mac_flops, work.weighted_flops) == (2 * 4 * 2 * 4, 0)
+
+
 def test_a_value_without_a_shape_is_refused_by_name() -> None:
     model = make_model([helper.make_node("Relu", ["x"], ["y"])], shape=(1, 2))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"

@@ -19,6 +19,7 @@ from echoexport.profiles.roofline import (
     find_work,
     place_network,
 )
+from echoexport.runtime.errors import BundleError
 from echoexport.runtime.manifest import Manifest, read_manifest
 from echoexport.runtime.schema import dump, parse
 from echoexport.runtime.work import NetworkWork, Work, add_up
@@ -101,6 +102,14 @@ def test_a_bundle_without_work_says_what_to_do(null_bundle: Path) -> None:
 def test_the_manifest_keeps_work_and_reads_it_back(manifest: Manifest) -> None:
     again = parse(Manifest, json.loads(json.dumps(dump(manifest))), where="manifest")
     assert find_work(again) == find_work(manifest) is not None
+
+
+def test_a_manifest_with_less_than_no_work_is_refused(manifest: Manifest, null_bundle: Path) -> None:
+    data = dump(manifest)
+    data["networks"]["vae_decoder"]["work"]["by_group"]["other"]["mac_flops"] = -5
+    (null_bundle / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(BundleError, match=r"manifest.json: work: mac_flops is -5"):
+        read_manifest(null_bundle)
 
 
 def test_a_roofline_survives_its_json(manifest: Manifest) -> None:
