@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.errors import DeviceError
 
-# The first since 12.8 of its own name, the second in the wheels before.
+# Older wheels have the second only.
 _MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 _INSTALL = "pip install cuda-python (on JetPack 6 'cuda-python==12.6.*', on 7.2 'cuda-python==13.2.*')"
 
@@ -160,10 +160,18 @@ class CudaRuntime:
             text += self.describe_memory()
         return f"{text}; {_FIXES[name]}" if name in _FIXES else text
 
+    def measure_memory(self) -> tuple[int, int]:
+        """Bytes of the device's memory that are free, and in all."""
+        free, total = self._call("cudaMemGetInfo")
+        return int(free), int(total)
+
     def describe_memory(self) -> str:
         """A phrase such as ", 0.2 GiB of 7.4 GiB are free"; "" where CUDA does not say."""
-        code, *memory = self._api.cudaMemGetInfo()
-        return "" if int(code) else f", {describe_bytes(memory[0])} of {describe_bytes(memory[1])} are free"
+        try:
+            free, total = self.measure_memory()
+        except DeviceError:
+            return ""
+        return f", {describe_bytes(free)} of {describe_bytes(total)} are free"
 
 
 @functools.lru_cache(maxsize=1)
@@ -209,7 +217,9 @@ def _is_older(driver: str, library: str) -> bool:
 
 
 def describe_bytes(size: int) -> str:
-    """As "12.3 MiB" or "1.5 GiB"."""
+    """As "16 bytes", "12.3 MiB" or "1.5 GiB"."""
+    if size < 2**16:
+        return f"{size} bytes"
     return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
 
 

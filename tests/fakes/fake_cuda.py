@@ -4,7 +4,7 @@ It keeps the rules that a real GPU punishes at some later time: a pinned buffer 
 when the copy is asked for; pageable memory is read at once; in a capture nothing runs; every address is checked.
 
 Faults: ``fail(function, error)`` gives that error code, from the n-th call on or just once; ``raising`` names
-functions that raise RuntimeError, as wheels before 12.8 do without a driver; ``memory`` is where it runs out;
+functions that raise RuntimeError, as the wheels of 12.6 do without a driver; ``memory`` is where it runs out;
 ``remove`` takes a function away. An error in a stream's own work is reported by the next wait, and sticks.
 """
 

@@ -171,6 +171,8 @@ def test_whatever_a_broken_installation_raises_is_a_line(cuda: Any, monkeypatch:
     assert (find_cuda_trouble() or "").startswith("CUDA does not work: TypeError: ")
 
 
-@pytest.mark.parametrize(("size", "text"), [(1 << 19, "0.5 MiB"), (3 << 20, "3.0 MiB"), (3 << 29, "1.5 GiB")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(16, "16 bytes"), (1 << 19, "0.5 MiB"), (3 << 20, "3.0 MiB"), (3 << 29, "1.5 GiB")]
+)
 def test_sizes_are_told_in_readable_units(size: int, text: str) -> None:
     assert describe_bytes(size) == text
