@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,6 +80,7 @@ class Tracer:
         self._limit = limit
         self._records: list[tuple[str, str, float, float, str, dict[str, Any], str]] = []
         self._tracks = {threading.get_ident(): MAIN}
+        self._numbers = count(1)
 
     def span(self, name: str, category: str, **arguments: Any) -> AbstractContextManager[None]:
         """A context manager; the time within it becomes a span, also where an error ends it."""
@@ -116,6 +118,11 @@ class Tracer:
             found.append(replace(span, arguments=outer[index]) if span.category in _INHERITING else span)
         return tuple(found)
 
+    @property
+    def count(self) -> int:
+        """How many were collected."""
+        return len(self._records)
+
     def take(self) -> tuple[Span, ...]:
         """The same, and forget them: what comes next is a new trace."""
         spans = self.spans()
@@ -130,7 +137,7 @@ class Tracer:
     def _find_track(self) -> str:
         ident = threading.get_ident()
         if ident not in self._tracks:
-            self._tracks[ident] = f"thread {len(self._tracks)}"
+            self._tracks[ident] = f"thread {next(self._numbers)}"
         return self._tracks[ident]
 
 

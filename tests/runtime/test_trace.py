@@ -123,6 +123,7 @@ def test_spans_beyond_the_limit_are_counted_not_kept() -> None:
         with tracer.span(str(index), "stage"):
             pass
     assert ([span.name for span in tracer.spans()], tracer.dropped) == (["0", "1", "2"], 2)
+    assert tracer.count == 3
 
 
 def test_taking_the_spans_begins_a_new_trace() -> None:
