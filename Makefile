@@ -21,7 +21,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 EXTRAS := $(EXTRAS),tensorrt-rtx
 endif
 
-.PHONY: help venv test lint format demo character bench wheel clean
+.PHONY: help venv test lint format demo character bench gpu wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -61,6 +61,9 @@ character: $(INSTALLED) ## the demo character trained anew in character/: needs 
 
 bench: $(INSTALLED) ## the figures of tests/benchmarks, measured on this machine
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
+
+gpu: $(INSTALLED) ## what only an NVIDIA GPU can prove, in under 8 minutes: tests, parity, benchmark; gpu-results.json
+	$(BIN)/python tests/gpu/run_gpu_tests.py --output gpu-results.json
 
 wheel: $(INSTALLED) ## source archive and wheel in dist/
 	rm -rf build dist

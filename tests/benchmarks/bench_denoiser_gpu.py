@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,11 @@ from echoexport.runtime.network import compare_outputs
 WANTED = 1.5
 """Times faster than PyTorch's quickest way that our quickest engine should be."""
 
+MEASURING = 0.2
+"""The share of the seconds that is kept for measuring."""
+
 ENGINES = {
-    "cuda": ("ort_cuda", "ort_cuda nhwc", "ort_tensorrt", "tensorrt", "tensorrt_rtx"),
+    "cuda": ("ort_cuda", "ort_cuda nhwc", "tensorrt", "tensorrt_rtx", "ort_tensorrt"),  # those that build last
     "cpu": ("ort", "openvino"),
 }
 
@@ -60,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", action="append", metavar="NAME", help="only this engine; may be repeated")
     parser.add_argument("--rounds", type=int, default=20, help="rounds that count")
     parser.add_argument("--warmup", type=int, default=3, help="rounds before them")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="no engine is begun after so many")
     parser.add_argument("--folder", type=Path, default=default_folder(), help="where graphs and engines are kept")
     parser.add_argument("--dry-run", action="store_true", help="say what would be measured, as JSON, and stop")
     return parser
@@ -130,7 +135,7 @@ def open_contestants(
     notes: dict[str, list[str]],
 ) -> dict[str, Call]:  # fmt: skip
     """A call each, PyTorch's first; why those that cannot run here cannot goes to ``missing``."""
-    calls: dict[str, Call] = {}
+    begun, calls = time.perf_counter(), dict[str, Call]()
     modules = load_modules(denoiser, device=arguments.device)
     for label in choose_ways(arguments.device):
         channels_last, recorded = WAYS[label]
@@ -139,8 +144,12 @@ def open_contestants(
         except RuntimeError as error:  # torch's own, out of memory among them
             missing[label] = " ".join(str(error).split())[:300]
     for label in choose_engines(arguments):
+        left = arguments.seconds * (1 - MEASURING) - (time.perf_counter() - begun)
+        if left <= 0:
+            missing[label] = f"no time left of {arguments.seconds:g} s"
+            continue
         try:
-            network = open_engine(denoiser, label, say=lambda text: sys.stdout.write(f"  {text}\n"))
+            network = open_engine(denoiser, label, timeout=left, say=lambda text: sys.stdout.write(f"  {text}\n"))
         except EchoExportError as error:
             missing[label] = str(error)
             sys.stdout.write(f"  {label}: not measured: {error}\n")

@@ -163,8 +163,10 @@ def _load_module(denoiser: Denoiser, device: torch.device) -> torch.nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def open_engine(denoiser: Denoiser, backend: str, *, say: Callable[[str], None]) -> Network:
-    """One of ours; "ort_cuda nhwc" is the CUDA provider told to prefer channels-last. Engines are built first.
+def open_engine(denoiser: Denoiser, backend: str, *, timeout: float, say: Callable[[str], None]) -> Network:
+    """One of ours; "ort_cuda nhwc" is the CUDA provider told to prefer channels-last.
+
+    Engines that have to be built are built first, within ``timeout`` seconds.
 
     Raises:
         BackendError: it does not work here, or does not build.
@@ -179,7 +181,7 @@ def open_engine(denoiser: Denoiser, backend: str, *, say: Callable[[str], None])
     compiling = as_compiling(chosen)
     if name.startswith("tensorrt") and compiling is not None and name in BUILDERS:
         engine = denoiser.graph.with_suffix(compiling.engine_suffix)
-        settings = EngineSettings(timing_cache=folder / "timing")
+        settings = EngineSettings(timing_cache=folder / "timing", timeout=timeout)
         folder.mkdir(exist_ok=True)
         load_builder(name).build_engine(denoiser.graph, denoiser.spec, engine, settings=settings, report=say)
         return Network(denoiser.spec, compiling.open_engine(engine, denoiser.spec, options))
