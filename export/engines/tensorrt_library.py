@@ -156,7 +156,7 @@ class BuilderLibrary:
             reason = complaints.describe(" ".join(str(error).split()))
             raise BackendError(f"{self.title} does not start here, it needs a GPU and a driver: {reason}") from error
         network = builder.create_network(self._network_flags())
-        parser = self._trt.OnnxParser(network, logger)
+        parser = self._make_parser(network, logger)
         if not parser.parse_from_file(str(graph)):
             if complaints.out_of_memory:
                 raise MemoryError(complaints.describe(""))
@@ -188,6 +188,14 @@ class BuilderLibrary:
                 "may be slower than it could be"
             )
         return Plan(content, timing and timing(), (*self.notes, *notes), time.perf_counter() - start)
+
+    def _make_parser(self, network: Any, logger: Any) -> Any:
+        parser = self._trt.OnnxParser(network, logger)
+        # On by default in newer releases. Off, InstanceNormalization becomes a plugin, whose epsilon is 1e-4 at least.
+        native = getattr(getattr(self._trt, "OnnxParserFlag", None), "NATIVE_INSTANCENORM", None)
+        if native is not None and not parser.get_flag(native):
+            parser.set_flag(native)
+        return parser
 
     def _network_flags(self) -> int:
         # 10.x types weakly unless told; 11.x always types strongly and takes the flag as long as it has it.

@@ -11,7 +11,8 @@ from echoexport.runtime.errors import BackendError
 
 MEMORY_FACTOR = 3.7
 """Peak memory of a build over the weights' bytes: 9.3 GB for the full fp16 denoiser's 2.6 GB, measured with
-TensorRT-RTX on x86; taken for TensorRT too, where it was not measured."""
+TensorRT-RTX on x86; stacks of convolutions need 3.0, in fp16 and in int8 alike. Taken for TensorRT too, where it was
+not measured."""
 
 WAYS_OUT = "close programs, add swap, or lower --workspace"
 

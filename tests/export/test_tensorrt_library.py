@@ -114,6 +114,19 @@ def test_without_the_typing_flag_a_network_is_made_with_no_flag(
     assert given == [0]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_instance_norms_are_native_where_that_is_not_the_default(load: Load, fixed: Any, version: str) -> None:
+    library = load(version)
+    parser = fixed(library).parser
+    assert parser.get_flag(library._trt.OnnxParserFlag.NATIVE_INSTANCENORM)
+
+
+def test_a_parser_without_flags_parses_all_the_same(load: Load, fixed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = load()
+    monkeypatch.delattr(library._trt, "OnnxParserFlag")
+    assert fixed(library).layers == 7
+
+
 def test_phases_of_the_builder_are_told(load: Load, fixed: Any) -> None:
     library = load()
     told: list[str] = []

@@ -62,6 +62,10 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
     STRONGLY_TYPED = 1
 
 
+class OnnxParserFlag(enum.IntEnum):
+    NATIVE_INSTANCENORM = 0
+
+
 _flags = {"TF32": 7} | ({} if VERSION in ("11.4", "rtx-1.7") else {"FP16": 0, "INT8": 1})
 BuilderFlag = enum.IntEnum("BuilderFlag", _flags)  # type: ignore[misc]
 
@@ -165,11 +169,20 @@ class OnnxParser:
 
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self.network = network
+        self.flags = 0 if VERSION == "10.3" else 1
         self.errors: list[tuple[str, str, str]] = []
 
     @property
     def num_errors(self) -> int:
         return len(self.errors)
+
+    def get_flag(self, flag: OnnxParserFlag) -> bool:
+        return bool(self.flags & 1 << flag)
+
+    def set_flag(self, flag: OnnxParserFlag) -> None:
+        if VERSION != "10.3":
+            raise RuntimeError("deprecated: it is on by default")
+        self.flags |= 1 << flag
 
     def get_error(self, index: int) -> Any:
         operator, name, text = self.errors[index]
