@@ -119,6 +119,24 @@ class CudaRuntime:
         """Give it back."""
         self._give_back("cudaGraphExecDestroy", ready)
 
+    def create_event(self) -> int:
+        """A mark that work in a stream passes, with the time at which it did."""
+        (event,) = self._call("cudaEventCreate")
+        return int(event)
+
+    def destroy_event(self, event: int) -> None:
+        """Give it back."""
+        self._give_back("cudaEventDestroy", event)
+
+    def record_event(self, event: int, stream: int) -> None:
+        """Put the mark into a stream, after what is there."""
+        self._call("cudaEventRecord", event, stream)
+
+    def measure_seconds(self, first: int, last: int) -> float:
+        """Seconds between two marks that the device has passed, by the device's clock (good to 0.5 us)."""
+        (milliseconds,) = self._call("cudaEventElapsedTime", first, last)
+        return float(milliseconds) / 1e3
+
     def count_devices(self) -> int:
         """How many the process sees."""
         return int(self._call("cudaGetDeviceCount")[0])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class TensorRTEngine:
     done. So the velocity comes down and the latents go up at each call, at 512 px and 12 frames 384 KiB each in fp16,
     where a portrait's keys and values are 46 MB.
 
-    ``tracer``, set from outside, is told of copies; ``read_layers`` is there if it was opened to be profiled.
+    ``tracer``, set from outside, is told of copies and of the device's time. ``read_layers`` is there if the engine was
+    opened to be profiled.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class TensorRTEngine:
         self._library, self._cuda, self._spec = library, cuda, spec
         self._lock = threading.Lock()
         self._graph: int | None = None
+        self._events: tuple[int, int] | None = None
         self._execute: Callable[[int], bool] | None = None
         self._engine: Any = None
         self._owned = ExitStack()
@@ -76,12 +78,14 @@ class TensorRTEngine:
             try:
                 with self.tracer.span("upload", "copy", network=self._spec.name):
                     self.uploaded += sum(one.upload(ready[name], self._stream) for name, one in self._inputs.items())
-                self._run()
+                with self._timed():
+                    self._run()
                 self.downloaded += sum(one.download(self._stream) for one in self._outputs.values())
                 self._cuda.synchronize(self._stream)
             except BaseException:
                 self._recover()
                 raise
+            self._tell_time()
             self.calls += 1
             if self.calls == 1 and self._keep is not None:
                 self._keep()
@@ -119,6 +123,26 @@ class TensorRTEngine:
                 raise BackendError(f"{plan}: {self._library.title} takes no address for tensor {name!r}")
         self._engine, self._execute = engine, context.handle.execute_async_v3
         owned.callback(self._release)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Between two events, where somebody wants to know."""
+        if not self.tracer.enabled:
+            yield
+            return
+        if self._events is None:
+            self._events = (self._cuda.create_event(), self._cuda.create_event())
+            for event in self._events:
+                self._owned.callback(self._cuda.destroy_event, event)
+        self._cuda.record_event(self._events[0], self._stream)
+        yield
+        self._cuda.record_event(self._events[1], self._stream)
+
+    def _tell_time(self) -> None:
+        if self.tracer.enabled and self._events is not None:
+            end, seconds = self.tracer.now(), self._cuda.measure_seconds(*self._events)
+            name = self._spec.name
+            self.tracer.record(name, "engine", start=end - seconds, end=end, clock="device", network=name)
 
     def _run(self) -> None:
         """Put the network's work into the stream.

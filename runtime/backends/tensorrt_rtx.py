@@ -20,7 +20,8 @@ class TensorRTRTXLibrary(TensorRTLibrary):
     def create_context(self, engine: Any, spec: SubnetSpec, options: EngineOptions) -> Context:
         """A context that records a CUDA graph by itself, and finds its kernels in the cache folder, if there is one."""
         config = engine.create_runtime_config()
-        config.cuda_graph_strategy = self.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if not options.profile:  # within a graph no layer is timed by itself
+            config.cuda_graph_strategy = self.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         keep = None
         if options.cache is not None:
             kernels = config.create_runtime_cache()

@@ -24,6 +24,8 @@ from typing import Any
 
 FIRST_ADDRESS = 0x7000_0000_0000
 ALIGNMENT = 256
+EVENT_MILLISECONDS = 5.0
+"""How far apart two events are by the double's clock."""
 
 
 class Error(enum.IntEnum):
@@ -90,6 +92,8 @@ class FakeCuda(types.ModuleType):
         self._pinned: dict[int, Any] = {}
         self._streams: dict[int, Stream] = {}
         self._graphs: dict[int, list[Callable[[], None]]] = {}
+        self._events: dict[int, float] = {}
+        self._clock = 0.0
         self._handles = itertools.count(0x5000, 16)
         self._next, self._sticky = FIRST_ADDRESS, Error.cudaSuccess
 
@@ -113,7 +117,10 @@ class FakeCuda(types.ModuleType):
     @property
     def live(self) -> dict[str, int]:
         """What was taken and not given back."""
-        kept = {"memory": self._device, "pinned": self._pinned, "streams": self._streams, "graphs": self._graphs}
+        kept = {
+            "memory": self._device, "pinned": self._pinned, "streams": self._streams, "graphs": self._graphs,
+            "events": self._events,
+        }  # fmt: skip
         return {name: len(things) for name, things in kept.items() if things}
 
     # what the double of TensorRT uses
@@ -269,6 +276,26 @@ class FakeCuda(types.ModuleType):
         del self._graphs[int(graph)]
         return (Error.cudaSuccess,)
 
+    def cudaEventCreate(self) -> Any:
+        handle = next(self._handles)
+        self._events[handle] = float("nan")
+        return Error.cudaSuccess, Handle(handle)
+
+    def cudaEventDestroy(self, event: Any) -> Any:
+        del self._events[int(event)]
+        return (Error.cudaSuccess,)
+
+    def cudaEventRecord(self, event: Any, stream: Any) -> Any:
+        def pass_mark() -> None:
+            self._events[int(event)] = self._clock
+            self._clock += EVENT_MILLISECONDS
+
+        self.enqueue(int(stream), pass_mark)
+        return (Error.cudaSuccess,)
+
+    def cudaEventElapsedTime(self, first: Any, last: Any) -> Any:
+        return Error.cudaSuccess, self._events[int(last)] - self._events[int(first)]
+
     def cudaGraphLaunch(self, graph: Any, stream: Any) -> Any:
         self._streams[int(stream)].work.extend(self._graphs[int(graph)])
         return (Error.cudaSuccess,)
@@ -301,8 +328,8 @@ class FakeCuda(types.ModuleType):
 
 _RESULTS = {
     "cudaMalloc": 1, "cudaHostAlloc": 1, "cudaStreamCreateWithFlags": 1, "cudaStreamEndCapture": 1,
-    "cudaGraphInstantiate": 1, "cudaGetDeviceCount": 1, "cudaGetDeviceProperties": 1, "cudaMemGetInfo": 2,
-    "cudaRuntimeGetVersion": 1, "cudaDriverGetVersion": 1,
+    "cudaGraphInstantiate": 1, "cudaEventCreate": 1, "cudaEventElapsedTime": 1, "cudaGetDeviceCount": 1,
+    "cudaGetDeviceProperties": 1, "cudaMemGetInfo": 2, "cudaRuntimeGetVersion": 1, "cudaDriverGetVersion": 1,
 }  # fmt: skip
 """How many values each gives besides its error code, which are None with an error."""
 

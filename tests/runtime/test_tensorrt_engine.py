@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from echoexport.runtime.backends import EngineOptions, load_backend
 from echoexport.runtime.errors import BackendError
@@ -17,6 +19,7 @@ from echoexport.runtime.held_arrays import freeze
 from echoexport.runtime.network import Network
 from echoexport.runtime.spec import SubnetSpec
 from echoexport.runtime.tensorrt_engine import TensorRTEngine
+from echoexport.runtime.trace import Tracer
 
 VERSIONS = ("10.3", "10.16", "11.4", "rtx-1.7")
 BYTES = 16  # of each tensor of the small network in float32
@@ -355,3 +358,66 @@ def test_a_plan_of_another_network_is_refused(
     backend: Any = load_backend("tensorrt")
     with pytest.raises(BackendError, match=words):
         backend.open_engine(plan, other, EngineOptions())
+
+
+def test_a_tracer_is_told_of_copies_and_of_the_devices_own_time(open_small: Callable[..., TensorRTEngine]) -> None:
+    engine = open_small()
+    engine.tracer = Tracer()
+    for noise in range(3):
+        check(engine, inputs_of(noise))
+    spans = engine.tracer.spans()
+    assert [span.name for span in spans if span.category == "copy"] == ["upload", "download"] * 3
+    device = [span for span in spans if span.clock == "device"]
+    assert [(span.name, round(span.seconds, 6)) for span in device] == [("small", 0.005)] * 3
+
+
+def test_events_of_a_tracer_are_given_back(open_small: Callable[..., TensorRTEngine], cuda: Any) -> None:
+    engine = open_small()
+    engine.tracer = Tracer()
+    check(engine, inputs_of(1))
+    assert cuda.live["events"] == 2
+    engine.close()
+    assert cuda.live == {}
+
+
+def test_without_a_tracer_nothing_is_timed(open_small: Callable[..., TensorRTEngine], cuda: Any) -> None:
+    check(open_small(), inputs_of(1))
+    assert "cudaEventRecord" not in cuda.calls
+
+
+@pytest.mark.parametrize("version", ["10.3", "rtx-1.7"])
+def test_an_engine_that_is_profiled_times_its_layers_and_records_nothing(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, version: str
+) -> None:
+    engine = open_small(version, options=EngineOptions(profile=True))
+    for noise in range(3):
+        check(engine, inputs_of(noise))
+    layers: Any = engine.read_layers()  # type: ignore[attr-defined]
+    assert [(layer.name, layer.seconds) for layer in layers] == [("first", 0.001), ("second", 0.002)]
+    assert cuda.calls["cudaStreamBeginCapture"] == 0
+    config = engine._library.module.engines[0].contexts[0].config
+    assert config is None or config.cuda_graph_strategy.name == "DISABLED"
+
+
+@given(
+    calls=st.lists(
+        st.tuples(st.sampled_from(["frozen", "other frozen", "writeable", "view", "frozen view"]), st.integers(-9, 9)),
+        min_size=1, max_size=12,
+    )
+)  # fmt: skip
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_arrays_come_in_whatever_order_results_are_right(
+    open_small: Callable[..., TensorRTEngine], calls: list[tuple[str, int]]
+) -> None:
+    engine = open_small()
+    changing = np.zeros((1, 4), np.float32)
+    view, frozen = changing.view(), freeze(np.full((1, 4), 3, np.float32))
+    view.setflags(write=False)
+    arrays = {
+        "frozen": frozen, "other frozen": freeze(np.full((1, 4), 5, np.float32)), "writeable": changing, "view": view,
+        "frozen view": frozen[:],
+    }  # fmt: skip
+    for kind, value in calls:
+        changing[:] = value
+        check(engine, inputs_of(value, arrays[kind]))
+    engine.close()
