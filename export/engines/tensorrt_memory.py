@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,22 @@ def require_memory(graph: Path, need: MemoryNeed) -> None:
         raise BackendError(f"{graph}: not enough memory to compile it: {need.describe()}")
 
 
-def find_free_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes of memory that programs can still get and of free swap (proc(5), meminfo); None where it is not told."""
+def find_free_memory(proc: Path = Path("/proc")) -> int | None:
+    """Bytes that a program can still get: of memory, and of swap on disks; None where the system does not tell.
+
+    From proc(5)'s meminfo and swaps. Swap in compressed memory (zram, which JetPack sets up) does not count: weights
+    hardly compress.
+    """
     try:
-        fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line)
-        # in kB, which here are 1024 bytes
-        return sum(int(fields.get(name, "0").split()[0]) * 1024 for name in ("MemAvailable", "SwapFree")) or None
-    except (OSError, ValueError, IndexError):
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, ValueError):
         return None
+    if found is None:
+        return None
+    free = int(found[1])
+    with suppress(OSError, ValueError):
+        for name, size, used in re.findall(
+            r"^(\S+)\s+\S+\s+(\d+)\s+(\d+)", (proc / "swaps").read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            free += 0 if "zram" in name else int(size) - int(used)
+    return free * 1024  # both are in kB, which here are 1024 bytes

@@ -20,21 +20,32 @@ from echoexport.export.engines.tensorrt_memory import (
 from echoexport.runtime.device import detect_device
 from echoexport.runtime.errors import BackendError
 
-MEMINFO = "MemTotal:       7607324 kB\nMemFree:  100 kB\nMemAvailable:   5000000 kB\nSwapFree:  1000000 kB\n"
+MEMINFO = "MemTotal:       7607324 kB\nMemFree:  100 kB\nMemAvailable:   5000000 kB\nSwapFree:  3900000 kB\n"
+SWAPS = """Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority
+/dev/zram0                              partition\t2900000\t\t0\t\t5
+/swapfile                               file\t\t1500000\t\t500000\t\t-2
+"""
 
 
-def test_free_is_what_programs_can_get_and_swap(tmp_path: Path) -> None:
-    path = tmp_path / "meminfo"
-    path.write_text(MEMINFO)
-    assert find_free_memory(path) == 6_000_000 * 1024
+def test_free_is_memory_and_swap_on_disks_but_none_in_compressed_memory(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    assert find_free_memory(tmp_path) == 5_000_000 * 1024
+    (tmp_path / "swaps").write_text(SWAPS)
+    assert find_free_memory(tmp_path) == 6_000_000 * 1024
 
 
-@pytest.mark.parametrize("content", [None, "", "MemAvailable: much kB\n", "MemAvailable:\n", "nothing"])
-def test_where_the_system_does_not_tell_free_memory_is_unknown(tmp_path: Path, content: str | None) -> None:
-    path = tmp_path / "meminfo"
+def test_this_machine_tells() -> None:
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("no proc file system")
+    free = find_free_memory()
+    assert free is not None and free > 1_000_000
+
+
+@pytest.mark.parametrize("content", [None, b"", b"MemAvailable: much kB\n", b"MemAvailable:\n", b"\xff\xfe"])
+def test_where_the_system_does_not_tell_free_memory_is_unknown(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
-        path.write_text(content)
-    assert find_free_memory(path) is None
+        (tmp_path / "meminfo").write_bytes(content)
+    assert find_free_memory(tmp_path) is None
 
 
 def test_unknown_free_memory_is_no_reason_to_refuse(tmp_path: Path) -> None:
