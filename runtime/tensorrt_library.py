@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import BackendError, DeviceError
 from echoexport.runtime.spec import SubnetSpec
 
 # What it says about a plan of another GPU model, only to go on with it, slowly or wrongly.
 _OTHER_DEVICE = "across different models of devices"
+# Its words for what no other plan would mend: its own error code, and CUDA's errors.
+_DEVICE_FAULTS = ("OutOfMemory", "Cuda Runtime", "CUDA initialization")
 _NUMPY_NAMES = {
     "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32", "INT64": "int64",
     "BOOL": "bool",
@@ -54,6 +56,7 @@ class TensorRTLibrary:
 
         Raises:
             BackendError: the file cannot be read, or the library refuses it, or says that it is another device's.
+            DeviceError: it is refused for want of memory, a driver or a GPU.
         """
         with self._lock:
             self._complaints.clear()
@@ -63,7 +66,9 @@ class TensorRTLibrary:
             except (OSError, ValueError) as error:  # a ValueError where the file is empty
                 raise BackendError(f"{plan}: cannot be read: {error}") from error
             if engine is None:
-                raise BackendError(f"{plan}: {self.title} {self.version} refuses it{self.explain()}")
+                reason = self.explain()
+                kind = DeviceError if any(mark in reason for mark in _DEVICE_FAULTS) else BackendError
+                raise kind(f"{plan}: {self.title} {self.version} refuses it{reason}")
             if any(_OTHER_DEVICE in text for _, text in self._complaints):
                 raise BackendError(f"{plan}: was compiled on another model of GPU")
             return engine

@@ -2,6 +2,7 @@
 
 Versions "10.3", "10.16", "11.4" and "rtx-1.7" differ in attributes as NVIDIA's do. Faults, any number of them:
 
+* ``no memory``: a plan's weights do not fit the GPU
 * ``no context``: it cannot take the memory to run in
 * ``cannot run``: execution answers False, with a complaint
 * ``no capture``: execution within a capture spoils it, as an engine with host work in it does
@@ -84,6 +85,9 @@ class FakeRuntime:
             version, device = plan["fake"], plan["device"]
         except (ValueError, KeyError, TypeError):
             module.complain(Severity.ERROR, "Error Code 1: Serialization (assertion magicTag == kEXPECTED failed.)")
+            return None
+        if "no memory" in module.faults:
+            module.complain(Severity.ERROR, "Error Code 2: OutOfMemory (Requested size was 2612035584 bytes.)")
             return None
         if version != module.version:
             module.complain(Severity.ERROR, f"Version tag does not match: {module.version}, engine's {version}")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import BackendError, DeviceError
 from echoexport.runtime.held_arrays import freeze
 from echoexport.runtime.network import Network
 from echoexport.runtime.spec import SubnetSpec
@@ -280,6 +280,14 @@ def test_out_of_memory_at_any_buffer_is_told_and_leaves_nothing(
     cuda.fail("cudaMalloc", cuda_errors.cudaErrorMemoryAllocation, after=good)
     with pytest.raises(BackendError, match=r"cudaMalloc of 16 bytes failed: cudaErrorMemoryAllocation .* close other"):
         open_small()
+    assert cuda.live == {}
+
+
+def test_no_memory_for_the_weights_is_told_as_the_devices_fault(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    with pytest.raises(DeviceError, match=r"small\.plan: TensorRT 10\.3\.0\.30 refuses it: .*OutOfMemory"):
+        open_small("10.3", "no memory")
     assert cuda.live == {}
 
 
