@@ -112,6 +112,7 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     from echoexport.export.build import build_bundle
     from echoexport.export.build_progress import default_progress_folder
     from echoexport.export.build_settings import BuildSettings
+    from echoexport.export.cli.compiled_run import compile_built
     from echoexport.export.demo.assets import is_builtin
     from echoexport.export.traces import default_trace_folder
 
@@ -129,7 +130,7 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     click.echo(f"{output}: {describe_bundle(manifest)}")
     for note in manifest.provenance.notes:
         click.echo(f"note: {note}")
-    if spec.next_step:
+    if not compile_built(output, spec) and spec.next_step:
         click.echo(f"next: {spec.next_step}")
 
 

@@ -34,7 +34,10 @@ USUAL: dict[str, Any] = {
 )
 @click.option("--backend", default="", metavar="NAME", help="Whose engines. Default: the bundle's first that has some.")
 @click.option(
-    "--target", "-t", metavar="NAME", help="Refuse to go on where this machine is another; take that target's settings."
+    "--target",
+    "-t",
+    metavar="NAME",
+    help="Refuse to go on where this machine is another; take its backend and settings.",
 )
 @click.option("--workspace", type=float, metavar="GB", help="Scratch memory for the builder. Default: the target's.")
 @click.option("--level", type=click.IntRange(0, 5), metavar="N", help="The builder's optimization level.")
@@ -89,26 +92,33 @@ def compile_now(bundle: Path, output: Path | None, *, settings: CompileSettings,
 def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
     """The command line's options as settings; what is not given is the target's, of ``--target`` or of the bundle.
 
+    A target of TensorRT-RTX has engines of no one machine, so it may be compiled for without a GPU to try them on.
+
     Raises:
-        TargetError: this machine is not the ``--target``.
+        TargetMismatchError: this machine is not the ``--target``.
     """
     from echoexport.export.compile import CompileSettings
     from echoexport.export.engine_cache import default_engine_folder
 
-    own = options["cache_folder"]
+    own, target = options["cache_folder"], find_target(bundle, options["target"])
+    usual = "" if target is None or options["target"] is None else target.backends.default
     cache = default_engine_folder() if own is None else own / "engines"
     return CompileSettings(
-        backend=options["backend"],
+        backend=options["backend"] or usual,
         compute=options["compute"],
-        engine=settle_engine(find_target(bundle, options["target"]), options),
+        engine=settle_engine(target, options),
         networks=options["networks"],
         cache=None if options["no_cache"] else cache,
-        untested=options["untested"],
+        untested=options["untested"] or usual == "tensorrt_rtx",
     )
 
 
 def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
-    """The target that was named, if this machine is it; else the bundle's, if this release knows it."""
+    """The target that was named, if this machine is it; else the bundle's, if this release knows it.
+
+    Raises:
+        TargetMismatchError: this machine is another.
+    """
     from echoexport.export.cli.build import find_target as find_spec
     from echoexport.runtime.device import detect_device, require_target
     from echoexport.runtime.manifest import read_manifest

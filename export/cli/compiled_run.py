@@ -1,4 +1,4 @@
-"""``echoexport run`` on a portable bundle whose own backend runs nothing but compiled engines."""
+"""Portable bundles whose own backend runs nothing but compiled engines: what ``run`` and ``build`` do about it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from echoexport.export.cli.options import warn
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import BackendError, TargetMismatchError
 
 if TYPE_CHECKING:
     from echoexport.runtime.manifest import Manifest
+    from echoexport.targets.spec import TargetSpec
 
 NEEDS_COMPILING = ("tensorrt", "tensorrt_rtx")
 """Backends that open no ONNX files."""
@@ -42,7 +43,7 @@ def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
         click.echo(f"{output}: running these engines", err=True)
         return output, None
     if _asks_for_it(f"{bundle}: backend {wanted!r} needs engines, which takes minutes once. Compile now?"):
-        return compile_first(bundle, wanted, compute=compute), None
+        return compile_first(bundle, wanted, compute=compute, quiet=True), None
     line = f"{bundle}: backend {wanted!r} needs engines that are compiled on this machine: echoexport compile {bundle}"
     fallback = None if backend is not None else find_portable(manifest)
     if fallback is None:
@@ -70,12 +71,32 @@ def find_portable(manifest: Manifest) -> str | None:
     return next((name for name in names if load_backend(name).unavailable() is None), None)
 
 
-def compile_first(bundle: Path, backend: str, *, compute: str) -> Path:
-    """Compile with a target's usual settings, telling all on stderr; where the compiled bundle is."""
+def compile_built(bundle: Path, target: TargetSpec) -> bool:
+    """Compile a bundle that was just built, where this machine is its target and needs engines; whether that is so.
+
+    Raises:
+        BackendError: a network does not build, or fails its self-test; the portable bundle stays.
+    """
+    from echoexport.runtime.backends import load_backend
+    from echoexport.runtime.device import detect_device, require_target
+
+    backend = target.backends.default
+    if backend not in NEEDS_COMPILING or load_backend(backend).unavailable() is not None:
+        return False
+    try:
+        require_target(detect_device(), target)
+    except TargetMismatchError:
+        return False
+    compile_first(bundle, backend, compute="", quiet=False)
+    return True
+
+
+def compile_first(bundle: Path, backend: str, *, compute: str, quiet: bool) -> Path:
+    """Compile with the settings of the bundle's target; where the result is. ``quiet`` leaves stdout alone."""
     from echoexport.export.cli.compile import USUAL, compile_now, read_settings
 
     settings = read_settings(bundle, {**USUAL, "backend": backend, "compute": compute})
-    output = compile_now(bundle, None, settings=settings, quiet=True).output
+    output = compile_now(bundle, None, settings=settings, quiet=quiet).output
     if output is None:
         raise BackendError(f"{bundle}: not every network was compiled")
     return output

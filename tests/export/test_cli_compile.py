@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from echoexport.export.cli import compiled_run
-from echoexport.export.cli.compile import settle_engine
+from echoexport.export.cli.compile import USUAL, read_settings, settle_engine
 from echoexport.export.engines import EngineSettings
 from echoexport.runtime.backends.null import NullBackend
 from echoexport.runtime.bundle import open_bundle
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.manifest import read_manifest, write_manifest
 from echoexport.runtime.spec import NETWORKS
-from echoexport.targets.spec import load_target
+from echoexport.targets.spec import Backends, load_target
 
 OPTIONS: dict[str, Any] = {"workspace": None, "level": None, "best_of": None, "threads": 0}
 
@@ -216,6 +216,43 @@ def test_a_portable_backend_takes_over_with_a_warning(
     warnings = [line for line in outcome.told if f"echoexport compile {null_bundle}" in line]
     assert len(warnings) == 1
     assert warnings[0].endswith("running on 'null' instead, much more slowly")
+
+
+@pytest.mark.usefixtures("needs_compiling")
+def test_a_build_on_the_machine_that_is_the_target_compiles_as_well(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own-cache"))
+    here = replace(load_target("cpu"), backends=Backends("null", ("ort",)))
+    assert compiled_run.compile_built(null_bundle, here)
+    open_bundle(f"{null_bundle}.compiled-null").close()
+
+
+@pytest.mark.usefixtures("needs_compiling")
+def test_a_build_elsewhere_compiles_nothing(null_bundle: Path) -> None:
+    there = replace(load_target("jetson-orin"), backends=Backends("null", ("ort",)))
+    assert not compiled_run.compile_built(null_bundle, there)
+    assert not Path(f"{null_bundle}.compiled-null").exists()
+
+
+def test_a_build_for_a_processor_compiles_nothing(null_bundle: Path) -> None:
+    assert not compiled_run.compile_built(null_bundle, load_target("cpu"))
+
+
+def test_engines_for_rtx_kiosks_may_be_made_where_they_cannot_run(null_bundle: Path) -> None:
+    settings = read_settings(null_bundle, {**USUAL, "target": "rtx"})
+    assert (settings.backend, settings.untested) == ("tensorrt_rtx", True)
+    assert not read_settings(null_bundle, {**USUAL, "target": "cpu"}).untested
+
+
+def test_engines_that_cannot_run_here_are_kept_where_that_is_asked_for(
+    null_bundle: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NullBackend, "unavailable", lambda _: "there is no GPU")
+    assert "backend 'null' does not work here: there is no GPU" in command("compile", null_bundle).err
+    outcome = command("compile", null_bundle, "--untested")
+    assert outcome.code == 0, outcome
+    assert outcome.out.count("not tested: it cannot run here") == 6
 
 
 def test_a_bundle_that_needs_no_engines_is_not_nagged(run: Callable[..., Any], null_bundle: Path) -> None:
