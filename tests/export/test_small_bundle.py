@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from echoexport.calibration import layer_choice
-from echoexport.calibration.float_graph import Layer
+from echoexport.calibration.float_graph import FloatGraph, Layer
 from echoexport.calibration.plan import read_plan, write_plan
 from echoexport.calibration.recording import RecordingSettings, record_set
 from echoexport.calibration.sensitivity import group_layers
@@ -21,6 +21,7 @@ from echoexport.export.build_settings import BuildSettings
 from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
 from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 from echoexport.export.traces import default_trace_folder
+from echoexport.export.work import count_work
 from echoexport.runtime.bundle import open_bundle
 from echoexport.runtime.errors import CalibrationError, QualityError, SettingError
 from echoexport.runtime.manifest import Manifest, read_manifest
@@ -91,6 +92,14 @@ def test_weights_take_a_third_and_the_denoisers_are_int8(small: Path, manifest: 
     assert manifest.files[denoiser.weights].bytes <= (0.85 + 4 * 0.15) * denoiser.parameters
     plan = read_plan(small / "quantization.json").networks["denoising_unet"]
     assert sum(layer.mode == "int8" for layer in plan.layers.values()) > 150
+
+
+def test_work_is_counted_from_the_int8_graphs(small: Path, manifest: Manifest) -> None:
+    for name, entry in manifest.networks.items():
+        assert entry.work == count_work(FloatGraph(small / entry.graph).model), name
+    denoiser = manifest.networks["denoising_unet"].work
+    assert denoiser is not None
+    assert 0.8 < denoiser.total.int8_flops / denoiser.total.weighted_flops < 1
 
 
 def test_the_same_set_gives_the_same_plan_and_files(
