@@ -85,6 +85,7 @@ class Bundle:
         self._tracer = tracer
         self._networks: dict[str, Network] = {}
         self._closed_calls: Counter[str] = Counter()
+        self._closed_notes: list[str] = []
         self._lock = threading.RLock()
         self._opener = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
         self._opening: dict[str, Future[Network]] = {}
@@ -146,6 +147,11 @@ class Bundle:
         open_calls = {name: network.calls for name, network in self._networks.items()}
         return {name: self._closed_calls[name] + open_calls.get(name, 0) for name in self.manifest.networks}
 
+    def notes(self) -> tuple[str, ...]:
+        """What does not run as it should, from every network that was opened so far; each once."""
+        found = [note for network in self._networks.values() for note in network.notes]
+        return tuple(dict.fromkeys([*self._closed_notes, *found]))
+
     def identity(self, *names: str) -> str:
         """What these networks' results depend on: their files, the backend and its arithmetic."""
         hashes = [self.manifest.files[file].sha256 for name in names for file in self.files_of(name)]
@@ -203,6 +209,7 @@ class Bundle:
         network = self._networks.pop(name, None)
         if network is not None:
             self._closed_calls[name] += network.calls
+            self._closed_notes += network.notes
             network.close()
 
     def close(self) -> None:

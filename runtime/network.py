@@ -34,6 +34,11 @@ class Network:
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
         self._casts = {tensor.name: _Cast(tensor) for tensor in spec.inputs}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What does not run as it should, in the engine's words: nodes on another device, or no CUDA graph."""
+        return tuple(getattr(self._engine, "notes", ()))
+
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """How long each layer took in a call, of a network from :meth:`Bundle.open_profiled`.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echoexport.export.cli.options import FILE, backend_option, compute_option, warn_of_fallback
+from echoexport.export.cli.options import FILE, backend_option, compute_option, warn_of_fallback, warn_of_notes
 from echoexport.runtime.errors import BackendError, GraphError, SettingError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def verify_command(
             click.echo(f"{name:18} {word}  error {result.error:.1e} of the maximum, {result.tolerance:.0e} allowed "
                        f"({opened.backend.name}, {result.precision})")  # fmt: skip
             failed += [] if result.passed else [name]
+        warn_of_notes(opened)
         if parser:
             _run_parser(opened.folder, [opened.manifest.networks[n].graph for n in only or opened.manifest.networks])
     if failed:

@@ -98,6 +98,12 @@ def warn_of_fallback(bundle: Bundle, *, asked: str | None = None) -> None:
             warn(line)
 
 
+def warn_of_notes(bundle: Bundle) -> None:
+    """Say what did not run as it should in the networks that were used."""
+    for note in bundle.notes():
+        warn(note)
+
+
 class ProgressLine:
     """A bar with rate and time left on a terminal; plain lines, at most one every few seconds, in a log.
 

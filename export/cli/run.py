@@ -18,6 +18,7 @@ from echoexport.export.cli.options import (
     compute_option,
     warn,
     warn_of_fallback,
+    warn_of_notes,
 )
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def run_command(bundle: Path, **options: Any) -> None:
         session = Session(opened, cache=cache, frugal=True)
         with tracing(options["trace_file"]) as tracer:
             report = make_clip(session, request, progress=progress, warn=warn, tracer=tracer)
+        warn_of_notes(opened)
         conditions = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
         if options["report_file"] is not None:
             from echoexport.profiles.clip_run import describe_clip_run, write_clip_run

@@ -156,7 +156,7 @@ def open_contestants(
             continue
         stack.callback(network.close)
         calls[label] = lambda network=network: network(denoiser.inputs)  # type: ignore[misc]
-        notes[label] = list(getattr(network._engine, "notes", []))
+        notes[label] = list(network.notes)
     return calls
 
 
