@@ -80,7 +80,8 @@ class Forecast:
     """Every board at the bundle's settings, and what to change on one of them.
 
     efficiency_here: part of the probe's roof that the bundle reached on this device, None where it was not found.
-    options_target: the board that the options are for, the bundle's own. note: why there is nothing, else "".
+    options_target: the board that the options are for, the bundle's own. costs_note: how the options' costs were found.
+    note: why there is nothing, else "".
     """
 
     formula: str
@@ -90,6 +91,7 @@ class Forecast:
     boards: tuple[BoardForecast, ...]
     options: tuple[OptionForecast, ...]
     options_target: str
+    costs_note: str = ""
     note: str = ""
 
 
@@ -106,6 +108,7 @@ def make_forecast(
     case = Case(manifest, works, plan, fps, choose_mode(manifest.networks))
     stored = case.changed(mode="int8" if case.mode == "int8" else "stored")
     efficiency = find_efficiency(roofline, case.calls)
+    costs = read_option_costs()
     boards: list[BoardForecast] = []
     options: tuple[OptionForecast, ...] = ()
     for target in targets:
@@ -114,10 +117,9 @@ def make_forecast(
             roof, how = roofline.probe, stored
         boards.append(_forecast_board(target, how, roof, efficiency=efficiency))
         if target.name == own:
-            options = list_options(
-                how, roof, efficiency=efficiency, costs=read_option_costs(), on_gpu=target.kind != "cpu"
-            )
-    return Forecast(FORMULA, BAND, efficiency, _describe_inputs(case), tuple(boards), options, own)
+            options = list_options(how, roof, efficiency=efficiency, costs=costs, on_gpu=target.kind != "cpu")
+    told = f"{costs.note}. It is a drawn character: photographs may lose more."
+    return Forecast(FORMULA, BAND, efficiency, _describe_inputs(case), tuple(boards), options, own, costs_note=told)
 
 
 def _forecast_board(target: TargetSpec, case: Case, roof: Roof, *, efficiency: float | None) -> BoardForecast:

@@ -253,6 +253,7 @@ def test_a_forecast_lists_its_inputs_and_survives_its_json(full_size: Callable[[
     assert parse(Forecast, json.loads(json.dumps(dump(forecast))), where="forecast") == forecast
     inputs = forecast.inputs
     assert inputs is not None and (inputs.width, inputs.steps, inputs.window, inputs.overlap) == (512, 6, 12, 3)
+    assert forecast.costs_note.startswith(read_option_costs().note)
     roof = roof_of("jetson-orin")
     assert roof.compute is not None and roof.bandwidth is not None
     seconds = sum(
