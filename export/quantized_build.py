@@ -42,6 +42,7 @@ from echoexport.targets.spec import TargetSpec
 Report = Callable[[str, int, int], None]
 
 _DENOISER = "denoising_unet"
+_LARGE = 1_000_000_000  # bytes of weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +187,7 @@ def make_plan(
             choice = ChoiceSettings(
                 budget=settings.quality, scheduler=floats.manifest.sampler.scheduler, steps=recorded.steps,
                 guidance=recorded.manifest.sampling.guidance, measure_all=settings.sensitivity,
+                probes=_count_probes(graph),
             )  # fmt: skip
             plan, damage = choose_denoiser_layers(
                 graph, plan, recorded.samples(name), settings=choice, known=keep_damage(own, plan, choice),
@@ -193,6 +195,11 @@ def make_plan(
             )  # fmt: skip
         plans[name] = plan if plan.precision == "int8" else replace(plan, precision=floats.precision)
     return QuantizationPlan(PLAN_SCHEMA, quantizer.method, recorded.digest, plans), damage
+
+
+def _count_probes(graph: FloatGraph) -> int:
+    """Trajectories to judge by: a call of the full-size denoiser takes most of a minute on two cores."""
+    return 1 if graph.path.with_suffix(".bin").stat().st_size > _LARGE else 2
 
 
 def find_overflowing(

@@ -26,6 +26,7 @@ from echoexport.export.quantized_build import (
 )
 from echoexport.profiles.latency import read_self_test_inputs
 from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
+from echoexport.profiles.quality.networks import is_large
 from echoexport.profiles.quality.report import JSON_NAME, PAGE_NAME, QualityBudget, QualityReport, write_quality_report
 from echoexport.runtime.backends import EngineOptions, list_arithmetic, load_backend
 from echoexport.runtime.bundle import Bundle, open_bundle
@@ -40,7 +41,6 @@ LARGEST_LOSS = 0.02
 """What a score of the mouth (a correlation, or a share of frames) may lose."""
 MOST_DISAGREEMENT = 0.05
 """Relative L2 distance of two engines' outputs of one int8 network."""
-_LARGE = 1_000_000_000  # bytes of the denoiser's weights from which a whole clip would take hours on a CPU
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class _Assembly:
             exact = EngineOptions(compute="fp32")
             reference = stack.enter_context(open_bundle(self._floats.float32, options=exact))
             candidate = stack.enter_context(open_bundle(folder))
-            large = reference.measure_weights("denoising_unet") > _LARGE
+            large = is_large(reference)  # a whole clip would take hours on a CPU
             plan = ClipPlan(people=0 if large else 3, seconds=0.5 if large else 2.0)
             clips = list_quality_clips(reference.manifest, plan, fps=reference.manifest.fps)
             if large:

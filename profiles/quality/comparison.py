@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.profiles.conditions import describe_conditions
-from echoexport.profiles.quality.networks import Timing, compare_networks
+from echoexport.profiles.quality.networks import Timing, compare_networks, is_large
 from echoexport.profiles.quality.pictures import psnr, ssim
 from echoexport.profiles.quality.plan_layers import LayerDamage, measure_storage, name_precision, read_layers
 from echoexport.profiles.quality.recording import RecordingBundle
@@ -97,7 +97,8 @@ def compare_bundles(
 ) -> QualityReport:  # fmt: skip
     """Render the clips with both from the same noise, and measure the candidate against the reference.
 
-    Both stay open, and every network of theirs; beyond that, memory holds the kept calls and one clip's frames.
+    Both stay open, and every network of theirs but those of which two would be too large; beyond that, memory holds the
+    kept calls and one clip's frames.
     ``also``: more bundles by label, whose frames stand between both in the strips and are not measured.
 
     Raises:
@@ -204,7 +205,7 @@ class _Rendered:
 
 
 def _render(bundle: Bundle, clip: ComparisonClip, how: RenderSettings) -> _Rendered:
-    rendering = Session(bundle).render(clip.inputs, replace(how, frames=clip.frames))
+    rendering = Session(bundle, frugal=is_large(bundle)).render(clip.inputs, replace(how, frames=clip.frames))
     latents = rendering.latents
     if not np.isfinite(latents).all():
         raise BackendError(
