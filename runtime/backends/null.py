@@ -18,9 +18,9 @@ from echoexport.runtime.spec import SubnetSpec
 class NullEngine:
     """Gives zeros; every call gives the same arrays, which must not be written to."""
 
-    def __init__(self, spec: SubnetSpec) -> None:
+    def __init__(self, spec: SubnetSpec, *, profile: bool = False) -> None:
         self.precision = "fp32"
-        self._name, self._layers = spec.name, LayerClock()
+        self._name, self._profile, self._layers = spec.name, profile, LayerClock()
         self._outputs = {t.name: np.zeros(t.shape, t.dtype) for t in spec.outputs}
         for array in self._outputs.values():
             array.flags.writeable = False
@@ -35,11 +35,12 @@ class NullEngine:
             raise BackendError("this engine is closed")
         start = time.perf_counter()
         outputs = dict(self._outputs)
-        self._layers.report_layer_time(self._name, (time.perf_counter() - start) * 1e3)
+        if self._profile:
+            self._layers.report_layer_time(self._name, (time.perf_counter() - start) * 1e3)
         return outputs
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
-        """The whole network as one layer."""
+        """The whole network as one layer, of an engine that was opened to be profiled."""
         return tuple(LayerRecord(name, "Null", seconds) for name, seconds in self._layers.medians().items())
 
     def close(self) -> None:
@@ -63,7 +64,7 @@ class NullBackend:
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
         """The graph is not read."""
-        return NullEngine(spec)
+        return NullEngine(spec, profile=options.profile)
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """System and architecture; there is no library."""
@@ -81,7 +82,7 @@ class NullBackend:
             raise BackendError(f"{engine}: not an engine of backend 'null': {error}") from error
         if found != {"network": spec.name}:
             raise BackendError(f"{engine}: not an engine of {spec.name} for backend 'null'")
-        return NullEngine(spec)
+        return NullEngine(spec, profile=options.profile)
 
 
 BACKEND = NullBackend()
