@@ -21,8 +21,9 @@ from echoexport.calibration.sample import Sample
 from echoexport.export.build import build_bundle
 from echoexport.export.build_settings import BuildSettings
 from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
+from echoexport.export.engines import EngineSettings, load_builder
 from echoexport.export.engines.tensorrt_rtx import check_network, is_installed
-from echoexport.runtime.backends import EngineOptions, load_backend
+from echoexport.runtime.backends import EngineOptions, as_compiling, load_backend
 from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.spec import NETWORKS, SubnetSpec
 from echoexport.targets.spec import KINDS, load_target
@@ -118,6 +119,25 @@ def test_onnx_runtime_and_openvino_agree_on_one_int8_file(
     assert distance(found["openvino"], found["ort"]) <= AGREEMENT
     wanted = run("ort", character / f"{network}.onnx", spec, inputs)
     assert distance(found["ort"], wanted) <= 0.25
+
+
+@pytest.mark.parametrize("backend", ["ort", "openvino"])
+@pytest.mark.parametrize("network", ["audio_encoder", "vae_encoder"])
+def test_an_int8_engine_that_is_kept_computes_as_its_graph_does(
+    write: Write, character: Path, network: str, backend: str, tmp_path: Path
+) -> None:
+    path, spec = write(network, "cpu")
+    compiling = as_compiling(load_backend(backend))
+    assert compiling is not None
+    output = tmp_path / f"{network}{compiling.engine_suffix}"
+    load_builder(backend).build_engine(path, spec, output, settings=EngineSettings(), report=lambda _: None)
+    inputs = read_inputs(character, network)
+    engine = compiling.open_engine(output, spec, EngineOptions())
+    found = engine(inputs)
+    engine.close()
+    assert engine.precision == "int8"
+    kept = np.concatenate([np.asarray(found[name]).ravel() for name in sorted(found)])
+    assert distance(kept, run(backend, path, spec, inputs)) <= 1e-5
 
 
 @pytest.mark.skipif(not is_installed(), reason="TensorRT-RTX is not installed")
