@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +23,7 @@ from echoexport.calibration.float_islands import keep_float32
 from echoexport.calibration.graph_lint import ALLOWED_OPERATORS, lint_graph, require_clean
 from echoexport.calibration.tensorrt_lint import check_tensorrt
 from echoexport.calibration.tensorrt_operators import LINES, find_line
+from echoexport.export.engines.tensorrt_rtx import is_installed
 from echoexport.runtime.errors import GraphError
 from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.spec import NETWORKS
@@ -37,6 +41,10 @@ def constant(name: str, values: object, dtype: type[np.generic] = np.float16) ->
 
 @pytest.fixture
 def model() -> onnx.ModelProto:
+    return make_model()
+
+
+def make_model() -> onnx.ModelProto:
     """x padded, convolved with an int8 weight, normalized, doubled in size, in fp16: every parser takes it."""
     scaling = ["x.scale", "zero"]
     nodes = [
@@ -363,3 +371,59 @@ def test_the_whole_lint_names_the_version_beside_its_own_rules(model: onnx.Model
     insert("Attention", "big", "big", "big")(model)
     libraries = {one.library for one in lint_graph(model, spec, tensorrt=["10.3", "10.16.2"])}
     assert libraries == {"", "TensorRT 10.3"}
+
+
+PARSE = """
+import json, sys
+import tensorrt_rtx_libs
+import tensorrt_rtx_bindings as trt
+
+logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
+for path in sys.argv[1:]:
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    with open(path, "rb") as file:
+        parsed = parser.parse(file.read())
+    built = parsed and builder.build_serialized_network(network, builder.create_builder_config()) is not None
+    print(json.dumps([path, bool(built)]), flush=True)
+"""
+
+# What TensorRT-RTX 1.7 takes beyond what NVIDIA documents for the parser's operators; fp64 it makes fp32 of, silently.
+TAKEN = {
+    "an opset of the future", "a cubic resize", "scales of blocks", "a cast to int8", "a cast to fp64", "a sum in fp64",
+}  # fmt: skip
+
+
+def show_output(model: onnx.ModelProto) -> bool:
+    """Make the culprit's outputs the graph's, so that no parser leaves them out; whether their type is known."""
+    culprits = [node for node in model.graph.node if node.name == "culprit" and node.op_type != "DequantizeLinear"]
+    try:
+        inferred = {info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    except onnx.shape_inference.InferenceError:  # an operator that ONNX itself does not know
+        return False
+    for name in (name for node in culprits for name in node.output[:1]):
+        if name not in inferred:
+            return False
+        model.graph.output.append(inferred[name])
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_installed(), reason="TensorRT-RTX is not installed")
+def test_nvidias_own_parser_and_builder_refuse_what_we_say_every_version_refuses(tmp_path: Path) -> None:
+    written = {}
+    for number, (fault, (rule, _, versions, spoil)) in enumerate({"none": ("", "", EVERY, list), **FAULTS}.items()):
+        model = make_model()
+        if fault != "none":
+            spoil(model)
+        if versions == EVERY and rule != "external data" and show_output(model):
+            written[str(tmp_path / f"{number}.onnx")] = fault
+            (tmp_path / f"{number}.onnx").write_bytes(model.SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, *written], capture_output=True, text=True, timeout=300, check=False
+    )
+    answers = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    assert set(answers) == set(written), done.stderr[-500:]
+    assert {written[path] for path, built in answers.items() if built} - TAKEN == {"none"}
+    assert len(answers) >= 18
