@@ -7,16 +7,15 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from echoexport.profiles.conditions import Conditions, describe_conditions
+from echoexport.profiles.conditions import Conditions, describe_bundle_conditions
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.clip import ClipReport
 from echoexport.runtime.schema import dump
 from echoexport.runtime.session import RenderSettings, settle_plan
 from echoexport.runtime.sinks import name_staging, refuse_output
-from echoexport.runtime.spec import describe_arithmetic
 
 SCHEMA = 1
 
@@ -44,15 +43,6 @@ class ClipRun:
 def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettings) -> ClipRun:
     """What was just rendered with ``bundle`` in this process; to be called right after it."""
     plan, age = settle_plan(bundle, settings), find_process_age()
-    arithmetic = bundle.arithmetic()
-    conditions = replace(
-        describe_conditions(),
-        target=bundle.manifest.target,
-        backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
-        compute=describe_arithmetic(arithmetic),
-        precision=bundle.manifest.precision,
-        threads=bundle.options.threads,
-    )
     return ClipRun(
         schema=SCHEMA,
         report=report,
@@ -62,8 +52,8 @@ def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettin
         overlap=plan.overlap,
         cold_start_seconds=None if age is None else age - report.seconds + report.first_frame_seconds,
         peak_memory=find_peak_memory(),
-        conditions=conditions,
-        arithmetic=arithmetic,
+        conditions=describe_bundle_conditions(bundle),
+        arithmetic=bundle.arithmetic(),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.spec import describe_arithmetic
 
 LIBRARIES = ("echoexport", "numpy", "openvino", "onnxruntime", "tensorrt", "torch")
 """Distributions whose versions go beside a figure, where they are installed."""
@@ -63,6 +64,18 @@ def describe_conditions() -> Conditions:
         python=platform.python_version(),
         libraries={name: version for name in LIBRARIES if (version := _find_version(name)) is not None},
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def describe_bundle_conditions(bundle: Bundle) -> Conditions:
+    """The same, with a bundle and its backend."""
+    return replace(
+        describe_conditions(),
+        target=bundle.manifest.target,
+        backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
+        compute=describe_arithmetic(bundle.arithmetic()),
+        precision=bundle.manifest.precision,
+        threads=bundle.options.threads,
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``echoexport build | calibrate | compile | run | verify | compare | cache | doctor | demo ...``."""
+"""The command line: ``echoexport build | calibrate | compile | run | verify | profile | compare | demo ...``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _COMMANDS = {
     "verify": ("bundles", "Hash a bundle's files and run its self-tests."),
     "inspect": ("bundles", "Show what is inside a bundle."),
     "compare": ("compare", "Measure a bundle against another on the same clips."),
+    "profile": ("profile", "Measure how fast a bundle is here, and where its time goes."),
     "cache": ("cache", "List or drop compiled engines."),
     "targets": ("environment", "List the targets, or show one with its sources."),
     "doctor": ("environment", "Say what works on this machine, and why not."),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
+from html import escape, unescape
 
+from echoexport.profiles.page_parts import draw_bar, format_bytes, format_seconds, format_table
+from echoexport.profiles.page_parts import format_page as lay_out_page
 from echoexport.profiles.quality.page_style import STYLE
 from echoexport.profiles.quality.report import (
     BundleSide,
@@ -16,11 +19,12 @@ from echoexport.profiles.quality.report import (
     QualityReport,
     Score,
     Strip,
+    StripRow,
     describe_verdict,
 )
 from echoexport.profiles.quality.signals import describe_decibels
 
-__all__ = ["format_page"]
+__all__ = ["format_page", "read_strip"]
 
 _CLOSENESS_HEADS = (
     "network", "precision", "computes in", "SNR", "cosine", "largest error", "of the maximum", "worst output", "calls",
@@ -35,13 +39,21 @@ def format_page(report: QualityReport) -> str:
         _verdict(report), _tiles(report), *_strips(report.strips), _clips(report.clips), _networks(report),
         _layers(report), _conditions(report),
     ]  # fmt: skip
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</main>\n</body>\n</html>\n"
+    return lay_out_page(title, STYLE, sections)
+
+
+def read_strip(page: str) -> Strip | None:
+    """The first strip of frames of a page that :func:`format_page` wrote; None where there is none."""
+    figure = re.search(r'<figcaption>([^<]*)</figcaption>\n<div class="strip">\n(.*?)\n</div>\n</figure>', page, re.S)
+    if figure is None:
+        return None
+    row = r'<span class="label">([^<]*)</span><img src="(data:image/[a-z]+;base64,[^"]*)" width="(\d+)" height="(\d+)"'
+    rows = tuple(
+        StripRow(unescape(label), picture, int(width), int(height))
+        for label, picture, width, height in re.findall(row, figure[2])
     )
+    title, _, numbers = unescape(figure[1]).rpartition(", frames ")
+    return Strip(title, tuple(int(number) for number in re.findall(r"\d+", numbers)), False, rows)
 
 
 def _verdict(report: QualityReport) -> str:
@@ -85,7 +97,10 @@ def _tiles(report: QualityReport) -> str:
             describe_decibels(head.latents_snr),
             f"SNR of the final latents; worst clip {describe_decibels(head.latents_snr_worst)}",
         ),
-        (f"{head.size:.2f} x", f"the size: {_bytes(report.candidate.bytes)} of {_bytes(report.reference.bytes)}"),
+        (
+            f"{head.size:.2f} x",
+            f"the size: {format_bytes(report.candidate.bytes)} of {format_bytes(report.reference.bytes)}",
+        ),
         (f"{head.weights:.2f} x", "the size of the weights alone"),
         (_share(report.candidate.int8_share), f"of its weights in int8; {report.candidate.of_fp32:.2f} x fp32's bytes"),
         (f"{head.speed:.2f} x", "as fast, the denoiser's median call"),
@@ -130,7 +145,7 @@ def _clips(clips: Sequence[ClipQuality]) -> str:
         ])  # fmt: skip
     heads = ["clip", "frames", "latents, SNR", "PSNR", "worst frame", "SSIM", "worst SSIM", *names]
     charts = [_chart(clip) for clip in clips]
-    table = _table([*heads, "PSNR by frame"], rows, extra=charts)
+    table = format_table([*heads, "PSNR by frame"], rows, extra=charts)
     return f"<h2>Clips</h2>\n{table}"
 
 
@@ -148,17 +163,17 @@ def _chart(clip: ClipQuality) -> str:
 
 def _networks(report: QualityReport) -> str:
     one, other = report.reference.label, report.candidate.label
-    closeness = _table(_CLOSENESS_HEADS, [_closeness_row(network) for network in report.networks])
+    closeness = format_table(_CLOSENESS_HEADS, [_closeness_row(network) for network in report.networks])
     largest = max((n.reference.weights for n in report.networks), default=1)
-    size = _table(
+    size = format_table(
         ["network", one, other, "ratio", f"{other}, in int8", f"{other} over fp32", f"{other}, to scale"],
         [
             *(_size_row(n.name, n.reference, n.candidate, n.size) for n in report.networks),
             _size_row("all networks", report.reference, report.candidate, report.headline.weights),
         ],
-        extra=[*(_bar(n.candidate.weights / max(largest, 1)) for n in report.networks), ""],
+        extra=[*(draw_bar(n.candidate.weights / max(largest, 1)) for n in report.networks), ""],
     )
-    speed = _table(
+    speed = format_table(
         ["network", f"{one}, median", "90 of 100", f"{other}, median", "90 of 100", "as fast"],
         [[n.name, *_times(n.reference), *_times(n.candidate), f"{n.speed:.2f} x"] for n in report.networks],
     )
@@ -173,7 +188,7 @@ def _networks(report: QualityReport) -> str:
 
 def _size_row(name: str, one: NetworkSide | BundleSide, other: NetworkSide | BundleSide, ratio: float) -> list[str]:
     return [
-        name, _bytes(one.weights), _bytes(other.weights), f"{ratio:.3f} x", _share(other.int8_share),
+        name, format_bytes(one.weights), format_bytes(other.weights), f"{ratio:.3f} x", _share(other.int8_share),
         f"{other.of_fp32:.3f} x",
     ]  # fmt: skip
 
@@ -214,7 +229,7 @@ def _kept_layers(layers: Sequence[LayerQuality]) -> str:
     rows = [
         [network, mode, reason, str(len(names)), ", ".join(names)] for (network, mode, reason), names in kept.items()
     ]
-    table = _table(["network", "kept in", "reason", "layers", "which"], rows, words=(2, 4))
+    table = format_table(["network", "kept in", "reason", "layers", "which"], rows, words=(2, 4))
     return f"<h3>Kept from int8, and why</h3>\n{table}\n"
 
 
@@ -225,14 +240,14 @@ def _costly_layers(layers: Sequence[LayerQuality]) -> str:
     rows = [[one.network, one.layer, one.mode, f"{one.damage:.2f} dB"] for one in costly[:_MOST_LAYERS]]
     more = len(costly) - len(rows)
     left = f'\n<p class="note">{more} more are in the JSON.</p>' if more else ""
-    table = _table(["network", "layer", "mode", "damage alone"], rows, words=(1,))
+    table = format_table(["network", "layer", "mode", "damage alone"], rows, words=(1,))
     return f"<h3>Layers that cost most</h3>\n{table}{left}"
 
 
 def _conditions(report: QualityReport) -> str:
     found, machine = report.conditions, report.conditions.machine
     run, sides = report.settings, (report.reference, report.candidate)
-    memory = "" if machine.memory is None else f", {_bytes(machine.memory)} of memory"
+    memory = "" if machine.memory is None else f", {format_bytes(machine.memory)} of memory"
     load = "" if machine.load is None else f", load {machine.load:g}"
     facts = {
         "machine": f"{machine.processor}, {machine.cores} cores{memory}, {machine.system}{load}",
@@ -253,40 +268,9 @@ def _describe_side(side: BundleSide) -> str:
     return f"{side.name}: {side.variant} for {side.target}, {side.backend}, {threads}, identity {side.identity[:16]}"
 
 
-def _table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], *, extra: Sequence[str] = (), words: Sequence[int] = ()
-) -> str:
-    """Cells are escaped; ``extra`` is HTML for a last column. words: columns to the left, broken where need be."""
-    classes = [' class="words"' if index in words else "" for index in range(len(heads))]
-    head = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(classes, heads, strict=True))
-    lines = []
-    for index, row in enumerate(rows):
-        cells = [f"<th>{escape(row[0])}</th>"]
-        cells += [f"<td{classes[place + 1]}>{escape(text)}</td>" for place, text in enumerate(row[1:])]
-        cells += [f"<td>{extra[index]}</td>"] if extra else []
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    body = "\n".join(lines)
-    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
-
-
-def _bar(share: float) -> str:
-    return f'<span class="bar"><i style="width:{100 * min(max(share, 0), 1):.1f}%"></i></span>'
-
-
 def _times(side: NetworkSide) -> list[str]:
-    return [_seconds(side.median), _seconds(side.p90)]
+    return [format_seconds(side.median), format_seconds(side.p90)]
 
 
 def _both(one: str, other: str) -> str:
     return one if one == other else f"{one} → {other}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
-
-
-def _bytes(count: float) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:g} bytes"

@@ -24,7 +24,8 @@ from echoexport.export.cli.options import ProgressLine, RateType, SizeType
 from echoexport.runtime.errors import SettingError
 
 COMMANDS = (
-    "build", "calibrate", "compile", "run", "verify", "inspect", "compare", "cache", "targets", "doctor", "demo"
+    "build", "calibrate", "compile", "run", "verify", "inspect", "compare", "profile", "cache", "targets",
+    "doctor", "demo",
 )  # fmt: skip
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "av", "PIL", "tqdm")
 

@@ -1,0 +1,162 @@
+"""``echoexport profile``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echoexport.export.cli.options import (
+    FILE,
+    ProgressLine,
+    RateType,
+    backend_option,
+    compute_option,
+    warn,
+    warn_of_fallback,
+)
+from echoexport.runtime.errors import OutputError, SettingError
+
+if TYPE_CHECKING:
+    from echoexport.profiles.profile import ProfileReport
+    from echoexport.profiles.rounds import ClipWork
+    from echoexport.runtime.manifest import Manifest
+
+FILES = ("report.json", "report.md")
+
+
+@click.command("profile")
+@click.argument("bundle", type=FILE)
+@click.option("--portrait", "-p", type=FILE, metavar="FILE", help="A picture of one face. Default: the built-in one.")
+@click.option("--audio", "-a", type=FILE, metavar="FILE", help="What is said. Default: the built-in voice.")
+@click.option("--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin.")
+@click.option("--poses", type=FILE, metavar="PATH", help="Landmarks or drawn pose maps, for the pose variants.")
+@click.option(
+    "--duration", type=click.FloatRange(0.1, 3600), default=6.0, show_default=True, metavar="S",
+    help="Of the clip, at most as long as the sound.",
+)  # fmt: skip
+@click.option("--fps", type=RateType(), metavar="FPS", help="Real time is held to it. Default: the bundle's.")
+@click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
+@click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True, metavar="N", help="That count.")
+@click.option("--warmup", type=click.IntRange(0, 100), default=1, show_default=True, metavar="N", help="Before them.")
+@backend_option
+@compute_option
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+    help="CPU threads; 0 leaves it to the backend.",
+)  # fmt: skip
+@click.option("--layers", is_flag=True, help="Time every layer too, on engines opened for that alone.")
+@click.option("--trace", "trace_file", type=FILE, metavar="FILE", help="Write the last repeat, for ui.perfetto.dev.")
+@click.option(
+    "--output", "-o", default=Path("profile"), show_default=True, type=FILE, metavar="DIR",
+    help="Where report.json, report.md and report.html go; reports that are there are replaced.",
+)  # fmt: skip
+def profile_command(bundle: Path, **options: Any) -> None:
+    """Measure how fast a bundle is on this machine, and where its time goes.
+
+    A clip is rendered again and again: in turns, by one thread, and overlapped, as `echoexport run` does.
+
+    \b
+    Example:
+      echoexport profile bundle/ --duration 4 --layers -o profile/
+    """
+    from echoexport.export.cli.compiled_run import settle_bundle
+    from echoexport.profiles.profile_run import ProfilePlan, profile_bundle
+    from echoexport.runtime.trace import write_trace
+
+    plan = ProfilePlan(warmup=options["warmup"], repeats=options["repeats"], layers=options["layers"])
+    bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
+    make_folder(options["output"])
+    _warn_once(bundle, backend, asked=options["backend"], compute=options["compute"])
+    with tempfile.TemporaryDirectory(prefix="echoexport-profile-") as scratch, ProgressLine("round") as progress:
+        work = read_work(bundle, backend, options, scratch=Path(scratch))
+        found = profile_bundle(work, plan, tell=progress)
+    if options["trace_file"] is not None:
+        write_trace(found.spans, options["trace_file"])
+    write_profile(found.report, options["output"])
+    for line in describe_profile(found.report):
+        click.echo(line)
+    click.echo(f"{options['output']}: {', '.join(FILES)}")
+
+
+def make_folder(folder: Path) -> None:
+    """The folder of the reports, made before the long work. Raises OutputError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+
+
+def read_work(bundle: Path, backend: str | None, options: dict[str, Any], *, scratch: Path) -> ClipWork:
+    """The command line's options as work for a profile.
+
+    Raises:
+        SettingError: a face box without a portrait.
+    """
+    from echoexport.export.demo.assets import builtin_face_box, builtin_portrait, builtin_voice
+    from echoexport.profiles.rounds import ClipWork
+    from echoexport.runtime.backends import EngineOptions
+    from echoexport.runtime.clip import ClipRequest
+    from echoexport.runtime.manifest import read_manifest
+    from echoexport.runtime.portrait import parse_face_box
+
+    box = options["face_box"]
+    if box is not None and options["portrait"] is None:
+        raise SettingError("--face-box belongs to a --portrait: give it too")
+    built_in = builtin_face_box() if options["portrait"] is None else None
+    face = built_in if box is None else parse_face_box(box)
+    clip = ClipRequest(
+        options["portrait"] or builtin_portrait(), options["audio"] or builtin_voice(), "", face_box=face,
+        poses=options["poses"], settings=read_settings(read_manifest(bundle), options),
+    )  # fmt: skip
+    engine = EngineOptions(compute=options["compute"], threads=options["threads"])
+    return ClipWork(bundle, backend, engine, clip, scratch)
+
+
+def read_settings(manifest: Manifest, options: dict[str, Any]) -> Any:
+    """Render settings; the duration as frames."""
+    from echoexport.runtime.session import RenderSettings
+
+    fps = options["fps"] or manifest.fps
+    frames = max(round(options["duration"] * float(fps)), 1)
+    return RenderSettings(fps=fps, steps=options["steps"], frames=frames)
+
+
+def write_profile(report: ProfileReport, folder: Path) -> None:
+    """The three files, each whole or not at all. Raises OutputError."""
+    from echoexport.profiles.profile import format_profile_json
+    from echoexport.profiles.profile_markdown import format_markdown
+    from echoexport.profiles.quality.report import write_text
+
+    texts = (format_profile_json(report), format_markdown(report))
+    for name, text in zip(FILES, texts, strict=True):
+        write_text(folder / name, text)
+
+
+def describe_profile(report: ProfileReport) -> list[str]:
+    """What a user wants to know first, a few lines."""
+    from echoexport.profiles.page_parts import format_seconds
+    from echoexport.profiles.verdict import find_slowest
+
+    mode, verdict = report.headline, report.verdict
+    lines = [verdict.line, *(f"  {remedy}" for remedy in verdict.remedies)]
+    lines.append(
+        f"{mode.frames} frames in {format_seconds(mode.wall.figures.p50)} ({mode.fps:.1f} frames/s, real-time factor "
+        f"{mode.real_time_factor:.2f}), first frame after {format_seconds(mode.first_frame.figures.p50)}, median of "
+        f"{report.settings.repeats}, measured; {report.bundle.backend}, {report.bundle.compute}"
+    )
+    slowest = find_slowest(report.modes[-1])
+    lines += [slowest] if slowest else []
+    return [*lines, *([f"warning: {verdict.noisy}"] if verdict.noisy else [])]
+
+
+def _warn_once(bundle: Path, backend: str | None, *, asked: str | None, compute: str) -> None:
+    from echoexport.runtime.backends import EngineOptions
+    from echoexport.runtime.bundle import open_bundle
+
+    with open_bundle(bundle, backend=backend, options=EngineOptions(compute=compute)) as opened:
+        warn_of_fallback(opened, asked=asked)
+        if opened.backend.name == "null":
+            warn("backend 'null' computes nothing: these are the times of everything but the networks")
