@@ -21,6 +21,7 @@ from echoexport.runtime.ort_providers import (
     explain,
     find_placement,
     find_trouble,
+    is_handed_beside,
     load_library,
     make_settings,
     read_placement,
@@ -142,7 +143,8 @@ class OrtGpuBackend:
         _make_folder(options.cache)
 
         def attempt(recorded: bool) -> OrtGpuEngine:
-            providers = self._choose_providers(spec, options, graph=recorded)
+            beside = is_handed_beside(library, graph)
+            providers = self._choose_providers(spec, options, graph=recorded, beside=beside)
             providers[0][1].update(more or {})
             return _open_engine(library, graph, spec, make_settings(library, options, backend=self.name), providers)
 
@@ -156,12 +158,12 @@ class OrtGpuBackend:
         engine.notes.append(f"{spec.name}: runs without a CUDA graph: {reason}")
         return engine
 
-    def _choose_providers(self, spec: SubnetSpec, options: EngineOptions, *, graph: bool) -> Providers:
+    def _choose_providers(self, spec: SubnetSpec, options: EngineOptions, *, graph: bool, beside: bool) -> Providers:
         """TensorRT leaves what it does not take to CUDA; the CPU is never asked for, and found out where it is used."""
         if self.provider == CUDA:
             return [(CUDA, cuda_options(options, graph=graph))]
         return [
-            (TENSORRT, tensorrt_options(spec, options, graph=graph)),
+            (TENSORRT, tensorrt_options(spec, options, graph=graph, beside=beside)),
             (CUDA, cuda_options(options, graph=False)),
         ]
 

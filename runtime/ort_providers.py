@@ -21,6 +21,9 @@ CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPU
 EXTRA = "onnxruntime-gpu"
 _INSTALL = f"pip install 'echoexport[{EXTRA}]'"
 _LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]', or install NVIDIA's CUDA and cuDNN"
+LARGEST_MESSAGE = 2**31 - 2**26
+"""Bytes of weights that fit a message of 2 GB beside their graph."""
+
 _SHOWN = 4  # operators named in a note
 
 # What the CUDA or TensorRT of a provider says, and what would work.
@@ -28,6 +31,8 @@ _FIXES = (
     (("no kernel image", "named symbol not found"), "this onnxruntime-gpu holds no code for this GPU; on a Jetson use "
      "backend 'tensorrt', elsewhere a newer onnxruntime-gpu"),
     (("driver version is insufficient",), "update the NVIDIA driver"),
+    (("maximum protobuf size", "protobuf serialization failed"), "this onnxruntime gives TensorRT no network of more "
+     "than 2 GB: use backend 'tensorrt' or 'ort_cuda', or a newer onnxruntime-gpu"),
     (("CUDNN_STATUS", "CUBLAS_STATUS_NOT_INITIALIZED"), "close other programs, or install the cuDNN that it wants"),
 )  # fmt: skip
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "bfc_arena", "cudaerrormemoryallocation")
@@ -126,11 +131,12 @@ def cuda_options(options: EngineOptions, *, graph: bool) -> dict[str, str]:
     return chosen
 
 
-def tensorrt_options(spec: SubnetSpec, options: EngineOptions, *, graph: bool) -> dict[str, str]:
+def tensorrt_options(spec: SubnetSpec, options: EngineOptions, *, graph: bool, beside: bool = False) -> dict[str, str]:
     """Options of the TensorRT provider.
 
     The provider builds weakly typed networks: its flags have to allow the types that the graph is written in.
     ``options.cache`` keeps engines and timings; the caller gives each network, version and device a folder of its own.
+    ``beside``: weights are handed over beside the graph, and not as part of one message.
     """
     chosen = {
         "device_id": "0", "trt_cuda_graph_enable": _flag(graph),
@@ -139,6 +145,8 @@ def tensorrt_options(spec: SubnetSpec, options: EngineOptions, *, graph: bool) -
     }  # fmt: skip
     if options.device_memory:
         chosen["trt_max_workspace_size"] = str(options.device_memory)
+    if beside:
+        chosen["trt_load_user_initializer"] = "1"
     if options.cache is not None:
         folder = str(options.cache)
         chosen |= {
@@ -146,6 +154,13 @@ def tensorrt_options(spec: SubnetSpec, options: EngineOptions, *, graph: bool) -
             "trt_timing_cache_enable": "1", "trt_timing_cache_path": folder,
         }  # fmt: skip
     return chosen
+
+
+def is_handed_beside(library: Any, graph: Path) -> bool:
+    """Whether a network's weights are too many for one message, and this onnxruntime (1.23 or newer) can do without."""
+    weights = graph.with_suffix(".bin")
+    numbers = [int(part) for part in str(library.__version__).split(".")[:2] if part.isdigit()]
+    return numbers >= [1, 23] and weights.is_file() and weights.stat().st_size > LARGEST_MESSAGE
 
 
 def make_settings(library: Any, options: EngineOptions, *, backend: str) -> Any:

@@ -110,7 +110,8 @@ def measure(denoiser: Denoiser, arguments: argparse.Namespace) -> dict[str, Any]
         outputs = {label: call() for label, call in calls.items()}
         conditions = {
             label: replace(
-                describe_conditions(), backend=label, compute=arguments.precision, precision=arguments.precision,
+                describe_conditions(), backend=describe_contestant(label), compute=arguments.precision,
+                precision=arguments.precision,
                 shapes={tensor.name: tensor.shape for tensor in denoiser.spec.inputs[:5]},
             )
             for label in calls
@@ -158,6 +159,13 @@ def open_contestants(
         calls[label] = lambda network=network: network(denoiser.inputs)  # type: ignore[misc]
         notes[label] = list(network.notes)
     return calls
+
+
+def describe_contestant(label: str) -> str:
+    """Its label, and the library's own line on itself."""
+    if label in WAYS:
+        return f"{label}: torch {torch.__version__}, scaled_dot_product_attention"
+    return f"{label}: {load_backend(label.split(maxsplit=1)[0]).describe()}"
 
 
 def judge(contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -528,6 +528,33 @@ def test_tensorrt_may_use_the_types_that_the_graph_is_written_in(dtype: str, pre
     assert options["trt_fp16_enable"] + options["trt_int8_enable"] == flags
 
 
+@pytest.mark.parametrize(
+    ("version", "size", "wanted"), [("1.31.1", 11, "1"), ("1.31.1", 10, None), ("1.22.2", 11, None), ("2.0", 11, "1")]
+)
+def test_weights_of_more_than_a_message_are_handed_to_tensorrt_beside_the_graph(
+    install: Callable[..., Fake],
+    graph: tuple[Path, SubnetSpec],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    size: int,
+    wanted: str | None,
+) -> None:
+    fake = install(placement=placed("ort_tensorrt"))
+    sys.modules["onnxruntime"].__version__ = version  # type: ignore[attr-defined]
+    monkeypatch.setattr(ort_providers, "LARGEST_MESSAGE", 10)
+    graph[0].with_suffix(".bin").write_bytes(bytes(size))
+    open_engine("ort_tensorrt", graph)
+    assert fake.asked[0][0][1].get("trt_load_user_initializer") == wanted
+
+
+def test_a_network_that_is_too_large_for_a_message_is_explained(
+    install: Callable[..., Fake], graph: tuple[Path, SubnetSpec]
+) -> None:
+    install(load_error=lambda options: "onnx.ModelProto exceeded maximum protobuf size of 2GB: 2600959367")
+    with pytest.raises(BackendError, match="no network of more than 2 GB: use backend 'tensorrt' or 'ort_cuda'"):
+        open_engine("ort_tensorrt", graph)
+
+
 def test_a_cache_that_cannot_be_made_is_refused(
     install: Callable[..., Fake], graph: tuple[Path, SubnetSpec], tmp_path: Path
 ) -> None:
