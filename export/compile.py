@@ -21,7 +21,7 @@ from echoexport.export.output_folder import written_aside
 from echoexport.runtime.backends import CompilingBackend, as_compiling, list_arithmetic, load_backend
 from echoexport.runtime.bundle import check_file, check_hash
 from echoexport.runtime.compiled import CompiledEngine, CompiledEngines, read_fingerprint
-from echoexport.runtime.errors import BackendError, SettingError, UnknownNameError
+from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError, SettingError, UnknownNameError
 from echoexport.runtime.manifest import FILE_NAME, FileEntry, Manifest, read_manifest, write_manifest
 
 Report = Callable[[str, int, int], None]
@@ -95,7 +95,7 @@ def compile_bundle(
     Raises:
         BundleError: the bundle is not what its manifest says.
         SettingError: it is compiled already, or a setting cannot work.
-        BackendError, GraphError: a network does not build, or its engine fails its self-test.
+        BackendError: networks do not build or fail their self-tests; says which. The others' engines are kept.
         OutputError: the output cannot be written or must not be replaced.
     """
     manifest = read_manifest(bundle)
@@ -116,11 +116,9 @@ def compile_bundle(
             return CompileReport(None, manifest, engines, missing)
     with _alone(place, target, report), written_aside(target, keep=_find_keep(target, jobs)) as folder:
         spare = folder / ".spare"
-        engines = {}
-        for done, (name, job) in enumerate(jobs.items()):
-            tell = _teller(report, name, done, len(jobs))
-            engines[name] = job.find_or_build(spare, tell)
-            _install(engines[name], folder)
+        engines = _compile_each(jobs, spare, report=report, cache=place.cache)
+        for engine in engines.values():
+            _install(engine, folder)
         shutil.rmtree(spare, ignore_errors=True)
         compiled = _describe(bundle, manifest, engines, place=place, jobs=jobs)
         _write_bundle(bundle, compiled, folder, engines=engines)
@@ -179,11 +177,31 @@ def _compile_some(
     cache = place.cache
     if cache is None:
         raise SettingError("single networks are compiled into a cache, and there is none")
-    engines = {}
-    for done, name in enumerate(names):
-        tell = _teller(report, name, done, len(names))
-        engines[name] = jobs[name].find_or_build(None, tell)
+    engines = _compile_each({name: jobs[name] for name in names}, None, report=report, cache=cache)
     return engines, tuple(name for name in jobs if name not in names and cache.find(jobs[name].identity.key) is None)
+
+
+def _compile_each(
+    jobs: dict[str, NetworkJob], spare: Path | None, *, report: Report, cache: EngineCache | None
+) -> dict[str, ReadyEngine]:
+    """Every network's engine. One that fails costs itself alone where there is a cache: the others come first."""
+    engines: dict[str, ReadyEngine] = {}
+    failures: list[str] = []
+    for done, (name, job) in enumerate(jobs.items()):
+        tell = _teller(report, name, done, len(jobs))
+        try:
+            engines[name] = job.find_or_build(spare, tell)
+        except MissingPackageError:
+            raise
+        except (BackendError, GraphError) as error:
+            if cache is None:
+                raise
+            tell("failed, going on with the others")
+            failures.append(str(error))
+    if failures:
+        kept = f" ({len(engines)} engines are done and kept: run it again)" if engines else ""
+        raise BackendError("; ".join(failures) + kept)
+    return engines
 
 
 def _teller(report: Report, name: str, done: int, total: int) -> Tell:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -108,3 +111,18 @@ def test_a_lost_bundle_is_rolled_back_too(compile_null: Compile, monkeypatch: py
     roll_back(output)
     open_bundle(output).close()
     assert not previous_of(output).exists()
+
+
+def test_files_are_shared_with_the_cache_or_copied(compile_null: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, _ = compile_null()
+    assert report.output is not None
+    assert (report.output / "engines" / "vae_decoder.json").stat().st_nlink == 2
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    again = report.output.with_name("elsewhere")
+    compile_null(again)
+    assert (again / "engines" / "vae_decoder.json").stat().st_nlink == 1
+    open_bundle(again).close()
