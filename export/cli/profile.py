@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from echoexport.profiles.rounds import ClipWork
     from echoexport.runtime.manifest import Manifest
 
-FILES = ("report.json", "report.md")
+FILES = ("report.json", "report.md", "report.html")
 
 
 @click.command("profile")
@@ -128,9 +128,10 @@ def write_profile(report: ProfileReport, folder: Path) -> None:
     """The three files, each whole or not at all. Raises OutputError."""
     from echoexport.profiles.profile import format_profile_json
     from echoexport.profiles.profile_markdown import format_markdown
+    from echoexport.profiles.profile_page import format_profile_page
     from echoexport.profiles.quality.report import write_text
 
-    texts = (format_profile_json(report), format_markdown(report))
+    texts = (format_profile_json(report), format_markdown(report), format_profile_page(report))
     for name, text in zip(FILES, texts, strict=True):
         write_text(folder / name, text)
 
