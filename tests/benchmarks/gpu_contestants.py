@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from random_bundle import WIDTHS, describe_architecture
 
+from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.graph_lint import require_clean
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.random_weights import position_sinusoids
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
+from echoexport.export.fused_attention import fuse_attention
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.export.traces import find_trace
@@ -164,7 +166,7 @@ def _load_module(denoiser: Denoiser, device: torch.device) -> torch.nn.Module:
 
 
 def open_engine(denoiser: Denoiser, backend: str, *, timeout: float, say: Callable[[str], None]) -> Network:
-    """One of ours; "ort_cuda nhwc" is the CUDA provider told to prefer channels-last.
+    """One of ours. "NAME nhwc" is told to prefer channels-last, "NAME fused" gets attention as one operator.
 
     Engines that have to be built are built first, within ``timeout`` seconds.
 
@@ -185,7 +187,14 @@ def open_engine(denoiser: Denoiser, backend: str, *, timeout: float, say: Callab
         folder.mkdir(exist_ok=True)
         load_builder(name).build_engine(denoiser.graph, denoiser.spec, engine, settings=settings, report=say)
         return Network(denoiser.spec, compiling.open_engine(engine, denoiser.spec, options))
-    if variant == "nhwc" and isinstance(chosen, OrtGpuBackend):
-        opened = chosen.open(denoiser.graph, denoiser.spec, options, more={"prefer_nhwc": "1"})
-        return Network(denoiser.spec, opened)
-    return Network(denoiser.spec, chosen.open(denoiser.graph, denoiser.spec, options))
+    graph = write_fused(denoiser) if "fused" in variant else denoiser.graph
+    if "nhwc" in variant and isinstance(chosen, OrtGpuBackend):
+        return Network(denoiser.spec, chosen.open(graph, denoiser.spec, options, more={"prefer_nhwc": "1"}))
+    return Network(denoiser.spec, chosen.open(graph, denoiser.spec, options))
+
+
+def write_fused(denoiser: Denoiser) -> Path:
+    """The graph with fused attention, beside the plain one and reading the same weights."""
+    path = denoiser.graph.with_name(f"{NETWORK}-fused.onnx")
+    path.write_bytes(fuse_attention(FloatGraph(denoiser.graph).model)[0].SerializeToString())
+    return path

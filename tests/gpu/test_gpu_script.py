@@ -216,7 +216,10 @@ def test_pytorchs_ways_are_all_in_the_plan(bench: Any) -> None:
     assert [("channels-last" in label, "CUDA graph" in label) for label in plan["baselines"]] == [
         (False, False), (True, False), (False, True), (True, True),
     ]  # fmt: skip
-    assert set(plan["engines"]) == {"ort_cuda", "ort_cuda nhwc", "ort_tensorrt", "tensorrt", "tensorrt_rtx"}
+    assert set(plan["engines"]) == {
+        *(f"ort_cuda{variant}" for variant in ("", " nhwc", " fused", " fused nhwc")), "ort_tensorrt", "tensorrt",
+        "tensorrt_rtx",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -240,11 +243,11 @@ def test_on_a_cpu_the_contestants_agree_and_the_results_say_what_was_measured(be
     pytest.importorskip("onnxruntime")
     arguments = bench.make_parser().parse_args(
         ["--device", "cpu", "--size", "tiny", "--pixels", "64", "--frames", "2", "--precision", "fp32", "--rounds", "2",
-         "--warmup", "1", "--engine", "ort", "--engine", "ort_cuda"]
+         "--warmup", "1", "--engine", "ort", "--engine", "ort fused", "--engine", "ort_cuda"]
     )  # fmt: skip
     denoiser = bench.make_denoiser(tmp_path / "tiny", size="tiny", pixels=64, frames=2, precision="fp32")
     results = bench.measure(denoiser, arguments)
-    assert list(results["contestants"]) == ["pytorch eager", "pytorch channels-last", "ort"]
+    assert list(results["contestants"]) == ["pytorch eager", "pytorch channels-last", "ort", "ort fused"]
     assert all(entry["difference"] < 5e-4 for entry in results["contestants"].values())
     assert all(entry["repeats"] == 2 and entry["p50"] > 0 for entry in results["contestants"].values())
     assert "ort_cuda" in results["not_measured"]
