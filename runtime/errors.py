@@ -36,6 +36,7 @@ __all__ = [
     "EchoExportError",
     "GraphError",
     "InputError",
+    "LimitError",
     "MissingPackageError",
     "OutputError",
     "PortraitError",
@@ -103,6 +104,10 @@ class MissingPackageError(BackendError):
         super().__init__(f"{purpose} needs {package}: pip install 'echoexport[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+class LimitError(EchoExportError):
+    """A measured figure that breaks a limit which it was held to; names both."""
 
 
 class QualityError(EchoExportError):

@@ -24,7 +24,7 @@ _COMMANDS = {
     "run": ("run", "Make a video from a portrait and a voice."),
     "verify": ("bundles", "Hash a bundle's files and run its self-tests."),
     "inspect": ("bundles", "Show what is inside a bundle."),
-    "compare": ("compare", "Measure a bundle against another on the same clips."),
+    "compare": ("compare", "Measure bundles on the same clips, or compare profiles."),
     "profile": ("profile", "Measure how fast a bundle is here, and where its time goes."),
     "cache": ("cache", "List or drop compiled engines."),
     "targets": ("environment", "List the targets, or show one with its sources."),

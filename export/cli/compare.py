@@ -30,8 +30,7 @@ class ClipFiles:
 
 
 @click.command("compare")
-@click.argument("reference", type=FILE, metavar="A")
-@click.argument("candidate", type=FILE, metavar="B")
+@click.argument("paths", type=FILE, nargs=-1, metavar="A B...")
 @click.option("--portrait", "-p", type=FILE, metavar="FILE", help="A picture of one face. Default: built-in clips.")
 @click.option("--voice", "-v", type=FILE, metavar="FILE", help="What is said; goes with --portrait.")
 @click.option("--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin.")
@@ -46,17 +45,37 @@ class ClipFiles:
     "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Of the noise."
 )
 @click.option("--quality", type=float, metavar="DB", help="Exit with 1 where B's frames have a lower PSNR than this.")
+@click.option(
+    "--fail-if", multiple=True, metavar="LIMIT",
+    help="For profiles: exit with 1 where it holds, e.g. 'p99>40ms', 'fps<25', 'denoising_unet.p50>+5%'. Repeatable.",
+)  # fmt: skip
+@click.option("--markdown", "markdown_file", type=FILE, metavar="FILE", help="For profiles: write the tables here.")
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the report here, as JSON.")
 @click.option("--page", "page_file", type=FILE, metavar="FILE", help="Write the report here, as one HTML page.")
 @backend_option
 @compute_option
-def compare_command(reference: Path, candidate: Path, **options: Any) -> None:
-    """Measure bundle B against bundle A: both render the same clips from the same noise.
+def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
+    """Compare bundle B with bundle A on the same clips from the same noise, or profiles with the first of them.
 
     \b
-    Example:
+    Examples:
       echoexport compare fp32/ int8/ --quality 35 --page quality.html
+      echoexport compare before/report.json after/report.json --fail-if "p99>40ms"
     """
+    from echoexport.export.cli.compare_profiles import are_profiles, compare_profile_files
+
+    if are_profiles(paths):
+        outputs = {name: options[name] for name in ("json_file", "page_file", "markdown_file")}
+        compare_profile_files(paths, fail_if=options["fail_if"], **outputs)
+        return
+    if options["fail_if"] or options["markdown_file"] is not None:
+        raise SettingError("--fail-if and --markdown are for profiles (report.json); for bundles there is --quality")
+    if len(paths) != 2:
+        raise SettingError(f"{len(paths)} bundles: two are compared, A and B")
+    _compare_bundles(*paths, options)
+
+
+def _compare_bundles(reference: Path, candidate: Path, options: dict[str, Any]) -> None:
     from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
     from echoexport.profiles.quality.report import QualityBudget
     from echoexport.runtime.backends import EngineOptions

@@ -1,0 +1,73 @@
+"""``echoexport compare`` on profiles: side by side, against limits, as a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from echoexport.runtime.errors import LimitError, SettingError
+
+__all__ = ["are_profiles", "compare_profile_files"]
+
+
+def are_profiles(paths: Sequence[Path]) -> bool:
+    """Whether the paths are files, which bundles never are.
+
+    Raises:
+        SettingError: some are and some are not, or there is none.
+    """
+    if not paths:
+        raise SettingError("nothing to compare: name two bundles, or one report.json of echoexport profile or more")
+    files = [path for path in paths if path.is_file() or (path.suffix == ".json" and not path.is_dir())]
+    if files and len(files) != len(paths):
+        other = next(path for path in paths if path not in files)
+        raise SettingError(f"{other} is no profile and {files[0]} no bundle: compare bundles, or profiles, not both")
+    return bool(files)
+
+
+def compare_profile_files(
+    paths: Sequence[Path], *, fail_if: Sequence[str], json_file: Path | None, page_file: Path | None,
+    markdown_file: Path | None,
+) -> None:  # fmt: skip
+    """Compare profiles and print what differs.
+
+    Raises:
+        InputError: a file that is no profile.
+        SettingError: a limit that cannot be read, or on a figure that is not there.
+        LimitError: a limit is broken; the first is named.
+    """
+    from echoexport.profiles.latency import format_json
+    from echoexport.profiles.limits import parse_limit
+    from echoexport.profiles.profile import read_profile
+    from echoexport.profiles.profile_compare import (
+        compare_profiles,
+        format_comparison_markdown,
+        format_comparison_page,
+    )
+    from echoexport.profiles.quality.report import write_text
+    from echoexport.runtime.schema import dump
+
+    limits = [parse_limit(text) for text in fail_if]
+    if len(paths) == 1 and any(limit.relative for limit in limits):
+        told = next(limit.text for limit in limits if limit.relative)
+        raise SettingError(f"--fail-if {told!r}: a change needs a second profile to be seen in")
+    reports = [read_profile(path) for path in paths]
+    comparison = compare_profiles(reports, [_name(path) for path in paths], limits=limits)
+    text = format_comparison_markdown(comparison)
+    if json_file is not None:
+        write_text(json_file, format_json(dump(comparison)))
+    if page_file is not None:
+        write_text(page_file, format_comparison_page(comparison))
+    if markdown_file is not None:
+        write_text(markdown_file, text)
+    click.echo(text)
+    if comparison.failures:
+        more = len(comparison.failures) - 1
+        raise LimitError(comparison.failures[0] + (f" (and {more} more)" if more else ""))
+
+
+def _name(path: Path) -> str:
+    """The folder's name for a report.json, else the file's."""
+    return path.resolve().parent.name if path.name == "report.json" else path.stem
