@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import glob
 import hashlib
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -156,12 +157,19 @@ def _plan(bundle: Path, manifest: Manifest, name: str, *, place: Place, compute:
     return NetworkJob(bundle, manifest, identity, place, replace(place.settings, compute=chosen))
 
 
-def _alone(place: Place, target: Path, report: Report) -> AbstractContextManager[object]:
-    """Only one process at a time writes an output; the next one then finds every engine in the cache."""
+@contextmanager
+def _alone(place: Place, target: Path, report: Report) -> Iterator[None]:
+    """Only one process at a time writes an output, and clears away what killed ones left beside it; the next one then
+    finds every engine in the cache."""
     if place.cache is None:
-        return nullcontext()
+        yield
+        return
     digest = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
-    return place.cache.locked(f"output-{digest}", tell=lambda what: report(f"{target.name}: {what}", 0, 1))
+    tell = _teller(report, target.name, 0, 1)
+    with place.cache.locked(f"output-{digest}", tell=tell) as alone:
+        for left in target.parent.glob(f".{glob.escape(target.name)}.part-*") if alone else ():
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 def _find_keep(target: Path, jobs: dict[str, NetworkJob]) -> Path | None:

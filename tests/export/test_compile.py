@@ -410,7 +410,7 @@ def test_killed_outright_the_next_run_goes_on(null_bundle: Path, tmp_path: Path,
     report, told = compile_null()
     assert [name for name, engine in report.engines.items() if engine.cached] == list(NETWORKS[:3])
     assert told == []
-    assert leftovers(tmp_path / "engines") == []
+    assert leftovers(tmp_path) == []
 
 
 def test_the_first_backend_whose_engines_can_be_kept_is_the_usual_one(null_bundle: Path) -> None:

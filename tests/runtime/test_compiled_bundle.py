@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -201,16 +202,31 @@ def test_a_section_that_breaks_its_rules_is_refused(
         read_manifest(folder)
 
 
+@pytest.fixture(scope="module")
+def compile_tiny(build_tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that compiles the tiny bundle for a backend, once."""
+
+    @functools.cache
+    def compile_for(backend: str) -> Path:
+        from echoexport.export.compile import CompileSettings, compile_bundle
+
+        reason = load_backend(backend).unavailable()
+        if reason is not None:
+            pytest.skip(reason)
+        output = tmp_path_factory.mktemp("compiled") / backend
+        settings = CompileSettings(backend=backend)
+        compile_bundle(build_tiny(), output, settings=settings, report=lambda *_: None, warn=pytest.fail)
+        return output
+
+    return compile_for
+
+
 @pytest.mark.parametrize("name", ["openvino", "ort"])
 def test_engines_of_cpu_backends_compute_what_their_graphs_do(
-    name: str, build_tiny: Callable[..., Path], tmp_path: Path, compile_null: Callable[..., Any]
+    name: str, build_tiny: Callable[..., Path], compile_tiny: Callable[[str], Path]
 ) -> None:
-    backend = load_backend(name)
-    if backend.unavailable() is not None:
-        pytest.skip(backend.unavailable() or "")
-    portable = build_tiny()
-    output = compile_null(tmp_path / "compiled", bundle=portable, backend=name)[0].output
-    with open_bundle(portable, backend=name) as graphs, open_bundle(output) as engines:
+    compiled = compile_tiny(name)
+    with open_bundle(build_tiny(), backend=name) as graphs, open_bundle(compiled) as engines:
         assert engines.backend.name == name
         for network in ("landmark_encoder", "vae_decoder"):
             spec = graphs.network(network).spec
@@ -221,13 +237,9 @@ def test_engines_of_cpu_backends_compute_what_their_graphs_do(
                 np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5)
 
 
-def test_an_openvino_engine_runs_as_many_streams_as_it_is_told(
-    build_tiny: Callable[..., Path], tmp_path: Path, compile_null: Callable[..., Any]
-) -> None:
-    pytest.importorskip("openvino")
-    output = compile_null(tmp_path / "compiled", bundle=build_tiny(), backend="openvino")[0].output
+def test_an_openvino_engine_runs_as_many_streams_as_it_is_told(compile_tiny: Callable[[str], Path]) -> None:
     for streams in (1, 2):
-        with open_bundle(output, options=EngineOptions(streams=streams)) as bundle:
+        with open_bundle(compile_tiny("openvino"), options=EngineOptions(streams=streams)) as bundle:
             assert bundle.network("denoising_unet").streams == streams
             assert bundle.self_test("denoising_unet").passed
 
