@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Change", "Figures", "Samples", "compare_samples", "find_drift", "summarize"]
+__all__ = ["FIGURES", "Change", "Figures", "Samples", "compare_samples", "find_drift", "summarize"]
 
 Samples = tuple[tuple[float, ...], ...]
 """Raw timings: one tuple for each repeat, in the order in which they were taken."""
 
+Values = NDArray[np.float64]
+
+FIGURES: Mapping[str, Callable[[Values], Values]] = {
+    "p50": lambda rows: np.median(rows, axis=1),
+    "p90": lambda rows: np.percentile(rows, 90, axis=1),
+    "p99": lambda rows: np.percentile(rows, 99, axis=1),
+    "max": lambda rows: np.max(rows, axis=1),
+    "mean": lambda rows: np.mean(rows, axis=1),
+}
+"""Name to the figure of each row of samples."""
+
 _DRAWS = 1000
+_BLOCK = 1_000_000  # values drawn at once
 _CONFIDENCE = 0.95
 _SEED = 20_250_601
 
@@ -74,10 +86,8 @@ def find_drift(samples: Samples) -> float | None:
     return max(_spread(_median(one), _median(other)) for one, other in halves)
 
 
-def compare_samples(
-    baseline: Samples, candidate: Samples, *, figure: Callable[[NDArray[np.float64]], float] = np.median
-) -> Change | None:  # fmt: skip
-    """A figure of both, with the interval of their ratio; None where one has no samples, or the baseline's is 0.
+def compare_samples(baseline: Samples, candidate: Samples, *, figure: str = "p50") -> Change | None:
+    """One of ``FIGURES`` of both, with the interval of their ratio; None without samples, or for a baseline of 0.
 
     The interval is a percentile bootstrap (Efron, 1979) of whole repeats first and samples within them second, since
     the calls of one repeat are alike; the draws are seeded.
@@ -85,24 +95,34 @@ def compare_samples(
     own, other = _arrays(baseline), _arrays(candidate)
     if not own or not other:
         return None
-    first, second = figure(np.concatenate(own)), figure(np.concatenate(other))
+    find = FIGURES[figure]
+    first, second = (float(find(np.concatenate(arrays)[None])[0]) for arrays in (own, other))
     if first <= 0:
         return None
     low = high = None
     if sum(map(len, own)) > 1 and sum(map(len, other)) > 1:
         random = np.random.default_rng(_SEED)
-        ratios = [figure(_draw(other, random)) / max(figure(_draw(own, random)), 1e-12) for _ in range(_DRAWS)]
+        ratios = _draw(other, random, find) / np.maximum(_draw(own, random, find), 1e-12)
         tail = 50 * (1 - _CONFIDENCE)
         low, high = (float(value) for value in np.percentile(ratios, [tail, 100 - tail]))
-    return Change(float(first), float(second), float(second / first), low, high)
+    return Change(first, second, second / first, low, high)
 
 
-def _draw(repeats: list[NDArray[np.float64]], random: np.random.Generator) -> NDArray[np.float64]:
-    chosen = (repeats[index] for index in random.integers(0, len(repeats), len(repeats)))
-    return np.concatenate([values[random.integers(0, len(values), len(values))] for values in chosen])
+def _draw(repeats: list[Values], random: np.random.Generator, find: Callable[[Values], Values]) -> Values:
+    """The figure of each draw; repeats longer than the shortest are thinned to it, so that draws are arrays."""
+    length = min(map(len, repeats))
+    table = np.stack([values[np.linspace(0, len(values) - 1, length).round().astype(int)] for values in repeats])
+    count, found = len(table), []
+    block = max(_BLOCK // table.size, 1)
+    for begun in range(0, _DRAWS, block):
+        draws = min(block, _DRAWS - begun)
+        chosen = random.integers(0, count, (draws, count, 1))
+        inner = random.integers(0, length, (draws, count, length))
+        found.append(find(table[chosen, inner].reshape(draws, -1)))
+    return np.concatenate(found)
 
 
-def _arrays(samples: Samples) -> list[NDArray[np.float64]]:
+def _arrays(samples: Samples) -> list[Values]:
     return [np.asarray(repeat, np.float64) for repeat in samples if repeat]
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-import numpy as np
-
-from echoexport.profiles.figures import Change, Samples, compare_samples
+from echoexport.profiles.figures import FIGURES, Change, Samples, compare_samples
 from echoexport.profiles.profile import ModeReport, ProfileReport
 from echoexport.runtime.errors import SettingError
 
@@ -20,13 +18,6 @@ _UNITS = {
     "seconds": {"us": 1e-6, "ms": 1e-3, "s": 1.0}, "bytes": {"kB": 1e3, "MB": 1e6, "GB": 1e9},
     "fps": {"": 1.0, "fps": 1.0}, "": {"": 1.0}, "J": {"J": 1.0},
 }  # fmt: skip
-_FIGURES: Mapping[str, Callable[..., float]] = {
-    "p50": np.median,
-    "p90": lambda values: float(np.percentile(values, 90)),
-    "p99": lambda values: float(np.percentile(values, 99)),
-    "max": lambda values: float(np.max(values)),
-    "mean": lambda values: float(np.mean(values)),
-}
 _LARGE = 3.0  # ratio from which on nobody thinks in per cent
 _FORM = "METRIC>VALUE or METRIC<VALUE, e.g. p99>40ms, fps<25, denoising_unet.p50>+5%"
 
@@ -125,7 +116,7 @@ def _add_parts(found: dict[str, Metric], mode: ModeReport, *, prefix: str) -> No
     timings = {stage.name: stage.timing for stage in mode.stages if stage.track == "main"}
     timings |= {network.name: network.host for network in mode.networks}
     for part, timing in timings.items():
-        for figure in _FIGURES:
+        for figure in FIGURES:
             name = f"{prefix}{part}.{figure}"
             found.setdefault(
                 name, Metric(name, getattr(timing.figures, figure), "seconds", timing.samples, figure)
@@ -137,9 +128,7 @@ def compare_metric(baseline: Metric, candidate: Metric) -> Change:
     found = None
     if baseline.samples and candidate.samples:
         rate = baseline.figure.startswith("1/")
-        found = compare_samples(
-            baseline.samples, candidate.samples, figure=_FIGURES[baseline.figure.removeprefix("1/")]
-        )
+        found = compare_samples(baseline.samples, candidate.samples, figure=baseline.figure.removeprefix("1/"))
         if found is not None and rate:
             low, high = (None if end is None else 1 / max(end, 1e-12) for end in (found.high, found.low))
             return Change(baseline.value, candidate.value, 1 / max(found.ratio, 1e-12), low, high)

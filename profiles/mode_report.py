@@ -23,6 +23,7 @@ UNACCOUNTED = "unaccounted"
 _SHOWN = 1.0  # seconds of time line
 _MOST_SPANS = 600
 _STEADY = 0.05
+_LEAST = 1e-9  # seconds a frame, for clocks that are too coarse to divide by
 
 
 def describe_mode(
@@ -40,7 +41,7 @@ def describe_mode(
     first = make_timing(tuple((moments[0] - one.begun,) for one, moments in zip(rounds, times, strict=True) if moments))
     if wall is None or first is None:
         raise BackendError(f"{source.name}: no frame was written; nothing to profile")
-    frames, fps, seconds = rounds[0].frames, rounds[0].fps, wall.figures.p50
+    frames, fps, seconds = rounds[0].frames, rounds[0].fps, max(wall.figures.p50, _LEAST)
     steady, reason = find_steady(rounds, window=window, calls=calls)
     return ModeReport(
         name=source.name, what=source.what, frames=frames, fps=frames / seconds,
@@ -66,7 +67,7 @@ def find_steady(rounds: Sequence[Round], *, window: int, calls: float) -> tuple[
         if stretch is None:
             return None, "the clip is too short to tell: give a longer --duration"
         first, last = stretch
-        samples.append((float(moments[last] - moments[first]) / (last - first),))
+        samples.append((max(float(moments[last] - moments[first]) / (last - first), _LEAST),))
     return make_timing(tuple(samples)), ""
 
 

@@ -117,7 +117,7 @@ def profile_bundle(
         schema=SCHEMA, kind=KIND, verdict=give_verdict((overlapped, turns), forecast, wanted=fps), bundle=device.facts,
         settings=device.settings, modes=(overlapped, turns), layers=device.layers, layers_note=device.layers_note,
         probe=device.probe, roofline=roofline, forecast=forecast, quality=device.quality,
-        notes=_list_notes(rounds, roofline), conditions=device.conditions,
+        notes=_list_notes(rounds, roofline, backend=device.facts.backend), conditions=device.conditions,
     )  # fmt: skip
     return Profiled(report, rounds[-1].spans)
 
@@ -215,9 +215,11 @@ def _read_quality(bundle: Bundle) -> QualityExcerpt | None:
     return QualityExcerpt(describe_verdict(report), read_strip(page))
 
 
-def _list_notes(rounds: Iterable[Round], roofline: Roofline) -> tuple[str, ...]:
-    warnings = [warning for one in rounds for warning in one.warnings]
-    return tuple(dict.fromkeys([*warnings, *([roofline.note] if roofline.note else [])]))
+def _list_notes(rounds: Iterable[Round], roofline: Roofline, *, backend: str) -> tuple[str, ...]:
+    notes = [warning for one in rounds for warning in one.warnings]
+    if backend == "null":
+        notes.append("backend 'null' computes nothing: these are the times of everything but the networks")
+    return tuple(filter(None, dict.fromkeys([*notes, roofline.note])))
 
 
 def _measure_package() -> int:

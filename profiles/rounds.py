@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -64,13 +64,17 @@ class RoundSource(Protocol):
 
 @dataclass(frozen=True)
 class ClipWork:
-    """What is rendered: a bundle on a backend, and a clip whose ``output`` is replaced by files in ``scratch``."""
+    """What is rendered: a bundle on a backend, and a clip whose ``output`` is replaced by files in ``scratch``.
+
+    now: the clock, in seconds.
+    """
 
     bundle: Path
     backend: str | None
     options: EngineOptions
     clip: ClipRequest
     scratch: Path
+    now: Callable[[], float] = time.perf_counter
 
 
 class ClipSource:
@@ -105,20 +109,20 @@ class ClipSource:
 
     def run(self) -> Round:
         """Render once, traced."""
-        return self._render(Tracer())
+        return self._render(Tracer(now=self._work.now))
 
     def _open(self, name: str) -> float:
-        begun = time.perf_counter()
+        begun = self._work.now()
         self.bundle.network(name)
-        return time.perf_counter() - begun
+        return self._work.now() - begun
 
     def _render(self, tracer: Tracer) -> Round:
         self._count += 1
         output = self._work.scratch / f"clip-{self._count}.mp4"
         session = Session(self.bundle, ahead=_AHEAD[self.name])
-        begun = time.perf_counter()
+        begun = self._work.now()
         report = make_clip(session, replace(self._work.clip, output=str(output)), tracer=tracer)
-        ended = time.perf_counter()
+        ended = self._work.now()
         output.unlink(missing_ok=True)
         return Round(
             report.frames, report.fps, begun, ended, tracer.spans(), warnings=report.warnings, dropped=tracer.dropped

@@ -14,7 +14,6 @@ from echoexport.export.cli.options import (
     RateType,
     backend_option,
     compute_option,
-    warn,
     warn_of_fallback,
 )
 from echoexport.runtime.errors import OutputError, SettingError
@@ -150,6 +149,7 @@ def describe_profile(report: ProfileReport) -> list[str]:
     )
     slowest = find_slowest(report.modes[-1])
     lines += [slowest] if slowest else []
+    lines += [f"note: {note}" for note in report.notes]
     return [*lines, *([f"warning: {verdict.noisy}"] if verdict.noisy else [])]
 
 
@@ -159,5 +159,3 @@ def _warn_once(bundle: Path, backend: str | None, *, asked: str | None, compute:
 
     with open_bundle(bundle, backend=backend, options=EngineOptions(compute=compute)) as opened:
         warn_of_fallback(opened, asked=asked)
-        if opened.backend.name == "null":
-            warn("backend 'null' computes nothing: these are the times of everything but the networks")
