@@ -305,5 +305,5 @@ def _describe_side(bundle: Bundle, label: str) -> BundleSide:
 
 
 def _list_arithmetic(bundle: Bundle) -> str:
-    """What its networks compute in, each way once."""
-    return "/".join(sorted({bundle.network(name).precision for name in bundle.manifest.networks}))
+    """What its networks compute in, each way once; none is opened for it."""
+    return "/".join(sorted(set(bundle.arithmetic().values())))

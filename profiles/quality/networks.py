@@ -90,13 +90,13 @@ def _time_in_sequence(
     reference: Bundle, candidate: Bundle, name: str, *, call: RecordedCall
 ) -> tuple[NetworkSide, NetworkSide, float]:
     """The same with one of both open at a time; the candidate, which is open already, first."""
-    sides = {}
+    sides = []
     for bundle in (candidate, reference):
         network = bundle.network(name)
         time = measure_calls(lambda: network(call.inputs), warmup=1, repeats=_LARGE_REPEATS, label=name)  # noqa: B023
-        sides[bundle.folder] = _describe(bundle, name, time)
+        sides.append(_describe(bundle, name, time))
         bundle.close_network(name)
-    one, other = sides[reference.folder], sides[candidate.folder]
+    other, one = sides
     return one, other, round(one.median / max(other.median, 1e-9), 3)
 
 
