@@ -138,8 +138,11 @@ def _list_calls(spans: Iterable[Span], name: str, *, clock: str) -> tuple[float,
 
 
 def _show_second(one: Round, moments: Sequence[float]) -> tuple[TimelineSpan, ...]:
-    """What ran in the second after the first frame; the longest where there are too many."""
-    begun = moments[0] if moments else one.begun
+    """What ran in the second that begins with a frame and in which most began; the longest where there are too many."""
+    starts = np.sort([span.start for span in one.spans])
+    begins = np.asarray(moments or [one.begun])
+    counts = np.searchsorted(starts, begins + _SHOWN) - np.searchsorted(starts, begins)
+    begun = float(begins[int(np.argmax(counts))])
     found = []
     for span in one.spans:
         start, end = max(span.start, begun), min(span.end, begun + _SHOWN)

@@ -44,7 +44,7 @@ def draw_stages(mode: ModeReport) -> str:
 
 
 def draw_timeline(mode: ModeReport) -> str:
-    """What ran in the second after the first frame, track by track; device time has tracks of its own."""
+    """What ran in the second that is shown, track by track; device time has tracks of its own."""
     tracks: dict[str, list[str]] = {}
     for span in mode.timeline:
         name = span.track if span.clock == "host" else f"{span.track}, the device's clock"
@@ -85,7 +85,7 @@ def draw_series(series: Series, describe: Callable[[float], str]) -> str:
         f"{1000 * moment / last:.1f},{66 - 60 * (value - low) / reach:.1f}"
         for moment, value in zip(series.times, series.values, strict=True)
     )
-    told = f"{series.name}: {describe(low)} to {describe(high)}"
+    told = f"{series.kind}, {series.name}: {describe(low)} to {describe(high)}"
     return (
         f'<figure><figcaption>{escape(told)}</figcaption><svg class="line" viewBox="0 0 1000 72" '
         f'preserveAspectRatio="none" role="img" aria-label="{escape(told)}"><polyline points="{points}"/></svg>'

@@ -105,8 +105,8 @@ def _timeline(mode: ModeReport) -> str:
     if not mode.timeline:
         return ""
     key = draw_key(span.category for span in mode.timeline)
-    told = "The second after the first frame, of the last repeat; what lies within something else is drawn on it."
-    return f'<h2>Time line of a second</h2>\n<p class="soft">{told}</p>\n{draw_timeline(mode)}\n{key}'
+    told = f"The busiest second of the last repeat, {mode.name}; what lies within something else is drawn on it."
+    return f'<h2>Time line of a second</h2>\n<p class="soft">{escape(told)}</p>\n{draw_timeline(mode)}\n{key}'
 
 
 def _latencies(report: ProfileReport) -> str:

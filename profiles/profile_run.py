@@ -32,7 +32,7 @@ from echoexport.profiles.roofline import Roofline, describe_target, draw_rooflin
 from echoexport.profiles.rounds import ClipSource, ClipWork, Round, RoundSource
 from echoexport.profiles.sensor_log import SensorLog
 from echoexport.profiles.sensors import Sensor, find_sensors
-from echoexport.profiles.verdict import give_verdict
+from echoexport.profiles.verdict import find_quicker, give_verdict
 from echoexport.profiles.work import DENOISER, count_calls
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.errors import BackendError, EchoExportError, SettingError
@@ -117,7 +117,8 @@ def profile_bundle(
         schema=SCHEMA, kind=KIND, verdict=give_verdict((overlapped, turns), forecast, wanted=fps), bundle=device.facts,
         settings=device.settings, modes=(overlapped, turns), layers=device.layers, layers_note=device.layers_note,
         probe=device.probe, roofline=roofline, forecast=forecast, quality=device.quality,
-        notes=_list_notes(rounds, roofline, backend=device.facts.backend), conditions=device.conditions,
+        notes=_list_notes(rounds, (overlapped, turns), roofline, backend=device.facts.backend),
+        conditions=device.conditions,
     )  # fmt: skip
     return Profiled(report, rounds[-1].spans)
 
@@ -215,11 +216,13 @@ def _read_quality(bundle: Bundle) -> QualityExcerpt | None:
     return QualityExcerpt(describe_verdict(report), read_strip(page))
 
 
-def _list_notes(rounds: Iterable[Round], roofline: Roofline, *, backend: str) -> tuple[str, ...]:
+def _list_notes(
+    rounds: Iterable[Round], modes: Sequence[ModeReport], roofline: Roofline, *, backend: str
+) -> tuple[str, ...]:  # fmt: skip
     notes = [warning for one in rounds for warning in one.warnings]
     if backend == "null":
         notes.append("backend 'null' computes nothing: these are the times of everything but the networks")
-    return tuple(filter(None, dict.fromkeys([*notes, roofline.note])))
+    return tuple(filter(None, dict.fromkeys([*notes, find_quicker(modes), roofline.note])))
 
 
 def _measure_package() -> int:

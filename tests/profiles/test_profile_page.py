@@ -117,7 +117,7 @@ def test_names_are_escaped(full_report: ProfileReport) -> None:
 def test_what_the_device_does_not_show_is_said_to_be_missing_and_is_no_zero(full_report: ProfileReport) -> None:
     text = Page(format_profile_page(full_report)).text
     assert f"energy of all repeats{NOT_AVAILABLE}" in text or full_report.headline.sensors.energy.value
-    assert "tj: 50 C to 61.5 C" in text
+    assert "temperature, tj: 50 C to 61.5 C" in text
     assert f"| energy | {NOT_AVAILABLE} |" in format_markdown(full_report) or full_report.headline.sensors.energy.value
 
 

@@ -23,7 +23,7 @@ from echoexport.profiles.profile import (
 from echoexport.profiles.profile_compare import find_culprits
 from echoexport.profiles.profile_run import Profiled, ProfilePlan
 from echoexport.profiles.rounds import Round
-from echoexport.profiles.verdict import find_noise, find_slowest, give_verdict
+from echoexport.profiles.verdict import find_noise, find_quicker, find_slowest, give_verdict
 from echoexport.runtime.errors import InputError, SettingError
 from echoexport.runtime.trace import Span
 
@@ -145,13 +145,23 @@ def test_repeats_that_drift_apart_are_called_noise(null_report: ProfileReport) -
     ("seconds", "line"),
     [
         (0.025, "real-time at 25 fps: yes, 1.6 x headroom"), (0.04, "real-time at 25 fps: yes, 1 x headroom"),
-        (0.32, "real-time at 25 fps: no, 3.12 fps; nothing that is modelled here would do it (modelled)"),
+        (0.32, "real-time at 25 fps: no, 3.12 fps; no change that the model knows would do it"),
     ],
 )  # fmt: skip
 def test_the_verdict_is_about_the_steady_pace(null_report: ProfileReport, seconds: float, line: str) -> None:
     mode = replace(null_report.headline, steady=make_timing(((seconds,),)))
     verdict = give_verdict([mode], null_report.forecast, wanted=25.0)
     assert (verdict.line, verdict.real_time) == (line, seconds <= 0.04)
+
+
+def test_a_mode_that_is_quicker_than_the_one_that_is_judged_is_told(null_report: ProfileReport) -> None:
+    one = null_report.headline
+    wall = make_timing(tuple(tuple(value / 2 for value in repeat) for repeat in one.wall.samples))
+    assert wall is not None
+    assert find_quicker([one, replace(one, name="other", wall=wall)]) == (
+        "rendering other is 2.00 x as quick as overlapped here"
+    )
+    assert find_quicker([one, one]) == ""
 
 
 @pytest.mark.parametrize(("warmup", "repeats"), [(-1, 1), (0, 0)])
