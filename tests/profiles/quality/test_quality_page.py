@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from echoexport.profiles.conditions import Conditions, Machine
-from echoexport.profiles.quality.page import format_page
+from echoexport.profiles.quality.page import format_page, read_strip
 from echoexport.profiles.quality.report import (
     BundleSide,
     ClipQuality,
@@ -200,3 +200,10 @@ def test_a_browser_needs_no_scrolling_sideways(tmp_path: Path, width: int) -> No
     found = re.search(r'id="found">(\d+) (\d+)<', done.stdout)
     assert found is not None, done.stdout[-500:]
     assert int(found[2]) <= int(found[1]) <= inner
+
+
+def test_the_first_strip_of_frames_is_read_back_from_a_page() -> None:
+    report = add_strips(make_report(label="a<b"), side=128)
+    strip = next(strip for strip in report.strips if not strip.closely)
+    assert read_strip(format_page(report)) == strip
+    assert read_strip(format_page(make_report())) is None
