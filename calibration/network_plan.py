@@ -47,11 +47,11 @@ def plan_network(
     """
     if (kept := progress.read("plan")) is not None:
         return parse(NetworkPlan, kept, where="plan")
-    modes = plan_layers(graph, policy, lambda value: 1.0).layers
-    values = {graph.layers[name].value for name, layer in modes.items() if layer.mode == "int8"}
+    ruled = plan_layers(graph, policy, lambda value: 1.0)
+    values = {graph.layers[name].value for name, layer in ruled.layers.items() if layer.mode == "int8"}
     if not values:
-        return settle_precision(plan_layers(graph, policy, lambda value: 1.0))
-    wanted = replace(settings.ranges, values=tuple(sorted(values)))
+        return settle_precision(ruled)
+    wanted = replace(settings.ranges, values=tuple(sorted(values | ruled.skips.keys())))
     maxima = collect_ranges(graph, samples, settings=replace(wanted, method="minmax"), report=report, progress=progress)
     smoothing = _smooth(graph, maxima, samples, settings=settings, progress=progress) if settings.smooth else {}
     found = collect_ranges(graph, samples, settings=wanted, maxima=maxima, smoothing=smoothing, report=report)
