@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from echoexport.export.cli.options import ProgressLine
+
 WHOLE_PICTURE = (
     "echoexport: warning: no face box and no face model: the whole picture is used "
     "(--face-box x0,y0,x1,y1 or --face-model)"
@@ -251,28 +253,39 @@ def test_two_runs_of_a_real_backend_give_the_same_frames(
         assert np.asarray(picture).std() > 1  # a picture of something, if only of noise
 
 
-@pytest.fixture(params=["sampling", "decoding"])
-def phase(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.mark.parametrize("name", ["out.mp4", "pngs"])
 def test_an_interrupted_run_leaves_nothing(
     start_command: Callable[..., subprocess.Popen[bytes]],
     slow_arguments: Callable[[object], list[object]],
     tmp_path: Path,
     name: str,
-    phase: str,
 ) -> None:
     arguments = slow_arguments(tmp_path / name)
     before = sorted(tmp_path.iterdir())
     process = start_command(*arguments, "--no-cache")
-    assert any(line.startswith(phase.encode()) for line in lines_of(process))
+    assert any(line.startswith(b"sampling") for line in lines_of(process))
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
     assert error.decode().splitlines()[-1] == "echoexport: interrupted; nothing half-written is left"
     assert b"Traceback" not in error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "pngs"])
+def test_a_run_interrupted_while_its_last_frames_are_decoded_leaves_nothing(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    # the last frames take milliseconds: a signal from outside may come when the video is whole
+    def interrupt(line: ProgressLine, phase: str, done: int, total: int) -> None:
+        if phase == "decoding":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressLine, "__call__", interrupt)
+    before = sorted(tmp_path.iterdir())
+    outcome = run(tmp_path / name, "--no-cache")
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == "echoexport: interrupted; nothing half-written is left"
     assert sorted(tmp_path.iterdir()) == before
 
 
