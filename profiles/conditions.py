@@ -13,7 +13,10 @@ from pathlib import Path
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.spec import describe_arithmetic
 
-LIBRARIES = ("echoexport", "numpy", "openvino", "onnxruntime", "tensorrt", "torch")
+LIBRARIES = (
+    "echoexport", "numpy", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13-bindings",
+    "cuda-python", "torch",
+)  # fmt: skip
 """Distributions whose versions go beside a figure, where they are installed."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
