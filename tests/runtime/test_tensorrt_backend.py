@@ -100,7 +100,8 @@ def test_a_folder_that_is_called_like_the_library_is_not_taken_for_it(
 ) -> None:
     (tmp_path / "tensorrt").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # so that it is not there afterwards either
+    monkeypatch.delitem(sys.modules, "tensorrt")
     line = load_backend("tensorrt").unavailable() or ""
     assert line.startswith("what Python imports as 'tensorrt' is not TensorRT: ")
 
