@@ -342,7 +342,9 @@ def test_every_network_of_a_tiny_bundle_passes_for_every_line(build_tiny: Callab
     folder = build_tiny(precision=precision)
     manifest = read_manifest(folder)
     for name in NETWORKS:
-        require_clean(FloatGraph(folder / f"{name}.onnx").model, manifest.networks[name].describe(name), tensorrt=LINES)
+        model = FloatGraph(folder / f"{name}.onnx").model
+        assert check_all(model) == []
+        require_clean(model, manifest.networks[name].describe(name), tensorrt=LINES)
 
 
 def test_a_graph_with_parts_in_fp32_passes_for_every_line(build_tiny: Callable[..., Path]) -> None:
