@@ -1,7 +1,8 @@
-"""Fixtures of the runtime's tests: the doubles of CUDA and TensorRT."""
+"""Fixtures of the runtime's tests: the doubles of CUDA, TensorRT and ONNX Runtime's GPU providers, small networks."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -10,10 +11,14 @@ from typing import Any
 
 import pytest
 
+from echoexport.runtime.backends import EngineOptions, load_backend
 from echoexport.runtime.cuda import open_cuda
+from echoexport.runtime.ort_gpu import OrtGpuEngine
+from echoexport.runtime.ort_providers import CUDA, TENSORRT
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
 
 FAKES = Path(__file__).parent.parent / "fakes"
+ORT_GPU = {"ort_cuda": CUDA, "ort_tensorrt": TENSORRT}
 
 
 def load_fake(name: str) -> Any:
@@ -94,3 +99,66 @@ def small_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tup
         return path, SubnetSpec("small", tuple(tensors[:2]), tuple(tensors[2:]), TOLERANCES)
 
     return make
+
+
+@pytest.fixture
+def make_ort(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A function that puts a fake ONNX Runtime in the process's place; its settings are those of ``install``."""
+    pytest.importorskip("onnxruntime")
+    return functools.partial(load_fake("fake_ort_gpu").install, monkeypatch)
+
+
+@pytest.fixture(params=sorted(ORT_GPU))
+def gpu_backend(request: pytest.FixtureRequest) -> str:
+    """The name of each of ONNX Runtime's GPU backends."""
+    return str(request.param)
+
+
+@pytest.fixture
+def gpu_provider(gpu_backend: str) -> str:
+    """What ONNX Runtime calls the provider of ``gpu_backend``."""
+    return ORT_GPU[gpu_backend]
+
+
+@pytest.fixture
+def open_ort() -> Callable[..., OrtGpuEngine]:
+    """A function that opens a network on one of ONNX Runtime's GPU backends."""
+
+    def run(name: str, graph: tuple[Path, SubnetSpec], **options: Any) -> OrtGpuEngine:
+        engine = load_backend(name).open(*graph, EngineOptions(**options))
+        assert isinstance(engine, OrtGpuEngine)
+        return engine
+
+    return run
+
+
+def describe_arithmetic(dtype: str = "float32", *, precision: str = "") -> SubnetSpec:
+    values = [
+        TensorSpec(name, dtype, (("batch", 1), ("width", 4))) for name in ("left", "right", "difference", "product")
+    ]
+    return SubnetSpec("arithmetic", tuple(values[:2]), tuple(values[2:]), TOLERANCES, precision)
+
+
+@pytest.fixture
+def arithmetic_spec() -> Callable[..., SubnetSpec]:
+    """A function that describes the network of ``gpu_graph`` in a dtype and a precision."""
+    return describe_arithmetic
+
+
+@pytest.fixture(params=["float32", "float16"])
+def gpu_graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, SubnetSpec]:
+    """left - right and left * right, outputs in another order than the spec's."""
+    from onnx import TensorProto, helper, save_model
+
+    kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[request.param]
+    values = {n: helper.make_tensor_value_info(n, kind, [1, 4]) for n in ("left", "right", "difference", "product")}
+    nodes = [
+        helper.make_node("Sub", ["left", "right"], ["difference"], name="sub"),
+        helper.make_node("Mul", ["left", "right"], ["product"], name="mul"),
+    ]
+    body = helper.make_graph(
+        nodes, "arithmetic", [values["left"], values["right"]], [values["product"], values["difference"]]
+    )
+    path = tmp_path / "arithmetic.onnx"
+    save_model(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path, describe_arithmetic(request.param)
