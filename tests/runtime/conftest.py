@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from echoexport.runtime.backends import EngineOptions, load_backend
@@ -162,3 +163,29 @@ def gpu_graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Sub
     path = tmp_path / "arithmetic.onnx"
     save_model(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
     return path, describe_arithmetic(request.param)
+
+
+@pytest.fixture(scope="session")
+def make_reference() -> Callable[..., dict[str, np.ndarray]]:
+    """A function that draws what the cache keeps of a portrait from a seed: ``size`` keys and ``size`` features."""
+
+    def make(seed: int, size: int = 1000) -> dict[str, np.ndarray]:
+        numbers = np.random.default_rng(seed)
+        return {
+            "down_blocks.0/key": numbers.standard_normal((1, size // 10, 10)).astype(np.float16),
+            "face_feature": numbers.standard_normal((1, size)).astype(np.float32),
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[dict[str, np.ndarray] | None], Any]:
+    """A function that gives arrays by name as what can be compared: their order, types, shapes and every bit."""
+
+    def describe(arrays: dict[str, np.ndarray] | None) -> Any:
+        if arrays is None:
+            return None
+        return [(name, array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()]
+
+    return describe
