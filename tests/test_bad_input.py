@@ -109,7 +109,8 @@ def test_samples_that_are_no_numbers(refused: Callable[..., str], tmp_path: Path
 
 
 def test_float_samples_are_fine_otherwise(accepted: Callable[..., Any], tmp_path: Path) -> None:
-    accepted(voice=write_float_wav(tmp_path / "fine.wav", np.sin(np.arange(8000, dtype=np.float32) / 9) / 2))
+    voice = write_float_wav(tmp_path / "fine.wav", np.sin(np.arange(8000, dtype=np.float32) / 9) / 2)
+    assert "1 frames at 24 fps" in accepted(voice=voice).out
 
 
 def test_a_text_that_calls_itself_a_wav(refused: Callable[..., str], tmp_path: Path) -> None:
@@ -163,14 +164,15 @@ def test_a_portrait_of_16_pixels(refused: Callable[..., str], tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_portrait_of_8000_pixels(accepted: Callable[..., Any], tmp_path: Path) -> None:
     Image.new("L", (8000, 8000), 90).save(tmp_path / "large.png", compress_level=1)
-    accepted("--face-box", "2000,2000,6000,6000", portrait=tmp_path / "large.png")
+    outcome = accepted("--face-box", "2000,2000,6000,6000", portrait=tmp_path / "large.png")
+    assert "1 frames at 24 fps" in outcome.out
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 def test_pictures_of_all_kinds_are_taken(accepted: Callable[..., Any], tmp_path: Path, mode: str) -> None:
     suffix = ".jpg" if mode == "CMYK" else ".png"
     Image.new(mode, (80, 100), 1).save(tmp_path / f"kind{suffix}")
-    accepted(portrait=tmp_path / f"kind{suffix}")
+    assert "1 frames at 24 fps" in accepted(portrait=tmp_path / f"kind{suffix}").out
 
 
 def test_a_picture_cut_short(refused: Callable[..., str], portrait_file: Path, tmp_path: Path) -> None:
@@ -319,7 +321,7 @@ def test_a_disk_that_fills_up_while_a_clip_is_written(
     before = sorted(tmp_path.iterdir())
     files = ("-p", portrait_file, "-v", voice_file, "-o", tmp_path / name)
     process = start_command("run", null_bundle, *files, *BOX, "--no-cache", limit=64)
-    check_failed_write(process, f"{tmp_path / name}: cannot be written (File too large)")
+    assert read_failure(process).startswith(f"{tmp_path / name}: cannot be written (File too large)")
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -331,7 +333,7 @@ def test_a_disk_that_is_full_behind_raw_frames(
     files = ("-p", portrait_file, "-v", voice_file, "-o", "-")
     with Path("/dev/full").open("wb") as full:
         process = start_command("run", null_bundle, *files, *BOX, "--no-cache", stdout=full)
-        check_failed_write(process, "raw output: cannot be written (No space left on device)")
+        assert read_failure(process).startswith("raw output: cannot be written (No space left on device)")
 
 
 def test_a_disk_that_fills_up_while_a_bundle_is_built(
@@ -340,15 +342,17 @@ def test_a_disk_that_fills_up_while_a_bundle_is_built(
     before = sorted(tmp_path.iterdir())
     options = ("-t", "cpu", "--size", "128x128", "--trace-cache", trace_folder)
     process = start_command("build", tiny_checkpoint, *options, "-o", tmp_path / "bundle", limit=1_000_000)
-    check_failed_write(process, f"{tmp_path / 'bundle'}: cannot write the bundle: File too large")
+    assert read_failure(process).startswith(f"{tmp_path / 'bundle'}: cannot write the bundle: File too large")
     assert sorted(tmp_path.iterdir()) == before
 
 
-def check_failed_write(process: subprocess.Popen[bytes], message: str) -> None:
+def read_failure(process: subprocess.Popen[bytes]) -> str:
+    """The one line on stderr of a command that must fail, without its start."""
     error = process.communicate(timeout=100)[1].decode()
     assert process.returncode == 1
     assert "Traceback" not in error
     said = [line for line in error.splitlines() if line.startswith("echoexport: ")]
     assert len(said) == 1
-    assert said[0].startswith(f"echoexport: error: {message}")
+    assert said[0].startswith("echoexport: error: ")
     assert error.splitlines()[-1] == said[0]
+    return said[0].removeprefix("echoexport: error: ")

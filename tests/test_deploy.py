@@ -106,17 +106,23 @@ def as_mention(line: Line) -> Line:
     return replace(line, mention=True)
 
 
-def check_line(line: Line) -> None:
-    """Let the program's own parser read the words; ``UsageError`` or ``EchoExportError`` where it would refuse them."""
+def parse_line(line: Line) -> tuple[str, ...]:
+    """The command that the program's own parser finds in the words; what it would refuse is an error of its own.
+
+    Raises:
+        UsageError, EchoExportError: the program would refuse the words.
+    """
     command: click.Command = cli
     context = click.Context(cli, info_name="echoexport")
-    words = list(line.words)
+    words, names = list(line.words), list[str]()
     while isinstance(command, click.Group):
         name, found, words = command.resolve_command(context, words)
         assert found is not None and name is not None
+        names.append(name)
         command, context = found, click.Context(found, info_name=name, parent=context)
     with suppress(*([click.MissingParameter] if line.mention else [])):
         command.make_context(command.name or "", words, parent=context.parent)
+    return tuple(names)
 
 
 def read_dockerfile(path: Path) -> list[tuple[str, str]]:
@@ -146,7 +152,9 @@ LINES = [
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.place}: {' '.join(line.words)}"[:90])
 def test_the_program_takes_every_command_line_that_is_written_down(line: Line) -> None:
-    check_line(line)
+    names = parse_line(line)
+    assert names
+    assert names == line.words[: len(names)]
 
 
 def test_command_lines_are_found_where_they_are_written() -> None:
@@ -179,15 +187,15 @@ def test_command_lines_are_found_where_they_are_written() -> None:
 def test_a_command_line_with_a_fault_is_refused(text: str) -> None:
     (line,) = find_lines(text, "here")
     with pytest.raises((click.UsageError, EchoExportError)):
-        check_line(line)
+        parse_line(line)
 
 
 def test_only_a_mention_may_leave_arguments_out() -> None:
-    check_line(Line("here", ("compile",), mention=True))
+    assert parse_line(Line("here", ("compile",), mention=True)) == ("compile",)
     with pytest.raises(click.MissingParameter):
-        check_line(Line("here", ("compile",)))
+        parse_line(Line("here", ("compile",)))
     with pytest.raises(click.UsageError):
-        check_line(Line("here", ("compile", "--bakend"), mention=True))
+        parse_line(Line("here", ("compile", "--bakend"), mention=True))
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
@@ -245,7 +253,7 @@ def test_an_image_is_the_program_and_says_without_arguments_what_works(path: Pat
     assert instructions["ENTRYPOINT"] == '["echoexport"]'
     assert instructions["CMD"] == '["doctor"]'
     assert "ECHOEXPORT_CACHE=/var/cache/echoexport" in instructions["ENV"]
-    check_line(Line(path.name, ("doctor",)))
+    assert parse_line(Line(path.name, ("doctor",))) == ("doctor",)
 
 
 @pytest.mark.parametrize(("major", "cuda", "python"), [("6", "12.6", "3.10"), ("7", "13.2", "3.12")])

@@ -54,8 +54,11 @@ def test_an_old_bundle_is_replaced(null_bundle: Path) -> None:
 
 
 def test_the_old_bundle_is_there_and_whole_until_the_end(null_bundle: Path) -> None:
-    with written_aside(null_bundle):
+    before = listing(null_bundle)
+    with written_aside(null_bundle) as folder:
+        (folder / "file").write_text("new")
         open_bundle(null_bundle).close()
+        assert listing(null_bundle) == before
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError, MemoryError])
@@ -159,6 +162,8 @@ def test_a_bundle_of_another_release_may_be_replaced(null_bundle: Path) -> None:
     path = null_bundle / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99, "new": "key"}))
     check_output(null_bundle)
+    write(null_bundle)
+    assert listing(null_bundle.parent) == {"null-bundle/file": b"new"}
 
 
 def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -269,17 +269,18 @@ from echoexport.runtime.backends import EngineOptions, load_backend
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
 
 values = [(TensorSpec(name, "float32", (("n", 2), ("c", 4), ("h", 6), ("w", 5))),) for name in "xy"]
-spec, ready = SubnetSpec("norms", *values, TOLERANCES), threading.Barrier(2)
+spec, ready, opened = SubnetSpec("norms", *values, TOLERANCES), threading.Barrier(2), []
 
 def open_it():
     backend = load_backend("openvino")
     ready.wait()
-    backend.open(Path(sys.argv[1]), spec, EngineOptions())
+    opened.append(backend.open(Path(sys.argv[1]), spec, EngineOptions()))
 
 sys.setswitchinterval(1e-6)
 threads = [threading.Thread(target=open_it) for _ in range(2)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
+print(len(opened), "opened")
 """
 
 
@@ -289,7 +290,8 @@ def test_two_threads_may_open_the_first_networks_at_once(tmp_path: Path) -> None
     (tmp_path / "norms.onnx").write_bytes(norm_graph(1))
     for _ in range(3):  # in processes of their own: only the first use can hang, and then nothing ends it
         command = [sys.executable, "-c", OPEN_TWICE, str(tmp_path / "norms.onnx")]
-        subprocess.run(command, check=True, timeout=60)
+        done = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
+        assert done.stdout == "2 opened\n"
 
 
 def test_openvino_runs_as_many_calls_at_once_as_it_is_told(graph: tuple[Path, SubnetSpec]) -> None:

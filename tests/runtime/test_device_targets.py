@@ -10,7 +10,7 @@ import pytest
 from echoexport.runtime.device import Device, detect_device, match_target, require_target, usable_memory
 from echoexport.runtime.device.matching import describe_device
 from echoexport.runtime.errors import TargetMismatchError
-from echoexport.targets.spec import list_targets, load_target
+from echoexport.targets.spec import TargetSpec, list_targets, load_target
 
 BOX = detect_device(Path("/nowhere"), lambda command: None, package=lambda name: None, environment={})
 GB = 10**9
@@ -26,6 +26,15 @@ def make_gpu(name: str, capability: str = "8.9") -> Device:
 
 def make_jetson(target: str | None = "jetson-orin") -> Device:
     return make("jetson", target=target, model="NVIDIA Jetson Board", compute_capability="8.7", arch="aarch64")
+
+
+def why_refused(device: Device, target: TargetSpec) -> str:
+    """Why engines for a target are not built on a device; nothing where they are."""
+    try:
+        require_target(device, target)
+    except TargetMismatchError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(
@@ -62,13 +71,13 @@ def test_an_rtx_gpu_that_tensorrt_rtx_builds_nothing_for_is_no_target() -> None:
 @pytest.mark.parametrize("name", [name for name in list_targets() if load_target(name).kind == "cpu"])
 @pytest.mark.parametrize("device", [BOX, make_jetson(), make_gpu("NVIDIA L4")], ids=["cpu", "jetson", "gpu"])
 def test_every_machine_can_be_compiled_for_as_a_processor(device: Device, name: str) -> None:
-    require_target(device, load_target(name))
+    assert why_refused(device, load_target(name)) == ""
     assert match_target(BOX) == "cpu"
 
 
 @pytest.mark.parametrize("name", [name for name in list_targets() if load_target(name).kind == "jetson"])
 def test_a_board_passes_as_itself_only(name: str) -> None:
-    require_target(make_jetson(name), load_target(name))
+    assert why_refused(make_jetson(name), load_target(name)) == ""
     other = next(n for n in ("jetson-orin", "jetson-orin-32") if n != name)
     with pytest.raises(TargetMismatchError, match=f"target {other} .*this machine is {name} .*--target {name} here"):
         require_target(make_jetson(name), load_target(other))
@@ -80,7 +89,7 @@ def test_a_board_passes_as_itself_only(name: str) -> None:
     ids=["no GPU", "RTX 4090"],
 )
 def test_engines_for_kiosks_are_built_on_every_x86_machine(device: Device) -> None:
-    require_target(device, load_target("rtx"))
+    assert why_refused(device, load_target("rtx")) == ""
 
 
 def test_engines_for_kiosks_are_not_built_on_a_board() -> None:
@@ -122,14 +131,14 @@ def test_a_board_without_a_number_says_that_none_was_readable() -> None:
 
 def test_a_target_file_of_the_users_own_passes_by_kind_and_compute_capability() -> None:
     own = dataclasses.replace(load_target("jetson-orin"), name="my-board")
-    require_target(make_jetson(None), own)
+    assert why_refused(make_jetson(None), own) == ""
     with pytest.raises(TargetMismatchError, match=r"my-board .*wants kind jetson, compute capability 8.7.*kind gpu"):
         require_target(make_gpu("NVIDIA L4"), own)
 
 
 def test_a_target_file_without_a_compute_capability_passes_by_kind() -> None:
     own = dataclasses.replace(load_target("rtx"), name="my-kiosks")
-    require_target(make_gpu("NVIDIA GeForce GTX 1080", "6.1"), own)
+    assert why_refused(make_gpu("NVIDIA GeForce GTX 1080", "6.1"), own) == ""
 
 
 @pytest.mark.parametrize(
