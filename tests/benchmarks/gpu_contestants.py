@@ -33,6 +33,9 @@ from echoexport.runtime.ort_gpu import OrtGpuBackend
 from echoexport.runtime.spec import SubnetSpec, describe_networks
 
 NETWORK = "denoising_unet"
+HELD = ("reference_", "face_feature")
+"""Inputs that stay on the device from call to call, for every contestant: the portrait's."""
+
 SIZES = {**{name: widths[0] for name, widths in WIDTHS.items()}, "full": (320, 640, 1280, 1280)}
 """UNet widths by name; "full" is the published network."""
 
@@ -96,12 +99,12 @@ def make_denoiser(folder: Path, *, size: str, pixels: int, frames: int, precisio
 
 
 def draw_inputs(spec: SubnetSpec) -> Arrays:
-    """Seeded inputs; keys and values of the reference are frozen, as the runtime's are."""
+    """Seeded inputs; what belongs to the portrait is frozen, as the runtime's is."""
     draw, inputs = np.random.default_rng(7), {}
     for tensor in spec.inputs:
         values = np.ones(tensor.shape) if tensor.name == "reference_gate" else draw.standard_normal(tensor.shape)
         array = values.astype(tensor.dtype)
-        inputs[tensor.name] = freeze(array) if tensor.name.startswith("reference_") else array
+        inputs[tensor.name] = freeze(array) if tensor.name.startswith(HELD) else array
     return inputs
 
 
@@ -110,7 +113,7 @@ class TorchDenoiser:
 
     def __init__(self, denoiser: Denoiser, network: torch.nn.Module, *, recorded: bool, device: str) -> None:
         self._spec, self._network = denoiser.spec, network
-        self._small = [t.name for t in denoiser.spec.inputs if not t.name.startswith("reference_")]
+        self._small = [t.name for t in denoiser.spec.inputs if not t.name.startswith(HELD)]
         self._host = {name: torch.from_numpy(denoiser.inputs[name].copy()) for name in self._small}
         self._inputs = {
             t.name: torch.from_numpy(denoiser.inputs[t.name].copy()).to(device) for t in denoiser.spec.inputs
