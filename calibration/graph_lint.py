@@ -27,7 +27,7 @@ ALLOWED_OPERATORS = frozenset(
     {
         "Add", "Concat", "Conv", "DequantizeLinear", "Div", "Gelu", "Greater", "InstanceNormalization",
         "LayerNormalization", "MatMul", "Mul", "Pad", "QuantizeLinear", "Reshape", "Resize", "Sigmoid", "Slice",
-        "Softmax", "Sub", "Transpose", "Where", "Cast",
+        "Softmax", "Split", "Sub", "Transpose", "Where", "Cast",
     }
 )  # fmt: skip
 
@@ -156,7 +156,7 @@ def _check_shapes(model: onnx.ModelProto) -> Iterator[Finding]:
             yield Finding("shape", info.name, f"is said to be {sides}; every side must be known")
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type in ("Reshape", "Slice", "Pad", "Resize"):
+        if node.op_type in ("Reshape", "Slice", "Split", "Pad", "Resize"):
             for name in node.input[1:]:
                 if name and name not in constants:
                     yield Finding("shape", node.name, f"{node.op_type} takes its {name!r} from data")

@@ -32,6 +32,17 @@ class _Attention:
     name: str
 
 
+@dataclass(frozen=True)
+class _Product:
+    """Softmax of scaled scores times the values: the (batch, heads, tokens, head width) query, key and value that go
+    in, the scale, the value that comes out, and the name."""
+
+    inputs: tuple[str, str, str]
+    scale: float
+    output: str
+    name: str
+
+
 def fuse_attention(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     """A copy with every attention that the export wrote as one MultiHeadAttention, and how many there were.
 
@@ -63,7 +74,7 @@ def fuse_attention(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
 
 
 class _Finder:
-    """Finds attentions by their shape in the graph, from the softmax outwards."""
+    """Finds attentions by their shape in the graph, from the softmax outwards; parts of one batch count as one."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._graph = model.graph
@@ -80,18 +91,16 @@ class _Finder:
                 yield attention
 
     def _match(self, softmax: onnx.NodeProto) -> _Attention | None:
-        scores = self._maker(softmax.input[0], "MatMul")
-        mixed = self._reader(softmax.output[0], "MatMul")
-        if scores is None or mixed is None or mixed.input[0] != softmax.output[0]:
+        product = self._find_product(softmax)
+        concat = None if product is None else self._reader(product.output, "Concat")
+        if product is not None and concat is not None:
+            product = self._join_parts(concat, product)
+        if product is None:
             return None
-        scaled, turned = self._maker(scores.input[0], "Mul"), self._maker(scores.input[1], "Transpose")
-        if scaled is None or turned is None or _perm(turned) != _TURNED:
-            return None
-        scale = self._scalar(scaled.input[1])
-        split = [self._split(name) for name in (scaled.input[0], turned.input[0], mixed.input[1])]
-        back = self._reader(mixed.output[0], "Transpose")
+        split = [self._split(name) for name in product.inputs]
+        back = self._reader(product.output, "Transpose")
         joined = None if back is None or _perm(back) != _SPLIT else self._reader(back.output[0], "Reshape")
-        if scale is None or joined is None or None in split:
+        if joined is None or None in split:
             return None
         tokens, heads = zip(*(each for each in split if each is not None), strict=True)
         if len(set(heads)) != 1 or heads[0][1] > WIDEST_HEAD or self._shape(joined.input[1]) is None:
@@ -99,7 +108,31 @@ class _Finder:
         wanted = [heads[0][0] * heads[0][1]]
         if list(self._shape(joined.input[1]) or ())[-1:] != wanted:
             return None
-        return _Attention(tokens, heads[0][0], scale, joined.output[0], mixed.name)
+        return _Attention(tokens, heads[0][0], product.scale, joined.output[0], product.name)
+
+    def _find_product(self, softmax: onnx.NodeProto | None) -> _Product | None:
+        scores = None if softmax is None else self._maker(softmax.input[0], "MatMul")
+        mixed = None if softmax is None else self._reader(softmax.output[0], "MatMul")
+        if softmax is None or scores is None or mixed is None or mixed.input[0] != softmax.output[0]:
+            return None
+        scaled, turned = self._maker(scores.input[0], "Mul"), self._maker(scores.input[1], "Transpose")
+        scale = None if scaled is None else self._scalar(scaled.input[1])
+        if scaled is None or scale is None or turned is None or _perm(turned) != _TURNED:
+            return None
+        return _Product((scaled.input[0], turned.input[0], mixed.input[1]), scale, mixed.output[0], mixed.name)
+
+    def _join_parts(self, concat: onnx.NodeProto, first: _Product) -> _Product | None:
+        """The product of the whole batch, which the export wrote as parts; None unless ``first`` is the first part."""
+        mixed = [self._maker(name, "MatMul") for name in concat.input]
+        parts = [None if one is None else self._find_product(self._maker(one.input[0], "Softmax")) for one in mixed]
+        found = [part for part in parts if part is not None and part.scale == first.scale]
+        splits = [split for name in first.inputs if (split := self._maker(name, "Split")) is not None]
+        if len(found) != len(parts) or found[0] != first or any(_axis(node) != 0 for node in (concat, *splits)):
+            return None
+        if list(zip(*(part.inputs for part in found), strict=True)) != [tuple(split.output) for split in splits]:
+            return None
+        query, key, value = (split.input[0] for split in splits)
+        return _Product((query, key, value), first.scale, concat.output[0], concat.name)
 
     def _split(self, name: str) -> tuple[str, tuple[int, int]] | None:
         """The (batch, tokens, width) value behind a (batch, heads, tokens, head width) one; heads and head width."""
@@ -139,6 +172,10 @@ class _Finder:
 
 def _perm(node: onnx.NodeProto) -> list[int]:
     return next((list(one.ints) for one in node.attribute if one.name == "perm"), [])
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return next((one.i for one in node.attribute if one.name == "axis"), 0)
 
 
 def _drop_unread(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:

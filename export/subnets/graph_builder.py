@@ -63,6 +63,14 @@ class GraphBuilder:
         """A Reshape to a shape that is known."""
         return self.add("Reshape", [value, self.constant(list(shape), "int64")], name=name, shape=shape)
 
+    def split(self, value: str, count: int, *, name: str, shape: Sequence[int]) -> list[str]:
+        """A Split into ``count`` parts along axis 0, each of ``shape``; the node carries the first part's name."""
+        parts = [self.unique(name) for _ in range(count)]
+        sizes = self.constant([shape[0]] * count, "int64")
+        self.nodes.append(helper.make_node("Split", [value, sizes], parts, name=parts[0], axis=0))
+        self.infos += [helper.make_tensor_value_info(part, self.element, list(shape)) for part in parts]
+        return parts
+
     def finish(
         self,
         *,
