@@ -113,6 +113,7 @@ OFFENCES: dict[str, tuple[str, Spoil]] = {
         "dtype", lambda m: setattr(m.graph.value_info[0].type.tensor_type, "elem_type", TensorProto.BFLOAT16),
     ),
     "a shape from data": ("shape", insert(node("Reshape", "x", "data"))),
+    "parts from data": ("shape", insert(node("Split", "x", "data"))),
     "a size from data": ("shape", insert(node("Resize", "x", "", "", "data", mode="nearest"))),
     "an unknown side": ("shape", lambda m: set_sides(m.graph.value_info[0], 2, -1)),
     "a named side inside": ("shape", lambda m: set_sides(m.graph.value_info[0], "rows", 4)),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoexport.export.architecture import Architecture
-from echoexport.export.subnets import tracing
+from echoexport.export.subnets import lowering, tracing
 from echoexport.export.subnets.layers import Upsample, attend
 from echoexport.runtime.errors import GraphError
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
@@ -143,6 +143,17 @@ def test_attention(lower: Any, context: int) -> None:
     lowered = lower(lambda m, q, k, v: attend(q, k, v, heads=3), *shapes)
     assert lowered.error <= 1
     assert operators(lowered.model).count("Softmax") == 1
+
+
+@pytest.mark.parametrize(("limit", "parts"), [(1296, 1), (1295, 2), (648, 2), (647, 3), (323, 6), (215, 12), (107, 1)])
+def test_attention_is_split_no_finer_than_the_limit_wants_and_never_unevenly(
+    lower: Any, monkeypatch: pytest.MonkeyPatch, limit: int, parts: int
+) -> None:
+    monkeypatch.setattr(lowering, "MOST_SCORES", limit)
+    model = lower(lambda m, q, k, v: attend(q, k, v, heads=2), (12, 6, 8), (12, 9, 8), (12, 9, 8))
+    assert 12 * 2 * 6 * 9 == 1296, "scores; of one of 12 parts, 108, are too many for the last limit"
+    assert operators(model).count("Softmax") == parts
+    assert operators(model).count("Split") == (3 if parts > 1 else 0)
 
 
 def test_activations(lower: Any) -> None:
