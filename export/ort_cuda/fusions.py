@@ -32,7 +32,7 @@ MASKED = -60000.0
 
 def fuse(graph: EditedGraph) -> None:
     """All of them, in the order in which one makes room for the next."""
-    for rewrite in (_merge_twins, _join_products, _pack_attentions, _fuse_geglu, _scale_products, _sink_biases,
+    for rewrite in (_merge_twins, _flatten_choices, _flatten_sums, _join_products, _pack_attentions, _fuse_geglu, _scale_products, _sink_biases,
                     _fuse_layer_norms, _fuse_group_norms, _fuse_residuals):  # fmt: skip
         rewrite(graph)
         graph.index()
@@ -56,6 +56,63 @@ def _merge_twins(graph: EditedGraph) -> None:
         else:
             nodes.append(node)
     graph.nodes = nodes
+
+
+def _flatten_choices(graph: EditedGraph) -> None:
+    """A frame's own keys, and behind them the reference's or its own again: one choice along a new axis.
+
+    In the export it is a choice and then a Concat, which takes the values through memory once more.
+    """
+    for place, node in enumerate(graph.nodes):
+        if node.op_type != "Concat" or len(node.input) != 2 or attribute(node, "axis") != 2:
+            continue
+        own, chosen = node.input
+        choice = graph.maker(chosen, "Where")
+        shape = graph.shapes[own]
+        if choice is None or choice.input[2] != own or len(shape) != 4 or shape[0] != 1:
+            continue
+        gate, reference = choice.input[:2]
+        if graph.shapes[reference] != (1, 1, *shape[2:]) or volume(graph.shapes[gate]) != 1:
+            continue
+        output, flat = node.output[0], shape[2] * shape[3]
+        first = graph.constant(np.ones((1, 1, 1), bool), "true")
+        views = [
+            graph.make("Reshape", [name, graph.integers(view)], graph.fresh(f"{output}.{part}"), view)
+            for name, part, view in (
+                (gate, "gate", (1, 1, 1)), (own, "own", (shape[1], 1, flat)), (reference, "reference", (1, 1, flat))
+            )
+        ]  # fmt: skip
+        no = graph.make("Not", [views[0].output[0]], graph.fresh(f"{output}.no"), (1, 1, 1))
+        which = graph.make("Concat", [first, no.output[0]], graph.fresh(f"{output}.which"), (1, 2, 1), axis=1)
+        wide = (shape[1], 2, flat)
+        both = graph.make("Where", [which.output[0], views[1].output[0], views[2].output[0]],
+                          graph.fresh(f"{output}.both"), wide)  # fmt: skip
+        graph.nodes[place] = graph.make("Reshape", [both.output[0], graph.integers(graph.shapes[output])], output,
+                                        graph.shapes[output])  # fmt: skip
+        graph.nodes += [*views, no, which, both]
+
+
+def _flatten_sums(graph: EditedGraph) -> None:
+    """What is added to each of many tokens' rows alike, such as positions: with as few axes as it takes.
+
+    ONNX Runtime finds each value's place by a division an axis.
+    """
+    for place, node in enumerate(graph.nodes):
+        shapes = [graph.shapes[name] for name in node.input if node.op_type == "Add"]
+        if [len(shape) for shape in shapes] != [3, 3] or shapes[1] != (1, *shapes[0][1:]):
+            continue
+        output, flat = node.output[0], volume(shapes[0][1:])
+        views = [
+            graph.make(
+                "Reshape", [name, graph.integers((shape[0], flat))], graph.fresh(f"{name}.flat"), (shape[0], flat)
+            )
+            for name, shape in zip(node.input, shapes, strict=True)
+        ]
+        total = graph.make(
+            "Add", [view.output[0] for view in views], graph.fresh(f"{output}.flat"), (shapes[0][0], flat)
+        )
+        graph.nodes[place] = graph.make("Reshape", [total.output[0], graph.integers(shapes[0])], output, shapes[0])
+        graph.nodes += [*views, total]
 
 
 def _join_products(graph: EditedGraph) -> None:
