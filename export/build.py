@@ -17,6 +17,7 @@ from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.composite import describe_file
 from echoexport.export.half_graphs import NOT_SETTLED
+from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.export.self_test import make_inputs
 from echoexport.export.sizes import size_networks
@@ -107,6 +108,7 @@ def _check_and_write(
     manifest: Manifest, folder: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
 ) -> Manifest:
     """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
+    manifest = add_own_graphs(manifest, folder, target=target)
     write_manifest(manifest, folder)
     steps = len(NETWORKS) * len(_STAGES)
     notes = check_bundle(

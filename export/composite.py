@@ -23,9 +23,9 @@ class Part:
 
 
 def part_of(folder: Path, manifest: Manifest, name: str, *, compute: str = "fp32") -> Part:
-    """A network of a finished bundle."""
-    entry = manifest.networks[name]
-    files = {file: manifest.files[file] for file in (entry.graph, entry.weights, entry.self_test)}
+    """A network of a finished bundle, without graphs for single backends: those are made of the graph it ends with."""
+    entry = replace(manifest.networks[name], graphs={})
+    files = {file: manifest.files[file] for file in entry.files}
     return Part(folder, entry, files, compute)
 
 

@@ -15,6 +15,7 @@ from echoexport.export.build_progress import BuildProgress
 from echoexport.export.build_settings import BuildSettings
 from echoexport.export.composite import add_file, compose_bundle, part_of
 from echoexport.export.half_graphs import NOT_SETTLED, describe_settled, settle_bundle
+from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.export.quantized_build import (
     FloatBundles,
@@ -52,7 +53,7 @@ def build_half_bundle(
         base = read_manifest(floats.base)
         manifest = compose_bundle({name: part_of(floats.base, base, name) for name in NETWORKS}, folder, base=base)
         write_plan(plan, folder / PLAN_FILE)
-        manifest = add_file(manifest, folder, PLAN_FILE)
+        manifest = add_own_graphs(add_file(manifest, folder, PLAN_FILE), folder, target=target)
         write_manifest(manifest, folder)
         checked = check_bundle(
             folder, manifest, target=target, which=settings.check, tell=lambda what: report(what, 0, len(NETWORKS))

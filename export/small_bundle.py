@@ -17,6 +17,7 @@ from echoexport.export.build_settings import BuildSettings
 from echoexport.export.candidates import Candidate, choose_fastest, measure_candidates
 from echoexport.export.composite import Part, add_file, compose_bundle, part_of
 from echoexport.export.half_graphs import NOT_SETTLED, describe_settled
+from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.export.quantized_build import (
     FloatBundles,
@@ -248,6 +249,7 @@ class _Assembly:
         lines = [f"{one.network}: {one.label}: {one.verdict}{_tell_seconds(one)}" for one in self._candidates]
         made = manifest.provenance
         settings = {**made.settings, "precision": self._settings.precision, "quality": self._settings.quality}
+        manifest = add_own_graphs(manifest, folder, target=self._target)
         write_manifest(manifest, folder)
         checked = check_bundle(
             folder, manifest, target=self._target, which=self._settings.check,

@@ -93,7 +93,7 @@ def measure_layers(bundle: Bundle, name: str, *, calls: int = 10) -> LayerTable:
         records = network.read_layers()
     finally:
         network.close()
-    graph = bundle.folder / bundle.manifest.networks[name].graph
+    graph = bundle.folder / bundle.graph_of(name)
     return LayerTable(name, calls, statistics.median(seconds[1:]), assign_layers(records, _read_graph(graph)))
 
 

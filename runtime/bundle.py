@@ -132,9 +132,14 @@ class Bundle:
         return sum(self.manifest.files[file].bytes for file in files)
 
     def files_of(self, name: str) -> tuple[str, ...]:
-        """The files that a network is opened from: graph and weights, or its compiled engine's."""
-        entry, engine = self.manifest.networks[name], self._engine_of(name)
-        return (entry.graph, entry.weights) if engine is None else engine.files
+        """The files that a network is opened from: the backend's graph and the weights, or its compiled engine's."""
+        engine = self._engine_of(name)
+        return (self.graph_of(name), self.manifest.networks[name].weights) if engine is None else engine.files
+
+    def graph_of(self, name: str) -> str:
+        """The file of a network's graph: the one in the backend's own operators, where the bundle has such."""
+        entry = self.manifest.networks[name]
+        return entry.graphs.get(self.backend.name, entry.graph)
 
     def open_ahead(self, *names: str) -> None:
         """Begin to open these networks in a thread, the first first; who needs one meanwhile waits for it alone."""
@@ -242,12 +247,28 @@ class Bundle:
         entry, compiled = self.manifest.networks[name], self._engine_of(name)
         for file in self.files_of(name):
             check_hash(self.folder, file, manifest=self.manifest)
-        spec = entry.describe(name)
-        network = Network(spec, self._open_engine(spec, compiled, options))
+        spec, notes = entry.describe(name), list[str]()
+        if compiled is None and self.graph_of(name) != entry.graph:
+            try:
+                return self._open_own(spec, entry, options)
+            except BackendError as error:  # a library without these operators, or a GPU on which they are wrong
+                notes.append(
+                    f"{name}: runs in plain operators, which is slower: its graph for {self.backend.name}: {error}"
+                )
+            check_hash(self.folder, entry.graph, manifest=self.manifest)
+        network = Network(spec, self._open_engine(spec, compiled, options), notes=notes)
         # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones saturate on some CPUs.
         if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
             self._require_passed(network, entry)
             network.calls, network.seconds = 0, 0.0
+        return network
+
+    def _open_own(self, spec: SubnetSpec, entry: NetworkEntry, options: EngineOptions) -> Network:
+        """In the backend's own operators, which nobody but the network's self-test has checked."""
+        graph = self.folder / self.graph_of(spec.name)
+        network = Network(spec, self.backend.open(graph, spec, options))
+        self._require_passed(network, entry)
+        network.calls, network.seconds = 0, 0.0
         return network
 
     def _open_engine(self, spec: SubnetSpec, compiled: CompiledEngine | None, options: EngineOptions) -> Engine:

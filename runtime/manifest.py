@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,7 +38,8 @@ class NetworkEntry:
     are then float32 or float16). tolerances: per precision, relative to each output's largest value. parameters: how
     many values the weights hold. compute: what the engine was chosen to compute in where the graph leaves it the
     choice, "fp32" or "bf16"; an engine without it computes in fp32. work: of one call, None in bundles that were built
-    before it was counted. int8_parameters: how many of the values are stored in int8.
+    before it was counted. int8_parameters: how many of the values are stored in int8. graphs: by backend, the same
+    network in operators that only this backend has, with the same weights.
     """
 
     graph: str
@@ -53,6 +54,12 @@ class NetworkEntry:
     compute: str = "fp32"
     work: NetworkWork | None = None
     int8_parameters: int = 0
+    graphs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All of the network's files but its engine's."""
+        return (self.graph, self.weights, self.self_test, *self.graphs.values())
 
     def describe(self, name: str) -> SubnetSpec:
         """The contract of this network under its name."""
@@ -277,8 +284,7 @@ def _check_networks(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path}: network {name}: precision {network.precision!r}; known: {', '.join(STORED)}")
         if network.compute not in ARITHMETIC:
             raise BundleError(f"{path}: network {name}: compute {network.compute!r}; known: {', '.join(ARITHMETIC)}")
-        graphs = (network.graph, network.weights) if manifest.compiled is None else ()
-        for file in (*graphs, network.self_test):
+        for file in network.files if manifest.compiled is None else (network.self_test,):
             if file not in manifest.files:
                 raise BundleError(f"{path}: network {name}: {file!r} is not in the manifest's table of files")
     reports = {"quantization": manifest.quantization and manifest.quantization.plan, "quality": manifest.quality}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,8 +22,9 @@ class Network:
     Up to ``streams`` threads may call it at once; seconds then add up over them.
     """
 
-    def __init__(self, spec: SubnetSpec, engine: Engine) -> None:
-        self.spec = spec
+    def __init__(self, spec: SubnetSpec, engine: Engine, *, notes: Sequence[str] = ()) -> None:
+        """``notes``: what does not run as it should and the engine cannot know."""
+        self.spec, self._notes = spec, tuple(notes)
         self.precision = engine.precision
         self.calls = 0
         self.seconds = 0.0
@@ -36,8 +37,8 @@ class Network:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What does not run as it should, in the engine's words: nodes on another device, or no CUDA graph."""
-        return tuple(getattr(self._engine, "notes", ()))
+        """What does not run as it should: nodes on another device, no CUDA graph, or plain operators only."""
+        return (*self._notes, *getattr(self._engine, "notes", ()))
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """How long each layer took in a call, of a network from :meth:`Bundle.open_profiled`.

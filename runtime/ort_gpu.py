@@ -126,12 +126,8 @@ class OrtGpuBackend:
         own = f", TensorRT {device.tensorrt}" if self.provider == TENSORRT and device.tensorrt else ""
         return f"onnxruntime {library.__version__}, {self.provider}{own}, {device.gpu or device.model or 'no GPU'}"
 
-    def open(
-        self, graph: Path, spec: SubnetSpec, options: EngineOptions, *, more: dict[str, str] | None = None
-    ) -> OrtGpuEngine:
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OrtGpuEngine:
         """A session that has run once. Without a CUDA graph where recording one fails; the engine's notes say so.
-
-        ``more`` are further options of the first provider, over ours.
 
         Raises:
             MissingPackageError: onnxruntime is not installed.
@@ -145,7 +141,6 @@ class OrtGpuBackend:
         def attempt(recorded: bool) -> OrtGpuEngine:
             beside = is_handed_beside(library, graph)
             providers = self._choose_providers(spec, options, graph=recorded, beside=beside)
-            providers[0][1].update(more or {})
             return _open_engine(library, graph, spec, make_settings(library, options, backend=self.name), providers)
 
         if not options.cuda_graph:
@@ -161,10 +156,10 @@ class OrtGpuBackend:
     def _choose_providers(self, spec: SubnetSpec, options: EngineOptions, *, graph: bool, beside: bool) -> Providers:
         """TensorRT leaves what it does not take to CUDA; the CPU is never asked for, and found out where it is used."""
         if self.provider == CUDA:
-            return [(CUDA, cuda_options(options, graph=graph))]
+            return [(CUDA, cuda_options(spec, options, graph=graph))]
         return [
             (TENSORRT, tensorrt_options(spec, options, graph=graph, beside=beside)),
-            (CUDA, cuda_options(options, graph=False)),
+            (CUDA, cuda_options(spec, options, graph=False)),
         ]
 
 

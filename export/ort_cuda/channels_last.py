@@ -27,7 +27,7 @@ class _Last:
 
 @dataclass(frozen=True)
 class _Norm:
-    """A group norm of a map, and the nodes that it was written as; ``silu`` where its value is only used through SiLU."""
+    """A group norm of a map; ``silu`` where its value is only used through SiLU, which ``output`` then is."""
 
     source: str
     gain: str

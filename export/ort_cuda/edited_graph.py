@@ -1,4 +1,4 @@
-"""A graph that is being rewritten: its nodes in order, shapes of all values, constants, and who makes and reads what."""
+"""A graph that is being rewritten: nodes, shapes of all values, constants, and who makes and reads what."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 class EditedGraph:
-    """Nodes of a model with static shapes. ``nodes`` may be changed at will; ``index`` is told of it, ``finish`` writes.
+    """Nodes of a model with static shapes. ``nodes`` may be changed at will: ``index`` takes note, ``finish`` orders.
 
     A value that is given a new maker keeps its name, so that whoever reads it need not be told.
     """
@@ -115,7 +115,7 @@ class EditedGraph:
         return node if node is not None and node.op_type == operator and not node.domain else None
 
     def only_reader(self, name: str, operator: str) -> onnx.NodeProto | None:
-        """The one node that reads a value, if there is one only, of this operator, and the graph does not give it out."""
+        """The node that reads a value, if it is the only one, of this operator, and the value is no output."""
         found = self.readers.get(name, [])
         if len(found) != 1 or name in self.outputs or found[0].op_type != operator or found[0].domain:
             return None

@@ -32,8 +32,8 @@ MASKED = -60000.0
 
 def fuse(graph: EditedGraph) -> None:
     """All of them, in the order in which one makes room for the next."""
-    for rewrite in (_merge_twins, _flatten_choices, _flatten_sums, _join_products, _pack_attentions, _fuse_geglu, _scale_products, _sink_biases,
-                    _fuse_layer_norms, _fuse_group_norms, _fuse_residuals):  # fmt: skip
+    for rewrite in (_merge_twins, _flatten_choices, _flatten_sums, _join_products, _pack_attentions, _fuse_geglu,
+                    _scale_products, _sink_biases, _fuse_layer_norms, _fuse_group_norms, _fuse_residuals):  # fmt: skip
         rewrite(graph)
         graph.index()
 
@@ -332,11 +332,13 @@ def _fuse_residuals(graph: EditedGraph) -> None:
     for node in graph.nodes:
         source, skip, bias = _split_sum(graph, node) if node.op_type == "Add" else ("", None, None)
         shape = graph.shapes[node.output[0]]
-        fits = skip is not None and bias is not None and shape[-1] in RESIDUAL_WIDTHS
-        if not fits or graph.shapes[source] != shape or graph.shapes[skip] != shape:
+        if skip is None or bias is None or {graph.shapes[source], graph.shapes[skip]} != {shape}:
             nodes.append(node)
             continue
-        flat = (shape[0], int(np.prod(shape[1:-1])), shape[-1])
+        if shape[-1] not in RESIDUAL_WIDTHS:
+            nodes.append(node)
+            continue
+        flat = (shape[0], volume(shape[1:-1]), shape[-1])
         output = node.output[0]
         names = [source, skip]
         if len(shape) != 3:
@@ -379,11 +381,12 @@ def _split_sum(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str | Non
 
 
 def _compute_vector(graph: EditedGraph, operator: str, inputs: list[str], stem: str) -> str:
-    """An operator on constant vectors, in float32: ONNX Runtime computes that when a session starts, and not in float16."""
+    """An operator on constant vectors, in float32: what ONNX Runtime can compute before a session's first call."""
     shape = graph.shapes[inputs[0]]
     wide = [graph.make("Cast", [name], graph.fresh(f"{stem}.float"), graph.shapes[name], to=1) for name in inputs]
     made = graph.make(operator, [node.output[0] for node in wide], graph.fresh(f"{stem}.sum"), shape)
-    last = graph.make("Cast", [made.output[0]], graph.fresh(stem), shape, to=1 if graph.dtype == np.float32 else 10)
+    name = graph.fresh(stem)
+    last = graph.make("Cast", [made.output[0]], name, shape, to=1 if graph.dtype == np.float32 else 10)
     graph.nodes += [*wide, made, last]
-    graph.vectors.add(last.output[0])
-    return last.output[0]
+    graph.vectors.add(name)
+    return name

@@ -30,16 +30,8 @@ MEASURING = 0.2
 """The share of the seconds that is kept for measuring."""
 
 ENGINES = {
-    "cuda": (
-        "ort_cuda",
-        "ort_cuda nhwc",
-        "ort_cuda fused",
-        "ort_cuda fused nhwc",
-        "tensorrt",
-        "tensorrt_rtx",
-        "ort_tensorrt",  # those that build are last
-    ),
-    "cpu": ("ort", "ort fused", "openvino"),
+    "cuda": ("ort_cuda", "ort_cuda plain", "tensorrt", "tensorrt_rtx", "ort_tensorrt"),  # those that build are last
+    "cpu": ("ort", "openvino"),
 }
 
 

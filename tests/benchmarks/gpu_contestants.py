@@ -20,7 +20,7 @@ from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.random_weights import position_sinusoids
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
-from echoexport.export.fused_attention import fuse_attention
+from echoexport.export.ort_cuda import BACKEND, specialize
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.export.traces import find_trace
@@ -29,7 +29,6 @@ from echoexport.runtime.backends import EngineOptions, as_compiling, load_backen
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.held_arrays import freeze
 from echoexport.runtime.network import Network
-from echoexport.runtime.ort_gpu import OrtGpuBackend
 from echoexport.runtime.spec import SubnetSpec, describe_networks
 
 NETWORK = "denoising_unet"
@@ -169,7 +168,7 @@ def _load_module(denoiser: Denoiser, device: torch.device) -> torch.nn.Module:
 
 
 def open_engine(denoiser: Denoiser, backend: str, *, timeout: float, say: Callable[[str], None]) -> Network:
-    """One of ours. "NAME nhwc" is told to prefer channels-last, "NAME fused" gets attention as one operator.
+    """One of ours, with the graph that a bundle has for it; "NAME plain" with plain operators.
 
     Engines that have to be built are built first, within ``timeout`` seconds.
 
@@ -190,14 +189,12 @@ def open_engine(denoiser: Denoiser, backend: str, *, timeout: float, say: Callab
         folder.mkdir(exist_ok=True)
         load_builder(name).build_engine(denoiser.graph, denoiser.spec, engine, settings=settings, report=say)
         return Network(denoiser.spec, compiling.open_engine(engine, denoiser.spec, options))
-    graph = write_fused(denoiser) if "fused" in variant else denoiser.graph
-    if "nhwc" in variant and isinstance(chosen, OrtGpuBackend):
-        return Network(denoiser.spec, chosen.open(graph, denoiser.spec, options, more={"prefer_nhwc": "1"}))
+    graph = write_own_graph(denoiser) if name == BACKEND and variant != "plain" else denoiser.graph
     return Network(denoiser.spec, chosen.open(graph, denoiser.spec, options))
 
 
-def write_fused(denoiser: Denoiser) -> Path:
-    """The graph with fused attention, beside the plain one and reading the same weights."""
-    path = denoiser.graph.with_name(f"{NETWORK}-fused.onnx")
-    path.write_bytes(fuse_attention(FloatGraph(denoiser.graph).model)[0].SerializeToString())
+def write_own_graph(denoiser: Denoiser) -> Path:
+    """The graph in the CUDA provider's own operators, beside the plain one and reading the same weights."""
+    path = denoiser.graph.with_name(f"{NETWORK}.{BACKEND}.onnx")
+    path.write_bytes(specialize(FloatGraph(denoiser.graph).model)[0].SerializeToString())
     return path

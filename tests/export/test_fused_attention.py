@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from echoexport.calibration.float_graph import FloatGraph
-from echoexport.export.fused_attention import fuse_attention
+from echoexport.export.ort_cuda.attention import fuse_attention
 from echoexport.profiles.latency import read_self_test_inputs
 from echoexport.runtime.bundle import open_bundle
 from echoexport.runtime.network import compare_outputs
@@ -52,9 +52,9 @@ def test_the_graph_that_is_fused_stays_as_it_was(build_tiny: Callable[..., Path]
 
 
 def test_heads_that_are_too_wide_stay_plain(build_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from echoexport.export import fused_attention
+    from echoexport.export.ort_cuda import attention
 
-    monkeypatch.setattr(fused_attention, "WIDEST_HEAD", 3)
+    monkeypatch.setattr(attention, "WIDEST_HEAD", 3)
     model = FloatGraph(build_tiny() / "audio_encoder.onnx").model
     fused, found = fuse_attention(model)
     assert (found, fused.SerializeToString()) == (0, model.SerializeToString())

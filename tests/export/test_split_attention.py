@@ -20,7 +20,7 @@ from echoexport.calibration.qdq_graph import add_qdq
 from echoexport.calibration.sample import Sample
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.tensor_files import StoredTensor
-from echoexport.export.fused_attention import fuse_attention
+from echoexport.export.ort_cuda.attention import fuse_attention
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets import lowering
 from echoexport.export.subnets.networks import build_network

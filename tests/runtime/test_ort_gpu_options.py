@@ -29,12 +29,15 @@ def test_gpu_backends_refuse_bf16(make_ort: Make, open_ort: Make, gpu_backend: s
         open_ort(gpu_backend, gpu_graph, compute="bf16")
 
 
-def test_cuda_is_told_to_keep_fp32_and_its_memory_limit(make_ort: Make, open_ort: Make, gpu_graph: Graph) -> None:
+@pytest.mark.parametrize(("gpu_graph", "wanted"), [("float32", "0"), ("float16", "1")], indirect=["gpu_graph"])
+def test_cuda_keeps_fp32_whole_and_fp16_on_tensor_cores_within_its_memory_limit(
+    make_ort: Make, open_ort: Make, gpu_graph: Graph, wanted: str
+) -> None:
     fake = make_ort()
     open_ort("ort_cuda", gpu_graph, device_memory=6 * 2**30)
     ((provider, options),) = fake.asked[0]
     assert provider == CUDA
-    assert options["use_tf32"] == "0"
+    assert options["use_tf32"] == wanted
     assert options["gpu_mem_limit"] == str(6 * 2**30)
     assert all(isinstance(value, str) for value in options.values())
 
