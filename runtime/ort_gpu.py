@@ -11,6 +11,7 @@ import numpy as np
 
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError, OutputError
+from echoexport.runtime.gate import Gate
 from echoexport.runtime.held_arrays import Held
 from echoexport.runtime.ort_providers import (
     CPU,
@@ -32,6 +33,9 @@ from echoexport.runtime.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.trace import NULL, Tracer
 
 Providers = list[tuple[str, dict[str, str]]]
+
+_GPU = Gate()
+"""While ONNX Runtime records a graph, CUDA refuses what any other thread asks of it, and the recording is lost."""
 
 
 class OrtGpuEngine:
@@ -70,28 +74,36 @@ class OrtGpuEngine:
         Raises:
             BackendError: the engine is closed, an input is missing or does not fit, memory runs out, or the GPU fails.
         """
-        with self._lock:
-            if self._session is None:
-                raise BackendError("this engine is closed")
-            if missing := sorted(self._inputs.keys() - inputs.keys()):
-                raise BackendError(f"{self._name}: input {missing[0]!r} is missing")
-            try:
-                with self.tracer.span("upload", "copy", network=self._name):
-                    self._upload(inputs)
-                self._session.run_with_iobinding(self._binding)
-                self._binding.synchronize_outputs()
-                with self.tracer.span("download", "copy", network=self._name):
-                    return {name: np.asarray(value.numpy()) for name, value in self._outputs.items()}
-            except Exception as error:
-                for held in self._held.values():  # what lies on the device is not known any more
-                    held.forget()
-                raise BackendError(f"{self._name}: {self.provider} failed: {explain(error)}") from error
+        with self._lock, _GPU.shared():
+            return self._run(inputs)
+
+    def call_alone(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The same while no other engine does anything on the GPU: for the call that records a graph, the first."""
+        with self._lock, _GPU.alone():
+            return self._run(inputs)
 
     def close(self) -> None:
         """Give the device's memory back."""
-        with self._lock:
+        with self._lock, _GPU.shared():
             self._session, self._binding = None, None
             self._inputs, self._outputs = {}, {}
+
+    def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        if self._session is None:
+            raise BackendError("this engine is closed")
+        if missing := sorted(self._inputs.keys() - inputs.keys()):
+            raise BackendError(f"{self._name}: input {missing[0]!r} is missing")
+        try:
+            with self.tracer.span("upload", "copy", network=self._name):
+                self._upload(inputs)
+            self._session.run_with_iobinding(self._binding)
+            self._binding.synchronize_outputs()
+            with self.tracer.span("download", "copy", network=self._name):
+                return {name: np.asarray(value.numpy()) for name, value in self._outputs.items()}
+        except Exception as error:
+            for held in self._held.values():  # what lies on the device is not known any more
+                held.forget()
+            raise BackendError(f"{self._name}: {self.provider} failed: {explain(error)}") from error
 
     def _upload(self, inputs: Arrays) -> None:
         for name, value in self._inputs.items():
@@ -170,10 +182,11 @@ def _open_engine(library: Any, graph: Path, spec: SubnetSpec, settings: Any, pro
         records = hasattr(library.InferenceSession, "get_provider_graph_assignment_info")
         if not records:
             settings.enable_profiling, settings.profile_file_prefix = True, str(Path(folder) / "nodes")
-        session = start_session(library, graph, settings, providers=providers)
-        engine = OrtGpuEngine(library, session, spec, provider=wanted)
+        with _GPU.shared():
+            session = start_session(library, graph, settings, providers=providers)
+            engine = OrtGpuEngine(library, session, spec, provider=wanted)
         try:
-            engine({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs})
+            engine.call_alone({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs})
             placement = (
                 find_placement(session, wanted) if records else read_placement(Path(session.end_profiling()), wanted)
             )

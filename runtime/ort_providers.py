@@ -24,6 +24,7 @@ _LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]', or install NVIDIA's CUD
 LARGEST_MESSAGE = 2**31 - 2**26
 """Bytes of weights that fit a message of 2 GB beside their graph."""
 
+_ERRORS = 3  # ONNX Runtime's severity of errors; warnings have 2
 _SHOWN = 4  # operators named in a note
 
 # What the CUDA or TensorRT of a provider says, and what would work.
@@ -67,6 +68,8 @@ def load_library(backend: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingPackageError("onnxruntime-gpu", extra=EXTRA, purpose=f"backend {backend!r}") from error
+    # Its own log warns at each session that no plug-in of the provider is found, which is built in.
+    onnxruntime.set_default_logger_severity(_ERRORS)
     if hasattr(onnxruntime, "preload_dlls") and CUDA in onnxruntime.get_available_providers():
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find, which we say ourselves
             onnxruntime.preload_dlls()
@@ -177,7 +180,7 @@ def make_settings(library: Any, options: EngineOptions, *, backend: str) -> Any:
     if options.compute not in ("", "fp32"):
         raise SettingError(f"compute {options.compute!r}: backend {backend!r} computes in what a network is stored in")
     settings = library.SessionOptions()
-    settings.log_severity_level = 3  # errors; they are raised as well
+    settings.log_severity_level = _ERRORS  # they are raised as well
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return settings
 

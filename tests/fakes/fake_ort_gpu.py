@@ -53,6 +53,7 @@ class Fake:
     asked: list[list[tuple[str, dict[str, str]]]] = field(default_factory=list)
     settings: list[Any] = field(default_factory=list)
     preloaded: int = 0
+    severity: int = 2  # of what the library logs outside sessions: warnings and worse
     disabled: int = 0
 
     def placed(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -79,13 +80,17 @@ class Fake:
         if self.records:
             Session.get_provider_graph_assignment_info = _tell_placement  # type: ignore[attr-defined]
 
+        def set_default_logger_severity(severity: int) -> None:
+            self.severity = severity
+
         def preload_dlls() -> None:
             self.preloaded += 1
             print("Failed to load libcufft.so.11: a line that nobody asked for")
 
         return SimpleNamespace(
             __version__="1.31.1", cuda_version="13.0", OrtValue=OrtValue, InferenceSession=Session,
-            SessionOptions=Settings, preload_dlls=preload_dlls, get_available_providers=lambda: list(self.providers),
+            SessionOptions=Settings, preload_dlls=preload_dlls, set_default_logger_severity=set_default_logger_severity,
+            get_available_providers=lambda: list(self.providers),
         )  # fmt: skip
 
 
