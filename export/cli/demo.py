@@ -140,9 +140,10 @@ def describe_run(run: dict[str, Any]) -> list[str]:
     started = "not available on this system" if start is None else f"{start:.1f} s"
     peak = run["peak_memory"]
     memory = "not available on this system" if peak is None else f"{peak / 1e6:.0f} MB"
+    reference = "computed" if report["calls"]["reference_unet"] else "from the cache"
     return [
         f"{run['frames_per_second']:.1f} frames/s end to end, real-time factor {run['real_time_factor']:.2f} "
         f"({run['steps']} steps, {report['frames']} frames at {report['fps']:g} fps; measured)",
-        f"first frame {started} after the process began, peak memory {memory}; {conditions['backend']}, computing in "
+        f"first frame {started} after the process began, peak memory {memory}, reference {reference}; {conditions['backend']}, computing in "
         f"{conditions['compute']}, {conditions['machine']['cores']} cores",
     ]

@@ -43,7 +43,7 @@ def test_the_demo_computes_in_bf16_only_where_the_processor_has_it(monkeypatch: 
 
 def test_what_a_system_does_not_tell_is_said_so_and_is_never_zero() -> None:
     run = {
-        "report": {"frames": 50, "fps": 25.0},
+        "report": {"frames": 50, "fps": 25.0, "calls": {"reference_unet": 0}},
         "frames_per_second": 30.0,
         "real_time_factor": 0.8333,
         "steps": 4,
@@ -54,3 +54,17 @@ def test_what_a_system_does_not_tell_is_said_so_and_is_never_zero() -> None:
     speed, rest = describe_run(run)
     assert "30.0 frames/s" in speed and "real-time factor 0.83" in speed
     assert rest.count("not available on this system") == 2
+
+
+@pytest.mark.parametrize(("calls", "told"), [(0, "reference from the cache"), (1, "reference computed")])
+def test_the_demo_says_where_the_portraits_reference_came_from(calls: int, told: str) -> None:
+    run = {
+        "report": {"frames": 50, "fps": 25.0, "calls": {"reference_unet": calls}},
+        "frames_per_second": 30.0,
+        "real_time_factor": 0.8333,
+        "steps": 4,
+        "cold_start_seconds": 1.5,
+        "peak_memory": 397e6,
+        "conditions": {"backend": "null: nothing", "compute": "fp32", "machine": {"cores": 2}},
+    }
+    assert f"peak memory 397 MB, {told}; null" in describe_run(run)[1]

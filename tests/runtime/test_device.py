@@ -53,6 +53,14 @@ def test_an_agx_orin_is_read_with_its_jetpack_power_mode_and_libraries(recorded_
     assert device.os == "Ubuntu 22.04.5 LTS"
 
 
+def test_a_real_h100_is_read_as_it_was_recorded(recorded_device: Read) -> None:
+    device = recorded_device("h100-recorded")
+    assert (device.kind, device.target, device.gpu) == ("gpu", "h100", "NVIDIA H100 80GB HBM3")
+    assert (device.driver, device.cuda, device.compute_capability) == ("580.159.04", "13.0", "9.0")
+    assert (device.memory, device.power_limit, device.cores) == (81559 * 2**20, 700.0, 16)
+    assert (device.host_memory, device.os) == (131981020 * 1024, "Ubuntu 24.04.3 LTS")
+
+
 def test_an_orin_nano_in_super_mode_on_jetpack_7_is_read(recorded_device: Read) -> None:
     device = recorded_device("orin-nano-8-super-jetpack-7.2.1")
     assert (device.target, device.jetpack, device.l4t) == ("jetson-orin-nano-8", "7.2.1", "39.2.1")
