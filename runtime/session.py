@@ -139,8 +139,9 @@ class Session:
 
     ``cache`` keeps what depends on the portrait alone; None computes it every time. ``frugal`` closes each
     network as soon as the clip needs it no more, but for a small denoiser: for one clip on a machine with little
-    memory; a server keeps them open. ``ahead`` is how many frames a thread may sample before they are decoded; with 0 all is done in turns. A
-    ``tracer`` is given to the bundle, which tells it of all that it does from then on; None leaves the bundle its own.
+    memory; a server keeps them open. ``ahead`` is how many frames a thread may sample before they are decoded; with 0
+    all is done in turns. A ``tracer`` is given to the bundle, which tells it of all that it does from then on; None
+    leaves the bundle its own.
     """
 
     def __init__(

@@ -144,6 +144,6 @@ def describe_run(run: dict[str, Any]) -> list[str]:
     return [
         f"{run['frames_per_second']:.1f} frames/s end to end, real-time factor {run['real_time_factor']:.2f} "
         f"({run['steps']} steps, {report['frames']} frames at {report['fps']:g} fps; measured)",
-        f"first frame {started} after the process began, peak memory {memory}, reference {reference}; {conditions['backend']}, computing in "
-        f"{conditions['compute']}, {conditions['machine']['cores']} cores",
+        f"first frame {started} after the process began, peak memory {memory}, reference {reference}; "
+        f"{conditions['backend']}, computing in {conditions['compute']}, {conditions['machine']['cores']} cores",
     ]
