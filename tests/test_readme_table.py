@@ -1,4 +1,4 @@
-"""The README's table of speed is the one that the results files give."""
+"""The documents' tables of speed are those that the results files give."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def readme_table() -> ModuleType:
     return module
 
 
-def test_the_readme_holds_the_table_of_the_results(readme_table: ModuleType) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme_table.find_table(text) == readme_table.draw_table()
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_the_documents_hold_the_tables_of_the_results(readme_table: ModuleType, name: str) -> None:
+    table = readme_table.TABLES[name]
+    assert table.find(table.path.read_text(encoding="utf-8")) == table.draw()
 
 
 def test_every_contestant_of_every_file_has_a_line_with_its_machine(readme_table: ModuleType) -> None:
@@ -32,12 +33,18 @@ def test_every_contestant_of_every_file_has_a_line_with_its_machine(readme_table
     assert table.count("EPYC") >= 1 and table.count("| openvino int8 |") == 1
 
 
+def test_the_gpus_table_tells_speed_against_the_quickest_pytorch(readme_table: ModuleType) -> None:
+    lines = readme_table.draw_gpu_table().splitlines()[2:]
+    assert [line.count("| 1.00 × |") for line in lines if line.startswith("| pytorch")].count(1) == 1
+    assert sum(line.startswith("| ort_cuda |") for line in lines) == 1
+
+
 def test_a_table_that_is_out_of_date_is_replaced_whole(readme_table: ModuleType) -> None:
-    old = f"before\n{readme_table.BEGIN}\n| old |\n| row |\n{readme_table.END}\nafter\n"
-    new = readme_table.replace_table(old, "| new |")
-    assert new == f"before\n{readme_table.BEGIN}\n| new |\n{readme_table.END}\nafter\n"
+    table = readme_table.TABLES["cpu"]
+    old = f"before\n{table.begin}\n| old |\n| row |\n{table.end}\nafter\n"
+    assert table.replace(old, "| new |") == f"before\n{table.begin}\n| new |\n{table.end}\nafter\n"
 
 
-def test_a_readme_without_the_marks_is_told_of(readme_table: ModuleType) -> None:
-    with pytest.raises(SystemExit, match="marks"):
-        readme_table.find_table("no table here")
+def test_a_document_without_the_marks_is_told_of(readme_table: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"README\.md: the marks"):
+        readme_table.TABLES["cpu"].find("no table here")

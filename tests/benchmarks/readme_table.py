@@ -1,30 +1,55 @@
-"""The README's table of speed against PyTorch, drawn from the results files; run it to bring the README up to date."""
+"""Tables of speed against PyTorch, drawn from the results files; run it to bring the documents up to date."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
-BEGIN, END = "<!-- speed against PyTorch: drawn by tests/benchmarks/readme_table.py -->", "<!-- end of the table -->"
 SOURCES = ("runtime_vs_pytorch_bf16.json", "runtime_vs_pytorch.json", "int8_speed.json")
+GPU_SOURCE = "denoiser_gpu.json"
 
 _HEAD = (
     "| what | denoiser, ms a call | against PyTorch | whole render against PyTorch | on |",
     "| --- | --- | --- | --- | --- |",
 )
+_GPU_HEAD = (
+    "| what | denoiser, ms a call | against the quickest PyTorch | off plain PyTorch, of the largest value |",
+    "| --- | --- | --- | --- |",
+)
+
+
+class Table(NamedTuple):
+    """A document, the marks around its table, and what draws the table."""
+
+    path: Path
+    begin: str
+    end: str
+    draw: Callable[[], str]
+
+    def find(self, text: str) -> str:
+        """What stands between the two marks."""
+        found = re.search(f"{re.escape(self.begin)}\n(.*?)\n{re.escape(self.end)}", text, re.DOTALL)
+        if found is None:
+            raise SystemExit(f"{self.path.name}: the marks {self.begin} and {self.end} are not there")
+        return found[1]
+
+    def replace(self, text: str, table: str) -> str:
+        """The document with this table between its marks."""
+        return text.replace(self.find(text), table)
 
 
 def main() -> None:
-    """Put the table of the results as they are into the README."""
-    path = ROOT / "README.md"
-    path.write_text(replace_table(path.read_text(encoding="utf-8"), draw_table()), encoding="utf-8")
-    sys.stdout.write(f"written: {path}\n")
+    """Put the tables of the results as they are into the documents."""
+    for table in TABLES.values():
+        text = table.path.read_text(encoding="utf-8")
+        table.path.write_text(table.replace(text, table.draw()), encoding="utf-8")
+        sys.stdout.write(f"written: {table.path}\n")
 
 
 def draw_table() -> str:
@@ -32,17 +57,15 @@ def draw_table() -> str:
     return "\n".join([*_HEAD, *(line for name in SOURCES for line in _draw_lines(_read(name)))])
 
 
-def find_table(text: str) -> str:
-    """What stands in the README between the two marks."""
-    found = re.search(f"{re.escape(BEGIN)}\n(.*?)\n{re.escape(END)}", text, re.DOTALL)
-    if found is None:
-        raise SystemExit(f"README.md: the marks {BEGIN} and {END} are not there")
-    return found[1]
-
-
-def replace_table(text: str, table: str) -> str:
-    """The README with this table between its marks."""
-    return text.replace(find_table(text), table)
+def draw_gpu_table() -> str:
+    """Markdown: a line for each contestant on the GPU."""
+    results = _read(GPU_SOURCE)
+    contestants = results["contestants"]
+    quickest = contestants[results["best_baseline"]]["p50"]
+    return "\n".join([*_GPU_HEAD, *(
+        f"| {label} | {1000 * one['p50']:.1f} | {quickest / one['p50']:.2f} × | {one['difference']:g} |"
+        for label, one in contestants.items()
+    )])  # fmt: skip
 
 
 def _draw_lines(results: dict[str, Any]) -> Iterator[str]:
@@ -59,6 +82,14 @@ def _draw_lines(results: dict[str, Any]) -> Iterator[str]:
 def _read(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
     return found
+
+
+_END = "<!-- end of the table -->"
+_DRAWN = "drawn by tests/benchmarks/readme_table.py -->"
+TABLES = {
+    "cpu": Table(ROOT / "README.md", f"<!-- speed against PyTorch: {_DRAWN}", _END, draw_table),
+    "gpu": Table(ROOT / "docs" / "onnxruntime-gpu.md", f"<!-- speed on a GPU: {_DRAWN}", _END, draw_gpu_table),
+}
 
 
 if __name__ == "__main__":
