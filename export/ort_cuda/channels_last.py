@@ -109,8 +109,10 @@ class _Walk:
     def _need_last(self, name: str, spatial: int) -> str:
         """The value channels-last, with so many spatial axes."""
         name = self._alias.get(name, name)
-        if name in self._last:
-            return self._last[name].storage
+        known = self._last.get(name)
+        if known is not None and known.spatial == spatial:
+            return known.storage
+        name = self._need_plain(name)
         shape = self._graph.shapes[name]
         rank, lead = len(shape), len(shape) - 1 - spatial
         turned = _turn(shape, spatial)
@@ -118,8 +120,9 @@ class _Walk:
             return self._reshape(name, turned, f"{name}.last")
         perm = [*range(lead), *range(lead + 1, rank), lead]
         storage = self._add("Transpose", [name], self._graph.fresh(f"{name}.last"), turned, perm=perm)
-        self._last[name] = _Last(storage, spatial)
-        self._plain.add(name)
+        if known is None:
+            self._last[name] = _Last(storage, spatial)
+            self._plain.add(name)
         return storage
 
     def _record(self, name: str, storage: str, spatial: int) -> None:
