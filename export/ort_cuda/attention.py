@@ -105,8 +105,8 @@ class _Finder:
         tokens, heads = zip(*(each for each in split if each is not None), strict=True)
         if len(set(heads)) != 1 or heads[0][1] > WIDEST_HEAD or self._shape(joined.input[1]) is None:
             return None
-        wanted = [heads[0][0] * heads[0][1]]
-        if list(self._shape(joined.input[1]) or ())[-1:] != wanted:
+        shape = self._shape(joined.input[1]) or ()
+        if len(shape) != 3 or shape[2] != heads[0][0] * heads[0][1]:
             return None
         return _Attention(tokens, heads[0][0], product.scale, joined.output[0], product.name)
 
@@ -114,6 +114,8 @@ class _Finder:
         scores = None if softmax is None else self._maker(softmax.input[0], "MatMul")
         mixed = None if softmax is None else self._reader(softmax.output[0], "MatMul")
         if softmax is None or scores is None or mixed is None or mixed.input[0] != softmax.output[0]:
+            return None
+        if _axis(softmax, -1) not in (-1, 3):
             return None
         scaled, turned = self._maker(scores.input[0], "Mul"), self._maker(scores.input[1], "Transpose")
         scale = None if scaled is None else self._scalar(scaled.input[1])
@@ -174,8 +176,8 @@ def _perm(node: onnx.NodeProto) -> list[int]:
     return next((list(one.ints) for one in node.attribute if one.name == "perm"), [])
 
 
-def _axis(node: onnx.NodeProto) -> int:
-    return next((one.i for one in node.attribute if one.name == "axis"), 0)
+def _axis(node: onnx.NodeProto, default: int = 0) -> int:
+    return next((one.i for one in node.attribute if one.name == "axis"), default)
 
 
 def _drop_unread(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:

@@ -242,7 +242,7 @@ class _Walk:
 
     def _emit_transpose(self, node: onnx.NodeProto) -> bool:
         name, output = self._alias.get(node.input[0], node.input[0]), node.output[0]
-        perm = list(attribute(node, "perm"))
+        perm = list(attribute(node, "perm", ()))
         last = self._last.get(name)
         if last is not None:
             lead = len(perm) - 1 - last.spatial
@@ -275,40 +275,49 @@ def _match_norm(graph: EditedGraph, node: onnx.NodeProto) -> _Norm | None:
     shifted = None if scaled is None else graph.only_reader(scaled.output[0], "Add")
     if scaled is None or shifted is None or ones is None or zeros is None or (ones != 1).any() or zeros.any():
         return None
-    gain, shift = (_vector(graph, one.input[1]) for one in (scaled, shifted))
     source, groups = grouped.input[0], len(ones)
     shape = graph.shapes[source]
-    if gain is None or shift is None or len(shape) != 4 or shape[0] > LARGEST_BATCH or groups > GROUPS:
+    same = graph.shapes[back.output[0]] == shape and graph.shapes[grouped.output[0]][0] == shape[0]
+    fits = len(shape) == 4 and shape[0] <= LARGEST_BATCH and groups <= GROUPS
+    if not same or not fits or shape[1] % (2 * groups):  # the kernel reads channels by twos
         return None
-    if (shape[1] // groups) % 2:  # the kernel reads channels by twos
+    gain, shift = (_vector(graph, one.input[1], shape[1]) for one in (scaled, shifted))
+    if gain is None or shift is None:
         return None
+    epsilon = attribute(node, "epsilon", 1e-5)
     gate, output = None, shifted.output[0]
     readers = graph.readers.get(output, [])
     if sorted(reader.op_type for reader in readers) == ["Mul", "Sigmoid"] and output not in graph.outputs:
         gate = next(reader for reader in readers if reader.op_type == "Sigmoid").output[0]
         product = graph.only_reader(gate, "Mul")
         if product is not None and set(product.input) == {output, gate}:
-            return _Norm(source, gain, shift, groups, attribute(node, "epsilon"), product.output[0], silu=True)
-    return _Norm(source, gain, shift, groups, attribute(node, "epsilon"), output, silu=False)
+            return _Norm(source, gain, shift, groups, epsilon, product.output[0], silu=True)
+    return _Norm(source, gain, shift, groups, epsilon, output, silu=False)
 
 
 def _find_inside(graph: EditedGraph, norms: dict[str, _Norm]) -> set[str]:
     """Values between a norm's source and its output."""
     inside: set[str] = set()
-    for norm in norms.values():
+    for norm in norms.values():  # a view of a gain may have other readers too, and then stays
         waiting = list(graph.makers[norm.output].input)
         while waiting:
             name = waiting.pop()
             if name != norm.source and name in graph.makers and name not in inside:
                 inside.add(name)
                 waiting.extend(graph.makers[name].input)
-    return inside
+    gone = {*inside, *norms}
+    return {
+        name for name in inside
+        if name not in graph.outputs and all(reader.output[0] in gone for reader in graph.readers[name])
+    }  # fmt: skip
 
 
-def _vector(graph: EditedGraph, name: str) -> str | None:
+def _vector(graph: EditedGraph, name: str, channels: int) -> str | None:
     """The vector (channels) behind its view (channels, 1, 1)."""
     view = graph.maker(name, "Reshape")
-    source = name if view is None else view.input[0]
+    if view is None or graph.shapes[name] != (channels, 1, 1):
+        return None
+    source = view.input[0]
     return source if len(graph.shapes[source]) == 1 and graph.is_constant(source) else None
 
 

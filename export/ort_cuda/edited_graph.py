@@ -138,7 +138,8 @@ class EditedGraph:
         del graph.initializer[:]
         graph.initializer.extend(kept)
         del graph.value_info[:]
-        if any(node.domain == MICROSOFT for node in nodes):
+        known = {opset.domain for opset in result.opset_import}
+        if MICROSOFT not in known and any(node.domain == MICROSOFT for node in nodes):
             result.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
         return result
 

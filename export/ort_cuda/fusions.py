@@ -49,7 +49,7 @@ def _merge_twins(graph: EditedGraph) -> None:
         node.input.extend(inputs)
         plain = type(node).FromString(node.SerializeToString())
         plain.name = ""
-        del plain.output[:]
+        plain.output[:] = ["wanted" if name else "" for name in node.output]
         earlier = first.setdefault(plain.SerializeToString(), list(node.output))
         if earlier != list(node.output) and not set(node.output) & set(graph.outputs):
             names |= dict(zip(node.output, earlier, strict=True))
@@ -99,8 +99,8 @@ def _flatten_sums(graph: EditedGraph) -> None:
     """
     for place, node in enumerate(graph.nodes):
         shapes = [graph.shapes[name] for name in node.input if node.op_type == "Add"]
-        if [len(shape) for shape in shapes] != [3, 3] or shapes[1] != (1, *shapes[0][1:]):
-            continue
+        if [len(shape) for shape in shapes] != [3, 3] or shapes[1] != (1, *shapes[0][1:]) or shapes[0][0] == 1:
+            continue  # of one row it is a plain sum, which a norm may take in
         output, flat = node.output[0], volume(shapes[0][1:])
         views = [
             graph.make(
@@ -224,10 +224,10 @@ def _scale_products(graph: EditedGraph) -> None:
         factor = graph.scalar(node.input[1])
         biased = graph.maker(node.input[0], "Add")
         parts = None if biased is None else _split_bias(graph, biased)
-        if factor is None or biased is None or parts is None or len(graph.readers[biased.output[0]]) != 1:
+        if factor is None or biased is None or parts is None or len(graph.shapes[node.input[1]]) > 1:
             continue
         product = graph.maker(parts[0], "MatMul")
-        if product is None or len(graph.readers[parts[0]]) != 1:
+        if product is None or not _is_read_once(graph, node.input[0]) or not _is_read_once(graph, parts[0]):
             continue
         shape, output = graph.shapes[node.output[0]], node.output[0]
         scaled = graph.make("FusedMatMul", list(product.input), graph.fresh(f"{output}.matmul"), shape,
@@ -263,7 +263,7 @@ def _keeps_last(graph: EditedGraph, view: onnx.NodeProto, name: str) -> bool:
     if view.input[0] != name:
         return False
     if view.op_type == "Transpose":
-        return bool(attribute(view, "perm")[-1] == len(before) - 1)
+        return bool(attribute(view, "perm", (0,))[-1] == len(before) - 1)
     return before[-1:] == after[-1:]
 
 
@@ -275,7 +275,7 @@ def _fuse_layer_norms(graph: EditedGraph) -> None:
         if len(shape) != 3 or attribute(node, "axis", -1) not in (-1, 2) or len(node.input) != 3:
             continue
         total = graph.maker(node.input[0], "Add")
-        if total is None:
+        if total is None or id(total) in removed or len(node.output) > 1:
             continue
         source, skip, bias = _split_sum(graph, total)
         if skip is None:  # nothing is added but the bias: a skip of zeros, which stays in the cache
@@ -361,6 +361,10 @@ def _split_bias(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str] | N
     return None
 
 
+def _is_read_once(graph: EditedGraph, name: str) -> bool:
+    return len(graph.readers.get(name, ())) == 1 and name not in graph.outputs
+
+
 def _split_sum(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str | None, str | None]:
     """(value, other value or None, bias or None) of an Add: the biases of operands that only it reads are taken out."""
     alone = _split_bias(graph, node)
@@ -370,7 +374,8 @@ def _split_sum(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str | Non
     for place, value in enumerate(values):
         biased = graph.maker(value, "Add")
         parts = None if biased is None else _split_bias(graph, biased)
-        if parts is not None and len(graph.readers[value]) == 1 and value not in graph.outputs:
+        full = parts is not None and graph.shapes[parts[1]] == graph.shapes[node.output[0]][-1:]
+        if parts is not None and full and _is_read_once(graph, value):
             values[place] = parts[0]
             biases.append(parts[1])
     if graph.shapes[values[0]] != graph.shapes[node.output[0]]:
