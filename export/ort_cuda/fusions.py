@@ -210,7 +210,7 @@ def _fuse_geglu(graph: EditedGraph) -> None:
             continue
         biased = graph.maker(whole, "Add")
         parts = None if biased is None else _split_bias(graph, biased)
-        if parts is None or last != 2 or half not in GEGLU_WIDTHS:
+        if parts is None or last != 2 or half not in GEGLU_WIDTHS or graph.shapes[whole][last] != 2 * half:
             continue
         graph.nodes[place] = graph.make("BiasSplitGelu", list(parts), node.output[0], graph.shapes[node.output[0]],
                                         domain=MICROSOFT)  # fmt: skip
