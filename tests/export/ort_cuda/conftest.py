@@ -31,6 +31,7 @@ class Sketch:
         self.nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
+        self.values: dict[str, tuple[int, ...]] = {}  # shapes that onnx cannot infer
 
     def input(self, *shape: int, name: str = "", dtype: str = "") -> str:
         name = name or f"in{len(self._inputs)}"
@@ -75,9 +76,11 @@ class Sketch:
 
     def model(self, *outputs: str) -> onnx.ModelProto:
         """The model, its shapes inferred."""
-        unknown = [helper.make_tensor_value_info(name, KINDS[self.dtype], None) for name in outputs]
-        graph = helper.make_graph(self.nodes, "sketch", self._inputs, unknown, list(self._constants.values()))
+        given = [helper.make_tensor_value_info(name, KINDS[self.dtype], self.values.get(name)) for name in outputs]
+        graph = helper.make_graph(self.nodes, "sketch", self._inputs, given, list(self._constants.values()))
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+        kind = KINDS[self.dtype]
+        graph.value_info.extend(helper.make_tensor_value_info(name, kind, sh) for name, sh in self.values.items())
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
 
