@@ -147,7 +147,7 @@ class _Walk:
         graph = self._graph
         name, weight, output = node.input[0], node.input[1], node.output[0]
         shape, kernel = graph.shapes[output], graph.shapes[weight]
-        if len(shape) != 4 or attribute(node, "group", 1) != 1:
+        if len(shape) != 4 or attribute(node, "group", 1) != 1 or attribute(node, "auto_pad", b"NOTSET") != b"NOTSET":
             return False
         storage = self._need_last(name, 2)
         if (
