@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,20 +19,23 @@ import onnxruntime as real
 from echoexport.runtime import ort_providers
 from echoexport.runtime.ort_providers import CPU, CUDA, TENSORRT
 
+GRAPHS = ("enable_cuda_graph", "trt_cuda_graph_enable")
 KINDS = ("Sub", "Mul")  # the nodes of the network that these tests run
 
 
 class DeviceValue:
     """An OrtValue "on the GPU": a numpy array of its own."""
 
-    def __init__(self, shape: list[int], dtype: type) -> None:
-        self.array = np.zeros(shape, dtype)
-        self.copies = 0
+    def __init__(self, fake: Fake, shape: list[int], dtype: type) -> None:
+        with fake.on_gpu("allocate"):
+            self.array = np.zeros(shape, dtype)
+        self._fake, self.copies = fake, 0
 
     def update_inplace(self, array: np.ndarray) -> None:
         if array.nbytes != self.array.nbytes:
             raise RuntimeError("The input size of numpy arrays does not match the size of the OrtValue.")
-        self.array[...] = array
+        with self._fake.on_gpu("upload"):
+            self.array[...] = array
         self.copies += 1
 
     def numpy(self) -> np.ndarray:
@@ -50,6 +55,8 @@ class Fake:
     run_error: Callable[[dict[str, str]], str] = lambda options: ""
     bind_error: str = ""
     memory_error: str = ""
+    on_gpu: Callable[[str], AbstractContextManager[None]] = lambda what: contextlib.nullcontext()
+    """What goes on while the GPU is asked to "load", "allocate", "upload", "record", "run" or "free" something."""
     asked: list[list[tuple[str, dict[str, str]]]] = field(default_factory=list)
     settings: list[Any] = field(default_factory=list)
     preloaded: int = 0
@@ -70,7 +77,7 @@ class Fake:
                 assert (device, number) == ("cuda", 0)
                 if fake.memory_error:
                     raise RuntimeError(fake.memory_error)
-                return DeviceValue(shape, dtype)
+                return DeviceValue(fake, shape, dtype)
 
         class Session(FakeSession):
             def __init__(self, path: str, settings: Any, *, providers: list[Any], enable_fallback: int) -> None:
@@ -112,8 +119,14 @@ class FakeSession:
         self._fake, self._options, self._settings = fake, providers[0][1], settings
         if text := fake.load_error(self._options):
             raise RuntimeError(text)
-        self._real = real.InferenceSession(path, providers=[CPU])
+        with fake.on_gpu("load"):
+            self._real = real.InferenceSession(path, providers=[CPU])
+        self._recorded = not any(self._options.get(key) == "1" for key in GRAPHS)
         self._providers = fake.gives if fake.gives is not None else (*(name for name, _ in providers), CPU)
+
+    def __del__(self) -> None:
+        with self._fake.on_gpu("free"):
+            pass
 
     def get_providers(self) -> list[str]:
         return list(self._providers)
@@ -139,8 +152,10 @@ class FakeSession:
             raise RuntimeError(text)
         given = {name: value.array for name, value in binding.bound["in"].items()}
         names = [output.name for output in self._real.get_outputs()]
-        for name, array in zip(names, self._real.run(names, given), strict=True):
-            binding.bound["out"][name].array[...] = array
+        with self._fake.on_gpu("run" if self._recorded else "record"):
+            for name, array in zip(names, self._real.run(names, given), strict=True):
+                binding.bound["out"][name].array[...] = array
+        self._recorded = True
 
     def end_profiling(self) -> str:
         assert self._settings.enable_profiling
