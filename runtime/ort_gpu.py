@@ -157,10 +157,14 @@ class OrtGpuBackend:
 
         if not options.cuda_graph:
             return attempt(False)
+        failed: BackendError | None = None
         try:
             return attempt(True)
         except BackendError as error:
-            reason = str(error)
+            failed = error
+        reason = str(failed)
+        with _GPU.shared():  # its traceback holds the session, whose memory goes back now
+            failed = None
         engine = attempt(False)  # what fails here as well was not the graph's fault
         engine.notes.append(f"{spec.name}: runs without a CUDA graph: {reason}")
         return engine

@@ -17,6 +17,7 @@ from echoexport.runtime import ort_gpu
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.gate import Gate
 from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.network import Network
 from echoexport.runtime.spec import SubnetSpec
@@ -213,6 +214,27 @@ def test_what_fails_while_a_network_is_opened_keeps_nobody_else_out(
     found, opened = run_beside(lambda: give(engine), lambda: open_ort("ort_cuda", graph))
     np.testing.assert_array_equal(found["product"], ZEROS + 6)
     assert opened.notes == []
+
+
+def test_a_networks_memory_goes_back_inside_the_gate_even_if_its_recording_failed(
+    make_ort: Make, open_ort: Make, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, inside = Gate(), list[bool]()
+
+    @contextmanager
+    def ask(what: str) -> Iterator[None]:
+        if what == "record":
+            raise RuntimeError(LOST)
+        if what == "free":
+            inside.append(gate._inside == 1)
+        yield
+
+    monkeypatch.setattr(ort_gpu, "_GPU", gate)
+    make_ort(on_gpu=ask)
+    engine = open_ort("ort_cuda", graph)
+    assert inside == [True]
+    engine.close()
+    assert inside == [True, True]
 
 
 def test_a_call_that_fails_keeps_nobody_else_out(make_ort: Make, open_ort: Make, graph: Graph) -> None:
