@@ -316,7 +316,8 @@ class Bundle:
         try:
             result = run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
             if not result.passed:
-                remedy = "compute fp32" if "bf16" in result.precision else "another backend, or a bundle without int8"
+                remedy = "compute fp32" if "bf16" in result.precision else "another backend"
+                remedy += ", or a bundle without int8" if result.precision == "int8" else ""
                 raise BackendError(
                     f"{network.spec.name}: {result.precision} on this machine is wrong by {result.error:.2g} of the "
                     f"maximum (at most {result.tolerance:.2g} is allowed); use {remedy}"
