@@ -33,6 +33,22 @@ def test_nvidias_libraries_are_loaded_from_the_environment_without_a_word(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("providers", [(TENSORRT, CUDA, CPU), (CPU,)])
+def test_warnings_of_the_library_are_silenced_and_errors_are_not(
+    make_ort: Make, gpu_backend: str, providers: tuple[str, ...]
+) -> None:
+    fake = make_ort(providers=providers)
+    assert fake.severity == 2
+    load_backend(gpu_backend).unavailable()
+    assert fake.severity == 3
+
+
+def test_sessions_log_errors_only(make_ort: Make, open_ort: Make, gpu_graph: Any) -> None:
+    fake = make_ort()
+    open_ort("ort_cuda", gpu_graph)
+    assert (fake.severity, fake.settings[0].log_severity_level) == (3, 3)
+
+
 @pytest.mark.parametrize(
     ("state", "reason"),
     [

@@ -42,6 +42,14 @@ def test_cuda_keeps_fp32_whole_and_fp16_on_tensor_cores_within_its_memory_limit(
     assert all(isinstance(value, str) for value in options.values())
 
 
+def test_cuda_takes_the_convolutions_that_cudnn_expects_to_be_quickest(
+    make_ort: Make, open_ort: Make, gpu_graph: Graph
+) -> None:
+    fake = make_ort()
+    open_ort("ort_cuda", gpu_graph)
+    assert fake.asked[0][0][1]["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
 def test_tensorrt_keeps_its_engines_where_it_is_told_to(
     make_ort: Make, open_ort: Make, gpu_graph: Graph, tmp_path: Path
 ) -> None:
