@@ -21,6 +21,7 @@ from echoexport.export.checkpoint.random_weights import write_random_checkpoint
 from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 from echoexport.export.half_graphs import NOT_SETTLED
 from echoexport.export.quantized_build import float_bundles, quantize_bundles
+from echoexport.runtime.bundle import check_files
 from echoexport.runtime.errors import CalibrationError, OutputError
 from echoexport.runtime.manifest import Manifest, read_manifest
 from echoexport.targets.spec import load_target
@@ -121,6 +122,28 @@ def test_the_plan_names_the_nodes_and_the_manifest_counts_them(settled: Path) ->
     assert len(told) == 1
     assert f"{count} nodes of vae_decoder" in told[0]
     assert not any(note == NOT_SETTLED for note in manifest.provenance.notes)
+
+
+def list_own_graphs(folder: Path) -> set[str]:
+    """Networks with a graph for one backend alone; the manifest lists every file that lies there."""
+    manifest = read_manifest(folder)
+    assert list(check_files(folder, manifest)) == list(manifest.files)
+    return {name for name, entry in manifest.networks.items() if entry.graphs}
+
+
+def test_networks_with_nodes_in_fp32_have_no_graph_for_one_backend_alone(settled: Path) -> None:
+    plans = read_plan(settled / "quantization.json").networks
+    assert list_own_graphs(settled) == {name for name, plan in plans.items() if not plan.float32_nodes}
+
+
+@pytest.mark.parametrize("precision", ["int8", "auto"])
+def test_int8_networks_have_none_either(build: Build, recorded: Path, tmp_path: Path, precision: str) -> None:
+    built = build(tmp_path / "bundle", precision=precision, calibration=recorded, quality=0.5)
+    plans = read_plan(tmp_path / "bundle" / "quantization.json").networks
+    whole = {name for name, plan in plans.items() if plan.precision != "int8" and not plan.float32_nodes}
+    assert list_own_graphs(tmp_path / "bundle") == whole
+    assert "denoising_unet" not in whole
+    assert built.networks.keys() > whole
 
 
 def test_nvidias_parser_builds_the_networks_with_islands(settled: Path) -> None:
