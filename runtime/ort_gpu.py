@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ _GPU = Gate()
 
 
 class OrtGpuEngine:
-    """A session whose inputs and outputs are device arrays, bound once by name.
+    """A session whose inputs and outputs are device arrays, bound once by name, and a thread that runs it.
+
+    ONNX Runtime keeps a recorded graph with the thread that recorded it, and records another for each further thread
+    that runs the session: so one thread does, whoever calls.
 
     A frozen input (see ``held_arrays``) that was given at the last call too is not copied again: a portrait's keys and
     values go up once. ``notes`` says what does not run as it should; ``uploaded`` counts bytes copied to the device.
@@ -57,6 +61,7 @@ class OrtGpuEngine:
         self.provider, self.notes, self.uploaded = provider, list[str](), 0
         self._name, self._session, self._lock = spec.name, session, threading.Lock()
         self._held = {tensor.name: Held() for tensor in spec.inputs}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"onnxruntime-{spec.name}")
         try:
             self._binding = session.io_binding()
             self._inputs = {t.name: _allocate(library, t) for t in spec.inputs}
@@ -87,6 +92,7 @@ class OrtGpuEngine:
         with self._lock, _GPU.shared():
             self._session, self._binding = None, None
             self._inputs, self._outputs = {}, {}
+            self._thread.shutdown()
 
     def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         if self._session is None:
@@ -96,8 +102,7 @@ class OrtGpuEngine:
         try:
             with self.tracer.span("upload", "copy", network=self._name):
                 self._upload(inputs)
-            self._session.run_with_iobinding(self._binding)
-            self._binding.synchronize_outputs()
+            self._thread.submit(_run_bound, self._session, self._binding).result()
             with self.tracer.span("download", "copy", network=self._name):
                 return {name: np.asarray(value.numpy()) for name, value in self._outputs.items()}
         except Exception as error:
@@ -114,6 +119,11 @@ class OrtGpuEngine:
             self._held[name].hold(array)
             self.uploaded += array.nbytes
         self._binding.synchronize_inputs()
+
+
+def _run_bound(session: Any, binding: Any) -> None:
+    session.run_with_iobinding(binding)
+    binding.synchronize_outputs()
 
 
 def _allocate(library: Any, tensor: TensorSpec) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -121,7 +122,8 @@ class FakeSession:
             raise RuntimeError(text)
         with fake.on_gpu("load"):
             self._real = real.InferenceSession(path, providers=[CPU])
-        self._recorded = not any(self._options.get(key) == "1" for key in GRAPHS)
+        self._records = any(self._options.get(key) == "1" for key in GRAPHS)
+        self._recorded = threading.local()  # as ONNX Runtime: each thread that runs it records a graph of its own
         self._providers = fake.gives if fake.gives is not None else (*(name for name, _ in providers), CPU)
 
     def __del__(self) -> None:
@@ -152,10 +154,11 @@ class FakeSession:
             raise RuntimeError(text)
         given = {name: value.array for name, value in binding.bound["in"].items()}
         names = [output.name for output in self._real.get_outputs()]
-        with self._fake.on_gpu("run" if self._recorded else "record"):
+        records = self._records and not hasattr(self._recorded, "graph")
+        with self._fake.on_gpu("record" if records else "run"):
             for name, array in zip(names, self._real.run(names, given), strict=True):
                 binding.bound["out"][name].array[...] = array
-        self._recorded = True
+        self._recorded.graph = True
 
     def end_profiling(self) -> str:
         assert self._settings.enable_profiling

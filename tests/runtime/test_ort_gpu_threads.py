@@ -157,6 +157,22 @@ def test_without_the_gate_the_recording_would_be_lost(
     assert "runs without a CUDA graph" in note and LOST in note
 
 
+def test_a_network_records_once_whoever_calls_it(gpu: Gpu, open_ort: Make, graph: Graph) -> None:
+    engine = open_ort("ort_cuda", graph)
+    give(engine)
+    for _ in range(3):
+        run_beside(lambda: give(engine))
+    assert (gpu.seen.count("record"), gpu.seen.count("run")) == (1, 4)
+
+
+def test_a_closed_networks_thread_ends(gpu: Gpu, open_ort: Make, graph: Graph) -> None:
+    engine = open_ort("ort_cuda", graph)
+    name = f"onnxruntime-{graph[1].name}"
+    assert any(thread.name.startswith(name) for thread in threading.enumerate())
+    engine.close()
+    assert not any(thread.name.startswith(name) for thread in threading.enumerate())
+
+
 def test_several_networks_are_opened_at_once(gpu: Gpu, open_ort: Make, graph: Graph) -> None:
     opened = run_beside(*[lambda: open_some(open_ort, graph, 1)[0]] * 4)
     assert [engine.notes for engine in opened] == [[]] * 4
