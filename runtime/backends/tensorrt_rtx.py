@@ -10,6 +10,7 @@ from typing import Any
 
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.backends.tensorrt import TensorRTBackend
+from echoexport.runtime.cuda import open_cuda
 from echoexport.runtime.spec import SubnetSpec
 from echoexport.runtime.tensorrt_library import Context, TensorRTLibrary
 
@@ -43,6 +44,20 @@ class TensorRTRTXBackend(TensorRTBackend):
     modules = ("tensorrt_rtx_libs", "tensorrt_rtx_bindings")  # the first loads the shared libraries of the second
     install = "TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"
 
+    def unavailable(self) -> str | None:
+        """As TensorRT's, and a GPU that it has no kernels for: Hopper's and other data-centre ones beside A100.
+
+        From what it says when it refuses a plan on an H100: 8.0, 8.6, 8.9, 12.0 and later.
+        """
+        reason = super().unavailable()
+        if reason is not None:
+            return reason
+        capability = open_cuda().find_device().compute_capability
+        if not _runs_on(capability):
+            return (f"{self.title} runs on GPUs of compute capability 8.x and from 12.0 on, and this one has {capability}: "
+                    "use backend 'tensorrt' or 'ort_cuda'")  # fmt: skip
+        return None
+
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """Its plans belong to one version of the library, and to no GPU.
 
@@ -50,6 +65,11 @@ class TensorRTRTXBackend(TensorRTBackend):
             BackendError: the library is missing.
         """
         return {key: value for key, value in self._identify().items() if value is not None}
+
+
+def _runs_on(capability: str) -> bool:
+    major = int(capability.split(".", maxsplit=1)[0])
+    return major == 8 or major >= 12
 
 
 def _keep_in(file: Path, kernels: Any) -> Callable[[], None]:

@@ -95,6 +95,19 @@ def test_a_library_that_is_too_old_is_refused(
     assert load_backend(name).unavailable() == line
 
 
+@pytest.mark.parametrize(
+    ("capability", "runs"), [((7, 5), False), ((8, 0), True), ((8, 9), True), ((9, 0), False), ((12, 1), True)]
+)
+def test_rtx_says_which_gpus_it_has_no_kernels_for(
+    make_tensorrt: Callable[..., Any], cuda: Any, capability: tuple[int, int], runs: bool
+) -> None:
+    make_tensorrt("rtx-1.7")
+    cuda.capability = capability
+    reason = load_backend("tensorrt_rtx").unavailable()
+    told = "has {}.{}: use backend 'tensorrt' or 'ort_cuda'".format(*capability)
+    assert reason is None if runs else (reason or "").endswith(told)
+
+
 def test_a_folder_that_is_called_like_the_library_is_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
