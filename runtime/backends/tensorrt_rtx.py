@@ -54,8 +54,10 @@ class TensorRTRTXBackend(TensorRTBackend):
             return reason
         capability = open_cuda().find_device().compute_capability
         if not _runs_on(capability):
-            return (f"{self.title} runs on GPUs of compute capability 8.x and from 12.0 on, and this one has {capability}: "
-                    "use backend 'tensorrt' or 'ort_cuda'")  # fmt: skip
+            return (
+                f"{self.title} runs on compute capability 8.x, 12.0 and later, and this GPU has {capability}: "
+                "use backend 'tensorrt' or 'ort_cuda'"
+            )
         return None
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
