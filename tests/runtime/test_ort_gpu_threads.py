@@ -41,6 +41,7 @@ class Gpu:
         self._lock = threading.Lock()
         self._busy: dict[int, str] = {}
         self._lost = False
+        self.began = threading.Event()  # of a recording
         self.seen: list[str] = []
 
     @contextmanager
@@ -51,6 +52,8 @@ class Gpu:
             self._lost = bool(others) if what == "record" else self._lost or "record" in others
             self._busy[me] = what
             self.seen.append(what)
+            if what == "record":
+                self.began.set()
         try:
             time.sleep(self._recording if what == "record" else self._pause)
             yield
@@ -182,7 +185,10 @@ def test_several_networks_are_opened_at_once(gpu: Gpu, open_ort: Make, graph: Gr
 def test_networks_are_closed_while_another_is_opened(gpu: Gpu, open_ort: Make, graph: Graph) -> None:
     held = open_some(open_ort, graph, 6)
 
+    gpu.began.clear()
+
     def close() -> None:
+        gpu.began.wait(LIMIT)
         while held:
             held.pop().close()
 
