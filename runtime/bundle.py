@@ -86,6 +86,7 @@ class Bundle:
         self._networks: dict[str, Network] = {}
         self._closed_calls: Counter[str] = Counter()
         self._closed_notes: list[str] = []
+        self._refused: set[str] = set()  # networks whose own graph for this backend did not work here
         self._lock = threading.RLock()
         self._opener = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
         self._opening: dict[str, Future[Network]] = {}
@@ -137,9 +138,9 @@ class Bundle:
         return (self.graph_of(name), self.manifest.networks[name].weights) if engine is None else engine.files
 
     def graph_of(self, name: str) -> str:
-        """The file of a network's graph: the one in the backend's own operators, where the bundle has such."""
+        """The file of a network's graph: the one in the backend's own operators, where the bundle has such and it works."""
         entry = self.manifest.networks[name]
-        return entry.graphs.get(self.backend.name, entry.graph)
+        return entry.graph if name in self._refused else entry.graphs.get(self.backend.name, entry.graph)
 
     def open_ahead(self, *names: str) -> None:
         """Begin to open these networks in a thread, the first first; who needs one meanwhile waits for it alone."""
@@ -252,6 +253,7 @@ class Bundle:
             try:
                 return self._open_own(spec, entry, options)
             except BackendError as error:  # a library without these operators, or a GPU on which they are wrong
+                self._refused.add(name)
                 notes.append(
                     f"{name}: runs in plain operators, which is slower: its graph for {self.backend.name}: {error}"
                 )

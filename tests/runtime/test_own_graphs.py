@@ -157,6 +157,16 @@ def test_the_note_is_given_once_however_often_the_network_opens(folder: Path) ->
         assert len(bundle.notes()) == 1
 
 
+def test_a_graph_that_was_wrong_once_is_not_tried_again_nor_named(folder: Path) -> None:
+    double = OwnBackend(vae_decoder__own=0.5)
+    with open_with(folder, double) as bundle:
+        for _ in range(2):
+            bundle.network(NAME)
+            bundle.close_network(NAME)
+        assert bundle.graph_of(NAME) == PLAIN
+    assert double.opened == [OWN, PLAIN, PLAIN]
+
+
 def test_a_wrong_own_graph_in_fp16_does_not_blame_int8(folder: Path) -> None:
     with open_with(folder, OwnBackend(vae_decoder__own=0.5, precision="fp16")) as bundle:
         (note,) = bundle.network(NAME).notes
