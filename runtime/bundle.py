@@ -138,7 +138,7 @@ class Bundle:
         return (self.graph_of(name), self.manifest.networks[name].weights) if engine is None else engine.files
 
     def graph_of(self, name: str) -> str:
-        """The file of a network's graph: the one in the backend's own operators, where the bundle has such and it works."""
+        """The file of a network's graph: in the backend's own operators, where the bundle has such and it works."""
         entry = self.manifest.networks[name]
         return entry.graph if name in self._refused else entry.graphs.get(self.backend.name, entry.graph)
 
