@@ -1,5 +1,6 @@
 # Every chore has a target here; `make` alone lists them.
-# Set on the command line: PYTHON (which interpreter), VENV (where it goes), WORKERS, TESTS (what pytest is given).
+# Set on the command line: PYTHON (which interpreter), VENV (where it goes), WORKERS, TESTS (what pytest is given),
+# GPU_PACKAGES (what `make gpu` installs besides, such as "tensorrt cuda-python==13.*").
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,7 +22,11 @@ ifeq ($(shell uname -sm),Linux x86_64)
 EXTRAS := $(EXTRAS),tensorrt-rtx
 endif
 
-.PHONY: help venv test lint format demo character bench gpu wheel clean
+# onnxruntime-gpu takes onnxruntime's place, so this goes into an environment of its own.
+GPU_EXTRAS := export,onnxruntime-gpu,dev
+GPU_PACKAGES ?=
+
+.PHONY: help venv test lint format demo character bench gpu gpu-results wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -62,7 +67,11 @@ character: $(INSTALLED) ## the demo character trained anew in character/: needs 
 bench: $(INSTALLED) ## the figures of tests/benchmarks, measured on this machine
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
 
-gpu: $(INSTALLED) ## what only an NVIDIA GPU can prove, in under 8 minutes: tests, parity, benchmark; gpu-results.json
+gpu: ## what only an NVIDIA GPU can prove, in under 8 minutes: tests, parity, benchmark; gpu-results.json
+	@$(MAKE) --no-print-directory VENV=$(VENV)-gpu EXTRAS=$(GPU_EXTRAS) gpu-results
+
+gpu-results: $(INSTALLED)
+	$(if $(GPU_PACKAGES),$(BIN)/python -m pip install --disable-pip-version-check --quiet $(GPU_PACKAGES))
 	$(BIN)/python tests/gpu/run_gpu_tests.py --output gpu-results.json
 
 wheel: $(INSTALLED) ## source archive and wheel in dist/

@@ -226,9 +226,8 @@ def _describe(
     bundle: Path, manifest: Manifest, engines: dict[str, ReadyEngine], *, place: Place, jobs: dict[str, NetworkJob]
 ) -> Manifest:
     """The portable bundle's manifest with the engines in place of graphs and weights."""
-    left_out = {file for entry in manifest.networks.values() for file in entry.files} - {
-        entry.self_test for entry in manifest.networks.values()
-    }
+    networks = manifest.networks.values()
+    left_out = {file for entry in networks for file in entry.files if file != entry.self_test}
     files: dict[str, FileEntry] = {name: file for name, file in manifest.files.items() if name not in left_out}
     described = {}
     for name, engine in engines.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parent / "benchmarks"
+ROOT = HERE.parent.parent
 
 
 def load(path: Path) -> ModuleType:
@@ -259,3 +262,11 @@ def test_an_engine_that_has_no_time_is_not_begun(bench: Any, monkeypatch: pytest
     calls = bench.open_contestants(None, arguments, stack=None, missing=missing, notes={})
     assert list(calls) == ["pytorch eager", "pytorch channels-last"]
     assert missing == {"ort": "no time left of 0 s"}
+
+
+def test_make_gpu_has_an_environment_with_onnxruntimes_gpu_package_and_what_else_is_asked_for() -> None:
+    command = ["make", "-n", "gpu", "VENV=nowhere", "GPU_PACKAGES=tensorrt cuda-python==13.*"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"nowhere-gpu/bin/python -m pip install .*-e '\.\[export,onnxruntime-gpu,dev\]'", told)
+    assert re.search(r"nowhere-gpu/bin/python -m pip install .* tensorrt cuda-python==13\.\*", told)
+    assert "nowhere-gpu/bin/python tests/gpu/run_gpu_tests.py" in told
