@@ -48,12 +48,14 @@ class BuiltNetwork:
 
 
 def build_bundle(
-    checkpoint: Path, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Report | None = None
-) -> Manifest:
+    checkpoint: Path, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Report | None = None,
+    whole: bool = True,
+) -> Manifest:  # fmt: skip
     """Trace the six networks, write their weights, graphs and self-tests, and the manifest.
 
     ``output`` must not exist, be empty, or be a bundle, which is replaced at the end. Interrupted, the build leaves
     the old bundle or none; graphs that were traced are kept in the cache, so the next build goes on from there.
+    ``whole`` False leaves out the graphs for single backends: for a bundle that others are made of.
 
     Raises:
         CheckpointError, SettingError, GraphError: the checkpoint, a setting or a graph that cannot be built.
@@ -80,6 +82,7 @@ def build_bundle(
             entries = {name: built.entry for name, built in networks.items()}
             manifest = describe_bundle(opened, sizes, entries, target=target, settings=settings)
             manifest = _add_files(manifest, folder, opened, networks=networks, hashes=hashes)
+            manifest = add_own_graphs(manifest, folder, target=target) if whole else manifest
             manifest = _check_and_write(manifest, folder, target=target, settings=settings, report=report)
         finally:
             hasher.shutdown(cancel_futures=True)
@@ -98,7 +101,7 @@ def _build_calibrated(
     check_sources(settings, builtin=is_builtin(opened.folder))
 
     def build(folder: Path, wanted: BuildSettings) -> Manifest:
-        return build_bundle(opened.folder, folder, target=target, settings=wanted, report=report)
+        return build_bundle(opened.folder, folder, target=target, settings=wanted, report=report, whole=False)
 
     compose = build_small_bundle if settings.precision in SMALL else build_half_bundle
     return compose(build, output, target=target, settings=settings, report=report)
@@ -108,7 +111,6 @@ def _check_and_write(
     manifest: Manifest, folder: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
 ) -> Manifest:
     """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
-    manifest = add_own_graphs(manifest, folder, target=target)
     write_manifest(manifest, folder)
     steps = len(NETWORKS) * len(_STAGES)
     notes = check_bundle(

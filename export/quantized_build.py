@@ -253,7 +253,7 @@ def write_networks(
                 graph = apply_smoothing(graph, network.smoothing, smooth / entry.graph)
             written = quantize_network(graph, network, folder / entry.graph)
         model = FloatGraph(folder / entry.graph).model
-        small = replace(entry, precision="int8", int8_parameters=written.int8_values, work=count_work(model), graphs={})
+        small = replace(entry, precision="int8", int8_parameters=written.int8_values, work=count_work(model))
         require_clean(model, small.describe(name))
         settled = settle_network(floats.float32 / entry.graph, folder / entry.graph, half, entry=small)
         write_self_test(floats, recorded, small, folder=folder, name=name)

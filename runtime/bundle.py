@@ -262,7 +262,6 @@ class Bundle:
         # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones saturate on some CPUs.
         if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
             self._require_passed(network, entry)
-            network.calls, network.seconds = 0, 0.0
         return network
 
     def _open_own(self, spec: SubnetSpec, entry: NetworkEntry, options: EngineOptions) -> Network:
@@ -270,7 +269,6 @@ class Bundle:
         graph = self.folder / self.graph_of(spec.name)
         network = Network(spec, self.backend.open(graph, spec, options))
         self._require_passed(network, entry)
-        network.calls, network.seconds = 0, 0.0
         return network
 
     def _open_engine(self, spec: SubnetSpec, compiled: CompiledEngine | None, options: EngineOptions) -> Engine:
@@ -327,6 +325,7 @@ class Bundle:
         except BaseException:
             network.close()
             raise
+        network.calls, network.seconds = 0, 0.0  # of nobody's asking
 
 
 def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path, manifest: Manifest) -> SelfTestResult:

@@ -54,7 +54,8 @@ def specialize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Counter[str]]:
 
     if any(node.op_type in ("Cast", "CastLike", "DequantizeLinear") for node in model.graph.node):
         return model, Counter()
-    graph = EditedGraph(fuse_attention(model)[0])
+    graph = EditedGraph(model)
+    fuse_attention(graph)
     lay_channels_last(graph)
     fuse(graph)
     result = graph.finish()

@@ -285,7 +285,7 @@ def _match_norm(graph: EditedGraph, node: onnx.NodeProto) -> _Norm | None:
     if gain is None or shift is None:
         return None
     epsilon = attribute(node, "epsilon", 1e-5)
-    gate, output = None, shifted.output[0]
+    output = shifted.output[0]
     readers = graph.readers.get(output, [])
     if sorted(reader.op_type for reader in readers) == ["Mul", "Sigmoid"] and output not in graph.outputs:
         gate = next(reader for reader in readers if reader.op_type == "Sigmoid").output[0]

@@ -36,6 +36,7 @@ class EditedGraph:
         self.outputs = [value.name for value in graph.output]
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._added: dict[tuple[Any, ...], onnx.TensorProto] = {}
+        self._made = set[str]()  # names of those
         self.vectors = set[str]()
         """Values that are as good as constants: computed from weights alone, once, when a session starts."""
         self._names = {*self.shapes, *(name for node in self.nodes for name in node.output)}
@@ -48,6 +49,17 @@ class EditedGraph:
         for node in self.nodes:
             for name in dict.fromkeys(node.input):
                 self.readers.setdefault(name, []).append(node)
+
+    def drop_unread(self) -> None:
+        """Forget the nodes whose values nobody reads; the order does not matter."""
+        wanted, waiting = set[int](), [self.makers[name] for name in self.outputs if name in self.makers]
+        while waiting:
+            node = waiting.pop()
+            if id(node) not in wanted:
+                wanted.add(id(node))
+                waiting.extend(self.makers[name] for name in node.input if name in self.makers)
+        self.nodes = [node for node in self.nodes if id(node) in wanted]
+        self.index()
 
     def make(
         self, operator: str, inputs: Sequence[str], outputs: str | Sequence[str], shape: Shape, *, domain: str = "",
@@ -81,6 +93,7 @@ class EditedGraph:
             name = self.fresh(stem)
             self._added[key] = numpy_helper.from_array(np.ascontiguousarray(values), name)
             self.shapes[name] = values.shape
+            self._made.add(name)
         return self._added[key].name
 
     def integers(self, values: Sequence[int]) -> str:
@@ -89,7 +102,7 @@ class EditedGraph:
 
     def is_constant(self, name: str) -> bool:
         """Whether a value is a weight or a constant."""
-        return name in self._tensors or any(tensor.name == name for tensor in self._added.values())
+        return name in self._tensors or name in self._made
 
     def is_vector(self, name: str) -> bool:
         """Whether it is a constant of one axis."""
@@ -128,7 +141,9 @@ class EditedGraph:
         result = type(self._model)()
         result.CopyFrom(self._model)
         graph = result.graph
-        nodes = [_copy(node) for node in _sort(_drop_unread(self.nodes, self.outputs))]
+        self.index()
+        self.drop_unread()
+        nodes = [_copy(node) for node in _sort(self.nodes)]
         del graph.node[:]
         graph.node.extend(nodes)
         read = {name for node in nodes for name in node.input}
@@ -168,18 +183,6 @@ def _find_dtype(graph: onnx.GraphProto) -> np.dtype[Any]:
 
 def _copy(message: Any) -> Any:
     return type(message).FromString(message.SerializeToString())
-
-
-def _drop_unread(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
-    """Without the nodes whose values nobody reads; the order does not matter."""
-    makers = {name: node for node in nodes for name in node.output if name}
-    wanted, waiting = set[int](), [makers[name] for name in outputs if name in makers]
-    while waiting:
-        node = waiting.pop()
-        if id(node) not in wanted:
-            wanted.add(id(node))
-            waiting.extend(makers[name] for name in node.input if name in makers)
-    return [node for node in nodes if id(node) in wanted]
 
 
 def _sort(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

@@ -21,6 +21,7 @@ from echoexport.calibration.sample import Sample
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.ort_cuda.attention import fuse_attention
+from echoexport.export.ort_cuda.edited_graph import EditedGraph
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets import lowering
 from echoexport.export.subnets.networks import build_network
@@ -175,8 +176,15 @@ def test_scores_that_fp16_spoils_are_found_in_every_part(split: Denoiser, random
     assert set(find_nodes(split.model, ["scores", "weights", "scores.2", "weights.2"])) <= found
 
 
+def fuse(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """A copy with its attentions fused, and how many there were."""
+    graph = EditedGraph(model)
+    found = fuse_attention(graph)
+    return graph.finish(), found
+
+
 def test_fused_a_split_network_is_the_whole_one(whole: Denoiser, split: Denoiser) -> None:
-    (one, wanted), (other, found) = (fuse_attention(each.model) for each in (whole, split))
+    (one, wanted), (other, found) = (fuse(each.model) for each in (whole, split))
     assert found == wanted == count(whole.model, "Softmax") == count(other, "MultiHeadAttention")
     assert list_wiring(other) == list_wiring(one)
 
@@ -211,8 +219,8 @@ def test_parts_that_are_no_whole_stay_plain(split: Denoiser, spoil: Callable[[on
     model = onnx.ModelProto()
     model.CopyFrom(split.model)
     spoil(model)
-    _, whole = fuse_attention(split.model)
-    fused, found = fuse_attention(model)
+    _, whole = fuse(split.model)
+    fused, found = fuse(model)
     assert found == whole - 1
     assert count(fused, "Split") == 3
 
