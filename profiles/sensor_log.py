@@ -104,11 +104,12 @@ class SensorLog:
                     readings.append((self._now(), value))
 
     def report(self) -> SensorReport:
-        """What was read so far."""
+        """What was read so far; also while the thread goes on reading."""
         seconds = (self._ended or self._now()) - self._begun
+        taken = [tuple(readings) for readings in self._readings]  # the thread appends to these lists meanwhile
         series = tuple(
             self._make_series(sensor, readings)
-            for sensor, readings in zip(self._sensors, self._readings, strict=True)
+            for sensor, readings in zip(self._sensors, taken, strict=True)
             if readings
         )
         energy = self._find_energy(series, seconds=seconds)
@@ -130,7 +131,7 @@ class SensorLog:
             last = self._now() if slow else last
             self.read(slow=slow)
 
-    def _make_series(self, sensor: Sensor, readings: list[tuple[float, float]]) -> Series:
+    def _make_series(self, sensor: Sensor, readings: Sequence[tuple[float, float]]) -> Series:
         values = [value for _, value in readings]
         if sensor.kind in ("energy", "throttling"):
             values = _count_from_start(values, wraps=sensor.wraps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -180,3 +181,17 @@ def test_a_thread_reads_while_something_runs() -> None:
         while len(log.report().of_kind("memory")[0].values) < 4:
             pass
     assert len(log.report().of_kind("memory")[0].values) >= 5
+
+
+def test_a_report_made_while_the_thread_reads_has_as_many_times_as_values() -> None:
+    usual = sys.getswitchinterval()
+    left = iter(range(500))
+    rail = Sensor("rail", "power", "W", "test", lambda: next(left, None))
+    sys.setswitchinterval(1e-6)  # s; threads take turns within a report, as they do by chance otherwise
+    try:
+        with SensorLog([rail], interval=1e-5) as log:
+            reports = [log.report() for _ in range(100)]
+    finally:
+        sys.setswitchinterval(usual)
+    assert reports[-1].series[0].times[-1] > 0  # the thread did read
+    assert all(len(series.times) == len(series.values) for report in reports for series in report.series)
