@@ -36,11 +36,11 @@ ZEROS = np.zeros((1, 4), np.float32)
 class Gpu:
     """A GPU whose recording is lost where any other thread asks for anything meanwhile. ``seen`` is what was asked."""
 
-    def __init__(self, *, pause: float = 0.002, recording: float = 0.02) -> None:
-        self._pause, self._recording = pause, recording
+    def __init__(self) -> None:
+        self.recording = 0.02  # seconds that a recording takes, unless it is lost before
         self._lock = threading.Lock()
         self._busy: dict[int, str] = {}
-        self._lost = False
+        self._lost = threading.Event()
         self.began = threading.Event()  # of a recording
         self.seen: list[str] = []
 
@@ -49,18 +49,24 @@ class Gpu:
         me = threading.get_ident()
         with self._lock:
             others = [kind for thread, kind in self._busy.items() if thread != me]
-            self._lost = bool(others) if what == "record" else self._lost or "record" in others
+            if what == "record":
+                self._lost.clear()
+            if others and "record" in (what, *others):
+                self._lost.set()
             self._busy[me] = what
             self.seen.append(what)
             if what == "record":
                 self.began.set()
         try:
-            time.sleep(self._recording if what == "record" else self._pause)
+            if what == "record":
+                self._lost.wait(self.recording)
+            else:
+                time.sleep(0.002)
             yield
         finally:
             with self._lock:
                 del self._busy[me]
-                lost = self._lost
+                lost = self._lost.is_set()
         if what == "record" and lost:
             raise RuntimeError(LOST)
 
@@ -155,6 +161,7 @@ def test_without_the_gate_the_recording_would_be_lost(
 
     monkeypatch.setattr(ort_gpu, "_GPU", Open())
     runner = Runner(open_ort("ort_cuda", graph))
+    gpu.recording = LIMIT
     opened, _ = run_beside(runner.until(lambda: open_some(open_ort, graph, 1)), runner)
     (note,) = opened[0].notes
     assert "runs without a CUDA graph" in note and LOST in note

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,11 +46,9 @@ def test_help_comes_without_importing_torch() -> None:
         "train_command(['--help'], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"
     )
-    begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "same result" in done.stdout
-    assert time.monotonic() - begun < 10
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest(refusal: Refusal, tmp_path: Path) -> None:
