@@ -31,11 +31,10 @@ class OpenVINOEngine:
 
     def __init__(self, compiled: Any, precision: str, *, streams: int = 1, keep: Any = None) -> None:
         self.precision, self.streams = precision, streams
-        self._keep = keep  # memory that the model may read
-        self._closed = False
-        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # Each with the memory that the model may read; None where the engine is closed.
+        self._requests: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
         for _ in range(streams):
-            self._requests.put(compiled.create_infer_request())
+            self._requests.put((compiled.create_infer_request(), keep))
         self._names = [output.get_any_name() for output in compiled.outputs]
         self._profiled = compiled if compiled.get_property("PERF_COUNT") else None
         self._layers = LayerClock()
@@ -44,11 +43,18 @@ class OpenVINOEngine:
         """Run once; inputs are read in place, outputs are copies.
 
         Raises:
-            BackendError: OpenVINO refused the inputs or failed.
+            BackendError: the engine is closed, or OpenVINO refused the inputs or failed.
         """
-        if self._closed:
-            raise BackendError("this engine is closed")
-        request = self._requests.get()
+        requests = self._requests  # an engine that is closed meanwhile has another
+        taken = requests.get()
+        try:
+            if taken is None:
+                raise BackendError("this engine is closed")
+            return self._run(taken[0], inputs)
+        finally:
+            requests.put(taken)
+
+    def _run(self, request: Any, inputs: Arrays) -> dict[str, np.ndarray]:
         try:
             results = request.infer(dict(inputs), share_inputs=True)
             if self._profiled is not None:
@@ -56,8 +62,6 @@ class OpenVINOEngine:
             return {name: np.asarray(results[i]) for i, name in enumerate(self._names)}
         except Exception as error:  # the library raises RuntimeError and classes of its own
             raise BackendError(f"OpenVINO failed: {_last_line(error)}") from error
-        finally:
-            self._requests.put(request)
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """Layers of an engine that was opened to be profiled, with the nodes that each was fused from."""
@@ -75,10 +79,11 @@ class OpenVINOEngine:
                 self._layers.report_layer_time(layer.node_name, layer.real_time.total_seconds() * 1e3)
 
     def close(self) -> None:
-        """Drop the requests and with them the model."""
-        self._closed, self._profiled = True, None
-        self._requests = queue.SimpleQueue()
-        self._keep = None
+        """Drop the requests and with them the model; a call that has begun ends as ever, one that waits is refused."""
+        before, self._requests = self._requests, queue.SimpleQueue()
+        self._profiled = None
+        for requests in (self._requests, before):
+            requests.put(None)
 
 
 class OpenVINOBackend:

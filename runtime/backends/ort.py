@@ -38,10 +38,11 @@ class OrtEngine:
         Raises:
             BackendError: ONNX Runtime refused the inputs or failed.
         """
-        if self._session is None:
+        session = self._session  # another thread may close the engine meanwhile
+        if session is None:
             raise BackendError("this engine is closed")
         try:
-            values = self._session.run(self._outputs, dict(inputs))
+            values = session.run(self._outputs, dict(inputs))
         except Exception as error:  # the library raises classes of its own, made in C++
             raise BackendError(f"ONNX Runtime failed: {_first_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.backends import EngineOptions, list_backends, load_backend
+from echoexport.runtime.backends.openvino import OpenVINOEngine
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError, UnknownNameError
 from echoexport.runtime.network import Network
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
@@ -312,3 +314,45 @@ def test_openvino_runs_as_many_calls_at_once_as_it_is_told(graph: tuple[Path, Su
 def test_a_network_is_called_one_at_a_time_unless_told_otherwise(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
     path, spec = graph
     assert Network(spec, backend.open(path, spec, EngineOptions())).streams == 1
+
+
+class CompiledOnce:
+    """A compiled model whose requests end when they are told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = threading.Event(), threading.Event()
+        self.outputs: list[Any] = []
+
+    def get_property(self, name: str) -> bool:
+        return False
+
+    def create_infer_request(self) -> CompiledOnce:
+        return self
+
+    def infer(self, inputs: Any, *, share_inputs: bool) -> dict[int, Any]:
+        self.begun.set()
+        assert self.end.wait(30)
+        return {}
+
+
+def test_a_call_that_waits_for_a_stream_of_an_openvino_engine_is_refused_when_another_thread_closes_it() -> None:
+    compiled, asking, found = CompiledOnce(), threading.Event(), list[Any]()
+    engine = OpenVINOEngine(compiled, "fp32")
+
+    def call(asks: threading.Event) -> None:
+        asks.set()
+        try:
+            found.append(engine({}))
+        except BackendError as error:
+            found.append(str(error))
+
+    threads = [threading.Thread(target=call, args=(asks,), daemon=True) for asks in (threading.Event(), asking)]
+    threads[0].start()
+    assert compiled.begun.wait(30)
+    threads[1].start()
+    assert asking.wait(30)
+    engine.close()
+    compiled.end.set()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(found, key=str) == ["this engine is closed", {}]
