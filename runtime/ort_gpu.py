@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +102,19 @@ class OrtGpuEngine:
         try:
             with self.tracer.span("upload", "copy", network=self._name):
                 self._upload(inputs)
-            self._thread.submit(_run_bound, self._session, self._binding).result()
+            running = self._thread.submit(_run_bound, self._session, self._binding)
+            try:
+                running.result()
+            finally:
+                wait([running])  # an interrupt must not leave the gate before the GPU is done
+                del running  # it holds its error, whose traceback would hold it, and both of them the session
             with self.tracer.span("download", "copy", network=self._name):
                 return {name: np.asarray(value.numpy()) for name, value in self._outputs.items()}
-        except Exception as error:
+        except BaseException as error:
             for held in self._held.values():  # what lies on the device is not known any more
                 held.forget()
+            if not isinstance(error, Exception):
+                raise
             raise BackendError(f"{self._name}: {self.provider} failed: {explain(error)}") from error
 
     def _upload(self, inputs: Arrays) -> None:

@@ -162,8 +162,10 @@ class TensorRTEngine:
             self._cuda.begin_capture(self._stream)
             self._enqueue()
             return self._cuda.end_capture(self._stream)
-        except BackendError as error:
+        except BaseException as error:
             self._cuda.abandon_capture(self._stream)
+            if not isinstance(error, BackendError):  # an interrupt; the next call records anew
+                raise
             self.notes.append(f"{self._spec.name}: runs without a CUDA graph: {error}")
             return None
 

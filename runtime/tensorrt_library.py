@@ -69,7 +69,7 @@ class TensorRTLibrary:
                 reason = self.explain()
                 kind = DeviceError if any(mark in reason for mark in _DEVICE_FAULTS) else BackendError
                 raise kind(f"{plan}: {self.title} {self.version} refuses it{reason}")
-            if any(_OTHER_DEVICE in text for _, text in self._complaints):
+            if any(_OTHER_DEVICE in text for _, text in self._list_complaints()):
                 raise BackendError(f"{plan}: was compiled on another model of GPU")
             return engine
 
@@ -89,8 +89,12 @@ class TensorRTLibrary:
 
     def explain(self) -> str:
         """What it last complained about, ready to stand behind a sentence: ": ..." or nothing."""
-        errors = [text for is_error, text in self._complaints if is_error]
+        errors = [text for is_error, text in self._list_complaints() if is_error]
         return f": {errors[0][:300]}" if errors else ""
+
+    def _list_complaints(self) -> list[tuple[bool, str]]:
+        """As one copy: another thread's engine may make the library complain meanwhile."""
+        return list(self._complaints)
 
     def _find_runtime(self) -> Any:
         if self._runtime is None:

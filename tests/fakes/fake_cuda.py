@@ -236,6 +236,8 @@ class FakeCuda(types.ModuleType):
         up = kind == Kind.cudaMemcpyHostToDevice
         host, device = (source, target) if up else (target, source)
         pinned = self._is_pinned(host, size)
+        if found.recorded is not None and found.spoilt:
+            return (Error.cudaErrorStreamCaptureInvalidated,)
 
         def copy() -> None:
             if up:
@@ -255,6 +257,8 @@ class FakeCuda(types.ModuleType):
 
     def cudaStreamBeginCapture(self, stream: Any, mode: CaptureMode) -> Any:
         found = self._streams[int(stream)]
+        if found.recorded is not None:  # a recording goes on until it is ended, whatever happened in it
+            return (Error.cudaErrorInvalidValue,)
         found.recorded, found.spoilt = [], False
         return (Error.cudaSuccess,)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +199,50 @@ def test_a_broken_graph_is_refused_with_its_name_once_it_fails_either_way(
     with pytest.raises(BackendError, match=rf"broken\.onnx: {gpu_provider} cannot load it: ") as caught:
         load_backend(gpu_backend).open(path, arithmetic_spec(), EngineOptions())
     assert "\n" not in str(caught.value)
+
+
+def test_after_an_interrupted_copy_everything_is_copied_again(make_ort: Make, open_ort: Make, gpu_graph: Graph) -> None:
+    interrupted = False
+
+    @contextmanager
+    def ask(what: str) -> Iterator[None]:
+        yield
+        if interrupted and what == "upload":
+            raise KeyboardInterrupt
+
+    make_ort(on_gpu=ask)
+    engine, dtype = open_ort("ort_cuda", gpu_graph), gpu_graph[1].inputs[0].dtype
+    first, second = (freeze(left.astype(dtype)) for left in (LEFT, 3 * LEFT))
+    right = freeze(RIGHT.astype(dtype))
+    engine({"left": first, "right": right})
+    interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        engine({"left": second, "right": right})
+    interrupted = False
+    np.testing.assert_array_equal(engine({"left": first, "right": right})["product"], LEFT * RIGHT)
+
+
+def test_an_interrupted_call_keeps_the_gpu_until_its_work_is_done(
+    make_ort: Make, open_ort: Make, gpu_graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    go = threading.Event()
+
+    @contextmanager
+    def ask(what: str) -> Iterator[None]:
+        yield
+        if what == "run":
+            go.wait(30)
+            ended.append(what)
+
+    def interrupt(future: Any, timeout: float | None = None) -> None:
+        threading.Timer(0.05, go.set).start()
+        raise KeyboardInterrupt
+
+    make_ort(on_gpu=ask)
+    engine, dtype = open_ort("ort_cuda", gpu_graph), gpu_graph[1].inputs[0].dtype
+    with monkeypatch.context() as patch:
+        patch.setattr(Future, "result", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            engine({"left": LEFT.astype(dtype), "right": RIGHT.astype(dtype)})
+    assert ended == ["run"]
