@@ -109,10 +109,11 @@ class Bundle:
         """
         with self._lock:
             if name not in self._networks:
-                begun = self._opening.pop(name, None)
+                begun = self._opening.get(name)
                 network = self._open(name) if begun is None else self._await(name, begun)
                 network.tracer = self._tracer  # only now: a self-test's calls are nobody's
                 self._networks[name] = network
+                self._opening.pop(name, None)
             return self._networks[name]
 
     @property
@@ -144,18 +145,20 @@ class Bundle:
 
     def open_ahead(self, *names: str) -> None:
         """Begin to open these networks in a thread, the first first; who needs one meanwhile waits for it alone."""
-        for name in names:
-            if name not in self._networks and name not in self._opening:
-                self._opening[name] = self._opener.submit(self._open_aside, name)
+        with self._lock:
+            for name in names:
+                if name not in self._networks and name not in self._opening:
+                    self._opening[name] = self._opener.submit(self._open_aside, name)
 
     def calls(self) -> dict[str, int]:
         """How often each network has run since the bundle was opened."""
-        open_calls = {name: network.calls for name, network in self._networks.items()}
+        open_calls = {name: network.calls for name, network in self._networks.copy().items()}
         return {name: self._closed_calls[name] + open_calls.get(name, 0) for name in self.manifest.networks}
 
     def notes(self) -> tuple[str, ...]:
         """What does not run as it should, from every network that was opened so far; each once."""
-        found = [note for network in self._networks.values() for note in network.notes]
+        networks = self._networks.copy()  # another thread may open one meanwhile
+        found = [note for network in networks.values() for note in network.notes]
         return tuple(dict.fromkeys([*self._closed_notes, *found]))
 
     def identity(self, *names: str) -> str:
@@ -231,8 +234,12 @@ class Bundle:
             self.close_network(name)
 
     def _await(self, name: str, begun: Future[Network]) -> Network:
-        with self._tracer.span("opening", "wait", network=name):
-            return begun.result()
+        try:
+            with self._tracer.span("opening", "wait", network=name):
+                return begun.result()
+        except Exception:  # whoever asks next tries anew; after an interrupt it is still being opened
+            del self._opening[name]
+            raise
 
     def _open_aside(self, name: str) -> Network:
         self._tracer.name_track("opener")

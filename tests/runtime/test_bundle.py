@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.bundle import Bundle, hash_file
 from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
 from echoexport.runtime.manifest import read_manifest
+from echoexport.runtime.network import Network
 from echoexport.runtime.spec import NETWORKS, SubnetSpec, describe_arithmetic
 
 
@@ -351,3 +354,79 @@ def test_a_network_of_int8_layers_in_bf16_is_held_to_the_coarser_tolerance(null_
 def test_arithmetic_is_told_in_one_phrase() -> None:
     assert describe_arithmetic({"a": "bf16", "b": "bf16"}) == "bf16"
     assert describe_arithmetic({"a": "int8", "b": "bf16", "c": "int8"}) == "mixed: bf16 (b), int8 (a, c)"
+
+
+class SlowBackend(FixedBackend):
+    """Opens an engine when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> FixedEngine:
+        self.begun.set()
+        assert self.go.wait(30)
+        return super().open(graph, spec, options)
+
+
+def test_a_network_that_is_being_opened_is_not_opened_ahead_once_more(null_bundle: Path) -> None:
+    backend = SlowBackend()
+    with Bundle(null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()) as bundle:
+        user = threading.Thread(target=bundle.network, args=("vae_decoder",))
+        user.start()
+        assert backend.begun.wait(30)
+        other = threading.Thread(target=bundle.open_ahead, args=("vae_decoder", "vae_encoder"))
+        other.start()
+        other.join(0.2)  # it may come back at once or wait
+        backend.go.set()
+        for thread in (user, other):
+            thread.join(30)
+        bundle.network("vae_encoder")  # after whatever was to be opened before it
+    assert len(backend.opened) == 2
+    assert all(engine.closed for engine in backend.opened)
+
+
+def test_a_network_is_opened_once_though_who_waits_for_it_is_interrupted(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(future: Any, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    backend = SlowBackend()
+    with Bundle(null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()) as bundle:
+        bundle.open_ahead("vae_decoder")
+        with monkeypatch.context() as patch:
+            patch.setattr(Future, "result", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                bundle.network("vae_decoder")
+        backend.go.set()
+        bundle.network("vae_decoder")
+    assert [engine.closed for engine in backend.opened] == [True]
+
+
+def test_a_network_that_did_not_open_ahead_is_tried_again_when_it_is_asked_for_again(null_bundle: Path) -> None:
+    bundle, _ = bundle_giving(null_bundle, 0.0)
+    graph = null_bundle / "vae_decoder.onnx"
+    content = graph.read_bytes()
+    graph.write_bytes(content[::-1])
+    with bundle:
+        bundle.open_ahead("vae_decoder")
+        with pytest.raises(BundleError, match=r"vae_decoder\.onnx: sha256"):
+            bundle.network("vae_decoder")
+        graph.write_bytes(content)
+        assert bundle.network("vae_decoder").spec.name == "vae_decoder"
+
+
+def test_notes_are_told_while_another_thread_opens_a_network(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, _ = bundle_giving(null_bundle, 0.0)
+
+    def tell(network: Network) -> tuple[str, ...]:
+        bundle.network("vae_encoder")  # as another thread would, between two networks' notes
+        return (f"of {network.spec.name}",)
+
+    monkeypatch.setattr(Network, "notes", property(tell))
+    with bundle:
+        bundle.network("vae_decoder")
+        assert bundle.notes() == ("of vae_decoder",)
