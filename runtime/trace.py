@@ -107,8 +107,11 @@ class Tracer:
         Engine calls and copies know what they were part of: one within a window's span has the window's arguments
         besides its own, and so on outwards.
         """
+        return self._describe(self._records.copy())
+
+    def _describe(self, records: list[tuple[str, str, float, float, str, dict[str, Any], str]]) -> tuple[Span, ...]:
         # recorded as they end: of two that are alike the later one holds the other
-        spans = [Span(*record) for record in reversed(list(self._records))]
+        spans = [Span(*record) for record in reversed(records)]
         outer: dict[int, Mapping[str, Any]] = {}
         found = []
         for index, parent in nest_spans(spans):
@@ -125,9 +128,10 @@ class Tracer:
 
     def take(self) -> tuple[Span, ...]:
         """The same, and forget them: what comes next is a new trace."""
-        spans = self.spans()
-        self.clear()
-        return spans
+        records = self._records.copy()
+        del self._records[: len(records)]  # and not what another thread has added since
+        self.dropped = 0
+        return self._describe(records)
 
     def clear(self) -> None:
         """Forget what was collected."""
