@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import glob
 import hashlib
 import importlib.metadata
@@ -117,9 +118,8 @@ def compile_bundle(
             return CompileReport(None, manifest, engines, missing)
     with _alone(place, target, report), written_aside(target, keep=_find_keep(target, jobs)) as folder:
         spare = folder / ".spare"
-        engines = _compile_each(jobs, spare, report=report, cache=place.cache)
-        for engine in engines.values():
-            _install(engine, folder)
+        take = functools.partial(_install, folder=folder)
+        engines = _compile_each(jobs, spare, report=report, cache=place.cache, take=take)
         shutil.rmtree(spare, ignore_errors=True)
         compiled = _describe(bundle, manifest, engines, place=place, jobs=jobs)
         _write_bundle(bundle, compiled, folder, engines=engines)
@@ -190,15 +190,17 @@ def _compile_some(
 
 
 def _compile_each(
-    jobs: dict[str, NetworkJob], spare: Path | None, *, report: Report, cache: EngineCache | None
-) -> dict[str, ReadyEngine]:
+    jobs: dict[str, NetworkJob], spare: Path | None, *, report: Report, cache: EngineCache | None,
+    take: Callable[[ReadyEngine], None] = lambda engine: None,
+) -> dict[str, ReadyEngine]:  # fmt: skip
     """Every network's engine. One that fails costs itself alone where there is a cache: the others come first."""
     engines: dict[str, ReadyEngine] = {}
     failures: list[str] = []
+    unwritten: OSError | None = None
     for done, (name, job) in enumerate(jobs.items()):
         tell = _teller(report, name, done, len(jobs))
         try:
-            engines[name] = job.find_or_build(spare, tell)
+            engines[name] = job.find_or_build(spare, tell, take=take)
         except MissingPackageError:
             raise
         except (BackendError, GraphError) as error:
@@ -206,9 +208,15 @@ def _compile_each(
                 raise
             tell("failed, going on with the others")
             failures.append(str(error))
+        except OSError as error:  # where the bundle is written; the cache may have room for the others
+            if cache is None:
+                raise
+            unwritten = unwritten or error
     if failures:
         kept = f" ({len(engines)} engines are done and kept: run it again)" if engines else ""
         raise BackendError("; ".join(failures) + kept)
+    if unwritten is not None:
+        raise unwritten
     return engines
 
 

@@ -84,10 +84,12 @@ class NetworkJob:
         """The network's."""
         return self.identity.network
 
-    def find_or_build(self, spare: Path | None, tell: Tell) -> ReadyEngine:
+    def find_or_build(
+        self, spare: Path | None, tell: Tell, *, take: Callable[[ReadyEngine], None] = lambda engine: None
+    ) -> ReadyEngine:
         """The engine from the cache, else built and kept there; in ``spare`` where there is no cache to write to.
 
-        ``spare`` None wants it in the cache.
+        ``spare`` None wants it in the cache. ``take`` gets it while no other process may drop it from there.
 
         Raises:
             BundleError: the graph, the weights or the self-test are not what the manifest says.
@@ -98,10 +100,11 @@ class NetworkJob:
         if cache is None:
             if spare is None:
                 raise OutputError(f"{self.name}: there is no cache to keep its engine in")
-            return self._build_in(spare / self.name, tell)
+            return self._build_spare(spare, tell, take)
         with cache.locked(self.identity.key, tell=tell) as alone:
             found = cache.find(self.identity.key)
             if found is not None and (ready := self._prove_again(cache, found, tell)) is not None:
+                take(ready)
                 return ready
             try:
                 staging = cache.make_staging(self.identity.key, alone=alone)
@@ -110,7 +113,7 @@ class NetworkJob:
                     raise self._refuse_disk(cache.folder, error) from error
                 self.place.warn(f"the engine cache {cache.folder} cannot be written ({error.strerror or error}): "
                                 f"{self.name} is compiled and not kept there")  # fmt: skip
-                return self._build_in(spare / self.name, tell)
+                return self._build_spare(spare, tell, take)
             try:
                 ready = self._build_in(staging, tell)
                 kept = cache.keep(staging, ready.record)
@@ -118,7 +121,14 @@ class NetworkJob:
                 raise self._refuse_disk(cache.folder, error) from error
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-            return ReadyEngine(kept.folder, kept.record, cached=False)
+            ready = ReadyEngine(kept.folder, kept.record, cached=False)
+            take(ready)
+            return ready
+
+    def _build_spare(self, spare: Path, tell: Tell, take: Callable[[ReadyEngine], None]) -> ReadyEngine:
+        ready = self._build_in(spare / self.name, tell)
+        take(ready)
+        return ready
 
     def _prove_again(self, cache: EngineCache, found: CachedEngine, tell: Tell) -> ReadyEngine | None:
         """A cached engine, if it still passes its self-test; one that does not is dropped."""

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from echoexport.runtime.spec import TensorSpec
 SCHEMA = 1
 SIDECAR = "engine.json"
 _KEY = re.compile(r"[0-9a-f]{64}")
+_TRIES = 5
 _STAGING = re.compile(r"\.part-(?P<key>[0-9a-f]{64})-[0-9a-f]{12}")
 
 Tell = Callable[[str], None]
@@ -110,7 +112,8 @@ class EngineCache:
     def find(self, key: str) -> CachedEngine | None:
         """The entry, its files hashed and found right; it then counts as used now."""
         folder = self.folder / key
-        if not folder.is_dir():
+        looked_at = _recognize(folder)
+        if looked_at is None:
             return None
         fault = None
         try:
@@ -118,6 +121,8 @@ class EngineCache:
             fault = _find_fault(found)
         except (OSError, ValueError) as error:
             fault = str(error)
+        if fault is not None and _recognize(folder) != looked_at:
+            return self.find(key)  # another process took it away or put a new one there meanwhile
         if fault is not None:
             self._warn(f"{folder}: a broken engine in the cache, removed, to be built anew: {fault}")
             self.remove(folder)
@@ -156,6 +161,10 @@ class EngineCache:
             return False
         return True
 
+    def _lock_now(self, name: str, stack: contextlib.ExitStack) -> None:
+        file = stack.enter_context((self.folder / "locks" / name).open("a"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     def make_staging(self, key: str, *, alone: bool) -> Path:
         """A new folder to build an entry in; ``alone`` removes what builds of the same key left that were killed.
 
@@ -177,9 +186,15 @@ class EngineCache:
         """
         write_record(staging, record)
         folder = self.folder / record.key
-        if folder.exists():
-            self.remove(folder)
-        staging.rename(folder)
+        for left in reversed(range(_TRIES)):
+            if folder.exists():
+                self.remove(folder)
+            try:
+                staging.rename(folder)
+                break
+            except OSError:
+                if not left or not folder.exists():  # else another process put its own there, where nothing is locked
+                    raise
         return _read_entry(folder)
 
     def remove(self, folder: Path) -> None:
@@ -189,6 +204,18 @@ class EngineCache:
             folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)
 
+    def drop(self, key: str) -> bool:
+        """Remove an entry; False, and it stays, where a process is at work with it."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self._lock_now(key, stack)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass  # no locks here, so nobody can say that it is in use
+            self.remove(self.folder / key)
+        return True
+
     def sweep(self) -> int:
         """Remove what killed processes left; those still at work hold the lock of their key. Returns how many."""
         swept = 0
@@ -196,8 +223,7 @@ class EngineCache:
             with contextlib.ExitStack() as stack:
                 match = _STAGING.fullmatch(folder.name)
                 try:
-                    file = stack.enter_context((self.folder / "locks" / (match["key"] if match else "")).open("a"))
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self._lock_now(match["key"] if match else "", stack)
                 except OSError:
                     continue
                 shutil.rmtree(folder, ignore_errors=True)
@@ -240,6 +266,15 @@ def _read_entry(folder: Path) -> CachedEngine:
         raise ValueError(f"{SIDECAR} names no file, or one elsewhere")
     links = [(folder / name).stat().st_nlink for name in record.files]
     return CachedEngine(folder, record, path.stat().st_mtime, linked=max(links) > 1)
+
+
+def _recognize(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another that takes its place; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns) if stat.S_ISDIR(found.st_mode) else None
 
 
 def _find_fault(entry: CachedEngine) -> str | None:

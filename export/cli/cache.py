@@ -64,7 +64,7 @@ def prune_command(
     bundles: tuple[Path, ...], folder: Path | None, older_than: str | None, stale: bool, max_size: str | None,
     dry_run: bool,
 ) -> None:  # fmt: skip
-    """Drop engines from the cache, but none that a COMPILED bundle named here was made of.
+    """Drop engines from the cache, but none that a COMPILED bundle named here was made of, or a compile is using.
 
     A compiled bundle has its engines itself and opens without the cache; naming it saves building them again.
     """
@@ -79,17 +79,20 @@ def prune_command(
     entries, staleness = [] if opened is None else list(opened.entries()), Staleness()
     rule = (lambda entry: staleness.find(entry) != "") if stale else None
     victims = choose_victims(entries, older_than=age, largest=largest, needed=needed, is_stale=rule)
+    gone = []
     for entry in victims:
+        if opened is not None and not dry_run and not opened.drop(entry.record.key):
+            warn(f"{entry.folder}: kept, another process compiles with it")
+            continue
+        gone.append(entry)
         click.echo(f"{'would drop' if dry_run else 'dropped'} {format_entry(entry, staleness.find(entry))}")
-        if opened is not None and not dry_run:
-            opened.remove(entry.folder)
-            if entry.folder.exists():
-                warn(f"{entry.folder}: cannot be removed")
+        if not dry_run and entry.folder.exists():
+            warn(f"{entry.folder}: cannot be removed")
     if opened is not None and not dry_run:
         opened.sweep()
-    freed = sum(entry.bytes for entry in victims if not entry.linked)
+    freed = sum(entry.bytes for entry in gone if not entry.linked)
     word = "would free" if dry_run else "freed"
-    click.echo(f"{len(victims)} of {len(entries)} engines, {word} {freed / 1e6:.0f} MB")
+    click.echo(f"{len(gone)} of {len(entries)} engines, {word} {freed / 1e6:.0f} MB")
 
 
 def open_cache(folder: Path | None) -> EngineCache | None:

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoexport.export.cli.cache import describe_age, read_age, read_size
+from echoexport.export.engine_cache import EngineCache
+from echoexport.export.engines import BuiltEngine, null
 from echoexport.runtime.backends.null import NullBackend
 from echoexport.runtime.bundle import open_bundle
 from echoexport.runtime.errors import SettingError
@@ -104,6 +106,34 @@ def test_what_a_named_bundle_is_made_of_stays(command: Callable[..., Any], engin
     before = keys(engines)
     assert command("cache", "prune", tmp_path / "compiled", "--max-size", "0").out == "0 of 6 engines, freed 0 MB\n"
     assert keys(engines) == before
+
+
+def test_prune_leaves_what_another_process_compiles_with_and_says_so(
+    command: Callable[..., Any], engines: Path
+) -> None:
+    busy = keys(engines)[2]
+    with EngineCache(engines, warn=print).locked(busy, tell=print):
+        outcome = command("cache", "prune", "--max-size", "0")
+    assert outcome.told == [f"echoexport: warning: {engines / busy}: kept, another process compiles with it"]
+    assert outcome.out.splitlines()[-1] == "5 of 6 engines, freed 0 MB"
+    assert keys(engines) == [busy]
+
+
+def test_engines_that_are_pruned_while_others_are_built_are_in_the_compiled_bundle(
+    command: Callable[..., Any], null_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cache, real = EngineCache(tmp_path / "own-cache" / "engines", warn=print), null.build_engine
+
+    def build(*arguments: Any, **options: Any) -> BuiltEngine:
+        for entry in list(cache.entries()):
+            assert cache.drop(entry.record.key)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(null, "build_engine", build)
+    outcome = command("compile", null_bundle, "-o", tmp_path / "compiled")
+    assert (outcome.code, outcome.told) == (0, [])
+    with open_bundle(tmp_path / "compiled") as bundle:
+        assert len(list(bundle.check_files())) == 12
 
 
 def test_prune_sweeps_what_killed_compiles_left(command: Callable[..., Any], engines: Path) -> None:

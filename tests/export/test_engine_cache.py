@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echoexport.export import engine_cache
 from echoexport.export.composite import describe_file
 from echoexport.export.engine_cache import (
     SCHEMA,
@@ -78,9 +79,9 @@ def cache(tmp_path: Path, told: list[str]) -> EngineCache:
 def put(cache: EngineCache) -> Callable[..., CachedEngine]:
     """A function that keeps an engine of so many bytes."""
 
-    def keep(size: int = 10, **changes: Any) -> CachedEngine:
+    def keep(size: int = 10, *, alone: bool = True, **changes: Any) -> CachedEngine:
         identity = replace(IDENTITY, **changes)
-        staging = cache.make_staging(identity.key, alone=True)
+        staging = cache.make_staging(identity.key, alone=alone)
         (staging / "engine.json.data").write_bytes(b"e" * size)
         return cache.keep(staging, record_of(staging, identity))
 
@@ -188,6 +189,52 @@ def test_the_later_of_two_engines_with_one_key_is_kept(cache: EngineCache, put: 
     assert found is not None
     assert found.bytes == 20
     assert [path.name for path in cache.folder.iterdir()] == [IDENTITY.key]
+
+
+def test_an_engine_that_another_process_puts_in_the_place_meanwhile_is_the_one_that_gives_way(
+    cache: EngineCache, put: Callable[..., CachedEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(10)
+    remove = cache.remove
+
+    def remove_slowly(folder: Path) -> None:
+        remove(folder)
+        monkeypatch.undo()
+        put(15, alone=False)
+
+    monkeypatch.setattr(cache, "remove", remove_slowly)
+    assert put(20).bytes == 20
+
+
+@pytest.mark.parametrize("others", [[], [20]], ids=["gone", "replaced"])
+def test_an_engine_that_goes_while_it_is_looked_at_is_not_taken_for_a_broken_one(
+    cache: EngineCache, put: Callable[..., CachedEngine], told: list[str], monkeypatch: pytest.MonkeyPatch,
+    others: list[int],
+) -> None:  # fmt: skip
+    folder, read = put(10).folder, engine_cache._read_entry
+
+    def read_late(found: Path) -> CachedEngine:
+        monkeypatch.undo()
+        cache.remove(folder)  # as another process does
+        for size in others:
+            put(size)
+        (cache.folder / "nothing" / SIDECAR).read_text()
+        return read(found)
+
+    monkeypatch.setattr(engine_cache, "_read_entry", read_late)
+    found = cache.find(IDENTITY.key)
+    assert [found.bytes if found else None, told] == [others[0] if others else None, []]
+
+
+def test_an_entry_that_a_process_is_at_work_with_is_not_dropped(
+    cache: EngineCache, put: Callable[..., CachedEngine]
+) -> None:
+    folder = put().folder
+    with cache.locked(IDENTITY.key, tell=lambda _: None):
+        assert not cache.drop(IDENTITY.key)
+        assert folder.exists()
+    assert cache.drop(IDENTITY.key)
+    assert not folder.exists()
 
 
 def test_use_makes_an_entry_the_youngest(cache: EngineCache, put: Callable[..., CachedEngine]) -> None:
