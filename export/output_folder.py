@@ -24,7 +24,8 @@ def written_aside(output: Path, *, keep: Path | None = None) -> Iterator[Path]:
     to is replaced. ``keep`` is where the replaced folder goes, in place of what is there; None removes it.
 
     Raises:
-        OutputError: the output is neither new, nor empty, nor a bundle without other files in it; or cannot be written.
+        OutputError: the output is neither new, nor empty, nor a bundle without other files in it, at the beginning or
+            at the end; or cannot be written.
     """
     try:
         output = Path(os.path.realpath(output))  # Path.resolve raises its own kind of error on a loop of links
@@ -34,6 +35,7 @@ def written_aside(output: Path, *, keep: Path | None = None) -> Iterator[Path]:
         try:
             aside.mkdir(parents=True)
             yield aside
+            check_output(output)  # once more: since the beginning hours may have passed
             _take_place(aside, output, keep)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

@@ -186,3 +186,14 @@ def test_a_loop_of_links_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(OutputError, match=r"cannot write the bundle: "):
         write(tmp_path / "a")
+
+
+def test_what_others_put_in_the_place_while_the_bundle_was_written_stays(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="a folder with other things in it"),
+        written_aside(tmp_path / "out") as folder,
+    ):
+        (folder / "file").write_text("new")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    assert listing(tmp_path) == {"out/thesis.txt": b"years of work"}
