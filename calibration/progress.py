@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import shutil
 import time
 import warnings
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from echoexport.runtime.sinks import name_staging
 
 __all__ = ["NO_PROGRESS", "ProgressFolder", "make_key", "prune_progress"]
 
@@ -84,7 +85,7 @@ class ProgressFolder:
     def _store(self, name: str, content: bytes) -> None:
         if self.folder is None:
             return
-        aside = self.folder / f".{name}.part-{os.getpid()}"
+        aside = name_staging(self.folder / name)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             aside.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)

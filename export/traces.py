@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.weights import TRANSPOSED
+from echoexport.runtime.sinks import name_staging
 from echoexport.runtime.spec import SubnetSpec
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _load(path: Path) -> onnx.ModelProto | None:
 
 def _store(model: onnx.ModelProto, path: Path) -> None:
     """Keep a trace; a cache that cannot be written is no reason to fail."""
-    aside = path.with_suffix(f".part-{os.getpid()}")
+    aside = name_staging(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_bytes(model.SerializeToString())

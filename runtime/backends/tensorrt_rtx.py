@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.backends.tensorrt import TensorRTBackend
 from echoexport.runtime.cuda import open_cuda
+from echoexport.runtime.sinks import name_staging
 from echoexport.runtime.spec import SubnetSpec
 from echoexport.runtime.tensorrt_library import Context, TensorRTLibrary
 
@@ -78,7 +78,7 @@ def _keep_in(file: Path, kernels: Any) -> Callable[[], None]:
     """Writes the kernels down; without room or leave to do so they are compiled again next time."""
 
     def keep() -> None:
-        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        aside = name_staging(file)
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -180,3 +180,19 @@ def test_what_no_build_touched_for_a_month_is_removed(tmp_path: Path) -> None:
     prune_progress(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     prune_progress(tmp_path / "nowhere")
+
+
+def test_a_value_written_by_two_processes_of_one_number_at_once_is_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_slowly(path: Path, content: bytes) -> None:
+        monkeypatch.undo()
+        with path.open("wb") as file:
+            file.write(content[:20])
+            file.flush()
+            ProgressFolder(tmp_path).write("value", [1, 2, 3])  # as another container's process does
+            file.write(content[20:])
+
+    monkeypatch.setattr(Path, "write_bytes", write_slowly)
+    ProgressFolder(tmp_path).write("value", [4])
+    assert ProgressFolder(tmp_path).read("value") == [4]

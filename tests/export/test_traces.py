@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from echoexport.export import traces
@@ -115,3 +116,23 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     assert default_trace_folder() == tmp_path / "cache" / "echoexport" / "traces"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_trace_folder() == Path.home() / ".cache" / "echoexport" / "traces"
+
+
+def trace_of(size: int) -> onnx.ModelProto:
+    return onnx.ModelProto(producer_name="x" * size)
+
+
+def test_a_trace_written_by_two_processes_of_one_number_at_once_is_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_slowly(path: Path, content: bytes) -> None:
+        monkeypatch.undo()
+        with path.open("wb") as file:
+            file.write(content[:20])
+            file.flush()
+            traces._store(trace_of(50), tmp_path / "trace.onnx")  # as another container's process does
+            file.write(content[20:])
+
+    monkeypatch.setattr(Path, "write_bytes", write_slowly)
+    traces._store(trace_of(100), tmp_path / "trace.onnx")
+    assert (tmp_path / "trace.onnx").read_bytes() == trace_of(100).SerializeToString()

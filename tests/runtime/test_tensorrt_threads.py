@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.backends import EngineOptions, load_backend
+from echoexport.runtime.backends.tensorrt_rtx import _keep_in
 from echoexport.runtime.spec import SubnetSpec
 
 REFERENCE = np.arange(4, dtype=np.float32)[None]
@@ -58,3 +59,27 @@ def test_the_library_may_complain_in_one_thread_while_another_asks_what_it_said(
 
     library._complaints.extend([(Kind(), "the reason"), (False, "a warning")])
     assert library.explain() == ": the reason"
+
+
+class FakeKernels:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def serialize(self) -> bytes:
+        return self._content
+
+
+def test_a_file_of_kernels_written_by_two_processes_of_one_number_at_once_is_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_slowly(path: Path, content: bytes) -> None:
+        monkeypatch.undo()
+        with path.open("wb") as file:
+            file.write(content[:20])
+            file.flush()
+            _keep_in(tmp_path / "kernels", FakeKernels(b"b" * 50))()  # as another container's process does
+            file.write(content[20:])
+
+    monkeypatch.setattr(Path, "write_bytes", write_slowly)
+    _keep_in(tmp_path / "kernels", FakeKernels(b"a" * 100))()
+    assert (tmp_path / "kernels").read_bytes() == b"a" * 100
