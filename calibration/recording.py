@@ -13,7 +13,7 @@ import numpy as np
 from echoexport.calibration.recording_inputs import RecordingInput
 from echoexport.calibration.recording_job import RecordingJob, RecordingSettings, check_settings, prepare_job
 from echoexport.calibration.recording_plan import PlannedCall, seed_noise
-from echoexport.calibration.set_writer import SetWriter, count_samples
+from echoexport.calibration.set_writer import SetWriter, count_samples, recorded_alone
 from echoexport.calibration.sets import CalibrationSet, SampleEntry, SetManifest, open_set
 from echoexport.calibration.watched_backend import WatchedBackend
 from echoexport.runtime.backends import Arrays, EngineOptions
@@ -43,21 +43,22 @@ def record_set(
         SettingError: a limit, seed or number of steps that cannot be.
         InputError: a portrait, voice or poses that cannot be used; two inputs with the same two names.
         CalibrationError: the bundle is not fp32, or a network gave or got NaN or infinity.
-        OutputError: the output is no set, cannot be written, or the disk has no room for it.
+        OutputError: the output is no set, is being recorded already, cannot be written, or the disk has no room for it.
     """
     check_settings(settings)
     with open_bundle(bundle_folder, backend=settings.backend) as opened:
         if any(entry.precision != "fp32" for entry in opened.manifest.networks.values()):
             raise CalibrationError(f"{bundle_folder}: not an fp32 bundle; build one: echoexport build --precision fp32")
         job = prepare_job(opened, inputs, settings)
-        writer = SetWriter(output, fingerprint=job.fingerprint)
-        try:
-            writer.require_room(job.plan.need)
-            _run(opened, job, writer, settings=settings, report=report)
-        except BaseException:
-            writer.drop_if_empty()
-            raise
-    writer.publish(_describe_set(job, writer))
+        with recorded_alone(output):
+            writer = SetWriter(output, fingerprint=job.fingerprint)
+            try:
+                writer.require_room(job.plan.need)
+                _run(opened, job, writer, settings=settings, report=report)
+            except BaseException:
+                writer.drop_if_empty()
+                raise
+            writer.publish(_describe_set(job, writer))
     return open_set(output)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +151,25 @@ class SetWriter:
             yield int(path.stem), done
 
 
+@contextmanager
+def recorded_alone(output: Path) -> Iterator[None]:
+    """Nobody else records the set ``output`` meanwhile; the system lets go of it with the process.
+
+    Raises:
+        OutputError: another recording of it is at work, or its folder cannot be made.
+    """
+    part = name_part(Path(os.path.realpath(output)))
+    with _told_as_output(output):
+        held = _lock(part, output)
+    try:
+        yield
+    finally:
+        if _is_there(held, part):
+            with suppress(OSError):
+                part.rmdir()  # where nothing came into it
+        os.close(held)
+
+
 def check_output(output: Path) -> None:
     """Refuse to replace anything that is not a set, or a set that other files were put into.
 
@@ -182,13 +202,40 @@ def _told_as_output(output: Path) -> Iterator[None]:
         raise OutputError(f"{output}: cannot write the set: {error.strerror or error}") from error
 
 
+def _lock(part: Path, output: Path) -> int:
+    """A locked descriptor of the folder itself, so that no other file is left; a set takes its lock to its place."""
+    while True:
+        part.mkdir(parents=True, exist_ok=True)
+        held = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise OutputError(f"{output}: another recording of it is at work; wait, or name another folder") from None
+        except OSError:
+            return held  # a file system without locks
+        if _is_there(held, part):
+            return held
+        os.close(held)  # the one before put its set in place, or took its folder away, since this one was opened
+
+
+def _is_there(held: int, part: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(held), part.stat())
+    return False
+
+
 def _remove_part(part: Path) -> None:
-    """Remove what another recording left, and nothing else."""
+    """Remove what another recording left, and nothing else; the folder itself, which is locked, stays."""
     known = {ARRAYS, _DONE, _STATE, FILE_NAME}
     strangers = [path.name for path in part.iterdir() if path.name.split(".part-")[0] not in known]
     if strangers:
         raise OutputError(f"{part / strangers[0]}: not of an earlier recording, which would be removed; move it away")
-    shutil.rmtree(part)
+    for path in part.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _write_whole(path: Path, content: bytes) -> None:

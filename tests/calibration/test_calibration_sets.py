@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import shutil
 from collections import namedtuple
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.calibration.set_writer import SetWriter, check_output, count_samples
+from echoexport.calibration.set_writer import SetWriter, check_output, count_samples, recorded_alone
 from echoexport.calibration.sets import (
     FORMAT,
     SCHEMA,
@@ -340,3 +342,53 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file/set: cannot write the set: Not a directory"):
         SetWriter(tmp_path / "file" / "set", fingerprint="one")
+
+
+def test_a_set_that_is_being_recorded_is_recorded_by_nobody_else(tmp_path: Path) -> None:
+    with recorded_alone(tmp_path / "set"):
+        write_samples(SetWriter(tmp_path / "set", fingerprint="one"), 0)
+        with (
+            pytest.raises(OutputError, match=r"set: another recording of it is at work; wait, or name another folder"),
+            recorded_alone(tmp_path / "set"),
+        ):
+            pytest.fail("it was let in")
+        with recorded_alone(tmp_path / "other"):
+            pass
+    with recorded_alone(tmp_path / "set"):
+        assert list(SetWriter(tmp_path / "set", fingerprint="one").done) == [0]
+
+
+def test_a_recording_that_begins_anew_is_still_alone(tmp_path: Path) -> None:
+    write_samples(SetWriter(tmp_path / "set", fingerprint="one"), 0)
+    with recorded_alone(tmp_path / "set"):
+        SetWriter(tmp_path / "set", fingerprint="two")
+        with pytest.raises(OutputError, match="another recording"), recorded_alone(tmp_path / "set"):
+            pytest.fail("it was let in")
+
+
+def test_a_set_in_its_place_may_be_recorded_again(tmp_path: Path) -> None:
+    with recorded_alone(tmp_path / "set"):
+        writer = SetWriter(tmp_path / "set", fingerprint="one")
+        write_samples(writer, 0)
+        writer.publish(describe(writer))
+        with recorded_alone(tmp_path / "set"):
+            SetWriter(tmp_path / "set", fingerprint="two")
+        assert open_set(tmp_path / "set").count("denoising_unet") == 2
+
+
+def test_a_recording_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(OutputError, match="other things in it"), recorded_alone(tmp_path / "mine"):
+        SetWriter(tmp_path / "mine", fingerprint="one")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_file_system_without_locks_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(number: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with recorded_alone(tmp_path / "set"):
+        write_set(tmp_path / "set")
+    assert open_set(tmp_path / "set").count("denoising_unet") > 0

@@ -20,6 +20,7 @@ from echoexport.calibration.recording_inputs import (
     read_recording_inputs,
 )
 from echoexport.calibration.recording_plan import seed_noise
+from echoexport.calibration.set_writer import recorded_alone
 from echoexport.calibration.sets import CalibrationSet
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import (
@@ -317,6 +318,14 @@ def test_no_room_on_the_disk_is_told_before_anything_runs(
         record()
     assert not backend.calls
     assert not [path for path in tmp_path.iterdir() if "set" in path.name]
+
+
+def test_a_set_that_another_recording_writes_is_left_to_it(
+    record: Callable[..., CalibrationSet], tmp_path: Path
+) -> None:  # fmt: skip
+    with recorded_alone(tmp_path / "set"), pytest.raises(OutputError, match="another recording of it is at work"):
+        record()
+    assert record().count("denoising_unet") > 0
 
 
 def test_infinity_in_another_network_is_told_with_its_call(
