@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from echoexport.runtime.backends import Arrays, EngineOptions
-from echoexport.runtime.errors import BackendError, OutputError
+from echoexport.runtime.backends import Arrays, EngineOptions, make_cache
+from echoexport.runtime.errors import BackendError
 from echoexport.runtime.gate import Gate
 from echoexport.runtime.held_arrays import Held
 from echoexport.runtime.ort_providers import (
@@ -162,10 +163,9 @@ class OrtGpuBackend:
             MissingPackageError: onnxruntime is not installed.
             SettingError: a compute precision that this backend does not have.
             BackendError: the graph does not load or run, memory runs out, or the session ended up on the CPU.
-            OutputError: the cache folder cannot be made.
         """
         library = load_library(self.name)
-        _make_folder(options.cache)
+        options = replace(options, cache=make_cache(options.cache))
 
         def attempt(recorded: bool) -> OrtGpuEngine:
             beside = is_handed_beside(library, graph)
@@ -229,11 +229,3 @@ def _judge(engine: OrtGpuEngine, placement: Placement | None, *, graph: Path) ->
     if note is not None:
         slower = ", which is slow" if any(provider == CPU for provider, _ in placement.elsewhere) else ""
         engine.notes.append(f"{engine.provider}: {note}{slower}")
-
-
-def _make_folder(folder: Path | None) -> None:
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,26 @@ def as_compiling(backend: Backend) -> CompilingBackend | None:
 def list_backends() -> tuple[str, ...]:
     """The support list, which is this folder's listing."""
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+
+
+def make_cache(folder: Path | None) -> Path | None:
+    """The folder for what a library compiles, made where it is missing; None where there is none.
+
+    It spares work and nothing depends on it: one that cannot be made is told in a ``RuntimeWarning`` and done without.
+    """
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"the engine cache {folder.parent} cannot be made ({error.strerror or error}); "
+            f"networks are compiled anew at each start. ECHOEXPORT_CACHE names another folder",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return folder
 
 
 def list_arithmetic(backend: Backend) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from echoexport.runtime.backends import Arrays, EngineOptions
+from echoexport.runtime.backends import Arrays, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 from echoexport.runtime.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.processor import describe_processor
@@ -120,8 +120,9 @@ class OpenVINOBackend:
             BackendError: the graph does not compile.
         """
         core, config = open_core(), describe_config(graph, options)
-        if options.cache is not None and _is_worth_caching(graph):
-            config["CACHE_DIR"] = str(options.cache)
+        cache = make_cache(options.cache if _is_worth_caching(graph) else None)
+        if cache is not None:
+            config["CACHE_DIR"] = str(cache)
         compiled = compile_graph(core, graph, config)
         return OpenVINOEngine(compiled, spec.computed_in(options.compute or "fp32"), streams=_streams_of(config))
 

@@ -204,6 +204,15 @@ def test_openvino_keeps_compiled_networks_where_it_is_told_to(graph: tuple[Path,
     assert list((tmp_path / "compiled").iterdir())
 
 
+def test_openvino_does_without_a_cache_that_cannot_be_made(graph: tuple[Path, SubnetSpec], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = tmp_path / "file" / "network"
+    with pytest.warns(RuntimeWarning, match=r"the engine cache .*/file cannot be made \(Not a directory\)"):
+        engine = load_backend("openvino").open(*graph, EngineOptions(cache=cache))
+    ones = {tensor.name: np.ones(tensor.shape, tensor.dtype) for tensor in graph[1].inputs}
+    assert engine(ones)["product"].tolist() == [[1, 1, 1, 1]]
+
+
 def test_a_backend_describes_library_and_device_in_one_line(backend: Any) -> None:
     import importlib
 
