@@ -15,7 +15,7 @@ from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.clip import ClipReport
 from echoexport.runtime.schema import dump
 from echoexport.runtime.session import RenderSettings, settle_plan
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.text_file import write_whole
 
 SCHEMA = 1
 
@@ -63,15 +63,7 @@ def write_clip_run(path: Path, run: ClipRun) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    aside = name_staging(path)
-    try:
-        aside.write_text(json.dumps(dump(asdict(run)), indent=1) + "\n", encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise refuse_output(path, error) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    write_whole(path, json.dumps(dump(asdict(run)), indent=1) + "\n")
 
 
 def find_process_age() -> float | None:

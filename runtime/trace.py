@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -260,18 +260,10 @@ def write_trace(spans: Iterable[Span], path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    # sinks.py itself is traced
-    from echoexport.runtime.sinks import name_staging, refuse_output
+    # sinks.py, which it needs, is itself traced
+    from echoexport.runtime.text_file import write_whole
 
-    aside = name_staging(path)
-    try:
-        aside.write_text(json.dumps(describe_trace(spans), separators=(",", ":")) + "\n", encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise refuse_output(path, error) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    write_whole(path, json.dumps(describe_trace(spans), separators=(",", ":")) + "\n")
 
 
 def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:

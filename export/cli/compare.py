@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from echoexport.export.cli.options import FILE, ProgressLine, RateType, backend_option, compute_option
+from echoexport.export.cli.options import FILE, ProgressLine, RateType, backend_option, compute_option, require_reports
 from echoexport.runtime.errors import QualityError, SettingError
 
 if TYPE_CHECKING:
@@ -64,7 +64,11 @@ def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
     """
     from echoexport.export.cli.compare_profiles import are_profiles, compare_profile_files
 
-    if are_profiles(paths):
+    profiles = are_profiles(paths)
+    reports = {f"--{name}": options[f"{name}_file"] for name in ("json", "page", "markdown")}
+    read = {str(path): path for path in paths} | {f"--{name}": options[name] for name in ("portrait", "voice", "poses")}
+    require_reports(reports, others=read, bundles=[] if profiles else paths)
+    if profiles:
         outputs = {name: options[name] for name in ("json_file", "page_file", "markdown_file")}
         compare_profile_files(paths, fail_if=options["fail_if"], **outputs)
         return
@@ -83,9 +87,12 @@ def _compare_bundles(reference: Path, candidate: Path, options: dict[str, Any]) 
 
     files = ClipFiles(**{name: options[name] for name in ("portrait", "voice", "face_box", "poses")})
     require_pair(files)
+    quality = options["quality"]
+    if quality is not None and not 0 < quality <= 100:
+        raise SettingError(f"--quality {quality:g}: dB above 0 and at most 100 are wanted")
     engine = EngineOptions(compute=options["compute"])
     settings = ComparisonSettings(
-        steps=options["steps"], fps=options["fps"], seed=options["seed"], budget=QualityBudget(psnr=options["quality"])
+        steps=options["steps"], fps=options["fps"], seed=options["seed"], budget=QualityBudget(psnr=quality)
     )
     with ExitStack() as stack:
         one, other = (
@@ -166,9 +173,10 @@ def _read_clip(
 
 def _write(report: QualityReport, json_file: Path | None, page_file: Path | None) -> None:
     from echoexport.profiles.quality.page import format_page
-    from echoexport.profiles.quality.report import format_quality_json, write_text
+    from echoexport.profiles.quality.report import format_quality_json
+    from echoexport.runtime.text_file import write_whole
 
     if json_file is not None:
-        write_text(json_file, format_quality_json(report))
+        write_whole(json_file, format_quality_json(report))
     if page_file is not None:
-        write_text(page_file, format_page(report))
+        write_whole(page_file, format_page(report))

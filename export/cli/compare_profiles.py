@@ -46,8 +46,8 @@ def compare_profile_files(
         format_comparison_markdown,
         format_comparison_page,
     )
-    from echoexport.profiles.quality.report import write_text
     from echoexport.runtime.schema import dump
+    from echoexport.runtime.text_file import write_whole
 
     limits = [parse_limit(text) for text in fail_if]
     if len(paths) == 1 and any(limit.relative for limit in limits):
@@ -57,11 +57,11 @@ def compare_profile_files(
     comparison = compare_profiles(reports, [_name(path) for path in paths], limits=limits)
     text = format_comparison_markdown(comparison)
     if json_file is not None:
-        write_text(json_file, format_json(dump(comparison)))
+        write_whole(json_file, format_json(dump(comparison)))
     if page_file is not None:
-        write_text(page_file, format_comparison_page(comparison))
+        write_whole(page_file, format_comparison_page(comparison))
     if markdown_file is not None:
-        write_text(markdown_file, text)
+        write_whole(markdown_file, text)
     click.echo(text)
     if comparison.failures:
         more = len(comparison.failures) - 1

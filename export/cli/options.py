@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +78,38 @@ def _has_room() -> bool:
         return os.get_terminal_size(sys.stderr.fileno()).columns > 0
     except (OSError, ValueError, AttributeError):  # a file or a pipe; closed; replaced by something that is no file
         return False
+
+
+def require_reports(
+    reports: Mapping[str, Path | None], *, others: Mapping[str, Path | None], bundles: Iterable[Path] = ()
+) -> None:
+    """Refuse, before the long work, reports that could not be written or would take another file's place.
+
+    reports, others: option or argument to its file; None for one that was not given. ``others`` are what is read, and
+    the output. bundles: no file but their own belongs into them.
+
+    Raises:
+        OutputError: a folder or device is there, or the folder is missing or must not be written to.
+        SettingError: a report has another's name, or lies within a bundle.
+    """
+    from echoexport.runtime.text_file import require_writable
+
+    taken = {os.path.realpath(path): name for name, path in others.items() if path is not None}
+    for option, path in reports.items():
+        if path is None:
+            continue
+        require_writable(path)
+        place = Path(os.path.realpath(path))
+        if str(place) in taken:
+            raise SettingError(
+                f"{option} {path}: is {taken[str(place)]} too, and would be overwritten; name another file"
+            )
+        for bundle in bundles:
+            if Path(os.path.realpath(bundle)) in place.parents:
+                raise SettingError(
+                    f"{option} {path}: lies within bundle {bundle}, which would not verify; name another place"
+                )
+        taken[str(place)] = option
 
 
 def warn(message: str) -> None:

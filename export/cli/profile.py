@@ -14,6 +14,7 @@ from echoexport.export.cli.options import (
     RateType,
     backend_option,
     compute_option,
+    require_reports,
     warn_of_fallback,
 )
 from echoexport.runtime.errors import OutputError, SettingError
@@ -68,6 +69,9 @@ def profile_command(bundle: Path, **options: Any) -> None:
     plan = ProfilePlan(warmup=options["warmup"], repeats=options["repeats"], layers=options["layers"])
     bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
     make_folder(options["output"])
+    others = {"--portrait": options["portrait"], "--audio": options["audio"], "--poses": options["poses"]}
+    own = {f"the report {name}": options["output"] / name for name in FILES}
+    require_reports({**own, "--trace": options["trace_file"]}, others=others, bundles=[bundle])
     _warn_once(bundle, backend, asked=options["backend"], compute=options["compute"])
     with tempfile.TemporaryDirectory(prefix="echoexport-profile-") as scratch, ProgressLine("round") as progress:
         work = read_work(bundle, backend, options, scratch=Path(scratch))
@@ -128,11 +132,11 @@ def write_profile(report: ProfileReport, folder: Path) -> None:
     from echoexport.profiles.profile import format_profile_json
     from echoexport.profiles.profile_markdown import format_markdown
     from echoexport.profiles.profile_page import format_profile_page
-    from echoexport.profiles.quality.report import write_text
+    from echoexport.runtime.text_file import write_whole
 
     texts = (format_profile_json(report), format_markdown(report), format_profile_page(report))
     for name, text in zip(FILES, texts, strict=True):
-        write_text(folder / name, text)
+        write_whole(folder / name, text)
 
 
 def describe_profile(report: ProfileReport) -> list[str]:

@@ -16,6 +16,7 @@ from echoexport.export.cli.options import (
     RateType,
     backend_option,
     compute_option,
+    require_reports,
     warn,
     warn_of_fallback,
     warn_of_notes,
@@ -113,6 +114,7 @@ def run_command(bundle: Path, **options: Any) -> None:
     from echoexport.runtime.spec import describe_arithmetic
 
     request = read_request(options)
+    require_run_reports(bundle, options)
     bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
     cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
@@ -160,6 +162,18 @@ def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | 
     if folder is not None:
         return ReferenceCache(folder), folder / "engines"
     return ReferenceCache(default_cache_folder()), default_engine_folder()
+
+
+def require_run_reports(bundle: Path, options: dict[str, Any]) -> None:
+    """Refuse a report or trace that could not be written, or would replace what is read or made.
+
+    Raises:
+        OutputError, SettingError: it is so.
+    """
+    output = None if options["output"] == "-" else Path(options["output"])
+    read = {f"--{name.replace('_', '-')}": options[name] for name in ("portrait", "voice", "face_model", "poses")}
+    reports = {"--report": options["report_file"], "--trace": options["trace_file"]}
+    require_reports(reports, others={**read, "--output": output}, bundles=[bundle])
 
 
 def read_request(options: dict[str, Any]) -> ClipRequest:

@@ -13,12 +13,12 @@ from echoexport.profiles.latency import format_json
 from echoexport.profiles.quality.signals import Closeness
 from echoexport.runtime.errors import InputError
 from echoexport.runtime.schema import dump, parse
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.text_file import write_whole
 
 __all__ = [
     "JSON_NAME", "PAGE_NAME", "SCHEMA", "BundleSide", "ClipQuality", "Headline", "LayerQuality", "NetworkQuality",
     "NetworkSide", "QualityBudget", "QualityReport", "RunSettings", "Score", "Strip", "StripRow", "describe_verdict",
-    "find_misses", "format_quality_json", "read_quality_report", "write_quality_report", "write_text",
+    "find_misses", "format_quality_json", "read_quality_report", "write_quality_report",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -289,19 +289,6 @@ def write_quality_report(report: QualityReport, folder: Path) -> tuple[Path, Pat
     from echoexport.profiles.quality.page import format_page
 
     data, page = folder / JSON_NAME, folder / PAGE_NAME
-    write_text(data, format_quality_json(report))
-    write_text(page, format_page(report))
+    write_whole(data, format_quality_json(report))
+    write_whole(page, format_page(report))
     return data, page
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file aside and rename it. Raises OutputError."""
-    staging = name_staging(path)
-    try:
-        try:
-            staging.write_text(text, encoding="utf-8")
-            staging.replace(path)
-        finally:
-            staging.unlink(missing_ok=True)
-    except OSError as error:
-        raise refuse_output(path, error) from error

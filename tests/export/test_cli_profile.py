@@ -60,6 +60,7 @@ def test_a_portrait_and_a_voice_of_ones_own_are_taken(
         (("--face-box", "1,2,3,4"), "--face-box belongs to a --portrait"), (("--repeats", "0"), "--repeats"),
         (("--fps", "fast"), "--fps fast"), (("--backend", "nul"), "unknown backend 'nul'"), (("--steps", "0"), "steps"),
         (("--audio", "no.wav"), "no.wav"), (("--duration", "0"), "--duration"),
+        (("--trace", "none/t.json"), "none/t.json: its folder does not exist"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_one_line(
