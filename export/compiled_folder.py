@@ -17,13 +17,17 @@ def previous_of(output: Path) -> Path:
 
 
 def require_replaceable(output: Path, bundle: Path) -> None:
-    """Refuse an output that is the portable bundle itself, or another portable one.
+    """Refuse an output that is the portable bundle itself, lies within it, or is another portable one.
 
     Raises:
         SettingError, OutputError: it is.
     """
     if output == Path(os.path.realpath(bundle)):
         raise SettingError(f"{output}: is the bundle itself; name another folder for the compiled one")
+    if Path(os.path.realpath(bundle)) in output.parents:
+        raise SettingError(
+            f"{output}: lies within the bundle, which would not verify any more; name a folder beside it"
+        )
     if (output / FILE_NAME).is_file() and read_compiled(output) is None:
         raise OutputError(f"{output}: holds no compiled bundle of this release; name a new folder, or remove it")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echoexport.export.cli.options import FILE, warn
-from echoexport.runtime.errors import BundleError, SettingError
+from echoexport.runtime.errors import BundleError, OutputError, SettingError
 
 if TYPE_CHECKING:
     from echoexport.export.engine_cache import CachedEngine, EngineCache
@@ -79,20 +79,25 @@ def prune_command(
     entries, staleness = [] if opened is None else list(opened.entries()), Staleness()
     rule = (lambda entry: staleness.find(entry) != "") if stale else None
     victims = choose_victims(entries, older_than=age, largest=largest, needed=needed, is_stale=rule)
-    gone = []
+    gone, stuck = [], 0
     for entry in victims:
-        if opened is not None and not dry_run and not opened.drop(entry.record.key):
-            warn(f"{entry.folder}: kept, another process compiles with it")
-            continue
-        gone.append(entry)
+        if opened is not None and not dry_run:
+            if not opened.drop(entry.record.key):
+                warn(f"{entry.folder}: kept, another process compiles with it")
+                continue
+            if entry.folder.exists():
+                warn(f"{entry.folder}: cannot be removed")
+                stuck += 1
+                continue
         click.echo(f"{'would drop' if dry_run else 'dropped'} {format_entry(entry, staleness.find(entry))}")
-        if not dry_run and entry.folder.exists():
-            warn(f"{entry.folder}: cannot be removed")
+        gone.append(entry)
     if opened is not None and not dry_run:
         opened.sweep()
     freed = sum(entry.bytes for entry in gone if not entry.linked)
     word = "would free" if dry_run else "freed"
     click.echo(f"{len(gone)} of {len(entries)} engines, {word} {freed / 1e6:.0f} MB")
+    if opened is not None and stuck:
+        raise OutputError(f"{opened.folder}: {stuck} engines cannot be removed; run it as the owner of that folder")
 
 
 def open_cache(folder: Path | None) -> EngineCache | None:

@@ -143,6 +143,16 @@ def test_prune_sweeps_what_killed_compiles_left(command: Callable[..., Any], eng
     assert not left.exists()
 
 
+def test_prune_claims_nothing_that_it_could_not_remove(
+    command: Callable[..., Any], engines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EngineCache, "remove", lambda self, folder: None)
+    outcome = command("cache", "prune", "--max-size", "0")
+    assert outcome.code == 1
+    assert outcome.out == "0 of 6 engines, freed 0 MB\n"
+    assert outcome.told[-1].endswith(f"{engines}: 6 engines cannot be removed; run it as the owner of that folder")
+
+
 def test_prune_wants_to_be_told_what_may_go(refusal: Callable[..., str]) -> None:
     assert refusal("cache", "prune") == "say what may go: --older-than, --stale or --max-size"
 
