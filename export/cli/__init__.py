@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,9 @@ _COMMANDS = {
     "doctor": ("environment", "Say what works on this machine, and why not."),
     "demo": ("demo", "Build the built-in character and make it speak."),
 }
+
+_CLEARING_SECONDS = 5.0
+"""For so long after an interrupt further ones are not heard; then the next one is, in case something hangs."""
 
 
 class _LazyGroup(click.Group):
@@ -102,15 +106,32 @@ def main(arguments: Sequence[str] | None = None) -> Any:
 
 @contextmanager
 def _terminated_cleanly() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that it leaves no half-written files either."""
+    """Let SIGTERM unwind as Ctrl-C does, so that it leaves no half-written files either, and let neither be disturbed
+    by further ones while it clears away: a library's threads would end in an abort, files would stay."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    begun: list[float] = []
+
+    def unwind(number: int, _: Any) -> None:
+        now = time.monotonic()
+        if begun and now - begun[-1] < _CLEARING_SECONDS:
+            return
+        begun.append(now)
+        if number == signal.SIGTERM:
+            sys.exit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, unwind) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if not begun:  # else the end of Python is still to come
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _drop_output() -> None:

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echoexport.export.cli import cli, main
 from echoexport.export.cli.options import ProgressLine, RateType, SizeType
 from echoexport.runtime.errors import SettingError
 
@@ -174,6 +175,27 @@ def test_termination_unwinds_and_leaves_nothing(
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_second_interrupt_does_not_disturb_the_clearing_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleared = []
+
+    def work(**_: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            cleared.append("all")
+
+    monkeypatch.setattr(cli, "main", work)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            main([])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert cleared == ["all"]
 
 
 @given(st.integers(0, 999_999), st.integers(0, 999_999))
