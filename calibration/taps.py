@@ -276,10 +276,10 @@ def _open_onnxruntime(graph: FloatGraph, model: onnx.ModelProto, *, threads: int
 
 def _open_openvino(graph: FloatGraph, model: onnx.ModelProto, *, threads: int) -> Any:
     try:
-        from echoexport.runtime.backends.openvino import load_library
+        from echoexport.runtime.backends.openvino import open_core
 
-        openvino = load_library()
-    except ImportError as error:
+        core = open_core()
+    except MissingPackageError as error:
         raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose=_PURPOSE) from error
     config = {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {})}
     weights = graph.path.with_suffix(".bin")
@@ -289,7 +289,7 @@ def _open_openvino(graph: FloatGraph, model: onnx.ModelProto, *, threads: int) -
             _bring_file(weights, folder / weights.name)
         (folder / "tapped.onnx").write_bytes(model.SerializeToString())
         try:
-            compiled = openvino.Core().compile_model(str(folder / "tapped.onnx"), "CPU", config)
+            compiled = core.compile_model(str(folder / "tapped.onnx"), "CPU", config)
         except Exception as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
             raise BackendError(f"{graph.path}: OpenVINO cannot compile it: {line}") from error

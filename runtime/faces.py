@@ -82,7 +82,7 @@ def open_detector(model: Path, *, engine: str | None = None) -> Network:
     opener = {"openvino": _open_openvino, "litert": _open_litert}[chosen]
     try:
         return opener(content, name=str(model))
-    except ImportError as error:
+    except (ImportError, MissingPackageError) as error:
         raise _missing_package() from error
     except (RuntimeError, ValueError) as error:
         raise PortraitError(f"{model} is damaged or no TFLite model: {chosen} cannot read it") from error
@@ -127,13 +127,13 @@ def _unpack_detector(content: bytes, *, name: str) -> bytes:
 
 
 def _open_openvino(content: bytes, *, name: str) -> Network:
-    from echoexport.runtime.backends.openvino import load_library
+    from echoexport.runtime.backends.openvino import open_core
 
     with tempfile.TemporaryDirectory() as folder:  # OpenVINO reads TFLite from files only
         file = Path(folder) / "face_detector.tflite"
         file.write_bytes(content)
         # Left to itself OpenVINO computes in bf16 on CPUs that have it, and boxes move by pixels.
-        compiled = load_library().Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = open_core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     shapes = {port.any_name: _list_sides(port) for port in compiled.outputs}
     boxes, scores = _match_outputs(_list_sides(compiled.inputs[0]), shapes, name=name)
 

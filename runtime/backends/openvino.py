@@ -24,6 +24,7 @@ _MOST_STREAMS = 4
 _HINTS = {"": "f32", "fp32": "f32", "bf16": "bf16"}
 
 _FIRST_USE = threading.Lock()
+_CORE: Any = None
 
 
 class OpenVINOEngine:
@@ -95,21 +96,21 @@ class OpenVINOBackend:
     def unavailable(self) -> str | None:
         """Whether the package is here and sees a CPU."""
         try:
-            openvino = load_library()
-        except ImportError:
+            core = open_core()
+        except MissingPackageError:
             return "openvino is not installed: pip install 'echoexport[openvino]'"
-        return None if "CPU" in openvino.Core().available_devices else "OpenVINO sees no CPU device"
+        return None if "CPU" in core.available_devices else "OpenVINO sees no CPU device"
 
     def describe(self) -> str:
         """Version, device, and the precisions the device has."""
-        core = load_library().Core()
+        core = open_core()
         has = sorted(set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")) & {"BF16", "FP16", "INT8", "FP32"})
         version, device = load_library().__version__.split("-")[0], core.get_property("CPU", "FULL_DEVICE_NAME")
         return f"openvino {version}, {device}, {'/'.join(has)}"
 
     def arithmetic(self) -> tuple[str, ...]:
         """fp32, and bf16 where the CPU has instructions for it."""
-        return ("fp32", "bf16") if _has_bf16(load_library().Core()) else ("fp32",)
+        return ("fp32", "bf16") if _has_bf16(open_core()) else ("fp32",)
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OpenVINOEngine:
         """A compiled network.
@@ -160,9 +161,17 @@ class OpenVINOBackend:
 
 
 def open_core() -> Any:
-    """OpenVINO's core; ``MissingPackageError`` where the package is not installed."""
+    """OpenVINO's core, one and the same for the whole process.
+
+    A core gives a thread that compiles with it a stack for signals of its own, and takes the memory of that stack away
+    when it goes, whichever thread still has it: the next Ctrl-C would end in a segmentation fault (2026.4). So none
+    ever goes.
+
+    Raises:
+        MissingPackageError: the package is not installed.
+    """
     try:
-        return load_library().Core()
+        return _make_core()
     except ImportError as error:
         raise MissingPackageError("openvino", extra="openvino", purpose="backend 'openvino'") from error
 
@@ -208,6 +217,15 @@ def _describe_layer(layer: Any, seconds: float) -> LayerRecord:
 
 def _streams_of(config: dict[str, str]) -> int:
     return int(config.get("NUM_STREAMS", "1"))
+
+
+def _make_core() -> Any:
+    global _CORE
+    library = load_library()
+    with _FIRST_USE:
+        if _CORE is None:
+            _CORE = library.Core()
+        return _CORE
 
 
 def load_library() -> Any:
