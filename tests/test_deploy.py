@@ -268,6 +268,14 @@ def test_each_line_of_jetpack_has_its_image_with_the_versions_of_the_target_file
     assert f"'cuda-python=={cuda}.*'" in GUIDE
 
 
+def test_an_image_with_two_sources_of_tensorrt_pins_the_libraries_that_its_packages_depend_on() -> None:
+    text = next(text for _, text in read_dockerfile(DEPLOY / "jetpack-7.Dockerfile") if "preferences.d" in text)
+    before, after = text.split("/etc/apt/preferences.d/tensorrt")
+    assert "'Package: %s\\nPin: version %s\\nPin-Priority: 1001\\n'" in before
+    assert '"tensorrt* libnvinfer* libnvonnxparsers* python3-libnvinfer*" "${TENSORRT}"' in before
+    assert '"tensorrt-libs=${TENSORRT}" "python3-libnvinfer=${TENSORRT}"' in after
+
+
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_a_unit_has_known_keys_once_and_nothing_that_would_hide_the_gpu(path: Path) -> None:
     keys = [(section, key) for section, key, _ in read_unit(path)]

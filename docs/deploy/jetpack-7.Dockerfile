@@ -5,7 +5,8 @@
 #
 # Base: NVIDIA publishes no l4t-jetpack image for Jetson Linux 39. JetPack 7.2 is Ubuntu 24.04 with CUDA 13.2, and so is NVIDIA's
 # CUDA image for arm64; TensorRT comes from NVIDIA's package repository for Jetson, suite r39.2, in JetPack's own version
-# (the CUDA image's repository has another one). The key's fingerprint is that of NVIDIA's nvidia-l4t-apt-source package.
+# (the CUDA image's repository has another one: apt takes the newest of the libraries that a package depends on, and then
+# refuses the package, unless all are pinned). The key's fingerprint is that of NVIDIA's nvidia-l4t-apt-source package.
 ARG BASE=nvcr.io/nvidia/cuda:13.2.1-runtime-ubuntu24.04
 FROM ${BASE}
 
@@ -21,6 +22,9 @@ RUN export DEBIAN_FRONTEND=noninteractive \
     && gpg --dearmor -o /usr/share/keyrings/nvidia-jetson.gpg /tmp/key.asc \
     && echo "deb [signed-by=/usr/share/keyrings/nvidia-jetson.gpg] ${REPOSITORY}/common r39.2 main" \
         > /etc/apt/sources.list.d/nvidia-jetson.list \
+    && printf 'Package: %s\nPin: version %s\nPin-Priority: 1001\n' \
+        "tensorrt* libnvinfer* libnvonnxparsers* python3-libnvinfer*" "${TENSORRT}" \
+        > /etc/apt/preferences.d/tensorrt \
     && apt-get update \
     && apt-get install -y --no-install-recommends "tensorrt-libs=${TENSORRT}" "python3-libnvinfer=${TENSORRT}" \
     && rm -rf /tmp/key.asc /var/lib/apt/lists/*
