@@ -278,6 +278,23 @@ def test_a_build_that_ends_early_leaves_finished_engines_and_nothing_half(
     assert [name for name, engine in report.engines.items() if engine.cached] == list(NETWORKS[:3])
 
 
+def test_a_cache_that_is_pruned_meanwhile_costs_no_finished_engine(
+    compile_null: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = null.build_engine
+
+    def build(graph: Path, spec: Any, output: Path, **options: Any) -> BuiltEngine:
+        if spec.name == "audio_encoder":
+            for finished in (tmp_path / "engines").glob("*/engine.json"):
+                shutil.rmtree(finished.parent)
+        return real(graph, spec, output, **options)
+
+    monkeypatch.setattr(null, "build_engine", build)
+    compile_null(tmp_path / "out")
+    with open_bundle(tmp_path / "out") as bundle:
+        assert all(bundle.self_test(name).passed for name in NETWORKS)
+
+
 def test_a_builder_that_dies_costs_one_network(
     compile_null: Compile, fail_at: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
