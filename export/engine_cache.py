@@ -12,7 +12,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from echoexport.runtime.spec import TensorSpec
 SCHEMA = 1
 SIDECAR = "engine.json"
 _KEY = re.compile(r"[0-9a-f]{64}")
+_LIBRARY = re.compile(r"(?P<network>[a-z_]+)-[0-9a-f]{24}")
+_STAGING = re.compile(rf"\.part-(?P<key>{_KEY.pattern}|[a-z_]+-[0-9a-f]{{24}})-[0-9a-f]{{12}}")
 _TRIES = 5
-_STAGING = re.compile(r"\.part-(?P<key>[0-9a-f]{64})-[0-9a-f]{12}")
 
 Tell = Callable[[str], None]
 
@@ -88,9 +89,36 @@ class CachedEngine:
     linked: bool
 
     @property
+    def name(self) -> str:
+        """Its key."""
+        return self.record.key
+
+    @property
     def bytes(self) -> int:
         """Of its files."""
         return sum(file.bytes for file in self.record.files.values())
+
+
+@dataclass(frozen=True)
+class LibraryFolder:
+    """Where a library keeps what it compiles for one network while a portable bundle is opened.
+
+    OpenVINO's models, the engines of ONNX Runtime's TensorRT provider, TensorRT-RTX's kernels. ``Bundle`` names the
+    folders and sets their time at each use. bytes: of the files. used: as of ``CachedEngine``.
+    """
+
+    folder: Path
+    network: str
+    bytes: int
+    used: float
+
+    @property
+    def name(self) -> str:
+        """The folder's: network, and a hash of what the library's files depend on."""
+        return self.folder.name
+
+
+Entry = CachedEngine | LibraryFolder
 
 
 def default_engine_folder() -> Path | None:
@@ -138,6 +166,16 @@ class EngineCache:
             with contextlib.suppress(OSError, ValueError):
                 found.append(_read_entry(folder))
         yield from sorted(found, key=lambda entry: (entry.used, entry.record.key))
+
+    def library_folders(self) -> Iterator[LibraryFolder]:
+        """Folders that libraries fill by themselves, the one not used for longest first."""
+        found = []
+        for folder in self._folders(_LIBRARY):
+            match = _LIBRARY.fullmatch(folder.name)
+            with contextlib.suppress(OSError):
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                found.append(LibraryFolder(folder, match["network"] if match else "", size, folder.stat().st_mtime))
+        yield from sorted(found, key=lambda one: (one.used, one.name))
 
     @contextlib.contextmanager
     def locked(self, name: str, *, tell: Tell) -> Iterator[bool]:
@@ -204,16 +242,16 @@ class EngineCache:
             folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)
 
-    def drop(self, key: str) -> bool:
-        """Remove an entry; False, and it stays, where a process is at work with it."""
+    def drop(self, name: str) -> bool:
+        """Remove an entry by its name; False, and it stays, where a process is at work with it."""
         with contextlib.ExitStack() as stack:
             try:
-                self._lock_now(key, stack)
+                self._lock_now(name, stack)
             except BlockingIOError:
                 return False
             except OSError:
                 pass  # no locks here, so nobody can say that it is in use
-            self.remove(self.folder / key)
+            self.remove(self.folder / name)
         return True
 
     def sweep(self) -> int:
@@ -285,13 +323,13 @@ def _find_fault(entry: CachedEngine) -> str | None:
 
 
 def choose_victims(
-    entries: list[CachedEngine], *, now: float | None = None, older_than: float | None = None,
-    is_stale: Callable[[CachedEngine], bool] | None = None, largest: int | None = None, needed: frozenset[str],
-) -> list[CachedEngine]:  # fmt: skip
+    entries: Sequence[Entry], *, now: float | None = None, older_than: float | None = None,
+    is_stale: Callable[[Entry], bool] | None = None, largest: int | None = None, needed: frozenset[str],
+) -> list[Entry]:  # fmt: skip
     """Entries to drop, given oldest use first: those unused for ``older_than`` seconds, those that ``is_stale``, then
-    as many as it takes to come down to ``largest`` bytes; never one whose key is ``needed``."""
+    as many as it takes to come down to ``largest`` bytes; never one whose name is ``needed``."""
     now = time.time() if now is None else now
-    free = [entry for entry in entries if entry.record.key not in needed]
+    free = [entry for entry in entries if entry.name not in needed]
     gone = [
         entry
         for entry in free

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -248,8 +250,13 @@ class Bundle:
     def _open(self, name: str) -> Network:
         if name not in self.manifest.networks:
             raise UnknownNameError("network", name, known=self.manifest.networks)
+        options = self._options_for(name)
         with self._tracer.span("open", "stage", network=name):
-            return self._compile(name, self._options_for(name))
+            network = self._compile(name, options)
+        if options.cache is not None:
+            with suppress(OSError):  # no such folder: nothing was kept. "cache prune" goes by its time
+                os.utime(options.cache)
+        return network
 
     def _compile(self, name: str, options: EngineOptions) -> Network:
         entry, compiled = self.manifest.networks[name], self._engine_of(name)

@@ -14,7 +14,7 @@ from echoexport.export.cli.options import FILE, warn
 from echoexport.runtime.errors import BundleError, OutputError, SettingError
 
 if TYPE_CHECKING:
-    from echoexport.export.engine_cache import CachedEngine, EngineCache
+    from echoexport.export.engine_cache import CachedEngine, EngineCache, Entry, LibraryFolder
 
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _BYTES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -33,24 +33,29 @@ def cache_command() -> None:
 @_folder
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known of each, as JSON.")
 def list_command(folder: Path | None, as_json: bool) -> None:
-    """Show every engine in the cache, the one not used for longest first."""
+    """Show every engine in the cache, the one not used for longest first.
+
+    Below them stand the folders in which libraries keep what they compiled by themselves, while a portable bundle ran.
+    """
     opened = open_cache(folder)
     entries, staleness = [] if opened is None else list(opened.entries()), Staleness()
+    others = [] if opened is None else list(opened.library_folders())
     if as_json:
-        click.echo(
-            json.dumps(
-                {"schema": 1, "engines": [describe_entry(each, staleness.find(each)) for each in entries]}, indent=1
-            )
-        )
+        engines = [describe_entry(each, staleness.find(each)) for each in entries]
+        folders = [describe_folder(each) for each in others]
+        click.echo(json.dumps({"schema": 1, "engines": engines, "library_folders": folders}, indent=1))
         return
     if entries:
         click.echo(
             f"{'key':12} {'network':18} {'precision':9} {'backend':12} {'version':10} {'device':24} {'size':>11}"
         )
-    for entry in entries:
+    rows: list[Entry] = [*entries, *others]
+    for entry in rows:
         click.echo(format_entry(entry, staleness.find(entry)))
     where = "no cache folder is known" if opened is None else opened.folder
-    click.echo(f"{where}: {len(entries)} engines, {sum(entry.bytes for entry in entries) / 1e6:.0f} MB")
+    size, rest = (sum(entry.bytes for entry in kind) / 1e6 for kind in (entries, others))
+    beside = f"; {len(others)} folders of libraries, {rest:.0f} MB" if others else ""
+    click.echo(f"{where}: {len(entries)} engines, {size:.0f} MB{beside}")
 
 
 @cache_command.command("prune")
@@ -66,7 +71,8 @@ def prune_command(
 ) -> None:  # fmt: skip
     """Drop engines from the cache, but none that a COMPILED bundle named here was made of, or a compile is using.
 
-    A compiled bundle has its engines itself and opens without the cache; naming it saves building them again.
+    A compiled bundle has its engines itself and opens without the cache; naming it saves building them again. What
+    libraries keep by themselves goes by age and size too, and is compiled again when a portable bundle next wants it.
     """
     from echoexport.export.engine_cache import choose_victims
 
@@ -76,13 +82,16 @@ def prune_command(
         raise SettingError("say what may go: --older-than, --stale or --max-size")
     needed = frozenset(key for bundle in bundles for key in read_keys(bundle))
     opened = open_cache(folder)
-    entries, staleness = [] if opened is None else list(opened.entries()), Staleness()
+    entries: list[Entry] = [] if opened is None else [*opened.entries(), *opened.library_folders()]
+    entries.sort(key=lambda entry: entry.used)
+    staleness = Staleness()
     rule = (lambda entry: staleness.find(entry) != "") if stale else None
     victims = choose_victims(entries, older_than=age, largest=largest, needed=needed, is_stale=rule)
-    gone, stuck = [], 0
+    gone: list[Entry] = []
+    stuck = 0
     for entry in victims:
         if opened is not None and not dry_run:
-            if not opened.drop(entry.record.key):
+            if not opened.drop(entry.name):
                 warn(f"{entry.folder}: kept, another process compiles with it")
                 continue
             if entry.folder.exists():
@@ -93,11 +102,11 @@ def prune_command(
         gone.append(entry)
     if opened is not None and not dry_run:
         opened.sweep()
-    freed = sum(entry.bytes for entry in gone if not entry.linked)
+    freed = sum(entry.bytes for entry in gone if not is_linked(entry))
     word = "would free" if dry_run else "freed"
-    click.echo(f"{len(gone)} of {len(entries)} engines, {word} {freed / 1e6:.0f} MB")
+    click.echo(f"{count_entries(gone, entries)}, {word} {freed / 1e6:.0f} MB")
     if opened is not None and stuck:
-        raise OutputError(f"{opened.folder}: {stuck} engines cannot be removed; run it as the owner of that folder")
+        raise OutputError(f"{opened.folder}: {stuck} of these cannot be removed; run it as the owner of that folder")
 
 
 def open_cache(folder: Path | None) -> EngineCache | None:
@@ -152,10 +161,13 @@ class Staleness:
     def __init__(self) -> None:
         self._known: dict[str, tuple[dict[str, str] | None, str]] = {}
 
-    def find(self, entry: CachedEngine) -> str:
-        """The differences in words; empty where there is none."""
+    def find(self, entry: Entry) -> str:
+        """The differences in words; empty where there is none, and for what a library looks after itself."""
+        from echoexport.export.engine_cache import CachedEngine
         from echoexport.runtime.compiled import compare_fingerprints
 
+        if not isinstance(entry, CachedEngine):
+            return ""
         made_of = entry.record.made_of
         if made_of.backend not in self._known:
             self._known[made_of.backend] = _find_fingerprint(made_of.backend)
@@ -187,8 +199,36 @@ def describe_entry(entry: CachedEngine, stale: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def format_entry(entry: CachedEngine, stale: str) -> str:
+def describe_folder(entry: LibraryFolder) -> dict[str, Any]:
+    """A library's own folder, for JSON."""
+    return {
+        "folder": str(entry.folder), "network": entry.network, "bytes": entry.bytes, "used": round(entry.used),
+    }  # fmt: skip
+
+
+def is_linked(entry: Entry) -> bool:
+    """Whether a compiled bundle shares its file, so that dropping it frees nothing."""
+    from echoexport.export.engine_cache import CachedEngine
+
+    return isinstance(entry, CachedEngine) and entry.linked
+
+
+def count_entries(some: list[Entry], of: list[Entry]) -> str:
+    """How many engines of how many, and the same of libraries' folders where there are any."""
+    from echoexport.export.engine_cache import LibraryFolder
+
+    folders, dropped = (sum(isinstance(each, LibraryFolder) for each in entries) for entries in (of, some))
+    beside = f" and {dropped} of {folders} folders of libraries" if folders else ""
+    return f"{len(some) - dropped} of {len(of) - folders} engines{beside}"
+
+
+def format_entry(entry: Entry, stale: str) -> str:
     """An entry as a line of a table."""
+    from echoexport.export.engine_cache import LibraryFolder
+
+    size, age = f"{entry.bytes / 1e6:8.1f} MB", f"used {describe_age(time.time() - entry.used)} ago"
+    if isinstance(entry, LibraryFolder):
+        return f"{'-':12} {entry.network:18} {'':9} {'':12} {'':10} {'':24} {size}  {age}  kept by its library"
     made_of = entry.record.made_of
     made = made_of.fingerprint
     version = made.get("version", "").split("-")[0]
@@ -196,8 +236,7 @@ def format_entry(entry: CachedEngine, stale: str) -> str:
     state = "stale" if stale else "ready"
     return (
         f"{entry.record.key[:12]} {made_of.network:18} {entry.record.precision:9} {made_of.backend:12} {version:10} "
-        f"{device:24} {entry.bytes / 1e6:8.1f} MB  used {describe_age(time.time() - entry.used)} ago  "
-        f"{state}{', in a compiled bundle' if entry.linked else ''}"
+        f"{device:24} {size}  {age}  {state}{', in a compiled bundle' if entry.linked else ''}"
     )
 
 

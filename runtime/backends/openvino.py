@@ -24,7 +24,7 @@ _MOST_STREAMS = 4
 _HINTS = {"": "f32", "fp32": "f32", "bf16": "bf16"}
 
 _FIRST_USE = threading.Lock()
-_CORE: Any = None
+_CORES: list[Any] = []  # one at most
 
 
 class OpenVINOEngine:
@@ -220,12 +220,11 @@ def _streams_of(config: dict[str, str]) -> int:
 
 
 def _make_core() -> Any:
-    global _CORE
     library = load_library()
     with _FIRST_USE:
-        if _CORE is None:
-            _CORE = library.Core()
-        return _CORE
+        if not _CORES:
+            _CORES.append(library.Core())
+        return _CORES[0]
 
 
 def load_library() -> Any:

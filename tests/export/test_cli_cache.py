@@ -45,6 +45,50 @@ def test_the_list_shows_each_engine_and_the_sum(command: Callable[..., Any], eng
     assert lines[7] == f"{engines}: 6 engines, 0 MB"
 
 
+@pytest.fixture
+def library_folder(tmp_path: Path) -> Path:
+    """What a library keeps for a network while a portable bundle is opened, unused for forty days."""
+    folder = tmp_path / "own-cache" / "engines" / f"denoising_unet-{'a' * 24}"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "deeper" / "model.blob").write_bytes(bytes(3_000_000))
+    then = time.time() - 40 * 86400
+    os.utime(folder, (then, then))
+    return folder
+
+
+def test_what_libraries_keep_by_themselves_is_listed_below_the_engines(
+    command: Callable[..., Any], engines: Path, library_folder: Path
+) -> None:
+    lines = command("cache", "list").out.splitlines()
+    assert " ".join(lines[7].split()) == "- denoising_unet 3.0 MB used 40 d ago kept by its library"
+    assert lines[8] == f"{engines}: 6 engines, 0 MB; 1 folders of libraries, 3 MB"
+    (shown,) = json.loads(command("cache", "list", "--json").out)["library_folders"]
+    assert (shown["folder"], shown["network"], shown["bytes"]) == (str(library_folder), "denoising_unet", 3_000_000)
+
+
+@pytest.mark.parametrize("rule", [("--older-than", "30d"), ("--max-size", "1MB")])
+def test_what_libraries_keep_by_themselves_goes_by_age_and_size(
+    command: Callable[..., Any], engines: Path, library_folder: Path, rule: tuple[str, str]
+) -> None:
+    told = command("cache", "prune", *rule).out.splitlines()
+    assert told[-1] == "0 of 6 engines and 1 of 1 folders of libraries, freed 3 MB"
+    assert not library_folder.exists()
+    assert len(keys(engines)) == 6
+
+
+def test_what_a_library_keeps_is_never_stale(command: Callable[..., Any], library_folder: Path) -> None:
+    command("cache", "prune", "--stale")
+    assert library_folder.exists()
+
+
+def test_what_a_killed_prune_left_of_a_librarys_folder_is_swept(
+    command: Callable[..., Any], engines: Path, library_folder: Path
+) -> None:
+    left = library_folder.rename(engines / f".part-{library_folder.name}-{'b' * 12}")
+    command("cache", "prune", "--older-than", "999w")
+    assert not left.exists()
+
+
 def test_an_empty_cache_is_an_empty_list(command: Callable[..., Any]) -> None:
     assert command("cache", "list").out.endswith("engines: 0 engines, 0 MB\n")
 
@@ -150,7 +194,7 @@ def test_prune_claims_nothing_that_it_could_not_remove(
     outcome = command("cache", "prune", "--max-size", "0")
     assert outcome.code == 1
     assert outcome.out == "0 of 6 engines, freed 0 MB\n"
-    assert outcome.told[-1].endswith(f"{engines}: 6 engines cannot be removed; run it as the owner of that folder")
+    assert outcome.told[-1].endswith(f"{engines}: 6 of these cannot be removed; run it as the owner of that folder")
 
 
 def test_prune_wants_to_be_told_what_may_go(refusal: Callable[..., str]) -> None:

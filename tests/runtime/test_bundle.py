@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -240,6 +242,18 @@ def test_leaving_the_bundle_closes_every_engine_it_opened(null_bundle: Path) -> 
         for name in NETWORKS:
             bundle.network(name)
     assert [engine.closed for engine in backend.opened] == [True] * len(NETWORKS)
+
+
+def test_what_a_library_keeps_for_a_network_counts_as_used_when_the_network_is_opened(
+    null_bundle: Path, tmp_path: Path
+) -> None:
+    with open_bundle(null_bundle, options=EngineOptions(cache=tmp_path)) as bundle:
+        folder = tmp_path / f"vae_decoder-{hashlib.sha256(bundle.identity('vae_decoder').encode()).hexdigest()[:24]}"
+        folder.mkdir()
+        os.utime(folder, (1000, 1000))
+        bundle.network("vae_decoder")
+        assert folder.stat().st_mtime > 1000
+        bundle.network("vae_encoder")  # whose library kept nothing
 
 
 def test_the_identity_changes_with_the_weights_the_backend_and_its_arithmetic(

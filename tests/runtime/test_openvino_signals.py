@@ -21,8 +21,10 @@ from pathlib import Path
 from echoexport.runtime.backends import EngineOptions, load_backend
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
 
-inputs = (TensorSpec("noise", "float32", (("b", 1), ("c", 4))), TensorSpec("reference", "float32", (("b", 1), ("c", 4))))
-spec = SubnetSpec("small", inputs, (TensorSpec("product", "float32", (("b", 1), ("c", 4))),), TOLERANCES)
+noise, reference, product = (
+    TensorSpec(name, "float32", (("batch", 1), ("width", 4))) for name in ("noise", "reference", "product")
+)
+spec = SubnetSpec("small", (noise, reference), (product,), TOLERANCES)
 engines = [load_backend("openvino").open(Path(sys.argv[1]), spec, EngineOptions())]
 
 def close():
