@@ -139,9 +139,7 @@ def explain(
     refused, started = outcome.find("refused"), outcome.find("library")
     title = product.title if started is None else f"{product.title} {started['version']}"
     if outcome.timed_out:
-        return BackendError(
-            f"{graph}: {title} took more than {timeout:.0f} s and was stopped; lower --level or --best-of"
-        )
+        return BackendError(f"{graph}: {title} took more than {timeout:.0f} s and was stopped; lower --level")
     if refused is None:
         if outcome.code in (-9, 137):
             return BackendError(f"{graph}: {title} was killed, most likely for memory: {need.describe()}")
