@@ -73,6 +73,7 @@ def prune_command(
 
     A compiled bundle has its engines itself and opens without the cache; naming it saves building them again. What
     libraries keep by themselves goes by age and size too, and is compiled again when a portable bundle next wants it.
+    TensorRT-RTX's engines are for other machines: they are stale once this one would build them differently.
     """
     from echoexport.export.engine_cache import choose_victims
 
@@ -176,15 +177,22 @@ class Staleness:
 
 
 def _find_fingerprint(backend: str) -> tuple[dict[str, str] | None, str]:
-    """A backend's fingerprint here, or why there is none."""
+    """A backend's fingerprint here, or why there is none.
+
+    Where engines are built ahead of time, for other machines, the backend need not work for that.
+    """
+    from echoexport.export.engines.tensorrt_library import PRODUCTS
     from echoexport.runtime.backends import as_compiling, load_backend
     from echoexport.runtime.compiled import read_fingerprint
     from echoexport.runtime.errors import EchoExportError
 
     try:
         found = as_compiling(load_backend(backend))
-        reason = "opens no engines" if found is None else found.unavailable()
-        return (read_fingerprint(found), "") if found is not None and reason is None else (None, reason or "")
+        if found is None:
+            return None, "opens no engines"
+        ahead_of_time = backend in PRODUCTS and PRODUCTS[backend].ahead_of_time
+        reason = None if ahead_of_time else found.unavailable()
+        return (read_fingerprint(found), "") if reason is None else (None, reason)
     except EchoExportError as error:
         return None, str(error)
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from echoexport.export.cli.cache import describe_age, read_age, read_size
 from echoexport.export.engine_cache import EngineCache
 from echoexport.export.engines import BuiltEngine, null
+from echoexport.export.engines.tensorrt_library import PRODUCTS, Product
 from echoexport.runtime.backends.null import NullBackend
 from echoexport.runtime.bundle import open_bundle
 from echoexport.runtime.errors import SettingError
@@ -108,6 +109,16 @@ def test_engines_of_a_backend_that_is_gone_are_stale(
     monkeypatch.setattr(NullBackend, "unavailable", lambda _: "there is no device")
     shown = json.loads(command("cache", "list", "--json").out)["engines"]
     assert {each["stale"] for each in shown} == {"there is no device"}
+
+
+def test_engines_for_other_machines_are_not_stale_where_they_would_be_built_alike(
+    command: Callable[..., Any], engines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NullBackend, "unavailable", lambda _: "there is no GPU")
+    monkeypatch.setitem(PRODUCTS, "null", Product("null", ahead_of_time=True))
+    assert command("cache", "prune", "--stale").out == "0 of 6 engines, freed 0 MB\n"
+    make_stale(monkeypatch)
+    assert command("cache", "prune", "--stale").out.splitlines()[-1] == "6 of 6 engines, freed 0 MB"
 
 
 def test_the_json_has_all_that_a_key_is_made_of(command: Callable[..., Any], engines: Path) -> None:
