@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from echoexport.export.cli.options import FILE, ProgressLine, warn
 from echoexport.runtime.errors import SettingError
@@ -61,7 +62,8 @@ USUAL: dict[str, Any] = {
     "--untested", is_flag=True, help="Keep engines that cannot run here; they are proved where they are first opened."
 )
 @click.option("--rollback", is_flag=True, help="BUNDLE is a compiled one: put back the one that was replaced last.")
-def compile_command(bundle: Path, rollback: bool, **options: Any) -> None:
+@click.pass_context
+def compile_command(context: click.Context, /, bundle: Path, rollback: bool, **options: Any) -> None:
     """Build a bundle's engines on the machine that runs them, and prove each by its self-test.
 
     Needs neither torch nor onnx. Interrupted, it goes on where it was: finished engines are kept.
@@ -73,9 +75,19 @@ def compile_command(bundle: Path, rollback: bool, **options: Any) -> None:
     if rollback:
         from echoexport.export.compiled_folder import roll_back
 
+        if others := list_given(context) - {"--rollback"}:
+            named = ", ".join(sorted(others))
+            raise SettingError(f"--rollback names the compiled bundle and takes no other option: {named}")
         click.echo(f"{bundle}: rolled back to {describe_compiled(roll_back(bundle))}")
         return
     compile_now(bundle, options.pop("output"), settings=read_settings(bundle, options))
+
+
+def list_given(context: click.Context) -> set[str]:
+    """The options that stand on the command line."""
+    options = (one for one in context.command.params if isinstance(one, click.Option))
+    given = ParameterSource.COMMANDLINE
+    return {one.opts[0] for one in options if one.name and context.get_parameter_source(one.name) is given}
 
 
 def compile_now(bundle: Path, output: Path | None, *, settings: CompileSettings, quiet: bool = False) -> CompileReport:

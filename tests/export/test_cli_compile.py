@@ -110,6 +110,11 @@ def test_rollback_puts_the_last_good_bundle_back(
     assert (output / "manifest.json").read_bytes() == first
 
 
+def test_rollback_takes_no_other_option(refusal: Callable[..., str], null_bundle: Path) -> None:
+    message = refusal("compile", "--rollback", null_bundle, "-o", "current", "--level", 3)
+    assert message == "--rollback names the compiled bundle and takes no other option: --level, --output"
+
+
 def test_single_networks_say_what_is_missing(command: Callable[..., Any], null_bundle: Path) -> None:
     outcome = command("compile", null_bundle, "--network", "vae_decoder")
     assert outcome.code == 0
