@@ -113,6 +113,8 @@ def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
     from echoexport.export.engine_cache import default_engine_folder
 
     own, target = options["cache_folder"], find_target(bundle, options["target"])
+    if target is not None and options["target"] is None:
+        warn_of_another_machine(bundle, target, backend=options["backend"])
     usual = "" if target is None or options["target"] is None else target.backends.default
     cache = default_engine_folder() if own is None else own / "engines"
     return CompileSettings(
@@ -142,6 +144,24 @@ def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
     spec = find_spec(named)
     require_target(detect_device(), spec)
     return spec
+
+
+def warn_of_another_machine(bundle: Path, target: TargetSpec, *, backend: str) -> None:
+    """Say so where a GPU's engines are about to be built with the settings that the bundle's target has for another."""
+    from echoexport.export.cli.compiled_run import NEEDS_COMPILING
+    from echoexport.runtime.device import detect_device, require_target
+    from echoexport.runtime.errors import TargetMismatchError
+
+    device = detect_device()
+    if device.kind == "cpu" or (backend or target.backends.default) not in NEEDS_COMPILING:
+        return
+    try:
+        require_target(device, target)
+    except TargetMismatchError:
+        here = device.target or device.model or device.gpu or "another"
+        remedy = f"; --target {device.target} takes this machine's" if device.target else ""
+        text = f"built for {target.name}, and this machine is {here}: its engines are built with the settings of "
+        warn(f"{bundle}: {text}{target.name}{remedy}")
 
 
 def settle_engine(target: TargetSpec | None, options: dict[str, Any]) -> EngineSettings:

@@ -132,6 +132,28 @@ def test_another_machines_target_is_refused(refusal: Callable[..., str], null_bu
 
 
 @pytest.mark.parametrize(
+    ("machine", "target", "wanted"),
+    [
+        ("orin-nano-8-super-jetpack-7.2.1", "jetson-orin",
+         "built for jetson-orin, and this machine is jetson-orin-nano-8: its engines are built with the settings of "
+         "jetson-orin; --target jetson-orin-nano-8 takes this machine's"),
+        ("agx-orin-64-jetpack-6.2", "jetson-orin", ""),
+        ("a100-server", "rtx", ""),
+        ("cpu-box", "jetson-orin", ""),
+    ],
+)  # fmt: skip
+def test_settings_that_were_chosen_for_another_board_are_used_with_a_warning(
+    machine: str, target: str, wanted: str, null_bundle: Path, recorded_device: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    write_manifest(replace(read_manifest(null_bundle), target=target), null_bundle)
+    monkeypatch.setattr("echoexport.runtime.device.detect_device", lambda: recorded_device(machine))
+    read_settings(null_bundle, USUAL)
+    told = capsys.readouterr().err
+    assert told == (f"echoexport: warning: {null_bundle}: {wanted}\n" if wanted else "")
+
+
+@pytest.mark.parametrize(
     ("options", "wanted"),
     [
         (("--workspace", "0"), "--workspace 0: GB above 0 are wanted"),
