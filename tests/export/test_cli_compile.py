@@ -195,6 +195,13 @@ def test_run_names_the_command_where_engines_are_missing(run: Callable[..., Any]
 
 
 @pytest.mark.usefixtures("needs_compiling")
+def test_the_command_that_run_names_has_the_backend_that_was_asked_for(
+    run: Callable[..., Any], null_bundle: Path
+) -> None:
+    assert run(null_bundle, "--backend", "null").told[0].endswith(f"echoexport compile {null_bundle} --backend null")
+
+
+@pytest.mark.usefixtures("needs_compiling")
 def test_run_takes_the_engines_that_lie_beside_the_bundle(
     command: Callable[..., Any], run: Callable[..., Any], null_bundle: Path
 ) -> None:
