@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     Returns when all went well; exits with 1 and one line for bad input, with 130 when interrupted, with 143 when
     terminated.
     """
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _make_teller()
     given = None if arguments is None else list(arguments)
     try:
         with _terminated_cleanly():
@@ -148,5 +148,13 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"echoexport: warning: {message}", err=True)
+def _make_teller() -> Callable[..., None]:
+    """What shows a warning, and the same words only once: Python forgets what it showed at each ``catch_warnings``."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            click.echo(f"echoexport: warning: {message}", err=True)
+
+    return show

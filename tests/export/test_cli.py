@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -222,3 +223,13 @@ def test_a_rate_that_is_no_rate_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SettingError, match="30000/1001") as caught:
         RateType().convert(text, None, None)
     assert f"--fps {text}:" in str(caught.value)
+
+
+def test_a_warning_is_told_once_a_command(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn_twice(*_: Any, **__: Any) -> None:
+        for _ in range(2):
+            warnings.showwarning("the cache cannot be made", RuntimeWarning, "a file", 1)
+
+    monkeypatch.setattr(cli, "main", warn_twice)
+    for _ in range(2):
+        assert command("targets").err == "echoexport: warning: the cache cannot be made\n"
