@@ -65,11 +65,14 @@ def open_sink(
     ``size`` is (width, height). The sound, for videos only, is the track of ``voice_path`` or else
     ``voice_samples``, (n,) at 16 kHz. Nothing is touched before the sink is entered.
 
-    Raises ``SettingError`` for a suffix that no sink writes, a size or rate it cannot take, or a terminal.
+    Raises ``SettingError`` for no name, a suffix that no sink writes, a size or rate it cannot take, or a terminal.
     """
     if str(out) == "-":
         return RawSink(_open_stdout(), size=size)
     path = Path(out)
+    if not str(out).strip() or (path.name.lower() in _VIDEO_SUFFIXES and not str(out).endswith("/")):
+        # a script whose variable is empty would get a hidden folder of pictures, or fill the one it is in
+        raise SettingError(f"output {str(out)!r}: has no name; name a file, e.g. clip.mp4, or a folder for PNGs")
     if path.suffix.lower() in _VIDEO_SUFFIXES and not str(out).endswith("/"):
         from echoexport.runtime.mp4 import Mp4Sink
 

@@ -105,11 +105,19 @@ def require_reports(
                 f"{option} {path}: is {taken[str(place)]} too, and would be overwritten; name another file"
             )
         for bundle in bundles:
-            if Path(os.path.realpath(bundle)) in place.parents:
-                raise SettingError(
-                    f"{option} {path}: lies within bundle {bundle}, which would not verify; name another place"
-                )
+            require_outside(option, path, bundle)
         taken[str(place)] = option
+
+
+def require_outside(option: str, path: Path, bundle: Path) -> None:
+    """Refuse to write into a bundle, which consists of its own files.
+
+    Raises:
+        SettingError: the path is the bundle or lies within it.
+    """
+    place, folder = Path(os.path.realpath(path)), Path(os.path.realpath(bundle))
+    if folder in (place, *place.parents):
+        raise SettingError(f"{option} {path}: lies within bundle {bundle}, which would not verify; name another place")
 
 
 def warn(message: str) -> None:

@@ -16,6 +16,7 @@ from echoexport.export.cli.options import (
     RateType,
     backend_option,
     compute_option,
+    require_outside,
     require_reports,
     warn,
     warn_of_fallback,
@@ -165,13 +166,16 @@ def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | 
 
 
 def require_run_reports(bundle: Path, options: dict[str, Any]) -> None:
-    """Refuse a report or trace that could not be written, or would replace what is read or made.
+    """Refuse a report or trace that could not be written, or would replace what is read or made; and an output within
+    the bundle.
 
     Raises:
         OutputError, SettingError: it is so.
     """
     output = None if options["output"] == "-" else Path(options["output"])
     read = {f"--{name.replace('_', '-')}": options[name] for name in ("portrait", "voice", "face_model", "poses")}
+    if output is not None:
+        require_outside("--output", output, bundle)
     reports = {"--report": options["report_file"], "--trace": options["trace_file"]}
     require_reports(reports, others={**read, "--output": output}, bundles=[bundle])
 

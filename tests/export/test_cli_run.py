@@ -362,3 +362,13 @@ def test_report_and_trace_are_two_files(refusal: Callable[..., str], null_bundle
     both = ("--report", tmp_path / "r.json", "--trace", tmp_path / "r.json")
     files = ("-p", tmp_path / "p.png", "-v", tmp_path / "v.wav", "-o", tmp_path / "out.mp4")
     assert "--trace" in refusal("run", null_bundle, *files, *both)
+
+
+@pytest.mark.parametrize("place", [".", "out.mp4", "frames"])
+def test_nothing_is_rendered_into_the_bundle(
+    refusal: Callable[..., str], null_bundle: Path, portrait_file: Path, voice_file: Path, place: str
+) -> None:
+    before = sorted(null_bundle.rglob("*"))
+    line = refusal("run", null_bundle, "-p", portrait_file, "-v", voice_file, "-o", null_bundle / place)
+    assert "lies within bundle" in line
+    assert sorted(null_bundle.rglob("*")) == before

@@ -217,6 +217,12 @@ def test_the_name_chooses_the_sink(tmp_path, out, kind):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["", " ", ".mp4", "clips/.MOV"])
+def test_an_output_without_a_name_is_refused(name):
+    with pytest.raises(SettingError, match=r"output '.*': has no name; name a file, e\.g\. clip\.mp4"):
+        open_sink(name, size=SIZE, fps=24)
+
+
 @pytest.mark.parametrize("name", ["a.avi", "a.gif", "a.png"])
 def test_a_suffix_that_no_sink_writes_is_refused_with_those_that_work(tmp_path, name):
     with pytest.raises(SettingError, match=r"no way to write \.\w+; name a \.mp4 or \.mov file, a folder"):
