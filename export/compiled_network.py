@@ -197,11 +197,13 @@ class NetworkJob:
         finally:
             network.close()
         if not result.passed:
+            remedy = "--compute fp32" if "bf16" in result.precision else "another --backend"
+            if entry.precision != "fp32":
+                remedy += ", or a bundle built with --precision fp32"
             raise BackendError(
                 f"{self.name}: output {result.output!r} of the {self.place.backend.name} engine ({result.precision}) "
                 f"is off by {result.error:.2g} of its maximum, {result.tolerance:.2g} is allowed: not installed; try "
-                f"{'--compute fp32' if 'bf16' in result.precision else 'another --backend'}, or a bundle built with "
-                "--precision fp32"
+                f"{remedy}"
             )
         return result
 
