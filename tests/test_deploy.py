@@ -81,7 +81,7 @@ def find_lines(text: str, place: str) -> Iterator[Line]:
 def _find_ours(segment: list[str], place: str) -> Iterator[Line]:
     for i, word in enumerate(segment):
         called = word.rpartition("/")[2] == "echoexport" and (i == 0 or segment[i - 1] in ("sudo",))
-        image = word.startswith("echoexport:jetpack-") and i > 0 and "run" in segment[:i]
+        image = word.startswith("echoexport:jetpack-") and "run" in segment[:i] and "--entrypoint" not in segment[:i]
         if (called or image) and segment[i + 1 :]:
             yield Line(place, tuple(segment[i + 1 :]))
             return
