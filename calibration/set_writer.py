@@ -28,7 +28,7 @@ from echoexport.calibration.sets import (
     name_part,
     read_manifest_files,
 )
-from echoexport.runtime.bundle import list_files
+from echoexport.runtime.bundle_files import list_files
 from echoexport.runtime.errors import CalibrationError, OutputError
 from echoexport.runtime.schema import dump, parse
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.calibration.sample import Sample
-from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
 from echoexport.runtime.manifest import Manifest
 from echoexport.runtime.schema import dump, parse

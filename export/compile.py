@@ -21,7 +21,7 @@ from echoexport.export.engine_cache import EngineCache
 from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
 from echoexport.export.output_folder import written_aside
 from echoexport.runtime.backends import CompilingBackend, as_compiling, list_arithmetic, load_backend
-from echoexport.runtime.bundle import check_file, check_hash
+from echoexport.runtime.bundle_files import check_file, check_hash
 from echoexport.runtime.compiled import CompiledEngine, CompiledEngines, read_fingerprint
 from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError, SettingError, UnknownNameError
 from echoexport.runtime.manifest import FILE_NAME, FileEntry, Manifest, read_manifest, write_manifest

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from echoexport.runtime.bundle import check_files, open_bundle
+from echoexport.runtime.bundle import open_bundle
+from echoexport.runtime.bundle_files import check_files
 from echoexport.runtime.errors import BackendError, EchoExportError, OutputError, SettingError
 from echoexport.runtime.manifest import FILE_NAME, Manifest, read_manifest
 

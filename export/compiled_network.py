@@ -13,7 +13,8 @@ from echoexport.export.composite import describe_file
 from echoexport.export.engine_cache import SCHEMA, CachedEngine, EngineCache, EngineIdentity, EngineRecord
 from echoexport.export.engines import BuiltEngine, EngineSettings, load_builder
 from echoexport.runtime.backends import CompilingBackend, EngineOptions
-from echoexport.runtime.bundle import SelfTestResult, check_hash, run_self_test
+from echoexport.runtime.bundle import SelfTestResult, run_self_test
+from echoexport.runtime.bundle_files import check_hash
 from echoexport.runtime.errors import BackendError, OutputError
 from echoexport.runtime.manifest import Manifest
 from echoexport.runtime.network import Network

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.manifest import FileEntry, Manifest, NetworkEntry
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.manifest import FileEntry
 from echoexport.runtime.reference_cache import default_cache_folder
 from echoexport.runtime.schema import dump, parse

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from echoexport.runtime.bundle import list_files
+from echoexport.runtime.bundle_files import list_files
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.manifest import FILE_NAME, FORMAT
 

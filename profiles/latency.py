@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from echoexport.profiles.conditions import Conditions, describe_conditions, describe_network_conditions
-from echoexport.runtime.bundle import Bundle, check_hash
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle_files import check_hash
 from echoexport.runtime.errors import InputError, OutputError, SettingError
 from echoexport.runtime.schema import dump, parse
 

@@ -18,14 +18,13 @@ from types import TracebackType
 import numpy as np
 
 from echoexport.runtime.backends import Backend, Engine, EngineOptions, as_compiling, list_arithmetic, load_backend
+from echoexport.runtime.bundle_files import check_file, check_files, check_hash
 from echoexport.runtime.compiled import CompiledEngine, require_fitting
 from echoexport.runtime.errors import BackendError, BundleError, DeviceError, UnknownNameError
-from echoexport.runtime.manifest import FILE_NAME, Manifest, NetworkEntry, read_manifest
+from echoexport.runtime.manifest import Manifest, NetworkEntry, read_manifest
 from echoexport.runtime.network import Network, compare_outputs, find_worst_output
 from echoexport.runtime.spec import PRECISIONS, SubnetSpec, find_tolerance
 from echoexport.runtime.trace import NULL, Tracer
-
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -362,71 +361,6 @@ def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path, manife
     difference, worst = compare_outputs(found, wanted), find_worst_output(found, wanted)
     tolerance = find_tolerance(entry.tolerances, network.precision)
     return SelfTestResult(network.spec.name, network.precision, difference, tolerance, worst)
-
-
-def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Hash every file of a bundle, giving each name as it passes.
-
-    Raises:
-        BundleError: a file is not what the manifest says, or is in the folder but not in the manifest.
-    """
-    for name in list_files(folder):
-        if name != FILE_NAME and name not in manifest.files:
-            raise BundleError(f"{folder / name}: not in the manifest; remove it")
-    for name in manifest.files:
-        check_file(folder, name, manifest=manifest)
-        check_hash(folder, name, manifest=manifest)
-        yield name
-
-
-def check_file(folder: Path, name: str, *, manifest: Manifest) -> None:
-    """A plain file of the right size, reached through no link.
-
-    Raises:
-        BundleError: it is not.
-    """
-    path = folder
-    try:
-        for part in Path(name).parts:
-            path = path / part
-            if path.is_symlink():
-                raise BundleError(f"{path}: is a symbolic link; a bundle holds plain files")
-        if not path.is_file():
-            raise BundleError(f"{path}: missing; build or copy the bundle again")
-        wanted, found = manifest.files[name].bytes, path.stat().st_size
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if wanted != found:
-        raise BundleError(f"{path}: {found} bytes, the manifest says {wanted}; build or copy the bundle again")
-
-
-def check_hash(folder: Path, name: str, *, manifest: Manifest) -> None:
-    """A file's sha256 against the manifest's.
-
-    Raises:
-        BundleError: they differ, or the file cannot be read.
-    """
-    try:
-        wanted, found = manifest.files[name].sha256, hash_file(folder / name)
-    except OSError as error:
-        raise BundleError(f"{folder / name}: cannot be read: {error.strerror or error}") from error
-    if wanted != found:
-        raise BundleError(f"{folder / name}: sha256 is {found}, the manifest says {wanted}; build or copy it again")
-
-
-def list_files(folder: Path) -> list[str]:
-    """Every file below a folder, sorted; a link counts as one, whatever it leads to."""
-    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
-
-
-def hash_file(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _require_backend(name: str) -> Backend:

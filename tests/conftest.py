@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.device import Device, detect_device
 from echoexport.runtime.manifest import (
     FORMAT,

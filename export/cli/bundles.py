@@ -36,7 +36,8 @@ def verify_command(
 ) -> None:
     """Hash every file of a bundle anew and run each network on the arrays that travel with it."""
     from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.bundle import check_files, open_bundle
+    from echoexport.runtime.bundle import open_bundle
+    from echoexport.runtime.bundle_files import check_files
     from echoexport.runtime.manifest import read_manifest
 
     manifest = read_manifest(bundle)

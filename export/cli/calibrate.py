@@ -113,7 +113,7 @@ def is_character(folder: Path) -> bool:
     """Whether a folder is the built-in character's checkpoint or a bundle of it."""
     from echoexport.export.checkpoint.reader import open_checkpoint
     from echoexport.export.demo.assets import CHARACTER_VARIANT, builtin_checkpoint, is_builtin
-    from echoexport.runtime.bundle import hash_file
+    from echoexport.runtime.bundle_files import hash_file
     from echoexport.runtime.manifest import read_manifest
 
     if not is_bundle(folder):

@@ -57,7 +57,7 @@ def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
 def is_compiled_from(output: Path, bundle: Path) -> bool:
     """Whether a folder holds a compiled bundle that was made of this portable one as it is now."""
     from echoexport.export.compiled_folder import read_compiled
-    from echoexport.runtime.bundle import hash_file
+    from echoexport.runtime.bundle_files import hash_file
     from echoexport.runtime.manifest import FILE_NAME
 
     manifest = read_compiled(output)

@@ -22,7 +22,7 @@ from echoexport.export.demo.world.state import FaceState
 from echoexport.profiles.quality.comparison import ComparisonClip
 from echoexport.profiles.quality.lipsync import correlate, is_constant
 from echoexport.profiles.quality.mouth import MouthGuide, mouth_closed, mouth_openness
-from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.manifest import Manifest
 from echoexport.runtime.portrait import crop_face, read_portrait

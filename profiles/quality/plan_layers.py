@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from echoexport.profiles.quality.report import LayerQuality
-from echoexport.runtime.bundle import Bundle, check_hash
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle_files import check_hash
 from echoexport.runtime.errors import BundleError, UnknownNameError
 from echoexport.runtime.schema import parse
 

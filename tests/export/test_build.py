@@ -20,7 +20,7 @@ from echoexport.export.checkpoint.reader import open_checkpoint
 from echoexport.export.checkpoint.variants import find_variant
 from echoexport.export.sizes import size_networks
 from echoexport.runtime import open_bundle
-from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import BackendError, CheckpointError, EchoExportError, GraphError, OutputError
 from echoexport.runtime.manifest import Manifest, read_manifest
 from echoexport.runtime.spec import NETWORKS

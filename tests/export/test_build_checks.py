@@ -182,7 +182,7 @@ def test_the_memory_limit_is_the_one_the_checks_are_sized_by() -> None:
 
 def spoil(folder: Path, network: str) -> None:
     """Golden outputs that no backend gives, hashed as they should be."""
-    from echoexport.runtime.bundle import hash_file
+    from echoexport.runtime.bundle_files import hash_file
 
     path = folder / "self-test" / f"{network}.npz"
     with np.load(path) as arrays:

@@ -11,7 +11,7 @@ import pytest
 
 from echoexport.export.bundle_lint import find_versions, lint_bundle
 from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
-from echoexport.runtime.bundle import hash_file
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import UnknownNameError
 from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.spec import NETWORKS

@@ -173,7 +173,7 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 
 def spoil_self_test(folder: Path, network: str) -> None:
     """Golden outputs that no backend gives, hashed as they should be."""
-    from echoexport.runtime.bundle import hash_file
+    from echoexport.runtime.bundle_files import hash_file
 
     path = folder / "self-test" / f"{network}.npz"
     with np.load(path) as arrays:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from echoexport.export.composite import Part, add_file, compose_bundle, part_of
-from echoexport.runtime.bundle import hash_file, open_bundle
+from echoexport.runtime.bundle import open_bundle
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.manifest import FileEntry, Manifest, read_manifest, write_manifest
 
 

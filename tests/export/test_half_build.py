@@ -21,7 +21,7 @@ from echoexport.export.checkpoint.random_weights import write_random_checkpoint
 from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 from echoexport.export.half_graphs import NOT_SETTLED
 from echoexport.export.quantized_build import float_bundles, quantize_bundles
-from echoexport.runtime.bundle import check_files
+from echoexport.runtime.bundle_files import check_files
 from echoexport.runtime.errors import CalibrationError, OutputError
 from echoexport.runtime.manifest import Manifest, read_manifest
 from echoexport.targets.spec import load_target

@@ -26,7 +26,8 @@ from echoexport.profiles.latency import (
     write_report,
 )
 from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.bundle import Bundle, hash_file
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import BundleError, InputError, OutputError, SettingError, UnknownNameError
 from echoexport.runtime.manifest import (
     FORMAT,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.bundle import Bundle, hash_file
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.manifest import FileEntry, read_manifest
 from echoexport.runtime.network import Network, compare_outputs

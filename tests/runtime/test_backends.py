@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.backends import EngineOptions, list_backends, load_backend
+from echoexport.runtime.backends import openvino as openvino_backend
 from echoexport.runtime.backends.openvino import OpenVINOEngine
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError, UnknownNameError
 from echoexport.runtime.network import Network
@@ -172,20 +173,16 @@ def test_openvino_refuses_a_precision_it_does_not_know(graph: tuple[Path, Subnet
 def test_openvino_refuses_bf16_on_a_cpu_without_it(
     graph: tuple[Path, SubnetSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import openvino
-
-    core = openvino.Core
+    pytest.importorskip("openvino")
+    core = openvino_backend.open_core()
 
     class OldCPU:
         """A core whose CPU has no bf16."""
 
-        def __init__(self) -> None:
-            self._core = core()
-
         def get_property(self, device: str, name: str) -> list[str]:
-            return [capability for capability in self._core.get_property(device, name) if capability != "BF16"]
+            return [capability for capability in core.get_property(device, name) if capability != "BF16"]
 
-    monkeypatch.setattr(openvino, "Core", OldCPU)
+    monkeypatch.setattr(openvino_backend, "_CORES", [OldCPU()])
     with pytest.raises(SettingError, match=r"compute 'bf16': this CPU has no bf16 instructions; use fp32"):
         load_backend("openvino").open(*graph, EngineOptions(compute="bf16"))
 

@@ -17,7 +17,8 @@ import pytest
 
 from echoexport.runtime import open_bundle
 from echoexport.runtime.backends import Arrays, EngineOptions
-from echoexport.runtime.bundle import Bundle, hash_file
+from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
 from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.network import Network
@@ -88,7 +89,8 @@ def test_every_network_of_a_bundle_opens_and_passes_its_self_test(null_bundle: P
 
 def test_opening_a_bundle_reads_no_weights(null_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
-    monkeypatch.setattr("echoexport.runtime.bundle.hash_file", lambda path: hashed.append(path) or hash_file(path))
+    where = "echoexport.runtime.bundle_files.hash_file"
+    monkeypatch.setattr(where, lambda path: hashed.append(path) or hash_file(path))
     with open_bundle(null_bundle) as bundle:
         assert hashed == []
         bundle.network("vae_decoder")
@@ -189,7 +191,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_its_name(
     def fail(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("echoexport.runtime.bundle.hash_file", fail)
+    monkeypatch.setattr("echoexport.runtime.bundle_files.hash_file", fail)
     with open_bundle(null_bundle) as bundle, pytest.raises(BundleError, match=r"vae_encoder\.onnx: cannot be read: In"):
         bundle.network("vae_encoder")
 

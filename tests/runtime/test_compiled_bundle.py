@@ -13,7 +13,8 @@ import pytest
 
 from echoexport.runtime.backends import EngineOptions, as_compiling, load_backend
 from echoexport.runtime.backends.null import NullBackend
-from echoexport.runtime.bundle import hash_file, open_bundle
+from echoexport.runtime.bundle import open_bundle
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.compiled import compare_fingerprints
 from echoexport.runtime.errors import BackendError, BundleError, SettingError
 from echoexport.runtime.manifest import read_manifest

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import Bundle, hash_file, open_bundle
+from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import BackendError, BundleError, SettingError
 from echoexport.runtime.manifest import FileEntry, Manifest, read_manifest, write_manifest
 from echoexport.runtime.spec import NETWORKS, SubnetSpec

@@ -22,7 +22,8 @@ from echoexport.export.checkpoint.random_weights import write_random_checkpoint
 from echoexport.export.composite import Part, compose_bundle, describe_file, part_of
 from echoexport.export.ort_cuda import BACKEND, add_own_graphs
 from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.bundle import Bundle, check_files, list_files, open_bundle
+from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.runtime.bundle_files import check_files, list_files
 from echoexport.runtime.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 from echoexport.runtime.spec import NETWORKS
 from echoexport.targets.spec import list_targets, load_target

@@ -18,7 +18,8 @@ from echoexport.profiles.quality.recording import CallReservoir, RecordedCall, R
 from echoexport.profiles.quality.report import QualityBudget, QualityReport, format_quality_json
 from echoexport.profiles.quality.signals import MOST_DECIBELS, ClosenessSums, measure_closeness
 from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import Bundle, hash_file, open_bundle
+from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.runtime.bundle_files import hash_file
 from echoexport.runtime.errors import BackendError, BundleError, InputError, SettingError, UnknownNameError
 from echoexport.runtime.manifest import FileEntry, read_manifest, write_manifest
 from echoexport.runtime.session import RenderInputs, RenderSettings, Session
