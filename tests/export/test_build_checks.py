@@ -91,8 +91,18 @@ def test_all_leaves_nothing_out(check: Check) -> None:
 
 def test_a_network_that_disagrees_stops_the_build(check: Check, null_bundle: Path) -> None:
     spoil(null_bundle, "vae_decoder")
-    with pytest.raises(BackendError, match=r"vae_decoder: null is off by .*--precision fp32, or --check none"):
+    with pytest.raises(BackendError, match=r"vae_decoder: null is off by .* is allowed; build with --check none"):
         check()
+
+
+def test_a_network_of_fewer_bits_that_disagrees_may_be_built_in_fp32(check: Check, null_bundle: Path) -> None:
+    def as_fp16(manifest: Manifest) -> Manifest:
+        entry = replace(manifest.networks["vae_decoder"], precision="fp16")
+        return replace(manifest, networks={**manifest.networks, "vae_decoder": entry})
+
+    spoil(null_bundle, "vae_decoder")
+    with pytest.raises(BackendError, match=r"vae_decoder: .*; build with --precision fp32, or --check none"):
+        check(edit=as_fp16)
 
 
 def test_no_backend_at_all_is_a_note_and_no_failure(check: Check) -> None:
