@@ -104,13 +104,14 @@ class LibraryFolder:
     """Where a library keeps what it compiles for one network while a portable bundle is opened.
 
     OpenVINO's models, the engines of ONNX Runtime's TensorRT provider, TensorRT-RTX's kernels. ``Bundle`` names the
-    folders and sets their time at each use. bytes: of the files. used: as of ``CachedEngine``.
+    folders and sets their time at each use. bytes: of the files. used, linked: as of ``CachedEngine``.
     """
 
     folder: Path
     network: str
     bytes: int
     used: float
+    linked: bool = False  # no bundle takes anything from here
 
     @property
     def name(self) -> str:

@@ -103,7 +103,7 @@ def prune_command(
         gone.append(entry)
     if opened is not None and not dry_run:
         opened.sweep()
-    freed = sum(entry.bytes for entry in gone if not is_linked(entry))
+    freed = sum(entry.bytes for entry in gone if not entry.linked)
     word = "would free" if dry_run else "freed"
     click.echo(f"{count_entries(gone, entries)}, {word} {freed / 1e6:.0f} MB")
     if opened is not None and stuck:
@@ -212,13 +212,6 @@ def describe_folder(entry: LibraryFolder) -> dict[str, Any]:
     return {
         "folder": str(entry.folder), "network": entry.network, "bytes": entry.bytes, "used": round(entry.used),
     }  # fmt: skip
-
-
-def is_linked(entry: Entry) -> bool:
-    """Whether a compiled bundle shares its file, so that dropping it frees nothing."""
-    from echoexport.export.engine_cache import CachedEngine
-
-    return isinstance(entry, CachedEngine) and entry.linked
 
 
 def count_entries(some: list[Entry], of: list[Entry]) -> str:

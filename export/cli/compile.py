@@ -160,8 +160,10 @@ def warn_of_another_machine(bundle: Path, target: TargetSpec, *, backend: str) -
     except TargetMismatchError:
         here = device.target or device.model or device.gpu or "another"
         remedy = f"; --target {device.target} takes this machine's" if device.target else ""
-        text = f"built for {target.name}, and this machine is {here}: its engines are built with the settings of "
-        warn(f"{bundle}: {text}{target.name}{remedy}")
+        warn(
+            f"{bundle}: built for {target.name}, and this machine is {here}: its engines are built with the settings "
+            f"of {target.name}{remedy}"
+        )
 
 
 def settle_engine(target: TargetSpec | None, options: dict[str, Any]) -> EngineSettings:

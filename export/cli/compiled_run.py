@@ -45,8 +45,8 @@ def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
     if _asks_for_it(f"{bundle}: backend {wanted!r} needs engines, which takes minutes once. Compile now?"):
         return compile_first(bundle, wanted, compute=compute, quiet=True), None
     named = f" --backend {wanted}" if backend is not None else ""
-    line = f"{bundle}: backend {wanted!r} needs engines that are compiled on this machine: echoexport compile {bundle}"
-    line += named
+    command = f"echoexport compile {bundle}{named}"
+    line = f"{bundle}: backend {wanted!r} needs engines that are compiled on this machine: {command}"
     fallback = None if backend is not None else find_portable(manifest)
     if fallback is None:
         raise BackendError(line)

@@ -134,25 +134,6 @@ def test_a_compiled_bundle_is_not_compiled_again(compile_null: Compile) -> None:
         compile_null(bundle=output)
 
 
-def test_the_portable_bundle_is_never_the_output(compile_null: Compile, null_bundle: Path) -> None:
-    with pytest.raises(SettingError, match="is the bundle itself"):
-        compile_null(null_bundle)
-    open_bundle(null_bundle).close()
-
-
-def test_nothing_is_compiled_into_the_portable_bundle(compile_null: Compile, null_bundle: Path) -> None:
-    with pytest.raises(SettingError, match="lies within the bundle"):
-        compile_null(null_bundle / "compiled")
-    assert not (null_bundle / "compiled").exists()
-
-
-def test_another_portable_bundle_is_not_replaced(compile_null: Compile, make_null_bundle: Callable[..., Path]) -> None:
-    other = make_null_bundle("other")
-    with pytest.raises(OutputError, match="holds no compiled bundle"):
-        compile_null(other)
-    open_bundle(other).close()
-
-
 @pytest.mark.parametrize(
     ("settings", "error", "wanted"),
     [

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from echoexport.export.compile import CompileReport
 from echoexport.export.compiled_folder import previous_of, roll_back
 from echoexport.runtime.backends.null import NullBackend
 from echoexport.runtime.bundle import open_bundle
-from echoexport.runtime.errors import BackendError, BundleError, OutputError
+from echoexport.runtime.errors import BackendError, BundleError, OutputError, SettingError
 from echoexport.runtime.manifest import read_manifest
 
 Compile = Callable[..., tuple[CompileReport, list[str]]]
@@ -126,3 +127,22 @@ def test_files_are_shared_with_the_cache_or_copied(compile_null: Compile, monkey
     compile_null(again)
     assert (again / "engines" / "vae_decoder.json").stat().st_nlink == 1
     open_bundle(again).close()
+
+
+def test_the_portable_bundle_is_never_the_output(compile_null: Compile, null_bundle: Path) -> None:
+    with pytest.raises(SettingError, match="is the bundle itself"):
+        compile_null(null_bundle)
+    open_bundle(null_bundle).close()
+
+
+def test_nothing_is_compiled_into_the_portable_bundle(compile_null: Compile, null_bundle: Path) -> None:
+    with pytest.raises(SettingError, match="lies within the bundle"):
+        compile_null(null_bundle / "compiled")
+    assert not (null_bundle / "compiled").exists()
+
+
+def test_another_portable_bundle_is_not_replaced(compile_null: Compile, make_null_bundle: Callable[..., Path]) -> None:
+    other = make_null_bundle("other")
+    with pytest.raises(OutputError, match="holds no compiled bundle"):
+        compile_null(other)
+    open_bundle(other).close()
