@@ -1,1 +1,4 @@
-"""The calibration room: what makes graphs small, and the lint that keeps them acceptable to every engine."""
+"""The calibration room.
+
+What makes graphs small, and the lint that keeps them acceptable to every engine.
+"""

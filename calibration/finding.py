@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One broken rule, and where. library: whose rule it is, "" for a rule of ours that serves all; fix: what to do."""
+    """One broken rule, and where."""
 
     rule: str
     where: str
     detail: str
     library: str = ""
+    """Whose rule it is, "" for a rule of ours that serves all."""
     fix: str = ""
+    """What to do."""
 
     def __str__(self) -> str:
         whose = f" ({self.library})" if self.library else ""

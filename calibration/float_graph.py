@@ -1,4 +1,7 @@
-"""A network of an fp32 bundle as calibration sees it: the graph, its layers, and its weights read one at a time."""
+"""A network of an fp32 bundle as calibration sees it.
+
+The graph, its layers, and its weights read one at a time.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +27,25 @@ _CHANNEL_AXIS = {"Conv": 0, "MatMul": 1}
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation with a constant weight of its own: what can be quantized.
-
-    name: the weight's, without ".weight", e.g. ``down_blocks.0.resnets.0.conv1``: the key of every policy and plan.
-    op: "Conv" (weight (out, in, ...)) or "MatMul" (weight (in, out)). node: the ONNX node. value: the activation that
-    it reads. weight: the initializer. output: the value it gives. shape: the weight's. channel_axis: the weight's axis
-    of output channels, 0 for Conv, 1 for MatMul.
-    """
+    """One operation with a constant weight of its own: what can be quantized."""
 
     name: str
+    """The weight's, without ".weight", e.g. ``down_blocks.0.resnets.0.conv1``: the key
+    of every policy and plan."""
     op: str
+    """One of "Conv" (weight (out, in, ...)) or "MatMul" (weight (in, out))."""
     node: str
+    """The ONNX node."""
     value: str
+    """The activation that it reads."""
     weight: str
+    """The initializer."""
     output: str
+    """The value it gives."""
     shape: tuple[int, ...]
+    """The weight's."""
     channel_axis: int
+    """The weight's axis of output channels, 0 for Conv, 1 for MatMul."""
 
     @property
     def size(self) -> int:
@@ -48,7 +54,10 @@ class Layer:
 
 
 class FloatGraph:
-    """A network's ONNX file; ``model`` holds no weights, ``read`` maps one tensor of the file beside it at a time.
+    """A network's ONNX file.
+
+    ``model`` holds no weights, ``read`` maps one tensor of the file beside it at a
+    time.
 
     Raises:
         GraphError: not a graph that the export wrote.
@@ -80,13 +89,24 @@ class FloatGraph:
         for node in self.model.graph.node:
             weight = node.input[1] if node.op_type in _CHANNEL_AXIS else ""
             tensor = self._tensors.get(weight)
-            if tensor is None or readers[weight] > 1 or node.input[0] in self._tensors or len(tensor.dims) < 2:
+            if (
+                tensor is None
+                or readers[weight] > 1
+                or node.input[0] in self._tensors
+                or len(tensor.dims) < 2
+            ):
                 continue
             name = weight.removesuffix(_SUFFIX)
             layers[name] = Layer(
-                name=name, op=node.op_type, node=node.name, value=node.input[0], weight=weight, output=node.output[0],
-                shape=tuple(tensor.dims), channel_axis=_CHANNEL_AXIS[node.op_type],
-            )  # fmt: skip
+                name=name,
+                op=node.op_type,
+                node=node.name,
+                value=node.input[0],
+                weight=weight,
+                output=node.output[0],
+                shape=tuple(tensor.dims),
+                channel_axis=_CHANNEL_AXIS[node.op_type],
+            )
         return layers
 
     @property
@@ -109,8 +129,11 @@ class FloatGraph:
             array: NDArray[np.generic] = numpy_helper.to_array(tensor)
             return array
         entry = {item.key: item.value for item in tensor.external_data}
-        file, dtype = self.path.parent / entry["location"], helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        file = self.path.parent / entry["location"]
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         try:
-            return np.memmap(file, dtype, "r", offset=int(entry["offset"]), shape=tuple(tensor.dims) or (1,))
+            return np.memmap(
+                file, dtype, "r", offset=int(entry["offset"]), shape=tuple(tensor.dims) or (1,)
+            )
         except (OSError, ValueError) as error:
             raise GraphError(f"{file}: {name!r} cannot be read from it: {error}") from error

@@ -1,4 +1,7 @@
-"""Nodes of an fp16 graph computed in fp32, between Casts: strongly typed, everything else as it was."""
+"""Nodes of an fp16 graph computed in fp32, between Casts.
+
+Strongly typed, everything else as it was.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,17 @@ SUFFIX = ".float32"
 
 
 def keep_float32(
-    model: onnx.ModelProto, nodes: Collection[str], *, constants: Mapping[str, NDArray[np.float32]] | None = None
+    model: onnx.ModelProto,
+    nodes: Collection[str],
+    *,
+    constants: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> onnx.ModelProto:
     """A copy of an fp16 graph that computes these nodes in fp32.
 
-    A value goes from one such node to the next in fp32; each fp16 value that they read is cast once. Weights stay
-    fp16 and are cast; ``constants`` (by name, fp32) take the place of small ones, which fp16 may have spoiled. Names of
-    nodes and of fp16 values stay.
+    A value goes from one such node to the next in fp32; each fp16 value that they read
+    is cast once. Weights stay fp16 and are cast; ``constants`` (by name, fp32) take the
+    place of small ones, which fp16 may have spoiled. Names of nodes and of fp16 values
+    stay.
 
     Raises:
         GraphError: no such node, or a value's type or shape is not known.
@@ -41,16 +48,27 @@ def keep_float32(
 
 
 def list_float32(model: onnx.ModelProto) -> frozenset[str]:
-    """The fp32 values and constants that :func:`keep_float32` added; the graph lint wants to be told."""
+    """The fp32 values and constants that :func:`keep_float32` added.
+
+    The graph lint wants to be told.
+    """
     values = (name for node in model.graph.node for name in node.output)
-    return frozenset(name for name in (*values, *(t.name for t in model.graph.initializer)) if name.endswith(SUFFIX))
+    return frozenset(
+        name
+        for name in (*values, *(t.name for t in model.graph.initializer))
+        if name.endswith(SUFFIX)
+    )
 
 
 class _Widening:
     """One graph while it is changed."""
 
-    def __init__(self, model: onnx.ModelProto, nodes: set[str], constants: Mapping[str, NDArray[np.float32]]) -> None:
-        self._graph, self._nodes, self._constants = model.graph, nodes, constants
+    def __init__(
+        self, model: onnx.ModelProto, nodes: set[str], constants: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        self._graph = model.graph
+        self._nodes = nodes
+        self._constants = constants
         self._shapes = _find_half_values(model)
         self._there: set[str] = set()
         self._order: list[onnx.NodeProto] = []
@@ -86,7 +104,11 @@ class _Widening:
                 self._there.add(name + SUFFIX)
                 narrow += [name] if name in self._wanted_half else []
         for attribute in kept.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+            if (
+                node.op_type == "Cast"
+                and attribute.name == "to"
+                and attribute.i == TensorProto.FLOAT16
+            ):
                 attribute.i = TensorProto.FLOAT
         self._order.append(kept)
         for name in narrow:
@@ -109,18 +131,29 @@ class _Widening:
     def _cast(self, source: str, target: str, kind: int) -> None:
         from onnx import helper
 
-        self._order.append(helper.make_node("Cast", [source], [target], name=f"{target}.cast", to=kind))
+        self._order.append(
+            helper.make_node("Cast", [source], [target], name=f"{target}.cast", to=kind)
+        )
 
     def _describe(self) -> None:
-        """Types of the new values; nothing said of those that are no more, and no constant that nobody reads."""
+        """Types of the new values.
+
+        Nothing said of those that are no more, and no constant that nobody reads.
+        """
         from onnx import TensorProto, helper
 
         produced = {name for node in self._graph.node for name in node.output}
         read = {name for node in self._graph.node for name in node.input}
         infos = [info for info in self._graph.value_info if info.name in produced]
         for wide in sorted(self._there & produced):
-            infos.append(helper.make_tensor_value_info(wide, TensorProto.FLOAT, self._shapes[wide[: -len(SUFFIX)]]))
-        tensors = [t for t in self._graph.initializer if t.name in read or t.name not in self._constants]
+            infos.append(
+                helper.make_tensor_value_info(
+                    wide, TensorProto.FLOAT, self._shapes[wide[: -len(SUFFIX)]]
+                )
+            )
+        tensors = [
+            t for t in self._graph.initializer if t.name in read or t.name not in self._constants
+        ]
         for field, kept in ((self._graph.value_info, infos), (self._graph.initializer, tensors)):
             copies = [type(item).FromString(item.SerializeToString()) for item in kept]
             del field[:]
@@ -136,7 +169,8 @@ def _find_half_values(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     from onnx import TensorProto, shape_inference
 
     known = shape_inference.infer_shapes(model).graph
-    found, typed = {}, set()
+    found = {}
+    typed = set()
     for info in (*known.input, *known.value_info, *known.output):
         kind = info.type.tensor_type
         typed.add(info.name)
@@ -144,5 +178,7 @@ def _find_half_values(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
             found[info.name] = tuple(side.dim_value for side in kind.shape.dim)
     if unknown := {name for node in model.graph.node for name in node.output if name} - typed:
         raise GraphError(f"{model.graph.name}: the type of {min(unknown)!r} is not known")
-    halves = {t.name: tuple(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
+    halves = {
+        t.name: tuple(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16
+    }
     return {**found, **halves}

@@ -1,4 +1,7 @@
-"""Dividing an activation's channels for nothing: its producer's constants take the division, its layers the product."""
+"""Dividing an activation's channels for nothing.
+
+Its producer's constants take the division, its layers the product.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Divided:
 
 @dataclass(frozen=True)
 class Foldable:
-    """An activation that can be smoothed: the constants that take the division, and the linears that read it."""
+    """An activation that can be smoothed.
+
+    The constants that take the division, and the linears that read it.
+    """
 
     value: str
     divided: tuple[Divided, ...]
@@ -44,15 +50,18 @@ class Foldable:
 
 @dataclass(frozen=True)
 class FoldedGraph:
-    """A smoothing as changes of a graph's constants; weights are changed one at a time, when they are read.
+    """A smoothing as changes of a graph's constants.
 
-    weight_edits: by the constant's name. copies: new constants, by name, each an edited copy of the one it names, as
-    that is read elsewhere too. inputs: which (node, index of its input) reads such a copy.
+    Weights are changed one at a time, when they are read.
     """
 
     weight_edits: Mapping[str, Edit] = field(default_factory=dict)
+    """By the constant's name."""
     copies: Mapping[str, str] = field(default_factory=dict)
+    """New constants, by name, each an edited copy of the one it names, as that is read
+    elsewhere too."""
     inputs: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Which (node, index of its input) reads such a copy."""
 
     def rewire(self, model: onnx.ModelProto) -> None:
         """Let the nodes of a copy of the graph read the new constants; the caller adds these."""
@@ -75,14 +84,19 @@ class _Wiring:
     def find_only(self, value: str, op: str) -> onnx.NodeProto | None:
         """The node of this kind that produces ``value``, where one reader only has it."""
         node = self.producer.get(value)
-        return node if node is not None and node.op_type == op and self.readers[value] == 1 else None
+        return (
+            node if node is not None and node.op_type == op and self.readers[value] == 1 else None
+        )
 
 
 def find_foldable(graph: FloatGraph) -> dict[str, Foldable]:
-    """By value name, in the graph's order: what only linears read and whose producer takes a division exactly.
+    """By value name, in the graph's order.
 
-    A LayerNormalization (gain and bias), one with a constant table added (the table too), and h * gelu(g) of both
-    halves of a linear (the output channels of its h half).
+    What only linears read and whose producer takes a division exactly.
+
+    A LayerNormalization (gain and bias), one with a constant table added (the table
+    too), and h * gelu(g) of both halves of a linear (the output channels of its h
+    half).
     """
     wiring = _Wiring(graph)
     readers: dict[str, list[str]] = {}
@@ -90,7 +104,9 @@ def find_foldable(graph: FloatGraph) -> dict[str, Foldable]:
         readers.setdefault(layer.value, []).append(layer.name)
     found = {}
     for value, layers in readers.items():
-        if any(graph.layers[name].op != "MatMul" for name in layers) or wiring.readers[value] != len(layers):
+        if any(graph.layers[name].op != "MatMul" for name in layers) or wiring.readers[
+            value
+        ] != len(layers):
             continue
         node = wiring.producer.get(value)
         width = graph.layers[layers[0]].shape[0]
@@ -103,21 +119,26 @@ def fold_smoothing(graph: FloatGraph, smoothing: Mapping[str, Smoothing]) -> Fol
     """The changes that make the graph compute the same with smoothed activations.
 
     Raises:
-        CalibrationError: an activation that cannot be smoothed, or factors of another number of channels.
+        CalibrationError: an activation that cannot be smoothed, or factors of another
+            number of channels.
     """
-    foldable, wiring = find_foldable(graph), _Wiring(graph)
+    foldable = find_foldable(graph)
+    wiring = _Wiring(graph)
     steps: dict[str, list[Edit]] = {}
     copies: dict[str, str] = {}
     inputs: dict[tuple[str, int], str] = {}
     for value, entry in smoothing.items():
         if value not in foldable:
             raise CalibrationError(
-                f"{graph.name}: smoothing of {value!r}: what produces it takes no division; leave it out"
+                f"{graph.name}: smoothing of {value!r}: what produces it takes no division; "
+                "leave it out"
             )
         factors = np.asarray(entry.factors, np.float32)
         width = graph.layers[foldable[value].layers[0]].shape[0]
         if factors.shape != (width,):
-            raise CalibrationError(f"{graph.name}: smoothing of {value!r}: {len(factors)} factors for {width} channels")
+            raise CalibrationError(
+                f"{graph.name}: smoothing of {value!r}: {len(factors)} factors for {width} channels"
+            )
         for divided in foldable[value].divided:
             name = divided.constant
             if wiring.readers[name] > 1:
@@ -130,8 +151,12 @@ def fold_smoothing(graph: FloatGraph, smoothing: Mapping[str, Smoothing]) -> Fol
     return FoldedGraph({name: _chain(edits) for name, edits in steps.items()}, copies, inputs)
 
 
-def apply_smoothing(graph: FloatGraph, smoothing: Mapping[str, Smoothing], output: Path) -> FloatGraph:
-    """Write the smoothed network: ``output`` (.onnx) and its weights beside it (.bin), aside and renamed.
+def apply_smoothing(
+    graph: FloatGraph, smoothing: Mapping[str, Smoothing], output: Path
+) -> FloatGraph:
+    """Write the smoothed network.
+
+    ``output`` (.onnx) and its weights beside it (.bin), aside and renamed.
 
     Raises:
         CalibrationError: as ``fold_smoothing``.
@@ -144,7 +169,8 @@ def apply_smoothing(graph: FloatGraph, smoothing: Mapping[str, Smoothing], outpu
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     folded.rewire(model)
-    weights, part = output.with_suffix(".bin"), output.with_suffix(".bin.part")
+    weights = output.with_suffix(".bin")
+    part = output.with_suffix(".bin.part")
     try:
         if graph.path.with_suffix(".bin").exists():
             shutil.copyfile(graph.path.with_suffix(".bin"), part)
@@ -152,10 +178,14 @@ def apply_smoothing(graph: FloatGraph, smoothing: Mapping[str, Smoothing], outpu
             edit = folded.weight_edits.get(tensor.name)
             external = tensor.data_location == TensorProto.EXTERNAL
             if edit is not None and external:
-                offset = next(int(entry.value) for entry in tensor.external_data if entry.key == "offset")
+                offset = next(
+                    int(entry.value) for entry in tensor.external_data if entry.key == "offset"
+                )
                 _write_at(part, offset, _edit(graph, tensor.name, edit))
             elif edit is not None:
-                tensor.CopyFrom(numpy_helper.from_array(_edit(graph, tensor.name, edit), tensor.name))
+                tensor.CopyFrom(
+                    numpy_helper.from_array(_edit(graph, tensor.name, edit), tensor.name)
+                )
             for entry in tensor.external_data if external else ():
                 entry.value = weights.name if entry.key == "location" else entry.value
         for name, source in folded.copies.items():  # gains, biases and tables: small
@@ -187,41 +217,63 @@ def _divide_norm(wiring: _Wiring, node: onnx.NodeProto, width: int) -> tuple[Div
     constants = [name for name in node.input[1:] if name]
     if not constants or any(wiring.dims.get(name) != (width,) for name in constants):
         return ()
-    return tuple(Divided(name, node.name, index) for index, name in enumerate(node.input) if index and name)
+    return tuple(
+        Divided(name, node.name, index) for index, name in enumerate(node.input) if index and name
+    )
 
 
-def _divide_norm_and_table(wiring: _Wiring, node: onnx.NodeProto, width: int) -> tuple[Divided, ...]:
+def _divide_norm_and_table(
+    wiring: _Wiring, node: onnx.NodeProto, width: int
+) -> tuple[Divided, ...]:
     for index, other in ((0, 1), (1, 0)):
         norm = wiring.find_only(node.input[index], "LayerNormalization")
         divided = _divide_norm(wiring, norm, width) if norm is not None else ()
         if not divided:
             continue
-        table, reader, place = node.input[other], node, other
+        table = node.input[other]
+        reader = node
+        place = other
         if (cut := wiring.find_only(table, "Slice")) is not None:
-            table, reader, place = cut.input[0], cut, 0
+            table = cut.input[0]
+            reader = cut
+            place = 0
         if wiring.dims.get(table, ())[-1:] == (width,):
             return (*divided, Divided(table, reader.name, place))
     return ()
 
 
 def _divide_gated(wiring: _Wiring, node: onnx.NodeProto, width: int) -> tuple[Divided, ...]:
-    """h * gelu(g), where a linear gives h and g side by side: only h is divided, which the product is linear in."""
+    """h * gelu(g), where a linear gives h and g side by side.
+
+    Only h is divided, which the product is linear in.
+    """
     for index, other in ((0, 1), (1, 0)):
-        half, gate = wiring.find_only(node.input[index], "Slice"), wiring.find_only(node.input[other], "Gelu")
+        half = wiring.find_only(node.input[index], "Slice")
+        gate = wiring.find_only(node.input[other], "Gelu")
         gating = wiring.find_only(gate.input[0], "Slice") if gate is not None else None
         if half is None or gating is None or half.input[0] != gating.input[0]:
             continue
         source = half.input[0]
-        if wiring.readers[source] != 2 or _find_cut(wiring, gating, 2 * width) == _find_cut(wiring, half, 2 * width):
+        if wiring.readers[source] != 2 or _find_cut(wiring, gating, 2 * width) == _find_cut(
+            wiring, half, 2 * width
+        ):
             return ()
         cut = _find_cut(wiring, half, 2 * width)
-        return _divide_linear(wiring, source, cut) if cut is not None and cut.stop - cut.start == width else ()
+        return (
+            _divide_linear(wiring, source, cut)
+            if cut is not None and cut.stop - cut.start == width
+            else ()
+        )
     return ()
 
 
 def _divide_linear(wiring: _Wiring, source: str, cut: range) -> tuple[Divided, ...]:
-    """Weight and bias of the linear that gives ``source``; its output is twice as wide as ``cut``."""
-    node, divided = wiring.producer.get(source), []
+    """Weight and bias of the linear that gives ``source``.
+
+    Its output is twice as wide as ``cut``.
+    """
+    node = wiring.producer.get(source)
+    divided = []
     if node is not None and node.op_type == "Add":
         for index, other in ((0, 1), (1, 0)):
             if wiring.dims.get(node.input[other]) == (2 * len(cut),):
@@ -240,7 +292,9 @@ def _find_cut(wiring: _Wiring, node: onnx.NodeProto, width: int) -> range | None
     """The channels that a Slice of the last axis takes of ``width``; None for any other slice."""
     if any(name not in wiring.dims for name in node.input[1:]) or len(node.input) < 4:
         return None
-    numbers = [wiring.graph.read(name).reshape(-1).astype(np.int64).tolist() for name in node.input[1:]]
+    numbers = [
+        wiring.graph.read(name).reshape(-1).astype(np.int64).tolist() for name in node.input[1:]
+    ]
     starts, ends, axes = numbers[:3]
     rank = next(
         (
@@ -288,7 +342,8 @@ def _edit(graph: FloatGraph, name: str, edit: Edit) -> NDArray[np.floating]:
     largest = float(np.abs(edited).max(initial=0.0))
     if values.dtype == np.float16 and largest > float(np.finfo(np.float16).max):
         raise CalibrationError(
-            f"{graph.name}: smoothing takes {name!r} to {largest:.3g}, more than float16 holds; leave the "
+            f"{graph.name}: smoothing takes {name!r} to {largest:.3g}, more than float16 "
+            "holds; leave the "
             "smoothing of what it produces out of the plan"
         )
     return np.ascontiguousarray(edited.astype(values.dtype))

@@ -1,6 +1,7 @@
 """Our own rules for a graph, so that one file serves ONNX Runtime, OpenVINO and TensorRT 10.3 to 11.
 
-Parsers accept less (or, for wrong axes, more) than they should; these rules are what every target's parser takes.
+Parsers accept less (or, for wrong axes, more) than they should; these rules are what
+every target's parser takes.
 """
 
 from __future__ import annotations
@@ -22,14 +23,35 @@ if TYPE_CHECKING:
 # JetPack 6's parser (TensorRT 10.3) takes opset 9 to 20.
 NEWEST_OPSET = 20
 
-# Every operator the six networks use. All are in opset 20 of the default domain and in every target's parser.
+# Every operator the six networks use. All are in opset 20 of the default domain and in
+# every target's parser.
 ALLOWED_OPERATORS = frozenset(
     {
-        "Add", "Concat", "Conv", "DequantizeLinear", "Div", "Gelu", "Greater", "InstanceNormalization",
-        "LayerNormalization", "MatMul", "Mul", "Pad", "QuantizeLinear", "Reshape", "Resize", "Sigmoid", "Slice",
-        "Softmax", "Split", "Sub", "Transpose", "Where", "Cast",
+        "Add",
+        "Concat",
+        "Conv",
+        "DequantizeLinear",
+        "Div",
+        "Gelu",
+        "Greater",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "MatMul",
+        "Mul",
+        "Pad",
+        "QuantizeLinear",
+        "Reshape",
+        "Resize",
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Sub",
+        "Transpose",
+        "Where",
+        "Cast",
     }
-)  # fmt: skip
+)
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "NonZero", "SequenceMap"})
 
@@ -55,12 +77,17 @@ FIXES = {
 
 
 def lint_graph(
-    model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = (), tensorrt: Collection[str] = tuple(LINES)
+    model: onnx.ModelProto,
+    spec: SubnetSpec,
+    *,
+    float32: Collection[str] = (),
+    tensorrt: Collection[str] = tuple(LINES),
 ) -> list[Finding]:
     """Every rule that the graph breaks; an empty list is what a build wants.
 
-    float32: names of values and constants that an fp16 graph may hold in fp32 (``float_islands.list_float32``).
-    tensorrt: versions whose parsers' rules hold too; all that there are, since one graph serves all targets.
+    float32: names of values and constants that an fp16 graph may hold in fp32
+    (``float_islands.list_float32``). tensorrt: versions whose parsers' rules hold too;
+    all that there are, since one graph serves all targets.
 
     Raises:
         GraphError: a version of TensorRT that is older than 10.3.
@@ -79,7 +106,11 @@ def lint_graph(
 
 
 def require_clean(
-    model: onnx.ModelProto, spec: SubnetSpec, *, float32: Collection[str] = (), tensorrt: Collection[str] = tuple(LINES)
+    model: onnx.ModelProto,
+    spec: SubnetSpec,
+    *,
+    float32: Collection[str] = (),
+    tensorrt: Collection[str] = tuple(LINES),
 ) -> None:
     """Lint, and refuse what breaks a rule; ``float32`` and ``tensorrt`` as in ``lint_graph``.
 
@@ -88,7 +119,9 @@ def require_clean(
     """
     findings = lint_graph(model, spec, float32=float32, tensorrt=tensorrt)
     if findings:
-        raise GraphError(f"{spec.name}: {len(findings)} broken graph rules, the first: {findings[0]}")
+        raise GraphError(
+            f"{spec.name}: {len(findings)} broken graph rules, the first: {findings[0]}"
+        )
 
 
 def _check_opset(model: onnx.ModelProto) -> Iterator[Finding]:
@@ -98,7 +131,9 @@ def _check_opset(model: onnx.ModelProto) -> Iterator[Finding]:
         if entry.domain not in ("", "ai.onnx"):
             yield Finding("opset", entry.domain, "custom operator domains are not allowed")
         elif entry.version > NEWEST_OPSET:
-            yield Finding("opset", "model", f"{entry.version}; at most {NEWEST_OPSET} parses on JetPack 6")
+            yield Finding(
+                "opset", "model", f"{entry.version}; at most {NEWEST_OPSET} parses on JetPack 6"
+            )
     if model.functions:
         yield Finding("opset", model.functions[0].name, "model-local functions are not allowed")
 
@@ -108,7 +143,11 @@ def _check_operators(model: onnx.ModelProto) -> Iterator[Finding]:
         if node.op_type in CONTROL_FLOW or any(a.HasField("g") or a.graphs for a in node.attribute):
             yield Finding("control flow", node.name, f"{node.op_type} depends on data")
         elif node.op_type not in ALLOWED_OPERATORS or node.domain not in ("", "ai.onnx"):
-            yield Finding("operator", node.name, f"{node.domain or 'onnx'}.{node.op_type} is not on the allow-list")
+            yield Finding(
+                "operator",
+                node.name,
+                f"{node.domain or 'onnx'}.{node.op_type} is not on the allow-list",
+            )
 
 
 def _check_interface(model: onnx.ModelProto, spec: SubnetSpec) -> Iterator[Finding]:
@@ -128,17 +167,34 @@ def _check_interface(model: onnx.ModelProto, spec: SubnetSpec) -> Iterator[Findi
         wanted = {t.name: (t.dtype, t.shape) for t in tensors}
         for name in sorted(found.keys() | wanted.keys()):
             if found.get(name) != wanted.get(name):
-                yield Finding("interface", f"{side} {name}", f"wanted {wanted.get(name)}, found {found.get(name)}")
+                yield Finding(
+                    "interface",
+                    f"{side} {name}",
+                    f"wanted {wanted.get(name)}, found {found.get(name)}",
+                )
 
 
-def _check_dtypes(model: onnx.ModelProto, spec: SubnetSpec, *, float32: frozenset[str]) -> Iterator[Finding]:
-    """Strong typing: one float type throughout but for ``float32``; a Cast or Q/DQ is the only way into another."""
+def _check_dtypes(
+    model: onnx.ModelProto, spec: SubnetSpec, *, float32: frozenset[str]
+) -> Iterator[Finding]:
+    """Strong typing: one float type throughout but for ``float32``.
+
+    A Cast or Q/DQ is the only way into another.
+    """
     from onnx import TensorProto
 
-    floats = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16",
-              TensorProto.DOUBLE: "float64"}  # fmt: skip
+    floats = {
+        TensorProto.FLOAT: "float32",
+        TensorProto.FLOAT16: "float16",
+        TensorProto.BFLOAT16: "bfloat16",
+        TensorProto.DOUBLE: "float64",
+    }
     wanted = spec.inputs[0].dtype
-    exempt = float32 | {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}
+    exempt = float32 | {
+        node.input[2]
+        for node in model.graph.node
+        if node.op_type == "Resize" and len(node.input) > 2
+    }
     for tensor in model.graph.initializer:
         if floats.get(tensor.data_type, wanted) != wanted and tensor.name not in exempt:
             yield Finding("dtype", tensor.name, f"{floats[tensor.data_type]} in a {wanted} graph")
@@ -159,7 +215,9 @@ def _check_shapes(model: onnx.ModelProto) -> Iterator[Finding]:
         if node.op_type in ("Reshape", "Slice", "Split", "Pad", "Resize"):
             for name in node.input[1:]:
                 if name and name not in constants:
-                    yield Finding("shape", node.name, f"{node.op_type} takes its {name!r} from data")
+                    yield Finding(
+                        "shape", node.name, f"{node.op_type} takes its {name!r} from data"
+                    )
 
 
 def _check_names(model: onnx.ModelProto) -> Iterator[Finding]:
@@ -176,7 +234,10 @@ def _check_names(model: onnx.ModelProto) -> Iterator[Finding]:
 
 
 def _check_types(model: onnx.ModelProto) -> Iterator[Finding]:
-    """What ONNX itself infers: operators that mix types, and shapes that disagree with what is written down."""
+    """What ONNX itself infers.
+
+    Operators that mix types, and shapes that disagree with what is written down.
+    """
     from onnx import shape_inference
 
     try:

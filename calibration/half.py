@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     import onnx
 
 __all__ = [
-    "Overflow", "find_overflows", "find_settleable", "keep_float32", "list_float32", "settle_half", "widen_half",
-]  # fmt: skip
+    "Overflow",
+    "find_overflows",
+    "find_settleable",
+    "keep_float32",
+    "list_float32",
+    "settle_half",
+    "widen_half",
+]
 
 Report = Callable[[str, int, int], None]
 
@@ -31,10 +37,12 @@ SMALLEST_NORMAL = 2.0**-14  # below it digits go, below 2**-24 everything
 # Other portraits and voices reach further than the samples did.
 SAFETY = 4.0
 
-# fp16 numbers of 512 to 1024 lie 0.5 apart: a softmax of such is off by a factor of e**0.25.
+# fp16 numbers of 512 to 1024 lie 0.5 apart: a softmax of such is off by a factor of
+# e**0.25.
 SOFTMAX_LARGEST = 512.0
 
-# A variance below the epsilon that is added to it may vanish; one that is not far below it may not.
+# A variance below the epsilon that is added to it may vanish; one that is not far below
+# it may not.
 _EPSILON_SHARE = 1 / 64
 
 _NORMS = ("InstanceNormalization", "LayerNormalization")
@@ -44,33 +52,36 @@ _ELEMENTWISE = (*_SAME_VALUES, "Add", "Div", "Mul", "Sub", "Where")
 
 @dataclass(frozen=True)
 class Overflow:
-    """A node that fp16 would spoil.
-
-    kind: "range" (it reads or gives ``value``, which is too large), "squares" (the sum of squares that a norm takes of
-    ``value``), "softmax" (``value`` is, or leads to, a softmax's input with too few digits left), "underflow" (a norm's
-    mean square or a divisor that fp16 would round to nothing), "constant" (``value`` is one that fp16 cannot hold).
-    peak: the figure, largest over all samples; the smallest for "underflow".
-    """
+    """A node that fp16 would spoil."""
 
     node: str
     op: str
     kind: str
+    """One of "range" (it reads or gives ``value``, which is too large), "squares" (the
+    sum of squares that a norm takes of ``value``), "softmax" (``value`` is, or leads
+    to, a softmax's input with too few digits left), "underflow" (a norm's mean square
+    or a divisor that fp16 would round to nothing), "constant" (``value`` is one that
+    fp16 cannot hold)."""
     value: str
     peak: float
+    """The figure, largest over all samples; the smallest for "underflow"."""
 
 
 def find_overflows(
     graph: FloatGraph, samples: Iterable[Sample], *, report: Report | None = None
 ) -> tuple[Overflow, ...]:
-    """Run the fp32 graph and look at every value in it; what fp16 would spoil, in the graph's order.
+    """Run the fp32 graph and look at every value in it.
 
-    A figure counts from a quarter of fp16's largest on. Each node is named once, with the first reason found. Memory
-    does not grow with the samples; ``report`` gets what is done, how many samples are behind, and 0 (how many there
-    are is not known).
+    What fp16 would spoil, in the graph's order.
+
+    A figure counts from a quarter of fp16's largest on. Each node is named once, with
+    the first reason found. Memory does not grow with the samples; ``report`` gets what
+    is done, how many samples are behind, and 0 (how many there are is not known).
 
     Raises:
-        CalibrationError: no samples, or a value that is not finite in fp32; names value, portrait and timestep.
-        BackendError, MissingPackageError: no engine for the graph.
+        CalibrationError: no samples, or a value that is not finite in fp32; names
+            value, portrait and timestep. BackendError, MissingPackageError: no engine
+            for the graph.
     """
     view = _View(graph)
     network = TappedNetwork(graph, view.taps())
@@ -92,15 +103,21 @@ def find_overflows(
 
 
 def settle_half(
-    graph: FloatGraph, model: onnx.ModelProto, samples: Iterable[Sample], *, report: Report | None = None
+    graph: FloatGraph,
+    model: onnx.ModelProto,
+    samples: Iterable[Sample],
+    *,
+    report: Report | None = None,
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """``model``, the fp16 trace of the same network, with what overflows in ``graph`` on the samples kept in fp32.
 
-    Returns it with the names of the nodes kept, in the graph's order. The lint wants ``list_float32`` of it.
+    Returns it with the names of the nodes kept, in the graph's order. The lint wants
+    ``list_float32`` of it.
 
     Raises:
-        GraphError: an input or output of the network is itself beyond fp16, or the two graphs are not of one network.
-        CalibrationError, BackendError: as ``find_overflows``.
+        GraphError: an input or output of the network is itself beyond fp16, or the two
+            graphs are not of one network. CalibrationError, BackendError: as
+            ``find_overflows``.
     """
     nodes = tuple(found.node for found in find_settleable(graph, samples, report=report))
     return widen_half(graph, model, nodes), nodes
@@ -120,13 +137,16 @@ def find_settleable(
     for found in overflows:
         if found.kind == "range" and found.value in ends and found.peak > LARGEST:
             raise GraphError(
-                f"{graph.name}: {found.value!r} reaches {found.peak:.3g}, more than fp16's {LARGEST:.0f}, where it "
+                f"{graph.name}: {found.value!r} reaches {found.peak:.3g}, more than fp16's "
+                f"{LARGEST:.0f}, where it "
                 "enters or leaves the network; build with --precision fp32"
             )
     return overflows
 
 
-def widen_half(graph: FloatGraph, model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
+def widen_half(
+    graph: FloatGraph, model: onnx.ModelProto, nodes: Collection[str]
+) -> onnx.ModelProto:
     """``keep_float32`` with small constants as ``graph``, the same network in fp32, has them.
 
     A constant that was changed since, by smoothing, stays as it is.
@@ -154,7 +174,8 @@ class _View:
     """What is looked at in one graph, and what it means."""
 
     def __init__(self, graph: FloatGraph) -> None:
-        self._graph, self._nodes = graph, list(graph.model.graph.node)
+        self._graph = graph
+        self._nodes = list(graph.model.graph.node)
         self._constants = _read_small_constants(graph)
         self.shapes = _find_float_values(graph.model)
         self.producers = {name: node for node in self._nodes for name in node.output}
@@ -164,7 +185,10 @@ class _View:
                 self._source[node.output[0]] = self._source.get(node.input[0], node.input[0])
 
     def taps(self) -> Iterator[Tap]:
-        """Peaks of all values; sums of outputs, which show a NaN; squares that norms sum; the smallest divisors."""
+        """Peaks of all values; sums of outputs, which show a NaN; squares that norms sum.
+
+        The smallest divisors.
+        """
         for value in self.shapes:
             if value not in self._source:
                 yield _tap(value, "peak", [("Abs", None), ("ReduceMax", None)])
@@ -173,10 +197,20 @@ class _View:
         for node in self._nodes:
             if node.op_type in _NORMS:
                 axes = self._axes(node)
-                yield _tap(node.input[0], f"squares.{node.name}", [("ReduceSumSquare", axes), ("ReduceMax", None)])
-                yield _tap(node.input[0], f"least.{node.name}", [("ReduceSumSquare", axes), ("ReduceMin", None)])
+                yield _tap(
+                    node.input[0],
+                    f"squares.{node.name}",
+                    [("ReduceSumSquare", axes), ("ReduceMax", None)],
+                )
+                yield _tap(
+                    node.input[0],
+                    f"least.{node.name}",
+                    [("ReduceSumSquare", axes), ("ReduceMin", None)],
+                )
             elif node.op_type == "Div" and node.input[1] in self.shapes:
-                yield _tap(node.input[1], f"least.{node.name}", [("Abs", None), ("ReduceMin", None)])
+                yield _tap(
+                    node.input[1], f"least.{node.name}", [("Abs", None), ("ReduceMin", None)]
+                )
 
     def judge(self, largest: dict[str, float], smallest: dict[str, float]) -> tuple[Overflow, ...]:
         """The nodes to name, in the graph's order, each once."""
@@ -194,7 +228,13 @@ class _View:
             if value in self.shapes and (peak := self._peak(value, largest)) > LARGEST / SAFETY:
                 yield Overflow(node.name, node.op_type, "range", value, peak)
             if value in self._constants and _is_spoiled(self._constants[value]):
-                yield Overflow(node.name, node.op_type, "constant", value, float(np.abs(self._constants[value]).max()))
+                yield Overflow(
+                    node.name,
+                    node.op_type,
+                    "constant",
+                    value,
+                    float(np.abs(self._constants[value]).max()),
+                )
         if node.op_type in _NORMS:
             squares = largest[f"{node.input[0]}.squares.{node.name}"]
             if squares > LARGEST / SAFETY:
@@ -202,22 +242,41 @@ class _View:
             least = smallest[f"{node.input[0]}.least.{node.name}"] / self._count(node)
             if max(_epsilon(node) * _EPSILON_SHARE, 0) < least < SMALLEST_NORMAL:
                 yield Overflow(node.name, node.op_type, "underflow", node.input[0], least)
-        elif node.op_type == "Div" and 0 < smallest.get(f"{node.input[1]}.least.{node.name}", 1) < SMALLEST_NORMAL:
-            yield Overflow(node.name, "Div", "underflow", node.input[1], smallest[f"{node.input[1]}.least.{node.name}"])
-        elif node.op_type == "Softmax" and (peak := self._peak(node.input[0], largest)) > SOFTMAX_LARGEST:
+        elif (
+            node.op_type == "Div"
+            and 0 < smallest.get(f"{node.input[1]}.least.{node.name}", 1) < SMALLEST_NORMAL
+        ):
+            yield Overflow(
+                node.name,
+                "Div",
+                "underflow",
+                node.input[1],
+                smallest[f"{node.input[1]}.least.{node.name}"],
+            )
+        elif (
+            node.op_type == "Softmax"
+            and (peak := self._peak(node.input[0], largest)) > SOFTMAX_LARGEST
+        ):
             yield Overflow(node.name, "Softmax", "softmax", node.input[0], peak)
             yield from self._judge_way(node.input[0], peak)
 
     def _judge_way(self, value: str, peak: float) -> Iterator[Overflow]:
-        """What gave a softmax its input, back to the product: digits lost on the way do not come back."""
+        """What gave a softmax its input, back to the product.
+
+        Digits lost on the way do not come back.
+        """
         node = self.producers.get(value)
         while node is not None:
             yield Overflow(node.name, node.op_type, "softmax", value, peak)
             before = [name for name in node.input if name in self.shapes]
-            node = self.producers.get(before[0]) if before and node.op_type in _ELEMENTWISE else None
+            node = (
+                self.producers.get(before[0]) if before and node.op_type in _ELEMENTWISE else None
+            )
 
     def _peak(self, value: str, largest: dict[str, float]) -> float:
-        return largest.get(f"{self._source.get(value, value)}.peak", 0.0)  # a weight that is only reshaped has none
+        return largest.get(
+            f"{self._source.get(value, value)}.peak", 0.0
+        )  # a weight that is only reshaped has none
 
     def _axes(self, node: onnx.NodeProto) -> list[int]:
         rank = len(self.shapes[node.input[0]])
@@ -229,10 +288,15 @@ class _View:
 
 
 def _tap(value: str, what: str, steps: list[tuple[str, list[int] | None]]) -> Tap:
-    """``VALUE.WHAT``, a scalar: operations one after the other, reductions over all axes where none are named."""
+    """``VALUE.WHAT``, a scalar.
+
+    Operations one after the other, reductions over all axes where none are named.
+    """
     from onnx import helper, numpy_helper
 
-    nodes, constants, last = [], [], value
+    nodes = []
+    constants = []
+    last = value
     for index, (op, axes) in enumerate(steps):
         output = f"{value}.{what}" if index == len(steps) - 1 else f"{value}.{what}.{index}"
         inputs = [last]
@@ -252,7 +316,8 @@ def _require_finite(found: dict[str, float], view: _View, sample: Sample) -> Non
     name = next((n for n in order if not math.isfinite(found.get(n, 0.0))), next(iter(found)))
     when = "" if sample.timestep is None else f", timestep {sample.timestep}"
     raise CalibrationError(
-        f"{sample.network}: {name.rpartition('.')[0]!r} is not finite in fp32 ({sample.portrait}, {sample.voice}{when})"
+        f"{sample.network}: {name.rpartition('.')[0]!r} is not finite in fp32 "
+        f"({sample.portrait}, {sample.voice}{when})"
     )
 
 
@@ -266,12 +331,17 @@ def _find_float_values(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         for info in (*graph.input, *graph.value_info, *graph.output)
         if info.type.tensor_type.elem_type == TensorProto.FLOAT
     }
-    order = [info.name for info in graph.input] + [name for node in graph.node for name in node.output]
+    order = [info.name for info in graph.input] + [
+        name for node in graph.node for name in node.output
+    ]
     return {name: shapes[name] for name in order if name in shapes}
 
 
 def _read_small_constants(graph: FloatGraph) -> dict[str, NDArray[np.float32]]:
-    """fp32 constants that lie in the graph itself; weights, beside it, are looked at as they are written."""
+    """fp32 constants that lie in the graph itself.
+
+    Weights, beside it, are looked at as they are written.
+    """
     from onnx import TensorProto, numpy_helper
 
     return {

@@ -1,4 +1,7 @@
-"""Where to clip an activation for int8, found from a histogram of its absolute values: percentile, entropy, MSE."""
+"""Where to clip an activation for int8, found from a histogram of its absolute values.
+
+Percentile, entropy, MSE.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ Counts = NDArray[np.generic]
 def find_threshold(counts: Counts, amax: float, *, method: str, percentile: float = 99.99) -> float:
     """The symmetric range [-threshold, threshold] for values whose absolutes have this histogram.
 
-    ``counts``: (bins,), equal bins from 0 to ``amax``; ``method``: one of "percentile", "entropy", "mse". The result
-    is in (0, amax]; it is ``amax`` for a histogram that is empty.
+    ``counts``: (bins,), equal bins from 0 to ``amax``; ``method``: one of "percentile",
+    "entropy", "mse". The result is in (0, amax]; it is ``amax`` for a histogram that is
+    empty.
     """
     numbers = np.asarray(counts, np.float64)
     if numbers.sum() <= 0:
@@ -43,11 +47,14 @@ def find_percentile(counts: NDArray[np.float64], percentile: float) -> float:
 
 
 def find_entropy(counts: NDArray[np.float64]) -> float:
-    """The share of the range at which int8 keeps most of the distribution: the least Kullback-Leibler divergence.
+    """The share of the range at which int8 keeps most of the distribution.
 
-    For each candidate: P is the histogram below it, what lies above added to its last bin; Q is P's histogram without
-    that addition at int8's resolution, spread evenly over the bins that P fills. Migacz, "8-bit inference with
-    TensorRT", GTC 2017, slides 38 to 40, here with int8's 127 levels and candidates 16 bins apart.
+    The least Kullback-Leibler divergence.
+
+    For each candidate: P is the histogram below it, what lies above added to its last
+    bin; Q is P's histogram without that addition at int8's resolution, spread evenly
+    over the bins that P fills. Migacz, "8-bit inference with TensorRT", GTC 2017,
+    slides 38 to 40, here with int8's 127 levels and candidates 16 bins apart.
     """
     candidates = _list_candidates(len(counts))
     divergences = [_measure_divergence(counts, int(count)) for count in candidates]
@@ -57,16 +64,20 @@ def find_entropy(counts: NDArray[np.float64]) -> float:
 def find_mse(counts: NDArray[np.float64]) -> float:
     """The share of the range with the least mean squared error, of rounding below it and of clipping above it.
 
-    error(t) = sum over bins of count * (x - s * min(round(x / s), 127))^2 with s = t / 127, as in Nagel et al., "A
-    white paper on neural network quantization", 2021, equation 10; each bin is taken as even.
+    error(t) = sum over bins of count * (x - s * min(round(x / s), 127))^2 with s = t /
+    127, as in Nagel et al., "A white paper on neural network quantization", 2021,
+    equation 10; each bin is taken as even.
     """
     bins = len(counts)
     centres = (np.arange(bins * _PARTS) + 0.5) / (bins * _PARTS)
     weights = np.repeat(counts, _PARTS)
     filled = weights > 0
-    centres, weights = centres[filled], weights[filled]
+    centres = centres[filled]
+    weights = weights[filled]
     candidates = _list_candidates(bins) / bins
-    errors = [float(weights @ np.square(centres - _quantize(centres, share))) for share in candidates]
+    errors = [
+        float(weights @ np.square(centres - _quantize(centres, share))) for share in candidates
+    ]
     return float(candidates[int(np.argmin(errors))])
 
 
@@ -82,11 +93,15 @@ def _quantize(values: NDArray[np.float64], threshold: float) -> NDArray[np.float
 
 
 def _measure_divergence(counts: NDArray[np.float64], kept: int) -> float:
-    """KL(P || Q) in nats for the histogram clipped after ``kept`` bins; inf where all of it is clipped."""
+    """KL(P || Q) in nats for the histogram clipped after ``kept`` bins.
+
+    Inf where all of it is clipped.
+    """
     below = counts[:kept]
     wanted = below.copy()
     wanted[-1] += counts[kept:].sum()
-    # each level takes the same number of bins, the first ones one more where it does not come out even
+    # each level takes the same number of bins, the first ones one more where it does
+    # not come out even
     starts = np.ceil(np.arange(LEVELS) * kept / LEVELS).astype(np.int64)
     level = np.searchsorted(starts, np.arange(kept), side="right") - 1
     filled = below > 0
@@ -96,5 +111,6 @@ def _measure_divergence(counts: NDArray[np.float64], kept: int) -> float:
     used = wanted > 0
     if mass.sum() <= 0:
         return float("inf")
-    p, q = wanted / wanted.sum(), np.maximum(given / mass.sum(), _SMALLEST)
+    p = wanted / wanted.sum()
+    q = np.maximum(given / mass.sum(), _SMALLEST)
     return float(np.sum(p[used] * np.log(p[used] / q[used])))

@@ -1,4 +1,7 @@
-"""Which of the denoiser's layers stay float: measured on the frames that whole trajectories end in."""
+"""Which of the denoiser's layers stay float.
+
+Measured on the frames that whole trajectories end in.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,13 @@ from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.network_plan import keep_float
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.sample import Sample
-from echoexport.calibration.sensitivity import Damage, choose_layers, group_layers, measure_damage, measure_psnr
+from echoexport.calibration.sensitivity import (
+    Damage,
+    choose_layers,
+    group_layers,
+    measure_damage,
+    measure_psnr,
+)
 from echoexport.calibration.smoothing import apply_smoothing
 from echoexport.calibration.switches import SwitchableNetwork, open_session
 from echoexport.calibration.trajectory import TrajectorySettings, choose_starts, run_trajectory
@@ -25,15 +34,19 @@ from echoexport.runtime.session import to_pixels
 Report = Callable[[str, int, int], None]
 
 MARGIN = 1.0
-"""dB above the budget that the short trajectories must reach: whole clips add windows, and engines round otherwise."""
+"""dB above the budget that the short trajectories must reach: whole clips add windows,
+and engines round otherwise."""
 
 
 @dataclass(frozen=True)
 class ChoiceSettings:
-    """budget: PSNR in dB of the final frames against fp32. scheduler, steps, guidance: of the sampling.
+    """budget: PSNR in dB of the final frames against fp32.
 
-    probes: trajectories that qualities are measured on; damages are measured on the first. groups: of layers judged
-    together, at most. measure_all: measure what each costs even where all in int8 is good enough.
+    Scheduler, steps, guidance: of the sampling.
+
+    probes: trajectories that qualities are measured on; damages are measured on the
+    first. groups: of layers judged together, at most. measure_all: measure what each
+    costs even where all in int8 is good enough.
     """
 
     budget: float
@@ -55,12 +68,19 @@ class Known:
 
 
 def choose_denoiser_layers(
-    graph: FloatGraph, plan: NetworkPlan, samples: Iterable[Sample], *, settings: ChoiceSettings, decoder: Path,
-    report: Report | None = None, known: Known | None = None,
-) -> tuple[NetworkPlan, tuple[Damage, ...]]:  # fmt: skip
+    graph: FloatGraph,
+    plan: NetworkPlan,
+    samples: Iterable[Sample],
+    *,
+    settings: ChoiceSettings,
+    decoder: Path,
+    report: Report | None = None,
+    known: Known | None = None,
+) -> tuple[NetworkPlan, tuple[Damage, ...]]:
     """The plan with the fewest layers in float that the budget needs, and what layers cost where that was measured.
 
-    ``decoder``: the fp32 VAE decoder's graph. ``known``: what an earlier run measured; what this one does is added.
+    ``decoder``: the fp32 VAE decoder's graph. ``known``: what an earlier run measured;
+    what this one does is added.
 
     Raises:
         QualityError: the budget is out of reach.
@@ -69,23 +89,40 @@ def choose_denoiser_layers(
     """
     report = report or (lambda what, done, total: None)
     with tempfile.TemporaryDirectory(prefix="echoexport-layers-") as folder:
-        smooth = apply_smoothing(graph, plan.smoothing, Path(folder) / graph.path.name) if plan.smoothing else graph
-        with SwitchableNetwork(smooth, plan, folder=Path(folder), threads=settings.threads) as network:
+        smooth = (
+            apply_smoothing(graph, plan.smoothing, Path(folder) / graph.path.name)
+            if plan.smoothing
+            else graph
+        )
+        with SwitchableNetwork(
+            smooth, plan, folder=Path(folder), threads=settings.threads
+        ) as network:
             probes = _Probes(network, samples, settings, decoder, report=report)
-            return _choose(graph, plan, probes, settings=settings, report=report, known=known or Known())
+            return _choose(
+                graph, plan, probes, settings=settings, report=report, known=known or Known()
+            )
 
 
 def _choose(
-    graph: FloatGraph, plan: NetworkPlan, probes: _Probes, *, settings: ChoiceSettings, report: Report, known: Known
+    graph: FloatGraph,
+    plan: NetworkPlan,
+    probes: _Probes,
+    *,
+    settings: ChoiceSettings,
+    report: Report,
+    known: Known,
 ) -> tuple[NetworkPlan, tuple[Damage, ...]]:
     names = probes.network.layers
     if not settings.measure_all and probes.judge(names) >= settings.budget + MARGIN:
         return plan, ()
     groups = group_layers((graph.layers[name] for name in names), most=settings.groups)
     damages = measure_damage(
-        probes.run_first, groups, known=known.errors, on_damage=known.add,
+        probes.run_first,
+        groups,
+        known=known.errors,
+        on_damage=known.add,
         report=lambda done, total: report("denoising_unet: what layers cost", done, total),
-    )  # fmt: skip
+    )
     choice = choose_layers(damages, probes.judge, budget=settings.budget, margin=MARGIN)
     reasons = {
         name: f"sensitivity: {damage.snr:.1f} dB alone at the end of the trajectory"
@@ -99,12 +136,19 @@ class _Probes:
     """Trajectories with some layers in int8, and how far the frames they end in are from those in float."""
 
     def __init__(
-        self, network: SwitchableNetwork, samples: Iterable[Sample], settings: ChoiceSettings, decoder: Path, *,
+        self,
+        network: SwitchableNetwork,
+        samples: Iterable[Sample],
+        settings: ChoiceSettings,
+        decoder: Path,
+        *,
         report: Report,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.network = network
         self._report = report
-        self._starts = choose_starts([one for one in samples if one.step == 0], most=settings.probes)
+        self._starts = choose_starts(
+            [one for one in samples if one.step == 0], most=settings.probes
+        )
         self._settings = TrajectorySettings(settings.scheduler, settings.steps, settings.guidance)
         self._decoder: Any = open_session(decoder, threads=settings.threads)
         self._wanted = [self._decode(latents) for latents in self._run(self._starts, ())]
@@ -116,13 +160,18 @@ class _Probes:
     def judge(self, quantized: Collection[str]) -> float:
         """PSNR in dB of the frames of all trajectories, mean."""
         found = [self._decode(latents) for latents in self._run(self._starts, quantized)]
-        return float(np.mean([measure_psnr(one, other) for one, other in zip(found, self._wanted, strict=True)]))
+        return float(
+            np.mean(
+                [measure_psnr(one, other) for one, other in zip(found, self._wanted, strict=True)]
+            )
+        )
 
     def _run(
         self, starts: Sequence[Sample], quantized: Collection[str], *, report: Report | None = None
     ) -> list[NDArray[np.float32]]:
         """At full size a call takes a minute, so each is told of."""
-        done, total = 0, len(starts) * self._settings.steps * (2 if self._settings.guidance > 1 else 1)
+        done = 0
+        total = len(starts) * self._settings.steps * (2 if self._settings.guidance > 1 else 1)
         what = f"denoising_unet: trajectories with {len(quantized)} layers in int8"
 
         def denoise(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -135,4 +184,6 @@ class _Probes:
 
     def _decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         frames = range(latents.shape[2])
-        return np.stack([to_pixels(self._decoder.run(None, {"latents": latents[:, :, i]})[0]) for i in frames])
+        return np.stack(
+            [to_pixels(self._decoder.run(None, {"latents": latents[:, :, i]})[0]) for i in frames]
+        )

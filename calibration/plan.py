@@ -1,4 +1,7 @@
-"""What quantization decided, layer by layer: written into the bundle, readable, to be edited, pinned and replayed."""
+"""What quantization decided, layer by layer.
+
+Written into the bundle, readable, to be edited, pinned and replayed.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,29 @@ SCHEMA = 1
 FILE_NAME = "quantization.json"
 
 MODES = ("int8", "weights", "float")
-"""int8: weights and activations, run in int8. weights: stored in int8, computed in float. float: left as it is."""
+"""int8: weights and activations, run in int8. weights: stored in int8, computed in
+float. float: left as it is."""
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One layer: its ``mode``, and for "int8" the symmetric range [-amax, amax] of the activation it reads.
-
-    reason: why it is not "int8", e.g. "policy: conv_in" or "sensitivity: costs 1.2 dB".
-    """
+    """One layer: its ``mode``, and for "int8" the symmetric range [-amax, amax] of the activation it reads."""
 
     mode: str
     amax: float | None = None
     reason: str = ""
+    """Why it is not "int8", e.g. "policy: conv_in" or "sensitivity: costs 1.2 dB"."""
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """SmoothQuant on one activation: its channels are divided by ``factors``, its layers' weights multiplied.
+    """SmoothQuant on one activation.
 
-    alpha: the exponent that the factors came from (Xiao et al. 2022, equation 4). factors: one per channel, > 0. Ranges
-    (``LayerPlan.amax``) of the layers that read the activation are those after the division.
+    Its channels are divided by ``factors``, its layers' weights multiplied.
+
+    alpha: the exponent that the factors came from (Xiao et al. 2022, equation 4).
+    factors: one per channel, > 0. Ranges (``LayerPlan.amax``) of the layers that read
+    the activation are those after the division.
     """
 
     alpha: float
@@ -43,27 +48,30 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """One network.
-
-    precision: "int8" where any layer is not "float", else "fp32" or "fp16". layers: by layer name; those not named are
-    float. smoothing: by the activation's value name. float32_nodes: nodes that an fp16 graph computes in fp32. skips:
-    ranges of what residual Adds take past int8 layers, by value name; those not named stay float.
-    """
+    """One network."""
 
     precision: str
+    """One of "int8" where any layer is not "float", else "fp32" or "fp16"."""
     layers: Mapping[str, LayerPlan] = field(default_factory=dict)
+    """By layer name; those not named are float."""
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
+    """By the activation's value name."""
     float32_nodes: tuple[str, ...] = ()
+    """Nodes that an fp16 graph computes in fp32."""
     skips: Mapping[str, float] = field(default_factory=dict)
+    """Ranges of what residual Adds take past int8 layers, by value name; those not
+    named stay float."""
 
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """A whole bundle's. method: how ranges were found. calibration: hash of the set they came from."""
+    """A whole bundle's."""
 
     schema: int
     method: str
+    """How ranges were found."""
     calibration: str
+    """Hash of the set they came from."""
     networks: Mapping[str, NetworkPlan]
 
 
@@ -101,7 +109,11 @@ def _check(plan: QuantizationPlan, path: Path) -> None:
             if layer.mode not in MODES:
                 raise CalibrationError(f"{where}: mode {layer.mode!r}; known: {', '.join(MODES)}")
             if layer.mode == "int8" and not (layer.amax or 0) > 0:
-                raise CalibrationError(f"{where}: mode 'int8' needs an amax above 0, found {layer.amax}")
+                raise CalibrationError(
+                    f"{where}: mode 'int8' needs an amax above 0, found {layer.amax}"
+                )
         for value, smoothing in entry.smoothing.items():
             if not all(factor > 0 for factor in smoothing.factors):
-                raise CalibrationError(f"{path}: {network}, smoothing of {value}: factors above 0 are wanted")
+                raise CalibrationError(
+                    f"{path}: {network}, smoothing of {value}: factors above 0 are wanted"
+                )

@@ -1,4 +1,7 @@
-"""Which layers are int8 on which kind of target, before anything is measured: read from data files."""
+"""Which layers are int8 on which kind of target, before anything is measured.
+
+Read from data files.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +33,19 @@ class LayerRule:
 
 @dataclass(frozen=True)
 class NetworkPolicy:
-    """One network: a mode per operator, and the rules that go before it, the first that matches.
-
-    skips: Q/DQ on what residual Adds take past int8 layers, so that TensorRT can fuse layer and Add.
-    """
+    """One network: a mode per operator, and the rules that go before it, the first that matches."""
 
     operators: Mapping[str, str]
     layers: tuple[LayerRule, ...] = ()
     skips: bool = False
+    """Q/DQ on what residual Adds take past int8 layers, so that TensorRT can fuse layer
+    and Add."""
 
     def choose(self, layer: Layer) -> LayerRule:
-        """The rule that a layer falls under; of those that only its operator decides, the pattern is the operator."""
+        """The rule that a layer falls under.
+
+        Of those that only its operator decides, the pattern is the operator.
+        """
         for rule in self.layers:
             if fnmatchcase(layer.name, rule.pattern):
                 return rule
@@ -65,7 +70,9 @@ def load_policy(kind: str) -> Policy:
         raise UnknownNameError("kind of target", kind, known=KINDS)
     name = f"{kind}.yaml"
     return parse_policy(
-        files("echoexport.calibration").joinpath("data").joinpath(name).read_bytes(), file=name, kind=kind
+        files("echoexport.calibration").joinpath("data").joinpath(name).read_bytes(),
+        file=name,
+        kind=kind,
     )
 
 
@@ -102,32 +109,50 @@ def _parse_network(table: Table) -> NetworkPolicy:
     operators.finish()
     rules = []
     for entry in table.tables("layers"):
-        rules.append(LayerRule(entry.text("pattern"), entry.choice("mode", MODES), entry.text("reason")))
+        rules.append(
+            LayerRule(entry.text("pattern"), entry.choice("mode", MODES), entry.text("reason"))
+        )
         entry.finish()
     skips = bool(table.value("skips", lambda v: isinstance(v, bool), "true or false"))
     table.finish()
     return NetworkPolicy(modes, tuple(rules), skips)
 
 
-def plan_layers(graph: FloatGraph, policy: Policy, ranges_amax: Callable[[str], float]) -> NetworkPlan:
+def plan_layers(
+    graph: FloatGraph, policy: Policy, ranges_amax: Callable[[str], float]
+) -> NetworkPlan:
     """The policy applied to every layer of a graph, with the ranges of what int8 layers read, by value name.
 
-    ``ranges_amax`` is asked for values that int8 layers read, and with ``skips`` for what residual Adds take past them.
+    ``ranges_amax`` is asked for values that int8 layers read, and with ``skips`` for
+    what residual Adds take past them.
 
     Raises:
         UnknownNameError: the graph is of no network that the policy names.
     """
     if graph.name not in policy.networks:
         raise UnknownNameError("network", graph.name, known=policy.networks)
-    network, layers = policy.networks[graph.name], {}
+    network = policy.networks[graph.name]
+    layers = {}
     for layer in graph.layers.values():
         rule = network.choose(layer)
         amax = ranges_amax(layer.value) if rule.mode == "int8" else None
-        reason = "" if rule.mode == "int8" else f"policy: {': '.join(filter(None, (rule.pattern, rule.reason)))}"
+        reason = (
+            ""
+            if rule.mode == "int8"
+            else f"policy: {': '.join(filter(None, (rule.pattern, rule.reason)))}"
+        )
         layers[layer.name] = LayerPlan(rule.mode, amax, reason)
     int8 = frozenset(name for name, layer in layers.items() if layer.mode == "int8")
-    skips = {skip.value: ranges_amax(skip.value) for skip in find_skips(graph, int8)} if network.skips else {}
-    stored = "int8" if any(layer.mode != "float" for layer in layers.values()) else graph_precision(graph)
+    skips = (
+        {skip.value: ranges_amax(skip.value) for skip in find_skips(graph, int8)}
+        if network.skips
+        else {}
+    )
+    stored = (
+        "int8"
+        if any(layer.mode != "float" for layer in layers.values())
+        else graph_precision(graph)
+    )
     return NetworkPlan(stored, layers, skips=skips)
 
 
@@ -135,4 +160,8 @@ def graph_precision(graph: FloatGraph) -> str:
     """ "fp16" or "fp32": the type of the graph's inputs."""
     from onnx import TensorProto
 
-    return "fp16" if graph.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16 else "fp32"
+    return (
+        "fp16"
+        if graph.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+        else "fp32"
+    )

@@ -30,8 +30,9 @@ _ENGINES = ("onnxruntime", "openvino")
 class ProgressFolder:
     """A folder of small files, each written aside and renamed, each with its own sha256 in its first line.
 
-    ``folder`` None keeps and finds nothing. A folder that cannot be written is no reason to fail; a file that is
-    damaged is left alone with a ``RuntimeWarning``, and what it held is found anew.
+    ``folder`` None keeps and finds nothing. A folder that cannot be written is no
+    reason to fail; a file that is damaged is left alone with a ``RuntimeWarning``, and
+    what it held is found anew.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -42,7 +43,10 @@ class ProgressFolder:
         return ProgressFolder(None if self.folder is None else self.folder / name)
 
     def read(self, name: str) -> Any:
-        """What was written under a name as JSON; None where there is nothing, or nothing to be trusted."""
+        """What was written under a name as JSON.
+
+        None where there is nothing, or nothing to be trusted.
+        """
         content = self._load(f"{name}.json")
         return None if content is None else json.loads(content)
 
@@ -79,7 +83,11 @@ class ProgressFolder:
             return None
         if len(digest) == _DIGITS and hashlib.sha256(content).hexdigest().encode() == digest:
             return content
-        warnings.warn(f"{path}: damaged, so what an earlier build found is found anew", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"{path}: damaged, so what an earlier build found is found anew",
+            RuntimeWarning,
+            stacklevel=3,
+        )
         return None
 
     def _store(self, name: str, content: bytes) -> None:
@@ -100,7 +108,10 @@ NO_PROGRESS = ProgressFolder(None)
 
 
 def make_key(*parts: str) -> str:
-    """24 hex digits of all that a result depends on: these, our release and code, and the engines'."""
+    """24 hex digits of all that a result depends on.
+
+    These, our release and code, and the engines'.
+    """
     texts = [*parts, importlib.metadata.version("echoexport"), _hash_own_code()]
     texts += [f"{name} {_find_version(name)}" for name in _ENGINES]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
@@ -110,7 +121,10 @@ def prune_progress(folder: Path) -> None:
     """Remove what no build has touched for a month."""
     with suppress(OSError):
         for path in folder.iterdir():
-            if time.time() - max(part.stat().st_mtime for part in (path, *path.iterdir())) > _DAYS * 86_400:
+            if (
+                time.time() - max(part.stat().st_mtime for part in (path, *path.iterdir()))
+                > _DAYS * 86_400
+            ):
                 shutil.rmtree(path, ignore_errors=True)
 
 

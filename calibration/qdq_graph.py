@@ -1,7 +1,10 @@
-"""Q/DQ in a graph: which nodes a plan adds, and where; weights and their scales are filled in by whoever writes them.
+"""Q/DQ in a graph: which nodes a plan adds, and where.
 
-One arrangement for ONNX Runtime, OpenVINO and TensorRT: a pair on what an int8 layer reads, nothing on what it gives;
-weights as int8 constants behind a DequantizeLinear per output channel; biases in float; every zero point 0.
+Weights and their scales are filled in by whoever writes them.
+
+One arrangement for ONNX Runtime, OpenVINO and TensorRT: a pair on what an int8 layer
+reads, nothing on what it gives; weights as int8 constants behind a DequantizeLinear per
+output channel; biases in float; every zero point 0.
 """
 
 from __future__ import annotations
@@ -22,22 +25,30 @@ if TYPE_CHECKING:
 LEVELS = 127.0
 """Steps on each side of 0; -128 is left out, so that ranges are symmetric."""
 
-SCALE, INT8, DEQUANTIZED = ".int8_scale", ".int8", ".dequantized"
+SCALE = ".int8_scale"
+INT8 = ".int8"
+DEQUANTIZED = ".dequantized"
 _ZERO = "activations.int8_zero"
 
 
 @dataclass(frozen=True)
 class Skip:
-    """The value that a residual Add takes past an int8 layer: with Q/DQ on it TensorRT can fuse layer and Add."""
+    """The value that a residual Add takes past an int8 layer.
+
+    With Q/DQ on it TensorRT can fuse layer and Add.
+    """
 
     node: str
     value: str
 
 
 def to_scale(amax: Any, dtype: np.dtype[Any]) -> np.ndarray:
-    """The step of symmetric int8 in the graph's own type: amax / 127; 1 where amax is 0, and never a subnormal.
+    """The step of symmetric int8 in the graph's own type: amax / 127.
 
-    Engines flush subnormals to 0, and in fp16 these begin at 6e-5: a channel of values below 8e-3 gets fewer levels.
+    1 where amax is 0, and never a subnormal.
+
+    Engines flush subnormals to 0, and in fp16 these begin at 6e-5: a channel of values
+    below 8e-3 gets fewer levels.
     """
     largest = np.asarray(amax, np.float64)
     step = np.maximum(largest / LEVELS, float(np.finfo(dtype).tiny))
@@ -52,7 +63,11 @@ def find_skips(graph: FloatGraph, names: frozenset[str]) -> Iterator[Skip]:
 
     def ends_layer(value: str) -> bool:
         node = producers.get(value)
-        if node is not None and node.op_type == "Add" and any(name in constants for name in node.input):
+        if (
+            node is not None
+            and node.op_type == "Add"
+            and any(name in constants for name in node.input)
+        ):
             value = next((name for name in node.input if name not in constants), value)
         return value in layers
 
@@ -61,14 +76,18 @@ def find_skips(graph: FloatGraph, names: frozenset[str]) -> Iterator[Skip]:
             continue
         ends = [ends_layer(value) for value in node.input]
         if any(ends):
-            # of two layers (a convolution and its shortcut) the first stays, as TensorRT fuses one of them
+            # of two layers (a convolution and its shortcut) the first stays, as
+            # TensorRT fuses one of them
             yield Skip(node.name, node.input[0 if not ends[0] else 1])
 
 
 def add_qdq(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
-    """A copy of the graph with the plan's nodes; an int8 weight keeps its name and gets ``NAME.int8_scale`` beside it.
+    """A copy of the graph with the plan's nodes.
 
-    The scales of weights are not among the constants yet, and the weights are still said to be float.
+    An int8 weight keeps its name and gets ``NAME.int8_scale`` beside it.
+
+    The scales of weights are not among the constants yet, and the weights are still
+    said to be float.
 
     Raises:
         UnknownNameError: the plan names a layer that the graph does not have.
@@ -83,8 +102,12 @@ def add_qdq(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
         if name not in graph.layers:
             raise UnknownNameError(f"layer of {graph.name}", name, known=graph.layers)
         if entry.mode == "int8" and not (entry.amax or 0) > 0:
-            raise CalibrationError(f"{graph.name}: layer {name} is to be int8 but has no range (amax {entry.amax})")
-    modes = {graph.layers[name].node: (graph.layers[name], entry) for name, entry in plan.layers.items()}
+            raise CalibrationError(
+                f"{graph.name}: layer {name} is to be int8 but has no range (amax {entry.amax})"
+            )
+    modes = {
+        graph.layers[name].node: (graph.layers[name], entry) for name, entry in plan.layers.items()
+    }
     int8 = frozenset(name for name, entry in plan.layers.items() if entry.mode == "int8")
     skips = {skip.node: skip.value for skip in find_skips(graph, int8) if skip.value in plan.skips}
     nodes: list[onnx.NodeProto] = []
@@ -95,7 +118,9 @@ def add_qdq(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
         if node.name in skips:
             value = skips[node.name]
             dtype = writer.float_type
-            nodes += writer.wrap_value(node, list(node.input).index(value), amax=plan.skips[value], dtype=dtype)
+            nodes += writer.wrap_value(
+                node, list(node.input).index(value), amax=plan.skips[value], dtype=dtype
+            )
         nodes.append(node)
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
@@ -125,7 +150,9 @@ class _Writer:
         """The graph's: that of its first layer's weight."""
         return self._type_of(next(iter(self._graph.layers.values())).weight)
 
-    def wrap_layer(self, node: onnx.NodeProto, layer: Layer, *, mode: str, amax: float | None) -> list[onnx.NodeProto]:
+    def wrap_layer(
+        self, node: onnx.NodeProto, layer: Layer, *, mode: str, amax: float | None
+    ) -> list[onnx.NodeProto]:
         """What comes before a layer's node, whose inputs are renamed in place."""
         if mode == "float":
             return []
@@ -134,10 +161,12 @@ class _Writer:
             nodes += self.wrap_value(node, 0, amax=amax, dtype=self._type_of(layer.weight))
         nodes.append(
             self._node(
-                "DequantizeLinear", [layer.weight, layer.weight + SCALE], layer.weight + DEQUANTIZED,
+                "DequantizeLinear",
+                [layer.weight, layer.weight + SCALE],
+                layer.weight + DEQUANTIZED,
                 axis=layer.channel_axis,
             )
-        )  # fmt: skip
+        )
         node.input[1] = layer.weight + DEQUANTIZED
         return nodes
 
@@ -147,7 +176,8 @@ class _Writer:
         """A pair on one input of a node, unless there is one for that value and range."""
         from onnx import numpy_helper
 
-        value, scale = node.input[place], to_scale(amax, dtype)
+        value = node.input[place]
+        scale = to_scale(amax, dtype)
         key = (value, scale.tobytes())
         if key in self._pairs:
             node.input[place] = self._pairs[key]
@@ -173,5 +203,6 @@ class _Writer:
     def _node(operator: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
         from onnx import helper
 
-        made: onnx.NodeProto = helper.make_node(operator, inputs, [output], name=output, **attributes)  # type: ignore[arg-type]
+        others: dict[str, Any] = dict(attributes)
+        made: onnx.NodeProto = helper.make_node(operator, inputs, [output], name=output, **others)
         return made

@@ -1,4 +1,7 @@
-"""The int8 form of a network: a graph with Q/DQ and the file of its weights, written one tensor at a time."""
+"""The int8 form of a network.
+
+A graph with Q/DQ and the file of its weights, written one tensor at a time.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,13 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class QuantizedFiles:
-    """What was written. int8_values, float_values: how many weights are stored in which."""
+    """What was written."""
 
     graph: FileEntry
     weights: FileEntry
     int8_values: int
     float_values: int
+    """int8_values and float_values: how many weights are stored in which."""
 
     @property
     def bytes(self) -> int:
@@ -48,28 +52,40 @@ class QuantizedFiles:
 
 
 def quantize_network(
-    graph: FloatGraph, plan: NetworkPlan, output: Path, *, weight_edits: Mapping[str, Edit] | None = None
+    graph: FloatGraph,
+    plan: NetworkPlan,
+    output: Path,
+    *,
+    weight_edits: Mapping[str, Edit] | None = None,
 ) -> QuantizedFiles:
-    """Write ``output`` (``NAME.onnx``) and ``NAME.bin`` beside it, aside and renamed; the same bytes for the same plan.
+    """Write ``output`` (``NAME.onnx``) and ``NAME.bin`` beside it, aside and renamed.
 
-    Scales are in the graph's own type, float32 or float16. The largest tensor sets the memory needed. ``weight_edits``:
-    by constant, applied before it is quantized or written.
+    The same bytes for the same plan.
+
+    Scales are in the graph's own type, float32 or float16. The largest tensor sets the
+    memory needed. ``weight_edits``: by constant, applied before it is quantized or
+    written.
 
     Raises:
-        UnknownNameError: the plan or ``weight_edits`` names what the graph does not have.
-        CalibrationError: an int8 layer without a range.
-        GraphError: weights that are missing or not finite, or an edit that changes a shape.
-        OutputError: the files cannot be written, or would replace those that they are made from.
+        UnknownNameError: the plan or ``weight_edits`` names what the graph does not
+            have. CalibrationError: an int8 layer without a range. GraphError: weights
+            that are missing or not finite, or an edit that changes a shape.
+            OutputError: the files cannot be written, or would replace those that they
+            are made from.
     """
     edits = dict(weight_edits or {})
     if unknown := sorted(edits.keys() - set(graph.initializers)):
-        raise GraphError(f"{graph.path}: no constant is called {unknown[0]!r}, which was to be edited")
+        raise GraphError(
+            f"{graph.path}: no constant is called {unknown[0]!r}, which was to be edited"
+        )
     if output.resolve() == graph.path.resolve():
         raise OutputError(f"{output}: is the float network itself; write the int8 one elsewhere")
     model = add_qdq(graph, plan)
     with _replace_files(output, output.with_suffix(".bin")) as (graph_file, weights_file):
         store = _Store(weights_file, location=output.with_suffix(".bin").name)
-        counts = _fill(model, graph, layers=quantized_weights(graph, plan), edits=edits, store=store)
+        counts = _fill(
+            model, graph, layers=quantized_weights(graph, plan), edits=edits, store=store
+        )
         text = model.SerializeToString(deterministic=True)
         graph_file.write(text)
     entry = FileEntry(hashlib.sha256(text).hexdigest(), len(text))
@@ -77,7 +93,10 @@ def quantize_network(
 
 
 def quantize_weights(values: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[Any]]:
-    """int8 of the same shape and a step for each channel of ``axis``: max|w| / 127, halves to even, never -128."""
+    """int8 of the same shape and a step for each channel of ``axis``.
+
+    Max|w| / 127, halves to even, never -128.
+    """
     others = tuple(i for i in range(values.ndim) if i != axis)
     scale = to_scale(np.abs(values).max(axis=others), values.dtype)
     whole = np.ones(values.ndim, int)
@@ -91,22 +110,31 @@ class _Store:
     """The file of weights while it is written."""
 
     def __init__(self, file: IO[bytes], *, location: str) -> None:
-        self._file, self._location = file, location
-        self._digest, self._position = hashlib.sha256(), 0
+        self._file = file
+        self._location = location
+        self._digest = hashlib.sha256()
+        self._position = 0
 
     def add(self, tensor: onnx.TensorProto, values: NDArray[Any]) -> None:
         """Append the values and have the tensor point at them."""
         from onnx import TensorProto, helper
 
         offset = -(-self._position // _ALIGNMENT) * _ALIGNMENT
-        for block in (b"\0" * (offset - self._position), np.ascontiguousarray(values).reshape(-1).view(np.uint8).data):
+        for block in (
+            b"\0" * (offset - self._position),
+            np.ascontiguousarray(values).reshape(-1).view(np.uint8).data,
+        ):
             self._file.write(block)
             self._digest.update(block)
         self._position = offset + values.nbytes
         tensor.data_type = helper.np_dtype_to_tensor_dtype(values.dtype)
         tensor.data_location = TensorProto.EXTERNAL
         del tensor.external_data[:]
-        for key, value in (("location", self._location), ("offset", offset), ("length", values.nbytes)):
+        for key, value in (
+            ("location", self._location),
+            ("offset", offset),
+            ("length", values.nbytes),
+        ):
             tensor.external_data.add(key=key, value=str(value))
 
     def describe(self) -> FileEntry:
@@ -115,12 +143,22 @@ class _Store:
 
 
 def _fill(
-    model: onnx.ModelProto, graph: FloatGraph, *, layers: Mapping[str, Any], edits: Mapping[str, Edit], store: _Store
+    model: onnx.ModelProto,
+    graph: FloatGraph,
+    *,
+    layers: Mapping[str, Any],
+    edits: Mapping[str, Edit],
+    store: _Store,
 ) -> tuple[int, int]:
-    """Write every constant of the float graph; gives how many values are int8 and how many float."""
+    """Write every constant of the float graph.
+
+    Gives how many values are int8 and how many float.
+    """
     from onnx import TensorProto, numpy_helper
 
-    scales, counts, own = [], [0, 0], set(graph.initializers)
+    scales = []
+    counts = [0, 0]
+    own = set(graph.initializers)
     for tensor in [one for one in model.graph.initializer if one.name in own]:
         external = tensor.data_location == TensorProto.EXTERNAL
         if not external and tensor.name not in layers and tensor.name not in edits:
@@ -144,10 +182,14 @@ def _read(graph: FloatGraph, name: str, edit: Edit | None) -> NDArray[Any]:
     if edit is not None:
         edited = np.asarray(edit(values), values.dtype)
         if edited.shape != values.shape:
-            raise GraphError(f"{graph.path}: {name!r} is {values.shape}, edited it is {edited.shape}")
+            raise GraphError(
+                f"{graph.path}: {name!r} is {values.shape}, edited it is {edited.shape}"
+            )
         values = edited
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise GraphError(f"{graph.path}: {name!r} holds values that are not finite; the checkpoint is broken")
+        raise GraphError(
+            f"{graph.path}: {name!r} holds values that are not finite; the checkpoint is broken"
+        )
     return values
 
 

@@ -1,4 +1,7 @@
-"""Records what every network is given while real portraits speak: renders with the fp32 bundle and keeps samples."""
+"""Records what every network is given while real portraits speak.
+
+Renders with the fp32 bundle and keeps samples.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from echoexport.calibration.recording_inputs import RecordingInput
-from echoexport.calibration.recording_job import RecordingJob, RecordingSettings, check_settings, prepare_job
+from echoexport.calibration.recording_job import (
+    RecordingJob,
+    RecordingSettings,
+    check_settings,
+    prepare_job,
+)
 from echoexport.calibration.recording_plan import PlannedCall, seed_noise
 from echoexport.calibration.set_writer import SetWriter, count_samples, recorded_alone
 from echoexport.calibration.sets import CalibrationSet, SampleEntry, SetManifest, open_set
@@ -31,24 +39,32 @@ Report = Callable[[str, int, int], None]
 
 
 def record_set(
-    bundle_folder: Path, inputs: Sequence[RecordingInput], output: Path, *, settings: RecordingSettings,
+    bundle_folder: Path,
+    inputs: Sequence[RecordingInput],
+    output: Path,
+    *,
+    settings: RecordingSettings,
     report: Report | None = None,
-) -> CalibrationSet:  # fmt: skip
+) -> CalibrationSet:
     """Render with an fp32 bundle and write the set into the folder ``output``, an older set there is replaced.
 
-    Only renderings that a sample is drawn from are run. Whatever ends the recording, the renderings done so far stay
-    beside the output, and the same call goes on from them to the same bytes.
+    Only renderings that a sample is drawn from are run. Whatever ends the recording,
+    the renderings done so far stay beside the output, and the same call goes on from
+    them to the same bytes.
 
     Raises:
-        SettingError: a limit, seed or number of steps that cannot be.
-        InputError: a portrait, voice or poses that cannot be used; two inputs with the same two names.
-        CalibrationError: the bundle is not fp32, or a network gave or got NaN or infinity.
-        OutputError: the output is no set, is being recorded already, cannot be written, or the disk has no room for it.
+        SettingError: a limit, seed or number of steps that cannot be. InputError: a
+            portrait, voice or poses that cannot be used; two inputs with the same two
+            names. CalibrationError: the bundle is not fp32, or a network gave or got
+            NaN or infinity. OutputError: the output is no set, is being recorded
+            already, cannot be written, or the disk has no room for it.
     """
     check_settings(settings)
     with open_bundle(bundle_folder, backend=settings.backend) as opened:
         if any(entry.precision != "fp32" for entry in opened.manifest.networks.values()):
-            raise CalibrationError(f"{bundle_folder}: not an fp32 bundle; build one: echoexport build --precision fp32")
+            raise CalibrationError(
+                f"{bundle_folder}: not an fp32 bundle; build one: echoexport build --precision fp32"
+            )
         job = prepare_job(opened, inputs, settings)
         with recorded_alone(output):
             writer = SetWriter(output, fingerprint=job.fingerprint)
@@ -63,11 +79,17 @@ def record_set(
 
 
 def _run(
-    opened: Bundle, job: RecordingJob, writer: SetWriter, *, settings: RecordingSettings, report: Report | None
+    opened: Bundle,
+    job: RecordingJob,
+    writer: SetWriter,
+    *,
+    settings: RecordingSettings,
+    report: Report | None,
 ) -> None:
     """Every rendering that is not done, with the bundle's networks watched."""
     recorder = _Recorder(writer, job)
-    # in fp32 whatever a network would choose; one call at a time, since calls are counted
+    # in fp32 whatever a network would choose; one call at a time, since calls are
+    # counted
     options = EngineOptions(compute="fp32", threads=settings.threads, streams=1)
     watched = WatchedBackend(opened.backend, recorder.see)
     with Bundle(opened.folder, opened.manifest, backend=watched, options=options) as bundle:
@@ -93,20 +115,26 @@ def _render_all(bundle: Bundle, job: RecordingJob, recorder: _Recorder, *, repor
 def _follow_calls(job: RecordingJob, report: Report, *, before: int, total: int) -> SamplingHooks:
     """Tell of each window, which is two calls where guidance is on."""
     halves = 2 if job.sampling.guided else 1
-    return SamplingHooks(on_call=lambda calls, _: report("recording", before + calls * halves, total))
+    return SamplingHooks(
+        on_call=lambda calls, _: report("recording", before + calls * halves, total)
+    )
 
 
-def _render(session: Session, job: RecordingJob, number: int, *, hooks: SamplingHooks, recorder: _Recorder) -> None:
+def _render(
+    session: Session, job: RecordingJob, number: int, *, hooks: SamplingHooks, recorder: _Recorder
+) -> None:
     """Sample one rendering; of its frames, decode those that are wanted."""
-    item, picture = job.inputs[number], session.bundle.manifest.picture
+    item = job.inputs[number]
+    picture = session.bundle.manifest.picture
     size = (picture.width, picture.height)
     crop = item.crop(size)
     poses: PoseMaps | None = read_poses(item.poses, size=size) if item.poses is not None else None
     inputs = RenderInputs(crop.picture, job.voices[item.voice], mask=crop.mask, poses=poses)
     settings = RenderSettings(
-        steps=job.sampling.steps, frames=job.shapes[number].frames,
+        steps=job.sampling.steps,
+        frames=job.shapes[number].frames,
         seed=seed_noise(job.described.sampling.seed, item.portrait, item.voice),
-    )  # fmt: skip
+    )
     rendering = session.render(inputs, settings, hooks=hooks)
     latents = rendering.latents
     for frame in recorder.wanted_frames():
@@ -129,7 +157,9 @@ class _Recorder:
         """The next calls are those of rendering ``number``."""
         self._number = number
         places = enumerate(self._job.plan.calls)
-        self._wanted = {(c.network, c.index): (place, c) for place, c in places if c.number == number}
+        self._wanted = {
+            (c.network, c.index): (place, c) for place, c in places if c.number == number
+        }
         self._calls.clear()
         self._samples = {}
 
@@ -154,15 +184,21 @@ class _Recorder:
             return
         item = self._job.inputs[self._number]
         self._samples[place] = SampleEntry(
-            network, item.portrait, item.voice, call.step,
-            None if call.step is None else self._job.timesteps[call.step], call.window,
+            network,
+            item.portrait,
+            item.voice,
+            call.step,
+            None if call.step is None else self._job.timesteps[call.step],
+            call.window,
             {name: self.writer.write_array(array) for name, array in sorted(inputs.items())},
-        )  # fmt: skip
+        )
 
     def finish(self) -> None:
         """The rendering is over: what it gave is kept."""
         if self._wanted:
-            raise RuntimeError(f"calls that were planned did not happen: {sorted(self._wanted)[:3]}")
+            raise RuntimeError(
+                f"calls that were planned did not happen: {sorted(self._wanted)[:3]}"
+            )
         self.writer.finish_rendering(self._number, self._samples)
 
     def _describe_fault(self, network: str, tensor: str, index: int) -> str:
@@ -171,11 +207,10 @@ class _Recorder:
         if network == "denoising_unet":
             step, rest = divmod(index, self._job.calls_of(self._number) // self._job.sampling.steps)
             window = rest // (2 if self._job.sampling.guided else 1)
-            where = (
-                f"step {step + 1} of {self._job.sampling.steps} (timestep {self._job.timesteps[step]}), window {window}"
-            )
+            where = f"step {step + 1} of {self._job.sampling.steps} (timestep {self._job.timesteps[step]}), window {window}"
         return (
-            f"{network}: {tensor} holds NaN or infinity at {where}, with portrait {item.portrait} and voice "
+            f"{network}: {tensor} holds NaN or infinity at {where}, with portrait "
+            f"{item.portrait} and voice "
             f"{item.voice}; is the checkpoint sound? (echoexport verify tests the bundle)"
         )
 
@@ -183,6 +218,9 @@ class _Recorder:
 def _describe_set(job: RecordingJob, writer: SetWriter) -> SetManifest:
     samples, arrays = writer.list_samples()
     return replace(
-        job.described, counts=count_samples(samples), megabytes=round(sum(arrays.values()) / 1e6, 3), arrays=arrays,
+        job.described,
+        counts=count_samples(samples),
+        megabytes=round(sum(arrays.values()) / 1e6, 3),
+        arrays=arrays,
         samples=samples,
-    )  # fmt: skip
+    )

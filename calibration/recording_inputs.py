@@ -26,22 +26,24 @@ _HOP = SAMPLE_RATE // 20
 
 @dataclass(frozen=True, eq=False)
 class RecordingInput:
-    """One rendering: a portrait that says something.
-
-    portrait, voice: their names, one name for one picture or sound. crop: from the bundle's (width, height) to what
-    the networks see of the portrait. poses: for bundles of the pose variants, what ``read_poses`` reads.
-    """
+    """One rendering: a portrait that says something."""
 
     portrait: str
     voice: str
+    """portrait and voice: their names, one name for one picture or sound."""
     crop: Callable[[Size], FaceCrop]
+    """From the bundle's (width, height) to what the networks see of the portrait."""
     sound: Voice
     poses: Path | None = None
+    """For bundles of the pose variants, what ``read_poses`` reads."""
 
 
 @dataclass(frozen=True)
 class InputSettings:
-    """seconds: most of each voice. face_model: finds faces that ``boxes.json`` does not name. poses: for all."""
+    """seconds: most of each voice.
+
+    face_model: finds faces that ``boxes.json`` does not name. poses: for all.
+    """
 
     seconds: float
     face_model: Path | None = None
@@ -49,21 +51,29 @@ class InputSettings:
     warn: Callable[[str], None] = lambda message: None
 
 
-def read_recording_inputs(portraits: Path, voices: Path, settings: InputSettings) -> list[RecordingInput]:
+def read_recording_inputs(
+    portraits: Path, voices: Path, settings: InputSettings
+) -> list[RecordingInput]:
     """Every portrait of a folder with every voice of another, in the order of their names.
 
-    A file ``boxes.json`` beside the portraits may give face boxes, {file name: [x0, y0, x1, y1]} in their pixels; a
-    portrait with neither box nor found face is used as it is.
+    A file ``boxes.json`` beside the portraits may give face boxes, {file name: [x0, y0,
+    x1, y1]} in their pixels; a portrait with neither box nor found face is used as it
+    is.
 
     Raises:
         PortraitError, AudioError: a folder without any, or a file that cannot be used.
         CalibrationError: boxes that cannot be read, or of a file that is not there.
     """
-    pictures, sounds = list_files(portraits, PICTURES), list_files(voices, SOUNDS)
+    pictures = list_files(portraits, PICTURES)
+    sounds = list_files(voices, SOUNDS)
     if not pictures:
-        raise PortraitError(f"{portraits}: no portrait there; wanted a folder with files {', '.join(PICTURES)}")
+        raise PortraitError(
+            f"{portraits}: no portrait there; wanted a folder with files {', '.join(PICTURES)}"
+        )
     if not sounds:
-        raise AudioError(f"{voices}: no voice there; wanted a folder with files {', '.join(SOUNDS)}")
+        raise AudioError(
+            f"{voices}: no voice there; wanted a folder with files {', '.join(SOUNDS)}"
+        )
     boxes = read_boxes(portraits, known=[path.name for path in pictures])
     crops = {path.name: _make_crop(path, boxes.get(path.name), settings) for path in pictures}
     cut = {path.name: cut_voice(read_voice(path), seconds=settings.seconds) for path in sounds}
@@ -84,8 +94,13 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in suffixes)
 
 
-def read_boxes(portraits: Path, *, known: list[str]) -> dict[str, tuple[float, float, float, float]]:
-    """Face boxes by file name; none where there is no ``boxes.json``. Raises CalibrationError, naming it."""
+def read_boxes(
+    portraits: Path, *, known: list[str]
+) -> dict[str, tuple[float, float, float, float]]:
+    """Face boxes by file name; none where there is no ``boxes.json``.
+
+    Raises CalibrationError, naming it.
+    """
     path = portraits / BOXES
     if not path.is_file():
         return {}
@@ -93,17 +108,26 @@ def read_boxes(portraits: Path, *, known: list[str]) -> dict[str, tuple[float, f
         data = json.loads(path.read_text(encoding="utf-8"))
         boxes = {name: tuple(float(edge) for edge in box) for name, box in data.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CalibrationError(f"{path}: wanted {{file name: [x0, y0, x1, y1]}}: {error}") from error
+        raise CalibrationError(
+            f"{path}: wanted {{file name: [x0, y0, x1, y1]}}: {error}"
+        ) from error
     for name, box in boxes.items():
         if len(box) != 4 or not np.isfinite(box).all():
-            raise CalibrationError(f"{path}: {name}: wanted four numbers x0, y0, x1, y1, found {list(box)}")
+            raise CalibrationError(
+                f"{path}: {name}: wanted four numbers x0, y0, x1, y1, found {list(box)}"
+            )
         if name not in known:
-            raise CalibrationError(f"{path}: names {name!r}, which is not there; known: {', '.join(known)[:200]}")
+            raise CalibrationError(
+                f"{path}: names {name!r}, which is not there; known: {', '.join(known)[:200]}"
+            )
     return {name: (box[0], box[1], box[2], box[3]) for name, box in boxes.items()}
 
 
 def cut_voice(voice: Voice, *, seconds: float) -> Voice:
-    """The loudest stretch of so many seconds: where somebody speaks, pauses between words included."""
+    """The loudest stretch of so many seconds.
+
+    Where somebody speaks, pauses between words included.
+    """
     count = round(seconds * SAMPLE_RATE)
     if len(voice.samples) <= count:
         return voice

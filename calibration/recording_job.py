@@ -1,4 +1,7 @@
-"""What a recording will do, settled before it begins: which renderings run, and which of their calls are kept."""
+"""What a recording will do, settled before it begins.
+
+Which renderings run, and which of their calls are kept.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoexport.calibration.recording_inputs import RecordingInput, cut_voice, hash_crop, hash_voice
-from echoexport.calibration.recording_plan import DrawSettings, RecordingPlan, RenderingShape, draw_plan
+from echoexport.calibration.recording_plan import (
+    DrawSettings,
+    RecordingPlan,
+    RenderingShape,
+    draw_plan,
+)
 from echoexport.calibration.sets import FORMAT, SCHEMA, SetManifest, SetSampling, describe_source
 from echoexport.runtime.audio_tokens import covering_frame_count, exact_rate
 from echoexport.runtime.bundle import Bundle
@@ -28,10 +36,12 @@ _COLUMN = SAMPLE_RATE // 100  # samples of one column of the log-mel
 
 @dataclass(frozen=True)
 class RecordingSettings:
-    """samples: most of each network. megabytes: most of all arrays. seconds: most of each voice, its loudest stretch.
+    """samples: most of each network.
 
-    seed: of the draw and of the noise. steps: None takes the bundle's. backend: None takes the bundle's first that
-    works here. threads: 0 leaves it to the engine.
+    Megabytes: most of all arrays. seconds: most of each voice, its loudest stretch.
+
+    seed: of the draw and of the noise. steps: None takes the bundle's. backend: None
+    takes the bundle's first that works here. threads: 0 leaves it to the engine.
     """
 
     samples: int = 32
@@ -50,14 +60,19 @@ def check_settings(settings: RecordingSettings) -> None:
     if not settings.megabytes > 0:
         raise SettingError(f"{settings.megabytes:g} MB: a limit above 0 is wanted")
     if not MIN_SECONDS <= settings.seconds <= 3600:
-        raise SettingError(f"{settings.seconds:g} seconds of each voice: {MIN_SECONDS:g} to 3600 are wanted")
+        raise SettingError(
+            f"{settings.seconds:g} seconds of each voice: {MIN_SECONDS:g} to 3600 are wanted"
+        )
     if not 0 <= settings.seed <= LARGEST_SEED:
         raise SettingError(f"seed {settings.seed}: a whole number from 0 to 2**64-1 is wanted")
 
 
 @dataclass(frozen=True, eq=False)
 class RecordingJob:
-    """A recording that is ready to run: inputs in the order they run in, and what the set will say of itself."""
+    """A recording that is ready to run.
+
+    Inputs in the order they run in, and what the set will say of itself.
+    """
 
     inputs: Sequence[RecordingInput]
     voices: Mapping[str, Voice]
@@ -76,45 +91,82 @@ class RecordingJob:
     def fingerprint(self) -> str:
         """Of all that the bytes of the set depend on, the engine included."""
         calls = [[c.network, c.number, c.index] for c in self.plan.calls]
-        names = [[self.inputs[number].portrait, self.inputs[number].voice] for number in self.numbers]
+        names = [
+            [self.inputs[number].portrait, self.inputs[number].voice] for number in self.numbers
+        ]
         content = [self.described.digest, self.described.made, calls, names]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def calls_of(self, number: int) -> int:
         """Calls of the denoiser in a rendering."""
-        return self.shapes[number].windows * self.sampling.steps * (2 if self.sampling.guided else 1)
+        return (
+            self.shapes[number].windows * self.sampling.steps * (2 if self.sampling.guided else 1)
+        )
 
 
-def prepare_job(bundle: Bundle, inputs: Sequence[RecordingInput], settings: RecordingSettings) -> RecordingJob:
+def prepare_job(
+    bundle: Bundle, inputs: Sequence[RecordingInput], settings: RecordingSettings
+) -> RecordingJob:
     """Look at every input that matters, and draw."""
     manifest = bundle.manifest
     _check_inputs(inputs, bundle)
-    inputs = sorted(inputs, key=lambda item: (item.portrait, item.voice))  # a portrait's reference is computed once
+    inputs = sorted(
+        inputs, key=lambda item: (item.portrait, item.voice)
+    )  # a portrait's reference is computed once
     size = (manifest.picture.width, manifest.picture.height)
     voices = {item.voice: cut_voice(item.sound, seconds=settings.seconds) for item in inputs}
     posed = manifest.face == "pose"
-    poses = {path: len(read_poses(path, size=size)) for path in {item.poses for item in inputs} if path is not None}
+    poses = {
+        path: len(read_poses(path, size=size))
+        for path in {item.poses for item in inputs}
+        if path is not None
+    }
     sampling = settle_plan(bundle, RenderSettings(steps=settings.steps))
     shapes = [
-        _shape(bundle, item, voices[item.voice], sampling, most=poses.get(item.poses) if item.poses else None)
+        _shape(
+            bundle,
+            item,
+            voices[item.voice],
+            sampling,
+            most=poses.get(item.poses) if item.poses else None,
+        )
         for item in inputs
     ]
     draw = DrawSettings(
         settings.samples, settings.megabytes, sampling.steps, sampling.guided, posed, settings.seed
-    )  # fmt: skip
+    )
     plan = draw_plan(shapes, manifest.networks, draw)
     used = {number: inputs[number] for number in plan.numbers()}
     described = SetManifest(
-        FORMAT, SCHEMA, _name_engine(bundle, settings), describe_source(manifest),
-        SetSampling(settings.seed, sampling.steps, sampling.guidance, sampling.overlap, float(manifest.fps),
-                    settings.seconds),
-        portraits={item.portrait: hash_crop(item.crop(size)) for item in _first_of_each(used.values())},
-        voices={name: hash_voice(voices[name]) for name in dict.fromkeys(item.voice for item in used.values())},
+        FORMAT,
+        SCHEMA,
+        _name_engine(bundle, settings),
+        describe_source(manifest),
+        SetSampling(
+            settings.seed,
+            sampling.steps,
+            sampling.guidance,
+            sampling.overlap,
+            float(manifest.fps),
+            settings.seconds,
+        ),
+        portraits={
+            item.portrait: hash_crop(item.crop(size)) for item in _first_of_each(used.values())
+        },
+        voices={
+            name: hash_voice(voices[name])
+            for name in dict.fromkeys(item.voice for item in used.values())
+        },
         poses=_hash_poses(used, shapes, size=size) if posed else {},
-        counts={}, megabytes=0.0, arrays={}, samples=(),
-    )  # fmt: skip
+        counts={},
+        megabytes=0.0,
+        arrays={},
+        samples=(),
+    )
     timesteps = DDIMScheduler(manifest.sampler.scheduler).timesteps(sampling.steps)
-    return RecordingJob(inputs, voices, shapes, plan, sampling, tuple(int(t) for t in timesteps), described)
+    return RecordingJob(
+        inputs, voices, shapes, plan, sampling, tuple(int(t) for t in timesteps), described
+    )
 
 
 def _check_inputs(inputs: Sequence[RecordingInput], bundle: Bundle) -> None:
@@ -123,14 +175,20 @@ def _check_inputs(inputs: Sequence[RecordingInput], bundle: Bundle) -> None:
     for item in inputs:
         if bundle.manifest.face == "pose" and item.poses is None:
             raise PoseError(
-                f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks or drawn maps)"
+                f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks "
+                "or drawn maps)"
             )
         if bundle.manifest.face != "pose" and item.poses is not None:
-            raise PoseError(f"{item.poses}: variant {bundle.manifest.variant!r} takes no poses; leave --poses out")
+            raise PoseError(
+                f"{item.poses}: variant {bundle.manifest.variant!r} takes no poses; leave "
+                "--poses out"
+            )
     names = Counter((item.portrait, item.voice) for item in inputs)
     (portrait, voice), count = names.most_common(1)[0]
     if count > 1:
-        raise CalibrationError(f"portrait {portrait!r} with voice {voice!r} is given {count} times; names must differ")
+        raise CalibrationError(
+            f"portrait {portrait!r} with voice {voice!r} is given {count} times; names must differ"
+        )
 
 
 def _name_engine(bundle: Bundle, settings: RecordingSettings) -> str:
@@ -156,7 +214,8 @@ def _hash_poses(
             frames[item.poses] = max(frames.get(item.poses, 0), shapes[number].frames)
     hashes = {}
     for path, count in frames.items():
-        digest, maps = hashlib.sha256(), read_poses(path, size=size)
+        digest = hashlib.sha256()
+        maps = read_poses(path, size=size)
         for frame in range(count):
             digest.update(maps.draw_frame(frame).tobytes())
         hashes[path.name] = digest.hexdigest()
@@ -172,5 +231,7 @@ def _shape(
     window = manifest.window.frames
     windows = context_windows(max(frames, window), context=window, overlap=sampling.overlap)
     columns = len(voice.samples) // _COLUMN
-    segments = sum(1 for start in range(0, columns, 2 * manifest.audio.context) if columns - start > 1)
+    segments = sum(
+        1 for start in range(0, columns, 2 * manifest.audio.context) if columns - start > 1
+    )
     return RenderingShape(item.portrait, item.voice, frames, len(windows), segments)

@@ -1,8 +1,11 @@
-"""Which calls of which renderings become samples: drawn before anything runs, since all calls are known by then.
+"""Which calls of which renderings become samples.
 
-A draw by seeded hashes, in which strata take turns: every step of the trajectory, within a step every portrait, then
-voices and windows. It gives what a stratified reservoir over the calls would give, but says beforehand how much disk
-the samples take, which renderings can be left out, and the same after an interrupt.
+Drawn before anything runs, since all calls are known by then.
+
+A draw by seeded hashes, in which strata take turns: every step of the trajectory,
+within a step every portrait, then voices and windows. It gives what a stratified
+reservoir over the calls would give, but says beforehand how much disk the samples take,
+which renderings can be left out, and the same after an interrupt.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from echoexport.runtime.manifest import NetworkEntry
 from echoexport.runtime.spec import NETWORKS
 
 _FIRST_STEPS = 3
-"""Trajectories are started again from samples of the first step: so many at least, where the number allows."""
+"""Trajectories are started again from samples of the first step: so many at least,
+where the number allows."""
 
 _NPY_HEADER = 128
 _REFERENCE = "reference_"
@@ -27,7 +31,10 @@ _DENOISER = "denoising_unet"
 
 @dataclass(frozen=True)
 class RenderingShape:
-    """What is known of a rendering before it runs: windows of a step, segments of its voice, frames with a pose."""
+    """What is known of a rendering before it runs.
+
+    Windows of a step, segments of its voice, frames with a pose.
+    """
 
     portrait: str
     voice: str
@@ -38,8 +45,9 @@ class RenderingShape:
 
 @dataclass(frozen=True)
 class DrawSettings:
-    """samples: most of each network. megabytes: most of all arrays. guided: each window is called twice, the second
-    time without its conditions. posed: faces come a frame each."""
+    """samples: most of each network. megabytes: most of all arrays. guided: each window
+    is called twice, the second time without its conditions. posed: faces come a frame
+    each."""
 
     samples: int
     megabytes: float
@@ -51,7 +59,10 @@ class DrawSettings:
 
 @dataclass(frozen=True)
 class PlannedCall:
-    """The ``index``-th call of a network in rendering ``number``; for the decoder, that of frame ``index``."""
+    """The ``index``-th call of a network in rendering ``number``.
+
+    For the decoder, that of frame ``index``.
+    """
 
     network: str
     number: int
@@ -63,7 +74,10 @@ class PlannedCall:
 
 @dataclass(frozen=True)
 class RecordingPlan:
-    """The calls to keep, each network's in an order of which any beginning is spread; bytes they take at most."""
+    """The calls to keep, each network's in an order of which any beginning is spread.
+
+    Bytes they take at most.
+    """
 
     calls: tuple[PlannedCall, ...]
     need: int
@@ -83,7 +97,8 @@ def draw_plan(
     """
     limit = int(settings.megabytes * 1e6)
     shapes = _limit_portraits(shapes, networks, settings=settings)
-    least, most = 0, settings.samples
+    least = 0
+    most = settings.samples
     found: RecordingPlan | None = None
     need = 0
     while least < most:  # found fits, what follows ``most`` does not
@@ -91,18 +106,24 @@ def draw_plan(
         calls = _draw_calls(shapes, replace(settings, samples=middle))
         need = measure_calls(calls, shapes, networks, posed=settings.posed)
         if need <= limit:
-            found, least = RecordingPlan(calls, need), middle
+            found = RecordingPlan(calls, need)
+            least = middle
         else:
             most = middle - 1
     if found is None:
         raise SettingError(
-            f"{settings.megabytes:g} MB: one sample of each network takes {need / 1e6:.1f} MB at this size; allow more"
+            f"{settings.megabytes:g} MB: one sample of each network takes {need / 1e6:.1f} MB "
+            "at this size; allow more"
         )
     return found
 
 
 def measure_calls(
-    calls: Iterable[PlannedCall], shapes: Sequence[RenderingShape], networks: Mapping[str, NetworkEntry], *, posed: bool
+    calls: Iterable[PlannedCall],
+    shapes: Sequence[RenderingShape],
+    networks: Mapping[str, NetworkEntry],
+    *,
+    posed: bool,
 ) -> int:
     """Bytes of the calls' arrays, what portraits and steps share counted once."""
     sizes: dict[tuple[object, ...], int] = {}
@@ -114,20 +135,30 @@ def measure_calls(
             elif call.network == _DENOISER and tensor.name == "reference_gate":
                 own = (call.half,)
             elif call.network == _DENOISER and _is_portraits(tensor.name, posed=posed):
-                own = (shapes[call.number].portrait, tensor.name.startswith(_REFERENCE) or call.half)
+                own = (
+                    shapes[call.number].portrait,
+                    tensor.name.startswith(_REFERENCE) or call.half,
+                )
             key = (call.network, tensor.name, *own)
             sizes[key] = _NPY_HEADER + 4 * math.prod(tensor.shape)
     return sum(sizes.values())
 
 
 def _is_portraits(tensor: str, *, posed: bool) -> bool:
-    return tensor.startswith((f"{_REFERENCE}key.", f"{_REFERENCE}value.")) or (tensor == "face_feature" and not posed)
+    return tensor.startswith((f"{_REFERENCE}key.", f"{_REFERENCE}value.")) or (
+        tensor == "face_feature" and not posed
+    )
 
 
 def _limit_portraits(
-    shapes: Sequence[RenderingShape], networks: Mapping[str, NetworkEntry], *, settings: DrawSettings
+    shapes: Sequence[RenderingShape],
+    networks: Mapping[str, NetworkEntry],
+    *,
+    settings: DrawSettings,
 ) -> list[RenderingShape]:
-    """As many portraits as half of the megabytes hold: what a portrait adds is far more than what a sample adds.
+    """As many portraits as half of the megabytes hold.
+
+    What a portrait adds is far more than what a sample adds.
 
     The others keep their places, with nothing to draw from.
     """
@@ -138,14 +169,20 @@ def _limit_portraits(
     )
     most = max(1, int(settings.megabytes * 1e6 / 2 // max(shared, 1)))
     names = sorted(
-        dict.fromkeys(shape.portrait for shape in shapes), key=lambda name: _rank(settings.seed, "portrait", name)
+        dict.fromkeys(shape.portrait for shape in shapes),
+        key=lambda name: _rank(settings.seed, "portrait", name),
     )
     kept = set(names[:most])
     return [shape if shape.portrait in kept else replace(shape, windows=0) for shape in shapes]
 
 
-def _draw_calls(shapes: Sequence[RenderingShape], settings: DrawSettings) -> tuple[PlannedCall, ...]:
-    """Renderings follow from the denoiser's samples; the other networks' come from the same ones."""
+def _draw_calls(
+    shapes: Sequence[RenderingShape], settings: DrawSettings
+) -> tuple[PlannedCall, ...]:
+    """Renderings follow from the denoiser's samples.
+
+    The other networks' come from the same ones.
+    """
     denoiser = _draw_denoiser(shapes, settings)
     numbers = sorted({call.number for call in denoiser})
     by_portrait = {
@@ -158,14 +195,18 @@ def _draw_calls(shapes: Sequence[RenderingShape], settings: DrawSettings) -> tup
         "vae_encoder": once,
         "reference_unet": once,
         "landmark_encoder": every_frame if settings.posed else once,
-        "audio_encoder": [(number, segment) for number in by_voice for segment in range(shapes[number].segments)],
+        "audio_encoder": [
+            (number, segment) for number in by_voice for segment in range(shapes[number].segments)
+        ],
         "vae_decoder": every_frame,
     }
     others = {
         name: _draw_others([PlannedCall(name, *place) for place in places], shapes, settings)
         for name, places in candidates.items()
     }
-    return tuple(call for name in NETWORKS for call in (denoiser if name == _DENOISER else others[name]))
+    return tuple(
+        call for name in NETWORKS for call in (denoiser if name == _DENOISER else others[name])
+    )
 
 
 def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> list[PlannedCall]:
@@ -178,10 +219,14 @@ def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> 
     def judge(call: PlannedCall) -> tuple[object, ...]:
         shape = shapes[call.number]
         return (
-            counts[call.step, "portrait", shape.portrait], counts["portrait", shape.portrait],
-            counts["voice", shape.voice] > 0, not counts["rendering", call.number], counts["voice", shape.voice],
-            counts["half", call.half], counts[call.step, "window", call.window],
-        )  # fmt: skip
+            counts[call.step, "portrait", shape.portrait],
+            counts["portrait", shape.portrait],
+            counts["voice", shape.voice] > 0,
+            not counts["rendering", call.number],
+            counts["voice", shape.voice],
+            counts["half", call.half],
+            counts[call.step, "window", call.window],
+        )
 
     for turn in range(max(shares, default=0)):
         for pool, share in zip(pools, shares, strict=True):
@@ -189,9 +234,15 @@ def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> 
                 call = _take_least(pool, judge)
                 shape = shapes[call.number]
                 counts.update(
-                    [(call.step, "portrait", shape.portrait), ("portrait", shape.portrait), ("voice", shape.voice),
-                     ("rendering", call.number), ("half", call.half), (call.step, "window", call.window)]
-                )  # fmt: skip
+                    [
+                        (call.step, "portrait", shape.portrait),
+                        ("portrait", shape.portrait),
+                        ("voice", shape.voice),
+                        ("rendering", call.number),
+                        ("half", call.half),
+                        (call.step, "window", call.window),
+                    ]
+                )
                 chosen.append(call)
     return chosen
 
@@ -199,11 +250,14 @@ def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> 
 def _list_step(shapes: Sequence[RenderingShape], step: int, *, guided: bool) -> list[PlannedCall]:
     """A step's calls, in every rendering: windows in order, each with its halves.
 
-    At the first step not the halves without conditions: a trajectory that starts from a sample needs them.
+    At the first step not the halves without conditions: a trajectory that starts from a
+    sample needs them.
     """
     halves = 2 if guided else 1
     return [
-        PlannedCall(_DENOISER, number, (step * shape.windows + window) * halves + half, step, window, half)
+        PlannedCall(
+            _DENOISER, number, (step * shape.windows + window) * halves + half, step, window, half
+        )
         for number, shape in enumerate(shapes)
         for window in range(shape.windows)
         for half in range(halves if step else 1)
@@ -211,7 +265,10 @@ def _list_step(shapes: Sequence[RenderingShape], step: int, *, guided: bool) -> 
 
 
 def share_steps(samples: int, available: Sequence[int]) -> list[int]:
-    """How many samples each step gives: alike, but of the first a few at least; fewer than steps are spread out."""
+    """How many samples each step gives: alike, but of the first a few at least.
+
+    Fewer than steps are spread out.
+    """
     if not available:
         return []
     shares = [0] * len(available)
@@ -239,7 +296,9 @@ def _draw_others(
 
     for _ in range(min(settings.samples, len(pool))):
         call = _take_least(pool, judge)
-        counts.update([("portrait", shapes[call.number].portrait), ("voice", shapes[call.number].voice)])
+        counts.update(
+            [("portrait", shapes[call.number].portrait), ("voice", shapes[call.number].voice)]
+        )
         chosen.append(call)
     return chosen
 
@@ -256,7 +315,9 @@ def _shuffle(
     return sorted(calls, key=rank)
 
 
-def _take_least(pool: list[PlannedCall], judge: Callable[[PlannedCall], tuple[object, ...]]) -> PlannedCall:
+def _take_least(
+    pool: list[PlannedCall], judge: Callable[[PlannedCall], tuple[object, ...]]
+) -> PlannedCall:
     """The first of those that were taken from least."""
     place = min(range(len(pool)), key=lambda index: judge(pool[index]))
     return pool.pop(place)
@@ -264,7 +325,9 @@ def _take_least(pool: list[PlannedCall], judge: Callable[[PlannedCall], tuple[ob
 
 def _rank(seed: int, *parts: object) -> int:
     """A number that is as good as drawn, the same for the same parts."""
-    return int.from_bytes(hashlib.sha256("/".join(map(str, (seed, *parts))).encode()).digest()[:8], "little")
+    return int.from_bytes(
+        hashlib.sha256("/".join(map(str, (seed, *parts))).encode()).digest()[:8], "little"
+    )
 
 
 def seed_noise(seed: int, portrait: str, voice: str) -> int:

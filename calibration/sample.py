@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A network's inputs as they were in a real rendering, by name, float32, at the shapes of its ``SubnetSpec``.
-
-    step, timestep, window: of the sampling loop, for the denoising UNet; None for the other networks. steps: how many
-    there were. portrait, voice: which ones, by file name.
-    """
+    """A network's inputs as they were in a real rendering, by name, float32, at the shapes of its ``SubnetSpec``."""
 
     network: str
     inputs: Mapping[str, NDArray[np.float32]]
     portrait: str
     voice: str
+    """portrait and voice: which ones, by file name."""
     step: int | None = None
     steps: int | None = None
+    """How many there were."""
     timestep: int | None = None
     window: int | None = None
+    """step, timestep and window: of the sampling loop, for the denoising UNet; None for
+    the other networks."""

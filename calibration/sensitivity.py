@@ -1,4 +1,7 @@
-"""Which layers may be int8: what each one costs by itself, and the fewest that must stay float for a quality wanted."""
+"""Which layers may be int8.
+
+What each one costs by itself, and the fewest that must stay float for a quality wanted.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from echoexport.calibration.float_graph import Layer
 from echoexport.runtime.errors import QualityError
 
 Run = Callable[[Collection[str]], Sequence[NDArray[np.float32]]]
-"""With these layers in int8, one result for each probe: the latents at the end of a trajectory, or an output."""
+"""With these layers in int8, one result for each probe: the latents at the end of a
+trajectory, or an output."""
 
 Judge = Callable[[Collection[str]], float]
 """With these layers in int8, the quality in dB; higher is better."""
@@ -25,7 +29,8 @@ _NO_ERROR_DB = 200.0
 class Damage:
     """Layers that were quantized together, all others in float, and the error that this left in the results.
 
-    error: energy of the error over that of the float results, mean over the probes; 0 is no error.
+    error: energy of the error over that of the float results, mean over the probes; 0
+    is no error.
     """
 
     layers: tuple[str, ...]
@@ -39,15 +44,16 @@ class Damage:
 
 @dataclass(frozen=True)
 class Choice:
-    """The layers that stay float, with what they cost, worst first; what was reached, and with every layer in int8.
+    """The layers that stay float, with what they cost, worst first.
 
-    evaluations: how often a quality was measured.
+    What was reached, and with every layer in int8.
     """
 
     kept: tuple[Damage, ...]
     reached: float
     all_int8: float
     evaluations: int
+    """How often a quality was measured."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -56,9 +62,12 @@ class Choice:
 
 
 def group_layers(layers: Iterable[Layer], *, most: int) -> list[tuple[str, ...]]:
-    """Layers to be judged together, in the graph's order: those that read one activation, as they share its rounding.
+    """Layers to be judged together, in the graph's order.
 
-    Where that gives more than ``most`` groups, neighbours of one module are joined, from the innermost out.
+    Those that read one activation, as they share its rounding.
+
+    Where that gives more than ``most`` groups, neighbours of one module are joined,
+    from the innermost out.
     """
     layers = list(layers)
     by_value: dict[str, list[str]] = {}
@@ -71,19 +80,26 @@ def group_layers(layers: Iterable[Layer], *, most: int) -> list[tuple[str, ...]]
         for group in groups:
             module = ".".join(group[0].split(".")[:depth])
             by_module.setdefault(module, []).extend(group)
-        groups, depth = list(by_module.values()), depth - 1
+        groups = list(by_module.values())
+        depth = depth - 1
     return [tuple(group) for group in groups]
 
 
 def measure_damage(
-    run: Run, groups: Sequence[tuple[str, ...]], *, known: Mapping[tuple[str, ...], float] | None = None,
-    on_damage: Callable[[Damage], None] | None = None, report: Callable[[int, int], None] | None = None,
-) -> tuple[Damage, ...]:  # fmt: skip
+    run: Run,
+    groups: Sequence[tuple[str, ...]],
+    *,
+    known: Mapping[tuple[str, ...], float] | None = None,
+    on_damage: Callable[[Damage], None] | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> tuple[Damage, ...]:
     """Quantize each group alone and measure what is left of the error where it counts, at the end.
 
-    ``known`` errors of an earlier run that was cut short are not measured again; ``on_damage`` is told of each new one.
+    ``known`` errors of an earlier run that was cut short are not measured again;
+    ``on_damage`` is told of each new one.
     """
-    reference, known = run(()), known or {}
+    reference = run(())
+    known = known or {}
     damages = []
     for index, group in enumerate(groups):
         if report is not None:
@@ -97,16 +113,19 @@ def measure_damage(
     return tuple(damages)
 
 
-def choose_layers(damages: Sequence[Damage], judge: Judge, *, budget: float, margin: float = 0.0) -> Choice:
+def choose_layers(
+    damages: Sequence[Damage], judge: Judge, *, budget: float, margin: float = 0.0
+) -> Choice:
     """Keep the most harmful groups in float until the quality is ``budget`` dB or more, and no more of them than that.
 
     ``margin`` is asked for on top, for what the judge does not see.
 
-    Groups go by their damage alone; the number that is needed is found by halving, so a handful of qualities are
-    measured.
+    Groups go by their damage alone; the number that is needed is found by halving, so a
+    handful of qualities are measured.
 
     Raises:
-        QualityError: even the least harmful half of the layers takes the quality below the budget.
+        QualityError: even the least harmful half of the layers takes the quality below
+            the budget.
     """
     order = sorted(damages, key=lambda damage: (-damage.error, damage.layers))
     measured: dict[int, float] = {}
@@ -116,13 +135,17 @@ def choose_layers(damages: Sequence[Damage], judge: Judge, *, budget: float, mar
             measured[kept] = judge([name for damage in order[kept:] for name in damage.layers])
         return measured[kept]
 
-    low, high = 0, _half(order)  # the answer lies between them
+    # the answer lies between them
+    low = 0
+    high = _half(order)
     wanted = budget + margin
     if reach(0) < wanted:
         if reach(high) < wanted:
             raise QualityError(
-                f"quality {budget:g} dB cannot be met in int8: with the {high} most harmful of {len(order)} groups of "
-                f"layers left in float it is {reach(high):.1f} dB; ask for less (--quality) or for fp16"
+                f"quality {budget:g} dB cannot be met in int8: with the {high} most harmful of "
+                f"{len(order)} groups of "
+                f"layers left in float it is {reach(high):.1f} dB; ask for less (--quality) or "
+                "for fp16"
             )
         while high - low > 1:
             middle = (low + high) // 2
@@ -131,8 +154,13 @@ def choose_layers(damages: Sequence[Damage], judge: Judge, *, budget: float, mar
     return Choice(tuple(order[:low]), reach(low), measured[0], len(measured))
 
 
-def relative_error(found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np.float32]]) -> float:
-    """Energy of the error over the energy of what is wanted, mean over the pairs; inf for what is not finite."""
+def relative_error(
+    found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np.float32]]
+) -> float:
+    """Energy of the error over the energy of what is wanted, mean over the pairs.
+
+    Inf for what is not finite.
+    """
     shares = []
     for one, other in zip(found, wanted, strict=True):
         error = np.square(one.astype(np.float64) - other).sum()
@@ -142,14 +170,21 @@ def relative_error(found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArra
 
 
 def measure_psnr(found: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB of pictures of 255 levels, any shape; 200 where they are equal."""
+    """Peak signal-to-noise ratio in dB of pictures of 255 levels, any shape.
+
+    200 where they are equal.
+    """
     error = float(np.square(found.astype(np.float64) - wanted).mean())
     return _NO_ERROR_DB if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def _half(order: Sequence[Damage]) -> int:
-    """How many groups, the worst first, hold half of the layers; what is left would not be worth a bundle."""
-    layers, total = 0, sum(len(damage.layers) for damage in order)
+    """How many groups, the worst first, hold half of the layers.
+
+    What is left would not be worth a bundle.
+    """
+    layers = 0
+    total = sum(len(damage.layers) for damage in order)
     for count, damage in enumerate(order, start=1):
         layers += len(damage.layers)
         if 2 * layers >= total:

@@ -39,7 +39,10 @@ _SPARE_BYTES = 64 * 2**20  # of the disk, left to everybody else
 
 @dataclass(frozen=True)
 class DoneRendering:
-    """What one rendering gave: its samples by their place in the set, and the bytes of their arrays."""
+    """What one rendering gave.
+
+    Its samples by their place in the set, and the bytes of their arrays.
+    """
 
     samples: Mapping[str, SampleEntry]
     arrays: Mapping[str, int]
@@ -48,8 +51,9 @@ class DoneRendering:
 class SetWriter:
     """The folder ``.NAME.part`` beside the output, which outlives an interrupt.
 
-    ``done`` holds the renderings that are whole, by number: those of an earlier run that had the same ``fingerprint``,
-    and those added since. What another run left is removed.
+    ``done`` holds the renderings that are whole, by number: those of an earlier run
+    that had the same ``fingerprint``, and those added since. What another run left is
+    removed.
     """
 
     def __init__(self, output: Path, *, fingerprint: str) -> None:
@@ -69,10 +73,12 @@ class SetWriter:
             OutputError: says how much is wanted and free.
         """
         there = sum(sum(done.arrays.values()) for done in self.done.values())
-        wanted, free = max(need - there, 0), shutil.disk_usage(self.part).free
+        wanted = max(need - there, 0)
+        free = shutil.disk_usage(self.part).free
         if wanted + _SPARE_BYTES > free:
             raise OutputError(
-                f"{self.output}: the set may take {wanted / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB free; make "
+                f"{self.output}: the set may take {wanted / 1e6:.0f} MB, the disk has "
+                f"{free / 1e6:.0f} MB free; make "
                 "room, lower the number of samples or the megabytes, or name another disk"
             )
 
@@ -106,12 +112,18 @@ class SetWriter:
 
     def list_samples(self) -> tuple[tuple[SampleEntry, ...], dict[str, int]]:
         """All samples in the set's order, and the bytes of each array that they name."""
-        places = {int(place): sample for done in self.done.values() for place, sample in done.samples.items()}
+        places = {
+            int(place): sample
+            for done in self.done.values()
+            for place, sample in done.samples.items()
+        }
         arrays = {name: size for done in self.done.values() for name, size in done.arrays.items()}
         return tuple(places[place] for place in sorted(places)), dict(sorted(arrays.items()))
 
     def publish(self, manifest: SetManifest) -> None:
-        """Put the set where it belongs, in place of an older one; nothing of the recording is left beside it.
+        """Put the set where it belongs, in place of an older one.
+
+        Nothing of the recording is left beside it.
 
         Raises:
             OutputError: it cannot be written.
@@ -137,7 +149,10 @@ class SetWriter:
         _write_whole(state, wanted.encode())
 
     def _find_done(self) -> Iterator[tuple[int, DoneRendering]]:
-        """Renderings whose every array is still as it was written; a power cut may have spoilt some."""
+        """Renderings whose every array is still as it was written.
+
+        A power cut may have spoilt some.
+        """
         for path in (self.part / _DONE).glob("*.json"):
             try:
                 done = parse(DoneRendering, json.loads(path.read_bytes()), where="done")
@@ -183,15 +198,22 @@ def check_output(output: Path) -> None:
     files = list_files(output)
     own = read_manifest_files(output)
     if files and own is None:
-        raise OutputError(f"{output}: a folder with other things in it; name a new folder or an old set")
+        raise OutputError(
+            f"{output}: a folder with other things in it; name a new folder or an old set"
+        )
     for name in files:
         if own is not None and name not in own:
-            raise OutputError(f"{output / name}: not a part of the old set, which would be replaced; move it away")
+            raise OutputError(
+                f"{output / name}: not a part of the old set, which would be replaced; move it away"
+            )
 
 
 def count_samples(samples: Sequence[SampleEntry]) -> dict[str, int]:
     """How many there are of each network, in the order in which networks first come."""
-    return {name: sum(s.network == name for s in samples) for name in dict.fromkeys(s.network for s in samples)}
+    return {
+        name: sum(s.network == name for s in samples)
+        for name in dict.fromkeys(s.network for s in samples)
+    }
 
 
 @contextmanager
@@ -203,7 +225,10 @@ def _told_as_output(output: Path) -> Iterator[None]:
 
 
 def _lock(part: Path, output: Path) -> int:
-    """A locked descriptor of the folder itself, so that no other file is left; a set takes its lock to its place."""
+    """A locked descriptor of the folder itself, so that no other file is left.
+
+    A set takes its lock to its place.
+    """
     while True:
         part.mkdir(parents=True, exist_ok=True)
         held = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
@@ -211,12 +236,16 @@ def _lock(part: Path, output: Path) -> int:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(held)
-            raise OutputError(f"{output}: another recording of it is at work; wait, or name another folder") from None
+            raise OutputError(
+                f"{output}: another recording of it is at work; wait, or name another folder"
+            ) from None
         except OSError:
             return held  # a file system without locks
         if _is_there(held, part):
             return held
-        os.close(held)  # the one before put its set in place, or took its folder away, since this one was opened
+        os.close(
+            held
+        )  # the one before put its set in place, or took its folder away, since this one was opened
 
 
 def _is_there(held: int, part: Path) -> bool:
@@ -226,11 +255,17 @@ def _is_there(held: int, part: Path) -> bool:
 
 
 def _remove_part(part: Path) -> None:
-    """Remove what another recording left, and nothing else; the folder itself, which is locked, stays."""
+    """Remove what another recording left, and nothing else.
+
+    The folder itself, which is locked, stays.
+    """
     known = {ARRAYS, _DONE, _STATE, FILE_NAME}
     strangers = [path.name for path in part.iterdir() if path.name.split(".part-")[0] not in known]
     if strangers:
-        raise OutputError(f"{part / strangers[0]}: not of an earlier recording, which would be removed; move it away")
+        raise OutputError(
+            f"{part / strangers[0]}: not of an earlier recording, which would be removed; move "
+            "it away"
+        )
     for path in part.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

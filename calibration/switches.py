@@ -1,4 +1,7 @@
-"""A network whose layers are quantized or not from call to call: what a layer costs, without compiling for each."""
+"""A network whose layers are quantized or not from call to call.
+
+What a layer costs, without compiling for each.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,14 @@ _LEVELS = 127.0
 class SwitchableNetwork:
     """An fp32 graph in ONNX Runtime in which every layer of a plan can be switched between int8 and float.
 
-    The arithmetic of int8 is simulated: rounded to its 255 levels and back, then computed in float, which differs from
-    an engine's by the order of additions alone. A context manager; ``folder`` holds the graph while it is open.
+    The arithmetic of int8 is simulated: rounded to its 255 levels and back, then
+    computed in float, which differs from an engine's by the order of additions alone. A
+    context manager; ``folder`` holds the graph while it is open.
     """
 
-    def __init__(self, graph: FloatGraph, plan: NetworkPlan, *, folder: Path, threads: int = 0) -> None:
+    def __init__(
+        self, graph: FloatGraph, plan: NetworkPlan, *, folder: Path, threads: int = 0
+    ) -> None:
         """``graph`` has the plan's smoothing applied already.
 
         Raises:
@@ -49,7 +55,11 @@ class SwitchableNetwork:
         """Run once with these layers in int8, all others in float."""
         on = set(quantized)
         switches = {f"{_PREFIX}{name}": np.array([name in on]) for name in self.layers}
-        return dict(zip(self._outputs, self._session.run(self._outputs, {**inputs, **switches}), strict=True))
+        return dict(
+            zip(
+                self._outputs, self._session.run(self._outputs, {**inputs, **switches}), strict=True
+            )
+        )
 
     def close(self) -> None:
         """Give the engine's memory back and remove its files."""
@@ -83,7 +93,9 @@ def add_switches(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
             reader.input[0] = f"{name}.switched_value"
         added[layer.node] = before
         model.graph.initializer.extend(constants)
-        model.graph.input.append(helper.make_tensor_value_info(f"{_PREFIX}{name}", TensorProto.BOOL, [1]))
+        model.graph.input.append(
+            helper.make_tensor_value_info(f"{_PREFIX}{name}", TensorProto.BOOL, [1])
+        )
     ordered = [piece for node in model.graph.node for piece in (*added.get(node.name, ()), node)]
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
     del model.graph.node[:]
@@ -105,31 +117,48 @@ def _switch_layer(
         scales["value"] = _to_scale(np.asarray(plan.amax, np.float32))
     constants = []
     for kind, scale in scales.items():
-        source, stem = layer.weight if kind == "weight" else layer.value, f"{layer.name}.{kind}"
+        source = layer.weight if kind == "weight" else layer.value
+        stem = f"{layer.name}.{kind}"
         constants.append(numpy_helper.from_array(scale, f"{stem}_scale"))
         constants.append(numpy_helper.from_array(np.zeros(scale.shape, np.int8), f"{stem}_zero"))
         axis: dict[str, Any] = {"axis": layer.channel_axis} if scale.ndim else {}
         quantizer = [f"{stem}_scale", f"{stem}_zero"]
         nodes += [
-            helper.make_node("QuantizeLinear", [source, *quantizer], [f"{stem}_q"], name=f"{stem}_q", **axis),
-            helper.make_node("DequantizeLinear", [f"{stem}_q", *quantizer], [f"{stem}_dq"], name=f"{stem}_dq", **axis),
             helper.make_node(
-                "Where", [f"{_PREFIX}{layer.name}", f"{stem}_dq", source], [f"{layer.name}.switched_{kind}"],
+                "QuantizeLinear", [source, *quantizer], [f"{stem}_q"], name=f"{stem}_q", **axis
+            ),
+            helper.make_node(
+                "DequantizeLinear",
+                [f"{stem}_q", *quantizer],
+                [f"{stem}_dq"],
+                name=f"{stem}_dq",
+                **axis,
+            ),
+            helper.make_node(
+                "Where",
+                [f"{_PREFIX}{layer.name}", f"{stem}_dq", source],
+                [f"{layer.name}.switched_{kind}"],
                 name=f"{layer.name}.switched_{kind}",
             ),
-        ]  # fmt: skip
+        ]
     return nodes, constants
 
 
 def _to_scale(amax: NDArray[np.float32]) -> NDArray[np.float32]:
     """The step of symmetric int8; 1 for a channel that is zero throughout."""
-    scale: NDArray[np.float32] = np.where(amax > 0, amax / np.float32(_LEVELS), np.float32(1)).astype(np.float32)
+    scale: NDArray[np.float32] = np.where(
+        amax > 0, amax / np.float32(_LEVELS), np.float32(1)
+    ).astype(np.float32)
     return scale
 
 
 def _bring_weights(graph: FloatGraph, folder: Path) -> None:
-    """The graph's weights where a graph in ``folder`` finds them: a second name for the file, or a copy."""
-    source, target = graph.path.with_suffix(".bin"), folder / graph.path.with_suffix(".bin").name
+    """The graph's weights where a graph in ``folder`` finds them.
+
+    A second name for the file, or a copy.
+    """
+    source = graph.path.with_suffix(".bin")
+    target = folder / graph.path.with_suffix(".bin").name
     if not source.exists() or target.exists():
         return
     try:
@@ -148,15 +177,24 @@ def open_session(path: Path, *, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose="measuring layers") from error
+        raise MissingPackageError(
+            "onnxruntime", extra="onnxruntime", purpose="measuring layers"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # simulate, as the graph says
+    options.add_session_config_entry(
+        "session.disable_quant_qdq", "1"
+    )  # simulate, as the graph says
     try:
         # folding would compute every quantized weight once more and keep both
         return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["ConstantFolding"],
         )
     except Exception as error:  # the library's errors have no common base
-        raise BackendError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0][:200]}") from error
+        raise BackendError(
+            f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0][:200]}"
+        ) from error

@@ -1,4 +1,7 @@
-"""Looks into a network while it runs: small outputs, computed beside an activation, so that none leaves the engine."""
+"""Looks into a network while it runs.
+
+Small outputs, computed beside an activation, so that none leaves the engine.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.calibration.float_graph import FloatGraph
-from echoexport.runtime.errors import BackendError, CalibrationError, GraphError, MissingPackageError
+from echoexport.runtime.errors import (
+    BackendError,
+    CalibrationError,
+    GraphError,
+    MissingPackageError,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -25,15 +33,14 @@ _PURPOSE = "looking at activations"
 
 @dataclass(frozen=True)
 class Activation:
-    """What layers read: ``value`` of a ``shape``, its channels along ``axis`` (1 for Conv, the last for MatMul).
-
-    layers: names of those that read it, in the graph's order; none for a value that only other nodes read.
-    """
+    """What layers read: ``value`` of a ``shape``, its channels along ``axis`` (1 for Conv, the last for MatMul)."""
 
     value: str
     shape: tuple[int, ...]
     axis: int
     layers: tuple[str, ...]
+    """Names of those that read it, in the graph's order; none for a value that only
+    other nodes read."""
 
     @property
     def channels(self) -> int:
@@ -51,11 +58,15 @@ class Tap:
     constants: tuple[onnx.TensorProto, ...]
 
 
-def find_activations(graph: FloatGraph, values: Iterable[str] | None = None) -> dict[str, Activation]:
-    """The activations that the graph's layers read, by value name, in the graph's order; or ``values`` instead.
+def find_activations(
+    graph: FloatGraph, values: Iterable[str] | None = None
+) -> dict[str, Activation]:
+    """The activations that the graph's layers read, by value name, in the graph's order.
 
-    These may be others too, such as what a residual Add takes; channels are then on axis 1 of four or five dimensions
-    and on the last of fewer.
+    Or ``values`` instead.
+
+    These may be others too, such as what a residual Add takes; channels are then on
+    axis 1 of four or five dimensions and on the last of fewer.
 
     Raises:
         CalibrationError: the graph has no such value.
@@ -73,23 +84,31 @@ def find_activations(graph: FloatGraph, values: Iterable[str] | None = None) -> 
     for value in readers if values is None else dict.fromkeys(values):
         if value not in produced:
             raise CalibrationError(f"{graph.name}: no value is called {value!r}")
-        shape, layers = shapes.get(value, ()), readers.get(value, [])
+        shape = shapes.get(value, ())
+        layers = readers.get(value, [])
         if not shape or min(shape) < 1:
-            raise GraphError(f"{graph.path}: the shape of {value!r} is not known; export the bundle again")
+            raise GraphError(
+                f"{graph.path}: the shape of {value!r} is not known; export the bundle again"
+            )
         by_layer = graph.layers[layers[0]].op == "Conv" if layers else len(shape) > 3
         found[value] = Activation(value, shape, 1 if by_layer else len(shape) - 1, tuple(layers))
     return found
 
 
 def tap_maxima(activation: Activation) -> Tap:
-    """``VALUE.maxima``, (channels,): the largest absolute value of each; ``VALUE.sum``, (): of all absolute values.
+    """``VALUE.maxima``, (channels,): the largest absolute value of each; ``VALUE.sum``, ().
 
-    The sum is there for what is not finite: a maximum may step over a NaN, a sum does not.
+    Of all absolute values.
+
+    The sum is there for what is not finite: a maximum may step over a NaN, a sum does
+    not.
     """
     from onnx import helper, numpy_helper
 
     stem = activation.value
-    others = np.array([axis for axis in range(len(activation.shape)) if axis != activation.axis], np.int64)
+    others = np.array(
+        [axis for axis in range(len(activation.shape)) if axis != activation.axis], np.int64
+    )
     absolute = f"{stem}.tap.absolute"
     return Tap(
         stem,
@@ -97,33 +116,52 @@ def tap_maxima(activation: Activation) -> Tap:
         (
             helper.make_node("Abs", [stem], [absolute], name=absolute),
             helper.make_node(
-                "ReduceMax", [absolute, f"{stem}.tap.others"], [f"{stem}.maxima"], name=f"{stem}.maxima", keepdims=0
+                "ReduceMax",
+                [absolute, f"{stem}.tap.others"],
+                [f"{stem}.maxima"],
+                name=f"{stem}.maxima",
+                keepdims=0,
             ),
-            helper.make_node("ReduceSum", [absolute], [f"{stem}.sum"], name=f"{stem}.sum", keepdims=0),
+            helper.make_node(
+                "ReduceSum", [absolute], [f"{stem}.sum"], name=f"{stem}.sum", keepdims=0
+            ),
         ),
         (numpy_helper.from_array(others, f"{stem}.tap.others"),),
     )
 
 
 def tap_histogram(
-    activation: Activation, *, amax: float, bins: int, most: int, factors: NDArray[np.float32] | None = None
+    activation: Activation,
+    *,
+    amax: float,
+    bins: int,
+    most: int,
+    factors: NDArray[np.float32] | None = None,
 ) -> Tap:
-    """``VALUE.histogram``, (bins,) float32: counts of absolute values in equal bins from 0 to ``amax``, the last open.
+    """``VALUE.histogram``, (bins,) float32.
 
-    An activation of more than ``most`` values is counted at every n-th of them, n coprime with its size, so that every
-    channel and place has its turn. ``factors`` divide the channels (the last axis) before.
+    Counts of absolute values in equal bins from 0 to ``amax``, the last open.
+
+    An activation of more than ``most`` values is counted at every n-th of them, n
+    coprime with its size, so that every channel and place has its turn. ``factors``
+    divide the channels (the last axis) before.
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    stem, size = activation.value, math.prod(activation.shape)
+    stem = activation.value
+    size = math.prod(activation.shape)
     stride = _find_stride(size, most=most)
     count = -(-size // stride)
     constants: dict[str, NDArray[Any]] = {
-        "flat": np.array([-1], np.int64), "start": np.zeros(1, np.int64), "end": np.array([size], np.int64),
-        "stride": np.array([stride], np.int64), "to_bin": np.array(bins / amax, np.float32),
-        "last": np.array(bins - 1, np.float32), "none": np.zeros(bins, np.float32),
+        "flat": np.array([-1], np.int64),
+        "start": np.zeros(1, np.int64),
+        "end": np.array([size], np.int64),
+        "stride": np.array([stride], np.int64),
+        "to_bin": np.array(bins / amax, np.float32),
+        "last": np.array(bins - 1, np.float32),
+        "none": np.zeros(bins, np.float32),
         "count": np.array([count], np.int64),
-    }  # fmt: skip
+    }
     steps: list[tuple[str, list[str], dict[str, Any]]] = [
         ("Reshape", ["flat"], {}),
         ("Slice", ["start", "end", "axis", "stride"], {}),
@@ -136,36 +174,54 @@ def tap_histogram(
     if factors is not None:
         constants["factors"] = factors.astype(np.float32)
         steps.insert(0, ("Div", ["factors"], {}))
-    nodes, last = [], stem
+    nodes = []
+    last = stem
     for index, (op, others, attributes) in enumerate(steps):
         output = f"{stem}.tap.{index}"
         inputs = [last, *(f"{stem}.tap.{name}" for name in others)]
         nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         last = output
-    one, ones = numpy_helper.from_array(np.ones(1, np.float32)), f"{stem}.tap.ones"
-    nodes.append(helper.make_node("ConstantOfShape", [f"{stem}.tap.count"], [ones], name=ones, value=one))
+    one = numpy_helper.from_array(np.ones(1, np.float32))
+    ones = f"{stem}.tap.ones"
+    nodes.append(
+        helper.make_node("ConstantOfShape", [f"{stem}.tap.count"], [ones], name=ones, value=one)
+    )
     nodes.append(
         helper.make_node(
-            "ScatterElements", [f"{stem}.tap.none", last, ones], [f"{stem}.histogram"], name=f"{stem}.histogram",
-            axis=0, reduction="add",
+            "ScatterElements",
+            [f"{stem}.tap.none", last, ones],
+            [f"{stem}.histogram"],
+            name=f"{stem}.histogram",
+            axis=0,
+            reduction="add",
         )
-    )  # fmt: skip
-    tensors = tuple(numpy_helper.from_array(array, f"{stem}.tap.{name}") for name, array in constants.items())
+    )
+    tensors = tuple(
+        numpy_helper.from_array(array, f"{stem}.tap.{name}") for name, array in constants.items()
+    )
     return Tap(stem, ((f"{stem}.histogram", (bins,)),), tuple(nodes), tensors)
 
 
 def tap_rows(activation: Activation, *, most: int) -> Tap:
-    """``VALUE.rows``, (at most ``most``, channels): vectors along the last axis, evenly spread over the activation."""
+    """``VALUE.rows``, (at most ``most``, channels).
+
+    Vectors along the last axis, evenly spread over the activation.
+    """
     from onnx import helper, numpy_helper
 
-    stem, channels = activation.value, activation.shape[-1]
+    stem = activation.value
+    channels = activation.shape[-1]
     total = math.prod(activation.shape[:-1])
     stride = _find_stride(total, most=most)
     constants = {
-        "matrix": np.array([total, channels], np.int64), "start": np.zeros(1, np.int64),
-        "end": np.array([total], np.int64), "axis": np.zeros(1, np.int64), "stride": np.array([stride], np.int64),
-    }  # fmt: skip
-    matrix, output = f"{stem}.tap.rows", f"{stem}.rows"
+        "matrix": np.array([total, channels], np.int64),
+        "start": np.zeros(1, np.int64),
+        "end": np.array([total], np.int64),
+        "axis": np.zeros(1, np.int64),
+        "stride": np.array([stride], np.int64),
+    }
+    matrix = f"{stem}.tap.rows"
+    output = f"{stem}.rows"
     between = [f"{stem}.tap.{name}" for name in ("start", "end", "axis", "stride")]
     return Tap(
         stem,
@@ -174,7 +230,10 @@ def tap_rows(activation: Activation, *, most: int) -> Tap:
             helper.make_node("Reshape", [stem, f"{stem}.tap.matrix"], [matrix], name=matrix),
             helper.make_node("Slice", [matrix, *between], [output], name=output),
         ),
-        tuple(numpy_helper.from_array(array, f"{stem}.tap.{name}") for name, array in constants.items()),
+        tuple(
+            numpy_helper.from_array(array, f"{stem}.tap.{name}")
+            for name, array in constants.items()
+        ),
     )
 
 
@@ -191,8 +250,11 @@ def add_taps(graph: FloatGraph, taps: Iterable[Tap]) -> onnx.ModelProto:
     for tap in taps:
         by_value.setdefault(tap.value, []).extend(tap.nodes)
         model.graph.initializer.extend(tap.constants)
-        model.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in tap.outputs)
-    # right behind the producer: an engine that goes by this order then holds no activation for its tap alone
+        model.graph.output.extend(
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in tap.outputs
+        )
+    # right behind the producer: an engine that goes by this order then holds no
+    # activation for its tap alone
     ordered = [node for value in graph.model.graph.input for node in by_value.get(value.name, ())]
     for node in nodes:
         ordered += [node, *(piece for output in node.output for piece in by_value.get(output, ()))]
@@ -203,9 +265,12 @@ def add_taps(graph: FloatGraph, taps: Iterable[Tap]) -> onnx.ModelProto:
 
 
 class TappedNetwork:
-    """A network that gives its taps in place of its outputs; ONNX Runtime on the CPU, or OpenVINO where it is missing.
+    """A network that gives its taps in place of its outputs.
 
-    ONNX Runtime reads the weights where they lie; OpenVINO needs a second name for (or a copy of) their file.
+    ONNX Runtime on the CPU, or OpenVINO where it is missing.
+
+    ONNX Runtime reads the weights where they lie; OpenVINO needs a second name for (or
+    a copy of) their file.
 
     Raises:
         MissingPackageError: neither engine is installed.
@@ -251,20 +316,29 @@ def _open_onnxruntime(graph: FloatGraph, model: onnx.ModelProto, *, threads: int
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    # Its default order runs taps last, and so holds every activation until then; its arena grows by doubling.
+    # Its default order runs taps last, and so holds every activation until then; its
+    # arena grows by doubling.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.enable_cpu_mem_arena = False
-    stored = [tensor.name for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
+    stored = [
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_location == TensorProto.EXTERNAL
+    ]
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(graph.read(name)) for name in stored]
     if stored:
         options.add_external_initializers(stored, values)
     try:
         session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"],
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
             disabled_optimizers=["ConstantFolding"],
-        )  # fmt: skip
+        )
     except Exception as error:
-        raise BackendError(f"{graph.path}: ONNX Runtime cannot load it: {str(error).splitlines()[0][:200]}") from error
+        raise BackendError(
+            f"{graph.path}: ONNX Runtime cannot load it: {str(error).splitlines()[0][:200]}"
+        ) from error
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +355,10 @@ def _open_openvino(graph: FloatGraph, model: onnx.ModelProto, *, threads: int) -
         core = open_core()
     except MissingPackageError as error:
         raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose=_PURPOSE) from error
-    config = {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {})}
+    config = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {}),
+    }
     weights = graph.path.with_suffix(".bin")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,7 @@
-"""What NVIDIA's ONNX parser takes, as data: operators, their types and the newest opset, by line of TensorRT."""
+"""What NVIDIA's ONNX parser takes, as data.
+
+Operators, their types and the newest opset, by line of TensorRT.
+"""
 
 from __future__ import annotations
 
@@ -13,40 +16,53 @@ _FLOATS = frozenset({"float32", "float16", "bfloat16"})
 _WHOLE = frozenset({"int32", "int64"})
 _BOOL = frozenset({"bool"})
 
-# From the tables of supported operators in onnx-tensorrt's documentation. 10.3's table lies between those of 9.2 and
-# 10.15: what both list holds for it, with the types that both list; what only the later one lists counts from the
-# release that its changelog names, or from 10.15 where it names none. Opset-20's Gelu came as an activation of 10.0.
+# From the tables of supported operators in onnx-tensorrt's documentation. 10.3's table
+# lies between those of 9.2 and 10.15: what both list holds for it, with the types that
+# both list; what only the later one lists counts from the release that its changelog
+# names, or from 10.15 where it names none. Opset-20's Gelu came as an activation of
+# 10.0.
 _COMMON: tuple[tuple[frozenset[str], str], ...] = (
     (
         _FLOATS,
-        "Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Ceil Celu Clip Conv ConvTranspose Cos Cosh "
-        "CumSum Einsum Elu Erf Exp Floor Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool HardSigmoid HardSwish "
-        "Hardmax InstanceNormalization IsInf LRN LayerNormalization LeakyRelu Log LogSoftmax LpNormalization LpPool "
-        "MatMul MaxPool MeanVarianceNormalization PRelu QuantizeLinear Reciprocal Resize Round Selu Sigmoid Sin Sinh "
+        "Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Ceil Celu Clip Conv "
+        "ConvTranspose Cos Cosh "
+        "CumSum Einsum Elu Erf Exp Floor Gelu Gemm GlobalAveragePool GlobalLpPool "
+        "GlobalMaxPool HardSigmoid HardSwish "
+        "Hardmax InstanceNormalization IsInf LRN LayerNormalization LeakyRelu Log LogSoftmax "
+        "LpNormalization LpPool "
+        "MatMul MaxPool MeanVarianceNormalization PRelu QuantizeLinear Reciprocal Resize "
+        "Round Selu Sigmoid Sin Sinh "
         "Softmax Softplus Softsign Sqrt Tan Tanh ThresholdedRelu",
     ),
     (
         _FLOATS | _WHOLE,
-        "Abs Add ArgMax ArgMin DepthToSpace Div Equal Greater GreaterOrEqual IsNaN Less LessOrEqual Max Mean Min Mod "
-        "Mul Neg Pad Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
-        "ReduceSum ReduceSumSquare Relu ScatterElements ScatterND Shrink Sign SpaceToDepth Sub Sum TopK",
+        "Abs Add ArgMax ArgMin DepthToSpace Div Equal Greater GreaterOrEqual IsNaN Less "
+        "LessOrEqual Max Mean Min Mod "
+        "Mul Neg Pad Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax "
+        "ReduceMean ReduceMin ReduceProd "
+        "ReduceSum ReduceSumSquare Relu ScatterElements ScatterND Shrink Sign SpaceToDepth "
+        "Sub Sum TopK",
     ),
     (
         _FLOATS | _WHOLE | _BOOL,
-        "Concat Constant Expand Flatten Gather GatherElements GatherND Identity OneHot Reshape ReverseSequence Shape "
+        "Concat Constant Expand Flatten Gather GatherElements GatherND Identity OneHot "
+        "Reshape ReverseSequence Shape "
         "Size Slice Split Squeeze Tile Transpose Trilu Unsqueeze Where",
     ),
     (_FLOATS | _WHOLE | _BOOL | {"uint8"}, "Cast CastLike"),
     (frozenset({"int8"}), "DequantizeLinear"),
     (_BOOL, "And Not Or Xor"),
-)  # fmt: skip
+)
 
 _LATER: Mapping[str, tuple[Version, frozenset[str]]] = {
     "HannWindow": ((10, 4), _FLOATS - {"bfloat16"}),
     "HammingWindow": ((10, 4), _FLOATS - {"bfloat16"}),
     "BlackmanWindow": ((10, 4), _FLOATS - {"bfloat16"}),
     "STFT": ((10, 5), frozenset({"float32"})),
-    "GroupNormalization": ((10, 9), _FLOATS),  # opset 21's; opset 18's scales by group, which nobody exports
+    "GroupNormalization": (
+        (10, 9),
+        _FLOATS,
+    ),  # opset 21's; opset 18's scales by group, which nobody exports
     "Attention": ((10, 14), _FLOATS),
     "RMSNormalization": ((10, 15), _FLOATS),
     "RotaryEmbedding": ((10, 15), _FLOATS),
@@ -65,15 +81,20 @@ REPLACEMENTS: Mapping[str, str] = {
 }
 
 PAD_AXES: Version = (10, 4)
-"""The first TensorRT whose parser takes the axes of a Pad as an input (onnx-tensorrt's changelog)."""
+"""The first TensorRT whose parser takes the axes of a Pad as an input (onnx-tensorrt's
+changelog)."""
 
 LARGE_VOLUMES: Version = (10, 10)
-"""The first TensorRT with layers for tensors of 2**31 elements and more (its release notes)."""
+"""The first TensorRT with layers for tensors of 2**31 elements and more (its release
+notes)."""
 
 
 @dataclass(frozen=True)
 class ParserLine:
-    """The parser of one line of TensorRT: ``version`` as (major, minor), and the newest opset that it takes."""
+    """The parser of one line of TensorRT.
+
+    ``version`` as (major, minor), and the newest opset that it takes.
+    """
 
     version: Version
     opset: int
@@ -112,6 +133,7 @@ def find_line(version: str) -> ParserLine:
     older = [line for line in LINES.values() if line.version <= (major, minor)]
     if not older:
         raise GraphError(
-            f"TensorRT {version}: graphs are made for {next(iter(LINES))} and newer; update JetPack to 6.1"
+            f"TensorRT {version}: graphs are made for {next(iter(LINES))} and newer; update "
+            "JetPack to 6.1"
         )
     return older[-1]

@@ -19,7 +19,10 @@ Denoise = Callable[[Arrays], Arrays]
 
 @dataclass(frozen=True)
 class TrajectorySettings:
-    """How latents are sampled; ``guidance`` above 1 costs a second call a step, as in the runtime."""
+    """How latents are sampled.
+
+    ``guidance`` above 1 costs a second call a step, as in the runtime.
+    """
 
     scheduler: SchedulerConfig
     steps: int
@@ -34,7 +37,9 @@ def choose_starts(samples: list[Sample], *, most: int) -> list[Sample]:
     """
     firsts = [sample for sample in samples if sample.step == 0]
     if not firsts:
-        raise CalibrationError("the calibration set holds no sample of a first step; record it again")
+        raise CalibrationError(
+            "the calibration set holds no sample of a first step; record it again"
+        )
     chosen: list[Sample] = []
     while firsts and len(chosen) < most:
         seen = [sample.portrait for sample in chosen]
@@ -44,13 +49,17 @@ def choose_starts(samples: list[Sample], *, most: int) -> list[Sample]:
     return chosen
 
 
-def run_trajectory(denoise: Denoise, start: Sample, *, settings: TrajectorySettings) -> NDArray[np.float32]:
+def run_trajectory(
+    denoise: Denoise, start: Sample, *, settings: TrajectorySettings
+) -> NDArray[np.float32]:
     """The final latents (1, 4, f, h, w) of the window that ``start`` is the first call of.
 
-    The sample gives the noise, the audio, the face and the reference; the window does not move from step to step, so
-    all that a denoiser's error can do to these frames happens here, without the rest of the clip.
+    The sample gives the noise, the audio, the face and the reference; the window does
+    not move from step to step, so all that a denoiser's error can do to these frames
+    happens here, without the rest of the clip.
     """
-    scheduler, latents = DDIMScheduler(settings.scheduler), start.inputs["latents"]
+    scheduler = DDIMScheduler(settings.scheduler)
+    latents = start.inputs["latents"]
     width = start.inputs["timestep_sinusoid"].shape[1]
     for timestep in scheduler.timesteps(settings.steps):
         now = {**start.inputs, "latents": latents, "timestep_sinusoid": sinusoid([timestep], width)}
@@ -59,11 +68,20 @@ def run_trajectory(denoise: Denoise, start: Sample, *, settings: TrajectorySetti
     return latents
 
 
-def _guide(denoise: Denoise, inputs: dict[str, NDArray[np.float32]], *, guidance: float) -> NDArray[np.float32]:
-    conditional = np.asarray(denoise({**inputs, "reference_gate": np.ones(1, np.float32)})["velocity"], np.float32)
+def _guide(
+    denoise: Denoise, inputs: dict[str, NDArray[np.float32]], *, guidance: float
+) -> NDArray[np.float32]:
+    conditional = np.asarray(
+        denoise({**inputs, "reference_gate": np.ones(1, np.float32)})["velocity"], np.float32
+    )
     if guidance <= 1:
         return conditional
-    blank = {name: np.zeros_like(inputs[name]) for name in ("audio_tokens", "face_feature", "reference_gate")}
+    blank = {
+        name: np.zeros_like(inputs[name])
+        for name in ("audio_tokens", "face_feature", "reference_gate")
+    }
     unconditional = np.asarray(denoise({**inputs, **blank})["velocity"], np.float32)
-    guided: NDArray[np.float32] = unconditional + np.float32(guidance) * (conditional - unconditional)
+    guided: NDArray[np.float32] = unconditional + np.float32(guidance) * (
+        conditional - unconditional
+    )
     return guided

@@ -1,4 +1,7 @@
-"""A backend around another one, which tells of every call: how a recording sees what networks get and give."""
+"""A backend around another one, which tells of every call.
+
+How a recording sees what networks get and give.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ class WatchedEngine:
 
     def __init__(self, engine: Engine, network: str, see: See) -> None:
         self.precision = engine.precision
-        self._engine, self._network, self._see = engine, network, see
+        self._engine = engine
+        self._network = network
+        self._see = see
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run once, and tell."""
@@ -37,7 +42,8 @@ class WatchedBackend:
 
     def __init__(self, backend: Backend, see: See) -> None:
         self.name = backend.name
-        self._backend, self._see = backend, see
+        self._backend = backend
+        self._see = see
 
     def unavailable(self) -> str | None:
         """The inner backend's."""

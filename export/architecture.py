@@ -1,4 +1,7 @@
-"""What a checkpoint's networks look like: sizes as data, read from configs and tensor shapes, never assumed."""
+"""What a checkpoint's networks look like.
+
+Sizes as data, read from configs and tensor shapes, never assumed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from dataclasses import dataclass
 class MotionArchitecture:
     """Temporal attention of the denoising UNet.
 
-    ``down``, ``mid`` and ``up`` say which blocks carry motion modules (the official files: all of them).
+    ``down``, ``mid`` and ``up`` say which blocks carry motion modules (the official
+    files: all of them).
     """
 
     heads: int
@@ -81,7 +85,10 @@ class AudioArchitecture:
 
 @dataclass(frozen=True)
 class LandmarkArchitecture:
-    """Face locator: a stem, then 3x3 convolutions of ``channels``; every second one halves the sides."""
+    """Face locator: a stem, then 3x3 convolutions of ``channels``.
+
+    Every second one halves the sides.
+    """
 
     in_channels: int
     stem: int

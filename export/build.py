@@ -48,18 +48,25 @@ class BuiltNetwork:
 
 
 def build_bundle(
-    checkpoint: Path, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Report | None = None,
+    checkpoint: Path,
+    output: Path,
+    *,
+    target: TargetSpec,
+    settings: BuildSettings,
+    report: Report | None = None,
     whole: bool = True,
-) -> Manifest:  # fmt: skip
+) -> Manifest:
     """Trace the six networks, write their weights, graphs and self-tests, and the manifest.
 
-    ``output`` must not exist, be empty, or be a bundle, which is replaced at the end. Interrupted, the build leaves
-    the old bundle or none; graphs that were traced are kept in the cache, so the next build goes on from there.
-    ``whole`` False leaves out the graphs for single backends: for a bundle that others are made of.
+    ``output`` must not exist, be empty, or be a bundle, which is replaced at the end.
+    Interrupted, the build leaves the old bundle or none; graphs that were traced are
+    kept in the cache, so the next build goes on from there. ``whole`` False leaves out
+    the graphs for single backends: for a bundle that others are made of.
 
     Raises:
-        CheckpointError, SettingError, GraphError: the checkpoint, a setting or a graph that cannot be built.
-        OutputError: the output folder cannot be written, is no bundle or one with other files in it, or the disk is
+        CheckpointError, SettingError, GraphError: the checkpoint, a setting or a graph
+            that cannot be built. OutputError: the output folder cannot be written, is
+            no bundle or one with other files in it, or the disk is
             full.
     """
     report = report or (lambda what, done, total: None)
@@ -68,11 +75,17 @@ def build_bundle(
     settings = settle(settings, target=target)
     if settings.precision in SMALL or settings.calibration is not None or settings.plan is not None:
         return _build_calibrated(opened, output, target=target, settings=settings, report=report)
-    sizes = size_networks(opened.architecture, size=settings.size or (0, 0), frames=settings.frames or 0,
-                          face=opened.variant.face)  # fmt: skip
+    sizes = size_networks(
+        opened.architecture,
+        size=settings.size or (0, 0),
+        frames=settings.frames or 0,
+        face=opened.variant.face,
+    )
     _check_audio(opened)
     steps = opened.variant.steps if settings.steps is None else settings.steps
-    DDIMScheduler(opened.settings.scheduler).timesteps(steps)  # refuses a number of steps that cannot be
+    DDIMScheduler(opened.settings.scheduler).timesteps(
+        steps
+    )  # refuses a number of steps that cannot be
     specs = describe_networks(sizes, precision=settings.precision or "")
     plans = [_NetworkPlan(opened, specs[name], settings.traces) for name in NETWORKS]
     with written_aside(output) as folder, ThreadPoolExecutor(1) as hasher:
@@ -83,7 +96,9 @@ def build_bundle(
             manifest = describe_bundle(opened, sizes, entries, target=target, settings=settings)
             manifest = _add_files(manifest, folder, opened, networks=networks, hashes=hashes)
             manifest = add_own_graphs(manifest, folder, target=target) if whole else manifest
-            manifest = _check_and_write(manifest, folder, target=target, settings=settings, report=report)
+            manifest = _check_and_write(
+                manifest, folder, target=target, settings=settings, report=report
+            )
         finally:
             hasher.shutdown(cancel_futures=True)
     return manifest
@@ -101,7 +116,9 @@ def _build_calibrated(
     check_sources(settings, builtin=is_builtin(opened.folder))
 
     def build(folder: Path, wanted: BuildSettings) -> Manifest:
-        return build_bundle(opened.folder, folder, target=target, settings=wanted, report=report, whole=False)
+        return build_bundle(
+            opened.folder, folder, target=target, settings=wanted, report=report, whole=False
+        )
 
     compose = build_small_bundle if settings.precision in SMALL else build_half_bundle
     return compose(build, output, target=target, settings=settings, report=report)
@@ -114,7 +131,11 @@ def _check_and_write(
     write_manifest(manifest, folder)
     steps = len(NETWORKS) * len(_STAGES)
     notes = check_bundle(
-        folder, manifest, target=target, which=settings.check, tell=lambda what: report(what, steps - 1, steps)
+        folder,
+        manifest,
+        target=target,
+        which=settings.check,
+        tell=lambda what: report(what, steps - 1, steps),
     )
     unsettled = [NOT_SETTLED] if settings.precision == "fp16" else []
     made = replace(manifest.provenance, notes=(*manifest.provenance.notes, *unsettled, *notes))
@@ -148,9 +169,13 @@ class _NetworkPlan:
         return self.checkpoint.weights(self.spec.name, wanted)
 
     def build(
-        self, weights: Mapping[str, StoredTensor], folder: Path, *, golden: dict[str, dict[str, np.ndarray]],
+        self,
+        weights: Mapping[str, StoredTensor],
+        folder: Path,
+        *,
+        golden: dict[str, dict[str, np.ndarray]],
         advance: Callable[[str], None],
-    ) -> BuiltNetwork:  # fmt: skip
+    ) -> BuiltNetwork:
         name = self.spec.name
         advance(f"{name}: trace")
         trace = find_trace(self.spec, self.checkpoint.architecture, folder=self.traces)
@@ -161,37 +186,57 @@ class _NetworkPlan:
         advance(f"{name}: self-test")
         golden[name] = self._write_self_test(weights, folder, golden)
         entry = NetworkEntry(
-            graph=f"{name}.onnx", weights=f"{name}.bin", self_test=f"self-test/{name}.npz",
-            precision=_precision_name(self.spec), opset=trace.model.opset_import[0].version,
-            parameters=written.parameters, inputs=self.spec.inputs, outputs=self.spec.outputs,
-            tolerances=self.spec.tolerances, work=count_work(trace.model),
-        )  # fmt: skip
+            graph=f"{name}.onnx",
+            weights=f"{name}.bin",
+            self_test=f"self-test/{name}.npz",
+            precision=_precision_name(self.spec),
+            opset=trace.model.opset_import[0].version,
+            parameters=written.parameters,
+            inputs=self.spec.inputs,
+            outputs=self.spec.outputs,
+            tolerances=self.spec.tolerances,
+            work=count_work(trace.model),
+        )
         return BuiltNetwork(entry, written, trace.cached)
 
     def _write_self_test(
-        self, weights: Mapping[str, StoredTensor], folder: Path, earlier: Mapping[str, dict[str, np.ndarray]]
+        self,
+        weights: Mapping[str, StoredTensor],
+        folder: Path,
+        earlier: Mapping[str, dict[str, np.ndarray]],
     ) -> dict[str, np.ndarray]:
         from echoexport.export.subnets.golden import compute_golden
 
         inputs = make_inputs(self.spec, earlier)
-        outputs = compute_golden(self.spec, self.checkpoint.architecture, weights=weights, inputs=inputs)
+        outputs = compute_golden(
+            self.spec, self.checkpoint.architecture, weights=weights, inputs=inputs
+        )
         for name, value in outputs.items():
             if not np.isfinite(value).all():
-                raise GraphError(f"{self.spec.name}: output {name!r} is not finite on the self-test inputs; is the "
-                                 "checkpoint trained?")  # fmt: skip
+                raise GraphError(
+                    f"{self.spec.name}: output {name!r} is not finite on the self-test inputs; "
+                    "is the "
+                    "checkpoint trained?"
+                )
         path = folder / "self-test" / f"{self.spec.name}.npz"
         path.parent.mkdir(exist_ok=True)
-        arrays = {**{f"input.{k}": v for k, v in inputs.items()}, **{f"output.{k}": v for k, v in outputs.items()}}
+        arrays = {
+            **{f"input.{k}": v for k, v in inputs.items()},
+            **{f"output.{k}": v for k, v in outputs.items()},
+        }
         np.savez(path, **arrays)  # type: ignore[arg-type]
         return outputs
 
 
-def _build_networks(plans: list[_NetworkPlan], folder: Path, *, report: Report) -> dict[str, BuiltNetwork]:
+def _build_networks(
+    plans: list[_NetworkPlan], folder: Path, *, report: Report
+) -> dict[str, BuiltNetwork]:
     """All of them; weights are matched first, so that a bad checkpoint fails before the long work."""
     report("checkpoint: matching keys and shapes", 0, len(plans) * len(_STAGES))
     weights = [plan.resolve_weights() for plan in plans]
     golden: dict[str, dict[str, np.ndarray]] = {}
-    built, done = {}, 0
+    built = {}
+    done = 0
 
     def advance(what: str) -> None:
         nonlocal done
@@ -208,21 +253,32 @@ def _precision_name(spec: SubnetSpec) -> str:
 
 
 def _check_audio(opened: Checkpoint) -> None:
-    wanted, found = opened.architecture.unet.audio_width, opened.architecture.audio.width
+    wanted = opened.architecture.unet.audio_width
+    found = opened.architecture.audio.width
     if wanted != found:
         raise GraphError(
-            f"{opened.audio.path}: the audio encoder is {found} wide, the denoiser's attn2.to_k wants {wanted}"
+            f"{opened.audio.path}: the audio encoder is {found} wide, the denoiser's "
+            f"attn2.to_k wants {wanted}"
         )
 
 
 def _add_files(
-    manifest: Manifest, folder: Path, opened: Checkpoint, *, networks: Mapping[str, BuiltNetwork],
+    manifest: Manifest,
+    folder: Path,
+    opened: Checkpoint,
+    *,
+    networks: Mapping[str, BuiltNetwork],
     hashes: Mapping[Path, Future[FileEntry]],
-) -> Manifest:  # fmt: skip
+) -> Manifest:
     files = {}
     for built in networks.values():
         files[built.entry.weights] = built.weights.file  # hashed as it was written
         for name in (built.entry.graph, built.entry.self_test):
             files[name] = describe_file(folder / name)
-    sources = {path.relative_to(opened.folder).as_posix(): future.result() for path, future in hashes.items()}
-    return replace(manifest, files=files, provenance=replace(manifest.provenance, checkpoint_files=sources))
+    sources = {
+        path.relative_to(opened.folder).as_posix(): future.result()
+        for path, future in hashes.items()
+    }
+    return replace(
+        manifest, files=files, provenance=replace(manifest.provenance, checkpoint_files=sources)
+    )

@@ -1,4 +1,7 @@
-"""Where a build keeps what it found: a folder for each network, the built-in character's set, and what layers cost."""
+"""Where a build keeps what it found.
+
+A folder for each network, the built-in character's set, and what layers cost.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ class BuildProgress:
 
     def __init__(self, folder: Path | None, float32: Manifest, digest: str) -> None:
         """``float32``: the fp32 bundle's manifest; ``digest``: the set's."""
-        self._folder, self._manifest, self._digest = folder, float32, digest
+        self._folder = folder
+        self._manifest = float32
+        self._digest = digest
         self._given: list[ProgressFolder] = []
         if folder is not None:
             prune_progress(folder)
@@ -50,9 +55,12 @@ class BuildProgress:
         """The folder of one network under these settings of its ranges and policy."""
         if self._folder is None:
             return NO_PROGRESS
-        entry, files = self._manifest.networks[name], self._manifest.files
+        entry = self._manifest.networks[name]
+        files = self._manifest.files
         hashes = (files[entry.graph].sha256, files[entry.weights].sha256)
-        given = ProgressFolder(self._folder / f"{name}-{make_key(name, *hashes, self._digest, settings)}")
+        given = ProgressFolder(
+            self._folder / f"{name}-{make_key(name, *hashes, self._digest, settings)}"
+        )
         self._given.append(given)
         return given
 
@@ -63,17 +71,24 @@ class BuildProgress:
 
 
 def keep_damage(progress: ProgressFolder, plan: NetworkPlan, settings: ChoiceSettings) -> Known:
-    """What layers were found to cost under this very plan and sampling; each new one is kept at once."""
+    """What layers were found to cost under this very plan and sampling.
+
+    Each new one is kept at once.
+    """
     sampled = replace(settings, budget=0.0, measure_all=False)  # neither changes what a layer costs
     content = json.dumps([dump(plan), repr(sampled)], sort_keys=True)
-    digest, found = hashlib.sha256(content.encode()).hexdigest(), {}
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    found = {}
     kept = progress.read(_DAMAGE)
     if kept is not None and kept["of"] == digest:
         found = {tuple(layers): float(error) for layers, error in kept["errors"]}
 
     def add(damage: Damage) -> None:
         found[damage.layers] = damage.error
-        progress.write(_DAMAGE, {"of": digest, "errors": [[list(layers), one] for layers, one in found.items()]})
+        progress.write(
+            _DAMAGE,
+            {"of": digest, "errors": [[list(layers), one] for layers, one in found.items()]},
+        )
 
     return Known(dict(found), add)
 
@@ -82,7 +97,10 @@ def keep_damage(progress: ProgressFolder, plan: NetworkPlan, settings: ChoiceSet
 def find_builtin_set(
     float32: Path, manifest: Manifest, settings: BuildSettings, *, report: Report
 ) -> Iterator[CalibrationSet]:
-    """The built-in character's set: recorded now, or taken from the progress folder; a recording goes on there."""
+    """The built-in character's set: recorded now, or taken from the progress folder.
+
+    A recording goes on there.
+    """
     from echoexport.calibration.recording import record_set
     from echoexport.calibration.recording_job import RecordingSettings
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
@@ -92,12 +110,16 @@ def find_builtin_set(
         place = Path(temporary) / "set"
         if settings.progress is not None:
             hashes = [manifest.files[manifest.networks[name].weights].sha256 for name in NETWORKS]
-            shape = repr((manifest.picture, manifest.window, manifest.sampler, manifest.fps, sampling))
+            shape = repr(
+                (manifest.picture, manifest.window, manifest.sampler, manifest.fps, sampling)
+            )
             place = settings.progress / f"set-{make_key(*hashes, shape)}"
             if (kept := _open_kept(place, manifest)) is not None:
                 yield kept
                 return
-        yield record_set(float32, builtin_recording_inputs(), place, settings=sampling, report=report)
+        yield record_set(
+            float32, builtin_recording_inputs(), place, settings=sampling, report=report
+        )
 
 
 def _open_kept(place: Path, manifest: Manifest) -> CalibrationSet | None:

@@ -22,29 +22,32 @@ CALIBRATED = ("fp16", *SMALL)
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What a build is asked for; None takes the target's default.
-
-    size: (width, height) of the pictures in pixels. frames: length of a window. traces: folder of the trace cache,
-    None for none. check: which networks prove themselves before the bundle is put in place, see
-    :func:`echoexport.export.build_checks.check_bundle`. precision: "fp32", "fp16", "int8", or "auto", the fastest of
-    them on this machine. calibration: a set that ``echoexport calibrate`` recorded, for int8 and auto, and for fp16 to
-    find what overflows. plan: a plan to follow in place of making one. For int8 and auto: quality: PSNR in dB of final
-    frames against fp32 that must be kept. sensitivity: measure what each layer of the denoiser costs, even where all
-    may be int8. progress: folder where what was found is kept until the bundle is in place, None for none.
-    """
+    """What a build is asked for; None takes the target's default."""
 
     variant: str = "acc"
     size: tuple[int, int] | None = None
+    """(width, height) of the pictures in pixels."""
     frames: int | None = None
+    """Length of a window."""
     precision: str | None = None
+    """One of "fp32", "fp16", "int8", or "auto", the fastest of them on this machine."""
     steps: int | None = None
     traces: Path | None = None
+    """Folder of the trace cache, None for none."""
     check: str = "auto"
+    """Which networks prove themselves before the bundle is put in place, see
+    :func:`echoexport.export.build_checks.check_bundle`."""
     calibration: Path | None = None
+    """A set that ``echoexport calibrate`` recorded, for int8 and auto, and for fp16 to
+    find what overflows."""
     quality: float = 35.0
     plan: Path | None = None
+    """A plan to follow in place of making one. For int8 and auto: quality: PSNR in dB
+    of final frames against fp32 that must be kept."""
     sensitivity: bool = False
+    """Measure what each layer of the denoiser costs, even where all may be int8."""
     progress: Path | None = None
+    """Folder where what was found is kept until the bundle is in place, None for none."""
 
 
 def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
@@ -63,7 +66,9 @@ def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
     if precision not in CALIBRATED:
         for name in ("calibration", "plan"):
             if getattr(settings, name) is not None:
-                raise SettingError(f"--{name} belongs to --precision fp16, int8 or auto, not to {precision}")
+                raise SettingError(
+                    f"--{name} belongs to --precision fp16, int8 or auto, not to {precision}"
+                )
     if not 0 < settings.quality <= 100:
         raise SettingError(f"quality {settings.quality:g} dB: above 0 and at most 100 is wanted")
     return replace(
@@ -71,5 +76,7 @@ def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
         precision=precision,
         size=settings.size or target.build.size,
         frames=target.build.frames if settings.frames is None else settings.frames,
-        steps=target.build.steps_for(settings.variant) if settings.steps is None else settings.steps,
+        steps=target.build.steps_for(settings.variant)
+        if settings.steps is None
+        else settings.steps,
     )

@@ -30,20 +30,35 @@ from echoexport.runtime.spec import NetworkSizes
 from echoexport.targets.spec import TargetSpec
 
 FPS = 24.0  # the original's default
-_RECORDED = ("variant", "size", "frames", "precision", "steps")  # what the result depends on; places do not matter
+_RECORDED = (
+    "variant",
+    "size",
+    "frames",
+    "precision",
+    "steps",
+)  # what the result depends on; places do not matter
 BUILTIN_NAME = "echoexport-demo-character"
 
 
 def describe_bundle(
-    opened: Checkpoint, sizes: NetworkSizes, networks: Mapping[str, NetworkEntry], *, target: TargetSpec,
+    opened: Checkpoint,
+    sizes: NetworkSizes,
+    networks: Mapping[str, NetworkEntry],
+    *,
+    target: TargetSpec,
     settings: BuildSettings,
-) -> Manifest:  # fmt: skip
+) -> Manifest:
     """The manifest without its table of files and the checkpoint's hashes, which are not known yet."""
-    variant, audio = opened.variant, opened.architecture.audio
+    variant = opened.variant
+    audio = opened.architecture.audio
     picture = PictureSettings(
-        sizes.width, sizes.height, sizes.picture_channels, sizes.latent_channels, opened.architecture.vae.downscale,
+        sizes.width,
+        sizes.height,
+        sizes.picture_channels,
+        sizes.latent_channels,
+        opened.architecture.vae.downscale,
         variant.hold,
-    )  # fmt: skip
+    )
     return Manifest(
         format=FORMAT,
         schema=SCHEMA,
@@ -54,7 +69,9 @@ def describe_bundle(
         fps=FPS,
         face=variant.face,
         picture=picture,
-        window=WindowSettings(sizes.frames, min(variant.overlap, sizes.frames - 1), variant.window_shift),
+        window=WindowSettings(
+            sizes.frames, min(variant.overlap, sizes.frames - 1), variant.window_shift
+        ),
         sampler=SamplerSettings(
             variant.steps if settings.steps is None else settings.steps,
             float(variant.guidance),
@@ -63,7 +80,13 @@ def describe_bundle(
             variant.shared_noise,
         ),
         audio=AudioSettings(
-            SAMPLE_RATE, audio.mels, audio.context, audio.layers + 1, audio.width, ROWS_PER_SECOND, ROWS_PER_FRAME
+            SAMPLE_RATE,
+            audio.mels,
+            audio.context,
+            audio.layers + 1,
+            audio.width,
+            ROWS_PER_SECOND,
+            ROWS_PER_FRAME,
         ),
         networks=dict(networks),
         files={},
@@ -92,7 +115,11 @@ def _notes(opened: Checkpoint) -> tuple[str, ...]:
     from echoexport.export.subnets.networks import build_network, wanted_shapes
 
     wanted = wanted_shapes(build_network("denoising_unet", opened.architecture))
-    own = ("the demo character that is built into echoexport: drawn faces only",) if is_builtin(opened.folder) else ()
+    own = (
+        ("the demo character that is built into echoexport: drawn faces only",)
+        if is_builtin(opened.folder)
+        else ()
+    )
     return own + tuple(
         f"{path.name}: {len(keys)} keys that the network lacks were ignored, the first: {keys[0]}"
         for path, keys in opened.ignored_keys(wanted).items()

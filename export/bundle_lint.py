@@ -1,4 +1,7 @@
-"""The graph rules on a finished bundle: ours, and those of every TensorRT that its target's boards may have."""
+"""The graph rules on a finished bundle.
+
+Ours, and those of every TensorRT that its target's boards may have.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from echoexport.targets.spec import list_targets, load_target
 
 
 def find_versions(target: str) -> tuple[str, ...]:
-    """The versions of TensorRT that a target's systems bring; every line that we have rules for where it names none."""
+    """The versions of TensorRT that a target's systems bring.
+
+    Every line that we have rules for where it names none.
+    """
     own = load_target(target).tensorrt if target in list_targets() else ()
     return tuple(dict.fromkeys(line.tensorrt for line in own)) or tuple(LINES)
 
@@ -27,18 +33,22 @@ def lint_bundle(
     """Each network with the rules that its graph breaks; weights are not read.
 
     Raises:
-        SettingError: a compiled bundle, which holds no graphs.
-        UnknownNameError: no such network.
-        GraphError: a file that is no graph, or a version of TensorRT that is older than 10.3.
-        MissingPackageError: onnx is not installed.
+        SettingError: a compiled bundle, which holds no graphs. UnknownNameError: no
+            such network. GraphError: a file that is no graph, or a version of TensorRT
+            that is older than 10.3. MissingPackageError: onnx is not installed.
     """
     if manifest.compiled is not None:
-        raise SettingError(f"{folder} holds engines and no graphs; name the portable bundle "
-                           f"{manifest.compiled.portable!r}")  # fmt: skip
+        raise SettingError(
+            f"{folder} holds engines and no graphs; name the portable bundle "
+            f"{manifest.compiled.portable!r}"
+        )
     chosen = tuple(versions)
     for name in networks:
         if name not in manifest.networks:
             raise UnknownNameError("network", name, known=manifest.networks)
         entry = manifest.networks[name]
         model = FloatGraph(folder / entry.graph).model
-        yield name, lint_graph(model, entry.describe(name), float32=list_float32(model), tensorrt=chosen)
+        yield (
+            name,
+            lint_graph(model, entry.describe(name), float32=list_float32(model), tensorrt=chosen),
+        )

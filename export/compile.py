@@ -15,16 +15,40 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from echoexport.export.compiled_folder import is_worth_keeping, previous_of, require_replaceable
-from echoexport.export.compiled_network import NetworkJob, Place, ReadyEngine, Tell, describe_settings, identify
+from echoexport.export.compiled_network import (
+    NetworkJob,
+    Place,
+    ReadyEngine,
+    Tell,
+    describe_settings,
+    identify,
+)
 from echoexport.export.composite import bring_file
 from echoexport.export.engine_cache import EngineCache
 from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
 from echoexport.export.output_folder import written_aside
-from echoexport.runtime.backends import CompilingBackend, as_compiling, list_arithmetic, load_backend
+from echoexport.runtime.backends import (
+    CompilingBackend,
+    as_compiling,
+    list_arithmetic,
+    load_backend,
+)
 from echoexport.runtime.bundle_files import check_file, check_hash
 from echoexport.runtime.compiled import CompiledEngine, CompiledEngines, read_fingerprint
-from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError, SettingError, UnknownNameError
-from echoexport.runtime.manifest import FILE_NAME, FileEntry, Manifest, read_manifest, write_manifest
+from echoexport.runtime.errors import (
+    BackendError,
+    GraphError,
+    MissingPackageError,
+    SettingError,
+    UnknownNameError,
+)
+from echoexport.runtime.manifest import (
+    FILE_NAME,
+    FileEntry,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 
 Report = Callable[[str, int, int], None]
 """Progress: what is being done, how many of how many networks are behind."""
@@ -32,10 +56,13 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class CompileSettings:
-    """backend: "" is the bundle's first whose engines can be kept. compute: "" is the bundle's own for each network.
+    """backend: "" is the bundle's first whose engines can be kept.
 
-    networks: compile these alone, into the cache. cache: the folder of finished engines, None for none. untested: keep
-    engines that this machine can build and not run; they are proved where they are first opened.
+    Compute: "" is the bundle's own for each network.
+
+    networks: compile these alone, into the cache. cache: the folder of finished
+    engines, None for none. untested: keep engines that this machine can build and not
+    run; they are proved where they are first opened.
     """
 
     backend: str = ""
@@ -48,9 +75,10 @@ class CompileSettings:
 
 @dataclass(frozen=True)
 class CompileReport:
-    """What came of it. output: the compiled bundle, None where networks are still missing."""
+    """What came of it."""
 
     output: Path | None
+    """The compiled bundle, None where networks are still missing."""
     manifest: Manifest
     engines: dict[str, ReadyEngine]
     missing: tuple[str, ...]
@@ -63,7 +91,9 @@ def default_output(bundle: Path, backend: str) -> Path:
 
 
 def choose_backend(manifest: Manifest, wanted: str, *, untested: bool) -> CompilingBackend:
-    """The backend to compile for: the one asked for, else the bundle's first whose engines can be kept.
+    """The backend to compile for.
+
+    The one asked for, else the bundle's first whose engines can be kept.
 
     Raises:
         UnknownNameError: its engines cannot be kept.
@@ -71,8 +101,10 @@ def choose_backend(manifest: Manifest, wanted: str, *, untested: bool) -> Compil
     """
     name = wanted or next((each for each in manifest.backends if each in BUILDERS), "")
     if not name:
-        raise BackendError(f"none of the bundle's backends ({', '.join(manifest.backends)}) has engines to keep; "
-                           f"--backend names one of {', '.join(BUILDERS)}")  # fmt: skip
+        raise BackendError(
+            f"none of the bundle's backends ({', '.join(manifest.backends)}) has engines to keep; "
+            f"--backend names one of {', '.join(BUILDERS)}"
+        )
     if name not in BUILDERS:
         raise UnknownNameError("backend with engines to keep", name, known=BUILDERS)
     backend = as_compiling(load_backend(name))
@@ -91,32 +123,43 @@ def compile_bundle(
 ) -> CompileReport:
     """Compile every network of a portable bundle, prove each engine, and write the compiled bundle.
 
-    ``output`` None is :func:`default_output`. A compiled bundle there is replaced at the end and kept beside it as the
-    last good one. Interrupted, finished engines are in the cache, and the next run goes on from there.
+    ``output`` None is :func:`default_output`. A compiled bundle there is replaced at
+    the end and kept beside it as the last good one. Interrupted, finished engines are
+    in the cache, and the next run goes on from there.
 
     Raises:
-        BundleError: the bundle is not what its manifest says.
-        SettingError: it is compiled already, or a setting cannot work.
-        BackendError: networks do not build or fail their self-tests; says which. The others' engines are kept.
-        OutputError: the output cannot be written or must not be replaced.
+        BundleError: the bundle is not what its manifest says. SettingError: it is
+            compiled already, or a setting cannot work. BackendError: networks do not
+            build or fail their self-tests; says which. The others' engines are kept.
+            OutputError: the output cannot be written or must not be replaced.
     """
     manifest = read_manifest(bundle)
     if manifest.compiled is not None:
-        raise SettingError(f"{bundle}: compiled already; name the portable bundle {manifest.compiled.portable!r}")
+        raise SettingError(
+            f"{bundle}: compiled already; name the portable bundle {manifest.compiled.portable!r}"
+        )
     for name in manifest.files:
         check_file(bundle, name, manifest=manifest)
     _check_names(settings, manifest)
     backend = choose_backend(manifest, settings.backend, untested=settings.untested)
     load_builder(backend.name)
-    target = default_output(bundle, backend.name) if output is None else Path(os.path.realpath(output))
+    target = (
+        default_output(bundle, backend.name) if output is None else Path(os.path.realpath(output))
+    )
     require_replaceable(target, bundle)
     place = _settle_place(backend, settings, warn)
-    jobs = {name: _plan(bundle, manifest, name, place=place, compute=settings.compute) for name in manifest.networks}
+    jobs = {
+        name: _plan(bundle, manifest, name, place=place, compute=settings.compute)
+        for name in manifest.networks
+    }
     if settings.networks:
         engines, missing = _compile_some(jobs, settings.networks, place, report)
         if missing:
             return CompileReport(None, manifest, engines, missing)
-    with _alone(place, target, report), written_aside(target, keep=_find_keep(target, jobs)) as folder:
+    with (
+        _alone(place, target, report),
+        written_aside(target, keep=_find_keep(target, jobs)) as folder,
+    ):
         spare = folder / ".spare"
         take = functools.partial(_install, folder=folder)
         engines = _compile_each(jobs, spare, report=report, cache=place.cache, take=take)
@@ -132,13 +175,16 @@ def _check_names(settings: CompileSettings, manifest: Manifest) -> None:
         if name not in manifest.networks:
             raise UnknownNameError("network", name, known=manifest.networks)
     if settings.networks and settings.cache is None:
-        raise SettingError("--network keeps single engines in the cache, and there is none; leave --no-cache out")
+        raise SettingError(
+            "--network keeps single engines in the cache, and there is none; leave --no-cache out"
+        )
 
 
 def _settle_place(backend: CompilingBackend, settings: CompileSettings, warn: Tell) -> Place:
     if settings.compute and settings.compute not in list_arithmetic(backend):
         raise SettingError(
-            f"compute {settings.compute!r}: backend {backend.name!r} has {', '.join(list_arithmetic(backend))} here"
+            f"compute {settings.compute!r}: backend {backend.name!r} has "
+            f"{', '.join(list_arithmetic(backend))} here"
         )
     fingerprint = read_fingerprint(backend)
     cache = None if settings.cache is None else EngineCache(settings.cache, warn=warn)
@@ -150,7 +196,10 @@ def _settle_place(backend: CompilingBackend, settings: CompileSettings, warn: Te
 
 
 def _plan(bundle: Path, manifest: Manifest, name: str, *, place: Place, compute: str) -> NetworkJob:
-    """As an opened bundle chooses its arithmetic: what is asked for, else the bundle's own where it is to be had."""
+    """As an opened bundle chooses its arithmetic.
+
+    What is asked for, else the bundle's own where it is to be had.
+    """
     own = manifest.networks[name].compute
     chosen = compute or (own if own in list_arithmetic(place.backend) else "fp32")
     identity = identify(manifest, name, place, compute=chosen)
@@ -159,8 +208,8 @@ def _plan(bundle: Path, manifest: Manifest, name: str, *, place: Place, compute:
 
 @contextmanager
 def _alone(place: Place, target: Path, report: Report) -> Iterator[None]:
-    """Only one process at a time writes an output, and clears away what killed ones left beside it; the next one then
-    finds every engine in the cache."""
+    """Only one process at a time writes an output, and clears away what killed ones
+    left beside it; the next one then finds every engine in the cache."""
     if place.cache is None:
         yield
         return
@@ -186,14 +235,23 @@ def _compile_some(
     if cache is None:
         raise SettingError("single networks are compiled into a cache, and there is none")
     engines = _compile_each({name: jobs[name] for name in names}, None, report=report, cache=cache)
-    return engines, tuple(name for name in jobs if name not in names and cache.find(jobs[name].identity.key) is None)
+    return engines, tuple(
+        name for name in jobs if name not in names and cache.find(jobs[name].identity.key) is None
+    )
 
 
 def _compile_each(
-    jobs: dict[str, NetworkJob], spare: Path | None, *, report: Report, cache: EngineCache | None,
+    jobs: dict[str, NetworkJob],
+    spare: Path | None,
+    *,
+    report: Report,
+    cache: EngineCache | None,
     take: Callable[[ReadyEngine], None] = lambda engine: None,
-) -> dict[str, ReadyEngine]:  # fmt: skip
-    """Every network's engine. One that fails costs itself alone where there is a cache: the others come first."""
+) -> dict[str, ReadyEngine]:
+    """Every network's engine.
+
+    One that fails costs itself alone where there is a cache: the others come first.
+    """
     engines: dict[str, ReadyEngine] = {}
     failures: list[str] = []
     unwritten: OSError | None = None
@@ -208,7 +266,9 @@ def _compile_each(
                 raise
             tell("failed, going on with the others")
             failures.append(str(error))
-        except OSError as error:  # where the bundle is written; the cache may have room for the others
+        except (
+            OSError
+        ) as error:  # where the bundle is written; the cache may have room for the others
             if cache is None:
                 raise
             unwritten = unwritten or error
@@ -225,27 +285,43 @@ def _teller(report: Report, name: str, done: int, total: int) -> Tell:
 
 
 def _install(engine: ReadyEngine, folder: Path) -> None:
-    """The engine's files into the new bundle's folder: second names where the file system has such, else copies."""
+    """The engine's files into the new bundle's folder.
+
+    Second names where the file system has such, else copies.
+    """
     for name in engine.record.files:
         bring_file(engine.folder / name, folder / "engines" / name)
 
 
 def _describe(
-    bundle: Path, manifest: Manifest, engines: dict[str, ReadyEngine], *, place: Place, jobs: dict[str, NetworkJob]
+    bundle: Path,
+    manifest: Manifest,
+    engines: dict[str, ReadyEngine],
+    *,
+    place: Place,
+    jobs: dict[str, NetworkJob],
 ) -> Manifest:
     """The portable bundle's manifest with the engines in place of graphs and weights."""
     networks = manifest.networks.values()
     left_out = {file for entry in networks for file in entry.files if file != entry.self_test}
-    files: dict[str, FileEntry] = {name: file for name, file in manifest.files.items() if name not in left_out}
+    files: dict[str, FileEntry] = {
+        name: file for name, file in manifest.files.items() if name not in left_out
+    }
     described = {}
     for name, engine in engines.items():
         record = engine.record
         files |= {f"engines/{file}": entry for file, entry in record.files.items()}
         described[name] = CompiledEngine(
-            files=tuple(f"engines/{file}" for file in record.files), key=record.key,
-            compute=jobs[name].identity.compute, precision=record.precision, seconds=record.seconds,
-            peak_bytes=record.peak_bytes, error=record.error, tolerance=record.tolerance, notes=record.notes,
-        )  # fmt: skip
+            files=tuple(f"engines/{file}" for file in record.files),
+            key=record.key,
+            compute=jobs[name].identity.compute,
+            precision=record.precision,
+            seconds=record.seconds,
+            peak_bytes=record.peak_bytes,
+            error=record.error,
+            tolerance=record.tolerance,
+            notes=record.notes,
+        )
     compiled = CompiledEngines(
         backend=place.backend.name,
         portable=Path(os.path.realpath(bundle)).name,
@@ -259,7 +335,9 @@ def _describe(
     return replace(manifest, files=files, compiled=compiled)
 
 
-def _write_bundle(bundle: Path, manifest: Manifest, folder: Path, *, engines: dict[str, ReadyEngine]) -> None:
+def _write_bundle(
+    bundle: Path, manifest: Manifest, folder: Path, *, engines: dict[str, ReadyEngine]
+) -> None:
     built = {f"engines/{file}" for engine in engines.values() for file in engine.record.files}
     for name in manifest.files:
         if name not in built:

@@ -24,13 +24,18 @@ def require_replaceable(output: Path, bundle: Path) -> None:
         SettingError, OutputError: it is.
     """
     if output == Path(os.path.realpath(bundle)):
-        raise SettingError(f"{output}: is the bundle itself; name another folder for the compiled one")
+        raise SettingError(
+            f"{output}: is the bundle itself; name another folder for the compiled one"
+        )
     if Path(os.path.realpath(bundle)) in output.parents:
         raise SettingError(
-            f"{output}: lies within the bundle, which would not verify any more; name a folder beside it"
+            f"{output}: lies within the bundle, which would not verify any more; name a folder "
+            "beside it"
         )
     if (output / FILE_NAME).is_file() and read_compiled(output) is None:
-        raise OutputError(f"{output}: holds no compiled bundle of this release; name a new folder, or remove it")
+        raise OutputError(
+            f"{output}: holds no compiled bundle of this release; name a new folder, or remove it"
+        )
 
 
 def read_compiled(folder: Path) -> Manifest | None:
@@ -43,8 +48,8 @@ def read_compiled(folder: Path) -> Manifest | None:
 
 
 def is_worth_keeping(output: Path, keys: Mapping[str, str]) -> bool:
-    """Whether the compiled bundle at ``output`` is to be kept when one of these engines takes its place: it is whole,
-    and its engines are others."""
+    """Whether the compiled bundle at ``output`` is to be kept when one of these engines
+    takes its place: it is whole, and its engines are others."""
     manifest = read_compiled(output)
     if manifest is None or manifest.compiled is None:
         return False
@@ -60,16 +65,22 @@ def roll_back(output: Path) -> Manifest:
     """Put the last good compiled bundle back, once it proved itself here; the two change places.
 
     Raises:
-        OutputError: none is kept, or the folders cannot be renamed.
-        BundleError, BackendError: it is spoilt, or not of this machine and library, or fails a self-test; nothing has
+        OutputError: none is kept, or the folders cannot be renamed. BundleError,
+            BackendError: it is spoilt, or not of this machine and library, or fails a
+            self-test; nothing has
             then changed.
     """
     output = Path(os.path.realpath(output))
     previous = previous_of(output)
     if not (previous / FILE_NAME).is_file():
-        raise OutputError(f"{previous}: no such compiled bundle; none was replaced here yet, so nothing is rolled back")
+        raise OutputError(
+            f"{previous}: no such compiled bundle; none was replaced here yet, so nothing is "
+            "rolled back"
+        )
     if output.exists() and read_compiled(output) is None:
-        raise OutputError(f"{output}: holds no compiled bundle of this release; nothing is rolled back")
+        raise OutputError(
+            f"{output}: holds no compiled bundle of this release; nothing is rolled back"
+        )
     with open_bundle(previous) as opened:
         manifest = opened.manifest
         if manifest.compiled is None:
@@ -80,8 +91,11 @@ def roll_back(output: Path) -> Manifest:
             result = opened.self_test(name)
             opened.close_network(name)
             if not result.passed:
-                raise BackendError(f"{previous}: {name}: output {result.output!r} is off by {result.error:.2g} of its "
-                                   f"maximum, {result.tolerance:.2g} is allowed: not rolled back")  # fmt: skip
+                raise BackendError(
+                    f"{previous}: {name}: output {result.output!r} is off by "
+                    f"{result.error:.2g} of its "
+                    f"maximum, {result.tolerance:.2g} is allowed: not rolled back"
+                )
     _swap(output, previous)
     return manifest
 

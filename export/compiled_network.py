@@ -1,4 +1,7 @@
-"""One network compiled on the machine that runs it: taken from the cache or built, and proved before it is kept."""
+"""One network compiled on the machine that runs it.
+
+Taken from the cache or built, and proved before it is kept.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from echoexport.export.composite import describe_file
-from echoexport.export.engine_cache import SCHEMA, CachedEngine, EngineCache, EngineIdentity, EngineRecord
+from echoexport.export.engine_cache import (
+    SCHEMA,
+    CachedEngine,
+    EngineCache,
+    EngineIdentity,
+    EngineRecord,
+)
 from echoexport.export.engines import BuiltEngine, EngineSettings, load_builder
 from echoexport.runtime.backends import CompilingBackend, EngineOptions
 from echoexport.runtime.bundle import SelfTestResult, run_self_test
@@ -25,9 +34,9 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Place:
-    """The machine's side of it: backend, its fingerprint here, settings, and the cache, None for none.
+    """The machine's side of it.
 
-    blind: engines are built here that cannot run here, and so kept unproved.
+    Backend, its fingerprint here, settings, and the cache, None for none.
     """
 
     backend: CompilingBackend
@@ -35,21 +44,24 @@ class Place:
     settings: EngineSettings
     cache: EngineCache | None
     blind: bool
+    """Engines are built here that cannot run here, and so kept unproved."""
     warn: Tell
 
 
 @dataclass(frozen=True)
 class ReadyEngine:
-    """An engine whose self-test passed, with its record; its files lie in ``folder``. cached: it was there before."""
+    """An engine whose self-test passed, with its record; its files lie in ``folder``."""
 
     folder: Path
     record: EngineRecord
     cached: bool
+    """It was there before."""
 
 
 def identify(manifest: Manifest, name: str, place: Place, *, compute: str) -> EngineIdentity:
     """What a network's engine depends on here."""
-    entry, settings = manifest.networks[name], place.settings
+    entry = manifest.networks[name]
+    settings = place.settings
     return EngineIdentity(
         network=name,
         graph=manifest.files[entry.graph].sha256,
@@ -86,16 +98,24 @@ class NetworkJob:
         return self.identity.network
 
     def find_or_build(
-        self, spare: Path | None, tell: Tell, *, take: Callable[[ReadyEngine], None] = lambda engine: None
+        self,
+        spare: Path | None,
+        tell: Tell,
+        *,
+        take: Callable[[ReadyEngine], None] = lambda engine: None,
     ) -> ReadyEngine:
-        """The engine from the cache, else built and kept there; in ``spare`` where there is no cache to write to.
+        """The engine from the cache, else built and kept there.
 
-        ``spare`` None wants it in the cache. ``take`` gets it while no other process may drop it from there.
+        In ``spare`` where there is no cache to write to.
+
+        ``spare`` None wants it in the cache. ``take`` gets it while no other process
+        may drop it from there.
 
         Raises:
-            BundleError: the graph, the weights or the self-test are not what the manifest says.
-            BackendError: it does not build, does not open, or disagrees with its self-test; it is then nowhere.
-            OutputError: no room to build it in.
+            BundleError: the graph, the weights or the self-test are not what the
+                manifest says. BackendError: it does not build, does not open, or
+                disagrees with its self-test; it is then nowhere. OutputError: no room
+                to build it in.
         """
         cache = self.place.cache
         if cache is None:
@@ -112,8 +132,11 @@ class NetworkJob:
             except OSError as error:
                 if spare is None:
                     raise self._refuse_disk(cache.folder, error) from error
-                self.place.warn(f"the engine cache {cache.folder} cannot be written ({error.strerror or error}): "
-                                f"{self.name} is compiled and not kept there")  # fmt: skip
+                self.place.warn(
+                    f"the engine cache {cache.folder} cannot be written "
+                    f"({error.strerror or error}): "
+                    f"{self.name} is compiled and not kept there"
+                )
                 return self._build_spare(spare, tell, take)
             try:
                 ready = self._build_in(staging, tell)
@@ -126,12 +149,16 @@ class NetworkJob:
             take(ready)
             return ready
 
-    def _build_spare(self, spare: Path, tell: Tell, take: Callable[[ReadyEngine], None]) -> ReadyEngine:
+    def _build_spare(
+        self, spare: Path, tell: Tell, take: Callable[[ReadyEngine], None]
+    ) -> ReadyEngine:
         ready = self._build_in(spare / self.name, tell)
         take(ready)
         return ready
 
-    def _prove_again(self, cache: EngineCache, found: CachedEngine, tell: Tell) -> ReadyEngine | None:
+    def _prove_again(
+        self, cache: EngineCache, found: CachedEngine, tell: Tell
+    ) -> ReadyEngine | None:
         """A cached engine, if it still passes its self-test; one that does not is dropped."""
         if self.place.blind:
             return ReadyEngine(found.folder, found.record, cached=True)
@@ -153,10 +180,17 @@ class NetworkJob:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             built = builder.build_engine(
-                self.bundle / entry.graph, entry.describe(self.name), output, settings=self.settings, report=tell
+                self.bundle / entry.graph,
+                entry.describe(self.name),
+                output,
+                settings=self.settings,
+                report=tell,
             )
             if not output.is_file():
-                raise BackendError(f"{self.name}: the builder of backend {self.place.backend.name!r} wrote no engine")
+                raise BackendError(
+                    f"{self.name}: the builder of backend {self.place.backend.name!r} wrote no "
+                    "engine"
+                )
             result = None
             if not self.place.blind:
                 tell("self-test of the engine")
@@ -165,7 +199,9 @@ class NetworkJob:
         except OSError as error:
             raise self._refuse_disk(folder.parent, error) from error
 
-    def _describe(self, folder: Path, output: Path, built: BuiltEngine, result: SelfTestResult | None) -> EngineRecord:
+    def _describe(
+        self, folder: Path, output: Path, built: BuiltEngine, result: SelfTestResult | None
+    ) -> EngineRecord:
         beside = sorted(path.name for path in folder.glob(f"{output.name}.*"))
         spec = self.manifest.networks[self.name].describe(self.name)
         precision = spec.computed_in(self.identity.compute) if result is None else result.precision
@@ -202,14 +238,17 @@ class NetworkJob:
             if entry.precision != "fp32":
                 remedy += ", or a bundle built with --precision fp32"
             raise BackendError(
-                f"{self.name}: output {result.output!r} of the {self.place.backend.name} engine ({result.precision}) "
-                f"is off by {result.error:.2g} of its maximum, {result.tolerance:.2g} is allowed: not installed; try "
+                f"{self.name}: output {result.output!r} of the {self.place.backend.name} "
+                f"engine ({result.precision}) "
+                f"is off by {result.error:.2g} of its maximum, {result.tolerance:.2g} is "
+                "allowed: not installed; try "
                 f"{remedy}"
             )
         return result
 
     def _refuse_disk(self, folder: Path, error: OSError) -> OutputError:
         return OutputError(
-            f"{folder}: {self.name}'s engine cannot be written: {error.strerror or error}; make room and run it again, "
+            f"{folder}: {self.name}'s engine cannot be written: {error.strerror or error}; "
+            "make room and run it again, "
             "finished engines are kept"
         )

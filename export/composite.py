@@ -14,7 +14,10 @@ from echoexport.runtime.manifest import FileEntry, Manifest, NetworkEntry
 
 @dataclass(frozen=True)
 class Part:
-    """One network's place: a folder with its files under the names of ``entry``, and what it shall compute in."""
+    """One network's place.
+
+    A folder with its files under the names of ``entry``, and what it shall compute in.
+    """
 
     folder: Path
     entry: NetworkEntry
@@ -23,16 +26,22 @@ class Part:
 
 
 def part_of(folder: Path, manifest: Manifest, name: str, *, compute: str = "fp32") -> Part:
-    """A network of a finished bundle, without graphs for single backends: those are made of the graph it ends with."""
+    """A network of a finished bundle, without graphs for single backends.
+
+    Those are made of the graph it ends with.
+    """
     entry = replace(manifest.networks[name], graphs={})
     files = {file: manifest.files[file] for file in entry.files}
     return Part(folder, entry, files, compute)
 
 
 def compose_bundle(parts: Mapping[str, Part], folder: Path, *, base: Manifest) -> Manifest:
-    """Bring every part's files into ``folder`` and describe them; the manifest is returned, not written.
+    """Bring every part's files into ``folder`` and describe them.
 
-    Files that lie in ``folder`` already are its own. All else of ``base`` stays as it is.
+    The manifest is returned, not written.
+
+    Files that lie in ``folder`` already are its own. All else of ``base`` stays as it
+    is.
     """
     for part in parts.values():
         for name in part.files:

@@ -24,7 +24,10 @@ _RTX_MODULES = ("tensorrt_rtx_libs", "tensorrt_rtx_bindings")
 
 @dataclass(frozen=True)
 class Check:
-    """One backend or tool. detail: version and device where it works, else why it does not, with the fix."""
+    """One backend or tool.
+
+    Detail: version and device where it works, else why it does not, with the fix.
+    """
 
     works: bool
     detail: str
@@ -40,26 +43,27 @@ class Advice:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What can be done here for a target; each reason is None where it can.
-
-    builds: the portable bundle from a checkpoint. compiles: engines for the target's default backend. runs: the
-    finished bundle, on ``backend``: the target's own, or the first portable one that works here. own: whether it is
-    the target's own.
-    """
+    """What can be done here for a target; each reason is None where it can."""
 
     builds: str | None
+    """The portable bundle from a checkpoint."""
     compiles: str | None
+    """Engines for the target's default backend."""
     runs: str | None
+    """The finished bundle, on ``backend``: the target's own, or the first portable one
+    that works here."""
     backend: str
     own: bool
+    """Whether it is the target's own."""
 
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """Everything that ``echoexport doctor`` says. usable_memory: bytes that a run may plan with now."""
+    """Everything that ``echoexport doctor`` says."""
 
     device: Device
     usable_memory: int | None
+    """Bytes that a run may plan with now."""
     advice: tuple[Advice, ...]
     backends: Mapping[str, Check]
     tools: Mapping[str, Check]
@@ -72,8 +76,12 @@ def examine_machine() -> DoctorReport:
     device = detect_device()
     backends = {name: _check_backend(name) for name in list_backends()}
     tools = dict(_check_tools())
-    targets = {name: find_readiness(load_target(name), device, backends, tools) for name in list_targets()}
-    return DoctorReport(device, usable_memory(device), tuple(advise(device)), backends, tools, targets)
+    targets = {
+        name: find_readiness(load_target(name), device, backends, tools) for name in list_targets()
+    }
+    return DoctorReport(
+        device, usable_memory(device), tuple(advise(device)), backends, tools, targets
+    )
 
 
 def find_readiness(
@@ -86,7 +94,9 @@ def find_readiness(
     shown = "tensorrt-rtx" if own == "tensorrt_rtx" else own
     compiles = None if compiler and compiler.works else f"see {shown} above"
     mismatch = _find_mismatch(device, spec)
-    works = [name for name in (own, *spec.backends.portable) if name in backends and backends[name].works]
+    works = [
+        name for name in (own, *spec.backends.portable) if name in backends and backends[name].works
+    ]
     if mismatch is not None:
         compiles = mismatch
         works = [name for name in works if name != own or spec.kind == "cpu"]
@@ -119,17 +129,22 @@ def _advise_jetson(device: Device) -> Iterator[Advice]:
     elif importlib.util.find_spec("tensorrt") is None:
         if wanted and not device.python.startswith(f"{wanted}."):
             problem = f"JetPack {device.jetpack}'s TensorRT is for Python {wanted}, this is {device.python}"
-            yield Advice(problem, "make the environment with /usr/bin/python3 -m venv --system-site-packages")
+            yield Advice(
+                problem, "make the environment with /usr/bin/python3 -m venv --system-site-packages"
+            )
         else:
             fix = "sudo apt install python3-libnvinfer, in an environment made with --system-site-packages"
             yield Advice("TensorRT lies here, but this Python does not see its module", fix)
     if device.target is None:
         yield Advice(
-            "this board is none of our targets", "describe it in a target file of your own (--target FILE.yaml)"
+            "this board is none of our targets",
+            "describe it in a target file of your own (--target FILE.yaml)",
         )
     if _is_installed("onnxruntime-gpu"):
         problem = "onnxruntime-gpu from the registry has no code for this GPU"
-        yield Advice(problem, "pip uninstall onnxruntime-gpu, then pip install 'echoexport[onnxruntime]'")
+        yield Advice(
+            problem, "pip uninstall onnxruntime-gpu, then pip install 'echoexport[onnxruntime]'"
+        )
 
 
 def _find_mismatch(device: Device, spec: TargetSpec) -> str | None:
@@ -147,7 +162,10 @@ def _check_backend(name: str) -> Check:
 
 
 def _check_tools() -> Iterator[tuple[str, Check]]:
-    yield "export", _make_check(_missing("torch", "onnx", extra="export"), _versions("torch", "onnx"))
+    yield (
+        "export",
+        _make_check(_missing("torch", "onnx", extra="export"), _versions("torch", "onnx")),
+    )
     found = f"engines for RTX kiosks without a GPU, parser check; {_versions('tensorrt-rtx-cu13-bindings')}"
     yield "tensorrt-rtx", _make_check(_missing(*_RTX_MODULES, extra="tensorrt-rtx"), found)
     engines = [n for n in ("openvino", "ai_edge_litert") if importlib.util.find_spec(n)]
@@ -192,4 +210,7 @@ def _find_codecs() -> str | None:
 
 def dump_report(report: DoctorReport) -> dict[str, Any]:
     """The report as JSON, its schema number first."""
-    return {"schema": report.schema, **{k: v for k, v in dataclasses.asdict(report).items() if k != "schema"}}
+    return {
+        "schema": report.schema,
+        **{k: v for k, v in dataclasses.asdict(report).items() if k != "schema"},
+    }

@@ -35,14 +35,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EngineIdentity:
-    """All that an engine depends on. graph, weights: sha256 of the files. settings: those that reach the builder.
-
-    revision: of our own builder, where what it writes has changed.
-    """
+    """All that an engine depends on."""
 
     network: str
     graph: str
     weights: str
+    """graph and weights: sha256 of the files."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     precision: str
@@ -50,7 +48,9 @@ class EngineIdentity:
     backend: str
     fingerprint: Mapping[str, str]
     settings: Mapping[str, Any]
+    """Those that reach the builder."""
     revision: int
+    """Of our own builder, where what it writes has changed."""
 
     @property
     def key(self) -> str:
@@ -60,33 +60,34 @@ class EngineIdentity:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """The sidecar of an engine. files: the engine's own first. seconds, peak_bytes, notes: of its build.
-
-    precision, error, tolerance: of its self-test, as in ``CompiledEngine``.
-    """
+    """The sidecar of an engine."""
 
     schema: int
     key: str
     made_of: EngineIdentity
     files: Mapping[str, FileEntry]
+    """The engine's own first."""
     created: str
     seconds: float
     peak_bytes: int | None
     notes: tuple[str, ...]
+    """seconds, peak_bytes and notes: of its build."""
     precision: str
     error: float | None
     tolerance: float
+    """precision, error and tolerance: of its self-test, as in ``CompiledEngine``."""
 
 
 @dataclass(frozen=True)
 class CachedEngine:
-    """An entry. used: seconds since the epoch of its last use, which is the sidecar's time. linked: whether a compiled
-    bundle shares its file, so that removing the entry frees nothing."""
+    """An entry."""
 
     folder: Path
     record: EngineRecord
     used: float
+    """Seconds since the epoch of its last use, which is the sidecar's time."""
     linked: bool
+    """Whether a compiled bundle shares its file, so that removing the entry frees nothing."""
 
     @property
     def name(self) -> str:
@@ -103,15 +104,17 @@ class CachedEngine:
 class LibraryFolder:
     """Where a library keeps what it compiles for one network while a portable bundle is opened.
 
-    OpenVINO's models, the engines of ONNX Runtime's TensorRT provider, TensorRT-RTX's kernels. ``Bundle`` names the
-    folders and sets their time at each use. bytes: of the files. used, linked: as of ``CachedEngine``.
+    OpenVINO's models, the engines of ONNX Runtime's TensorRT provider, TensorRT-RTX's
+    kernels. ``Bundle`` names the folders and sets their time at each use.
     """
 
     folder: Path
     network: str
     bytes: int
+    """Of the files."""
     used: float
     linked: bool = False  # no bundle takes anything from here
+    """used and linked: as of ``CachedEngine``."""
 
     @property
     def name(self) -> str:
@@ -123,7 +126,10 @@ Entry = CachedEngine | LibraryFolder
 
 
 def default_engine_folder() -> Path | None:
-    """``engines`` in the user's cache folder, beside the references; None where no home folder is known."""
+    """``engines`` in the user's cache folder, beside the references.
+
+    None where no home folder is known.
+    """
     usual = default_cache_folder()
     return None if usual is None else usual.parent / "engines"
 
@@ -131,7 +137,8 @@ def default_engine_folder() -> Path | None:
 class EngineCache:
     """Entries are folders named by key; one appears whole, by a rename, or not at all.
 
-    Processes may share it. ``warn`` is told of entries that were found broken, and so removed.
+    Processes may share it. ``warn`` is told of entries that were found broken, and so
+    removed.
     """
 
     def __init__(self, folder: Path, *, warn: Tell) -> None:
@@ -153,7 +160,9 @@ class EngineCache:
         if fault is not None and _recognize(folder) != looked_at:
             return self.find(key)  # another process took it away or put a new one there meanwhile
         if fault is not None:
-            self._warn(f"{folder}: a broken engine in the cache, removed, to be built anew: {fault}")
+            self._warn(
+                f"{folder}: a broken engine in the cache, removed, to be built anew: {fault}"
+            )
             self.remove(folder)
             return None
         with contextlib.suppress(OSError):
@@ -175,14 +184,21 @@ class EngineCache:
             match = _LIBRARY.fullmatch(folder.name)
             with contextlib.suppress(OSError):
                 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                found.append(LibraryFolder(folder, match["network"] if match else "", size, folder.stat().st_mtime))
+                found.append(
+                    LibraryFolder(
+                        folder, match["network"] if match else "", size, folder.stat().st_mtime
+                    )
+                )
         yield from sorted(found, key=lambda one: (one.used, one.name))
 
     @contextlib.contextmanager
     def locked(self, name: str, *, tell: Tell) -> Iterator[bool]:
-        """Only one process at a time gets past a name; the lock goes with the process, however that ends.
+        """Only one process at a time gets past a name.
 
-        False where the folder takes no locks: two may then build the same engine, and the later one's is kept.
+        The lock goes with the process, however that ends.
+
+        False where the folder takes no locks: two may then build the same engine, and
+        the later one's is kept.
         """
         with contextlib.ExitStack() as stack:
             yield self._lock(name, stack, tell)
@@ -205,7 +221,9 @@ class EngineCache:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def make_staging(self, key: str, *, alone: bool) -> Path:
-        """A new folder to build an entry in; ``alone`` removes what builds of the same key left that were killed.
+        """A new folder to build an entry in.
+
+        ``alone`` removes what builds of the same key left that were killed.
 
         Raises:
             OSError: the cache cannot be written.
@@ -232,7 +250,9 @@ class EngineCache:
                 staging.rename(folder)
                 break
             except OSError:
-                if not left or not folder.exists():  # else another process put its own there, where nothing is locked
+                if (
+                    not left or not folder.exists()
+                ):  # else another process put its own there, where nothing is locked
                     raise
         return _read_entry(folder)
 
@@ -256,7 +276,10 @@ class EngineCache:
         return True
 
     def sweep(self) -> int:
-        """Remove what killed processes left; those still at work hold the lock of their key. Returns how many."""
+        """Remove what killed processes left; those still at work hold the lock of their key.
+
+        Returns how many.
+        """
         swept = 0
         for folder in self._folders(_STAGING):
             with contextlib.ExitStack() as stack:
@@ -271,7 +294,9 @@ class EngineCache:
 
     def timing_file(self, backend: str, fingerprint: Mapping[str, str]) -> Path:
         """Where a builder keeps what it timed: it holds for one library and device."""
-        digest = hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()[:24]
+        digest = hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()[
+            :24
+        ]
         return self.folder / "timing" / f"{backend}-{digest}.cache"
 
     def _folders(self, pattern: re.Pattern[str]) -> Iterator[Path]:
@@ -279,7 +304,9 @@ class EngineCache:
             folders = sorted(self.folder.iterdir())
         except OSError:
             return
-        yield from (folder for folder in folders if pattern.fullmatch(folder.name) and folder.is_dir())
+        yield from (
+            folder for folder in folders if pattern.fullmatch(folder.name) and folder.is_dir()
+        )
 
 
 def write_record(folder: Path, record: EngineRecord) -> None:
@@ -324,17 +351,24 @@ def _find_fault(entry: CachedEngine) -> str | None:
 
 
 def choose_victims(
-    entries: Sequence[Entry], *, now: float | None = None, older_than: float | None = None,
-    is_stale: Callable[[Entry], bool] | None = None, largest: int | None = None, needed: frozenset[str],
-) -> list[Entry]:  # fmt: skip
-    """Entries to drop, given oldest use first: those unused for ``older_than`` seconds, those that ``is_stale``, then
-    as many as it takes to come down to ``largest`` bytes; never one whose name is ``needed``."""
+    entries: Sequence[Entry],
+    *,
+    now: float | None = None,
+    older_than: float | None = None,
+    is_stale: Callable[[Entry], bool] | None = None,
+    largest: int | None = None,
+    needed: frozenset[str],
+) -> list[Entry]:
+    """Entries to drop, given oldest use first: those unused for ``older_than`` seconds,
+    those that ``is_stale``, then as many as it takes to come down to ``largest`` bytes;
+    never one whose name is ``needed``."""
     now = time.time() if now is None else now
     free = [entry for entry in entries if entry.name not in needed]
     gone = [
         entry
         for entry in free
-        if (older_than is not None and now - entry.used > older_than) or (is_stale is not None and is_stale(entry))
+        if (older_than is not None and now - entry.used > older_than)
+        or (is_stale is not None and is_stale(entry))
     ]
     if largest is not None:
         total = sum(entry.bytes for entry in entries) - sum(entry.bytes for entry in gone)

@@ -15,13 +15,16 @@ from echoexport.export.composite import describe_file
 from echoexport.runtime.manifest import FileEntry, NetworkEntry, read_manifest, write_manifest
 
 NOT_SETTLED = (
-    "values beyond fp16's range were not looked for on real activations: record a set with 'echoexport calibrate', and "
+    "values beyond fp16's range were not looked for on real activations: record a set with "
+    "'echoexport calibrate', and "
     "build with --calibration SET"
 )
 
 
 def settle_bundle(float32: Path, half: Path, networks: Mapping[str, NetworkPlan]) -> None:
-    """Rewrite an fp16 bundle as the plans' ``float32_nodes`` say; ``float32`` is the same bundle in fp32.
+    """Rewrite an fp16 bundle as the plans' ``float32_nodes`` say.
+
+    ``float32`` is the same bundle in fp32.
 
     Raises:
         CalibrationError: a plan that does not fit its graph.
@@ -31,12 +34,18 @@ def settle_bundle(float32: Path, half: Path, networks: Mapping[str, NetworkPlan]
     files = dict(manifest.files)
     for name, plan in networks.items():
         entry = manifest.networks[name]
-        files[entry.graph] = settle_network(float32 / entry.graph, half / entry.graph, plan, entry=entry)
+        files[entry.graph] = settle_network(
+            float32 / entry.graph, half / entry.graph, plan, entry=entry
+        )
     write_manifest(replace(manifest, files=files), half)
 
 
-def settle_network(source: Path, path: Path, plan: NetworkPlan, *, entry: NetworkEntry) -> FileEntry:
-    """Rewrite one graph, fp16 or int8 with fp16 around, in place; ``source`` is the network's fp32 graph.
+def settle_network(
+    source: Path, path: Path, plan: NetworkPlan, *, entry: NetworkEntry
+) -> FileEntry:
+    """Rewrite one graph, fp16 or int8 with fp16 around, in place.
+
+    ``source`` is the network's fp32 graph.
 
     Raises:
         CalibrationError, GraphError: as ``settle_bundle``.
@@ -55,6 +64,8 @@ def settle_network(source: Path, path: Path, plan: NetworkPlan, *, entry: Networ
 
 def describe_settled(networks: Mapping[str, NetworkPlan]) -> list[str]:
     """One note on how many nodes of which network are computed in fp32; none where no node is."""
-    counts = {name: len(plan.float32_nodes) for name, plan in networks.items() if plan.float32_nodes}
+    counts = {
+        name: len(plan.float32_nodes) for name, plan in networks.items() if plan.float32_nodes
+    }
     told = ", ".join(f"{count} nodes of {name}" for name, count in counts.items())
     return [f"computed in fp32 where fp16 would overflow or lose digits: {told}"] if counts else []

@@ -1,4 +1,7 @@
-"""The build of an int8 bundle: the fp32 one first, then ranges, plan and Q/DQ, the quality it must keep, and speed."""
+"""The build of an int8 bundle.
+
+The fp32 one first, then ranges, plan and Q/DQ, the quality it must keep, and speed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,12 @@ from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.graph_lint import require_clean
 from echoexport.calibration.half import Overflow, find_settleable
 from echoexport.calibration.layer_choice import ChoiceSettings, choose_denoiser_layers
-from echoexport.calibration.network_plan import QuantizerSettings, keep_overflows, plan_network, require_followable
+from echoexport.calibration.network_plan import (
+    QuantizerSettings,
+    keep_overflows,
+    plan_network,
+    require_followable,
+)
 from echoexport.calibration.plan import SCHEMA as PLAN_SCHEMA
 from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan
 from echoexport.calibration.policy import load_policy
@@ -47,10 +55,12 @@ _LARGE = 1_000_000_000  # bytes of weights
 
 @dataclass(frozen=True, eq=False)
 class FloatBundles:
-    """What quantization starts from. float32: ranges and choices are measured on it. base: its graphs become int8."""
+    """What quantization starts from."""
 
     float32: Path
+    """Ranges and choices are measured on it."""
     base: Path
+    """Its graphs become int8."""
     manifest: Manifest
 
     def graph(self, name: str) -> FloatGraph:
@@ -65,20 +75,22 @@ class FloatBundles:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedNetworks:
-    """The int8 networks that were written to ``folder``, the plan that they follow, and what their layers cost.
-
-    progress: what was kept meanwhile, to be forgotten when the bundle is in place.
-    """
+    """The int8 networks that were written to ``folder``, the plan that they follow, and what their layers cost."""
 
     plan: QuantizationPlan
     parts: Mapping[str, Part]
     damage: tuple[Damage, ...] = ()
     progress: BuildProgress | None = None
+    """What was kept meanwhile, to be forgotten when the bundle is in place."""
 
 
 @contextmanager
 def float_bundles(
-    build: Callable[[Path, BuildSettings], Manifest], *, settings: BuildSettings, target: TargetSpec, near: Path
+    build: Callable[[Path, BuildSettings], Manifest],
+    *,
+    settings: BuildSettings,
+    target: TargetSpec,
+    near: Path,
 ) -> Iterator[FloatBundles]:
     """The bundles to start from, built beside the output for as long as they are needed.
 
@@ -89,7 +101,8 @@ def float_bundles(
     check_output(near)
     near.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{near.name}.float-", dir=near.parent) as folder:
-        float32, half = Path(folder) / "fp32", Path(folder) / "fp16"
+        float32 = Path(folder) / "fp32"
+        half = Path(folder) / "fp16"
         plain = replace(settings, check="none", calibration=None, plan=None, progress=None)
         manifest = build(float32, replace(plain, precision="fp32"))
         if target.kind == "cpu" and settings.precision in SMALL:
@@ -100,7 +113,12 @@ def float_bundles(
 
 
 def quantize_bundles(
-    floats: FloatBundles, folder: Path, *, settings: BuildSettings, target: TargetSpec, report: Report
+    floats: FloatBundles,
+    folder: Path,
+    *,
+    settings: BuildSettings,
+    target: TargetSpec,
+    report: Report,
 ) -> QuantizedNetworks:
     """Plan every network and write those that get int8 layers into ``folder``.
 
@@ -128,19 +146,23 @@ def check_sources(settings: BuildSettings, *, builtin: bool) -> None:
     """Refuse a set or plan that cannot be used before anything is built.
 
     Raises:
-        SettingError: no calibration set is named, and the checkpoint is not the built-in character's.
-        CalibrationError: the set or the plan is broken, or the set of another size.
+        SettingError: no calibration set is named, and the checkpoint is not the
+            built-in character's. CalibrationError: the set or the plan is broken, or
+            the set of another size.
     """
     if settings.calibration is not None:
-        source, size = open_set(settings.calibration).manifest.source, settings.size
+        source = open_set(settings.calibration).manifest.source
+        size = settings.size
         if size is not None and size != (source.width, source.height):
             raise CalibrationError(
-                f"{settings.calibration}: was recorded at {source.width}x{source.height} px, this build is for "
+                f"{settings.calibration}: was recorded at {source.width}x{source.height} px, "
+                "this build is for "
                 f"{size[0]}x{size[1]}; record another set, or build at its --size"
             )
     elif settings.precision in SMALL and not builtin:
         raise SettingError(
-            f"precision {settings.precision!r} needs a calibration set: record one with 'echoexport calibrate "
+            f"precision {settings.precision!r} needs a calibration set: record one with "
+            "'echoexport calibrate "
             "CHECKPOINT --portraits DIR --audio DIR -o SET', then build with --calibration SET"
         )
     if settings.plan is not None:
@@ -148,7 +170,9 @@ def check_sources(settings: BuildSettings, *, builtin: bool) -> None:
 
 
 @contextmanager
-def found_set(floats: FloatBundles, settings: BuildSettings, *, report: Report) -> Iterator[CalibrationSet]:
+def found_set(
+    floats: FloatBundles, settings: BuildSettings, *, report: Report
+) -> Iterator[CalibrationSet]:
     """The set that was named; else the built-in character's, which is recorded now.
 
     Raises:
@@ -164,48 +188,79 @@ def found_set(floats: FloatBundles, settings: BuildSettings, *, report: Report) 
 
 
 def make_plan(
-    floats: FloatBundles, recorded: CalibrationSet, *, settings: BuildSettings, target: TargetSpec, report: Report,
+    floats: FloatBundles,
+    recorded: CalibrationSet,
+    *,
+    settings: BuildSettings,
+    target: TargetSpec,
+    report: Report,
     progress: BuildProgress,
-) -> tuple[QuantizationPlan, tuple[Damage, ...]]:  # fmt: skip
-    """Every network's plan from the set; the denoiser's keeps in float what the quality asked for needs.
+) -> tuple[QuantizationPlan, tuple[Damage, ...]]:
+    """Every network's plan from the set.
 
-    Of fp16 networks what overflows on the set is computed in fp32. ``progress`` keeps what is found on the way.
+    The denoiser's keeps in float what the quality asked for needs.
+
+    Of fp16 networks what overflows on the set is computed in fp32. ``progress`` keeps
+    what is found on the way.
     """
-    quantizer, policies = QuantizerSettings(), load_policy(target.kind)
+    quantizer = QuantizerSettings()
+    policies = load_policy(target.kind)
     plans: dict[str, NetworkPlan] = {}
     damage: tuple[Damage, ...] = ()
     for index, name in enumerate(NETWORKS):
         report(f"{name}: ranges", index, len(NETWORKS))
-        graph, own = floats.graph(name), progress.of_network(name, repr((quantizer, policies.networks[name])))
+        graph = floats.graph(name)
+        own = progress.of_network(name, repr((quantizer, policies.networks[name])))
         plan = plan_network(
-            graph, partial(recorded.samples, name), policy=policies, settings=quantizer, progress=own,
+            graph,
+            partial(recorded.samples, name),
+            policy=policies,
+            settings=quantizer,
+            progress=own,
             report=_count_to(recorded.count(name), report),
-        )  # fmt: skip
+        )
         if floats.precision == "fp16":
-            plan = keep_overflows(graph, plan, find_overflowing(graph, recorded, progress=own, report=report))
+            plan = keep_overflows(
+                graph, plan, find_overflowing(graph, recorded, progress=own, report=report)
+            )
         if name == _DENOISER and plan.precision == "int8":
             choice = ChoiceSettings(
-                budget=settings.quality, scheduler=floats.manifest.sampler.scheduler, steps=recorded.steps,
-                guidance=recorded.manifest.sampling.guidance, measure_all=settings.sensitivity,
+                budget=settings.quality,
+                scheduler=floats.manifest.sampler.scheduler,
+                steps=recorded.steps,
+                guidance=recorded.manifest.sampling.guidance,
+                measure_all=settings.sensitivity,
                 probes=_count_probes(graph),
-            )  # fmt: skip
+            )
             plan, damage = choose_denoiser_layers(
-                graph, plan, recorded.samples(name), settings=choice, known=keep_damage(own, plan, choice),
-                decoder=floats.float32 / floats.manifest.networks["vae_decoder"].graph, report=report,
-            )  # fmt: skip
-        plans[name] = plan if plan.precision == "int8" else replace(plan, precision=floats.precision)
+                graph,
+                plan,
+                recorded.samples(name),
+                settings=choice,
+                known=keep_damage(own, plan, choice),
+                decoder=floats.float32 / floats.manifest.networks["vae_decoder"].graph,
+                report=report,
+            )
+        plans[name] = (
+            plan if plan.precision == "int8" else replace(plan, precision=floats.precision)
+        )
     return QuantizationPlan(PLAN_SCHEMA, quantizer.method, recorded.digest, plans), damage
 
 
 def _count_probes(graph: FloatGraph) -> int:
-    """Trajectories to judge by: a call of the full-size denoiser takes most of a minute on two cores."""
+    """Trajectories to judge by.
+
+    A call of the full-size denoiser takes most of a minute on two cores.
+    """
     return 1 if graph.path.with_suffix(".bin").stat().st_size > _LARGE else 2
 
 
 def find_overflowing(
     graph: FloatGraph, recorded: CalibrationSet, *, progress: ProgressFolder, report: Report
 ) -> tuple[Overflow, ...]:
-    """What fp16 would spoil of a network on the set; what an earlier build found is not looked for again.
+    """What fp16 would spoil of a network on the set.
+
+    What an earlier build found is not looked for again.
 
     Raises:
         GraphError: an input or output of the network is beyond fp16.
@@ -225,16 +280,21 @@ def _count_to(total: int, report: Report) -> Report:
 
 
 def write_networks(
-    floats: FloatBundles, folder: Path, plan: QuantizationPlan, *, recorded: CalibrationSet, report: Report
+    floats: FloatBundles,
+    folder: Path,
+    plan: QuantizationPlan,
+    *,
+    recorded: CalibrationSet,
+    report: Report,
 ) -> dict[str, Part]:
     """The plan's int8 networks as ONNX in ``folder``; those that stay float are not written.
 
-    Their self-tests are calls of a real rendering: int8 cuts off what no calibration has seen, so noise would prove
-    nothing.
+    Their self-tests are calls of a real rendering: int8 cuts off what no calibration
+    has seen, so noise would prove nothing.
 
     Raises:
-        CalibrationError: the plan names a network that is none, or does not fit its graph.
-        GraphError: a graph that breaks our rules.
+        CalibrationError: the plan names a network that is none, or does not fit its
+            graph. GraphError: a graph that breaks our rules.
     """
     check_networks(plan)
     base = read_manifest(floats.base)
@@ -253,12 +313,18 @@ def write_networks(
                 graph = apply_smoothing(graph, network.smoothing, smooth / entry.graph)
             written = quantize_network(graph, network, folder / entry.graph)
         model = FloatGraph(folder / entry.graph).model
-        small = replace(entry, precision="int8", int8_parameters=written.int8_values, work=count_work(model))
+        small = replace(
+            entry, precision="int8", int8_parameters=written.int8_values, work=count_work(model)
+        )
         require_clean(model, small.describe(name))
-        settled = settle_network(floats.float32 / entry.graph, folder / entry.graph, half, entry=small)
+        settled = settle_network(
+            floats.float32 / entry.graph, folder / entry.graph, half, entry=small
+        )
         write_self_test(floats, recorded, small, folder=folder, name=name)
         files = {entry.graph: settled, entry.weights: written.weights}
-        parts[name] = Part(folder, small, {**files, entry.self_test: describe_file(folder / entry.self_test)})
+        parts[name] = Part(
+            folder, small, {**files, entry.self_test: describe_file(folder / entry.self_test)}
+        )
     return parts
 
 
@@ -276,13 +342,18 @@ def write_self_test(
     steps = recorded.steps // 2
     samples = recorded.samples(name)
     first = next(samples)
-    sample = first if first.step is None else next((one for one in samples if one.step == steps), first)
-    inputs = {tensor.name: sample.inputs[tensor.name].astype(tensor.dtype) for tensor in entry.inputs}
+    sample = (
+        first if first.step is None else next((one for one in samples if one.step == steps), first)
+    )
+    inputs = {
+        tensor.name: sample.inputs[tensor.name].astype(tensor.dtype) for tensor in entry.inputs
+    }
     with open_bundle(floats.float32, options=EngineOptions(compute="fp32")) as bundle:
         outputs = bundle.network(name)(inputs)
     path = folder / entry.self_test
     path.parent.mkdir(exist_ok=True)
-    # half precision is finer than int8 by far, and half of what would be a third of a small bundle
+    # half precision is finer than int8 by far, and half of what would be a third of a
+    # small bundle
     halves = {f"output.{name}": value.astype(np.float16) for name, value in outputs.items()}
     arrays = {**{f"input.{name}": value for name, value in inputs.items()}, **halves}
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]

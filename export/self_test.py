@@ -1,4 +1,7 @@
-"""Inputs for a bundle's self-test: one chain through the six networks, so that every range is a real one."""
+"""Inputs for a bundle's self-test.
+
+One chain through the six networks, so that every range is a real one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _TIMESTEP = 499  # the middle of the schedule, where noise and signal are about 
 
 
 def make_inputs(spec: SubnetSpec, earlier: Mapping[str, Arrays]) -> Arrays:
-    """A network's self-test inputs in its own dtype; ``earlier`` holds the golden outputs of those before it."""
+    """A network's self-test inputs in its own dtype.
+
+    ``earlier`` holds the golden outputs of those before it.
+    """
     shapes = {tensor.name: tensor.shape for tensor in spec.inputs}
     match spec.name:
         case "vae_encoder":
@@ -29,19 +35,30 @@ def make_inputs(spec: SubnetSpec, earlier: Mapping[str, Arrays]) -> Arrays:
             values = {"face_map": _face_map(shapes["face_map"])}
         case "audio_encoder":
             # a normalized log-mel lies between about -1 and 1.5
-            values = {"log_mel": np.clip(0.5 * _smooth((1, *shapes["log_mel"]), seed=_SEED + 1)[0], -1, 1.5)}
+            values = {
+                "log_mel": np.clip(
+                    0.5 * _smooth((1, *shapes["log_mel"]), seed=_SEED + 1)[0], -1, 1.5
+                )
+            }
         case _:
             values = _denoising_inputs(shapes, earlier)
-    return {tensor.name: np.ascontiguousarray(values[tensor.name], dtype=tensor.dtype) for tensor in spec.inputs}
+    return {
+        tensor.name: np.ascontiguousarray(values[tensor.name], dtype=tensor.dtype)
+        for tensor in spec.inputs
+    }
 
 
-def _denoising_inputs(shapes: Mapping[str, tuple[int, ...]], earlier: Mapping[str, Arrays]) -> Arrays:
+def _denoising_inputs(
+    shapes: Mapping[str, tuple[int, ...]], earlier: Mapping[str, Arrays]
+) -> Arrays:
     frames = shapes["latents"][2]
     _, channels, _, height, width = shapes["latents"]
     states = np.swapaxes(earlier["audio_encoder"]["audio_states"][0], 0, 1)
     feature = earlier["landmark_encoder"]["face_feature"][:, :, None]
     return {
-        "latents": initial_latents(_SEED, frames=frames, shape=(channels, height, width), clamp=None),
+        "latents": initial_latents(
+            _SEED, frames=frames, shape=(channels, height, width), clamp=None
+        ),
         "timestep_sinusoid": sinusoid([_TIMESTEP], shapes["timestep_sinusoid"][1]),
         "audio_tokens": AudioTokens(states, 25, frames=frames).window(range(frames)),
         "face_feature": np.broadcast_to(feature, shapes["face_feature"]),
@@ -51,10 +68,15 @@ def _denoising_inputs(shapes: Mapping[str, tuple[int, ...]], earlier: Mapping[st
 
 
 def _smooth(shape: tuple[int, ...], *, seed: int) -> np.ndarray:
-    """(n, channels, height, width) noise of a coarse grid, enlarged, about unit variance: a picture's statistics."""
+    """(n, channels, height, width) noise of a coarse grid, enlarged, about unit variance.
+
+    A picture's statistics.
+    """
     n, channels, height, width = shape
     cell = 8
-    coarse = initial_latents(seed, frames=n, shape=(channels, -(-height // cell), -(-width // cell)), clamp=None)
+    coarse = initial_latents(
+        seed, frames=n, shape=(channels, -(-height // cell), -(-width // cell)), clamp=None
+    )
     fine = np.repeat(np.repeat(coarse[0].swapaxes(0, 1), cell, axis=2), cell, axis=3)
     return fine[:, :, :height, :width]
 

@@ -6,26 +6,38 @@ from echoexport.export.architecture import Architecture, UNetArchitecture
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.spec import NetworkSizes, ReferenceTap
 
-# Each frame sees feature rows c-4 .. c+5 (the original's audio_feat_length [2, 2] at 50 rows a second).
+# Each frame sees feature rows c-4 .. c+5 (the original's audio_feat_length [2, 2] at 50
+# rows a second).
 ROWS_PER_FRAME = 10
 
 
-def size_networks(a: Architecture, *, size: tuple[int, int], frames: int, face: str) -> NetworkSizes:
-    """Shapes for pictures of ``size`` (width, height) pixels and windows of ``frames``; face is "mask" or "pose".
+def size_networks(
+    a: Architecture, *, size: tuple[int, int], frames: int, face: str
+) -> NetworkSizes:
+    """Shapes for pictures of ``size`` (width, height) pixels and windows of ``frames``.
+
+    Face is "mask" or "pose".
 
     Raises:
-        SettingError: a side that the VAE does not divide, or a window the motion modules cannot hold.
+        SettingError: a side that the VAE does not divide, or a window the motion
+            modules cannot hold.
     """
     width, height = size
     unit = a.vae.downscale
     for name, side in (("width", width), ("height", height)):
         if side < 2 * unit or side % unit:
             nearest = max(2 * unit, round(side / unit) * unit)
-            raise SettingError(f"{name} {side}: a multiple of {unit}, at least {2 * unit}, is wanted; try {nearest}")
+            raise SettingError(
+                f"{name} {side}: a multiple of {unit}, at least {2 * unit}, is wanted; try "
+                f"{nearest}"
+            )
     longest = a.unet.motion.max_frames if a.unet.motion else 32
     if not 2 <= frames <= longest:
-        raise SettingError(f"frames {frames}: the window holds 2 to {longest} frames (the motion modules' table)")
-    latent_height, latent_width = height // unit, width // unit
+        raise SettingError(
+            f"frames {frames}: the window holds 2 to {longest} frames (the motion modules' table)"
+        )
+    latent_height = height // unit
+    latent_width = width // unit
     return NetworkSizes(
         height=height,
         width=width,
@@ -48,10 +60,12 @@ def size_networks(a: Architecture, *, size: tuple[int, int], frames: int, face: 
 
 def size_taps(a: UNetArchitecture, height: int, width: int) -> tuple[ReferenceTap, ...]:
     """Every transformer of the UNet in the order they run, for latents of those sides."""
-    tokens, last = [], len(a.widths) - 1
+    tokens = []
+    last = len(a.widths) - 1
     for _ in a.widths:
         tokens.append(height * width)
-        height, width = (height + 1) // 2, (width + 1) // 2
+        height = (height + 1) // 2
+        width = (width + 1) // 2
     taps = [
         ReferenceTap(f"down_blocks.{i}.attentions.{j}", tokens[i], a.widths[i])
         for i, has in enumerate(a.down_attention)

@@ -1,4 +1,7 @@
-"""Traced graphs kept on disk by topology and shapes: weights never take part, so one trace serves many checkpoints."""
+"""Traced graphs kept on disk by topology and shapes.
+
+Weights never take part, so one trace serves many checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def default_trace_folder() -> Path:
 
 
 def find_trace(spec: SubnetSpec, architecture: Architecture, *, folder: Path | None) -> Trace:
-    """The network's graph: from ``folder`` where an equal one was traced before, else traced now and kept there.
+    """The network's graph.
+
+    From ``folder`` where an equal one was traced before, else traced now and kept
+    there.
 
     ``folder`` None neither looks nor keeps. A broken file in the cache counts as none.
 
@@ -57,7 +63,10 @@ def find_trace(spec: SubnetSpec, architecture: Architecture, *, folder: Path | N
 
 
 def trace_key(spec: SubnetSpec, architecture: Architecture) -> str:
-    """What a trace depends on: the network's sizes, its tensors, our own code, and the tracer's version."""
+    """What a trace depends on.
+
+    The network's sizes, its tensors, our own code, and the tracer's version.
+    """
     parts = {
         "vae_encoder": architecture.vae,
         "vae_decoder": architecture.vae,
@@ -87,7 +96,8 @@ def _load(path: Path) -> onnx.ModelProto | None:
         model = onnx.load_model(path, load_external_data=False)
     except Exception:  # protobuf raises its own kinds; whatever is wrong, tracing anew mends it
         return None
-    # what is written last: a file cut off before it would load, with its Linear weights the wrong way round
+    # what is written last: a file cut off before it would load, with its Linear weights
+    # the wrong way round
     complete = any(entry.key == TRANSPOSED for entry in model.metadata_props)
     return model if complete and model.graph.node and model.graph.output else None
 

@@ -28,8 +28,12 @@ class WrittenWeights:
     parameters: int
 
 
-def write_weights(model: onnx.ModelProto, weights: Mapping[str, StoredTensor], *, path: Path) -> WrittenWeights:
-    """Fill the file that the graph's external initializers point into; the largest tensor sets the memory needed.
+def write_weights(
+    model: onnx.ModelProto, weights: Mapping[str, StoredTensor], *, path: Path
+) -> WrittenWeights:
+    """Fill the file that the graph's external initializers point into.
+
+    The largest tensor sets the memory needed.
 
     Raises:
         CheckpointError: a value that is not finite, or too large for fp16.
@@ -38,22 +42,33 @@ def write_weights(model: onnx.ModelProto, weights: Mapping[str, StoredTensor], *
     from onnx import TensorProto, helper
 
     transposed = set(_metadata(model, TRANSPOSED).split("\n"))
-    digest, position, count = hashlib.sha256(), 0, 0
+    digest = hashlib.sha256()
+    position = 0
+    count = 0
     with path.open("wb") as file:
         for tensor in model.graph.initializer:
             if tensor.data_location != TensorProto.EXTERNAL:
                 continue
             if tensor.name not in weights:
-                raise GraphError(f"{path.name}: the graph wants {tensor.name!r}, which the checkpoint does not give")
+                raise GraphError(
+                    f"{path.name}: the graph wants {tensor.name!r}, which the checkpoint does "
+                    "not give"
+                )
             dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
             values = _convert(weights[tensor.name], dtype, transpose=tensor.name in transposed)
             if values.shape != tuple(tensor.dims):
-                raise GraphError(f"{tensor.name}: the graph wants {list(tensor.dims)}, found {list(values.shape)}")
-            offset = next(int(entry.value) for entry in tensor.external_data if entry.key == "offset")
+                raise GraphError(
+                    f"{tensor.name}: the graph wants {list(tensor.dims)}, found "
+                    f"{list(values.shape)}"
+                )
+            offset = next(
+                int(entry.value) for entry in tensor.external_data if entry.key == "offset"
+            )
             for block in (b"\0" * (offset - position), values.reshape(-1).view(np.uint8).data):
                 file.write(block)
                 digest.update(block)
-            position, count = offset + values.nbytes, count + values.size
+            position = offset + values.nbytes
+            count = count + values.size
     return WrittenWeights(FileEntry(digest.hexdigest(), position), count)
 
 
@@ -65,7 +80,8 @@ def _convert(stored: StoredTensor, dtype: np.dtype, *, transpose: bool) -> np.nd
     limit = float(np.finfo(dtype).max)
     if largest > limit:
         raise CheckpointError(
-            f"{stored.file}: {stored.key!r} holds {largest:.3g}, more than {dtype.name}'s {limit:.5g}; "
+            f"{stored.file}: {stored.key!r} holds {largest:.3g}, more than {dtype.name}'s "
+            f"{limit:.5g}; "
             "build with --precision fp32"
         )
     values = values.astype(dtype, copy=False)

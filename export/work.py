@@ -1,4 +1,7 @@
-"""Operations and bytes of a network, counted from its graph: what the manifest says of a call's work."""
+"""Operations and bytes of a network, counted from its graph.
+
+What the manifest says of a call's work.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,65 @@ if TYPE_CHECKING:
 __all__ = ["count_work"]
 
 _CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
-# Operations for each value of the output, a convention as in other counters: one an arithmetic step, exp and erf
-# counted as one. Sigmoid: negate, exp, add, divide. Gelu: the erf form, five steps. Softmax: maximum, subtract, exp,
-# sum, divide. Normalizations: mean, subtract, square, sum, scale by the root, gain, offset.
+# Operations for each value of the output, a convention as in other counters: one an
+# arithmetic step, exp and erf counted as one. Sigmoid: negate, exp, add, divide. Gelu:
+# the erf form, five steps. Softmax: maximum, subtract, exp, sum, divide.
+# Normalizations: mean, subtract, square, sum, scale by the root, gain, offset.
 _STEPS = {
-    "Sigmoid": 4, "Gelu": 5, "Erf": 1, "Softmax": 5, "LayerNormalization": 7, "InstanceNormalization": 7,
-    "Add": 1, "Sub": 1, "Mul": 1, "Div": 1, "Where": 1, "Greater": 1, "Sqrt": 1, "Exp": 1, "Tanh": 1, "Relu": 1,
-    "Neg": 1, "Pow": 1, "Clip": 1, "Max": 1, "Min": 1, "Cast": 0, "QuantizeLinear": 2, "DequantizeLinear": 1,
-}  # fmt: skip
-# What moves values without arithmetic, and what engines fold into the reads and writes of their neighbours.
-_LAYOUT = frozenset({
-    "Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Identity", "Cast", "Concat",
-})  # fmt: skip
+    "Sigmoid": 4,
+    "Gelu": 5,
+    "Erf": 1,
+    "Softmax": 5,
+    "LayerNormalization": 7,
+    "InstanceNormalization": 7,
+    "Add": 1,
+    "Sub": 1,
+    "Mul": 1,
+    "Div": 1,
+    "Where": 1,
+    "Greater": 1,
+    "Sqrt": 1,
+    "Exp": 1,
+    "Tanh": 1,
+    "Relu": 1,
+    "Neg": 1,
+    "Pow": 1,
+    "Clip": 1,
+    "Max": 1,
+    "Min": 1,
+    "Cast": 0,
+    "QuantizeLinear": 2,
+    "DequantizeLinear": 1,
+}
+# What moves values without arithmetic, and what engines fold into the reads and writes
+# of their neighbours.
+_LAYOUT = frozenset(
+    {
+        "Reshape",
+        "Transpose",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Expand",
+        "Identity",
+        "Cast",
+        "Concat",
+    }
+)
 _CONSTANT = frozenset({"Constant", "ConstantOfShape", "DequantizeLinear"})
-_NOT_MERGED = frozenset({"LayerNormalization", "InstanceNormalization", "Softmax", "Resize", "Concat"})
+_NOT_MERGED = frozenset(
+    {"LayerNormalization", "InstanceNormalization", "Softmax", "Resize", "Concat"}
+)
 
 
 def count_work(model: onnx.ModelProto) -> NetworkWork:
     """Count one call of a network with static shapes; weights need not be in memory.
 
-    A multiply-accumulate is two operations: Conv has N x C_out x H x W x (C_in / groups) x kernel of them, MatMul as
-    many as its outputs times the length of the sum. Bytes follow the graph's own types.
+    A multiply-accumulate is two operations: Conv has N x C_out x H x W x (C_in /
+    groups) x kernel of them, MatMul as many as its outputs times the length of the sum.
+    Bytes follow the graph's own types.
 
     Raises:
         GraphError: a value without a static shape.
@@ -47,7 +88,10 @@ def count_work(model: onnx.ModelProto) -> NetworkWork:
 
 @dataclass(frozen=True)
 class _Value:
-    """A tensor of the graph: its shape, the bytes of an element, and whether it holds indices or a shape."""
+    """A tensor of the graph.
+
+    Its shape, the bytes of an element, and whether it holds indices or a shape.
+    """
 
     shape: tuple[int, ...]
     width: int
@@ -94,7 +138,9 @@ class _Counter:
 
     def value(self, name: str) -> _Value:
         if name not in self.values:
-            raise GraphError(f"{self.name}: value {name!r} has no static shape; its work cannot be counted")
+            raise GraphError(
+                f"{self.name}: value {name!r} has no static shape; its work cannot be counted"
+            )
         return self.values[name]
 
     def source(self, name: str) -> str:
@@ -120,7 +166,11 @@ class _Counter:
     def _find_group(self, node: onnx.NodeProto) -> str:
         """By the first parameter that it reads, else that of the largest value that it reads, else that before it."""
         for name in node.input:
-            if name in self.parameters and not self.values[name].index and (group := find_group(name)) != OTHER:
+            if (
+                name in self.parameters
+                and not self.values[name].index
+                and (group := find_group(name)) != OTHER
+            ):
                 return group
         known = [name for name in node.input if name in self.groups]
         if known:
@@ -130,7 +180,9 @@ class _Counter:
     def _count_flops(self, node: onnx.NodeProto, counts: Counter[str]) -> None:
         out = self.value(node.output[0])
         if node.op_type not in _CONTRACTIONS:
-            counts["other_flops"] += 0 if self.is_weight(node.output[0]) else out.size * _STEPS.get(node.op_type, 0)
+            counts["other_flops"] += (
+                0 if self.is_weight(node.output[0]) else out.size * _STEPS.get(node.op_type, 0)
+            )
             return
         macs = self._count_macs(node, out)
         counts["mac_flops"] += 2 * macs
@@ -168,8 +220,9 @@ class _Counter:
 def _find_clusters(counter: _Counter) -> dict[str, str]:
     """Value to the first value of the cluster that it is computed in.
 
-    An elementwise or layout operation belongs to the cluster of the largest value that it reads; scores, softmax and
-    the product with the values form one cluster, as in flash attention.
+    An elementwise or layout operation belongs to the cluster of the largest value that
+    it reads; scores, softmax and the product with the values form one cluster, as in
+    flash attention.
     """
     cluster: dict[str, str] = {}
     for node in counter.computed:
@@ -227,7 +280,12 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 def _read_values(graph: onnx.GraphProto) -> dict[str, _Value]:
     from onnx import TensorProto
 
-    floats = {TensorProto.FLOAT: 4, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2, TensorProto.DOUBLE: 8}
+    floats = {
+        TensorProto.FLOAT: 4,
+        TensorProto.FLOAT16: 2,
+        TensorProto.BFLOAT16: 2,
+        TensorProto.DOUBLE: 8,
+    }
     small = {TensorProto.INT8: 1, TensorProto.UINT8: 1, TensorProto.BOOL: 1, TensorProto.INT32: 4}
     widths = {**floats, **small}
     values = {}
@@ -239,5 +297,7 @@ def _read_values(graph: onnx.GraphProto) -> dict[str, _Value]:
             values[info.name] = _Value(shape, widths.get(kind, 8), kind not in widths)
     for constant in graph.initializer:
         kind = constant.data_type
-        values[constant.name] = _Value(tuple(constant.dims), widths.get(kind, 8), kind not in widths)
+        values[constant.name] = _Value(
+            tuple(constant.dims), widths.get(kind, 8), kind not in widths
+        )
     return values

@@ -1,4 +1,7 @@
-"""One clip as it was rendered: how long each part took, what the process needed, and under which conditions."""
+"""One clip as it was rendered.
+
+How long each part took, what the process needed, and under which conditions.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,9 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class ClipRun:
-    """A rendering with its process. Seconds are wall clock, memory is bytes; None is "not available on this system".
+    """A rendering with its process.
 
-    cold_start_seconds: from the start of the process to the first frame handed to the output. peak_memory: the largest
-    resident set of the process so far. arithmetic: what each network computed in, e.g. "bf16" or "int8+bf16".
+    Seconds are wall clock, memory is bytes; None is "not available on this system".
     """
 
     schema: int
@@ -35,14 +37,18 @@ class ClipRun:
     steps: int
     overlap: int
     cold_start_seconds: float | None
+    """From the start of the process to the first frame handed to the output."""
     peak_memory: int | None
+    """The largest resident set of the process so far."""
     conditions: Conditions
     arithmetic: Mapping[str, str]
+    """What each network computed in, e.g. "bf16" or "int8+bf16"."""
 
 
 def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettings) -> ClipRun:
     """What was just rendered with ``bundle`` in this process; to be called right after it."""
-    plan, age = settle_plan(bundle, settings), find_process_age()
+    plan = settle_plan(bundle, settings)
+    age = find_process_age()
     return ClipRun(
         schema=SCHEMA,
         report=report,
@@ -50,7 +56,9 @@ def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettin
         real_time_factor=report.real_time_factor,
         steps=plan.steps,
         overlap=plan.overlap,
-        cold_start_seconds=None if age is None else age - report.seconds + report.first_frame_seconds,
+        cold_start_seconds=None
+        if age is None
+        else age - report.seconds + report.first_frame_seconds,
         peak_memory=find_peak_memory(),
         conditions=describe_bundle_conditions(bundle),
         arithmetic=bundle.arithmetic(),
@@ -67,9 +75,13 @@ def write_clip_run(path: Path, run: ClipRun) -> None:
 
 
 def find_process_age() -> float | None:
-    """Seconds since this process was started, to a hundredth; None where the system does not tell (Linux does)."""
+    """Seconds since this process was started, to a hundredth.
+
+    None where the system does not tell (Linux does).
+    """
     try:
-        # field 22 of proc(5)'s stat, counted after the name in brackets, which may hold blanks
+        # field 22 of proc(5)'s stat, counted after the name in brackets, which may hold
+        # blanks
         started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])
     except (OSError, ValueError, IndexError):

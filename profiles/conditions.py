@@ -14,9 +14,16 @@ from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.spec import describe_arithmetic
 
 LIBRARIES = (
-    "echoexport", "numpy", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13-bindings",
-    "cuda-python", "torch",
-)  # fmt: skip
+    "echoexport",
+    "numpy",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+    "cuda-python",
+    "torch",
+)
 """Distributions whose versions go beside a figure, where they are installed."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -26,25 +33,21 @@ _BOARD_MODEL = Path("/proc/device-tree/model")  # a Jetson names itself here
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured on; ``None`` for what the system does not say.
-
-    cores: that the process may use. memory: bytes. load: runnable tasks on average in the minute before.
-    """
+    """What was measured on; ``None`` for what the system does not say."""
 
     processor: str
     cores: int
+    """That the process may use."""
     memory: int | None
+    """Bytes."""
     system: str
     load: float | None
+    """Runnable tasks on average in the minute before."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """All that a figure depends on.
-
-    backend: its own line on itself. compute: the engine's arithmetic. precision: what the bundle stores. shapes: of the
-    inputs. threads: asked for, 0 where the backend chose. origin: "measured" or "modelled".
-    """
+    """All that a figure depends on."""
 
     machine: Machine
     python: str
@@ -52,20 +55,31 @@ class Conditions:
     date: str
     target: str = ""
     backend: str = ""
+    """Its own line on itself."""
     compute: str = ""
+    """The engine's arithmetic."""
     precision: str = ""
+    """What the bundle stores."""
     threads: int = 0
+    """Asked for, 0 where the backend chose."""
     shapes: Mapping[str, tuple[int, ...]] | None = None
+    """Of the inputs."""
     clock: str = "perf_counter"
     origin: str = "measured"
+    """One of "measured" or "modelled"."""
 
 
 def describe_conditions() -> Conditions:
-    """This machine, this Python and its libraries, now; ``dataclasses.replace`` adds what was run."""
+    """This machine, this Python and its libraries, now.
+
+    ``dataclasses.replace`` adds what was run.
+    """
     return Conditions(
         machine=describe_machine(),
         python=platform.python_version(),
-        libraries={name: version for name in LIBRARIES if (version := _find_version(name)) is not None},
+        libraries={
+            name: version for name in LIBRARIES if (version := _find_version(name)) is not None
+        },
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -84,7 +98,8 @@ def describe_bundle_conditions(bundle: Bundle) -> Conditions:
 
 def describe_network_conditions(bundle: Bundle, name: str) -> Conditions:
     """The same, with one of a bundle's networks, which is opened if it is not yet."""
-    network, manifest = bundle.network(name), bundle.manifest
+    network = bundle.network(name)
+    manifest = bundle.manifest
     return replace(
         describe_conditions(),
         target=manifest.target,
@@ -108,7 +123,10 @@ def describe_machine() -> Machine:
 
 
 def _count_cores() -> int:
-    """Cores that this process may use, hardware threads counted; a container may have fewer than the machine."""
+    """Cores that this process may use, hardware threads counted.
+
+    A container may have fewer than the machine.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

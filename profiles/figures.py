@@ -32,7 +32,10 @@ _SEED = 20_250_601
 
 @dataclass(frozen=True)
 class Figures:
-    """Percentiles between the two nearest samples, linearly, in the samples' unit; with few, p99 is close to max."""
+    """Percentiles between the two nearest samples, linearly, in the samples' unit.
+
+    With few, p99 is close to max.
+    """
 
     p50: float
     p90: float
@@ -44,16 +47,19 @@ class Figures:
 
 @dataclass(frozen=True)
 class Change:
-    """A figure of one set against the same of another. ratio: candidate by baseline; low, high: its 95 % interval.
+    """A figure of one set against the same of another.
 
-    exceeds_noise: the interval does not hold 1. None for low and high where there are too few samples to tell.
+    exceeds_noise: the interval does not hold 1. None for low and high where there are
+    too few samples to tell.
     """
 
     baseline: float
     candidate: float
     ratio: float
+    """Candidate by baseline."""
     low: float | None
     high: float | None
+    """low and high: its 95 % interval."""
 
     @property
     def exceeds_noise(self) -> bool:
@@ -73,8 +79,9 @@ def summarize(samples: Samples) -> Figures | None:
 def find_drift(samples: Samples) -> float | None:
     """How far two halves of the repeats are apart: the larger median by the smaller one, less 1.
 
-    Halves are the first and the last repeats, and every other one: the larger difference counts. Of a single repeat its
-    own samples are halved. None with fewer than two samples.
+    Halves are the first and the last repeats, and every other one: the larger
+    difference counts. Of a single repeat its own samples are halved. None with fewer
+    than two samples.
     """
     parts: list[Sequence[float]] = [repeat for repeat in samples if repeat]
     if len(parts) == 1:
@@ -87,12 +94,16 @@ def find_drift(samples: Samples) -> float | None:
 
 
 def compare_samples(baseline: Samples, candidate: Samples, *, figure: str = "p50") -> Change | None:
-    """One of ``FIGURES`` of both, with the interval of their ratio; None without samples, or for a baseline of 0.
+    """One of ``FIGURES`` of both, with the interval of their ratio.
 
-    The interval is a percentile bootstrap (Efron, 1979) of whole repeats first and samples within them second, since
-    the calls of one repeat are alike; the draws are seeded.
+    None without samples, or for a baseline of 0.
+
+    The interval is a percentile bootstrap (Efron, 1979) of whole repeats first and
+    samples within them second, since the calls of one repeat are alike; the draws are
+    seeded.
     """
-    own, other = _arrays(baseline), _arrays(candidate)
+    own = _arrays(baseline)
+    other = _arrays(candidate)
     if not own or not other:
         return None
     find = FIGURES[figure]
@@ -108,11 +119,19 @@ def compare_samples(baseline: Samples, candidate: Samples, *, figure: str = "p50
     return Change(first, second, second / first, low, high)
 
 
-def _draw(repeats: list[Values], random: np.random.Generator, find: Callable[[Values], Values]) -> Values:
-    """The figure of each draw; repeats longer than the shortest are thinned to it, so that draws are arrays."""
+def _draw(
+    repeats: list[Values], random: np.random.Generator, find: Callable[[Values], Values]
+) -> Values:
+    """The figure of each draw.
+
+    Repeats longer than the shortest are thinned to it, so that draws are arrays.
+    """
     length = min(map(len, repeats))
-    table = np.stack([values[np.linspace(0, len(values) - 1, length).round().astype(int)] for values in repeats])
-    count, found = len(table), []
+    table = np.stack(
+        [values[np.linspace(0, len(values) - 1, length).round().astype(int)] for values in repeats]
+    )
+    count = len(table)
+    found = []
     block = max(_BLOCK // table.size, 1)
     for begun in range(0, _DRAWS, block):
         draws = min(block, _DRAWS - begun)

@@ -1,4 +1,7 @@
-"""How long calls take: percentiles with the conditions they were taken under, and contestants side by side."""
+"""How long calls take.
+
+Percentiles with the conditions they were taken under, and contestants side by side.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from echoexport.profiles.conditions import Conditions, describe_conditions, describe_network_conditions
+from echoexport.profiles.conditions import (
+    Conditions,
+    describe_conditions,
+    describe_network_conditions,
+)
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.bundle_files import check_hash
 from echoexport.runtime.errors import InputError, OutputError, SettingError
@@ -29,7 +36,8 @@ T = TypeVar("T")
 class LatencyReport:
     """Wall-clock seconds of ``repeats`` calls, after ``warmup`` that do not count.
 
-    Percentiles lie between the two nearest calls, linearly; with few repeats p99 is close to the slowest one.
+    Percentiles lie between the two nearest calls, linearly; with few repeats p99 is
+    close to the slowest one.
     """
 
     label: str
@@ -45,35 +53,48 @@ class LatencyReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Contestants measured in turns. ratios: the baseline's median over each one's, so above 1 is faster than it."""
+    """Contestants measured in turns."""
 
     baseline: str
     ratios: Mapping[str, float]
+    """The baseline's median over each one's, so above 1 is faster than it."""
     reports: Mapping[str, LatencyReport]
 
 
 def measure_calls(
-    call: Call, *, warmup: int, repeats: int, label: str, conditions: Conditions | None = None,
+    call: Call,
+    *,
+    warmup: int,
+    repeats: int,
+    label: str,
+    conditions: Conditions | None = None,
     clock: Clock = time.perf_counter,
-) -> LatencyReport:  # fmt: skip
+) -> LatencyReport:
     """Time a call ``repeats`` times. ``conditions`` None describes this machine and no engine.
 
     Raises:
         SettingError: fewer than one repeat, or fewer than no warm-up.
     """
     found = {} if conditions is None else {label: conditions}
-    comparison = compare_side_by_side({label: call}, warmup=warmup, repeats=repeats, conditions=found, clock=clock)
+    comparison = compare_side_by_side(
+        {label: call}, warmup=warmup, repeats=repeats, conditions=found, clock=clock
+    )
     return comparison.reports[label]
 
 
 def compare_side_by_side(
-    calls: Mapping[str, Call], *, warmup: int, repeats: int, conditions: Mapping[str, Conditions] | None = None,
+    calls: Mapping[str, Call],
+    *,
+    warmup: int,
+    repeats: int,
+    conditions: Mapping[str, Conditions] | None = None,
     clock: Clock = time.perf_counter,
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """Time contestants in rounds, A, B, A, B, ..., so that the noise of a shared machine meets all alike.
 
-    The first label is the baseline. ``conditions`` by label; a label without gets this machine's. A ``clock`` of CPU
-    time (``time.process_time``) sees less of other processes, but is fair only where every contestant has one thread.
+    The first label is the baseline. ``conditions`` by label; a label without gets this
+    machine's. A ``clock`` of CPU time (``time.process_time``) sees less of other
+    processes, but is fair only where every contestant has one thread.
 
     Raises:
         SettingError: no contestant, fewer than one repeat, or fewer than no warm-up.
@@ -81,8 +102,11 @@ def compare_side_by_side(
     if not calls:
         raise SettingError("nothing to measure: give one call or more")
     if repeats < 1 or warmup < 0:
-        raise SettingError(f"{repeats} repeats after {warmup} warm-up calls: at least 1 and 0 are wanted")
-    plain, timer = describe_conditions(), getattr(clock, "__name__", type(clock).__name__)
+        raise SettingError(
+            f"{repeats} repeats after {warmup} warm-up calls: at least 1 and 0 are wanted"
+        )
+    plain = describe_conditions()
+    timer = getattr(clock, "__name__", type(clock).__name__)
     given = {label: replace((conditions or {}).get(label, plain), clock=timer) for label in calls}
     seconds = _time_rounds(calls, warmup=warmup, repeats=repeats, clock=clock)
     reports = {
@@ -90,12 +114,19 @@ def compare_side_by_side(
         for label, times in seconds.items()
     }
     baseline = next(iter(calls))
-    ratios = {label: _divide(reports[baseline].p50, report.p50) for label, report in reports.items()}
+    ratios = {
+        label: _divide(reports[baseline].p50, report.p50) for label, report in reports.items()
+    }
     return Comparison(baseline, ratios, reports)
 
 
 def measure_network(
-    bundle: Bundle, name: str, *, warmup: int = 2, repeats: int = 20, clock: Clock = time.perf_counter
+    bundle: Bundle,
+    name: str,
+    *,
+    warmup: int = 2,
+    repeats: int = 20,
+    clock: Clock = time.perf_counter,
 ) -> LatencyReport:
     """Time one of a bundle's networks on the inputs of its self-test.
 
@@ -104,10 +135,16 @@ def measure_network(
         BundleError, BackendError: it does not open or run.
         SettingError: fewer than one repeat, or fewer than no warm-up.
     """
-    network, inputs = bundle.network(name), read_self_test_inputs(bundle, name)
+    network = bundle.network(name)
+    inputs = read_self_test_inputs(bundle, name)
     conditions = describe_network_conditions(bundle, name)
     return measure_calls(
-        lambda: network(inputs), warmup=warmup, repeats=repeats, label=name, conditions=conditions, clock=clock
+        lambda: network(inputs),
+        warmup=warmup,
+        repeats=repeats,
+        label=name,
+        conditions=conditions,
+        clock=clock,
     )
 
 
@@ -120,7 +157,11 @@ def read_self_test_inputs(bundle: Bundle, name: str) -> dict[str, np.ndarray]:
     file = bundle.manifest.networks[name].self_test
     check_hash(bundle.folder, file, manifest=bundle.manifest)
     with np.load(bundle.folder / file, allow_pickle=False) as arrays:
-        return {key.removeprefix("input."): arrays[key] for key in arrays.files if key.startswith("input.")}
+        return {
+            key.removeprefix("input."): arrays[key]
+            for key in arrays.files
+            if key.startswith("input.")
+        }
 
 
 def write_report(report: LatencyReport | Comparison, path: Path) -> None:
@@ -155,10 +196,15 @@ def read_report(kind: type[T], path: Path) -> T:
 def format_json(data: Any) -> str:
     """JSON for people and diffs: one key a line, lists of plain values on one."""
     text = json.dumps(data, indent=1, ensure_ascii=False)
-    return re.sub(r"\[\s+([^][{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+    return (
+        re.sub(r"\[\s+([^][{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+        + "\n"
+    )
 
 
-def _time_rounds(calls: Mapping[str, Call], *, warmup: int, repeats: int, clock: Clock) -> dict[str, list[float]]:
+def _time_rounds(
+    calls: Mapping[str, Call], *, warmup: int, repeats: int, clock: Clock
+) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {label: [] for label in calls}
     for index in range(warmup + repeats):
         for label, call in calls.items():
@@ -170,12 +216,21 @@ def _time_rounds(calls: Mapping[str, Call], *, warmup: int, repeats: int, clock:
     return seconds
 
 
-def _summarize(times: list[float], *, label: str, warmup: int, conditions: Conditions) -> LatencyReport:
+def _summarize(
+    times: list[float], *, label: str, warmup: int, conditions: Conditions
+) -> LatencyReport:
     p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
     return LatencyReport(
-        label, p50, p90, p99, mean=float(np.mean(times)), min=min(times), warmup=warmup, repeats=len(times),
+        label,
+        p50,
+        p90,
+        p99,
+        mean=float(np.mean(times)),
+        min=min(times),
+        warmup=warmup,
+        repeats=len(times),
         conditions=conditions,
-    )  # fmt: skip
+    )
 
 
 def _divide(baseline: float, seconds: float) -> float:

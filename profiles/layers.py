@@ -24,14 +24,15 @@ _SEPARATORS = "/_."  # before what an engine hangs on a node's name
 
 @dataclass(frozen=True)
 class LayerTime:
-    """A layer's share of one call, in seconds, for one of our groups; see ``profiles.module_groups``.
+    """A layer's share of one call, in seconds, for one of our groups.
 
-    kind: the engine's own word for what it does. A layer that was fused from nodes of several groups has one entry for
-    each of them.
+    See ``profiles.module_groups``.
     """
 
     name: str
     kind: str
+    """The engine's own word for what it does. A layer that was fused from nodes of
+    several groups has one entry for each of them."""
     seconds: float
     group: str
 
@@ -40,8 +41,9 @@ class LayerTime:
 class LayerTable:
     """One network's layers in the order of their execution, each the median over ``calls``, *measured*.
 
-    ``wall`` is the whole call by the host's clock, on the same engine, the median too. Timing each layer costs time, so
-    shares mean more than seconds, and a call that is not profiled is quicker.
+    ``wall`` is the whole call by the host's clock, on the same engine, the median too.
+    Timing each layer costs time, so shares mean more than seconds, and a call that is
+    not profiled is quicker.
     """
 
     network: str
@@ -71,8 +73,8 @@ class LayerTable:
 def measure_layers(bundle: Bundle, name: str, *, calls: int = 10) -> LayerTable:
     """Time the layers of one network on its self-test's inputs, on an engine that is opened for this alone.
 
-    A first call warms up, besides ``calls``. A network whose graph does not travel with its engine, or cannot be read,
-    has "other" layers only.
+    A first call warms up, besides ``calls``. A network whose graph does not travel with
+    its engine, or cannot be read, has "other" layers only.
 
     Raises:
         SettingError: fewer than one call.
@@ -94,16 +96,19 @@ def measure_layers(bundle: Bundle, name: str, *, calls: int = 10) -> LayerTable:
     finally:
         network.close()
     graph = bundle.folder / bundle.graph_of(name)
-    return LayerTable(name, calls, statistics.median(seconds[1:]), assign_layers(records, _read_graph(graph)))
+    return LayerTable(
+        name, calls, statistics.median(seconds[1:]), assign_layers(records, _read_graph(graph))
+    )
 
 
 def assign_layers(records: Iterable[LayerRecord], graph: OnnxGraph) -> tuple[LayerTime, ...]:
     """Layers of an engine by our groups, through the nodes of the graph that they come from.
 
-    A layer's nodes are those that it names as its origins, else the one that its own name begins with; where these
-    hold products (convolutions, matrix products), the products' groups share its time by their number, else the groups
-    of all its nodes. A layer that has no node, as what only moves values often has, goes with the first layer that it
-    reads from. The rest is "other".
+    A layer's nodes are those that it names as its origins, else the one that its own
+    name begins with; where these hold products (convolutions, matrix products), the
+    products' groups share its time by their number, else the groups of all its nodes. A
+    layer that has no node, as what only moves values often has, goes with the first
+    layer that it reads from. The rest is "other".
     """
     finder = _GroupFinder(graph)
     found: dict[str, dict[str, float]] = {}
@@ -121,9 +126,10 @@ def assign_layers(records: Iterable[LayerRecord], graph: OnnxGraph) -> tuple[Lay
 def group_nodes(graph: OnnxGraph) -> dict[str, str]:
     """Each node's group, by its name.
 
-    That of the first parameter that it reads, be it reshaped or dequantized before, else that of the first value that
-    it reads of a node with one, else that of the node before it. A normalization whose gain follows as a product, as
-    one over groups is spelled in ONNX, is of the gain's group.
+    That of the first parameter that it reads, be it reshaped or dequantized before,
+    else that of the first value that it reads of a node with one, else that of the node
+    before it. A normalization whose gain follows as a product, as one over groups is
+    spelled in ONNX, is of the gain's group.
     """
     stored = _group_stored(graph)
     readers: dict[str, GraphNode] = {}
@@ -148,18 +154,24 @@ def _group_stored(graph: OnnxGraph) -> dict[str, str]:
     stored = {name: find_group(name) for name in graph.parameters}
     for node in graph.nodes:
         if node.inputs and all(name in stored for name in node.inputs if name):
-            own = next((stored[name] for name in node.inputs if stored.get(name, OTHER) != OTHER), OTHER)
+            own = next(
+                (stored[name] for name in node.inputs if stored.get(name, OTHER) != OTHER), OTHER
+            )
             stored.update(dict.fromkeys(node.outputs, own))
     return stored
 
 
-def _find_gain(node: GraphNode, readers: Mapping[str, GraphNode], stored: Mapping[str, str]) -> str | None:
+def _find_gain(
+    node: GraphNode, readers: Mapping[str, GraphNode], stored: Mapping[str, str]
+) -> str | None:
     """The group of the parameter that a normalization's result is multiplied with, past a reshape."""
     for _ in range(_BEFORE_GAIN):
         following = readers.get(node.outputs[0])
         if following is None:
             return None
-        found = next((stored[name] for name in following.inputs if stored.get(name, OTHER) != OTHER), None)
+        found = next(
+            (stored[name] for name in following.inputs if stored.get(name, OTHER) != OTHER), None
+        )
         if found is not None:
             return found
         node = following
@@ -170,13 +182,19 @@ class _GroupFinder:
     """Finds the nodes that an engine's layer comes from, and their groups."""
 
     def __init__(self, graph: OnnxGraph) -> None:
-        self._nodes, self._groups = graph.nodes, group_nodes(graph)
+        self._nodes = graph.nodes
+        self._groups = group_nodes(graph)
         # some engines name a layer after what it makes
-        self._places = {name: place for place, node in enumerate(self._nodes) for name in node.outputs}
+        self._places = {
+            name: place for place, node in enumerate(self._nodes) for name in node.outputs
+        }
         self._places |= {node.name: place for place, node in enumerate(self._nodes)}
 
     def find_shares(self, record: LayerRecord) -> dict[str, float]:
-        """Groups and their parts of the layer's time, which add up to 1; {} where no node is known."""
+        """Groups and their parts of the layer's time, which add up to 1.
+
+        {} where no node is known.
+        """
         places = {place for origin in record.origins for place in self._find_places(origin)}
         places = places or self._find_places(record.name)
         origins = [self._nodes[place] for place in sorted(places)]
@@ -185,15 +203,21 @@ class _GroupFinder:
         return {group: count / len(deciding) for group, count in counts.items()}
 
     def _find_places(self, name: str) -> set[int]:
-        """The nodes behind a name: the node itself, those of a range "a...b", or the one that the name begins with."""
+        """The nodes behind a name.
+
+        The node itself, those of a range "a...b", or the one that the name begins with.
+        """
         first, dots, last = name.partition("...")
         if dots and first in self._places and last in self._places:
             ends = sorted((self._places[first], self._places[last]))
             return set(range(ends[0], ends[1] + 1))
         for end in range(len(name), 0, -1):
             rest = name[end:]
-            # "linear_12" begins with "linear", and is another node; "linear_fused" is not
-            if (not rest or (rest[0] in _SEPARATORS and not rest[1:2].isdigit())) and name[:end] in self._places:
+            # "linear_12" begins with "linear", and is another node; "linear_fused" is
+            # not
+            if (not rest or (rest[0] in _SEPARATORS and not rest[1:2].isdigit())) and name[
+                :end
+            ] in self._places:
                 return {self._places[name[:end]]}
         return set()
 

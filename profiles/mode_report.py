@@ -1,4 +1,7 @@
-"""Rounds as one mode of a profile: stages, networks, frames and a second of time line, out of their spans."""
+"""Rounds as one mode of a profile.
+
+Stages, networks, frames and a second of time line, out of their spans.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.profiles.profile import ModeReport, NetworkTimes, StageShare, TimelineSpan, Timing, make_timing
+from echoexport.profiles.profile import (
+    ModeReport,
+    NetworkTimes,
+    StageShare,
+    TimelineSpan,
+    Timing,
+    make_timing,
+)
 from echoexport.profiles.rounds import Round, RoundSource, find_frame_times
 from echoexport.profiles.sensor_log import SensorReport
 from echoexport.profiles.work import DENOISER
@@ -27,43 +37,75 @@ _LEAST = 1e-9  # seconds a frame, for clocks that are too coarse to divide by
 
 
 def describe_mode(
-    source: RoundSource, rounds: Sequence[Round], *, window: int, calls: float, sensors: SensorReport
-) -> ModeReport:  # fmt: skip
+    source: RoundSource,
+    rounds: Sequence[Round],
+    *,
+    window: int,
+    calls: float,
+    sensors: SensorReport,
+) -> ModeReport:
     """What the rounds of one source add up to.
 
-    window: how many frames the bundle samples together. calls: of the denoiser for one frame of a long clip.
+    window: how many frames the bundle samples together. calls: of the denoiser for one
+    frame of a long clip.
 
     Raises:
         BackendError: a round without a frame.
     """
     times = [find_frame_times(one.spans) for one in rounds]
     wall = make_timing(tuple((one.seconds,) for one in rounds))
-    first = make_timing(tuple((moments[0] - one.begun,) for one, moments in zip(rounds, times, strict=True) if moments))
+    first = make_timing(
+        tuple(
+            (moments[0] - one.begun,) for one, moments in zip(rounds, times, strict=True) if moments
+        )
+    )
     if wall is None or first is None:
         raise BackendError(f"{source.name}: no frame was written; nothing to profile")
-    frames, fps, seconds = rounds[0].frames, rounds[0].fps, max(wall.figures.p50, _LEAST)
+    frames = rounds[0].frames
+    fps = rounds[0].fps
+    seconds = max(wall.figures.p50, _LEAST)
     steady, reason = find_steady(rounds, window=window, calls=calls)
     return ModeReport(
-        name=source.name, what=source.what, frames=frames, fps=frames / seconds,
-        real_time_factor=seconds * fps / frames, wall=wall, first_frame=first,
-        intervals=make_timing(tuple(_list_gaps(moments) for moments in times)), steady=steady, steady_reason=reason,
-        stages=_list_stages(rounds, wall=seconds), networks=_list_networks(rounds), load=dict(source.load), drift=None,
-        sensors=sensors, timeline=_show_second(rounds[-1], times[-1]), dropped_spans=sum(one.dropped for one in rounds),
-    )  # fmt: skip
+        name=source.name,
+        what=source.what,
+        frames=frames,
+        fps=frames / seconds,
+        real_time_factor=seconds * fps / frames,
+        wall=wall,
+        first_frame=first,
+        intervals=make_timing(tuple(_list_gaps(moments) for moments in times)),
+        steady=steady,
+        steady_reason=reason,
+        stages=_list_stages(rounds, wall=seconds),
+        networks=_list_networks(rounds),
+        load=dict(source.load),
+        drift=None,
+        sensors=sensors,
+        timeline=_show_second(rounds[-1], times[-1]),
+        dropped_spans=sum(one.dropped for one in rounds),
+    )
 
 
 def find_steady(rounds: Sequence[Round], *, window: int, calls: float) -> tuple[Timing | None, str]:
-    """Seconds a frame of a clip under way, one sample a round; None, and why, for a clip that is too short.
+    """Seconds a frame of a clip under way, one sample a round.
 
-    Frames come in bursts: the first of them need windows far ahead, the last none. What counts is the longest stretch
-    of frames, of two windows and a third of the clip at least, during which the denoiser was called as often as so many
-    frames need in the long run (``calls`` for one, within 5 %), so that its work is neither borrowed nor left over.
+    None, and why, for a clip that is too short.
+
+    Frames come in bursts: the first of them need windows far ahead, the last none. What
+    counts is the longest stretch of frames, of two windows and a third of the clip at
+    least, during which the denoiser was called as often as so many frames need in the
+    long run (``calls`` for one, within 5 %), so that its work is neither borrowed nor
+    left over.
     """
     samples = []
     for one in rounds:
         moments = np.asarray(find_frame_times(one.spans))
-        ended = np.sort([span.end for span in one.spans if span.category == "engine" and span.name == DENOISER])
-        stretch = _find_stretch(np.searchsorted(ended, moments), calls=calls, least=max(2 * window, len(moments) // 3))
+        ended = np.sort(
+            [span.end for span in one.spans if span.category == "engine" and span.name == DENOISER]
+        )
+        stretch = _find_stretch(
+            np.searchsorted(ended, moments), calls=calls, least=max(2 * window, len(moments) // 3)
+        )
         if stretch is None:
             return None, "the clip is too short to tell: give a longer --duration"
         first, last = stretch
@@ -88,13 +130,19 @@ def _list_gaps(moments: Sequence[float]) -> tuple[float, ...]:
 
 
 def _list_stages(rounds: Sequence[Round], *, wall: float) -> tuple[StageShare, ...]:
-    """Of each track in the order of their beginnings; a track's last stage is what none of its others holds."""
+    """Of each track in the order of their beginnings.
+
+    A track's last stage is what none of its others holds.
+    """
     found: dict[tuple[str, str], list[float]] = {}
     for index, one in enumerate(rounds):
         for track in _list_tracks(one.spans):
             times = summarize_stages(one.spans, track=track)
-            # the thread's own time between its spans, and on the main track what comes before and after them
-            missing = one.seconds - sum(times.stages.values()) if track == MAIN else times.unaccounted
+            # the thread's own time between its spans, and on the main track what comes
+            # before and after them
+            missing = (
+                one.seconds - sum(times.stages.values()) if track == MAIN else times.unaccounted
+            )
             for name, seconds in {**times.stages, UNACCOUNTED: missing}.items():
                 values = found.setdefault((track, name), [0.0] * len(rounds))
                 values[index] = max(seconds, 0.0)
@@ -103,7 +151,11 @@ def _list_stages(rounds: Sequence[Round], *, wall: float) -> tuple[StageShare, .
         timing = make_timing(tuple((value,) for value in values))
         if timing is not None and (name == UNACCOUNTED or timing.figures.max > 0):
             stages.append(StageShare(name, track, timing, timing.figures.p50 / wall))
-    return tuple(sorted(stages, key=lambda stage: (stage.track != MAIN, stage.track, stage.name == UNACCOUNTED)))
+    return tuple(
+        sorted(
+            stages, key=lambda stage: (stage.track != MAIN, stage.track, stage.name == UNACCOUNTED)
+        )
+    )
 
 
 def _list_tracks(spans: Iterable[Span]) -> list[str]:
@@ -124,7 +176,9 @@ def _list_networks(rounds: Sequence[Round]) -> tuple[NetworkTimes, ...]:
         host = tuple(_list_calls(one.spans, name, clock="host") for one in rounds)
         timing = make_timing(host)
         if timing is not None:
-            device = make_timing(tuple(_list_calls(one.spans, name, clock="device") for one in rounds))
+            device = make_timing(
+                tuple(_list_calls(one.spans, name, clock="device") for one in rounds)
+            )
             found.append(NetworkTimes(name, len(host[0]), timing, device))
     return tuple(found)
 
@@ -133,20 +187,30 @@ def _list_calls(spans: Iterable[Span], name: str, *, clock: str) -> tuple[float,
     return tuple(
         span.seconds
         for span in spans
-        if span.category == "engine" and span.clock == clock and span.arguments.get("network", span.name) == name
+        if span.category == "engine"
+        and span.clock == clock
+        and span.arguments.get("network", span.name) == name
     )
 
 
 def _show_second(one: Round, moments: Sequence[float]) -> tuple[TimelineSpan, ...]:
-    """What ran in the second that begins with a frame and in which most began; the longest where there are too many."""
+    """What ran in the second that begins with a frame and in which most began.
+
+    The longest where there are too many.
+    """
     starts = np.sort([span.start for span in one.spans])
     begins = np.asarray(moments or [one.begun])
     counts = np.searchsorted(starts, begins + _SHOWN) - np.searchsorted(starts, begins)
     begun = float(begins[int(np.argmax(counts))])
     found = []
     for span in one.spans:
-        start, end = max(span.start, begun), min(span.end, begun + _SHOWN)
+        start = max(span.start, begun)
+        end = min(span.end, begun + _SHOWN)
         if start < end and span.name != CLIP:
-            found.append(TimelineSpan(span.name, span.category, span.track, span.clock, start - begun, end - start))
+            found.append(
+                TimelineSpan(
+                    span.name, span.category, span.track, span.clock, start - begun, end - start
+                )
+            )
     longest = sorted(found, key=lambda span: -span.seconds)[:_MOST_SPANS]
     return tuple(sorted(longest, key=lambda span: (span.start, -span.seconds)))

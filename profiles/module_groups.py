@@ -1,4 +1,7 @@
-"""Which of our modules a parameter belongs to: the groups that work and layer times are summed by."""
+"""Which of our modules a parameter belongs to.
+
+The groups that work and layer times are summed by.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,36 @@ __all__ = ["KINDS", "OTHER", "PLACES", "find_group", "split_group"]
 
 PLACES = ("down", "mid", "up")
 KINDS = (
-    "convolution", "self-attention", "cross-attention", "temporal", "feed-forward", "norm", "projection", "other",
-)  # fmt: skip
+    "convolution",
+    "self-attention",
+    "cross-attention",
+    "temporal",
+    "feed-forward",
+    "norm",
+    "projection",
+    "other",
+)
 OTHER = "other"
 
 _PLACE = re.compile(r"(?:^|\.)(down|mid|up)_blocks?\.")
-# The first that is found decides, so a motion module is temporal with its feed-forward and norms.
+# The first that is found decides, so a motion module is temporal with its feed-forward
+# and norms.
 _KIND_OF_PART = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         ("temporal", r"(?:^|\.)motion_modules\."),
-        ("norm", r"(?:^|\.)(?:norm\d*|norms\.\d+|group_norm|conv_norm_out|attn_ln|mlp_ln|ln_post|layer_norm)\."),
+        (
+            "norm",
+            r"(?:^|\.)(?:norm\d*|norms\.\d+|group_norm|conv_norm_out|attn_ln|mlp_ln|ln_post|layer_norm)\.",
+        ),
         ("cross-attention", r"(?:^|\.)attn2\."),
         ("self-attention", r"(?:^|\.)(?:attn1?|reader)\.|(?:^|\.)attentions\.\d+\.to_"),
         ("feed-forward", r"(?:^|\.)(?:ff|mlp)\."),
         ("projection", r"(?:^|\.)proj_(?:in|out)\."),
-        ("convolution", r"(?:^|\.)(?:resnets|downsamplers|upsamplers|\w*conv(?:\d+|_in|_out)?|blocks)\."),
+        (
+            "convolution",
+            r"(?:^|\.)(?:resnets|downsamplers|upsamplers|\w*conv(?:\d+|_in|_out)?|blocks)\.",
+        ),
     )
 )
 
@@ -31,8 +48,9 @@ _KIND_OF_PART = tuple(
 def find_group(parameter: str) -> str:
     """The group of a parameter by its name in the checkpoint.
 
-    "PLACE/KIND" inside a UNet's or VAE's blocks, e.g. "down/self-attention", KIND alone outside of them; "other" for
-    what no rule knows. Places are ``PLACES``, kinds ``KINDS``.
+    "PLACE/KIND" inside a UNet's or VAE's blocks, e.g. "down/self-attention", KIND alone
+    outside of them; "other" for what no rule knows. Places are ``PLACES``, kinds
+    ``KINDS``.
     """
     kind = next((kind for kind, pattern in _KIND_OF_PART if pattern.search(parameter)), OTHER)
     place = _PLACE.search(parameter)

@@ -11,9 +11,18 @@ from echoexport.runtime.errors import GraphError
 __all__ = ["GraphNode", "OnnxGraph", "read_graph"]
 
 # Field numbers of onnx.proto3, and wire types of the Protocol Buffers encoding.
-_MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _TENSOR_NAME = 7, 1, 5, 8
-_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OPERATOR = 1, 2, 3, 4
-_VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
+_MODEL_GRAPH = 7
+_GRAPH_NODE = 1
+_GRAPH_INITIALIZER = 5
+_TENSOR_NAME = 8
+_NODE_INPUT = 1
+_NODE_OUTPUT = 2
+_NODE_NAME = 3
+_NODE_OPERATOR = 4
+_VARINT = 0
+_EIGHT_BYTES = 1
+_DELIMITED = 2
+_FOUR_BYTES = 5
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,13 @@ def read_graph(path: Path) -> OnnxGraph:
     try:
         content = memoryview(path.read_bytes())
         graphs = _find_fields(content, _MODEL_GRAPH)
-        nodes = tuple(_read_node(node) for graph in graphs for node in _find_fields(graph, _GRAPH_NODE))
+        nodes = tuple(
+            _read_node(node) for graph in graphs for node in _find_fields(graph, _GRAPH_NODE)
+        )
         tensors = (tensor for graph in graphs for tensor in _find_fields(graph, _GRAPH_INITIALIZER))
-        parameters = frozenset(str(name, "utf-8") for tensor in tensors for name in _find_fields(tensor, _TENSOR_NAME))
+        parameters = frozenset(
+            str(name, "utf-8") for tensor in tensors for name in _find_fields(tensor, _TENSOR_NAME)
+        )
     except OSError as error:
         raise GraphError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, IndexError) as error:
@@ -56,7 +69,12 @@ def read_graph(path: Path) -> OnnxGraph:
 
 
 def _read_node(content: memoryview) -> GraphNode:
-    fields: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _NODE_NAME: [], _NODE_OPERATOR: []}
+    fields: dict[int, list[str]] = {
+        _NODE_INPUT: [],
+        _NODE_OUTPUT: [],
+        _NODE_NAME: [],
+        _NODE_OPERATOR: [],
+    }
     for number, value in _read_fields(content):
         if number in fields:
             fields[number].append(str(value, "utf-8"))
@@ -97,7 +115,8 @@ def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
     while True:
         byte = content[place]
         value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
+        place = place + 1
+        shift = shift + 7
         if byte < 0x80:
             return value, place
         if shift > 63:

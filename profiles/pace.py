@@ -1,4 +1,7 @@
-"""The model behind every forecast: how long a frame takes at least, and how fast that makes a clip."""
+"""The model behind every forecast.
+
+How long a frame takes at least, and how fast that makes a clip.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,32 @@ from echoexport.runtime.sampler import SamplingPlan
 from echoexport.runtime.work import NetworkWork
 
 __all__ = [
-    "BAND", "FORMULA", "LAUNCH", "Case", "Pace", "call_real_time", "choose_mode", "find_efficiency", "model_pace",
-]  # fmt: skip
+    "BAND",
+    "FORMULA",
+    "LAUNCH",
+    "Case",
+    "Pace",
+    "call_real_time",
+    "choose_mode",
+    "find_efficiency",
+    "model_pace",
+]
 
 BAND = (0.3, 0.6)
-"""What engines reach of the roof: 30 to 60 %; the one audited diffusion figure on an Orin works out to 28 % in int8."""
+"""What engines reach of the roof: 30 to 60 %; the one audited diffusion figure on an
+Orin works out to 28 % in int8."""
 
 LAUNCH = 5e-6
-"""Seconds that launching a kernel on a GPU takes about, an assumption: below, launches are what takes the time."""
+"""Seconds that launching a kernel on a GPU takes about, an assumption: below, launches
+are what takes the time."""
 
 FORMULA = (
-    "seconds a frame = sum over networks of calls a frame x max(FLOP / peak FLOP/s, bytes / peak bytes/s) / efficiency;"
-    " frames a second = 1 / seconds a frame. FLOP: 2 for each multiply-accumulate; int8 and float parts by their own"
-    " peaks. calls a frame: denoiser steps / (window - overlap), twice with guidance; decoder 1. Left out: what"
+    "seconds a frame = sum over networks of calls a frame x max(FLOP / peak FLOP/s, bytes / "
+    "peak bytes/s) / efficiency;"
+    " frames a second = 1 / seconds a frame. FLOP: 2 for each multiply-accumulate; int8 and "
+    "float parts by their own"
+    " peaks. calls a frame: denoiser steps / (window - overlap), twice with guidance; decoder "
+    "1. Left out: what"
     " runs once a portrait, launches of kernels, copies, reading the voice, encoding the video"
 )
 
@@ -33,9 +49,10 @@ _PIXELLESS = "audio_encoder"
 
 @dataclass(frozen=True)
 class Case:
-    """A way to run a bundle: its sampling plan, frames a second, mode (``profiles.work.MODES``) and changes to it.
+    """A way to run a bundle.
 
-    pixels: of the pictures, by those of the bundle. decoder: the decoder's work, by the bundle's own.
+    Its sampling plan, frames a second, mode (``profiles.work.MODES``) and changes to
+    it.
     """
 
     manifest: Manifest
@@ -44,7 +61,9 @@ class Case:
     fps: float
     mode: str
     pixels: float = 1.0
+    """Of the pictures, by those of the bundle."""
     decoder: float = 1.0
+    """The decoder's work, by the bundle's own."""
 
     @property
     def calls(self) -> dict[str, float]:
@@ -53,13 +72,16 @@ class Case:
 
     def demand(self, name: str) -> Demand:
         """What one call of a network asks for."""
-        work, entry = self.works[name], self.manifest.networks[name]
+        work = self.works[name]
+        entry = self.manifest.networks[name]
         if self.pixels != 1.0 and name != _PIXELLESS:
             work = scale_work(work, ratio=self.pixels)
         found = find_demand(name, entry, work.total, mode=self.mode)
         if name != "vae_decoder":
             return found
-        return Demand(*(self.decoder * value for value in (found.float_flops, found.int8_flops, found.bytes)))
+        return Demand(
+            *(self.decoder * value for value in (found.float_flops, found.int8_flops, found.bytes))
+        )
 
     def changed(self, **changes: object) -> Case:
         """The same with other fields; ``steps`` and ``overlap`` are the plan's."""
@@ -69,14 +91,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Pace:
-    """Frames a second when the whole roof is reached; ``bound`` is what most of that time waits for.
+    """Frames a second when the whole roof is reached.
 
-    kernel_seconds: of a kernel on average, None where bundles do not say how many there are.
+    ``bound`` is what most of that time waits for.
     """
 
     fps: float
     bound: str
     kernel_seconds: float | None = None
+    """Of a kernel on average, None where bundles do not say how many there are."""
 
     def at(self, efficiency: float | None) -> float | None:
         """Frames a second at a part of the roof; None for an unknown part."""
@@ -89,13 +112,18 @@ class Pace:
 
 
 def model_pace(case: Case, roof: Roof) -> Pace | None:
-    """How fast a clip under way is at most, by :data:`FORMULA` with efficiency 1; None without the peaks it needs."""
+    """How fast a clip under way is at most, by :data:`FORMULA` with efficiency 1.
+
+    None without the peaks it needs.
+    """
     compute = memory = kernels = 0.0
     for name, calls in case.calls.items():
         if not calls:
             continue
         demand = case.demand(name)
-        seconds = time_parts(roof, float_flops=demand.float_flops, int8_flops=demand.int8_flops, moved=demand.bytes)
+        seconds = time_parts(
+            roof, float_flops=demand.float_flops, int8_flops=demand.int8_flops, moved=demand.bytes
+        )
         if seconds is None:
             return None
         kernels += calls * case.works[name].total.kernels
@@ -106,19 +134,24 @@ def model_pace(case: Case, roof: Roof) -> Pace | None:
     total = compute + memory
     if not total:
         return None
-    return Pace(1 / total, "compute" if compute >= memory else "memory", total / kernels if kernels else None)
+    return Pace(
+        1 / total,
+        "compute" if compute >= memory else "memory",
+        total / kernels if kernels else None,
+    )
 
 
 def find_efficiency(roofline: Roofline, calls: Mapping[str, float]) -> float | None:
     """The part of the probe's roof that a clip under way reaches on this device, at most 1.
 
-    Least seconds by measured seconds, both summed over the calls of a frame. None where a network that runs for each
-    frame was not placed under the probe's roof.
+    Least seconds by measured seconds, both summed over the calls of a frame. None where
+    a network that runs for each frame was not placed under the probe's roof.
     """
     placed = {network.name: network for network in roofline.by_probe}
     least = taken = 0.0
     for name, count in calls.items():
-        # the voice is encoded in one go before a clip: too rare and too small to be worth missing the figure for
+        # the voice is encoded in one go before a clip: too rare and too small to be
+        # worth missing the figure for
         if not count or (name == _PIXELLESS and name not in placed):
             continue
         network = placed.get(name)
@@ -132,7 +165,8 @@ def find_efficiency(roofline: Roofline, calls: Mapping[str, float]) -> float | N
 def call_real_time(pace: Pace | None, *, fps: float, on_gpu: bool = True) -> str:
     """ "yes" where the low end of :data:`BAND` is enough, "perhaps" where only the high end is, "no", "unknown".
 
-    No more than "perhaps" on a GPU whose time would go into launches, which the model leaves out.
+    No more than "perhaps" on a GPU whose time would go into launches, which the model
+    leaves out.
     """
     if pace is None:
         return "unknown"

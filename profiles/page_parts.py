@@ -9,7 +9,10 @@ __all__ = ["draw_bar", "format_bytes", "format_page", "format_seconds", "format_
 
 
 def format_page(title: str, style: str, sections: Sequence[str], *, extra: str = "") -> str:
-    """A whole HTML page of sections; no script, no request. ``title`` is escaped; ``extra`` goes into the head."""
+    """A whole HTML page of sections; no script, no request.
+
+    ``title`` is escaped; ``extra`` goes into the head.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -20,15 +23,26 @@ def format_page(title: str, style: str, sections: Sequence[str], *, extra: str =
 
 
 def format_table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], *, extra: Sequence[str] = (), words: Sequence[int] = ()
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    extra: Sequence[str] = (),
+    words: Sequence[int] = (),
 ) -> str:
-    """Cells are escaped; ``extra`` is HTML for a last column. words: columns to the left, broken where need be."""
+    """Cells are escaped; ``extra`` is HTML for a last column.
+
+    Words: columns to the left, broken where need be.
+    """
     classes = [' class="words"' if index in words else "" for index in range(len(heads))]
-    head = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(classes, heads, strict=True))
+    head = "".join(
+        f"<th{kind}>{escape(text)}</th>" for kind, text in zip(classes, heads, strict=True)
+    )
     lines = []
     for index, row in enumerate(rows):
         cells = [f"<th>{escape(row[0])}</th>"]
-        cells += [f"<td{classes[place + 1]}>{escape(text)}</td>" for place, text in enumerate(row[1:])]
+        cells += [
+            f"<td{classes[place + 1]}>{escape(text)}</td>" for place, text in enumerate(row[1:])
+        ]
         cells += [f"<td>{extra[index]}</td>"] if extra else []
         lines.append(f"<tr>{''.join(cells)}</tr>")
     body = "\n".join(lines)

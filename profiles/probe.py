@@ -1,4 +1,7 @@
-"""What this device reaches in a test of a second or two: matrix products through a backend, and copies in memory."""
+"""What this device reaches in a test of a second or two.
+
+Matrix products through a backend, and copies in memory.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ __all__ = ["PROBES", "Probe", "ProbeFigure", "ProbeGraph", "probe_bundle", "prob
 
 @dataclass(frozen=True)
 class ProbeGraph:
-    """A graph that ships in ``data``: so many products of square matrices of ``side`` rows, one after another."""
+    """A graph that ships in ``data``.
+
+    So many products of square matrices of ``side`` rows, one after another.
+    """
 
     precision: str
     side: int
@@ -45,40 +51,50 @@ class ProbeGraph:
         """Its contract as the backends want it."""
         dtype = "float16" if self.precision == "fp16" else "float32"
         axes = (("rows", self.side), ("columns", self.side))
-        x, y = TensorSpec("x", dtype, axes), TensorSpec("y", dtype, axes)
+        x = TensorSpec("x", dtype, axes)
+        y = TensorSpec("y", dtype, axes)
         return SubnetSpec("probe", (x,), (y,), TOLERANCES, self.precision)
 
 
-# A GPU needs trillions of operations a call to be busy, at which a CPU would sit for a minute.
+# A GPU needs trillions of operations a call to be busy, at which a CPU would sit for a
+# minute.
 PROBES = (
-    ProbeGraph("fp32", 1024, 8), ProbeGraph("int8", 1024, 8), ProbeGraph("fp16", 4096, 16),
+    ProbeGraph("fp32", 1024, 8),
+    ProbeGraph("int8", 1024, 8),
+    ProbeGraph("fp16", 4096, 16),
     ProbeGraph("int8", 4096, 16),
-)  # fmt: skip
+)
 
 _ON_GPU = ("tensorrt",)
 _COPIED = 128 * 2**20  # bytes; beyond what processors keep in their caches
-_LEAST_CALLS, _MOST_CALLS = 3, 15
+_LEAST_CALLS = 3
+_MOST_CALLS = 15
 
 
 @dataclass(frozen=True)
 class ProbeFigure:
-    """One test: FLOP/s or bytes/s of the median call, *measured*; None where it could not run, with the reason.
+    """One test: FLOP/s or bytes/s of the median call, *measured*.
 
-    seconds: of the median call. calls: how many were timed, after one that was not. spread: the slowest call by the
-    quickest, 1 on a machine that has nothing else to do.
+    None where it could not run, with the reason.
     """
 
     value: float | None
     what: str
     seconds: float | None = None
+    """Of the median call."""
     calls: int = 0
+    """How many were timed, after one that was not."""
     spread: float | None = None
+    """The slowest call by the quickest, 1 on a machine that has nothing else to do."""
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """This device as the tests found it: matrix products in the float type that is used, in int8, and copies."""
+    """This device as the tests found it.
+
+    Matrix products in the float type that is used, in int8, and copies.
+    """
 
     compute: ProbeFigure
     int8: ProbeFigure
@@ -90,40 +106,58 @@ class Probe:
         figures = (self.compute, self.copy, self.int8)
         values = [figure.value for figure in figures]
         return Roof(
-            values[0], values[1], values[2],
+            values[0],
+            values[1],
+            values[2],
             source="; ".join(figure.what for figure in figures if figure.value is not None),
             reason="; ".join(dict.fromkeys(figure.reason for figure in figures if figure.reason)),
-        )  # fmt: skip
+        )
 
 
 def probe_bundle(bundle: Bundle, *, seconds: float = 1.0) -> Probe:
-    """The device under a bundle, in the float type that its denoiser computes in there; see :func:`probe_device`."""
+    """The device under a bundle, in the float type that its denoiser computes in there.
+
+    See :func:`probe_device`.
+    """
     computed = bundle.arithmetic()[DENOISER].split("+")
     options = replace(bundle.options, compute="bf16" if "bf16" in computed else "fp32")
     return probe_device(bundle.backend, options, seconds=seconds)
 
 
 def probe_device(
-    backend: Backend, options: EngineOptions, *, seconds: float = 1.0, clock: Callable[[], float] = time.perf_counter
+    backend: Backend,
+    options: EngineOptions,
+    *,
+    seconds: float = 1.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Probe:
     """Time matrix products through a backend as a bundle's engines are opened, and copies in the host's memory.
 
-    Each of three tests stops at about ``seconds``, but not before three calls. Copies are of the memory that a CPU's
-    networks live in; a GPU's own is not tested.
+    Each of three tests stops at about ``seconds``, but not before three calls. Copies
+    are of the memory that a CPU's networks live in; a GPU's own is not tested.
     """
     large = backend.name in _ON_GPU
     floats, small = PROBES[2:] if large else PROBES[:2]
     return Probe(
         compute=_probe_products(backend, floats, options, seconds=seconds, clock=clock),
-        int8=_probe_products(backend, small, replace(options, compute="fp32"), seconds=seconds, clock=clock),
+        int8=_probe_products(
+            backend, small, replace(options, compute="fp32"), seconds=seconds, clock=clock
+        ),
         copy=ProbeFigure(None, "copies", reason="the memory of a GPU is not tested")
         if large
-        else _probe_copies(options.threads or describe_machine().cores, seconds=seconds, clock=clock),
+        else _probe_copies(
+            options.threads or describe_machine().cores, seconds=seconds, clock=clock
+        ),
     )
 
 
 def _probe_products(
-    backend: Backend, graph: ProbeGraph, options: EngineOptions, *, seconds: float, clock: Callable[[], float]
+    backend: Backend,
+    graph: ProbeGraph,
+    options: EngineOptions,
+    *,
+    seconds: float,
+    clock: Callable[[], float],
 ) -> ProbeFigure:
     what = f"{graph.precision} products of {graph.side} x {graph.side} in {backend.name}"
     if backend.name == "null":
@@ -143,10 +177,15 @@ def _probe_products(
 
 def _probe_copies(threads: int, *, seconds: float, clock: Callable[[], float]) -> ProbeFigure:
     """Each thread copies its part; every byte is read once and written once."""
-    source, target = np.ones(_COPIED, np.uint8), np.zeros(_COPIED, np.uint8)
+    source = np.ones(_COPIED, np.uint8)
+    target = np.zeros(_COPIED, np.uint8)
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
     with ThreadPoolExecutor(threads) as pool:
-        times = _time(lambda: list(pool.map(lambda part: np.copyto(*part), parts)), seconds=seconds, clock=clock)
+        times = _time(
+            lambda: list(pool.map(lambda part: np.copyto(*part), parts)),
+            seconds=seconds,
+            clock=clock,
+        )
     return _summarize(2 * _COPIED, f"copies of {_COPIED >> 20} MiB by {threads} threads", times)
 
 

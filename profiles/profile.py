@@ -1,4 +1,7 @@
-"""The profile of a bundle on a device: what was measured, what a model makes of it, and the versioned JSON of both."""
+"""The profile of a bundle on a device.
+
+What was measured, what a model makes of it, and the versioned JSON of both.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,39 @@ from echoexport.runtime.errors import InputError
 from echoexport.runtime.schema import dump, parse
 
 __all__ = [
-    "IN_TURNS", "KIND", "NOISE", "OVERLAPPED", "SCHEMA", "BundleFacts", "LayerShare", "LayerSummary", "ModeReport",
-    "NetworkTimes", "ProfileReport", "ProfileSettings", "QualityExcerpt", "StageShare", "TimelineSpan", "Timing",
-    "Verdict", "format_profile_json", "make_timing", "read_profile",
-]  # fmt: skip
+    "IN_TURNS",
+    "KIND",
+    "NOISE",
+    "OVERLAPPED",
+    "SCHEMA",
+    "BundleFacts",
+    "LayerShare",
+    "LayerSummary",
+    "ModeReport",
+    "NetworkTimes",
+    "ProfileReport",
+    "ProfileSettings",
+    "QualityExcerpt",
+    "StageShare",
+    "TimelineSpan",
+    "Timing",
+    "Verdict",
+    "format_profile_json",
+    "make_timing",
+    "read_profile",
+]
 
 SCHEMA = 1
 KIND = "echoexport profile"
 
-IN_TURNS, OVERLAPPED = "in turns", "overlapped"
-"""Modes: in one thread, so that stages add up and calls leave each other alone; and as ``echoexport run`` renders."""
+IN_TURNS = "in turns"
+OVERLAPPED = "overlapped"
+"""Modes: in one thread, so that stages add up and calls leave each other alone; and as
+``echoexport run`` renders."""
 
 NOISE = 0.05
-"""Difference of two halves of the repeats, in the denoiser's median, from which on the machine counts as noisy."""
+"""Difference of two halves of the repeats, in the denoiser's median, from which on the
+machine counts as noisy."""
 
 _LARGEST = 64 * 2**20  # bytes of a file that is read back
 
@@ -46,33 +69,37 @@ class Timing:
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """What was profiled. arithmetic: network to what it computes in here. bytes: of all files; weights: of networks.
-
-    identity: of the networks' files and backend, in short. package: bytes of echoexport as it is installed here.
-    """
+    """What was profiled."""
 
     name: str
     identity: str
+    """Of the networks' files and backend, in short."""
     variant: str
     target: str
     precision: str
     compute: str
     arithmetic: Mapping[str, str]
+    """Network to what it computes in here."""
     backend: str
     width: int
     height: int
     window: int
     bytes: int
+    """Of all files."""
     weights: int
+    """Of networks."""
     package: int
+    """Bytes of echoexport as it is installed here."""
 
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """How it was profiled. fps: of the clip, which is what real time is held to. duration: seconds of clip."""
+    """How it was profiled."""
 
     fps: float
+    """Of the clip, which is what real time is held to."""
     duration: float
+    """Seconds of clip."""
     frames: int
     steps: int
     guidance: float
@@ -86,27 +113,32 @@ class ProfileSettings:
 
 @dataclass(frozen=True)
 class StageShare:
-    """One stage of one track. timing: seconds in a clip. share: of the clip's wall time, of medians, 0 to 1."""
+    """One stage of one track."""
 
     name: str
     track: str
     timing: Timing
+    """Seconds in a clip."""
     share: float
+    """Of the clip's wall time, of medians, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class NetworkTimes:
-    """One network's calls. calls: in a clip. host: by the host's clock; device: by its own, None where it has none."""
+    """One network's calls."""
 
     name: str
     calls: int
+    """In a clip."""
     host: Timing
+    """By the host's clock."""
     device: Timing | None
+    """By its own, None where it has none."""
 
 
 @dataclass(frozen=True)
 class TimelineSpan:
-    """One span of the second that is shown. start, seconds: from the beginning of that second."""
+    """One span of the second that is shown."""
 
     name: str
     category: str
@@ -114,17 +146,14 @@ class TimelineSpan:
     clock: str
     start: float
     seconds: float
+    """start and seconds: from the beginning of that second."""
 
 
 @dataclass(frozen=True)
 class ModeReport:
-    """One way of rendering, repeated. Seconds are wall clock, *measured*, with engines open already.
+    """One way of rendering, repeated.
 
-    wall: of a whole clip. first_frame: from its start until the first frame was in the output. intervals: between
-    frames there. steady: seconds a frame of a clip under way (see ``mode_report.find_steady``); None, with a reason,
-    for a clip too short. stages: of each track; what none accounts for is a stage "unaccounted". load: network to
-    seconds that opening it took, compiled anew. drift: how far halves of the repeats are apart in the denoiser's
-    median.
+    Seconds are wall clock, *measured*, with engines open already.
     """
 
     name: str
@@ -133,14 +162,22 @@ class ModeReport:
     fps: float
     real_time_factor: float
     wall: Timing
+    """Of a whole clip."""
     first_frame: Timing
+    """From its start until the first frame was in the output."""
     intervals: Timing | None
+    """Between frames there."""
     steady: Timing | None
+    """Seconds a frame of a clip under way (see ``mode_report.find_steady``); None, with
+    a reason, for a clip too short."""
     steady_reason: str
     stages: tuple[StageShare, ...]
+    """Of each track; what none accounts for is a stage "unaccounted"."""
     networks: tuple[NetworkTimes, ...]
     load: Mapping[str, float]
+    """Network to seconds that opening it took, compiled anew."""
     drift: float | None
+    """How far halves of the repeats are apart in the denoiser's median."""
     sensors: SensorReport
     timeline: tuple[TimelineSpan, ...]
     dropped_spans: int = 0
@@ -157,24 +194,27 @@ class ModeReport:
 
 @dataclass(frozen=True)
 class LayerShare:
-    """A layer, or a group of our modules, of one call. kind: the engine's word, "" for a group."""
+    """A layer, or a group of our modules, of one call."""
 
     name: str
     kind: str
+    """The engine's word, "" for a group."""
     group: str
     seconds: float
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One network's layers: all groups, and the layers that take longest. count: of all. wall: of a profiled call."""
+    """One network's layers: all groups, and the layers that take longest."""
 
     network: str
     calls: int
     wall: float
+    """Of a profiled call."""
     seconds: float
     other_share: float
     count: int
+    """Of all."""
     groups: tuple[LayerShare, ...]
     layers: tuple[LayerShare, ...]
 
@@ -189,26 +229,26 @@ class QualityExcerpt:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether it is real time. fps: steady where it was measured, else of the whole clip. headroom: fps by wanted.
-
-    remedies: options that would do it, "NAME: N fps modelled". noisy: why figures are to be taken with care, else "".
-    """
+    """Whether it is real time."""
 
     wanted_fps: float
     fps: float
+    """Steady where it was measured, else of the whole clip."""
     headroom: float
+    """Fps by wanted."""
     real_time: bool
     line: str
     remedies: tuple[str, ...]
+    """Options that would do it, "NAME: N fps modelled"."""
     noisy: str
+    """Why figures are to be taken with care, else ""."""
 
 
 @dataclass(frozen=True)
 class ProfileReport:
-    """All of it. roofline and forecast are *modelled*; everything else is *measured*, under ``conditions``.
+    """All of it. roofline and forecast are *modelled*.
 
-    modes: the first is the one that the verdict is about. layers: () where they were not asked for, and why in
-    ``layers_note``.
+    Everything else is *measured*, under ``conditions``.
     """
 
     schema: int
@@ -217,7 +257,9 @@ class ProfileReport:
     bundle: BundleFacts
     settings: ProfileSettings
     modes: tuple[ModeReport, ...]
+    """The first is the one that the verdict is about."""
     layers: tuple[LayerSummary, ...]
+    """() where they were not asked for, and why in ``layers_note``."""
     layers_note: str
     probe: Probe
     roofline: Roofline
@@ -242,7 +284,10 @@ class ProfileReport:
 
 
 def make_timing(samples: Samples) -> Timing | None:
-    """Figures with their samples, of which no more than 1000 of a repeat are kept, evenly; None without samples."""
+    """Figures with their samples, of which no more than 1000 of a repeat are kept, evenly.
+
+    None without samples.
+    """
     kept = tuple(_thin(repeat) for repeat in samples)
     figures = summarize(kept)
     return None if figures is None else Timing(figures, kept)
@@ -261,7 +306,9 @@ def read_profile(path: Path) -> ProfileReport:
     """
     try:
         if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path}: larger than any profile; name a report.json of echoexport profile")
+            raise InputError(
+                f"{path}: larger than any profile; name a report.json of echoexport profile"
+            )
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -270,7 +317,10 @@ def read_profile(path: Path) -> ProfileReport:
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise InputError(f"{path}: not a profile; name a report.json of echoexport profile")
     if data.get("schema") != SCHEMA:
-        raise InputError(f"{path}: profile schema {data.get('schema')!r}; this release reads {SCHEMA}: profile again")
+        raise InputError(
+            f"{path}: profile schema {data.get('schema')!r}; this release reads {SCHEMA}: "
+            "profile again"
+        )
     try:
         report = parse(ProfileReport, data, where="profile")
     except ValueError as error:

@@ -21,7 +21,10 @@ _EDGES = (44, 12, 24, 34)  # of the plot: left, right, top, bottom
 
 def draw_key(names: Iterable[str]) -> str:
     """Colours with their names."""
-    items = "".join(f'<li><i class="{find_colour(name)}"></i>{escape(name)}</li>' for name in dict.fromkeys(names))
+    items = "".join(
+        f'<li><i class="{find_colour(name)}"></i>{escape(name)}</li>'
+        for name in dict.fromkeys(names)
+    )
     return f'<ul class="key">{items}</ul>'
 
 
@@ -32,7 +35,8 @@ def draw_stages(mode: ModeReport) -> str:
         tracks.setdefault(stage.track, []).append(stage)
     bars = []
     for track, stages in tracks.items():
-        place, rects = 0.0, []
+        place = 0.0
+        rects = []
         for stage in stages:
             width = 1000 * stage.share
             told = f"{stage.name}: {format_seconds(stage.timing.figures.p50)}, {100 * stage.share:.1f} %"
@@ -40,7 +44,9 @@ def draw_stages(mode: ModeReport) -> str:
             place += width
         bars.append(_draw_track(track, rects, f"stages of {track}, {mode.name}"))
     wall = format_seconds(mode.wall.figures.p50)
-    return "\n".join([*bars, f'<div class="axis"><span>0</span><span>{wall}, the clip</span></div>'])
+    return "\n".join(
+        [*bars, f'<div class="axis"><span>0</span><span>{wall}, the clip</span></div>']
+    )
 
 
 def draw_timeline(mode: ModeReport) -> str:
@@ -53,13 +59,16 @@ def draw_timeline(mode: ModeReport) -> str:
         rect = _draw_rect(1000 * span.start, 1000 * span.seconds, find_colour(span.category), told)
         tracks.setdefault(name, []).append(rect)
     rows = [_draw_track(track, rects, f"time line of {track}") for track, rects in tracks.items()]
-    return "\n".join([*rows, '<div class="axis"><span>0</span><span>500 ms</span><span>1 s</span></div>'])
+    return "\n".join(
+        [*rows, '<div class="axis"><span>0</span><span>500 ms</span><span>1 s</span></div>']
+    )
 
 
 def draw_histogram(timing: Timing) -> str:
     """How many samples took how long, from the quickest to the slowest."""
     values = sorted(value for repeat in timing.samples for value in repeat)
-    low, high = values[0], values[-1]
+    low = values[0]
+    high = values[-1]
     counts = [0] * _BINS
     for value in values:
         place = 0 if high <= low else int((value - low) / (high - low) * _BINS)
@@ -79,7 +88,9 @@ def draw_histogram(timing: Timing) -> str:
 
 def draw_series(series: Series, describe: Callable[[float], str]) -> str:
     """One sensor over time, with its least and largest value."""
-    low, high, last = min(series.values), max(series.values), max(series.times[-1], 1e-9)
+    low = min(series.values)
+    high = max(series.values)
+    last = max(series.times[-1], 1e-9)
     reach = (high - low) or 1.0
     points = " ".join(
         f"{1000 * moment / last:.1f},{66 - 60 * (value - low) / reach:.1f}"
@@ -94,16 +105,29 @@ def draw_series(series: Series, describe: Callable[[float], str]) -> str:
 
 
 def draw_plot(roofline: Roofline) -> str:
-    """Networks under both roofs, FLOP/s by FLOP/byte, both axes logarithmic; "" where nothing can be placed."""
+    """Networks under both roofs, FLOP/s by FLOP/byte, both axes logarithmic.
+
+    "" where nothing can be placed.
+    """
     networks = roofline.by_probe or roofline.by_peak
-    roofs = [(kind, roof) for kind, roof in (("peak", roofline.peak), ("probe", roofline.probe)) if _is_known(roof)]
-    placed = [network for network in networks if network.intensity > 0 and network.achieved_compute > 0]
+    roofs = [
+        (kind, roof)
+        for kind, roof in (("peak", roofline.peak), ("probe", roofline.probe))
+        if _is_known(roof)
+    ]
+    placed = [
+        network for network in networks if network.intensity > 0 and network.achieved_compute > 0
+    ]
     if not placed:
         return ""
     ridges = [roof.ridge for _, roof in roofs if roof.ridge]
-    across = _Axis([network.intensity for network in placed] + ridges, _EDGES[0], _PLOT[0] - _EDGES[1])
+    across = _Axis(
+        [network.intensity for network in placed] + ridges, _EDGES[0], _PLOT[0] - _EDGES[1]
+    )
     tops = [roof.compute for _, roof in roofs if roof.compute]
-    up = _Axis([network.achieved_compute for network in placed] + tops, _PLOT[1] - _EDGES[3], _EDGES[2])
+    up = _Axis(
+        [network.achieved_compute for network in placed] + tops, _PLOT[1] - _EDGES[3], _EDGES[2]
+    )
     parts = [*_draw_grid(across, up), *(_draw_roof(kind, roof, across, up) for kind, roof in roofs)]
     parts += [_draw_network(network, index, across, up) for index, network in enumerate(placed, 1)]
     key = "".join(
@@ -120,8 +144,10 @@ class _Axis:
     """A logarithmic axis over whole decades from place ``start`` to ``end``."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
-        self.low, self.high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 0.05)
-        self._start, self._end = start, end
+        self.low = math.floor(math.log10(min(values)))
+        self.high = math.ceil(math.log10(max(values)) + 0.05)
+        self._start = start
+        self._end = end
 
     def place(self, value: float) -> float:
         share = (math.log10(max(value, 1e-300)) - self.low) / (self.high - self.low)
@@ -149,7 +175,8 @@ def _draw_track(label: str, rects: Sequence[str], name: str) -> str:
 
 
 def _draw_grid(across: _Axis, up: _Axis) -> Iterable[str]:
-    bottom, left = _PLOT[1] - _EDGES[3], _EDGES[0]
+    bottom = _PLOT[1] - _EDGES[3]
+    left = _EDGES[0]
     for decade in across.decades:
         x = across.place(10.0**decade)
         yield f'<line class="grid" x1="{x:.1f}" y1="{_EDGES[2]}" x2="{x:.1f}" y2="{bottom}"/>'
@@ -163,21 +190,26 @@ def _draw_grid(across: _Axis, up: _Axis) -> Iterable[str]:
 
 
 def _draw_roof(kind: str, roof: Roof, across: _Axis, up: _Axis) -> str:
-    compute, bandwidth = roof.compute or 0.0, roof.bandwidth or 0.0
-    ridge, least, most = compute / bandwidth, 10.0**across.low, 10.0**across.high
+    compute = roof.compute or 0.0
+    bandwidth = roof.bandwidth or 0.0
+    ridge = compute / bandwidth
+    least = 10.0**across.low
+    most = 10.0**across.high
     floor = max(least, 10.0**up.low / bandwidth)
     points = [(floor, floor * bandwidth), (min(max(ridge, least), most), compute), (most, compute)]
     if ridge <= least:
         points = [(least, compute), (most, compute)]
     line = " L".join(f"{across.place(x):.1f} {up.place(y):.1f}" for x, y in points)
     word = "data sheet" if kind == "peak" else "this device, tested"
-    x, y = across.place(most), up.place(compute)
+    x = across.place(most)
+    y = up.place(compute)
     text = f'<text class="{kind}" x="{x:.1f}" y="{y - 4:.1f}" text-anchor="end">{word}</text>'
     return f'<path class="{kind}" d="M{line}"/>{text}'
 
 
 def _draw_network(network: NetworkRoofline, index: int, across: _Axis, up: _Axis) -> str:
-    x, y = across.place(network.intensity), up.place(network.achieved_compute)
+    x = across.place(network.intensity)
+    y = up.place(network.achieved_compute)
     side = "start" if index % 2 else "end"  # neighbours keep out of each other's way
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{escape(network.name)}</title></circle>'

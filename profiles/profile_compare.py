@@ -1,4 +1,7 @@
-"""Profiles side by side: what differs by more than noise, which network is to blame, and a matrix over devices."""
+"""Profiles side by side.
+
+What differs by more than noise, which network is to blame, and a matrix over devices.
+"""
 
 from __future__ import annotations
 
@@ -23,67 +26,95 @@ from echoexport.runtime.errors import InputError
 from echoexport.runtime.spec import NETWORKS
 
 __all__ = [
-    "MetricRow", "ProfileComparison", "compare_profiles", "find_culprits", "format_comparison_markdown",
+    "MetricRow",
+    "ProfileComparison",
+    "compare_profiles",
+    "find_culprits",
+    "format_comparison_markdown",
     "format_comparison_page",
-]  # fmt: skip
+]
 
 SCHEMA = 1
 KIND = "echoexport profile comparison"
 
 _HEADLINES = (
-    "fps", "clip_fps", "rtf", "first_frame", "p50", "p99", "max", "load", "peak_memory", "device_memory", "energy",
+    "fps",
+    "clip_fps",
+    "rtf",
+    "first_frame",
+    "p50",
+    "p99",
+    "max",
+    "load",
+    "peak_memory",
+    "device_memory",
+    "energy",
     "bundle",
-)  # fmt: skip
+)
 _FEWEST = 3  # repeats from which on intervals are to be trusted
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One figure of every profile, None where one has none of that name. changes: of all but the first, likewise."""
+    """One figure of every profile, None where one has none of that name."""
 
     name: str
     unit: str
     values: tuple[float | None, ...]
     changes: tuple[Change | None, ...]
+    """Of all but the first, likewise."""
 
 
 @dataclass(frozen=True)
 class ProfileComparison:
-    """Profiles against the first of them.
-
-    labels: one each, no two alike. rows: headlines, then stages and networks. culprits: of all but the first, networks
-    whose call takes longer or shorter by more than noise and by more than 1 %, the one that costs most of a clip first.
-    matrix: device and precision to frames a second. notes: what makes the comparison doubtful. failures: limits that
-    were broken, a line each.
-    """
+    """Profiles against the first of them."""
 
     schema: int
     kind: str
     labels: tuple[str, ...]
+    """One each, no two alike."""
     rows: tuple[MetricRow, ...]
+    """Headlines, then stages and networks."""
     culprits: tuple[tuple[str, ...], ...]
+    """Of all but the first, networks whose call takes longer or shorter by more than
+    noise and by more than 1 %, the one that costs most of a clip first."""
     devices: tuple[str, ...]
     ways: tuple[str, ...]
     matrix: tuple[tuple[str, ...], ...]
+    """Device and precision to frames a second."""
     notes: tuple[str, ...]
+    """What makes the comparison doubtful."""
     failures: tuple[str, ...]
+    """Limits that were broken, a line each."""
 
 
 def compare_profiles(
     reports: Sequence[ProfileReport], names: Sequence[str], *, limits: Sequence[Limit] = ()
-) -> ProfileComparison:  # fmt: skip
-    """Compare; ``names`` are what reports are called by. A single profile may be held to absolute limits.
+) -> ProfileComparison:
+    """Compare; ``names`` are what reports are called by.
+
+    A single profile may be held to absolute limits.
 
     Raises:
-        InputError: no profile.
-        SettingError: a limit on a figure that a profile has not, or a relative one without a second profile.
+        InputError: no profile. SettingError: a limit on a figure that a profile has
+            not, or a relative one without a second profile.
     """
     if not reports:
-        raise InputError("no profile to compare; name one report.json of echoexport profile or more")
+        raise InputError(
+            "no profile to compare; name one report.json of echoexport profile or more"
+        )
     labels = _tell_apart(names)
     metrics = [list_metrics(report) for report in reports]
-    parts = [name for name in dict.fromkeys(name for own in metrics for name in own) if name.endswith(".p50")]
-    rows = tuple(_make_row(name, metrics) for name in (*_HEADLINES, *parts) if any(name in own for own in metrics))
+    parts = [
+        name
+        for name in dict.fromkeys(name for own in metrics for name in own)
+        if name.endswith(".p50")
+    ]
+    rows = tuple(
+        _make_row(name, metrics)
+        for name in (*_HEADLINES, *parts)
+        if any(name in own for own in metrics)
+    )
     devices, ways, matrix = _make_matrix(reports)
     failures = [
         check_limit(limit, own, baseline=None if index == 0 else metrics[0], label=label)
@@ -91,18 +122,28 @@ def compare_profiles(
         for index, (own, label) in enumerate(zip(metrics, labels, strict=True))
     ]
     return ProfileComparison(
-        SCHEMA, KIND, labels, rows,
+        SCHEMA,
+        KIND,
+        labels,
+        rows,
         tuple(tuple(find_culprits(reports[0], report)) for report in reports[1:]),
-        devices, ways, matrix, _list_doubts(reports, labels), tuple(filter(None, failures)),
-    )  # fmt: skip
+        devices,
+        ways,
+        matrix,
+        _list_doubts(reports, labels),
+        tuple(filter(None, failures)),
+    )
 
 
 def find_culprits(baseline: ProfileReport, candidate: ProfileReport) -> list[str]:
     """Networks that are slower or faster than the baseline's by more than noise and 1 %, in a line each.
 
-    By calls in turns, which do not disturb each other; first the one that a clip loses or gains most by.
+    By calls in turns, which do not disturb each other; first the one that a clip loses
+    or gains most by.
     """
-    own, other, found = list_metrics(baseline), list_metrics(candidate), []
+    own = list_metrics(baseline)
+    other = list_metrics(candidate)
+    found = []
     calls = {network.name: network.calls for network in candidate.modes[-1].networks}
     for network in NETWORKS:
         name = f"{network}.p50"
@@ -120,7 +161,10 @@ def find_culprits(baseline: ProfileReport, candidate: ProfileReport) -> list[str
 def format_comparison_markdown(comparison: ProfileComparison) -> str:
     """Matrix, differences and culprits as Markdown."""
     parts = [format_rows(("device", *comparison.ways), _matrix_rows(comparison)), ""]
-    parts += [format_rows(_list_heads(comparison), [_describe_row(row) for row in comparison.rows]), ""]
+    parts += [
+        format_rows(_list_heads(comparison), [_describe_row(row) for row in comparison.rows]),
+        "",
+    ]
     parts += [f"* {line}" for line in _list_lines(comparison)]
     return "\n".join([*parts, ""])
 
@@ -131,7 +175,11 @@ def format_comparison_page(comparison: ProfileComparison) -> str:
 
     failed = bool(comparison.failures)
     title = "Profiles side by side"
-    word = f"{len(comparison.failures)} limits are broken" if failed else " against ".join(reversed(comparison.labels))
+    word = (
+        f"{len(comparison.failures)} limits are broken"
+        if failed
+        else " against ".join(reversed(comparison.labels))
+    )
     lines = "".join(f"<li>{escape(line)}</li>" for line in _list_lines(comparison))
     verdict = (
         f'<header class="verdict {"misses" if failed else "plain"}">\n<h1>{title}: '
@@ -140,27 +188,37 @@ def format_comparison_page(comparison: ProfileComparison) -> str:
     )
     matrix = format_table(("device", *comparison.ways), _matrix_rows(comparison))
     table = format_table(_list_heads(comparison), [_describe_row(row) for row in comparison.rows])
-    told = "Changes are against the first, with 95 % intervals from the repeats; * exceeds the noise."
+    told = (
+        "Changes are against the first, with 95 % intervals from the repeats; * exceeds the noise."
+    )
     sections = [
-        verdict, f"<h2>Frames a second by device and precision</h2>\n{matrix}",
+        verdict,
+        f"<h2>Frames a second by device and precision</h2>\n{matrix}",
         f'<h2>Figures</h2>\n<p class="soft">{told}</p>\n{table}',
-    ]  # fmt: skip
+    ]
     return format_page(title, PROFILE_STYLE, sections)
 
 
 def _list_lines(comparison: ProfileComparison) -> list[str]:
     lines = [f"FAILED {line}" for line in comparison.failures]
     for label, culprits in zip(comparison.labels[1:], comparison.culprits, strict=True):
-        lines += [f"{label}: {line}" for line in culprits or ("no network differs by more than noise",)]
+        lines += [
+            f"{label}: {line}" for line in culprits or ("no network differs by more than noise",)
+        ]
     return [*lines, *(f"note: {note}" for note in comparison.notes)]
 
 
 def _make_row(name: str, metrics: Sequence[dict[str, Metric]]) -> MetricRow:
     found = [own.get(name) for own in metrics]
     first = found[0]
-    changes = tuple(None if first is None or metric is None else compare_metric(first, metric) for metric in found[1:])
+    changes = tuple(
+        None if first is None or metric is None else compare_metric(first, metric)
+        for metric in found[1:]
+    )
     unit = next(metric.unit for metric in found if metric is not None)
-    return MetricRow(name, unit, tuple(None if metric is None else metric.value for metric in found), changes)
+    return MetricRow(
+        name, unit, tuple(None if metric is None else metric.value for metric in found), changes
+    )
 
 
 def _list_heads(comparison: ProfileComparison) -> list[str]:
@@ -174,7 +232,10 @@ def _describe_row(row: MetricRow) -> list[str]:
     cells = [row.name, _describe_value(row, 0)]
     for index, change in enumerate(row.changes, 1):
         mark = " *" if change is not None and change.exceeds_noise else ""
-        cells += [_describe_value(row, index), "" if change is None else f"{describe_change(change)}{mark}"]
+        cells += [
+            _describe_value(row, index),
+            "" if change is None else f"{describe_change(change)}{mark}",
+        ]
     return cells
 
 
@@ -186,19 +247,26 @@ def _describe_value(row: MetricRow, index: int) -> str:
 def _make_matrix(
     reports: Sequence[ProfileReport],
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Devices by ways of computing; of several profiles in one place all are told, in their order."""
+    """Devices by ways of computing.
+
+    Of several profiles in one place all are told, in their order.
+    """
     devices = tuple(dict.fromkeys(_name_device(report) for report in reports))
     ways = tuple(dict.fromkeys(_name_way(report) for report in reports))
     cells = [["" for _ in ways] for _ in devices]
     for report in reports:
-        row, column = devices.index(_name_device(report)), ways.index(_name_way(report))
+        row = devices.index(_name_device(report))
+        column = ways.index(_name_way(report))
         told = f"{report.verdict.fps:.3g} fps ({report.verdict.headroom:.2f} x)"
         cells[row][column] = f"{cells[row][column]}, {told}".removeprefix(", ")
     return devices, ways, tuple(tuple(row) for row in cells)
 
 
 def _matrix_rows(comparison: ProfileComparison) -> list[list[str]]:
-    return [[device, *cells] for device, cells in zip(comparison.devices, comparison.matrix, strict=True)]
+    return [
+        [device, *cells]
+        for device, cells in zip(comparison.devices, comparison.matrix, strict=True)
+    ]
 
 
 def _name_device(report: ProfileReport) -> str:
@@ -207,8 +275,11 @@ def _name_device(report: ProfileReport) -> str:
 
 
 def _name_way(report: ProfileReport) -> str:
-    bundle, run = report.bundle, report.settings
-    return f"{bundle.backend} {bundle.compute}, {bundle.width} x {bundle.height} px, {run.steps} steps"
+    bundle = report.bundle
+    run = report.settings
+    return (
+        f"{bundle.backend} {bundle.compute}, {bundle.width} x {bundle.height} px, {run.steps} steps"
+    )
 
 
 def _list_doubts(reports: Sequence[ProfileReport], labels: Sequence[str]) -> tuple[str, ...]:
@@ -217,15 +288,22 @@ def _list_doubts(reports: Sequence[ProfileReport], labels: Sequence[str]) -> tup
         if report.verdict.noisy:
             doubts.append(f"{label}: {report.verdict.noisy}")
         if report.settings.repeats < _FEWEST:
-            doubts.append(f"{label}: {report.settings.repeats} repeats are too few for intervals to be trusted")
+            doubts.append(
+                f"{label}: {report.settings.repeats} repeats are too few for intervals to be "
+                "trusted"
+            )
     first = reports[0].settings
     for report, label in zip(reports[1:], labels[1:], strict=True):
         for name in ("steps", "frames", "fps", "overlap", "guidance"):
-            own, other = getattr(first, name), getattr(report.settings, name)
+            own = getattr(first, name)
+            other = getattr(report.settings, name)
             if own != other:
                 doubts.append(f"{label}: {name} {other:g}, the first has {own:g}")
     return tuple(doubts)
 
 
 def _tell_apart(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1))
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({place})"
+        for place, name in enumerate(names, 1)
+    )

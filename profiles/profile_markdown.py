@@ -20,7 +20,11 @@ def format_markdown(report: ProfileReport) -> str:
     parts = [f"**{report.verdict.line}**", *(f"* {remedy}" for remedy in report.verdict.remedies)]
     if report.verdict.noisy:
         parts += ["", f"Take care: {report.verdict.noisy}."]
-    parts += ["", format_rows(("what", "figure"), [[name, text] for name, text in list_facts(report)]), ""]
+    parts += [
+        "",
+        format_rows(("what", "figure"), [[name, text] for name, text in list_facts(report)]),
+        "",
+    ]
     rows = [[network.name, *_list_times(network.host)] for network in turns.networks]
     parts += [format_rows(("network, a call", *_HEADS[1:]), rows), ""]
     stages = [
@@ -34,34 +38,53 @@ def format_markdown(report: ProfileReport) -> str:
 def format_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
 
 
 def list_facts(report: ProfileReport) -> list[tuple[str, str]]:
     """What a profile comes to, one fact a line."""
-    mode, bundle, run, machine = report.headline, report.bundle, report.settings, report.conditions.machine
+    mode = report.headline
+    bundle = report.bundle
+    run = report.settings
+    machine = report.conditions.machine
     steady = mode.steady_reason if mode.steady is None else f"{mode.steady_fps:.1f} frames/s"
     sensors = mode.sensors
     energy = sensors.energy.value
     each = "" if energy is None else f", {energy / (mode.frames * run.repeats):.3g} J a frame"
     return [
         ("device", f"{machine.processor}, {machine.cores} cores"),
-        ("bundle", f"{bundle.name}: {bundle.width} x {bundle.height} px, {bundle.precision}, {run.steps} steps"),
+        (
+            "bundle",
+            f"{bundle.name}: {bundle.width} x {bundle.height} px, {bundle.precision}, "
+            f"{run.steps} steps",
+        ),
         ("engine", f"{report.conditions.backend}; computes in {bundle.compute}"),
         ("steady", steady),
         ("whole clip", f"{mode.fps:.1f} frames/s, real-time factor {mode.real_time_factor:.2f}"),
         ("first frame", format_timing(mode.first_frame)),
-        ("between frames", "one frame only" if mode.intervals is None else format_timing(mode.intervals)),
+        (
+            "between frames",
+            "one frame only" if mode.intervals is None else format_timing(mode.intervals),
+        ),
         ("engines opened in", _describe_load(mode)),
-        ("memory of the process", f"peak {describe_reading(sensors.peak_memory)}, steady "
-         f"{describe_reading(sensors.steady_memory)}"),
+        (
+            "memory of the process",
+            f"peak {describe_reading(sensors.peak_memory)}, steady "
+            f"{describe_reading(sensors.steady_memory)}",
+        ),
         ("memory of the device", describe_reading(sensors.device_memory)),
-        ("size", f"bundle {format_bytes(bundle.bytes)}, of which networks {format_bytes(bundle.weights)}; echoexport "
-         f"as installed {format_bytes(bundle.package)}"),
+        (
+            "size",
+            f"bundle {format_bytes(bundle.bytes)}, of which networks "
+            f"{format_bytes(bundle.weights)}; echoexport "
+            f"as installed {format_bytes(bundle.package)}",
+        ),
         ("energy", describe_reading(sensors.energy) + each),
         ("power, mean", describe_reading(sensors.power)),
         ("throttling", describe_reading(sensors.throttling)),
-    ]  # fmt: skip
+    ]
 
 
 def format_timing(timing: Timing) -> str:

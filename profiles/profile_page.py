@@ -1,4 +1,7 @@
-"""A profile as one page that needs nothing else: verdict first, then stages, time line, latencies, roofline, memory."""
+"""A profile as one page that needs nothing else.
+
+Verdict first, then stages, time line, latencies, roofline, memory.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,21 @@ from collections.abc import Callable
 from html import escape
 
 from echoexport.profiles.forecast import BoardForecast, Forecast, OptionForecast
-from echoexport.profiles.page_parts import draw_bar, format_bytes, format_page, format_seconds, format_table
-from echoexport.profiles.profile import IN_TURNS, LayerSummary, ModeReport, ProfileReport, QualityExcerpt, Timing
+from echoexport.profiles.page_parts import (
+    draw_bar,
+    format_bytes,
+    format_page,
+    format_seconds,
+    format_table,
+)
+from echoexport.profiles.profile import (
+    IN_TURNS,
+    LayerSummary,
+    ModeReport,
+    ProfileReport,
+    QualityExcerpt,
+    Timing,
+)
 from echoexport.profiles.profile_charts import (
     draw_histogram,
     draw_key,
@@ -25,8 +41,15 @@ from echoexport.profiles.verdict import find_slowest
 
 __all__ = ["format_profile_page"]
 
-_SHOWN = {"power": "power", "energy": "energy", "clock": "clocks", "temperature": "temperatures",
-          "throttling": "throttling", "memory": "memory", "device memory": "device memory"}  # fmt: skip
+_SHOWN = {
+    "power": "power",
+    "energy": "energy",
+    "clock": "clocks",
+    "temperature": "temperatures",
+    "throttling": "throttling",
+    "memory": "memory",
+    "device memory": "device memory",
+}
 _MOST_SERIES = 6  # of a kind
 _LONG = 14  # characters of a tile, from which on they are no figure
 
@@ -35,24 +58,39 @@ def format_profile_page(report: ProfileReport) -> str:
     """The whole page as HTML: no script, no request, the same text for the same report."""
     turns = report.mode(IN_TURNS) or report.headline
     sections = [
-        _verdict(report, turns), _tiles(report), _stages(report), _timeline(report.headline), _latencies(report),
-        _layers(report), _roofline(report.roofline), _forecast(report.forecast), _memory(report.headline),
-        _quality(report.quality), _conditions(report),
-    ]  # fmt: skip
+        _verdict(report, turns),
+        _tiles(report),
+        _stages(report),
+        _timeline(report.headline),
+        _latencies(report),
+        _layers(report),
+        _roofline(report.roofline),
+        _forecast(report.forecast),
+        _memory(report.headline),
+        _quality(report.quality),
+        _conditions(report),
+    ]
     return format_page(f"{report.bundle.name}: profile", PROFILE_STYLE, sections)
 
 
 def _verdict(report: ProfileReport, turns: ModeReport) -> str:
-    verdict, bundle = report.verdict, report.bundle
+    verdict = report.verdict
+    bundle = report.bundle
     start, _, rest = verdict.line.partition(": ")
     kind = "holds" if verdict.real_time else "misses"
     what = (
-        f"Bundle {bundle.name} on {report.conditions.machine.processor}, {bundle.width} x {bundle.height} px, "
-        f"{report.settings.steps} steps, {bundle.backend}, computing in {bundle.compute}. Measured, unless a line says "
+        f"Bundle {bundle.name} on {report.conditions.machine.processor}, {bundle.width} x "
+        f"{bundle.height} px, "
+        f"{report.settings.steps} steps, {bundle.backend}, computing in {bundle.compute}. "
+        "Measured, unless a line says "
         "modelled."
     )
     remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in verdict.remedies)
-    notes = [find_slowest(turns), f"Take care: {verdict.noisy}" if verdict.noisy else "", *report.notes]
+    notes = [
+        find_slowest(turns),
+        f"Take care: {verdict.noisy}" if verdict.noisy else "",
+        *report.notes,
+    ]
     told = "".join(f'<p class="note">{escape(note)}.</p>\n' for note in notes if note)
     return (
         f'<header class="verdict {kind}">\n<h1>{escape(start)}: <strong>{escape(rest)}</strong></h1>\n'
@@ -65,18 +103,25 @@ def _tiles(report: ProfileReport) -> str:
     mode = report.headline
     energy = mode.sensors.energy.value
     frames = mode.frames * report.settings.repeats
-    steady = (mode.steady_reason, "steady") if mode.steady is None else (f"{mode.steady_fps:.1f} fps", "steady")
+    steady = (
+        (mode.steady_reason, "steady")
+        if mode.steady is None
+        else (f"{mode.steady_fps:.1f} fps", "steady")
+    )
     tiles = [
         steady,
         (
             f"{mode.fps:.1f} fps",
-            f"of a whole clip of {mode.frames} frames; real-time factor {mode.real_time_factor:.2f}",
+            f"of a whole clip of {mode.frames} frames; real-time factor "
+            f"{mode.real_time_factor:.2f}",
         ),
         (format_seconds(mode.first_frame.figures.p50), "to the first frame, engines open"),
         (format_seconds(sum(mode.load.values())), "to open the engines, compiled anew"),
         (describe_reading(mode.sensors.peak_memory), "memory of the process at its peak"),
         (format_bytes(report.bundle.bytes), "the bundle"),
-        (NOT_AVAILABLE, "energy") if energy is None else (f"{energy / frames:.3g} J", "of energy a frame"),
+        (NOT_AVAILABLE, "energy")
+        if energy is None
+        else (f"{energy / frames:.3g} J", "of energy a frame"),
     ]
     items = "\n".join(_tile(value, text) for value, text in tiles)
     return f'<ul class="tiles">\n{items}\n</ul>'
@@ -90,15 +135,25 @@ def _tile(value: str, text: str) -> str:
 def _stages(report: ProfileReport) -> str:
     parts = ["<h2>Stages</h2>"]
     for mode in report.modes:
-        parts.append(f'<h3>{escape(mode.name)}</h3>\n<p class="soft">{escape(mode.what)}; medians.</p>')
+        parts.append(
+            f'<h3>{escape(mode.name)}</h3>\n<p class="soft">{escape(mode.what)}; medians.</p>'
+        )
         parts += [draw_stages(mode), draw_key(stage.name for stage in mode.stages)]
     rows = [
-        [stage.name, mode.name, stage.track, f"{100 * stage.share:.1f} %", *_list_figures(stage.timing)]
+        [
+            stage.name,
+            mode.name,
+            stage.track,
+            f"{100 * stage.share:.1f} %",
+            *_list_figures(stage.timing),
+        ]
         for mode in report.modes
         for stage in mode.stages
     ]
     table = format_table(["stage", "mode", "track", "share", "p50", "p90", "p99", "max"], rows)
-    return "\n".join([*parts, f"<details><summary>Figures, of a clip</summary>\n{table}\n</details>"])
+    return "\n".join(
+        [*parts, f"<details><summary>Figures, of a clip</summary>\n{table}\n</details>"]
+    )
 
 
 def _timeline(mode: ModeReport) -> str:
@@ -118,20 +173,27 @@ def _latencies(report: ProfileReport) -> str:
             for network in mode.networks
             if network.device is not None
         ]
-        timings += [("between frames", mode.frames - 1, mode.intervals)] if mode.intervals is not None else []
+        timings += (
+            [("between frames", mode.frames - 1, mode.intervals)]
+            if mode.intervals is not None
+            else []
+        )
         timings += [("first frame", 1, mode.first_frame), ("whole clip", 1, mode.wall)]
         rows = [[name, str(calls), *_list_figures(timing)] for name, calls, timing in timings]
         table = format_table(
-            ["a call", "in a clip", "p50", "p90", "p99", "max", "from least to most"], rows,
+            ["a call", "in a clip", "p50", "p90", "p99", "max", "from least to most"],
+            rows,
             extra=[draw_histogram(timing) for _, _, timing in timings],
-        )  # fmt: skip
+        )
         parts.append(f"<h3>{escape(mode.name)}</h3>\n{table}")
     return "\n".join(parts)
 
 
 def _layers(report: ProfileReport) -> str:
     if not report.layers:
-        return f'<h2>Layers</h2>\n<p class="soft">{escape(report.layers_note or NOT_AVAILABLE)}.</p>'
+        return (
+            f'<h2>Layers</h2>\n<p class="soft">{escape(report.layers_note or NOT_AVAILABLE)}.</p>'
+        )
     note = f'<p class="note">{escape(report.layers_note)}.</p>' if report.layers_note else ""
     told = "Timing each layer costs time itself: shares mean more than seconds."
     parts = [_layer_tables(summary) for summary in report.layers]
@@ -142,11 +204,20 @@ def _layer_tables(summary: LayerSummary) -> str:
     total = summary.seconds or 1.0
     groups = format_table(
         ["module", "a call", "share", ""],
-        [[part.name, format_seconds(part.seconds), f"{100 * part.seconds / total:.1f} %"] for part in summary.groups],
+        [
+            [part.name, format_seconds(part.seconds), f"{100 * part.seconds / total:.1f} %"]
+            for part in summary.groups
+        ],
         extra=[draw_bar(part.seconds / total) for part in summary.groups],
     )
     rows = [
-        [part.name, part.kind, part.group, format_seconds(part.seconds), f"{100 * part.seconds / total:.1f} %"]
+        [
+            part.name,
+            part.kind,
+            part.group,
+            format_seconds(part.seconds),
+            f"{100 * part.seconds / total:.1f} %",
+        ]
         for part in summary.layers
     ]
     layers = format_table(["layer", "kind", "module", "a call", "share"], rows, words=(1, 2))
@@ -159,22 +230,38 @@ def _roofline(roofline: Roofline) -> str:
     if roofline.note:
         return f'<h2>Roofline</h2>\n<p class="soft">{escape(roofline.note)}.</p>'
     rows = [_roofline_row(network) for network in roofline.by_probe]
-    heads = ["network", "a call", "GFLOP", "moved", "GFLOP/s", "bound by", "of what this device reaches"]
-    told = "Work is counted from the graphs; the roofs are models, the points are measured, in turns."
+    heads = [
+        "network",
+        "a call",
+        "GFLOP",
+        "moved",
+        "GFLOP/s",
+        "bound by",
+        "of what this device reaches",
+    ]
+    told = (
+        "Work is counted from the graphs; the roofs are models, the points are measured, in turns."
+    )
     roofs = "".join(
         f'<p class="note">{escape(name)}: {escape(_describe_roof(roof))}.</p>\n'
         for name, roof in (("Data sheet", roofline.peak), ("This device, tested", roofline.probe))
     )
     plot = draw_plot(roofline)
-    return f'<h2>Roofline</h2>\n<p class="soft">{told}</p>\n{plot}\n{roofs}{format_table(heads, rows)}'
+    return (
+        f'<h2>Roofline</h2>\n<p class="soft">{told}</p>\n{plot}\n{roofs}{format_table(heads, rows)}'
+    )
 
 
 def _roofline_row(network: NetworkRoofline) -> list[str]:
     return [
-        network.name, format_seconds(network.seconds), f"{network.flops / 1e9:.3g}", format_bytes(network.bytes),
-        f"{network.achieved_compute / 1e9:.3g}", network.bound,
+        network.name,
+        format_seconds(network.seconds),
+        f"{network.flops / 1e9:.3g}",
+        format_bytes(network.bytes),
+        f"{network.achieved_compute / 1e9:.3g}",
+        network.bound,
         "not known" if network.fraction is None else f"{100 * network.fraction:.0f} %",
-    ]  # fmt: skip
+    ]
 
 
 def _describe_roof(roof: Roof) -> str:
@@ -203,18 +290,26 @@ def _forecast(forecast: Forecast) -> str:
     )
     boards = format_table(
         [*heads, "note"],
-        [[*_pace_row(board.title, board), board.reason or board.caveat] for board in forecast.boards],
+        [
+            [*_pace_row(board.title, board), board.reason or board.caveat]
+            for board in forecast.boards
+        ],
         words=(5,),
     )
     return (
         f'<h2>What to change, modelled</h2>\n<p class="soft">{escape(told)}</p>\n'
-        f"<h3>On {escape(forecast.options_target)}</h3>\n{options}\n<h3>Could another board do it</h3>\n{boards}"
+        f"<h3>On {escape(forecast.options_target)}</h3>\n{options}\n<h3>Could another board do "
+        f"it</h3>\n{boards}"
     )
 
 
 def _pace_row(name: str, pace: BoardForecast | OptionForecast) -> list[str]:
     values = (pace.fps_low, pace.fps_high, pace.fps_here)
-    return [name, *("not known" if value is None else f"{_round(value)} fps" for value in values), pace.real_time]
+    return [
+        name,
+        *("not known" if value is None else f"{_round(value)} fps" for value in values),
+        pace.real_time,
+    ]
 
 
 def _round(value: float) -> str:
@@ -242,14 +337,21 @@ def _memory(mode: ModeReport) -> str:
         ["throttling", describe_reading(sensors.throttling)],
     ]
     parts.append(format_table(["", mode.name], rows, words=(1,)))
-    charts, missing = [], []
+    charts = []
+    missing = []
     for kind, words in _SHOWN.items():
         own = sensors.of_kind(kind)
-        charts += [draw_series(series, _describer(series)) for series in own[:_MOST_SERIES] if len(series.values) > 1]
+        charts += [
+            draw_series(series, _describer(series))
+            for series in own[:_MOST_SERIES]
+            if len(series.values) > 1
+        ]
         missing += [] if own else [words]
     parts.append(f'<div class="lines">\n{"".join(charts)}\n</div>')
     if missing:
-        parts.append(f'<p class="note">{escape(", ".join(missing).capitalize())}: {NOT_AVAILABLE}.</p>')
+        parts.append(
+            f'<p class="note">{escape(", ".join(missing).capitalize())}: {NOT_AVAILABLE}.</p>'
+        )
     return "\n".join(parts)
 
 
@@ -273,13 +375,17 @@ def _quality(quality: QualityExcerpt | None) -> str:
 
 
 def _conditions(report: ProfileReport) -> str:
-    found, machine, run = report.conditions, report.conditions.machine, report.settings
+    found = report.conditions
+    machine = report.conditions.machine
+    run = report.settings
     memory = "" if machine.memory is None else f", {format_bytes(machine.memory)} of memory"
     load = "" if machine.load is None else f", load {machine.load:g}"
     facts = {
         **dict(list_facts(report)),
         "machine": f"{machine.processor}, {machine.cores} cores{memory}, {machine.system}{load}",
-        "libraries": ", ".join([f"Python {found.python}", *(f"{n} {v}" for n, v in found.libraries.items())]),
+        "libraries": ", ".join(
+            [f"Python {found.python}", *(f"{n} {v}" for n, v in found.libraries.items())]
+        ),
         "date": found.date,
         "repeats": f"{run.repeats} after {run.warmup} that do not count, of each mode; {run.threads or 'any'} threads",
         "sampling": f"{run.steps} steps, guidance {run.guidance:g}, overlap {run.overlap}, {run.fps:g} fps",
@@ -290,7 +396,9 @@ def _conditions(report: ProfileReport) -> str:
             for figure in (report.probe.compute, report.probe.int8, report.probe.copy)
         ),
     }
-    items = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
+    items = "\n".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
+    )
     return f"<h2>Conditions</h2>\n<dl>\n{items}\n</dl>"
 
 

@@ -1,4 +1,7 @@
-"""Profiling a bundle: every mode warmed up and repeated, layers, probe, roofline and forecast, as one report."""
+"""Profiling a bundle.
+
+Every mode warmed up and repeated, layers, probe, roofline and forecast, as one report.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """warmup, repeats: of each mode. layers: whether to time them too. probe: seconds for each test of the device."""
+    """warmup, repeats: of each mode.
+
+    Layers: whether to time them too. probe: seconds for each test of the device.
+    """
 
     warmup: int = 1
     repeats: int = 5
@@ -64,7 +70,9 @@ class ProfilePlan:
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.repeats < 1:
-            raise SettingError(f"{self.repeats} repeats after {self.warmup} warm-up: at least 1 and 0 are wanted")
+            raise SettingError(
+                f"{self.repeats} repeats after {self.warmup} warm-up: at least 1 and 0 are wanted"
+            )
 
 
 @dataclass(frozen=True)
@@ -89,44 +97,71 @@ class _Device:
 
 
 def profile_bundle(
-    work: ClipWork, plan: ProfilePlan, *, tell: Tell = lambda phase, done, total: None,
+    work: ClipWork,
+    plan: ProfilePlan,
+    *,
+    tell: Tell = lambda phase, done, total: None,
     sensors: Sequence[Sensor] | None = None,
-) -> Profiled:  # fmt: skip
+) -> Profiled:
     """Render the clip again and again, first in turns and then overlapped, and say all there is to say of it.
 
     ``sensors`` None finds those of this machine.
 
     Raises:
-        InputError, SettingError: a file or a setting that cannot be used.
-        BundleError, BackendError: the bundle or one of its networks does not open or run.
+        InputError, SettingError: a file or a setting that cannot be used. BundleError,
+            BackendError: the bundle or one of its networks does not open or run.
     """
     sensors = find_sensors() if sensors is None else sensors
     with ClipSource(work, mode=IN_TURNS) as source:
-        manifest, sampling = source.bundle.manifest, settle_plan(source.bundle, work.clip.settings)
+        manifest = source.bundle.manifest
+        sampling = settle_plan(source.bundle, work.clip.settings)
         turns, _ = profile_source(source, plan, sampling=sampling, tell=tell, sensors=sensors)
         device = _ask_device(source.bundle, work, plan, mode=turns, tell=tell)
     with ClipSource(work, mode=OVERLAPPED) as source:
-        overlapped, rounds = profile_source(source, plan, sampling=sampling, tell=tell, sensors=sensors)
+        overlapped, rounds = profile_source(
+            source, plan, sampling=sampling, tell=tell, sensors=sensors
+        )
     medians = {network.name: network.host.figures.p50 for network in turns.networks}
-    peak = describe_target(load_target(manifest.target)) if manifest.target in list_targets() else device.probe.roof
+    peak = (
+        describe_target(load_target(manifest.target))
+        if manifest.target in list_targets()
+        else device.probe.roof
+    )
     roofline = draw_roofline(manifest, medians, peak=peak, probe=device.probe.roof)
     fps = device.settings.fps
     targets = [load_target(target) for target in list_targets()]
     forecast = make_forecast(manifest, sampling, fps=fps, roofline=roofline, targets=targets)
     report = ProfileReport(
-        schema=SCHEMA, kind=KIND, verdict=give_verdict((overlapped, turns), forecast, wanted=fps), bundle=device.facts,
-        settings=device.settings, modes=(overlapped, turns), layers=device.layers, layers_note=device.layers_note,
-        probe=device.probe, roofline=roofline, forecast=forecast, quality=device.quality,
+        schema=SCHEMA,
+        kind=KIND,
+        verdict=give_verdict((overlapped, turns), forecast, wanted=fps),
+        bundle=device.facts,
+        settings=device.settings,
+        modes=(overlapped, turns),
+        layers=device.layers,
+        layers_note=device.layers_note,
+        probe=device.probe,
+        roofline=roofline,
+        forecast=forecast,
+        quality=device.quality,
         notes=_list_notes(rounds, (overlapped, turns), roofline, backend=device.facts.backend),
         conditions=device.conditions,
-    )  # fmt: skip
+    )
     return Profiled(report, rounds[-1].spans)
 
 
 def profile_source(
-    source: RoundSource, plan: ProfilePlan, *, sampling: SamplingPlan, tell: Tell, sensors: Sequence[Sensor]
+    source: RoundSource,
+    plan: ProfilePlan,
+    *,
+    sampling: SamplingPlan,
+    tell: Tell,
+    sensors: Sequence[Sensor],
 ) -> tuple[ModeReport, tuple[Round, ...]]:
-    """Warm up and repeat one source, which is entered already; sensors are read while repeats run."""
+    """Warm up and repeat one source, which is entered already.
+
+    Sensors are read while repeats run.
+    """
     total = plan.warmup + plan.repeats
     for index in range(plan.warmup):
         tell(source.name, index, total)
@@ -139,28 +174,43 @@ def profile_source(
     tell(source.name, total, total)
     manifest = source.bundle.manifest
     calls = count_calls(manifest, sampling, fps=rounds[0].fps)[DENOISER]
-    mode = describe_mode(source, rounds, window=manifest.window.frames, calls=calls, sensors=log.report())
+    mode = describe_mode(
+        source, rounds, window=manifest.window.frames, calls=calls, sensors=log.report()
+    )
     denoiser = mode.network(DENOISER)
     drift = None if denoiser is None else find_drift(denoiser.host.samples)
     return replace(mode, drift=drift), tuple(rounds)
 
 
-def _ask_device(bundle: Bundle, work: ClipWork, plan: ProfilePlan, *, mode: ModeReport, tell: Tell) -> _Device:
+def _ask_device(
+    bundle: Bundle, work: ClipWork, plan: ProfilePlan, *, mode: ModeReport, tell: Tell
+) -> _Device:
     tell("probe", 0, 1)
     probe = probe_bundle(bundle, seconds=plan.probe)
     tell("probe", 1, 1)
-    layers, note = ((), _NOT_ASKED) if not plan.layers else _time_layers(bundle, mode, plan, tell=tell)
+    layers, note = (
+        ((), _NOT_ASKED) if not plan.layers else _time_layers(bundle, mode, plan, tell=tell)
+    )
     return _Device(
-        facts=_describe_bundle(bundle), settings=_describe_settings(bundle, work, plan, mode), layers=layers,
-        layers_note=note, probe=probe, conditions=describe_bundle_conditions(bundle), quality=_read_quality(bundle),
-    )  # fmt: skip
+        facts=_describe_bundle(bundle),
+        settings=_describe_settings(bundle, work, plan, mode),
+        layers=layers,
+        layers_note=note,
+        probe=probe,
+        conditions=describe_bundle_conditions(bundle),
+        quality=_read_quality(bundle),
+    )
 
 
 def _time_layers(
     bundle: Bundle, mode: ModeReport, plan: ProfilePlan, *, tell: Tell
 ) -> tuple[tuple[LayerSummary, ...], str]:
-    """Of every network that the clip called; one whose layers cannot be timed is left out, and the note says why."""
-    found, reasons = [], []
+    """Of every network that the clip called.
+
+    One whose layers cannot be timed is left out, and the note says why.
+    """
+    found = []
+    reasons = []
     for index, network in enumerate(mode.networks):
         tell("layers", index, len(mode.networks))
         try:
@@ -174,32 +224,56 @@ def _time_layers(
 def _sum_up(table: LayerTable) -> LayerSummary:
     longest = sorted(table.layers, key=lambda layer: -layer.seconds)[:_MOST_LAYERS]
     return LayerSummary(
-        table.network, table.calls, table.wall, table.seconds, table.other_share, len(table.layers),
+        table.network,
+        table.calls,
+        table.wall,
+        table.seconds,
+        table.other_share,
+        len(table.layers),
         tuple(LayerShare(group, "", group, seconds) for group, seconds in table.groups.items()),
         tuple(LayerShare(layer.name, layer.kind, layer.group, layer.seconds) for layer in longest),
-    )  # fmt: skip
+    )
 
 
 def _describe_bundle(bundle: Bundle) -> BundleFacts:
-    manifest, arithmetic = bundle.manifest, bundle.arithmetic()
+    manifest = bundle.manifest
+    arithmetic = bundle.arithmetic()
     return BundleFacts(
-        name=bundle.folder.resolve().name, identity=bundle.identity(DENOISER)[:16], variant=manifest.variant,
-        target=manifest.target, precision=manifest.precision, compute=describe_arithmetic(arithmetic),
-        arithmetic=arithmetic, backend=bundle.backend.name, width=manifest.picture.width,
-        height=manifest.picture.height, window=manifest.window.frames,
+        name=bundle.folder.resolve().name,
+        identity=bundle.identity(DENOISER)[:16],
+        variant=manifest.variant,
+        target=manifest.target,
+        precision=manifest.precision,
+        compute=describe_arithmetic(arithmetic),
+        arithmetic=arithmetic,
+        backend=bundle.backend.name,
+        width=manifest.picture.width,
+        height=manifest.picture.height,
+        window=manifest.window.frames,
         bytes=sum(file.bytes for file in manifest.files.values()),
-        weights=sum(bundle.measure_weights(name) for name in manifest.networks), package=_measure_package(),
-    )  # fmt: skip
+        weights=sum(bundle.measure_weights(name) for name in manifest.networks),
+        package=_measure_package(),
+    )
 
 
-def _describe_settings(bundle: Bundle, work: ClipWork, plan: ProfilePlan, mode: ModeReport) -> ProfileSettings:
+def _describe_settings(
+    bundle: Bundle, work: ClipWork, plan: ProfilePlan, mode: ModeReport
+) -> ProfileSettings:
     sampling = settle_plan(bundle, work.clip.settings)
     fps = float(work.clip.settings.fps or bundle.manifest.fps)
     return ProfileSettings(
-        fps=fps, duration=mode.frames / fps, frames=mode.frames, steps=sampling.steps, guidance=sampling.guidance,
-        overlap=sampling.overlap, warmup=plan.warmup, repeats=plan.repeats, threads=bundle.options.threads,
-        portrait=work.clip.portrait.name, voice=work.clip.voice.name,
-    )  # fmt: skip
+        fps=fps,
+        duration=mode.frames / fps,
+        frames=mode.frames,
+        steps=sampling.steps,
+        guidance=sampling.guidance,
+        overlap=sampling.overlap,
+        warmup=plan.warmup,
+        repeats=plan.repeats,
+        threads=bundle.options.threads,
+        portrait=work.clip.portrait.name,
+        voice=work.clip.voice.name,
+    )
 
 
 def _read_quality(bundle: Bundle) -> QualityExcerpt | None:
@@ -211,17 +285,23 @@ def _read_quality(bundle: Bundle) -> QualityExcerpt | None:
     try:
         report = read_quality_report(path.with_suffix(".json"))
         page = path.with_suffix(".html").read_text(encoding="utf-8")
-    except (EchoExportError, OSError, ValueError):  # of another release: the page then says that there is none
+    except (
+        EchoExportError,
+        OSError,
+        ValueError,
+    ):  # of another release: the page then says that there is none
         return None
     return QualityExcerpt(describe_verdict(report), read_strip(page))
 
 
 def _list_notes(
     rounds: Iterable[Round], modes: Sequence[ModeReport], roofline: Roofline, *, backend: str
-) -> tuple[str, ...]:  # fmt: skip
+) -> tuple[str, ...]:
     notes = [warning for one in rounds for warning in one.warnings]
     if backend == "null":
-        notes.append("backend 'null' computes nothing: these are the times of everything but the networks")
+        notes.append(
+            "backend 'null' computes nothing: these are the times of everything but the networks"
+        )
     return tuple(filter(None, dict.fromkeys([*notes, find_quicker(modes), roofline.note])))
 
 
@@ -231,6 +311,10 @@ def _measure_package() -> int:
     for room in _ROOMS:
         spec = importlib.util.find_spec(f"echoexport.{room}")
         for folder in (spec.submodule_search_locations or ()) if spec else ():
-            files = (path for path in Path(folder).rglob("*") if "__pycache__" not in path.parts and path.is_file())
+            files = (
+                path
+                for path in Path(folder).rglob("*")
+                if "__pycache__" not in path.parts and path.is_file()
+            )
             total += sum(path.stat().st_size for path in files)
     return total

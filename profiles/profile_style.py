@@ -7,9 +7,20 @@ from echoexport.profiles.quality.page_style import STYLE
 __all__ = ["PROFILE_STYLE", "find_colour"]
 
 _COLOURS = {
-    "sampling": 0, "engine": 7, "decode": 1, "encode": 2, "audio": 3, "reference": 4, "face": 5, "portrait": 6,
-    "open": 6, "copy": 4, "stage": 6, "wait": 8, "unaccounted": 9,
-}  # fmt: skip
+    "sampling": 0,
+    "engine": 7,
+    "decode": 1,
+    "encode": 2,
+    "audio": 3,
+    "reference": 4,
+    "face": 5,
+    "portrait": 6,
+    "open": 6,
+    "copy": 4,
+    "stage": 6,
+    "wait": 8,
+    "unaccounted": 9,
+}
 _SPARE = 6
 
 PROFILE_STYLE = (

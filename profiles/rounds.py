@@ -1,4 +1,7 @@
-"""Where a profile's repeats come from: a source opens a bundle its own way and renders one round after another."""
+"""Where a profile's repeats come from.
+
+A source opens a bundle its own way and renders one round after another.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,17 @@ _STREAMS = {IN_TURNS: 1, OVERLAPPED: 0}
 
 @dataclass(frozen=True)
 class Round:
-    """One repeat. begun: its start, ended: its end, by the clock of its spans. dropped: spans that were too many."""
+    """One repeat."""
 
     frames: int
     fps: float
     begun: float
+    """Its start, ended: its end, by the clock of its spans."""
     ended: float
     spans: tuple[Span, ...]
     warnings: tuple[str, ...] = ()
     dropped: int = 0
+    """Spans that were too many."""
 
     @property
     def seconds(self) -> float:
@@ -47,7 +52,8 @@ class Round:
 class RoundSource(Protocol):
     """A way to use a bundle again and again; rendering files is one, a stream would be another.
 
-    Its engines are open; ``load`` says how long each took. name: of the mode. what: the mode in words.
+    Its engines are open; ``load`` says how long each took. name: of the mode. what: the
+    mode in words.
     """
 
     name: str
@@ -64,10 +70,7 @@ class RoundSource(Protocol):
 
 @dataclass(frozen=True)
 class ClipWork:
-    """What is rendered: a bundle on a backend, and a clip whose ``output`` is replaced by files in ``scratch``.
-
-    now: the clock, in seconds.
-    """
+    """What is rendered: a bundle on a backend, and a clip whose ``output`` is replaced by files in ``scratch``."""
 
     bundle: Path
     backend: str | None
@@ -75,17 +78,23 @@ class ClipWork:
     clip: ClipRequest
     scratch: Path
     now: Callable[[], float] = time.perf_counter
+    """The clock, in seconds."""
 
 
 class ClipSource:
-    """Renders the same clip from files to a file; nothing is cached from one round to the next but open engines."""
+    """Renders the same clip from files to a file.
+
+    Nothing is cached from one round to the next but open engines.
+    """
 
     bundle: Bundle
 
     def __init__(self, work: ClipWork, *, mode: str) -> None:
-        self.name, self.what = mode, _WHAT[mode]
+        self.name = mode
+        self.what = _WHAT[mode]
         self.load: Mapping[str, float] = {}
-        self._work, self._count = work, 0
+        self._work = work
+        self._count = 0
 
     def __enter__(self) -> ClipSource:
         """Open the bundle and every network. Raises what :func:`open_bundle` raises."""
@@ -99,7 +108,10 @@ class ClipSource:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.bundle.close()
 
@@ -125,8 +137,14 @@ class ClipSource:
         ended = self._work.now()
         output.unlink(missing_ok=True)
         return Round(
-            report.frames, report.fps, begun, ended, tracer.spans(), warnings=report.warnings, dropped=tracer.dropped
-        )  # fmt: skip
+            report.frames,
+            report.fps,
+            begun,
+            ended,
+            tracer.spans(),
+            warnings=report.warnings,
+            dropped=tracer.dropped,
+        )
 
 
 def find_frame_times(spans: tuple[Span, ...]) -> list[float]:

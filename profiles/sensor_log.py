@@ -20,19 +20,23 @@ _SLOW = 1.0  # seconds between readings that start a process
 
 @dataclass(frozen=True)
 class Series:
-    """One sensor over time. times: seconds from the beginning. A counter's values are what it counted since then."""
+    """One sensor over time."""
 
     name: str
     kind: str
     unit: str
     source: str
     times: tuple[float, ...]
+    """Seconds from the beginning. A counter's values are what it counted since then."""
     values: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One figure from sensors. value None: there is none, and ``note`` says why; else ``note`` says how it was got."""
+    """One figure from sensors.
+
+    Value None: there is none, and ``note`` says why; else ``note`` says how it was got.
+    """
 
     value: float | None
     unit: str
@@ -41,20 +45,20 @@ class Reading:
 
 @dataclass(frozen=True)
 class SensorReport:
-    """What sensors gave in ``seconds``.
-
-    energy: J of all that the device shows. power: mean W. throttling: events, or samples in which a GPU was slowed
-    down. peak_memory, steady_memory: bytes of this process, the largest and the median. device_memory: bytes in use on
-    a GPU's own memory at most, by all processes.
-    """
+    """What sensors gave in ``seconds``."""
 
     seconds: float
     energy: Reading
+    """J of all that the device shows."""
     power: Reading
+    """Mean W."""
     throttling: Reading
+    """Events, or samples in which a GPU was slowed down."""
     peak_memory: Reading
     steady_memory: Reading
+    """peak_memory and steady_memory: bytes of this process, the largest and the median."""
     device_memory: Reading
+    """Bytes in use on a GPU's own memory at most, by all processes."""
     series: tuple[Series, ...]
 
     def of_kind(self, kind: str) -> tuple[Series, ...]:
@@ -63,17 +67,24 @@ class SensorReport:
 
 
 class SensorLog:
-    """A context manager within which a thread reads sensors every ``interval`` seconds; ``report`` after it.
+    """A context manager within which a thread reads sensors every ``interval`` seconds.
 
-    One reading is taken at the beginning and one at the end, so a short run has two. ``sensors`` None finds them.
+    ``report`` after it.
+
+    One reading is taken at the beginning and one at the end, so a short run has two.
+    ``sensors`` None finds them.
     """
 
     def __init__(
-        self, sensors: Sequence[Sensor] | None = None, *, interval: float = 0.2,
+        self,
+        sensors: Sequence[Sensor] | None = None,
+        *,
+        interval: float = 0.2,
         now: Callable[[], float] = time.perf_counter,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._sensors = tuple(find_sensors() if sensors is None else sensors)
-        self._interval, self._now = interval, now
+        self._interval = interval
+        self._now = now
         self._stop = threading.Event()
         self._readings: list[list[tuple[float, float]]] = [[] for _ in self._sensors]
         self._thread: threading.Thread | None = None
@@ -87,7 +98,10 @@ class SensorLog:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stop.set()
         if self._thread is not None:
@@ -106,7 +120,9 @@ class SensorLog:
     def report(self) -> SensorReport:
         """What was read so far; also while the thread goes on reading."""
         seconds = (self._ended or self._now()) - self._begun
-        taken = [tuple(readings) for readings in self._readings]  # the thread appends to these lists meanwhile
+        taken = [
+            tuple(readings) for readings in self._readings
+        ]  # the thread appends to these lists meanwhile
         series = tuple(
             self._make_series(sensor, readings)
             for sensor, readings in zip(self._sensors, taken, strict=True)
@@ -114,15 +130,23 @@ class SensorLog:
         )
         energy = self._find_energy(series, seconds=seconds)
         return SensorReport(
-            seconds=seconds, energy=energy,
-            power=Reading(None, "W", energy.note) if energy.value is None or seconds <= 0
+            seconds=seconds,
+            energy=energy,
+            power=Reading(None, "W", energy.note)
+            if energy.value is None or seconds <= 0
             else Reading(energy.value / seconds, "W", energy.note),
             throttling=_add_up(series, "throttling", unit="events"),
-            peak_memory=_pick(series, "memory", max, note="the largest resident set of this process"),
-            steady_memory=_pick(series, "memory", statistics.median, note="the median resident set of this process"),
-            device_memory=_pick(series, "device memory", max, note="in use on the first GPU, by all processes"),
+            peak_memory=_pick(
+                series, "memory", max, note="the largest resident set of this process"
+            ),
+            steady_memory=_pick(
+                series, "memory", statistics.median, note="the median resident set of this process"
+            ),
+            device_memory=_pick(
+                series, "device memory", max, note="in use on the first GPU, by all processes"
+            ),
             series=tuple(_thin(one) for one in series),
-        )  # fmt: skip
+        )
 
     def _run(self) -> None:
         last = self._now()
@@ -139,7 +163,10 @@ class SensorLog:
         return Series(sensor.name, sensor.kind, sensor.unit, sensor.source, times, tuple(values))
 
     def _find_energy(self, series: Sequence[Series], *, seconds: float) -> Reading:
-        """Of counters where there are any, else of power over time; of the whole device's sensor where there is one."""
+        """Of counters where there are any, else of power over time.
+
+        Of the whole device's sensor where there is one.
+        """
         totals = {(sensor.name, sensor.kind) for sensor in self._sensors if sensor.total}
         for kind in ("energy", "power"):
             own = [one for one in series if one.kind == kind and len(one.values) > 1]
@@ -147,19 +174,26 @@ class SensorLog:
             if own:
                 joules = sum(one.values[-1] if kind == "energy" else _integrate(one) for one in own)
                 names = ", ".join(one.name for one in own)
-                return Reading(joules or None, "J", f"{names} ({own[0].source})" if joules else f"{names} did not move")
+                return Reading(
+                    joules or None,
+                    "J",
+                    f"{names} ({own[0].source})" if joules else f"{names} did not move",
+                )
         return Reading(None, "J", NOT_AVAILABLE)
 
 
 def _integrate(series: Series) -> float:
     """Watts over seconds, by trapezoids."""
     pairs = list(zip(series.times, series.values, strict=True))
-    return sum((after[0] - before[0]) * (after[1] + before[1]) / 2 for before, after in pairwise(pairs))
+    return sum(
+        (after[0] - before[0]) * (after[1] + before[1]) / 2 for before, after in pairwise(pairs)
+    )
 
 
 def _count_from_start(values: Sequence[float], *, wraps: float | None) -> list[float]:
     """What a counter went on by since its first value; one that fell began again at 0."""
-    total, counted = 0.0, [0.0]
+    total = 0.0
+    counted = [0.0]
     for before, after in pairwise(values):
         step = after - before
         if step < 0:
@@ -178,7 +212,7 @@ def _add_up(series: Sequence[Series], kind: str, *, unit: str) -> Reading:
 
 def _pick(
     series: Sequence[Series], kind: str, choose: Callable[[Sequence[float]], float], *, note: str
-) -> Reading:  # fmt: skip
+) -> Reading:
     own = [one for one in series if one.kind == kind]
     if not own:
         return Reading(None, "bytes", NOT_AVAILABLE)
@@ -191,5 +225,7 @@ def _thin(series: Series) -> Series:
     if count <= _POINTS:
         return series
     kept = [round(index * (count - 1) / (_POINTS - 1)) for index in range(_POINTS)]
-    times, values = (tuple(whole[index] for index in kept) for whole in (series.times, series.values))
+    times, values = (
+        tuple(whole[index] for index in kept) for whole in (series.times, series.values)
+    )
     return Series(series.name, series.kind, series.unit, series.source, times, values)

@@ -15,24 +15,34 @@ def give_verdict(modes: Sequence[ModeReport], forecast: Forecast, *, wanted: flo
     """On the first of the modes, held to ``wanted`` frames a second."""
     mode = modes[0]
     fps = mode.steady_fps or mode.fps
-    real_time, noisy = fps >= wanted, find_noise(modes)
+    real_time = fps >= wanted
+    noisy = find_noise(modes)
     remedies: tuple[str, ...] = ()
     if real_time:
         line = f"real-time at {wanted:g} fps: yes, {_cut(fps / wanted)} x headroom"
     else:
         remedies = find_remedies(forecast, fps=fps, wanted=wanted)
-        told = "these changes would do it (modelled)" if remedies else "no change that the model knows would do it"
+        told = (
+            "these changes would do it (modelled)"
+            if remedies
+            else "no change that the model knows would do it"
+        )
         line = f"real-time at {wanted:g} fps: no, {fps:.3g} fps; {told}"
     return Verdict(wanted, fps, fps / wanted, real_time, line, remedies, noisy)
 
 
 def find_remedies(forecast: Forecast, *, fps: float, wanted: float) -> tuple[str, ...]:
-    """Options that would reach ``wanted``, each with the measured pace times the model's gain; the first that do.
+    """Options that would reach ``wanted``, each with the measured pace times the model's gain.
 
-    The gain is an option's modelled frames a second by those of the bundle as it is, on the bundle's own target, so
-    that the efficiency cancels out. Empty where nothing is modelled.
+    The first that do.
+
+    The gain is an option's modelled frames a second by those of the bundle as it is, on
+    the bundle's own target, so that the efficiency cancels out. Empty where nothing is
+    modelled.
     """
-    board = next((board for board in forecast.boards if board.target == forecast.options_target), None)
+    board = next(
+        (board for board in forecast.boards if board.target == forecast.options_target), None
+    )
     if board is None or not board.fps_high:
         return ()
     found = []
@@ -49,16 +59,22 @@ def find_noise(modes: Sequence[ModeReport]) -> str:
     if worst.drift is None or worst.drift <= NOISE:
         return ""
     return (
-        f"the machine was noisy: {DENOISER}'s median differs by {100 * worst.drift:.0f} % between halves of the "
+        f"the machine was noisy: {DENOISER}'s median differs by {100 * worst.drift:.0f} % "
+        "between halves of the "
         f"repeats ({worst.name}; more than {100 * NOISE:.0f} %)"
     )
 
 
 def find_quicker(modes: Sequence[ModeReport]) -> str:
     """A line where another mode than the first renders the clip clearly quicker, else ""."""
-    first, quickest = modes[0], min(modes, key=lambda mode: mode.wall.figures.p50)
+    first = modes[0]
+    quickest = min(modes, key=lambda mode: mode.wall.figures.p50)
     ratio = first.wall.figures.p50 / max(quickest.wall.figures.p50, 1e-9)
-    return f"rendering {quickest.name} is {ratio:.2f} x as quick as {first.name} here" if ratio > 1 + NOISE else ""
+    return (
+        f"rendering {quickest.name} is {ratio:.2f} x as quick as {first.name} here"
+        if ratio > 1 + NOISE
+        else ""
+    )
 
 
 def find_slowest(mode: ModeReport) -> str:
@@ -67,12 +83,18 @@ def find_slowest(mode: ModeReport) -> str:
         return ""
     slowest = max(mode.networks, key=lambda network: network.calls * network.host.figures.mean)
     share = 100 * slowest.calls * slowest.host.figures.mean / mode.wall.figures.mean
-    return f"{slowest.name} takes {share:.0f} % of the time {mode.name} ({slowest.calls} calls a clip)"
+    return (
+        f"{slowest.name} takes {share:.0f} % of the time {mode.name} ({slowest.calls} calls a clip)"
+    )
 
 
 def _describe_cost(option: OptionForecast) -> str:
     cost = option.cost
-    return "cost in quality not measured" if cost.psnr is None else f"{cost.psnr:.1f} dB PSNR on the built-in character"
+    return (
+        "cost in quality not measured"
+        if cost.psnr is None
+        else f"{cost.psnr:.1f} dB PSNR on the built-in character"
+    )
 
 
 def _cut(headroom: float) -> str:

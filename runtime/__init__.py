@@ -1,8 +1,11 @@
-"""The runtime: opens a bundle and renders with it. No torch, no onnx; heavy libraries load where they are used.
+"""The runtime: opens a bundle and renders with it.
 
-From their import on, ONNX Runtime's newer wheels send usage data to Microsoft and keep a device number in the user's
-cache folder. Importing this package switches that off for the process and its children (``ORT_DISABLE_TELEMETRY=1``),
-unless the variable is set already.
+No torch, no onnx; heavy libraries load where they are used.
+
+From their import on, ONNX Runtime's newer wheels send usage data to Microsoft and keep
+a device number in the user's cache folder. Importing this package switches that off for
+the process and its children (``ORT_DISABLE_TELEMETRY=1``), unless the variable is set
+already.
 """
 
 from __future__ import annotations
@@ -23,5 +26,6 @@ __all__ = [
     "open_bundle",
 ]
 
-# Here, as the library reads it while it is imported, and every room that imports it has imported this package before.
+# Here, as the library reads it while it is imported, and every room that imports it has
+# imported this package before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

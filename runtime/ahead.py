@@ -1,4 +1,7 @@
-"""Making things in a thread while they are used: the sampler runs ahead of the decoder, so that no core waits."""
+"""Making things in a thread while they are used.
+
+The sampler runs ahead of the decoder, so that no core waits.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from echoexport.runtime.trace import NULL, Tracer
 T = TypeVar("T")
 
 
-def run_ahead(items: Iterable[T], *, most: int, name: str = "ahead", tracer: Tracer = NULL) -> Generator[T, None, None]:
+def run_ahead(
+    items: Iterable[T], *, most: int, name: str = "ahead", tracer: Tracer = NULL
+) -> Generator[T, None, None]:
     """The items, made by a thread of their own up to ``most`` ahead of their use.
 
-    An error in the making is raised where the item would have come. Left early, the iteration ends the thread after
-    the item that it is at. An interrupt may come at any moment of it. A tracer sees both sides wait; ``name`` is the
-    thread's track.
+    An error in the making is raised where the item would have come. Left early, the
+    iteration ends the thread after the item that it is at. An interrupt may come at any
+    moment of it. A tracer sees both sides wait; ``name`` is the thread's track.
     """
     maker = _Maker(items, most=most, name=name, tracer=tracer)
     try:
@@ -31,18 +36,21 @@ def run_ahead(items: Iterable[T], *, most: int, name: str = "ahead", tracer: Tra
 class _Maker(Generic[T]):
     """Makes one item for each permit; gives (item, error), and (None, None) at the end.
 
-    All that passes between the threads goes through ``SimpleQueue``, and the thread is a bare one: an interrupt between
-    the lines of ``queue.Queue``, ``Event`` or ``Thread.start`` leaves a lock of theirs taken, or given back twice, and
-    the other side waits for it for ever.
+    All that passes between the threads goes through ``SimpleQueue``, and the thread is
+    a bare one: an interrupt between the lines of ``queue.Queue``, ``Event`` or
+    ``Thread.start`` leaves a lock of theirs taken, or given back twice, and the other
+    side waits for it for ever.
     """
 
     def __init__(self, items: Iterable[T], *, most: int, name: str, tracer: Tracer) -> None:
         self._items = items
-        self._name, self._tracer = name, tracer
+        self._name = name
+        self._tracer = tracer
         self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
         self._permits: SimpleQueue[None] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()
-        self._begun, self._over = False, False
+        self._begun = False
+        self._over = False
         for _ in range(most):
             self._permits.put(None)
 
@@ -67,7 +75,8 @@ class _Maker(Generic[T]):
         """End the thread."""
         self._over = True  # whatever permits are left
         self._permits.put(None)
-        # when Python itself ends, threads like this one are stopped where they stand and cannot be waited for
+        # when Python itself ends, threads like this one are stopped where they stand
+        # and cannot be waited for
         if self._begun and not sys.is_finalizing():
             self._ended.get()
 
@@ -87,7 +96,9 @@ class _Maker(Generic[T]):
                     break
                 self._made.put((item, None))
             self._made.put((None, None))
-        except BaseException as error:  # an interrupt raised by a callback too must reach whoever waits
+        except (
+            BaseException
+        ) as error:  # an interrupt raised by a callback too must reach whoever waits
             self._made.put((None, error))
         finally:
             self._ended.put(None)

@@ -24,7 +24,10 @@ SAME_FACE = 0.3  # overlap (intersection over union) from which two boxes are of
 
 @dataclass(frozen=True)
 class FaceBox:
-    """A face found in a picture: corners in its pixels (they may lie outside) and a score of 0 to 1."""
+    """A face found in a picture.
+
+    Corners in its pixels (they may lie outside) and a score of 0 to 1.
+    """
 
     x0: float
     y0: float
@@ -44,9 +47,12 @@ class FaceBox:
 
 
 def find_boxes(picture: Picture, network: Network) -> list[FaceBox]:
-    """Faces in an (H,W,3) RGB picture, best first: one pass of the network, overlapping boxes merged.
+    """Faces in an (H,W,3) RGB picture, best first.
 
-    The picture is fitted into the network's square with black bars, as MediaPipe's graph does.
+    One pass of the network, overlapping boxes merged.
+
+    The picture is fitted into the network's square with black bars, as MediaPipe's
+    graph does.
     """
     values, logits = network(_letterbox(picture))
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -100, 100)))
@@ -60,10 +66,12 @@ def find_boxes(picture: Picture, network: Network) -> list[FaceBox]:
 
 
 def merge_boxes(boxes: list[FaceBox]) -> list[FaceBox]:
-    """One box per face, best score first: the mean, weighted by score, of all that overlap its best box.
+    """One box per face, best score first.
 
-    The "weighted" non-maximum suppression of the BlazeFace paper (Bazarevsky et al. 2019), section 3.4,
-    which trembles less than keeping the best box alone.
+    The mean, weighted by score, of all that overlap its best box.
+
+    The "weighted" non-maximum suppression of the BlazeFace paper (Bazarevsky et al.
+    2019), section 3.4, which trembles less than keeping the best box alone.
     """
     rest = sorted(boxes, key=lambda box: -box.score)
     merged = []
@@ -71,7 +79,9 @@ def merge_boxes(boxes: list[FaceBox]) -> list[FaceBox]:
         best = rest[0]
         same = [box for box in rest if box is best or measure_overlap(box, best) > SAME_FACE]
         rest = [box for box in rest if box not in same]
-        corners = np.average([box.corners for box in same], axis=0, weights=[box.score for box in same])
+        corners = np.average(
+            [box.corners for box in same], axis=0, weights=[box.score for box in same]
+        )
         x0, y0, x1, y1 = corners.tolist()
         merged.append(FaceBox(x0, y0, x1, y1, best.score))
     return merged
@@ -90,15 +100,20 @@ def _letterbox(picture: Picture) -> Array:
     """The picture in the middle of a black square, as (1,128,128,3) from -1 to 1."""
     height, width = picture.shape[:2]
     scale = SIDE / max(height, width)
-    wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
-    left, top = (SIDE - wide) // 2, (SIDE - high) // 2
+    wide = max(round(width * scale), 1)
+    high = max(round(height * scale), 1)
+    left = (SIDE - wide) // 2
+    top = (SIDE - high) // 2
     square = np.zeros((1, SIDE, SIDE, 3), np.float32)
     square[0, top : top + high, left : left + wide] = resize_picture(picture, size=(wide, high))
     return np.asarray(square / np.float32(127.5) - np.float32(1))
 
 
 def _list_anchors() -> npt.NDArray[np.float64]:
-    """Centres (896,2) of the anchors, as shares of the square; rows first, all of a cell together."""
+    """Centres (896,2) of the anchors, as shares of the square.
+
+    Rows first, all of a cell together.
+    """
     grids = []
     for cells, per_cell in GRIDS:
         y, x = np.meshgrid(*[(np.arange(cells) + 0.5) / cells] * 2, indexing="ij")
@@ -109,8 +124,9 @@ def _list_anchors() -> npt.NDArray[np.float64]:
 def _decode_corners(values: Array) -> npt.NDArray[np.float64]:
     """Corners (896,4) as shares of the square.
 
-    The first four of an anchor's values are the box's centre x and y, counted from the anchor, width and
-    height, all in pixels: every anchor has the size of the square, so sizes need no other factor.
+    The first four of an anchor's values are the box's centre x and y, counted from the
+    anchor, width and height, all in pixels: every anchor has the size of the square, so
+    sizes need no other factor.
     """
     centres = values[:, :2].astype(np.float64) / SIDE + _list_anchors()
     halves = values[:, 2:4].astype(np.float64) / SIDE / 2

@@ -17,7 +17,14 @@ from types import TracebackType
 
 import numpy as np
 
-from echoexport.runtime.backends import Backend, Engine, EngineOptions, as_compiling, list_arithmetic, load_backend
+from echoexport.runtime.backends import (
+    Backend,
+    Engine,
+    EngineOptions,
+    as_compiling,
+    list_arithmetic,
+    load_backend,
+)
 from echoexport.runtime.bundle_files import check_file, check_files, check_hash
 from echoexport.runtime.compiled import CompiledEngine, require_fitting
 from echoexport.runtime.errors import BackendError, BundleError, DeviceError, UnknownNameError
@@ -29,16 +36,15 @@ from echoexport.runtime.trace import NULL, Tracer
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """How one network did on its own golden arrays.
-
-    error: relative to each output's largest value. output: the one that it is of.
-    """
+    """How one network did on its own golden arrays."""
 
     network: str
     precision: str
     error: float
+    """Relative to each output's largest value."""
     tolerance: float
     output: str = ""
+    """The one that it is of."""
 
     @property
     def passed(self) -> bool:
@@ -47,19 +53,28 @@ class SelfTestResult:
 
 
 def open_bundle(
-    folder: str | Path, *, backend: str | None = None, options: EngineOptions | None = None, tracer: Tracer = NULL
+    folder: str | Path,
+    *,
+    backend: str | None = None,
+    options: EngineOptions | None = None,
+    tracer: Tracer = NULL,
 ) -> Bundle:
-    """Open a bundle. Every file is looked at now; a network's files are hashed when it is first used.
+    """Open a bundle. Every file is looked at now.
 
-    ``backend`` None takes the first of the manifest's backends that works on this machine. A compiled bundle opens with
-    its own backend alone, where every value of the backend's fingerprint is what it was when the engines were compiled.
+    A network's files are hashed when it is first used.
+
+    ``backend`` None takes the first of the manifest's backends that works on this
+    machine. A compiled bundle opens with its own backend alone, where every value of
+    the backend's fingerprint is what it was when the engines were compiled.
 
     Raises:
-        BundleError: the manifest is not valid, or a file is missing, a link, or of the wrong size.
-        UnknownNameError: no such backend.
-        BackendError: the backend (or each one that the manifest names) does not work here, or a compiled bundle is of
+        BundleError: the manifest is not valid, or a file is missing, a link, or of the
+            wrong size. UnknownNameError: no such backend. BackendError: the backend (or
+            each one that the manifest names) does not work here, or a compiled bundle
+            is of
             another machine, library or backend; says why.
-        SettingError: a compiled bundle's engines compute in something else than ``options`` want.
+        SettingError: a compiled bundle's engines compute in something else than
+            ``options`` want.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -67,7 +82,9 @@ def open_bundle(
         check_file(folder, name, manifest=manifest)
     options = options or EngineOptions()
     if manifest.compiled is not None:
-        chosen: Backend = require_fitting(folder, manifest.compiled, backend=backend, compute=options.compute)
+        chosen: Backend = require_fitting(
+            folder, manifest.compiled, backend=backend, compute=options.compute
+        )
     else:
         chosen = _choose_backend(manifest) if backend is None else _require_backend(backend)
     return Bundle(folder, manifest, backend=chosen, options=options, tracer=tracer)
@@ -77,7 +94,13 @@ class Bundle:
     """Gives networks by name. A context manager; closing it closes every network it opened."""
 
     def __init__(
-        self, folder: Path, manifest: Manifest, *, backend: Backend, options: EngineOptions, tracer: Tracer = NULL
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        backend: Backend,
+        options: EngineOptions,
+        tracer: Tracer = NULL,
     ) -> None:
         self.folder = folder
         self.manifest = manifest
@@ -87,7 +110,9 @@ class Bundle:
         self._networks: dict[str, Network] = {}
         self._closed_calls: Counter[str] = Counter()
         self._closed_notes: list[str] = []
-        self._refused: set[str] = set()  # networks whose own graph for this backend did not work here
+        self._refused: set[str] = (
+            set()
+        )  # networks whose own graph for this backend did not work here
         self._lock = threading.RLock()
         self._opener = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
         self._opening: dict[str, Future[Network]] = {}
@@ -96,7 +121,10 @@ class Bundle:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -104,9 +132,9 @@ class Bundle:
         """The network called ``name``, opened on first use; call it with a mapping of named arrays.
 
         Raises:
-            UnknownNameError: no such network.
-            BundleError: its files are not what the manifest says.
-            BackendError: it does not open, or computes in bf16 or int8 and fails its self-test.
+            UnknownNameError: no such network. BundleError: its files are not what the
+                manifest says. BackendError: it does not open, or computes in bf16 or
+                int8 and fails its self-test.
         """
         with self._lock:
             if name not in self._networks:
@@ -119,7 +147,10 @@ class Bundle:
 
     @property
     def tracer(self) -> Tracer:
-        """What is told when a network opens or runs; may be set at any time, for all that comes after."""
+        """What is told when a network opens or runs.
+
+        May be set at any time, for all that comes after.
+        """
         return self._tracer
 
     @tracer.setter
@@ -131,21 +162,42 @@ class Bundle:
 
     def measure_weights(self, name: str) -> int:
         """Bytes of a network's weights, or of its compiled engine, which holds them."""
-        files = (self.manifest.networks[name].weights,) if self._engine_of(name) is None else self.files_of(name)
+        files = (
+            (self.manifest.networks[name].weights,)
+            if self._engine_of(name) is None
+            else self.files_of(name)
+        )
         return sum(self.manifest.files[file].bytes for file in files)
 
     def files_of(self, name: str) -> tuple[str, ...]:
-        """The files that a network is opened from: the backend's graph and the weights, or its compiled engine's."""
+        """The files that a network is opened from.
+
+        The backend's graph and the weights, or its compiled engine's.
+        """
         engine = self._engine_of(name)
-        return (self.graph_of(name), self.manifest.networks[name].weights) if engine is None else engine.files
+        return (
+            (self.graph_of(name), self.manifest.networks[name].weights)
+            if engine is None
+            else engine.files
+        )
 
     def graph_of(self, name: str) -> str:
-        """The file of a network's graph: in the backend's own operators, where the bundle has such and it works."""
+        """The file of a network's graph.
+
+        In the backend's own operators, where the bundle has such and it works.
+        """
         entry = self.manifest.networks[name]
-        return entry.graph if name in self._refused else entry.graphs.get(self.backend.name, entry.graph)
+        return (
+            entry.graph
+            if name in self._refused
+            else entry.graphs.get(self.backend.name, entry.graph)
+        )
 
     def open_ahead(self, *names: str) -> None:
-        """Begin to open these networks in a thread, the first first; who needs one meanwhile waits for it alone."""
+        """Begin to open these networks in a thread, the first first.
+
+        Who needs one meanwhile waits for it alone.
+        """
         with self._lock:
             for name in names:
                 if name not in self._networks and name not in self._opening:
@@ -154,7 +206,10 @@ class Bundle:
     def calls(self) -> dict[str, int]:
         """How often each network has run since the bundle was opened."""
         open_calls = {name: network.calls for name, network in self._networks.copy().items()}
-        return {name: self._closed_calls[name] + open_calls.get(name, 0) for name in self.manifest.networks}
+        return {
+            name: self._closed_calls[name] + open_calls.get(name, 0)
+            for name in self.manifest.networks
+        }
 
     def notes(self) -> tuple[str, ...]:
         """What does not run as it should, from every network that was opened so far; each once."""
@@ -164,25 +219,35 @@ class Bundle:
 
     def identity(self, *names: str) -> str:
         """What these networks' results depend on: their files, the backend and its arithmetic."""
-        hashes = [self.manifest.files[file].sha256 for name in names for file in self.files_of(name)]
+        hashes = [
+            self.manifest.files[file].sha256 for name in names for file in self.files_of(name)
+        ]
         computes = sorted({self._compute_of(name) for name in names})
         return "/".join([*hashes, self.backend.describe(), *computes])
 
     def arithmetic(self) -> dict[str, str]:
         """What each network computes in here: "fp32", "fp16", "bf16", "int8" or "int8+bf16"."""
         entries = self.manifest.networks.items()
-        return {name: entry.describe(name).computed_in(self._compute_of(name)) for name, entry in entries}
+        return {
+            name: entry.describe(name).computed_in(self._compute_of(name))
+            for name, entry in entries
+        }
 
     def missing_arithmetic(self) -> str | None:
         """One line where the bundle's own choice of arithmetic does not work here and fp32 takes its place."""
         if self.options.compute or self.manifest.compiled is not None:
             return None
         entries = self.manifest.networks.items()
-        wants = {name: entry.compute for name, entry in entries if entry.compute not in self._available_arithmetic}
+        wants = {
+            name: entry.compute
+            for name, entry in entries
+            if entry.compute not in self._available_arithmetic
+        }
         if not wants:
             return None
         return (
-            f"the bundle chose {'/'.join(sorted(set(wants.values())))} for {', '.join(wants)}, which backend "
+            f"the bundle chose {'/'.join(sorted(set(wants.values())))} for {', '.join(wants)}, "
+            "which backend "
             f"{self.backend.name!r} does not have on this machine: computing in fp32, more slowly"
         )
 
@@ -190,7 +255,8 @@ class Bundle:
         """Hash every file anew, giving each name as it passes.
 
         Raises:
-            BundleError: a file is not what the manifest says, or is in the folder but not in the manifest.
+            BundleError: a file is not what the manifest says, or is in the folder but
+                not in the manifest.
         """
         return check_files(self.folder, self.manifest)
 
@@ -198,21 +264,26 @@ class Bundle:
         """Run a network on the arrays that travel with it.
 
         Raises:
-            BundleError: the arrays are not what the manifest says, or not those of this network.
-            BackendError: the network does not open or run.
+            BundleError: the arrays are not what the manifest says, or not those of this
+                network. BackendError: the network does not open or run.
         """
-        network, entry = self.network(name), self.manifest.networks[name]
+        network = self.network(name)
+        entry = self.manifest.networks[name]
         return run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
 
     def open_profiled(self, name: str) -> Network:
-        """The network once more, on an engine of its own that also times its layers; the caller closes it.
+        """The network once more, on an engine of its own that also times its layers.
+
+        The caller closes it.
 
         Raises:
             As :meth:`network` does.
         """
         if name not in self.manifest.networks:
             raise UnknownNameError("network", name, known=self.manifest.networks)
-        return self._compile(name, replace(self._options_for(name), streams=1, cache=None, profile=True))
+        return self._compile(
+            name, replace(self._options_for(name), streams=1, cache=None, profile=True)
+        )
 
     def close_network(self, name: str) -> None:
         """Give one network's memory back; it opens again when it is used again."""
@@ -238,7 +309,9 @@ class Bundle:
         try:
             with self._tracer.span("opening", "wait", network=name):
                 return begun.result()
-        except Exception:  # whoever asks next tries anew; after an interrupt it is still being opened
+        except (
+            Exception
+        ):  # whoever asks next tries anew; after an interrupt it is still being opened
             del self._opening[name]
             raise
 
@@ -253,26 +326,34 @@ class Bundle:
         with self._tracer.span("open", "stage", network=name):
             network = self._compile(name, options)
         if options.cache is not None:
-            with suppress(OSError):  # no such folder: nothing was kept. "cache prune" goes by its time
+            with suppress(
+                OSError
+            ):  # no such folder: nothing was kept. "cache prune" goes by its time
                 os.utime(options.cache)
         return network
 
     def _compile(self, name: str, options: EngineOptions) -> Network:
-        entry, compiled = self.manifest.networks[name], self._engine_of(name)
+        entry = self.manifest.networks[name]
+        compiled = self._engine_of(name)
         for file in self.files_of(name):
             check_hash(self.folder, file, manifest=self.manifest)
-        spec, notes = entry.describe(name), list[str]()
+        spec = entry.describe(name)
+        notes = list[str]()
         if compiled is None and self.graph_of(name) != entry.graph:
             try:
                 return self._open_own(spec, entry, options)
-            except BackendError as error:  # a library without these operators, or a GPU on which they are wrong
+            except (
+                BackendError
+            ) as error:  # a library without these operators, or a GPU on which they are wrong
                 self._refused.add(name)
                 notes.append(
-                    f"{name}: runs in plain operators, which is slower: its graph for {self.backend.name}: {error}"
+                    f"{name}: runs in plain operators, which is slower: its graph for "
+                    f"{self.backend.name}: {error}"
                 )
             check_hash(self.folder, entry.graph, manifest=self.manifest)
         network = Network(spec, self._open_engine(spec, compiled, options), notes=notes)
-        # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones saturate on some CPUs.
+        # Some fused bf16 attention kernels have been wrong, not merely coarse; int8
+        # ones saturate on some CPUs.
         if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
             self._require_passed(network, entry)
         return network
@@ -284,12 +365,19 @@ class Bundle:
         self._require_passed(network, entry)
         return network
 
-    def _open_engine(self, spec: SubnetSpec, compiled: CompiledEngine | None, options: EngineOptions) -> Engine:
+    def _open_engine(
+        self, spec: SubnetSpec, compiled: CompiledEngine | None, options: EngineOptions
+    ) -> Engine:
         if compiled is None:
-            return self.backend.open(self.folder / self.manifest.networks[spec.name].graph, spec, options)
-        backend, summary = as_compiling(self.backend), self.manifest.compiled
+            return self.backend.open(
+                self.folder / self.manifest.networks[spec.name].graph, spec, options
+            )
+        backend = as_compiling(self.backend)
+        summary = self.manifest.compiled
         if backend is None or summary is None:
-            raise BackendError(f"{self.folder}: backend {self.backend.name!r} opens no compiled engines")
+            raise BackendError(
+                f"{self.folder}: backend {self.backend.name!r} opens no compiled engines"
+            )
         try:
             return backend.open_engine(self.folder / compiled.files[0], spec, options)
         except DeviceError as error:
@@ -302,8 +390,9 @@ class Bundle:
         return None if compiled is None else compiled.engines[name]
 
     def _options_for(self, name: str) -> EngineOptions:
-        """Side by side only for the denoiser, whose windows do not wait for each other; and a cache folder of the
-        network's own, since a library may know its entries by the graph's path alone."""
+        """Side by side only for the denoiser, whose windows do not wait for each other;
+        and a cache folder of the network's own, since a library may know its entries by
+        the graph's path alone."""
         streams = self.options.streams if name == "denoising_unet" else 1
         options = replace(self.options, streams=streams, compute=self._compute_of(name))
         if options.cache is None:
@@ -312,7 +401,10 @@ class Bundle:
         return replace(options, cache=options.cache / f"{name}-{digest}")
 
     def _compute_of(self, name: str) -> str:
-        """What is asked for, else the bundle's own choice where the backend has it, else fp32; an engine's is fixed."""
+        """What is asked for, else the bundle's own choice where the backend has it, else fp32.
+
+        An engine's is fixed.
+        """
         engine = self._engine_of(name)
         if engine is not None:
             return engine.compute
@@ -332,33 +424,53 @@ class Bundle:
                 remedy = "compute fp32" if "bf16" in result.precision else "another backend"
                 remedy += ", or a bundle without int8" if result.precision == "int8" else ""
                 raise BackendError(
-                    f"{network.spec.name}: {result.precision} on this machine is wrong by {result.error:.2g} of the "
+                    f"{network.spec.name}: {result.precision} on this machine is wrong by "
+                    f"{result.error:.2g} of the "
                     f"maximum (at most {result.tolerance:.2g} is allowed); use {remedy}"
                 )
         except BaseException:
             network.close()
             raise
-        network.calls, network.seconds = 0, 0.0  # of nobody's asking
+        # of nobody's asking
+        network.calls = 0
+        network.seconds = 0.0
 
 
-def run_self_test(network: Network, entry: NetworkEntry, *, folder: Path, manifest: Manifest) -> SelfTestResult:
+def run_self_test(
+    network: Network, entry: NetworkEntry, *, folder: Path, manifest: Manifest
+) -> SelfTestResult:
     """Compare a network with the golden arrays in the bundle.
 
     Raises:
-        BundleError: the arrays are not what the manifest says, or not every input and output of this network.
+        BundleError: the arrays are not what the manifest says, or not every input and
+            output of this network.
     """
     check_hash(folder, entry.self_test, manifest=manifest)
     inputs = {tensor.name: f"input.{tensor.name}" for tensor in entry.inputs}
     outputs = {tensor.name: f"output.{tensor.name}" for tensor in entry.outputs}
     try:
         # numpy leaves a file open that it opened itself and found to be no archive
-        with (folder / entry.self_test).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with (
+            (folder / entry.self_test).open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             given = {name: arrays[key] for name, key in inputs.items()}
             wanted = {name: arrays[key] for name, key in outputs.items()}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{folder / entry.self_test}: not the arrays of {network.spec.name}: {error}") from error
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise BundleError(
+            f"{folder / entry.self_test}: not the arrays of {network.spec.name}: {error}"
+        ) from error
     found = network(given)
-    difference, worst = compare_outputs(found, wanted), find_worst_output(found, wanted)
+    difference = compare_outputs(found, wanted)
+    worst = find_worst_output(found, wanted)
     tolerance = find_tolerance(entry.tolerances, network.precision)
     return SelfTestResult(network.spec.name, network.precision, difference, tolerance, worst)
 
@@ -383,4 +495,6 @@ def _choose_backend(manifest: Manifest) -> Backend:
         if reason is None:
             return backend
         reasons.append(f"{name}: {reason}")
-    raise BackendError(f"no backend of this bundle works here: {'; '.join(reasons) or 'its manifest names none'}")
+    raise BackendError(
+        f"no backend of this bundle works here: {'; '.join(reasons) or 'its manifest names none'}"
+    )

@@ -18,7 +18,8 @@ def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Hash every file of a bundle, giving each name as it passes.
 
     Raises:
-        BundleError: a file is not what the manifest says, or is in the folder but not in the manifest.
+        BundleError: a file is not what the manifest says, or is in the folder but not
+            in the manifest.
     """
     for name in list_files(folder):
         if name != FILE_NAME and name not in manifest.files:
@@ -43,11 +44,14 @@ def check_file(folder: Path, name: str, *, manifest: Manifest) -> None:
                 raise BundleError(f"{path}: is a symbolic link; a bundle holds plain files")
         if not path.is_file():
             raise BundleError(f"{path}: missing; build or copy the bundle again")
-        wanted, found = manifest.files[name].bytes, path.stat().st_size
+        wanted = manifest.files[name].bytes
+        found = path.stat().st_size
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
     if wanted != found:
-        raise BundleError(f"{path}: {found} bytes, the manifest says {wanted}; build or copy the bundle again")
+        raise BundleError(
+            f"{path}: {found} bytes, the manifest says {wanted}; build or copy the bundle again"
+        )
 
 
 def check_hash(folder: Path, name: str, *, manifest: Manifest) -> None:
@@ -57,11 +61,15 @@ def check_hash(folder: Path, name: str, *, manifest: Manifest) -> None:
         BundleError: they differ, or the file cannot be read.
     """
     try:
-        wanted, found = manifest.files[name].sha256, hash_file(folder / name)
+        wanted = manifest.files[name].sha256
+        found = hash_file(folder / name)
     except OSError as error:
         raise BundleError(f"{folder / name}: cannot be read: {error.strerror or error}") from error
     if wanted != found:
-        raise BundleError(f"{folder / name}: sha256 is {found}, the manifest says {wanted}; build or copy it again")
+        raise BundleError(
+            f"{folder / name}: sha256 is {found}, the manifest says {wanted}; build or copy it "
+            "again"
+        )
 
 
 def list_files(folder: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""From files to a file: a portrait and a voice on disk, a bundle, and a video, folder of pictures or raw stream."""
+"""From files to a file.
+
+A portrait and a voice on disk, a bundle, and a video, folder of pictures or raw stream.
+"""
 
 from __future__ import annotations
 
@@ -20,45 +23,46 @@ from echoexport.runtime.trace import CLIP, Tracer
 from echoexport.runtime.voice import read_voice
 
 Progress = Callable[[str, int, int], None]
-"""A phase, how much of it is done, and how much there is: "sampling" until every window has run, then "decoding"."""
+"""A phase, how much of it is done, and how much there is: "sampling" until every window
+has run, then "decoding"."""
 
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """Files in and out. ``face_box`` (x0, y0, x1, y1) in the portrait's pixels wins over ``face_model``.
-
-    output: a ``.mp4`` or ``.mov``, a folder for PNGs, or "-" for raw RGB24 on stdout. poses: for bundles of the pose
-    variants, what :func:`echoexport.runtime.pose.read_poses` reads.
-    """
+    """Files in and out. ``face_box`` (x0, y0, x1, y1) in the portrait's pixels wins over ``face_model``."""
 
     portrait: Path
     voice: Path
     output: str
+    """A ``.mp4`` or ``.mov``, a folder for PNGs, or "-" for raw RGB24 on stdout."""
     face_box: tuple[float, float, float, float] | None = None
     face_model: Path | None = None
     poses: Path | None = None
+    """For bundles of the pose variants, what :func:`echoexport.runtime.pose.read_poses`
+    reads."""
     settings: RenderSettings = field(default_factory=RenderSettings)
 
 
 @dataclass(frozen=True)
 class ClipReport:
-    """What was made, and how long it took; seconds are wall clock on this machine, *measured*.
-
-    preparing_seconds: reading the files, opening engines, what the voice and the portrait give. sampling_seconds: the
-    denoiser's loop. decoding_seconds: pictures from latents, and their encoding into the output. first_frame_seconds:
-    from the start until the first frame was handed to the output. seconds: all of it, the output closed.
-    calls: network to how often it ran for this clip. warnings: one line each.
-    """
+    """What was made, and how long it took; seconds are wall clock on this machine, *measured*."""
 
     frames: int
     fps: float
     preparing_seconds: float
+    """Reading the files, opening engines, what the voice and the portrait give."""
     sampling_seconds: float
+    """The denoiser's loop."""
     decoding_seconds: float
+    """Pictures from latents, and their encoding into the output."""
     first_frame_seconds: float
+    """From the start until the first frame was handed to the output."""
     seconds: float
+    """All of it, the output closed."""
     calls: dict[str, int]
+    """Network to how often it ran for this clip."""
     warnings: tuple[str, ...]
+    """One line each."""
 
     @property
     def frames_per_second(self) -> float:
@@ -81,8 +85,8 @@ def make_clip(
 ) -> ClipReport:
     """Render one clip into its output; interrupted or failing, it leaves nothing behind.
 
-    ``warn`` is told each of the report's warnings before the long work starts. A ``tracer`` is given to the session's
-    bundle, as :class:`Session` does.
+    ``warn`` is told each of the report's warnings before the long work starts. A
+    ``tracer`` is given to the session's bundle, as :class:`Session` does.
 
     Raises:
         InputError, SettingError: a file or a setting that cannot be used.
@@ -92,14 +96,18 @@ def make_clip(
     if tracer is not None:
         session.bundle.tracer = tracer
     with session.bundle.tracer.span(CLIP, "stage"):
-        return _make_clip(session, request, tell=progress or (lambda phase, done, total: None), warn=warn)
+        return _make_clip(
+            session, request, tell=progress or (lambda phase, done, total: None), warn=warn
+        )
 
 
 def _make_clip(
     session: Session, request: ClipRequest, *, tell: Progress, warn: Callable[[str], None] | None
 ) -> ClipReport:
     begun = time.perf_counter()
-    bundle, before, tracer = session.bundle, session.bundle.calls(), session.bundle.tracer
+    bundle = session.bundle
+    before = session.bundle.calls()
+    tracer = session.bundle.tracer
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
     warnings = _question_guidance(bundle, settle_plan(bundle, request.settings))
     session.prepare()
@@ -119,7 +127,9 @@ def _make_clip(
         hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
         rendering = session.start(inputs, request.settings, hooks=hooks)
         prepared = time.perf_counter()
-        first = _write_frames(rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames))
+        first = _write_frames(
+            rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames)
+        )
     ended = time.perf_counter()
     calls = {name: count - before[name] for name, count in bundle.calls().items()}
     return ClipReport(
@@ -138,7 +148,9 @@ def _make_clip(
 def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> float:
     """Every frame into the sink; returns when the first was written."""
     first = 0.0
-    with closing(iter(rendering)) as frames:  # an error would else keep its thread alive for as long as itself
+    with closing(
+        iter(rendering)
+    ) as frames:  # an error would else keep its thread alive for as long as itself
         for index, frame in enumerate(frames):
             sink.write(frame)
             first = first or time.perf_counter()
@@ -148,7 +160,9 @@ def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int]
 
 
 def find_face(request: ClipRequest, *, size: tuple[int, int]) -> tuple[FaceCrop, tuple[str, ...]]:
-    """The portrait cropped to its face: by the box that was given, else by the detector, else the whole picture.
+    """The portrait cropped to its face.
+
+    By the box that was given, else by the detector, else the whole picture.
 
     Returns the crop and warnings.
 
@@ -179,8 +193,14 @@ def _question_guidance(bundle: Bundle, plan: SamplingPlan) -> tuple[str, ...]:
 def _open_poses(bundle: Bundle, request: ClipRequest, *, size: tuple[int, int]) -> PoseMaps | None:
     if bundle.manifest.face != "pose":
         if request.poses is not None:
-            raise PoseError(f"{request.poses}: variant {bundle.manifest.variant!r} takes no poses; leave --poses out")
+            raise PoseError(
+                f"{request.poses}: variant {bundle.manifest.variant!r} takes no poses; leave "
+                "--poses out"
+            )
         return None
     if request.poses is None:
-        raise PoseError(f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks or drawn maps)")
+        raise PoseError(
+            f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks or "
+            "drawn maps)"
+        )
     return read_poses(request.poses, size=size)

@@ -1,4 +1,7 @@
-"""What the denoiser is told besides the noise: the reference's keys and values, the face, the voice."""
+"""What the denoiser is told besides the noise.
+
+The reference's keys and values, the face, the voice.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,23 @@ _KEY_SHOWN = 12  # digits, by which a trace tells portraits apart
 _POSE_FEATURE_BYTES = 256 * 2**20  # pose features are kept up to here, about 50 frames at 512 px
 
 
-def find_reference(bundle: Bundle, picture: NDArray[np.uint8], *, cache: ReferenceCache | None) -> Arrays:
+def find_reference(
+    bundle: Bundle, picture: NDArray[np.uint8], *, cache: ReferenceCache | None
+) -> Arrays:
     """A portrait's keys and values for the denoiser, from the cache where it has them.
 
-    They are frozen (see ``held_arrays``), so that an engine copies them to its device once for each portrait.
-    picture: (H, W, 3) uint8 RGB of the bundle's size. A miss costs one vae_encoder and one reference_unet call.
+    They are frozen (see ``held_arrays``), so that an engine copies them to its device
+    once for each portrait. picture: (H, W, 3) uint8 RGB of the bundle's size. A miss
+    costs one vae_encoder and one reference_unet call.
 
     Raises:
         PortraitError: the picture has another size or dtype.
     """
     wanted = (bundle.manifest.picture.height, bundle.manifest.picture.width, 3)
     if picture.shape != wanted or picture.dtype != np.uint8:
-        raise PortraitError(f"the portrait is {picture.shape} {picture.dtype}; this bundle wants {wanted} uint8")
+        raise PortraitError(
+            f"the portrait is {picture.shape} {picture.dtype}; this bundle wants {wanted} uint8"
+        )
     key = cache_key("reference", bundle.identity("vae_encoder", "reference_unet"), picture)
     with bundle.tracer.span("reference", "stage", portrait=key[:_KEY_SHOWN]):
         found = cache.get(key) if cache is not None else None
@@ -52,7 +60,9 @@ def encode_picture(bundle: Bundle, picture: NDArray[np.uint8]) -> NDArray[np.flo
     return bundle.network("vae_encoder")({"picture": pixels})["latents"]
 
 
-def find_mask_feature(bundle: Bundle, mask: NDArray[np.uint8], *, cache: ReferenceCache | None) -> NDArray[np.float32]:
+def find_mask_feature(
+    bundle: Bundle, mask: NDArray[np.uint8], *, cache: ReferenceCache | None
+) -> NDArray[np.float32]:
     """The face feature of a still mask, (1, C0, 1, h, w).
 
     mask: (H, W) uint8, 255 where the face may move.
@@ -62,7 +72,9 @@ def find_mask_feature(bundle: Bundle, mask: NDArray[np.uint8], *, cache: Referen
     """
     wanted = (bundle.manifest.picture.height, bundle.manifest.picture.width)
     if mask.shape != wanted or mask.dtype != np.uint8:
-        raise PortraitError(f"the face mask is {mask.shape} {mask.dtype}; this bundle wants {wanted} uint8")
+        raise PortraitError(
+            f"the face mask is {mask.shape} {mask.dtype}; this bundle wants {wanted} uint8"
+        )
     key = cache_key("mask", bundle.identity("landmark_encoder"), mask)
     with bundle.tracer.span("face", "stage"):
         found = cache.get(key) if cache is not None else None
@@ -70,11 +82,16 @@ def find_mask_feature(bundle: Bundle, mask: NDArray[np.uint8], *, cache: Referen
             face_map = mask.astype(np.float32)[None, None] / np.float32(255)
             found = bundle.network("landmark_encoder")({"face_map": face_map})
             found = found if cache is None else cache.put(key, found)
-    return freeze(np.asarray(found["face_feature"]))[:, :, None]  # copied to a device once, as the reference is
+    return freeze(np.asarray(found["face_feature"]))[
+        :, :, None
+    ]  # copied to a device once, as the reference is
 
 
 class PoseFeatures:
-    """Face features of pose maps, computed when a window asks for them; the latest used are kept."""
+    """Face features of pose maps, computed when a window asks for them.
+
+    The latest used are kept.
+    """
 
     def __init__(self, bundle: Bundle, maps: Callable[[int], NDArray[np.float32]]) -> None:
         self._bundle = bundle
@@ -105,7 +122,8 @@ class PoseFeatures:
         face_map = np.asarray(self._maps(index))[None]
         if face_map.shape != self._shape or face_map.dtype.kind not in "biuf":
             raise PoseError(
-                f"pose map {index} is {face_map.shape[1:]} {face_map.dtype}; wanted {self._shape[1:]} float32"
+                f"pose map {index} is {face_map.shape[1:]} {face_map.dtype}; wanted "
+                f"{self._shape[1:]} float32"
             )
         return self._bundle.network("landmark_encoder")({"face_map": face_map})["face_feature"]
 

@@ -1,4 +1,7 @@
-"""CUDA's runtime through NVIDIA's cuda-python: memory, streams, graphs, every return code looked at."""
+"""CUDA's runtime through NVIDIA's cuda-python.
+
+Memory, streams, graphs, every return code looked at.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from echoexport.runtime.errors import DeviceError
 
 # Older wheels have the second only.
 _MODULES = ("cuda.bindings.runtime", "cuda.cudart")
-_INSTALL = "pip install cuda-python (on JetPack 6 'cuda-python==12.6.*', on 7.2 'cuda-python==13.2.*')"
+_INSTALL = (
+    "pip install cuda-python (on JetPack 6 'cuda-python==12.6.*', on 7.2 'cuda-python==13.2.*')"
+)
 
 _FIXES = {
     "cudaErrorMemoryAllocation": "close other programs, or take a bundle with a smaller picture or window",
@@ -30,10 +35,11 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class CudaDevice:
-    """The GPU in use. memory is in bytes; integrated ones share it with the CPU. compute_capability: as "8.7"."""
+    """The GPU in use. memory is in bytes; integrated ones share it with the CPU."""
 
     name: str
     compute_capability: str
+    """As "8.7"."""
     memory: int
     integrated: bool
 
@@ -41,8 +47,9 @@ class CudaDevice:
 class CudaRuntime:
     """The few calls that engines need, on device 0 of those that the process sees.
 
-    Addresses and handles are whole numbers. Every method raises ``DeviceError`` where CUDA reports an error: it names
-    the call, the error and, where one is known, the fix.
+    Addresses and handles are whole numbers. Every method raises ``DeviceError`` where
+    CUDA reports an error: it names the call, the error and, where one is known, the
+    fix.
     """
 
     def __init__(self, api: Any) -> None:
@@ -55,7 +62,10 @@ class CudaRuntime:
         return int(address)
 
     def free(self, address: int) -> None:
-        """Give them back. Like all that give back it raises nothing: after an error CUDA refuses that too."""
+        """Give them back. Like all that give back it raises nothing.
+
+        After an error CUDA refuses that too.
+        """
         self._give_back("cudaFree", address)
 
     def host_alloc(self, size: int) -> NDArray[np.uint8]:
@@ -89,11 +99,17 @@ class CudaRuntime:
         self._give_back("cudaStreamDestroy", stream)
 
     def synchronize(self, stream: int) -> None:
-        """Wait until all that was put into a stream is done; errors of that work are raised here."""
+        """Wait until all that was put into a stream is done.
+
+        Errors of that work are raised here.
+        """
         self._call("cudaStreamSynchronize", stream)
 
     def begin_capture(self, stream: int) -> None:
-        """From now on, work put into the stream is recorded, not run; other threads may go on using CUDA."""
+        """From now on, work put into the stream is recorded, not run.
+
+        Other threads may go on using CUDA.
+        """
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
 
@@ -147,7 +163,12 @@ class CudaRuntime:
         name = properties.name
         text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
         capability = f"{properties.major}.{properties.minor}"
-        return CudaDevice(text.strip("\0 "), capability, int(properties.totalGlobalMem), bool(properties.integrated))
+        return CudaDevice(
+            text.strip("\0 "),
+            capability,
+            int(properties.totalGlobalMem),
+            bool(properties.integrated),
+        )
 
     def find_versions(self) -> tuple[str, str]:
         """CUDA versions: that of this library, and the newest that the driver knows ("0.0" without a driver)."""
@@ -160,8 +181,12 @@ class CudaRuntime:
             code, *values = getattr(self._api, function)(*arguments)
         except AttributeError as error:
             raise DeviceError(f"this cuda-python has no {function}; {_INSTALL}") from error
-        except RuntimeError as error:  # older wheels raise where newer ones return a code: without libcuda.so.1
-            raise DeviceError(f"CUDA: {function} failed: {error}; is NVIDIA's driver installed?") from error
+        except (
+            RuntimeError
+        ) as error:  # older wheels raise where newer ones return a code: without libcuda.so.1
+            raise DeviceError(
+                f"CUDA: {function} failed: {error}; is NVIDIA's driver installed?"
+            ) from error
         if int(code) != 0:
             raise DeviceError(f"CUDA: {function}{of} failed: {self._explain(code)}")
         return list(values)
@@ -211,7 +236,10 @@ def open_cuda() -> CudaRuntime:
 
 
 def find_cuda_trouble() -> str | None:
-    """Why CUDA does not work in this process, in one line with the fix, or None where it does. Raises nothing."""
+    """Why CUDA does not work in this process, in one line with the fix, or None where it does.
+
+    Raises nothing.
+    """
     try:
         cuda = open_cuda()
         library, driver = cuda.find_versions()
@@ -219,13 +247,20 @@ def find_cuda_trouble() -> str | None:
             return "no NVIDIA driver is installed (libcuda.so.1 is missing)"
         if _is_older(driver, library):
             return (
-                f"the NVIDIA driver knows CUDA {driver} only and cuda-python is for {library}: update the driver, or "
+                f"the NVIDIA driver knows CUDA {driver} only and cuda-python is for {library}: "
+                "update the driver, or "
                 f"pip install 'cuda-python=={driver}.*'"
             )
-        return None if cuda.count_devices() else "this process sees no NVIDIA GPU (is CUDA_VISIBLE_DEVICES empty?)"
+        return (
+            None
+            if cuda.count_devices()
+            else "this process sees no NVIDIA GPU (is CUDA_VISIBLE_DEVICES empty?)"
+        )
     except DeviceError as error:
         return _shorten(error)
-    except Exception as error:  # whatever a broken installation raises: doctor goes on to the next line
+    except (
+        Exception
+    ) as error:  # whatever a broken installation raises: doctor goes on to the next line
         return f"CUDA does not work: {type(error).__name__}: {_shorten(error)}"
 
 

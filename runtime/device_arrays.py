@@ -21,15 +21,19 @@ class DeviceInput:
         self.tensor = tensor
         self.address = cuda.malloc(_count_bytes(tensor))
         owned.callback(cuda.free, self.address)
-        self._cuda, self._owned = cuda, owned
+        self._cuda = cuda
+        self._owned = owned
         self._pinned: NDArray[Any] | None = None
         self._held = Held()
 
     def upload(self, array: NDArray[Any], stream: int) -> int:
-        """Put a C-contiguous array of the tensor's shape and dtype there; returns how many bytes were copied.
+        """Put a C-contiguous array of the tensor's shape and dtype there.
 
-        Others than frozen ones pass through pinned memory, so that the copy needs no wait; the stream has to be empty.
-        Frozen ones are copied once and are large: they are read where they are, and must live until the stream is done.
+        Returns how many bytes were copied.
+
+        Others than frozen ones pass through pinned memory, so that the copy needs no
+        wait; the stream has to be empty. Frozen ones are copied once and are large:
+        they are read where they are, and must live until the stream is done.
         """
         if self._held.is_same(array):
             return 0

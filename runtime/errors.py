@@ -74,7 +74,10 @@ class SettingError(InputError):
 
 
 class TargetMismatchError(EchoExportError):
-    """A target whose engines cannot be made here: this machine is another, or does not say what it is."""
+    """A target whose engines cannot be made here.
+
+    This machine is another, or does not say what it is.
+    """
 
 
 class CheckpointError(EchoExportError):

@@ -27,7 +27,10 @@ from echoexport.runtime.errors import MissingPackageError, PortraitError, Unknow
 from echoexport.runtime.resize import Picture, average_boxes
 
 ANCHORS = 896
-ENGINES = {"openvino": "openvino", "litert": "ai_edge_litert"}  # in the order they are tried: engine, package
+ENGINES = {
+    "openvino": "openvino",
+    "litert": "ai_edge_litert",
+}  # in the order they are tried: engine, package
 MOST_MODEL_BYTES = 64 << 20  # a zip may claim any size; the detector has 0.2 MB
 SEARCH_SIDE = 2048  # pixels; the network sees 128, so more would only cost time
 TILE_LEVELS = 3
@@ -38,14 +41,17 @@ SURE_SCORE = 0.75  # what it must then reach: well framed faces score 0.9 and mo
 def detect_face(picture: Picture, *, model: Path, engine: str | None = None) -> FaceBox | None:
     """Find the largest face in an (H,W,3) uint8 RGB picture; None where there is none.
 
-    ``model`` is MediaPipe's BlazeFace short-range detector, as ``.tflite`` or inside a face landmarker's
-    ``.task``. It is run by ``engine``, "openvino" or "litert"; None takes the first that is installed.
+    ``model`` is MediaPipe's BlazeFace short-range detector, as ``.tflite`` or inside a
+    face landmarker's ``.task``. It is run by ``engine``, "openvino" or "litert"; None
+    takes the first that is installed.
 
-    Among faces with a score of at least 0.5 the one of largest area wins, as in the original. The original's
-    detector is another one, MTCNN; BlazeFace's box is square and reaches the ears. The two were not compared, so
-    crop and mask may come out somewhat different here; a box from elsewhere can be given to ``crop_face`` instead.
+    Among faces with a score of at least 0.5 the one of largest area wins, as in the
+    original. The original's detector is another one, MTCNN; BlazeFace's box is square
+    and reaches the ears. The two were not compared, so crop and mask may come out
+    somewhat different here; a box from elsewhere can be given to ``crop_face`` instead.
 
-    Raises PortraitError naming a model file that cannot be used, MissingPackageError without an engine.
+    Raises PortraitError naming a model file that cannot be used, MissingPackageError
+    without an engine.
     """
     return select_face(find_faces(picture, open_detector(model, engine=engine)))
 
@@ -53,9 +59,10 @@ def detect_face(picture: Picture, *, model: Path, engine: str | None = None) -> 
 def find_faces(picture: Picture, network: Network) -> list[FaceBox]:
     """All faces in a picture, best score first.
 
-    The network misses faces that fill little of what it sees. So where the whole picture shows none,
-    overlapping square tiles are searched, down to an eighth of the shorter side, until some size finds any.
-    What looks like a small face is framed anew and must be one from near as well.
+    The network misses faces that fill little of what it sees. So where the whole
+    picture shows none, overlapping square tiles are searched, down to an eighth of the
+    shorter side, until some size finds any. What looks like a small face is framed anew
+    and must be one from near as well.
     """
     shrink = max(max(picture.shape[:2]) // SEARCH_SIDE, 1)
     small = average_boxes(picture, boxes=(shrink, shrink))
@@ -63,7 +70,9 @@ def find_faces(picture: Picture, network: Network) -> list[FaceBox]:
     for side in _tile_sides(small):
         if faces:
             break
-        found = [face for tile in _tiles(small, side=side) for face in _search(small, tile, network)]
+        found = [
+            face for tile in _tiles(small, side=side) for face in _search(small, tile, network)
+        ]
         faces = _confirm(small, merge_boxes(found), network)
     return [_scale(face, factor=shrink) for face in faces]
 
@@ -74,7 +83,10 @@ def select_face(faces: list[FaceBox]) -> FaceBox | None:
 
 
 def open_detector(model: Path, *, engine: str | None = None) -> Network:
-    """Load a BlazeFace model file into an engine; see :func:`detect_face` for both and for the errors."""
+    """Load a BlazeFace model file into an engine.
+
+    See :func:`detect_face` for both and for the errors.
+    """
     if engine is not None and engine not in ENGINES:
         raise UnknownNameError("face engine", engine, known=ENGINES)
     content = _read_detector(Path(model))
@@ -85,7 +97,9 @@ def open_detector(model: Path, *, engine: str | None = None) -> Network:
     except (ImportError, MissingPackageError) as error:
         raise _missing_package() from error
     except (RuntimeError, ValueError) as error:
-        raise PortraitError(f"{model} is damaged or no TFLite model: {chosen} cannot read it") from error
+        raise PortraitError(
+            f"{model} is damaged or no TFLite model: {chosen} cannot read it"
+        ) from error
 
 
 def _choose_engine() -> str:
@@ -100,7 +114,9 @@ def _choose_engine() -> str:
 
 def _missing_package() -> MissingPackageError:
     return MissingPackageError(
-        "openvino (or ai-edge-litert, from the extra 'landmarks')", extra="openvino", purpose="finding a face"
+        "openvino (or ai-edge-litert, from the extra 'landmarks')",
+        extra="openvino",
+        purpose="finding a face",
     )
 
 
@@ -109,7 +125,9 @@ def _read_detector(model: Path) -> bytes:
     if not model.is_file():
         raise PortraitError(f"{model}: there is no such face model file")
     content = model.read_bytes()
-    if content[4:8] != b"TFL3":  # a TFLite file may carry a zip of labels at its end, so look at this first
+    if (
+        content[4:8] != b"TFL3"
+    ):  # a TFLite file may carry a zip of labels at its end, so look at this first
         content = _unpack_detector(content, name=str(model))
     return content
 
@@ -118,7 +136,11 @@ def _unpack_detector(content: bytes, *, name: str) -> bytes:
     wanted = "wanted BlazeFace as .tflite, or a face landmarker's .task"
     try:
         with zipfile.ZipFile(BytesIO(content)) as bundle:
-            found = [info for info in bundle.infolist() if Path(info.filename).name == "face_detector.tflite"]
+            found = [
+                info
+                for info in bundle.infolist()
+                if Path(info.filename).name == "face_detector.tflite"
+            ]
             if not found or found[0].file_size > MOST_MODEL_BYTES:
                 raise PortraitError(f"{name} is a zip without a face_detector.tflite: {wanted}")
             return bundle.read(found[0])
@@ -132,7 +154,8 @@ def _open_openvino(content: bytes, *, name: str) -> Network:
     with tempfile.TemporaryDirectory() as folder:  # OpenVINO reads TFLite from files only
         file = Path(folder) / "face_detector.tflite"
         file.write_bytes(content)
-        # Left to itself OpenVINO computes in bf16 on CPUs that have it, and boxes move by pixels.
+        # Left to itself OpenVINO computes in bf16 on CPUs that have it, and boxes move
+        # by pixels.
         compiled = open_core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     shapes = {port.any_name: _list_sides(port) for port in compiled.outputs}
     boxes, scores = _match_outputs(_list_sides(compiled.inputs[0]), shapes, name=name)
@@ -155,7 +178,9 @@ def _open_litert(content: bytes, *, name: str) -> Network:
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]
-    outputs: dict[str, dict[str, Any]] = {out["name"]: out for out in interpreter.get_output_details()}
+    outputs: dict[str, dict[str, Any]] = {
+        out["name"]: out for out in interpreter.get_output_details()
+    }
     shapes = {key: tuple(map(int, out["shape"])) for key, out in outputs.items()}
     boxes, scores = _match_outputs(tuple(map(int, entry["shape"])), shapes, name=name)
 
@@ -168,13 +193,18 @@ def _open_litert(content: bytes, *, name: str) -> Network:
     return run
 
 
-def _match_outputs(entry: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]], *, name: str) -> tuple[str, str]:
+def _match_outputs(
+    entry: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]], *, name: str
+) -> tuple[str, str]:
     """Names of the box and the score output, told apart by shape: files order them differently."""
     by_shape = {shape: key for key, shape in outputs.items()}
-    boxes, scores = by_shape.get((1, ANCHORS, 16)), by_shape.get((1, ANCHORS, 1))
+    boxes = by_shape.get((1, ANCHORS, 16))
+    scores = by_shape.get((1, ANCHORS, 1))
     if entry != (1, SIDE, SIDE, 3) or boxes is None or scores is None:
         found = f"input {entry}, outputs {', '.join(map(str, outputs.values()))}"
-        raise PortraitError(f"{name} is not BlazeFace short range (128x128 pixels, 896 anchors): {found}")
+        raise PortraitError(
+            f"{name} is not BlazeFace short range (128x128 pixels, 896 anchors): {found}"
+        )
     return boxes, scores
 
 
@@ -203,19 +233,28 @@ def _tile_starts(length: int, *, side: int) -> list[int]:
 def _confirm(picture: Picture, faces: list[FaceBox], network: Network) -> list[FaceBox]:
     """Large faces as they are; small ones as a closer look shows them, or not at all."""
     small = SMALL_FACE * max(picture.shape[:2])
-    closer = [_look_closer(picture, face, network) if face.x1 - face.x0 < small else face for face in faces]
+    closer = [
+        _look_closer(picture, face, network) if face.x1 - face.x0 < small else face
+        for face in faces
+    ]
     return merge_boxes([face for face in closer if face is not None])
 
 
 def _look_closer(picture: Picture, face: FaceBox, network: Network) -> FaceBox | None:
     """The same face found in a window of twice its size, where the network sees it best."""
     height, width = picture.shape[:2]
-    middle_x, middle_y, reach = (face.x0 + face.x1) / 2, (face.y0 + face.y1) / 2, face.x1 - face.x0
-    x0, y0 = max(int(middle_x - reach), 0), max(int(middle_y - reach), 0)
-    x1, y1 = min(int(middle_x + reach) + 1, width), min(int(middle_y + reach) + 1, height)
+    middle_x = (face.x0 + face.x1) / 2
+    middle_y = (face.y0 + face.y1) / 2
+    reach = face.x1 - face.x0
+    x0 = max(int(middle_x - reach), 0)
+    y0 = max(int(middle_y - reach), 0)
+    x1 = min(int(middle_x + reach) + 1, width)
+    y1 = min(int(middle_y + reach) + 1, height)
     if x1 <= x0 or y1 <= y0:
         return None
-    sure = [found for found in _search(picture, (x0, y0, x1, y1), network) if found.score >= SURE_SCORE]
+    sure = [
+        found for found in _search(picture, (x0, y0, x1, y1), network) if found.score >= SURE_SCORE
+    ]
     same = [found for found in sure if measure_overlap(found, face) > SAME_FACE]
     return max(same, key=lambda found: found.score, default=None)
 

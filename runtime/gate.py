@@ -8,14 +8,19 @@ from contextlib import contextmanager
 
 
 class Gate:
-    """Threads pass together through ``shared``; through ``alone`` one passes when nobody else is inside.
+    """Threads pass together through ``shared``.
 
-    Who waits to be alone goes before those that come to share later. A thread that is inside must not enter again.
+    Through ``alone`` one passes when nobody else is inside.
+
+    Who waits to be alone goes before those that come to share later. A thread that is
+    inside must not enter again.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside, self._waiting, self._taken = 0, 0, False
+        self._inside = 0
+        self._waiting = 0
+        self._taken = False
 
     @contextmanager
     def shared(self) -> Iterator[None]:

@@ -11,31 +11,34 @@ __all__ = ["LayerClock", "LayerRecord", "LayerTimer", "make_trt_profiler", "spli
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One layer of an engine: what the library made of one or more nodes of the graph.
-
-    seconds: of one call, the median, by the library's clock. origins: names that may be those of the graph's nodes,
-    where the library tells them; "a...b" is all from one to the other. after: the layers whose outputs it reads.
-    """
+    """One layer of an engine: what the library made of one or more nodes of the graph."""
 
     name: str
     kind: str
     seconds: float
+    """Of one call, the median, by the library's clock."""
     origins: tuple[str, ...] = ()
+    """Names that may be those of the graph's nodes, where the library tells them;
+    "a...b" is all from one to the other."""
     after: tuple[str, ...] = ()
+    """The layers whose outputs it reads."""
 
 
 class LayerTimer(Protocol):
     """What an engine adds that was opened with ``EngineOptions(profile=True)``, where its backend can do so."""
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
-        """Layers in the order of their execution, medians of the calls so far; () before the first."""
+        """Layers in the order of their execution, medians of the calls so far.
+
+        () before the first.
+        """
 
 
 class LayerClock:
     """Collects what a library reports, layer by layer, in the shape of TensorRT's ``IProfiler``.
 
-    Every call of the engine reports each layer once, so a layer that comes again counts as one more call. The first
-    call warms up: it counts only until there is another.
+    Every call of the engine reports each layer once, so a layer that comes again counts
+    as one more call. The first call warms up: it counts only until there is another.
     """
 
     def __init__(self) -> None:
@@ -48,7 +51,8 @@ class LayerClock:
     def medians(self) -> dict[str, float]:
         """Seconds of each layer in a call, in the order in which they were first reported.
 
-        Medians, since on a shared machine a call now and then is interrupted in the midst of some layer.
+        Medians, since on a shared machine a call now and then is interrupted in the
+        midst of some layer.
         """
         return {name: statistics.median(calls[1:] or calls) for name, calls in self._calls.items()}
 
@@ -61,7 +65,9 @@ class LayerClock:
 
 
 def make_trt_profiler(library: Any, clock: LayerClock) -> Any:
-    """``clock`` as an object of TensorRT's own class, for ``context.profiler``; ``library`` is the TensorRT module.
+    """``clock`` as an object of TensorRT's own class, for ``context.profiler``.
+
+    ``library`` is the TensorRT module.
 
     While one is set, TensorRT waits for the end of every layer to time it.
     """
@@ -79,7 +85,8 @@ def make_trt_profiler(library: Any, clock: LayerClock) -> Any:
 def split_trt_name(name: str) -> tuple[str, ...]:
     """The node names that a TensorRT layer's name is made of; a range "a...b" stays one.
 
-    Seen are "a + b", "PWN(a, b)", "{ForeignNode[a...b]}" and "Reformatting CopyNode for Input Tensor 0 to a".
+    Seen are "a + b", "PWN(a, b)", "{ForeignNode[a...b]}" and "Reformatting CopyNode for
+    Input Tensor 0 to a".
     """
     if name.startswith("Reformatting"):
         name = name.rpartition(" to ")[2]
@@ -89,7 +96,11 @@ def split_trt_name(name: str) -> tuple[str, ...]:
 
 
 def _find_trt_kind(name: str) -> str:
-    for start, kind in (("Reformatting", "Reformat"), ("PWN", "PointWise"), ("{ForeignNode", "ForeignNode")):
+    for start, kind in (
+        ("Reformatting", "Reformat"),
+        ("PWN", "PointWise"),
+        ("{ForeignNode", "ForeignNode"),
+    ):
         if name.startswith(start):
             return kind
     return "Layer"

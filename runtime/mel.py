@@ -11,14 +11,16 @@ from echoexport.runtime.errors import AudioError
 
 __all__ = ["HOP", "N_FFT", "SAMPLE_RATE", "log_mel", "mel_filters"]
 
-# Whisper's constants (Radford et al. 2022, section 2.2: 80 channels, 25 ms windows, 10 ms stride at 16 kHz).
+# Whisper's constants (Radford et al. 2022, section 2.2: 80 channels, 25 ms windows, 10
+# ms stride at 16 kHz).
 SAMPLE_RATE = 16_000
 N_FFT = 400
 HOP = 160
 _SMALLEST_POWER = 1e-10
 _FLOOR_BELOW_PEAK = 8.0  # in log10 of power: 80 dB
 
-# Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, then 27 steps per factor 6.4.
+# Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, then 27 steps per
+# factor 6.4.
 _LINEAR_HZ_PER_MEL = 200.0 / 3.0
 _BREAK_HZ = 1000.0
 _BREAK_MEL = _BREAK_HZ / _LINEAR_HZ_PER_MEL
@@ -30,14 +32,18 @@ _BLOCK_COLUMNS = 2048  # 20 s at a time: about 15 MB of work space, however long
 def log_mel(samples: NDArray[np.float32], *, n_mels: int = 80) -> NDArray[np.float32]:
     """Log-mel of a whole clip: (n,) samples at 16 kHz in [-1, 1] -> (n_mels, n // 160) float32.
 
-    STFT of 400 samples every 160, periodic Hann, ends reflected; power; Slaney mel filters; log10 of at least
-    1e-10; cut at 8 below the largest value of the *whole* clip; (x + 4) / 4. As Whisper's front end does it
-    (https://github.com/openai/whisper, whisper/audio.py). Work space does not grow with the clip.
+    STFT of 400 samples every 160, periodic Hann, ends reflected; power; Slaney mel
+    filters; log10 of at least 1e-10; cut at 8 below the largest value of the *whole*
+    clip; (x + 4) / 4. As Whisper's front end does it
+    (https://github.com/openai/whisper, whisper/audio.py). Work space does not grow with
+    the clip.
 
     Raises ``AudioError`` when the clip is no single channel or shorter than one window.
     """
     if samples.ndim != 1 or samples.size < N_FFT:
-        raise AudioError(f"a log-mel needs (n,) samples, n >= {N_FFT} (25 ms); got shape {samples.shape}")
+        raise AudioError(
+            f"a log-mel needs (n,) samples, n >= {N_FFT} (25 ms); got shape {samples.shape}"
+        )
     filters = mel_filters(n_mels).astype(np.float64)
     spectrum = np.empty((n_mels, samples.size // HOP), dtype=np.float32)
     for start in range(0, spectrum.shape[1], _BLOCK_COLUMNS):
@@ -52,14 +58,19 @@ def log_mel(samples: NDArray[np.float32], *, n_mels: int = 80) -> NDArray[np.flo
 
 @lru_cache(maxsize=4)
 def mel_filters(n_mels: int = 80) -> NDArray[np.float32]:
-    """Triangles of equal area, evenly spaced on Slaney's mel scale from 0 to 8 kHz: (n_mels, 201) float32.
+    """Triangles of equal area, evenly spaced on Slaney's mel scale from 0 to 8 kHz.
 
-    Slaney, Auditory Toolbox (1998). Filter i rises from edge i to edge i+1, falls to edge i+2, and is scaled
-    by 2 / (its width in Hz). The array is shared and cannot be written to.
+    (n_mels, 201) float32.
+
+    Slaney, Auditory Toolbox (1998). Filter i rises from edge i to edge i+1, falls to
+    edge i+2, and is scaled by 2 / (its width in Hz). The array is shared and cannot be
+    written to.
     """
     bins = np.arange(N_FFT // 2 + 1) * (SAMPLE_RATE / N_FFT)
     edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(SAMPLE_RATE / 2), n_mels + 2))
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    left = edges[:-2, None]
+    centre = edges[1:-1, None]
+    right = edges[2:, None]
     rising = (bins - left) / (centre - left)
     falling = (right - bins) / (right - centre)
     filters = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (right - left))
@@ -69,17 +80,25 @@ def mel_filters(n_mels: int = 80) -> NDArray[np.float32]:
 
 
 def _power_columns(samples: NDArray[np.float32], *, start: int, stop: int) -> NDArray[np.float64]:
-    """Power spectra (201, stop - start) of the windows centred on samples start*160 .. (stop-1)*160."""
+    """Power spectra (201, stop - start) of the windows centred on samples start*160 ..
+
+    (stop-1)*160.
+    """
     centred = _cut_reflected(samples, start * HOP - N_FFT // 2, stop=(stop - 1) * HOP + N_FFT // 2)
     windows = np.lib.stride_tricks.sliding_window_view(centred, N_FFT)[::HOP]
-    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(N_FFT) / N_FFT)  # periodic: divided by N, not N - 1
-    bins = np.fft.rfft(windows * hann, axis=1)  # float64 throughout: the same in numpy 1 (always) and 2
+    hann = 0.5 - 0.5 * np.cos(
+        2.0 * np.pi * np.arange(N_FFT) / N_FFT
+    )  # periodic: divided by N, not N - 1
+    bins = np.fft.rfft(
+        windows * hann, axis=1
+    )  # float64 throughout: the same in numpy 1 (always) and 2
     return np.ascontiguousarray((bins.real**2 + bins.imag**2).T)
 
 
 def _cut_reflected(samples: NDArray[np.float32], start: int, *, stop: int) -> NDArray[np.float32]:
     """``samples[start:stop]`` where indices beyond an end reflect about the end's own sample."""
-    before, after = max(0, -start), max(0, stop - samples.size)
+    before = max(0, -start)
+    after = max(0, stop - samples.size)
     inside = samples[max(0, start) : min(stop, samples.size)]
     head = samples[1 : before + 1][::-1]
     tail = samples[samples.size - 1 - after : samples.size - 1][::-1]

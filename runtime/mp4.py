@@ -28,7 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["Mp4Settings", "Mp4Sink"]
 
 # Sampling rates AAC has (ISO/IEC 14496-3, table 1.18).
-_AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_AAC_RATES = (
+    7350,
+    8000,
+    11025,
+    12000,
+    16000,
+    22050,
+    24000,
+    32000,
+    44100,
+    48000,
+    64000,
+    88200,
+    96000,
+)
 _AAC_FALLBACK_RATE = 48_000
 _AAC_PACKET = 1024  # samples
 _BT709 = 1  # matrix, primaries and transfer of ITU-T H.273; also libavutil's numbers
@@ -37,7 +51,10 @@ _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 
 @dataclass(frozen=True)
 class Mp4Settings:
-    """How a video is compressed: x264's rate factor and preset, AAC's bits per second and channel."""
+    """How a video is compressed.
+
+    x264's rate factor and preset, AAC's bits per second and channel.
+    """
 
     crf: int = 18
     preset: str = "medium"
@@ -45,11 +62,14 @@ class Mp4Settings:
 
 
 class Mp4Sink:
-    """An mp4 or mov: H.264 in yuv420p (BT.709), AAC, index in front; it appears whole or not at all.
+    """An mp4 or mov: H.264 in yuv420p (BT.709), AAC, index in front.
 
-    The sound is decoded while frames come in and never runs ahead of the picture, so memory stays flat. A
-    voice longer than the picture is cut at its end; a shorter one ends first, by less than one frame where
-    ``covering_frame_count`` said how many to write.
+    It appears whole or not at all.
+
+    The sound is decoded while frames come in and never runs ahead of the picture, so
+    memory stays flat. A voice longer than the picture is cut at its end; a shorter one
+    ends first, by less than one frame where ``covering_frame_count`` said how many to
+    write.
     """
 
     def __init__(
@@ -74,21 +94,31 @@ class Mp4Sink:
             raise SettingError(f"size {size[0]}x{size[1]}: H.264 in yuv420p takes even sizes only")
 
     def __enter__(self) -> Mp4Sink:
-        """Open the sound and a hidden file beside the target. Raises ``OutputError`` or ``AudioError``."""
+        """Open the sound and a hidden file beside the target.
+
+        Raises ``OutputError`` or ``AudioError``.
+        """
         sound = self._open_sound()
         self._claim_place()
         try:
             with self._refusing():
                 self._container = self._open_container()
                 self._video = self._add_video(self._container)
-                self._sound = None if sound is None else _SoundTrack(self._container, sound, settings=self._settings)
+                self._sound = (
+                    None
+                    if sound is None
+                    else _SoundTrack(self._container, sound, settings=self._settings)
+                )
         except BaseException:
             self._staging.unlink(missing_ok=True)
             raise
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Finish and rename the file after a clean run, else remove it. Raises ``OutputError``."""
         try:
@@ -100,14 +130,18 @@ class Mp4Sink:
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Append one frame, and the sound up to its end.
 
-        Raises ``OutputError``, ``SettingError`` for another shape, ``AudioError`` for a damaged voice.
+        Raises ``OutputError``, ``SettingError`` for another shape, ``AudioError`` for a
+        damaged voice.
         """
         import av
 
         check_frame(frame, self._size)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-        picture.pts, picture.time_base = self._count, 1 / self._rate
+        picture = picture.reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        picture.pts = self._count
+        picture.time_base = 1 / self._rate
         with self._refusing():
             self._container.mux(self._video.encode(picture))
             self._count += 1
@@ -116,9 +150,14 @@ class Mp4Sink:
 
     def _open_sound(self) -> _FirstFrame | None:
         if self._voice_path is not None:
-            if self.path.exists() and self._voice_path.exists() and self.path.samefile(self._voice_path):
+            if (
+                self.path.exists()
+                and self._voice_path.exists()
+                and self.path.samefile(self._voice_path)
+            ):
                 raise SettingError(
-                    f"output {self.path}: it is the voice itself, and would be overwritten; name another"
+                    f"output {self.path}: it is the voice itself, and would be overwritten; "
+                    "name another"
                 )
             return _FirstFrame(decode_sound(self._voice_path), name=str(self._voice_path))
         if self._voice_samples is not None:
@@ -164,7 +203,9 @@ class Mp4Sink:
 
     def _discard(self) -> None:
         """Let go of everything and remove the hidden file, which is gone already after a commit."""
-        with suppress(OSError):  # first of all: closing would else move the whole file to make room for an index
+        with suppress(
+            OSError
+        ):  # first of all: closing would else move the whole file to make room for an index
             self._staging.unlink()
         with suppress(Exception):
             self._container.close()
@@ -201,7 +242,9 @@ class _FirstFrame:
 class _SoundTrack:
     """The AAC track of an mp4, fed only as far as the picture has come."""
 
-    def __init__(self, container: OutputContainer, sound: _FirstFrame, *, settings: Mp4Settings) -> None:
+    def __init__(
+        self, container: OutputContainer, sound: _FirstFrame, *, settings: Mp4Settings
+    ) -> None:
         source = sound.first
         self._rate = source.sample_rate if source.sample_rate in _AAC_RATES else _AAC_FALLBACK_RATE
         channels = min(2, source.layout.nb_channels)
@@ -235,7 +278,8 @@ class _SoundTrack:
         self._packets.close()
 
     def _encode(self, frame: AudioFrame) -> None:
-        frame.pts, frame.time_base = self._sent, Fraction(1, self._rate)
+        frame.pts = self._sent
+        frame.time_base = Fraction(1, self._rate)
         self._container.mux(self._stream.encode(frame))
         self._sent += frame.samples
 
@@ -248,10 +292,15 @@ class _SoundTrack:
         return shorter
 
     def _resample(self, sound: _FirstFrame) -> Any:
-        """Frames of one AAC packet each, the last one shorter: a generator, so that it can be closed."""
+        """Frames of one AAC packet each, the last one shorter.
+
+        A generator, so that it can be closed.
+        """
         import av
 
-        resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate, frame_size=_AAC_PACKET)
+        resampler = av.AudioResampler(
+            format="fltp", layout=self._layout, rate=self._rate, frame_size=_AAC_PACKET
+        )
         try:
             for frame in sound:
                 yield from resampler.resample(frame)

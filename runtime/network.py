@@ -24,7 +24,8 @@ class Network:
 
     def __init__(self, spec: SubnetSpec, engine: Engine, *, notes: Sequence[str] = ()) -> None:
         """``notes``: what does not run as it should and the engine cannot know."""
-        self.spec, self._notes = spec, tuple(notes)
+        self.spec = spec
+        self._notes = tuple(notes)
         self.precision = engine.precision
         self.calls = 0
         self.seconds = 0.0
@@ -37,7 +38,10 @@ class Network:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What does not run as it should: nodes on another device, no CUDA graph, or plain operators only."""
+        """What does not run as it should.
+
+        Nodes on another device, no CUDA graph, or plain operators only.
+        """
         return (*self._notes, *getattr(self._engine, "notes", ()))
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
@@ -54,7 +58,10 @@ class Network:
 
     @property
     def tracer(self) -> Tracer:
-        """What is told of each call, and of the casting of its inputs; the engine's too, where that takes one."""
+        """What is told of each call, and of the casting of its inputs.
+
+        The engine's too, where that takes one.
+        """
         return self._tracer
 
     @tracer.setter
@@ -64,11 +71,14 @@ class Network:
             self._engine.tracer = tracer
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Every input by name, in the spec's shape; dtypes are cast. Outputs come by name in the spec's dtype.
+        """Every input by name, in the spec's shape; dtypes are cast.
+
+        Outputs come by name in the spec's dtype.
 
         Raises:
-            UnknownNameError: an input that the network does not have.
-            BackendError: an input is missing, has another shape or holds no numbers, or the engine fails.
+            UnknownNameError: an input that the network does not have. BackendError: an
+                input is missing, has another shape or holds no numbers, or the engine
+                fails.
         """
         for name in inputs:
             if name not in self._inputs:
@@ -86,15 +96,20 @@ class Network:
 
     def _prepare(self, tensor: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         if tensor.name not in inputs:
-            raise BackendError(f"{self.spec.name}: input {tensor.name!r} is missing; wanted {describe_axes(tensor)}")
+            raise BackendError(
+                f"{self.spec.name}: input {tensor.name!r} is missing; wanted "
+                f"{describe_axes(tensor)}"
+            )
         array = np.asarray(inputs[tensor.name])
         if array.shape != tensor.shape:
             raise BackendError(
-                f"{self.spec.name}: input {tensor.name!r} has shape {array.shape}; wanted {describe_axes(tensor)}"
+                f"{self.spec.name}: input {tensor.name!r} has shape {array.shape}; wanted "
+                f"{describe_axes(tensor)}"
             )
         if array.dtype.kind not in "biuf":
             raise BackendError(
-                f"{self.spec.name}: input {tensor.name!r} is {array.dtype}; wanted {describe_axes(tensor)}"
+                f"{self.spec.name}: input {tensor.name!r} is {array.dtype}; wanted "
+                f"{describe_axes(tensor)}"
             )
         if array.dtype == tensor.dtype and array.flags.c_contiguous:
             return array
@@ -106,11 +121,16 @@ class Network:
 
 
 class _Cast:
-    """An input in its tensor's dtype, C-contiguous; of a frozen array the same one as at the last call."""
+    """An input in its tensor's dtype, C-contiguous.
+
+    Of a frozen array the same one as at the last call.
+    """
 
     def __init__(self, tensor: TensorSpec) -> None:
         self._tensor = tensor
-        self._kept: tuple[Held, np.ndarray] | None = None  # set as one: several threads may call a network
+        self._kept: tuple[Held, np.ndarray] | None = (
+            None  # set as one: several threads may call a network
+        )
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         kept = self._kept
@@ -118,7 +138,8 @@ class _Cast:
             return kept[1]
         ready = np.ascontiguousarray(array, dtype=self._tensor.dtype)
         if is_frozen(array):
-            held, ready = Held(), freeze(ready)
+            held = Held()
+            ready = freeze(ready)
             held.hold(array)
             self._kept = (held, ready)
         return ready

@@ -1,14 +1,18 @@
-"""Seeded starting noise without torch: the same seed and frame give the same latents on every machine.
+"""Seeded starting noise without torch.
 
-Generator, version 1. The 64-bit words w0, w1, ... of frame f under seed s are the raw output of numpy's
-Philox 4x64-10 (Salmon et al. 2011) with key (s, f), four words each from counters 1, 2, ... Words 2k and
-2k+1 give the normals 2k and 2k+1 by Box and Muller's transform in float64::
+The same seed and frame give the same latents on every machine.
+
+Generator, version 1. The 64-bit words w0, w1, ... of frame f under seed s are the raw
+output of numpy's Philox 4x64-10 (Salmon et al. 2011) with key (s, f), four words each
+from counters 1, 2, ... Words 2k and 2k+1 give the normals 2k and 2k+1 by Box and
+Muller's transform in float64::
 
     r = sqrt(-2 ln(((w[2k] >> 11) + 1) / 2**53))     a = 2 pi (w[2k+1] >> 11) / 2**53
     z[2k] = r cos(a)                                 z[2k+1] = r sin(a)
 
-rounded to float32 and laid out in C order as (channels, height, width). Only raw words are taken from
-numpy, whose streams are fixed; its own normal distribution may change between versions.
+rounded to float32 and laid out in C order as (channels, height, width). Only raw words
+are taken from numpy, whose streams are fixed; its own normal distribution may change
+between versions.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ from echoexport.runtime.errors import SettingError
 __all__ = ["initial_latents"]
 
 LARGEST_SEED = 2**64 - 1
-_SHARED_STREAM = 2**64 - 1  # of the noise that frames share; no clip is so long that a frame would use it
+_SHARED_STREAM = (
+    2**64 - 1
+)  # of the noise that frames share; no clip is so long that a frame would use it
 
 
 def initial_latents(
@@ -29,24 +35,34 @@ def initial_latents(
 ) -> NDArray[np.float32]:
     """Standard normal latents, (1, channels, frames, height, width) float32.
 
-    ``shape`` is one frame's (channels, height, width). A frame's noise depends on ``seed``, its index and
-    ``shape`` alone, not on the clip's length. ``clamp`` cuts values to [-clamp, clamp]; None leaves them.
-    ``shared`` is the share of the variance that all frames have in common (mixed noise, Ge et al. 2023,
-    section 4): sqrt(shared) times the last stream's normals, plus sqrt(1 - shared) times the frame's own.
-    Raises ``SettingError`` for a seed outside 0..2**64-1, for sizes or clamps that are not positive and for
-    a share outside 0..1.
+    ``shape`` is one frame's (channels, height, width). A frame's noise depends on
+    ``seed``, its index and ``shape`` alone, not on the clip's length. ``clamp`` cuts
+    values to [-clamp, clamp]; None leaves them. ``shared`` is the share of the variance
+    that all frames have in common (mixed noise, Ge et al. 2023, section 4):
+    sqrt(shared) times the last stream's normals, plus sqrt(1 - shared) times the
+    frame's own.
+    Raises ``SettingError`` for a seed outside 0..2**64-1, for sizes or clamps that are
+    not positive and for a share outside 0..1.
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
+    if (
+        isinstance(seed, bool)
+        or not isinstance(seed, (int, np.integer))
+        or not 0 <= seed <= LARGEST_SEED
+    ):
         raise SettingError(f"seed must be a whole number from 0 to 2**64-1, not {seed!r}")
     if frames < 1 or len(shape) != 3 or min(shape) < 1:
-        raise SettingError(f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}")
+        raise SettingError(
+            f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}"
+        )
     if clamp is not None and not clamp > 0:
         raise SettingError(f"noise clamp must be above 0, or None for no clamp, not {clamp!r}")
     if not 0 <= shared <= 1:
         raise SettingError(f"shared noise must be from 0 to 1, not {shared!r}")
     latents = np.empty((1, shape[0], frames, *shape[1:]), dtype=np.float32)
     size = shape[0] * shape[1] * shape[2]
-    common = np.sqrt(shared) * _normals(int(seed), _SHARED_STREAM, size) if shared else np.zeros(size)
+    common = (
+        np.sqrt(shared) * _normals(int(seed), _SHARED_STREAM, size) if shared else np.zeros(size)
+    )
     for frame in range(frames):
         own = np.sqrt(1 - shared) * _normals(int(seed), frame, size) if shared < 1 else 0.0
         latents[0, :, frame] = (common + own).reshape(shape)
@@ -57,7 +73,9 @@ def initial_latents(
 
 def _normals(seed: int, stream: int, count: int) -> NDArray[np.float64]:
     """The first ``count`` normals of one stream; the module's docstring has the formula."""
-    words = np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)).random_raw(count + count % 2)
+    words = np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)).random_raw(
+        count + count % 2
+    )
     top = words >> np.uint64(11)
     radius = np.sqrt(-2.0 * np.log((top[0::2] + np.uint64(1)) * 2.0**-53))
     angle = (2.0 * np.pi * 2.0**-53) * top[1::2]

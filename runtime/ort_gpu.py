@@ -1,4 +1,7 @@
-"""ONNX Runtime on a GPU: inputs and outputs that stay on the device, and the backends of both providers."""
+"""ONNX Runtime on a GPU.
+
+Inputs and outputs that stay on the device, and the backends of both providers.
+"""
 
 from __future__ import annotations
 
@@ -37,17 +40,20 @@ from echoexport.runtime.trace import NULL, Tracer
 Providers = list[tuple[str, dict[str, str]]]
 
 _GPU = Gate()
-"""While ONNX Runtime records a graph, CUDA refuses what any other thread asks of it, and the recording is lost."""
+"""While ONNX Runtime records a graph, CUDA refuses what any other thread asks of it,
+and the recording is lost."""
 
 
 class OrtGpuEngine:
     """A session whose inputs and outputs are device arrays, bound once by name, and a thread that runs it.
 
-    ONNX Runtime keeps a recorded graph with the thread that recorded it, and records another for each further thread
-    that runs the session: so one thread does, whoever calls.
+    ONNX Runtime keeps a recorded graph with the thread that recorded it, and records
+    another for each further thread that runs the session: so one thread does, whoever
+    calls.
 
-    A frozen input (see ``held_arrays``) that was given at the last call too is not copied again: a portrait's keys and
-    values go up once. ``notes`` says what does not run as it should; ``uploaded`` counts bytes copied to the device.
+    A frozen input (see ``held_arrays``) that was given at the last call too is not
+    copied again: a portrait's keys and values go up once. ``notes`` says what does not
+    run as it should; ``uploaded`` counts bytes copied to the device.
     """
 
     tracer: Tracer = NULL
@@ -59,8 +65,12 @@ class OrtGpuEngine:
             BackendError: memory runs out, or a tensor cannot be bound.
         """
         self.precision = spec.computed_in("fp32")
-        self.provider, self.notes, self.uploaded = provider, list[str](), 0
-        self._name, self._session, self._lock = spec.name, session, threading.Lock()
+        self.provider = provider
+        self.notes = list[str]()
+        self.uploaded = 0
+        self._name = spec.name
+        self._session = session
+        self._lock = threading.Lock()
         self._held = {tensor.name: Held() for tensor in spec.inputs}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"onnxruntime-{spec.name}")
         try:
@@ -72,27 +82,35 @@ class OrtGpuEngine:
             for name, value in self._outputs.items():
                 self._binding.bind_ortvalue_output(name, value)
         except Exception as error:  # the library raises classes of its own, made in C++
-            raise BackendError(f"{spec.name}: {provider} cannot bind its tensors: {explain(error)}") from error
+            raise BackendError(
+                f"{spec.name}: {provider} cannot bind its tensors: {explain(error)}"
+            ) from error
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run once; threads that call at once wait for each other.
 
         Raises:
-            BackendError: the engine is closed, an input is missing or does not fit, memory runs out, or the GPU fails.
+            BackendError: the engine is closed, an input is missing or does not fit,
+                memory runs out, or the GPU fails.
         """
         with self._lock, _GPU.shared():
             return self._run(inputs)
 
     def call_alone(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The same while no other engine does anything on the GPU: for the call that records a graph, the first."""
+        """The same while no other engine does anything on the GPU.
+
+        For the call that records a graph, the first.
+        """
         with self._lock, _GPU.alone():
             return self._run(inputs)
 
     def close(self) -> None:
         """Give the device's memory back."""
         with self._lock, _GPU.shared():
-            self._session, self._binding = None, None
-            self._inputs, self._outputs = {}, {}
+            self._session = None
+            self._binding = None
+            self._inputs = {}
+            self._outputs = {}
             self._thread.shutdown()
 
     def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -108,7 +126,9 @@ class OrtGpuEngine:
                 running.result()
             finally:
                 wait([running])  # an interrupt must not leave the gate before the GPU is done
-                del running  # it holds its error, whose traceback would hold it, and both of them the session
+                del (
+                    running
+                )  # it holds its error, whose traceback would hold it, and both of them the session
             with self.tracer.span("download", "copy", network=self._name):
                 return {name: np.asarray(value.numpy()) for name, value in self._outputs.items()}
         except BaseException as error:
@@ -135,14 +155,17 @@ def _run_bound(session: Any, binding: Any) -> None:
 
 
 def _allocate(library: Any, tensor: TensorSpec) -> Any:
-    return library.OrtValue.ortvalue_from_shape_and_type(list(tensor.shape), np.dtype(tensor.dtype).type, "cuda", 0)
+    return library.OrtValue.ortvalue_from_shape_and_type(
+        list(tensor.shape), np.dtype(tensor.dtype).type, "cuda", 0
+    )
 
 
 class OrtGpuBackend:
     """One GPU provider of the ``onnxruntime-gpu`` package."""
 
     def __init__(self, name: str, provider: str) -> None:
-        self.name, self.provider = name, provider
+        self.name = name
+        self.provider = provider
 
     def unavailable(self) -> str | None:
         """The first that is missing of the package, the provider in it, a driver, a GPU, and NVIDIA's libraries."""
@@ -152,17 +175,22 @@ class OrtGpuBackend:
         """Version, provider and device."""
         from echoexport.runtime.device import detect_device
 
-        device, library = detect_device(), load_library(self.name)
-        own = f", TensorRT {device.tensorrt}" if self.provider == TENSORRT and device.tensorrt else ""
+        device = detect_device()
+        library = load_library(self.name)
+        own = (
+            f", TensorRT {device.tensorrt}" if self.provider == TENSORRT and device.tensorrt else ""
+        )
         return f"onnxruntime {library.__version__}, {self.provider}{own}, {device.gpu or device.model or 'no GPU'}"
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OrtGpuEngine:
-        """A session that has run once. Without a CUDA graph where recording one fails; the engine's notes say so.
+        """A session that has run once.
+
+        Without a CUDA graph where recording one fails; the engine's notes say so.
 
         Raises:
-            MissingPackageError: onnxruntime is not installed.
-            SettingError: a compute precision that this backend does not have.
-            BackendError: the graph does not load or run, memory runs out, or the session ended up on the CPU.
+            MissingPackageError: onnxruntime is not installed. SettingError: a compute
+                precision that this backend does not have. BackendError: the graph does
+                not load or run, memory runs out, or the session ended up on the CPU.
         """
         library = load_library(self.name)
         options = replace(options, cache=make_cache(options.cache))
@@ -170,7 +198,9 @@ class OrtGpuBackend:
         def attempt(recorded: bool) -> OrtGpuEngine:
             beside = is_handed_beside(library, graph)
             providers = self._choose_providers(spec, options, graph=recorded, beside=beside)
-            return _open_engine(library, graph, spec, make_settings(library, options, backend=self.name), providers)
+            return _open_engine(
+                library, graph, spec, make_settings(library, options, backend=self.name), providers
+            )
 
         if not options.cuda_graph:
             return attempt(False)
@@ -186,8 +216,13 @@ class OrtGpuBackend:
         engine.notes.append(f"{spec.name}: runs without a CUDA graph: {reason}")
         return engine
 
-    def _choose_providers(self, spec: SubnetSpec, options: EngineOptions, *, graph: bool, beside: bool) -> Providers:
-        """TensorRT leaves what it does not take to CUDA; the CPU is never asked for, and found out where it is used."""
+    def _choose_providers(
+        self, spec: SubnetSpec, options: EngineOptions, *, graph: bool, beside: bool
+    ) -> Providers:
+        """TensorRT leaves what it does not take to CUDA.
+
+        The CPU is never asked for, and found out where it is used.
+        """
         if self.provider == CUDA:
             return [(CUDA, cuda_options(spec, options, graph=graph))]
         return [
@@ -196,20 +231,27 @@ class OrtGpuBackend:
         ]
 
 
-def _open_engine(library: Any, graph: Path, spec: SubnetSpec, settings: Any, providers: Providers) -> OrtGpuEngine:
+def _open_engine(
+    library: Any, graph: Path, spec: SubnetSpec, settings: Any, providers: Providers
+) -> OrtGpuEngine:
     """Session, engine, a first call, and where its nodes run."""
     wanted = providers[0][0]
     with tempfile.TemporaryDirectory(prefix="echoexport-placement-") as folder:
         records = hasattr(library.InferenceSession, "get_provider_graph_assignment_info")
         if not records:
-            settings.enable_profiling, settings.profile_file_prefix = True, str(Path(folder) / "nodes")
+            settings.enable_profiling = True
+            settings.profile_file_prefix = str(Path(folder) / "nodes")
         with _GPU.shared():
             session = start_session(library, graph, settings, providers=providers)
             engine = OrtGpuEngine(library, session, spec, provider=wanted)
         try:
-            engine.call_alone({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs})
+            engine.call_alone(
+                {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs}
+            )
             placement = (
-                find_placement(session, wanted) if records else read_placement(Path(session.end_profiling()), wanted)
+                find_placement(session, wanted)
+                if records
+                else read_placement(Path(session.end_profiling()), wanted)
             )
             _judge(engine, placement, graph=graph)
         except BaseException:
@@ -219,13 +261,20 @@ def _open_engine(library: Any, graph: Path, spec: SubnetSpec, settings: Any, pro
 
 
 def _judge(engine: OrtGpuEngine, placement: Placement | None, *, graph: Path) -> None:
-    """Note what runs elsewhere; nothing at all on the GPU is an error, however well the session claims to have it."""
+    """Note what runs elsewhere.
+
+    Nothing at all on the GPU is an error, however well the session claims to have it.
+    """
     if placement is None or not placement.nodes:
         return
     if not placement.nodes.get(engine.provider):
         others = ", ".join(sorted(placement.nodes))
-        raise BackendError(f"{graph}: not one node runs on {engine.provider}, all on {others}; use backend 'ort'")
+        raise BackendError(
+            f"{graph}: not one node runs on {engine.provider}, all on {others}; use backend 'ort'"
+        )
     note = placement.describe()
     if note is not None:
-        slower = ", which is slow" if any(provider == CPU for provider, _ in placement.elsewhere) else ""
+        slower = (
+            ", which is slow" if any(provider == CPU for provider, _ in placement.elsewhere) else ""
+        )
         engine.notes.append(f"{engine.provider}: {note}{slower}")

@@ -1,4 +1,7 @@
-"""ONNX Runtime's GPU providers: whether they work here, their options, and sessions that really run on them."""
+"""ONNX Runtime's GPU providers.
+
+Whether they work here, their options, and sessions that really run on them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 from echoexport.runtime.spec import SubnetSpec
 
-CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+CPU = "CPUExecutionProvider"
 
 EXTRA = "onnxruntime-gpu"
 _INSTALL = f"pip install 'echoexport[{EXTRA}]'"
@@ -29,20 +34,37 @@ _SHOWN = 4  # operators named in a note
 
 # What the CUDA or TensorRT of a provider says, and what would work.
 _FIXES = (
-    (("no kernel image", "named symbol not found"), "this onnxruntime-gpu holds no code for this GPU; on a Jetson use "
-     "backend 'tensorrt', elsewhere a newer onnxruntime-gpu"),
+    (
+        ("no kernel image", "named symbol not found"),
+        "this onnxruntime-gpu holds no code for this GPU; on a Jetson use "
+        "backend 'tensorrt', elsewhere a newer onnxruntime-gpu",
+    ),
     (("driver version is insufficient",), "update the NVIDIA driver"),
-    (("maximum protobuf size", "protobuf serialization failed"), "this onnxruntime gives TensorRT no network of more "
-     "than 2 GB: use backend 'tensorrt' or 'ort_cuda', or a newer onnxruntime-gpu"),
-    (("CUDNN_STATUS", "CUBLAS_STATUS_NOT_INITIALIZED"), "close other programs, or install the cuDNN that it wants"),
-)  # fmt: skip
-_OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "bfc_arena", "cudaerrormemoryallocation")
+    (
+        ("maximum protobuf size", "protobuf serialization failed"),
+        "this onnxruntime gives TensorRT no network of more "
+        "than 2 GB: use backend 'tensorrt' or 'ort_cuda', or a newer onnxruntime-gpu",
+    ),
+    (
+        ("CUDNN_STATUS", "CUBLAS_STATUS_NOT_INITIALIZED"),
+        "close other programs, or install the cuDNN that it wants",
+    ),
+)
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "failed to allocate memory",
+    "bfc_arena",
+    "cudaerrormemoryallocation",
+)
 _MORE_MEMORY = "close other programs, raise the memory limit, or take a bundle with a smaller picture or window"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How many nodes each provider got, and what those off the first one are: (provider, operator) to a number."""
+    """How many nodes each provider got, and what those off the first one are.
+
+    (provider, operator) to a number.
+    """
 
     nodes: Mapping[str, int]
     elsewhere: Mapping[tuple[str, str], int]
@@ -52,7 +74,9 @@ class Placement:
         if not self.elsewhere:
             return None
         most = sorted(self.elsewhere.items(), key=lambda entry: (-entry[1], entry[0]))
-        named = [f"{count} {operator} on {provider}" for (provider, operator), count in most[:_SHOWN]]
+        named = [
+            f"{count} {operator} on {provider}" for (provider, operator), count in most[:_SHOWN]
+        ]
         rest = ["others"] if len(most) > _SHOWN else []
         total = sum(self.nodes.values())
         return f"{sum(self.elsewhere.values())} of {total} nodes run elsewhere: {', '.join(named + rest)}"
@@ -67,11 +91,16 @@ def load_library(backend: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackageError("onnxruntime-gpu", extra=EXTRA, purpose=f"backend {backend!r}") from error
-    # Its own log warns at each session that no plug-in of the provider is found, which is built in.
+        raise MissingPackageError(
+            "onnxruntime-gpu", extra=EXTRA, purpose=f"backend {backend!r}"
+        ) from error
+    # Its own log warns at each session that no plug-in of the provider is found, which
+    # is built in.
     onnxruntime.set_default_logger_severity(_ERRORS)
     if hasattr(onnxruntime, "preload_dlls") and CUDA in onnxruntime.get_available_providers():
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find, which we say ourselves
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # it prints what it does not find, which we say ourselves
             onnxruntime.preload_dlls()
     return onnxruntime
 
@@ -110,7 +139,9 @@ def _find_missing_library(library: Any, provider: str) -> str | None:
     wanted = [(f"libcudart.so.{major}", _LIBRARIES)] if major else []
     wanted.append(("libcudnn.so.9", _LIBRARIES))
     if provider == TENSORRT:  # which onnxruntime-gpu links, up to 1.31 at least
-        wanted.append(("libnvinfer.so.10", "pip install 'tensorrt==10.*', or use backend 'ort_cuda'"))
+        wanted.append(
+            ("libnvinfer.so.10", "pip install 'tensorrt==10.*', or use backend 'ort_cuda'")
+        )
     for name, fix in wanted:
         try:
             _load_shared(name)
@@ -126,32 +157,40 @@ def _load_shared(name: str) -> Any:
 def cuda_options(spec: SubnetSpec, options: EngineOptions, *, graph: bool) -> dict[str, str]:
     """Options of the CUDA provider.
 
-    fp32 stays fp32: without TF32, which would round products to 10 bits. fp16 has the option on: without it cuDNN's
-    convolutions leave the tensor cores in fp16 too, which takes ten times as long (measured on an H100, onnxruntime
-    1.31). Of the ways to choose a convolution cuDNN's heuristics gave the quicker denoiser there: 49.1 ms a call, with
-    the provider's search 51.7.
+    fp32 stays fp32: without TF32, which would round products to 10 bits. fp16 has the
+    option on: without it cuDNN's convolutions leave the tensor cores in fp16 too, which
+    takes ten times as long (measured on an H100, onnxruntime
+    1.31). Of the ways to choose a convolution cuDNN's heuristics gave the quicker
+    denoiser there: 49.1 ms a call, with the provider's search 51.7.
     """
     chosen = {
-        "device_id": "0", "arena_extend_strategy": "kSameAsRequested", "enable_cuda_graph": _flag(graph),
-        "use_tf32": _flag(_is_half(spec)), "cudnn_conv_algo_search": "HEURISTIC",
-    }  # fmt: skip
+        "device_id": "0",
+        "arena_extend_strategy": "kSameAsRequested",
+        "enable_cuda_graph": _flag(graph),
+        "use_tf32": _flag(_is_half(spec)),
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
     if options.device_memory:
         chosen["gpu_mem_limit"] = str(options.device_memory)
     return chosen
 
 
-def tensorrt_options(spec: SubnetSpec, options: EngineOptions, *, graph: bool, beside: bool = False) -> dict[str, str]:
+def tensorrt_options(
+    spec: SubnetSpec, options: EngineOptions, *, graph: bool, beside: bool = False
+) -> dict[str, str]:
     """Options of the TensorRT provider.
 
-    The provider builds weakly typed networks: its flags have to allow the types that the graph is written in.
-    ``options.cache`` keeps engines and timings; the caller gives each network, version and device a folder of its own.
-    ``beside``: weights are handed over beside the graph, and not as part of one message.
+    The provider builds weakly typed networks: its flags have to allow the types that
+    the graph is written in. ``options.cache`` keeps engines and timings; the caller
+    gives each network, version and device a folder of its own. ``beside``: weights are
+    handed over beside the graph, and not as part of one message.
     """
     chosen = {
-        "device_id": "0", "trt_cuda_graph_enable": _flag(graph),
+        "device_id": "0",
+        "trt_cuda_graph_enable": _flag(graph),
         "trt_fp16_enable": _flag(_is_half(spec)),
         "trt_int8_enable": _flag(spec.stored == "int8"),
-    }  # fmt: skip
+    }
     if options.device_memory:
         chosen["trt_max_workspace_size"] = str(options.device_memory)
     if beside:
@@ -159,9 +198,12 @@ def tensorrt_options(spec: SubnetSpec, options: EngineOptions, *, graph: bool, b
     if options.cache is not None:
         folder = str(options.cache)
         chosen |= {
-            "trt_engine_cache_enable": "1", "trt_engine_cache_path": folder, "trt_engine_cache_prefix": spec.name,
-            "trt_timing_cache_enable": "1", "trt_timing_cache_path": folder,
-        }  # fmt: skip
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": folder,
+            "trt_engine_cache_prefix": spec.name,
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": folder,
+        }
     return chosen
 
 
@@ -179,14 +221,19 @@ def make_settings(library: Any, options: EngineOptions, *, backend: str) -> Any:
         SettingError: a compute precision that the backend does not have.
     """
     if options.compute not in ("", "fp32"):
-        raise SettingError(f"compute {options.compute!r}: backend {backend!r} computes in what a network is stored in")
+        raise SettingError(
+            f"compute {options.compute!r}: backend {backend!r} computes in what a network is "
+            "stored in"
+        )
     settings = library.SessionOptions()
     settings.log_severity_level = _ERRORS  # they are raised as well
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return settings
 
 
-def start_session(library: Any, graph: Path, settings: Any, *, providers: list[tuple[str, dict[str, str]]]) -> Any:
+def start_session(
+    library: Any, graph: Path, settings: Any, *, providers: list[tuple[str, dict[str, str]]]
+) -> Any:
     """A session whose first provider is the one asked for; it never changes to another by itself.
 
     Raises:
@@ -194,18 +241,25 @@ def start_session(library: Any, graph: Path, settings: Any, *, providers: list[t
     """
     wanted = providers[0][0]
     try:
-        session = library.InferenceSession(str(graph), settings, providers=providers, enable_fallback=0)
+        session = library.InferenceSession(
+            str(graph), settings, providers=providers, enable_fallback=0
+        )
     except Exception as error:  # the library raises classes of its own, made in C++
         raise BackendError(f"{graph}: {wanted} cannot load it: {explain(error)}") from error
     session.disable_fallback()
     found = list(session.get_providers())
     if found[:1] != [wanted]:  # it falls back silently where a provider's own libraries do not load
-        raise BackendError(f"{graph}: asked for {wanted}, got {', '.join(found) or 'none'}: {_LIBRARIES}")
+        raise BackendError(
+            f"{graph}: asked for {wanted}, got {', '.join(found) or 'none'}: {_LIBRARIES}"
+        )
     return session
 
 
 def find_placement(session: Any, wanted: str) -> Placement | None:
-    """Which provider got which nodes, as the session recorded it; None where this onnxruntime records nothing."""
+    """Which provider got which nodes, as the session recorded it.
+
+    None where this onnxruntime records nothing.
+    """
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return None
     found = [

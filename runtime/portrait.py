@@ -1,4 +1,7 @@
-"""Reads the portrait and cuts out what the networks see: a face crop with its mask, or the whole picture."""
+"""Reads the portrait and cuts out what the networks see.
+
+A face crop with its mask, or the whole picture.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ CROP_MARGIN = 0.5
 class FaceCrop:
     """What the networks see of a portrait: ``picture`` (H,W,3) RGB and ``mask`` (H,W), both uint8.
 
-    ``mask`` is 255 where the face may move. ``rect`` is the part of the source picture that was cut out.
+    ``mask`` is 255 where the face may move. ``rect`` is the part of the source picture
+    that was cut out.
     """
 
     picture: Picture
@@ -45,9 +49,10 @@ class FaceCrop:
 def read_portrait(path: Path | str) -> Picture:
     """Read a portrait as (H,W,3) uint8 RGB, turned upright as its EXIF orientation says.
 
-    Grey, 16-bit, palette and CMYK pictures become RGB; transparency lies over white; of an animation the
-    first frame counts. Raises PortraitError naming the file for one that is missing, no picture, cut short,
-    below 64 pixels on a side, or above 178 megapixels.
+    Grey, 16-bit, palette and CMYK pictures become RGB; transparency lies over white; of
+    an animation the first frame counts. Raises PortraitError naming the file for one
+    that is missing, no picture, cut short, below 64 pixels on a side, or above 178
+    megapixels.
     """
     picture = read_picture(path)
     _check_least_side(picture, name=str(path))
@@ -72,13 +77,15 @@ def read_picture(path: Path | str) -> Picture:
 def portrait_from_array(array: np.ndarray, *, name: str = "the portrait") -> Picture:
     """Take a portrait from memory: uint8 (H,W), (H,W,1), (H,W,3) RGB or (H,W,4) RGBA (over white).
 
-    Gives (H,W,3) uint8. Raises PortraitError, calling the picture ``name``, for other types and shapes and
-    for a side below 64 pixels.
+    Gives (H,W,3) uint8. Raises PortraitError, calling the picture ``name``, for other
+    types and shapes and for a side below 64 pixels.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4):
         found = f"{array.dtype} {array.shape}"
-        raise PortraitError(f"{name} is {found}: wanted uint8 of shape (H,W), (H,W,1), (H,W,3) or (H,W,4)")
+        raise PortraitError(
+            f"{name} is {found}: wanted uint8 of shape (H,W), (H,W,1), (H,W,3) or (H,W,4)"
+        )
     picture = array.reshape(*array.shape[:2], channels)
     _check_least_side(picture, name=name)
     if channels == 1:
@@ -93,10 +100,11 @@ def portrait_from_array(array: np.ndarray, *, name: str = "the portrait") -> Pic
 def crop_face(picture: Picture, box: Sequence[float], *, size: Size) -> FaceCrop:
     """Cut the face in ``box`` (x0, y0, x1, y1 in pixels) out of ``picture`` and resize it to ``size`` (W,H).
 
-    As the original does: the box is rounded half to even; the mask is 255 in the box grown by a tenth a
-    side; the crop is the box grown by half a side, cut to the picture, and within it the largest rectangle
-    of the target's shape about the centre (a square for W = H). Unlike the original's, a mask that would
-    start left of or above the picture starts at its edge instead of wrapping round and coming out empty.
+    As the original does: the box is rounded half to even; the mask is 255 in the box
+    grown by a tenth a side; the crop is the box grown by half a side, cut to the
+    picture, and within it the largest rectangle of the target's shape about the centre
+    (a square for W = H). Unlike the original's, a mask that would start left of or
+    above the picture starts at its edge instead of wrapping round and coming out empty.
     Raises PortraitError, with box and picture size, for a box that cannot be used.
     """
     height, width = picture.shape[:2]
@@ -107,12 +115,16 @@ def crop_face(picture: Picture, box: Sequence[float], *, size: Size) -> FaceCrop
     left, top, right, bottom = _grow(face, margin=MASK_MARGIN, width=width, height=height)
     mask[max(top - y0, 0) : max(bottom - y0, 0), max(left - x0, 0) : max(right - x0, 0)] = 255
     if not mask.any():
-        raise PortraitError(f"{_name_box(box, width=width, height=height)}: too little of it is in the picture")
+        raise PortraitError(
+            f"{_name_box(box, width=width, height=height)}: too little of it is in the picture"
+        )
     return FaceCrop(_cut(picture, rect, size=size), resize_picture(mask, size=size), rect)
 
 
 def whole_picture(picture: Picture, *, size: Size) -> FaceCrop:
-    """Use a picture without a known face: its centre, cut to the shape of ``size`` (W,H), with a full mask.
+    """Use a picture without a known face.
+
+    Its centre, cut to the shape of ``size`` (W,H), with a full mask.
 
     A picture that already has that size passes through untouched.
     """
@@ -136,7 +148,8 @@ def _decode(path: Path) -> Picture:
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings():
-        # Pillow warns of large sizes that are allowed here, and of odd metadata that no user can mend.
+        # Pillow warns of large sizes that are allowed here, and of odd metadata that no
+        # user can mend.
         warnings.simplefilter("ignore")
         try:
             with Image.open(path) as image:
@@ -152,7 +165,8 @@ def _decode(path: Path) -> Picture:
 def _check_pixels(image: Image, *, path: Path) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise PortraitError(
-            f"{path} is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} megapixels: scale it down first"
+            f"{path} is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} "
+            "megapixels: scale it down first"
         )
 
 
@@ -183,7 +197,9 @@ def _describe(error: Exception) -> str:
 def _check_least_side(picture: Picture, *, name: str) -> None:
     height, width = picture.shape[:2]
     if min(height, width) < LEAST_SIDE:
-        raise PortraitError(f"{name} is {width}x{height}: the least size is {LEAST_SIDE}x{LEAST_SIDE} pixels")
+        raise PortraitError(
+            f"{name} is {width}x{height}: the least size is {LEAST_SIDE}x{LEAST_SIDE} pixels"
+        )
 
 
 def _name_box(box: Sequence[float], *, width: int, height: int) -> str:
@@ -199,7 +215,9 @@ def _check_box(box: Sequence[float], *, width: int, height: int) -> Rect:
     if x1 < x0 or y1 < y0:
         raise PortraitError(f"{name}: the first corner must lie left of and above the second")
     if min(x1 - x0, y1 - y0) < LEAST_FACE:
-        raise PortraitError(f"{name}: a face needs at least {LEAST_FACE} pixels a side (not fractions of 1)")
+        raise PortraitError(
+            f"{name}: a face needs at least {LEAST_FACE} pixels a side (not fractions of 1)"
+        )
     if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
         raise PortraitError(f"{name}: the box lies outside the picture")
     return x0, y0, x1, y1
@@ -207,17 +225,21 @@ def _check_box(box: Sequence[float], *, width: int, height: int) -> Rect:
 
 def _grow(rect: Rect, *, margin: float, width: int, height: int) -> Rect:
     x0, y0, x1, y1 = rect
-    wide, high = int((x1 - x0) * margin), int((y1 - y0) * margin)
+    wide = int((x1 - x0) * margin)
+    high = int((y1 - y0) * margin)
     return max(x0 - wide, 0), max(y0 - high, 0), min(x1 + wide, width), min(y1 + high, height)
 
 
 def _fit_aspect(rect: Rect, *, size: Size) -> Rect:
     """The largest rectangle of the shape of ``size`` about the centre of ``rect``, inside it."""
     x0, y0, x1, y1 = rect
-    wide, high = x1 - x0, y1 - y0
+    wide = x1 - x0
+    high = y1 - y0
     scale = min(Fraction(wide, size[0]), Fraction(high, size[1]))
-    wide, high = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
-    left, top = (x0 + x1) // 2 - wide // 2, (y0 + y1) // 2 - high // 2
+    wide = max(round(size[0] * scale), 1)
+    high = max(round(size[1] * scale), 1)
+    left = (x0 + x1) // 2 - wide // 2
+    top = (y0 + y1) // 2 - high // 2
     return left, top, left + wide, top + high
 
 

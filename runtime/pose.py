@@ -25,9 +25,14 @@ MOST_PICKLE_BYTES = 1 << 20  # the arrays that belong in one take 11,472 bytes
 
 
 class PoseMaps:
-    """Pose maps of a clip: ``maps[i]`` reads and draws frame i anew, as (3,H,W) float32 from 0 to 1."""
+    """Pose maps of a clip.
 
-    def __init__(self, source: Path, *, count: int, size: Size, draw: Callable[[int], Picture]) -> None:
+    ``maps[i]`` reads and draws frame i anew, as (3,H,W) float32 from 0 to 1.
+    """
+
+    def __init__(
+        self, source: Path, *, count: int, size: Size, draw: Callable[[int], Picture]
+    ) -> None:
         self.source = source
         self.size = size
         self._count = count
@@ -44,19 +49,27 @@ class PoseMaps:
         return (self[index] for index in range(self._count))
 
     def draw_frame(self, index: int) -> Picture:
-        """Frame ``index`` as an (H,W,3) uint8 picture. Raises PoseError for a frame that is not there."""
+        """Frame ``index`` as an (H,W,3) uint8 picture.
+
+        Raises PoseError for a frame that is not there.
+        """
         if not 0 <= index < self._count:
-            raise PoseError(f"{self.source} holds poses 0 to {self._count - 1}: there is no pose {index}")
+            raise PoseError(
+                f"{self.source} holds poses 0 to {self._count - 1}: there is no pose {index}"
+            )
         return self._draw(index)
 
 
 def read_poses(path: Path | str, *, size: Size) -> PoseMaps:
-    """Open the poses of a clip; maps of ``size`` (W,H) are made one at a time when they are asked for.
+    """Open the poses of a clip.
 
-    ``path`` is a folder of landmark files ``0.npy, 1.npy, ...``; one of ``0.pkl, 1.pkl, ...`` as the original
-    reads them; one of drawn maps ``0.png, 1.png, ...``; or a single ``.npy`` of shape (n,478,3). Landmarks
-    are x, y and depth in pixels of a 512x512 picture. Pickles are read by a reader that allows nothing but
-    a numpy array. Raises PoseError, naming the file, what was wanted and what was found.
+    Maps of ``size`` (W,H) are made one at a time when they are asked for.
+
+    ``path`` is a folder of landmark files ``0.npy, 1.npy, ...``; one of ``0.pkl, 1.pkl,
+    ...`` as the original reads them; one of drawn maps ``0.png, 1.png, ...``; or a
+    single ``.npy`` of shape (n,478,3). Landmarks are x, y and depth in pixels of a
+    512x512 picture. Pickles are read by a reader that allows nothing but a numpy array.
+    Raises PoseError, naming the file, what was wanted and what was found.
     """
     path = Path(path)
     if path.is_dir():
@@ -64,7 +77,10 @@ def read_poses(path: Path | str, *, size: Size) -> PoseMaps:
     if not path.is_file():
         raise PoseError(f"{path}: there is no such pose file or folder")
     if path.suffix.lower() != ".npy":
-        raise PoseError(f"{path}: wanted a .npy file of shape (n,{LANDMARKS},3) or a folder of 0.npy, 1.npy, ...")
+        raise PoseError(
+            f"{path}: wanted a .npy file of shape (n,{LANDMARKS},3) or a folder of 0.npy, "
+            "1.npy, ..."
+        )
     return _open_array(path, size=size)
 
 
@@ -77,7 +93,9 @@ def _open_folder(folder: Path, *, size: Size) -> PoseMaps:
     files = by_kind[kinds[0]]
     missing = next((i for i in range(len(files)) if i not in files), None)
     if missing is not None:
-        raise PoseError(f"{folder / f'{missing}{kinds[0]}'} is missing: poses 0 to {max(files)} are wanted")
+        raise PoseError(
+            f"{folder / f'{missing}{kinds[0]}'} is missing: poses 0 to {max(files)} are wanted"
+        )
     draw = _read_map if kinds[0] == ".png" else _draw_landmark_file
     return PoseMaps(folder, count=len(files), size=size, draw=lambda i: draw(files[i], size=size))
 
@@ -95,7 +113,9 @@ def _open_array(path: Path, *, size: Size) -> PoseMaps:
         path,
         count=len(poses),
         size=size,
-        draw=lambda i: draw_pose_map(_check_landmarks(poses[i], name=f"{path}, pose {i}"), size=size),
+        draw=lambda i: draw_pose_map(
+            _check_landmarks(poses[i], name=f"{path}, pose {i}"), size=size
+        ),
     )
 
 
@@ -131,7 +151,9 @@ def _check_landmarks(landmarks: npt.NDArray[Any], *, name: str) -> Landmarks:
 def _read_pickle(path: Path) -> npt.NDArray[Any]:
     size = path.stat().st_size
     if size > MOST_PICKLE_BYTES:
-        raise PoseError(f"{path} has {size} bytes: a pickle of ({LANDMARKS},3) landmarks is far smaller")
+        raise PoseError(
+            f"{path} has {size} bytes: a pickle of ({LANDMARKS},3) landmarks is far smaller"
+        )
     try:
         with path.open("rb") as file:
             found = _ArrayUnpickler(file, name=str(path)).load()
@@ -140,7 +162,9 @@ def _read_pickle(path: Path) -> npt.NDArray[Any]:
     except Exception as error:  # a broken pickle raises whatever its bytes happen to spell
         raise PoseError(f"{path} is not a readable pickle of landmarks: {error}") from error
     if not isinstance(found, np.ndarray):
-        raise PoseError(f"{path}: wanted an array of shape ({LANDMARKS},3), found a {type(found).__name__}")
+        raise PoseError(
+            f"{path}: wanted an array of shape ({LANDMARKS},3), found a {type(found).__name__}"
+        )
     return found
 
 
@@ -154,7 +178,10 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed = _allowed_globals().get((module, name))
         if allowed is None:
-            raise PoseError(f"{self._name} is refused: it wants to load {module}.{name}, which no landmarks need")
+            raise PoseError(
+                f"{self._name} is refused: it wants to load {module}.{name}, which no "
+                "landmarks need"
+            )
         return allowed
 
     def persistent_load(self, pid: Any) -> NoReturn:

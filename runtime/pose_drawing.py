@@ -1,8 +1,9 @@
 """Draws a pose map, the eyes, brows, pupils and nose of a face as coloured strokes, without OpenCV.
 
-Strokes cover the same pixels as ``cv2.line`` with thickness 2 and no anti-aliasing, which the networks
-were trained on. OpenCV makes such a stroke from a quadrilateral in 16.16 fixed point, filled row by row and
-outlined, and a round end of radius 1 at either point; so does this module.
+Strokes cover the same pixels as ``cv2.line`` with thickness 2 and no anti-aliasing,
+which the networks were trained on. OpenCV makes such a stroke from a quadrilateral in
+16.16 fixed point, filled row by row and outlined, and a round end of radius 1 at either
+point; so does this module.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ ROUND_END = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # the pixels of a disc o
 def draw_pose_map(landmarks: Landmarks, *, size: Size, picture: Size = (CANVAS, CANVAS)) -> Picture:
     """Draw (478,3) landmarks, in pixels of a ``picture`` (W,H), as an (H,W,3) uint8 map of ``size`` (W,H).
 
-    As the original: drawn on a 512x512 canvas, then resized bilinearly; a stroke is drawn only when both its
-    ends lie inside the picture. (The original takes the landmarks, which are always in pixels of 512x512,
-    for pixels of the target; ``picture=size`` does the same.) A square that reaches over the canvas's edge
-    is cut there, where the original's index would wrap.
+    As the original: drawn on a 512x512 canvas, then resized bilinearly; a stroke is
+    drawn only when both its ends lie inside the picture. (The original takes the
+    landmarks, which are always in pixels of 512x512, for pixels of the target;
+    ``picture=size`` does the same.) A square that reaches over the canvas's edge is cut
+    there, where the original's index would wrap.
     """
     canvas = np.zeros((CANVAS, CANVAS, 3), np.uint8)
     points = _find_pixels(landmarks, picture=picture)
@@ -64,7 +66,9 @@ def _find_pixels(landmarks: Landmarks, *, picture: Size) -> dict[int, Point]:
     }
 
 
-def _draw_stroke(canvas: Picture, start: Point, end: Point, *, colour: tuple[int, int, int]) -> None:
+def _draw_stroke(
+    canvas: Picture, start: Point, end: Point, *, colour: tuple[int, int, int]
+) -> None:
     """One line of thickness 2 between two pixels."""
     pixels = [(x + dx, y + dy) for x, y in (start, end) for dx, dy in ROUND_END]
     if start != end:
@@ -79,9 +83,11 @@ def _draw_stroke(canvas: Picture, start: Point, end: Point, *, colour: tuple[int
 
 def _surround(start: Point, end: Point) -> Quad:
     """The corners, in fixed point, of the two pixels wide strip about a line."""
-    (x0, y0), (x1, y1) = start, end
+    (x0, y0) = start
+    (x1, y1) = end
     scale = ONE / math.sqrt((x0 - x1) ** 2 + (y1 - y0) ** 2)
-    across, along = round((y1 - y0) * scale), round((x0 - x1) * scale)
+    across = round((y1 - y0) * scale)
+    along = round((x0 - x1) * scale)
     x0, y0, x1, y1 = (value * ONE for value in (x0, y0, x1, y1))
     return (
         (x0 + across, y0 + along),
@@ -95,7 +101,8 @@ def _fill(quad: Quad) -> Iterator[Point]:
     """Pixels inside a convex quadrilateral, row by row between its two sides."""
     top = min(range(4), key=lambda corner: quad[corner][1])
     corners = quad[top:] + quad[:top]
-    clockwise, back = _follow(corners), _follow((corners[0], *corners[:0:-1]))
+    clockwise = _follow(corners)
+    back = _follow((corners[0], *corners[:0:-1]))
     for row in clockwise.keys() & back.keys():
         left, right = sorted((clockwise[row], back[row]))
         for x in range(_nearest(left), _nearest(right) + 1):
@@ -147,7 +154,8 @@ def _slide(point: Point, other: Point, *, limit: int) -> Point:
 
 def _trace(start: Point, end: Point) -> Iterator[Point]:
     """Pixels along a thin line between two points in fixed point, one per step of its longer axis."""
-    dx, dy = end[0] - start[0], end[1] - start[1]
+    dx = end[0] - start[0]
+    dy = end[1] - start[1]
     yield _nearest(end[0]), _nearest(end[1])
     if abs(dx) > abs(dy):
         (x, y), (last, _) = (end, start) if dx < 0 else (start, end)

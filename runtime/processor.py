@@ -1,4 +1,7 @@
-"""What a processor's engines depend on: system, architecture, and the vector instructions it has."""
+"""What a processor's engines depend on.
+
+System, architecture, and the vector instructions it has.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,35 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 # Those that CPU libraries choose kernels by; of x86 and, from "asimd" on, of Arm.
 _INSTRUCTIONS = (
-    "sse4_2", "avx", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "sve", "sve2", "i8mm", "bf16",
-)  # fmt: skip
+    "sse4_2",
+    "avx",
+    "fma",
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimdhp",
+    "asimddp",
+    "sve",
+    "sve2",
+    "i8mm",
+    "bf16",
+)
 
 
 def describe_processor(cpu_info: str | None = None) -> dict[str, str]:
     """``os``, ``arch`` and ``instructions`` for a backend's fingerprint.
 
-    ``cpu_info`` stands in for Linux's ``/proc/cpuinfo``; where the system has none, instructions are "unknown".
+    ``cpu_info`` stands in for Linux's ``/proc/cpuinfo``; where the system has none,
+    instructions are "unknown".
     """
     text = _read_cpu_info() if cpu_info is None else cpu_info
     found: set[str] = set()

@@ -34,7 +34,8 @@ from echoexport.runtime.reference_entry import (
 __all__ = ["Arrays", "CacheStats", "ReferenceCache", "cache_key", "default_cache_folder"]
 
 MEMORY_BYTES = 256 * 2**20
-"""Default bound in memory: a few portraits at 512 px in fp16 (about 46 MB of keys and values each)."""
+"""Default bound in memory: a few portraits at 512 px in fp16 (about 46 MB of keys and
+values each)."""
 DISK_BYTES = 2 * 2**30
 STALE_SECONDS = 600.0
 """A temporary file that nobody has written to for so long was left by a crash."""
@@ -47,7 +48,8 @@ KEY = re.compile(r"[0-9a-f]{8,128}")
 class CacheStats:
     """What a cache did since it was opened or reset.
 
-    ``hits`` includes those from disk, ``misses`` those where a broken entry was dropped.
+    ``hits`` includes those from disk, ``misses`` those where a broken entry was
+    dropped.
     """
 
     hits: int = 0
@@ -57,12 +59,15 @@ class CacheStats:
 
 
 def default_cache_folder() -> Path | None:
-    """Where entries are kept unless told otherwise; None (memory only) where no home folder is known.
+    """Where entries are kept unless told otherwise.
 
-    ``$ECHOEXPORT_CACHE``, else ``$XDG_CACHE_HOME/echoexport``, else ``~/.cache/echoexport``; in each
-    the subfolder ``reference``.
+    None (memory only) where no home folder is known.
+
+    ``$ECHOEXPORT_CACHE``, else ``$XDG_CACHE_HOME/echoexport``, else
+    ``~/.cache/echoexport``; in each the subfolder ``reference``.
     """
-    own, shared = os.environ.get("ECHOEXPORT_CACHE", ""), os.environ.get("XDG_CACHE_HOME", "")
+    own = os.environ.get("ECHOEXPORT_CACHE", "")
+    shared = os.environ.get("XDG_CACHE_HOME", "")
     if own:
         return Path(own) / "reference"
     if Path(shared).is_absolute():  # the XDG specification says to ignore a relative one
@@ -76,8 +81,9 @@ def default_cache_folder() -> Path | None:
 def cache_key(*parts: bytes | str | NDArray[Any]) -> str:
     """sha256 in hex over the parts, in order; arrays count with dtype and shape.
 
-    Each part goes in with its kind and length, so that parts cut differently never agree. Raises
-    ``SettingError`` for no parts, a part of another type, or an array that is not plain numbers.
+    Each part goes in with its kind and length, so that parts cut differently never
+    agree. Raises ``SettingError`` for no parts, a part of another type, or an array
+    that is not plain numbers.
     """
     if not parts:
         raise SettingError("a cache key needs at least one part")
@@ -92,15 +98,19 @@ def cache_key(*parts: bytes | str | NDArray[Any]) -> str:
 class ReferenceCache:
     """Named arrays by key, in memory and on disk, those not used for longest dropped first.
 
-    ``folder`` None keeps entries in memory only. ``memory_bytes`` and ``disk_bytes`` bound the two; an
-    entry larger than a bound is not kept there. A disk that is full or cannot be written is given up, for
-    this object, with one ``RuntimeWarning``; memory still serves. Processes may share a folder, and
-    threads an object.
+    ``folder`` None keeps entries in memory only. ``memory_bytes`` and ``disk_bytes``
+    bound the two; an entry larger than a bound is not kept there. A disk that is full
+    or cannot be written is given up, for this object, with one ``RuntimeWarning``;
+    memory still serves. Processes may share a folder, and threads an object.
     """
 
-    def __init__(self, folder: Path | None, *, memory_bytes: int = MEMORY_BYTES, disk_bytes: int = DISK_BYTES) -> None:
+    def __init__(
+        self, folder: Path | None, *, memory_bytes: int = MEMORY_BYTES, disk_bytes: int = DISK_BYTES
+    ) -> None:
         if memory_bytes < 0 or disk_bytes < 0:
-            raise SettingError(f"cache bounds must be 0 or more: memory {memory_bytes}, disk {disk_bytes} bytes")
+            raise SettingError(
+                f"cache bounds must be 0 or more: memory {memory_bytes}, disk {disk_bytes} bytes"
+            )
         self.folder = folder
         self._memory = _MemoryStore(memory_bytes)
         self._disk = None if folder is None else _DiskStore(folder, disk_bytes)
@@ -114,7 +124,10 @@ class ReferenceCache:
             return CacheStats(**self._counts)
 
     def get(self, key: str) -> Arrays | None:
-        """The arrays put under ``key``, read-only, or None. Raises ``SettingError`` for a malformed key."""
+        """The arrays put under ``key``, read-only, or None.
+
+        Raises ``SettingError`` for a malformed key.
+        """
         _check_key(key)
         with self._lock:
             held = self._memory.get(key)
@@ -126,10 +139,13 @@ class ReferenceCache:
         return dict(held)
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Keep ``arrays`` under ``key`` and return what is kept: read-only, safe from the caller's changes.
+        """Keep ``arrays`` under ``key`` and return what is kept.
 
-        Arrays that nobody can write to any more are kept as they are, others are copied once. Raises
-        ``SettingError`` for a malformed key or arrays that are not plain numbers.
+        Read-only, safe from the caller's changes.
+
+        Arrays that nobody can write to any more are kept as they are, others are copied
+        once. Raises ``SettingError`` for a malformed key or arrays that are not plain
+        numbers.
         """
         _check_key(key)
         kept = {name: _frozen(array) for name, array in arrays.items()}
@@ -185,8 +201,9 @@ class _MemoryStore:
 class _DiskStore:
     """Entries as files of one folder; a file's modification time says when it was used last.
 
-    A file is written under a name of its own and renamed when complete, so that a crash leaves the old
-    entry or none, and a reader never sees half of one. A power cut may; the checksum then drops it.
+    A file is written under a name of its own and renamed when complete, so that a crash
+    leaves the old entry or none, and a reader never sees half of one. A power cut may;
+    the checksum then drops it.
     """
 
     def __init__(self, folder: Path, bound: int) -> None:
@@ -255,14 +272,20 @@ class _DiskStore:
             total -= freed
 
     def _entries(self) -> Iterator[tuple[int, Path, int]]:
-        """(last use in ns, path, bytes) of every entry; what a crashed writer left is deleted on the way."""
+        """(last use in ns, path, bytes) of every entry.
+
+        What a crashed writer left is deleted on the way.
+        """
         with os.scandir(self._folder) as found:
             for item in found:
                 with contextlib.suppress(FileNotFoundError):  # another process may have deleted it
                     status = item.stat(follow_symlinks=False)
                     if item.name.endswith(SUFFIX):
                         yield status.st_mtime_ns, self._folder / item.name, status.st_size
-                    elif item.name.endswith(TEMPORARY) and time.time() - status.st_mtime > STALE_SECONDS:
+                    elif (
+                        item.name.endswith(TEMPORARY)
+                        and time.time() - status.st_mtime > STALE_SECONDS
+                    ):
                         (self._folder / item.name).unlink()
 
     def _path(self, key: str) -> Path:
@@ -279,12 +302,16 @@ def _tagged(part: bytes | str | NDArray[Any]) -> Iterator[tuple[bytes, bytes | m
         yield b"t", f"{plain_dtype(part)} {part.shape}".encode()
         yield b"d", raw_bytes(np.ascontiguousarray(part))
     else:
-        raise SettingError(f"a cache key is made of bytes, text and arrays, not of {type(part).__name__}")
+        raise SettingError(
+            f"a cache key is made of bytes, text and arrays, not of {type(part).__name__}"
+        )
 
 
 def _check_key(key: str) -> None:
     if not isinstance(key, str) or not KEY.fullmatch(key):
-        raise SettingError(f"a cache key is 8 to 128 lower-case hex digits (as cache_key gives), not {key!r}")
+        raise SettingError(
+            f"a cache key is 8 to 128 lower-case hex digits (as cache_key gives), not {key!r}"
+        )
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

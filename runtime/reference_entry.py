@@ -26,7 +26,15 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.errors import SettingError
 
-__all__ = ["Arrays", "encode_header", "entry_bytes", "plain_dtype", "raw_bytes", "read_entry", "write_entry"]
+__all__ = [
+    "Arrays",
+    "encode_header",
+    "entry_bytes",
+    "plain_dtype",
+    "raw_bytes",
+    "read_entry",
+    "write_entry",
+]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -39,10 +47,15 @@ PLAIN_DTYPE = re.compile(r"[<>|][fiub][1248]")
 
 
 def plain_dtype(array: NDArray[Any]) -> str:
-    """The array's dtype as the file spells it, e.g. ``<f2``; ``SettingError`` if it is not plain numbers."""
+    """The array's dtype as the file spells it, e.g.
+
+    ``<f2``; ``SettingError`` if it is not plain numbers.
+    """
     name = str(array.dtype.str)
     if not PLAIN_DTYPE.fullmatch(name):
-        raise SettingError(f"the reference cache takes float, integer and bool arrays, not {array.dtype}")
+        raise SettingError(
+            f"the reference cache takes float, integer and bool arrays, not {array.dtype}"
+        )
     return name
 
 
@@ -53,7 +66,9 @@ def raw_bytes(array: NDArray[Any]) -> memoryview:
 
 def encode_header(key: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """All that comes before the arrays."""
-    listed = [{"name": n, "dtype": plain_dtype(a), "shape": list(a.shape)} for n, a in arrays.items()]
+    listed = [
+        {"name": n, "dtype": plain_dtype(a), "shape": list(a.shape)} for n, a in arrays.items()
+    ]
     text = json.dumps({"key": key, "arrays": listed}).encode()
     return MAGIC + len(text).to_bytes(8, "little") + text
 
@@ -80,30 +95,45 @@ def write_entry(file: BinaryIO, header: bytes, arrays: Mapping[str, NDArray[Any]
 
 
 def read_entry(path: Path, key: str) -> Arrays | None:
-    """The arrays of the file, or None if it is broken or another key's; ``OSError`` if unreadable."""
+    """The arrays of the file, or None if it is broken or another key's.
+
+    ``OSError`` if unreadable.
+    """
     with path.open("rb") as file:
         content = np.fromfile(file, dtype=np.uint8)
     if len(content) < PREFIX_BYTES + DIGEST_BYTES:
         return None
     content.setflags(write=False)
-    body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    body = content[:-DIGEST_BYTES]
+    digest = content[-DIGEST_BYTES:]
     if hashlib.sha256(body.data).digest() != digest.tobytes():
         return None
     try:
         return _views(body, key)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # a header that makes no sense
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):  # a header that makes no sense
         return None
 
 
 def _views(body: NDArray[np.uint8], key: str) -> Arrays | None:
-    """Arrays of an entry whose checksum holds; raises any of the errors above where the header lies."""
+    """Arrays of an entry whose checksum holds.
+
+    Raises any of the errors above where the header lies.
+    """
     end = PREFIX_BYTES + int.from_bytes(body[len(MAGIC) : PREFIX_BYTES].tobytes(), "little")
     header = json.loads(body[PREFIX_BYTES:end].tobytes())
     if body[: len(MAGIC)].tobytes() != MAGIC or header["key"] != key:
         return None
     arrays: Arrays = {}
     for item in header["arrays"]:
-        name, dtype, shape = item["name"], item["dtype"], item["shape"]
+        name = item["name"]
+        dtype = item["dtype"]
+        shape = item["shape"]
         if not PLAIN_DTYPE.fullmatch(dtype) or not all(type(n) is int and n >= 0 for n in shape):
             return None
         start = _aligned(end)

@@ -1,4 +1,7 @@
-"""Resizes pictures in numpy: bilinear as OpenCV does it, averaging first where a picture shrinks a lot."""
+"""Resizes pictures in numpy.
+
+Bilinear as OpenCV does it, averaging first where a picture shrinks a lot.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,10 @@ SHRINK_FROM = 4.0  # from this factor on, plain bilinear would skip more than ha
 def resize_bilinear(picture: Picture, *, size: Size) -> Picture:
     """Resize to ``size`` (W,H) as ``cv2.resize`` does by default (INTER_LINEAR, 8 bits).
 
-    Takes and gives (H,W) or (H,W,C) uint8; the same size comes back unchanged. The arithmetic is that of
-    OpenCV's portable path: weights of 11 bits, the columns first, the rows with truncated products, and the
-    mean of 2x2 pixels for exact halves. No smoothing: see :func:`resize_picture` for strong reductions.
+    Takes and gives (H,W) or (H,W,C) uint8; the same size comes back unchanged. The
+    arithmetic is that of OpenCV's portable path: weights of 11 bits, the columns first,
+    the rows with truncated products, and the mean of 2x2 pixels for exact halves. No
+    smoothing: see :func:`resize_picture` for strong reductions.
     """
     width, height = _check_size(size)
     rows, columns = picture.shape[:2]
@@ -32,7 +36,8 @@ def resize_bilinear(picture: Picture, *, size: Size) -> Picture:
         return _halve(picture)
     top, bottom, weights_y = _samples(rows, height)
     left, right, weights_x = _samples(columns, width)
-    # OpenCV gives an outermost column its whole weight, but blends an outermost row with itself.
+    # OpenCV gives an outermost column its whole weight, but blends an outermost row
+    # with itself.
     weights_x[:, left == right] = [[COEFFICIENT], [0]]
     upper = _blend_columns(picture[top], left=left, right=right, weights=weights_x)
     lower = _blend_columns(picture[bottom], left=left, right=right, weights=weights_x)
@@ -42,11 +47,14 @@ def resize_bilinear(picture: Picture, *, size: Size) -> Picture:
 
 
 def resize_picture(picture: Picture, *, size: Size) -> Picture:
-    """Resize to ``size`` (W,H): bilinear, after averaging whole boxes where a side shrinks 4 times or more.
+    """Resize to ``size`` (W,H).
 
-    Bilinear looks at 2x2 pixels only, so a 4000-pixel face would come out full of aliases. Below a factor of
-    four the result is :func:`resize_bilinear`'s, and with it the original's; from there on boxes of
-    ``factor // 2`` pixels are averaged first, which leaves bilinear a factor between two and three.
+    Bilinear, after averaging whole boxes where a side shrinks 4 times or more.
+
+    Bilinear looks at 2x2 pixels only, so a 4000-pixel face would come out full of
+    aliases. Below a factor of four the result is :func:`resize_bilinear`'s, and with it
+    the original's; from there on boxes of ``factor // 2`` pixels are averaged first,
+    which leaves bilinear a factor between two and three.
     """
     width, height = _check_size(size)
     rows, columns = picture.shape[:2]
@@ -55,10 +63,12 @@ def resize_picture(picture: Picture, *, size: Size) -> Picture:
 
 
 def average_boxes(picture: Picture, *, boxes: tuple[int, int]) -> Picture:
-    """Shrink by whole numbers: each pixel is the rounded mean of a box of ``boxes`` (rows, columns) pixels.
+    """Shrink by whole numbers.
 
-    Boxes at the right and lower border hold what is left. Works a band of rows at a time, so that the memory
-    it needs is small beside the picture.
+    Each pixel is the rounded mean of a box of ``boxes`` (rows, columns) pixels.
+
+    Boxes at the right and lower border hold what is left. Works a band of rows at a
+    time, so that the memory it needs is small beside the picture.
     """
     high, wide = boxes
     if boxes == (1, 1):
@@ -77,7 +87,9 @@ def average_boxes(picture: Picture, *, boxes: tuple[int, int]) -> Picture:
 
 def _check_size(size: Size) -> Size:
     if min(size) < 1:
-        raise SettingError(f"a picture cannot be resized to {size[0]}x{size[1]}: both sides need a pixel")
+        raise SettingError(
+            f"a picture cannot be resized to {size[0]}x{size[1]}: both sides need a pixel"
+        )
     return size
 
 
@@ -91,18 +103,26 @@ def _halve(picture: Picture) -> Picture:
     return ((total + 2) >> 2).astype(np.uint8)
 
 
-def _samples(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+def _samples(
+    source: int, target: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.int32]]:
     """Both neighbours of each target pixel's centre and their weights, (2, target), as OpenCV rounds them."""
     centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
     before = np.floor(centres)
     part = centres - before
-    weights = np.stack([np.rint((1 - part) * COEFFICIENT), np.rint(part * COEFFICIENT)]).astype(np.int32)
+    weights = np.stack([np.rint((1 - part) * COEFFICIENT), np.rint(part * COEFFICIENT)]).astype(
+        np.int32
+    )
     first = before.astype(np.intp)
     return first.clip(0, source - 1), (first + 1).clip(0, source - 1), weights
 
 
 def _blend_columns(
-    rows: Picture, *, left: npt.NDArray[np.intp], right: npt.NDArray[np.intp], weights: npt.NDArray[np.int32]
+    rows: Picture,
+    *,
+    left: npt.NDArray[np.intp],
+    right: npt.NDArray[np.intp],
+    weights: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.int32]:
     shaped = weights.reshape(2, -1, *[1] * (rows.ndim - 2))
     return np.asarray(rows[:, left] * shaped[0] + rows[:, right] * shaped[1], dtype=np.int32)

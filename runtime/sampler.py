@@ -22,7 +22,10 @@ Gather = Callable[[Iterable[int]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What every call of the denoiser gets: audio (1, f, tokens, width), face (1, C0, 1 or f, h, w), reference."""
+    """What every call of the denoiser gets.
+
+    Audio (1, f, tokens, width), face (1, C0, 1 or f, h, w), reference.
+    """
 
     audio: Gather
     face: Gather
@@ -31,7 +34,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """Numbers of one run. ``guidance`` above 1 costs a second, unconditional call for each window."""
+    """Numbers of one run.
+
+    ``guidance`` above 1 costs a second, unconditional call for each window.
+    """
 
     steps: int
     guidance: float
@@ -45,7 +51,10 @@ class SamplingPlan:
 
 @dataclass(frozen=True)
 class SamplingStep:
-    """What one step did. velocity is averaged over windows, guidance applied; latents are those after the step."""
+    """What one step did. velocity is averaged over windows, guidance applied.
+
+    Latents are those after the step.
+    """
 
     index: int
     timestep: int
@@ -63,43 +72,65 @@ class SamplingHooks:
 
 
 def sample_latents(
-    bundle: Bundle, latents: NDArray[np.float32], *, conditions: Conditions, plan: SamplingPlan,
+    bundle: Bundle,
+    latents: NDArray[np.float32],
+    *,
+    conditions: Conditions,
+    plan: SamplingPlan,
     hooks: SamplingHooks | None = None,
-) -> NDArray[np.float32]:  # fmt: skip
-    """Denoise (1, 4, F, h, w) noise to latents of the same shape; see :class:`Sampling`, whose errors it raises."""
+) -> NDArray[np.float32]:
+    """Denoise (1, 4, F, h, w) noise to latents of the same shape.
+
+    See :class:`Sampling`, whose errors it raises.
+    """
     return Sampling(bundle, latents, conditions=conditions, plan=plan, hooks=hooks).finish()
 
 
 class Sampling:
     """A clip's sampling loop, run no further than what is asked for needs.
 
-    A frame's latents after a step depend on the windows that hold it, these on all their frames a step earlier, and
-    so on: a cone that widens by a window or so on each side for every step. Computing just that gives the first
-    frames of a long clip after a fraction of the calls; in the end every window has run once per step, with the same
-    values as step by step (but for the order in which three or more windows of a frame are added up). Velocities of
-    overlapping windows are averaged, always (the original forgets to in two of its variants when guidance is off).
+    A frame's latents after a step depend on the windows that hold it, these on all
+    their frames a step earlier, and so on: a cone that widens by a window or so on each
+    side for every step. Computing just that gives the first frames of a long clip after
+    a fraction of the calls; in the end every window has run once per step, with the
+    same values as step by step (but for the order in which three or more windows of a
+    frame are added up). Velocities of overlapping windows are averaged, always (the
+    original forgets to in two of its variants when guidance is off).
 
     Raises:
         SettingError: a number of steps or an overlap that cannot work.
     """
 
     def __init__(
-        self, bundle: Bundle, noise: NDArray[np.float32], *, conditions: Conditions, plan: SamplingPlan,
+        self,
+        bundle: Bundle,
+        noise: NDArray[np.float32],
+        *,
+        conditions: Conditions,
+        plan: SamplingPlan,
         hooks: SamplingHooks | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``noise`` is (1, 4, F, h, w); F is at least the bundle's window."""
-        manifest, self._hooks, self.tracer = bundle.manifest, hooks or SamplingHooks(), bundle.tracer
-        self._plan, self._scheduler = plan, DDIMScheduler(manifest.sampler.scheduler)
+        manifest = bundle.manifest
+        self._hooks = hooks or SamplingHooks()
+        self.tracer = bundle.tracer
+        self._plan = plan
+        self._scheduler = DDIMScheduler(manifest.sampler.scheduler)
         self._timesteps = [int(t) for t in self._scheduler.timesteps(plan.steps)]
         frames = self.frames = noise.shape[2]
         windows = context_windows(frames, context=manifest.window.frames, overlap=plan.overlap)
         self._steps = [
-            _Step(shifted_windows(windows, index, shift=manifest.window.shift, frames=frames), noise.shape, plan=plan)
+            _Step(
+                shifted_windows(windows, index, shift=manifest.window.shift, frames=frames),
+                noise.shape,
+                plan=plan,
+            )
             for index in range(len(self._timesteps))
         ]
         self._latents = [noise, *(np.empty_like(noise) for _ in self._steps)]
         self._denoiser = _Denoiser(bundle, conditions, guided=plan.guided)
-        self._calls, self._told = 0, 0
+        self._calls = 0
+        self._told = 0
 
     @property
     def done(self) -> bool:
@@ -108,10 +139,17 @@ class Sampling:
 
     def frame(self, index: int) -> NDArray[np.float32]:
         """The final latents of one frame, (1, 4, h, w)."""
-        # Once the first frames are out, several windows for each stream at every step: with one or two, the last of a
-        # step would often run alone while the other streams wait for the next step.
-        more = _WINDOWS_AHEAD * self._denoiser.streams * len(self._steps[0].windows[0]) if self._calls else 1
-        self._run([index] if self._denoiser.streams < 2 else range(index, min(index + more, self.frames)))
+        # Once the first frames are out, several windows for each stream at every step:
+        # with one or two, the last of a step would often run alone while the other
+        # streams wait for the next step.
+        more = (
+            _WINDOWS_AHEAD * self._denoiser.streams * len(self._steps[0].windows[0])
+            if self._calls
+            else 1
+        )
+        self._run(
+            [index] if self._denoiser.streams < 2 else range(index, min(index + more, self.frames))
+        )
         return self._latents[-1][:, :, index]
 
     def finish(self) -> NDArray[np.float32]:
@@ -120,8 +158,12 @@ class Sampling:
         return self._latents[-1]
 
     def _run(self, frames: Iterable[int]) -> None:
-        """Bring these frames to the end: find what each step must compute, the last first, then compute."""
-        wanted, work = set(frames), []
+        """Bring these frames to the end.
+
+        Find what each step must compute, the last first, then compute.
+        """
+        wanted = set(frames)
+        work = []
         for step in reversed(self._steps):
             windows = step.find_windows(wanted)
             work.append(windows)
@@ -130,9 +172,13 @@ class Sampling:
             for window, velocities in self._denoise(index, windows):
                 self._enter(index, window, velocities)
 
-    def _denoise(self, index: int, windows: list[int]) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
+    def _denoise(
+        self, index: int, windows: list[int]
+    ) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
         """Velocities of a step's windows, side by side where the engine has streams, in the windows' order."""
-        step, timestep, before = self._steps[index], self._timesteps[index], self._latents[index]
+        step = self._steps[index]
+        timestep = self._timesteps[index]
+        before = self._latents[index]
 
         def run(window: int) -> list[NDArray[np.float32]]:
             with self.tracer.span("window", "sampling", step=index, window=window):
@@ -153,11 +199,15 @@ class Sampling:
                 pool.shutdown(cancel_futures=True)
 
     def _enter(self, index: int, window: int, velocities: list[NDArray[np.float32]]) -> None:
-        step, timestep, before = self._steps[index], self._timesteps[index], self._latents[index]
+        step = self._steps[index]
+        timestep = self._timesteps[index]
+        before = self._latents[index]
         complete = step.add(window, velocities)
         if complete:
             velocity = step.combine(complete)
-            after = self._scheduler.step(velocity, timestep, before[:, :, complete], steps=self._plan.steps)[0]
+            after = self._scheduler.step(
+                velocity, timestep, before[:, :, complete], steps=self._plan.steps
+            )[0]
             self._latents[index + 1][:, :, complete] = after
         self._calls += 1
         if self._hooks.on_call is not None:
@@ -167,11 +217,14 @@ class Sampling:
     def _tell_steps(self) -> None:
         """Steps end in their order: each needs all of the one before."""
         while self._told < len(self._steps) and not self._steps[self._told].left:
-            index, step = self._told, self._steps[self._told]
+            index = self._told
+            step = self._steps[self._told]
             self._told += 1
             if self._hooks.on_step is not None:
                 velocity = step.combine(list(range(self.frames)))
-                told = SamplingStep(index, self._timesteps[index], step.windows, velocity, self._latents[index + 1])
+                told = SamplingStep(
+                    index, self._timesteps[index], step.windows, velocity, self._latents[index + 1]
+                )
                 self._hooks.on_step(told)
             step.forget()
             self._latents[index] = np.empty((0,), np.float32)  # nothing needs them any more
@@ -196,7 +249,9 @@ class _Step:
 
     def add(self, number: int, velocities: list[NDArray[np.float32]]) -> list[int]:
         """Add a window's velocities; returns the frames that now have all of theirs."""
-        window = list(self.windows[number])  # names each frame once, so plain indexing adds up rightly
+        window = list(
+            self.windows[number]
+        )  # names each frame once, so plain indexing adds up rightly
         for total, velocity in zip(self._sums, velocities, strict=True):
             total[:, :, window] += velocity
         self.left.discard(number)
@@ -213,7 +268,9 @@ class _Step:
         if len(means) == 1:
             return means[0]
         conditional, unconditional = means
-        combined: NDArray[np.float32] = unconditional + np.float32(self._guidance) * (conditional - unconditional)
+        combined: NDArray[np.float32] = unconditional + np.float32(self._guidance) * (
+            conditional - unconditional
+        )
         return combined
 
 
@@ -227,24 +284,40 @@ class _Denoiser:
         self._guided = guided
         self._shapes = {tensor.name: tensor.shape for tensor in self._network.spec.inputs}
 
-    def run(self, latents: NDArray[np.float32], *, window: tuple[int, ...], timestep: int) -> list[NDArray[np.float32]]:
-        """Velocity of the window's frames, (1, 4, f, h, w); with guidance also the unconditional one, second."""
+    def run(
+        self, latents: NDArray[np.float32], *, window: tuple[int, ...], timestep: int
+    ) -> list[NDArray[np.float32]]:
+        """Velocity of the window's frames, (1, 4, f, h, w).
+
+        With guidance also the unconditional one, second.
+        """
         time_width = self._shapes["timestep_sinusoid"][1]
         common = {
             "latents": latents[:, :, list(window)],
             "timestep_sinusoid": sinusoid([timestep], time_width),
             **self._conditions.reference,
         }
-        audio, face = self._conditions.audio(window), self._conditions.face(window)
+        audio = self._conditions.audio(window)
+        face = self._conditions.face(window)
         velocities = [self._call(common, audio=audio, face=face, gate=1.0)]
         if self._guided:
-            velocities.append(self._call(common, audio=np.zeros_like(audio), face=np.zeros_like(face), gate=0.0))
+            velocities.append(
+                self._call(common, audio=np.zeros_like(audio), face=np.zeros_like(face), gate=0.0)
+            )
         return velocities
 
     def _call(
-        self, common: Mapping[str, NDArray[np.float32]], *, audio: NDArray[np.float32], face: NDArray[np.float32],
+        self,
+        common: Mapping[str, NDArray[np.float32]],
+        *,
+        audio: NDArray[np.float32],
+        face: NDArray[np.float32],
         gate: float,
-    ) -> NDArray[np.float32]:  # fmt: skip
-        own = {"audio_tokens": audio, "face_feature": face, "reference_gate": np.full(1, gate, np.float32)}
+    ) -> NDArray[np.float32]:
+        own = {
+            "audio_tokens": audio,
+            "face_feature": face,
+            "reference_gate": np.full(1, gate, np.float32),
+        }
         velocity = self._network({**common, **own})["velocity"]
         return velocity.astype(np.float32, copy=False)

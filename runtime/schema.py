@@ -1,4 +1,6 @@
-"""Strict reading of JSON into frozen dataclasses: an unknown key, a missing key or a wrong type is an error.
+"""Strict reading of JSON into frozen dataclasses.
+
+An unknown key, a missing key or a wrong type is an error.
 
 A key may be missing only where its field has a default: that is how a schema grows.
 """
@@ -18,10 +20,12 @@ T = TypeVar("T")
 def parse(kind: type[T], data: Any, *, where: str) -> T:
     """``data``, as read from JSON, as a ``kind``.
 
-    Supports dataclasses, str, int, float, bool, None, unions of these, ``tuple[...]`` and ``Mapping[str, ...]``.
+    Supports dataclasses, str, int, float, bool, None, unions of these, ``tuple[...]``
+    and ``Mapping[str, ...]``.
 
     Raises:
-        ValueError: the data does not fit; the message names the place, what was wanted and what was found.
+        ValueError: the data does not fit; the message names the place, what was wanted
+            and what was found.
     """
     return typing.cast("T", _parse(kind, data, where))
 
@@ -57,14 +61,24 @@ def _parse_dataclass(kind: Any, data: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     names = [f.name for f in dataclasses.fields(kind)]
     missing = dataclasses.MISSING
-    optional = {f.name for f in dataclasses.fields(kind) if not (f.default is missing and f.default_factory is missing)}
+    optional = {
+        f.name
+        for f in dataclasses.fields(kind)
+        if not (f.default is missing and f.default_factory is missing)
+    }
     for key in data:
         if key not in names:
             raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(names)}")
     for name in names:
         if name not in data and name not in optional:
             raise ValueError(f"{where}: missing key {name!r}")
-    return kind(**{name: _parse(hints[name], data[name], f"{where}.{name}") for name in names if name in data})
+    return kind(
+        **{
+            name: _parse(hints[name], data[name], f"{where}.{name}")
+            for name in names
+            if name in data
+        }
+    )
 
 
 def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
@@ -78,7 +92,10 @@ def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         return tuple(_parse(kinds[0], item, f"{where}[{i}]") for i, item in enumerate(data))
     _check(len(data) == len(kinds), where, f"{len(kinds)} items", data)
-    return tuple(_parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, data, strict=True)))
+    return tuple(
+        _parse(kind, item, f"{where}[{i}]")
+        for i, (kind, item) in enumerate(zip(kinds, data, strict=True))
+    )
 
 
 def _parse_scalar(kind: Any, data: Any, where: str) -> Any:
@@ -86,14 +103,27 @@ def _parse_scalar(kind: Any, data: Any, where: str) -> Any:
         return data
     if kind is float:
         return _parse_float(data, where)
-    _check(isinstance(data, kind) and (kind is bool or not isinstance(data, bool)), where, f"a {kind.__name__}", data)
+    _check(
+        isinstance(data, kind) and (kind is bool or not isinstance(data, bool)),
+        where,
+        f"a {kind.__name__}",
+        data,
+    )
     return data
 
 
 def _parse_float(data: Any, where: str) -> float:
-    """JSON itself has no NaN and no infinity; Python's reader takes both, and whole numbers of any length."""
+    """JSON itself has no NaN and no infinity.
+
+    Python's reader takes both, and whole numbers of any length.
+    """
     _check(isinstance(data, (int, float)) and not isinstance(data, bool), where, "a float", data)
-    _check(math.isfinite(data) if isinstance(data, float) else abs(data) < 1 << 53, where, "a finite float", data)
+    _check(
+        math.isfinite(data) if isinstance(data, float) else abs(data) < 1 << 53,
+        where,
+        "a finite float",
+        data,
+    )
     return float(data)
 
 

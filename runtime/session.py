@@ -1,4 +1,7 @@
-"""From a portrait and a voice to frames: settings settled, conditions computed, latents sampled, frames decoded."""
+"""From a portrait and a voice to frames.
+
+Settings settled, conditions computed, latents sampled, frames decoded.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,12 @@ from echoexport.runtime.audio_tokens import (
     original_frame_count,
 )
 from echoexport.runtime.bundle import Bundle
-from echoexport.runtime.conditions import PoseFeatures, encode_voice, find_mask_feature, find_reference
+from echoexport.runtime.conditions import (
+    PoseFeatures,
+    encode_voice,
+    find_mask_feature,
+    find_reference,
+)
 from echoexport.runtime.errors import PoseError, SettingError
 from echoexport.runtime.noise import initial_latents
 from echoexport.runtime.reference_cache import ReferenceCache
@@ -32,45 +40,49 @@ from echoexport.runtime.voice import Voice
 
 _AHEAD = 24  # frames that may be sampled before they are decoded
 _CLOSED_FROM = 256 * 2**20
-"""Bytes of weights from which a denoiser is worth closing: a small one takes 0.15 s on a CPU, near the clip's end. The
-networks before it take 3 to 28 ms each and an eighth of the demo character's peak memory (measured)."""
+"""Bytes of weights from which a denoiser is worth closing: a small one takes 0.15 s on
+a CPU, near the clip's end. The networks before it take 3 to 28 ms each and an eighth of
+the demo character's peak memory (measured)."""
 
 FRAME_COUNTS = ("cover", "original")
 
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How to render; None takes the bundle's own default.
-
-    fps: frames a second. steps, guidance, overlap: of the sampling loop. frames: at most so many, fewer where the
-    voice ends before. frame_count: "cover" gives ceil(duration * fps), "original" the original's slightly larger
-    count. seed: of the initial noise, 0 to 2**64 - 1. hold: levels of 255 up to which a pixel's change is not shown.
-    """
+    """How to render; None takes the bundle's own default."""
 
     fps: Rate | None = None
+    """Frames a second."""
     steps: int | None = None
     guidance: float | None = None
     overlap: int | None = None
+    """steps, guidance and overlap: of the sampling loop."""
     frames: int | None = None
+    """At most so many, fewer where the voice ends before."""
     frame_count: str = "cover"
+    """One of "cover" gives ceil(duration * fps), "original" the original's slightly
+    larger count."""
     seed: int = 0
+    """Of the initial noise, 0 to 2**64 - 1."""
     hold: int | None = None
+    """Levels of 255 up to which a pixel's change is not shown."""
 
 
 @dataclass(frozen=True)
 class RenderInputs:
-    """What to render, at the bundle's size.
-
-    picture: (H, W, 3) uint8 RGB. voice: what is said. mask: (H, W) uint8, for bundles whose face is "mask". poses:
-    one (3, H, W) float32 map in [0, 1] for each frame, for bundles whose face is "pose"; any sequence will do, and it
-    is read map by map. noise: initial latents (1, 4, frames, h, w) in place of seeded ones, used as they are.
-    """
+    """What to render, at the bundle's size."""
 
     picture: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB."""
     voice: Voice
+    """What is said."""
     mask: NDArray[np.uint8] | None = None
+    """(H, W) uint8, for bundles whose face is "mask"."""
     poses: Sequence[NDArray[np.float32]] | Any = None
+    """One (3, H, W) float32 map in [0, 1] for each frame, for bundles whose face is
+    "pose"; any sequence will do, and it is read map by map."""
     noise: NDArray[np.float32] | None = None
+    """Initial latents (1, 4, frames, h, w) in place of seeded ones, used as they are."""
 
 
 class Rendering:
@@ -80,17 +92,31 @@ class Rendering:
     """
 
     def __init__(
-        self, sampling: Sampling, decode: Callable[[NDArray[np.float32]], NDArray[np.float32]], *, frames: int,
-        fps: Fraction, hold: int = 0, on_sampled: Callable[[], None] = lambda: None, ahead: int = _AHEAD,
-    ) -> None:  # fmt: skip
-        """``decode`` turns (1, 4, h, w) latents into a picture; ``on_sampled`` is called once the sampling is over.
+        self,
+        sampling: Sampling,
+        decode: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        *,
+        frames: int,
+        fps: Fraction,
+        hold: int = 0,
+        on_sampled: Callable[[], None] = lambda: None,
+        ahead: int = _AHEAD,
+    ) -> None:
+        """``decode`` turns (1, 4, h, w) latents into a picture.
 
-        A thread samples up to ``ahead`` frames before they are decoded; 0 samples and decodes in turns, without one.
+        ``on_sampled`` is called once the sampling is over.
+
+        A thread samples up to ``ahead`` frames before they are decoded; 0 samples and
+        decodes in turns, without one.
         """
         self.hold = hold
-        self.frames, self.fps = frames, fps
-        self._sampling, self._decode, self._on_sampled = sampling, decode, on_sampled
-        self._ahead, self._tracer = ahead, sampling.tracer
+        self.frames = frames
+        self.fps = fps
+        self._sampling = sampling
+        self._decode = decode
+        self._on_sampled = on_sampled
+        self._ahead = ahead
+        self._tracer = sampling.tracer
         self.sampled = False
         self.sampling_seconds = 0.0  # spent in ``sample`` so far
 
@@ -137,17 +163,23 @@ class Rendering:
 class Session:
     """Renders with one bundle.
 
-    ``cache`` keeps what depends on the portrait alone; None computes it every time. ``frugal`` closes each
-    network as soon as the clip needs it no more, but for a small denoiser: for one clip on a machine with little
-    memory; a server keeps them open. ``ahead`` is how many frames a thread may sample before they are decoded; with 0
-    all is done in turns. A ``tracer`` is given to the bundle, which tells it of all that it does from then on; None
-    leaves the bundle its own.
+    ``cache`` keeps what depends on the portrait alone; None computes it every time.
+    ``frugal`` closes each network as soon as the clip needs it no more, but for a small
+    denoiser: for one clip on a machine with little memory; a server keeps them open.
+    ``ahead`` is how many frames a thread may sample before they are decoded; with 0 all
+    is done in turns. A ``tracer`` is given to the bundle, which tells it of all that it
+    does from then on; None leaves the bundle its own.
     """
 
     def __init__(
-        self, bundle: Bundle, *, cache: ReferenceCache | None = None, frugal: bool = False, ahead: int = _AHEAD,
+        self,
+        bundle: Bundle,
+        *,
+        cache: ReferenceCache | None = None,
+        frugal: bool = False,
+        ahead: int = _AHEAD,
         tracer: Tracer | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.bundle = bundle
         self.ahead = ahead
         if tracer is not None:
@@ -156,26 +188,41 @@ class Session:
         self.frugal = frugal
 
     def render(
-        self, inputs: RenderInputs, settings: RenderSettings | None = None, *, hooks: SamplingHooks | None = None
+        self,
+        inputs: RenderInputs,
+        settings: RenderSettings | None = None,
+        *,
+        hooks: SamplingHooks | None = None,
     ) -> Rendering:
-        """Sample the latents of a whole clip; frames are decoded when the result is iterated. See :meth:`start`."""
+        """Sample the latents of a whole clip; frames are decoded when the result is iterated.
+
+        See :meth:`start`.
+        """
         rendering = self.start(inputs, settings, hooks=hooks)
         rendering.latents  # noqa: B018 - asked for, and so sampled
         return rendering
 
     def start(
-        self, inputs: RenderInputs, settings: RenderSettings | None = None, *, hooks: SamplingHooks | None = None
+        self,
+        inputs: RenderInputs,
+        settings: RenderSettings | None = None,
+        *,
+        hooks: SamplingHooks | None = None,
     ) -> Rendering:
-        """Compute what the whole clip shares; its frames are sampled and decoded as the result is iterated.
+        """Compute what the whole clip shares.
 
-        A clip shorter than the bundle's window is padded by holding its last audio tokens (and pose), then cut.
+        Its frames are sampled and decoded as the result is iterated.
+
+        A clip shorter than the bundle's window is padded by holding its last audio
+        tokens (and pose), then cut.
 
         Raises:
             SettingError: a setting that cannot work with this bundle.
             InputError: a picture, mask, pose or noise of the wrong shape.
             BackendError: an engine failed.
         """
-        settings, manifest = settings or RenderSettings(), self.bundle.manifest
+        settings = settings or RenderSettings()
+        manifest = self.bundle.manifest
         fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
         plan = settle_plan(self.bundle, settings)
         self._check_face(inputs)
@@ -196,12 +243,19 @@ class Session:
         with self.bundle.tracer.span("plan", "sampling"):
             sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
         return Rendering(
-            sampling, self._decode, frames=frames, fps=fps, hold=settle_hold(self.bundle, settings),
-            on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"), ahead=self.ahead,
-        )  # fmt: skip
+            sampling,
+            self._decode,
+            frames=frames,
+            fps=fps,
+            hold=settle_hold(self.bundle, settings),
+            on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"),
+            ahead=self.ahead,
+        )
 
     def prepare(self) -> None:
-        """Begin to open the denoiser and the decoder while the caller still reads files; not needed, but quicker.
+        """Begin to open the denoiser and the decoder while the caller still reads files.
+
+        Not needed, but quicker.
 
         Large ones are left until they are needed: their memory is better taken later.
         """
@@ -220,7 +274,9 @@ class Session:
         wanted = self.bundle.manifest.face
         given = {"mask": inputs.mask is not None, "pose": inputs.poses is not None}
         if not given[wanted]:
-            raise SettingError(f"a bundle of variant {self.bundle.manifest.variant!r} needs a {wanted}")
+            raise SettingError(
+                f"a bundle of variant {self.bundle.manifest.variant!r} needs a {wanted}"
+            )
 
     def _face_gather(self, inputs: RenderInputs, *, frames: int) -> Gather:
         if inputs.mask is not None and self.bundle.manifest.face == "mask":
@@ -228,7 +284,10 @@ class Session:
             return lambda indices: feature
         poses = inputs.poses
         if len(poses) < frames:
-            raise PoseError(f"{len(poses)} pose maps for {frames} frames; give more poses, or ask for fewer frames")
+            raise PoseError(
+                f"{len(poses)} pose maps for {frames} frames; give more poses, or ask for "
+                "fewer frames"
+            )
         features = PoseFeatures(self.bundle, lambda index: poses[index])
         return lambda indices: features.window(min(index, frames - 1) for index in indices)
 
@@ -236,18 +295,25 @@ class Session:
         self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int
     ) -> NDArray[np.float32]:
         """Seeded noise for the padded clip; noise that is given stands in its first frames."""
-        picture, sampler = self.bundle.manifest.picture, self.bundle.manifest.sampler
+        picture = self.bundle.manifest.picture
+        sampler = self.bundle.manifest.sampler
         sides = (picture.height // picture.downscale, picture.width // picture.downscale)
         shape = (picture.latent_channels, *sides)
         if inputs.noise is not None and inputs.noise.shape == (1, shape[0], padded, *sides):
             return inputs.noise.astype(np.float32)
         noise = initial_latents(
-            settings.seed, frames=padded, shape=shape, clamp=sampler.noise_clamp, shared=sampler.shared_noise
+            settings.seed,
+            frames=padded,
+            shape=shape,
+            clamp=sampler.noise_clamp,
+            shared=sampler.shared_noise,
         )
         if inputs.noise is not None:
             if inputs.noise.shape != (1, shape[0], frames, *sides):
                 wanted = (1, shape[0], frames, *sides)
-                raise SettingError(f"initial latents have shape {inputs.noise.shape}; wanted {wanted}")
+                raise SettingError(
+                    f"initial latents have shape {inputs.noise.shape}; wanted {wanted}"
+                )
             noise[:, :, :frames] = inputs.noise
         return noise
 
@@ -256,18 +322,29 @@ def settle_plan(bundle: Bundle, settings: RenderSettings) -> SamplingPlan:
     """The run's numbers, the bundle's defaults filled in.
 
     Raises:
-        SettingError: guidance is not a number from 0 up, the overlap does not fit the window, or there is no schedule
-            of so many steps.
+        SettingError: guidance is not a number from 0 up, the overlap does not fit the
+            window, or there is no schedule of so many steps.
     """
     manifest = bundle.manifest
     guidance = manifest.sampler.guidance if settings.guidance is None else settings.guidance
-    if isinstance(guidance, bool) or not isinstance(guidance, (int, float)) or not 0 <= guidance <= 100:
-        raise SettingError(f"guidance {guidance!r}: a number from 0 to 100 is wanted; 1 or less is off")
+    if (
+        isinstance(guidance, bool)
+        or not isinstance(guidance, (int, float))
+        or not 0 <= guidance <= 100
+    ):
+        raise SettingError(
+            f"guidance {guidance!r}: a number from 0 to 100 is wanted; 1 or less is off"
+        )
     overlap = manifest.window.overlap if settings.overlap is None else settings.overlap
     if not _is_whole(overlap) or not 0 <= overlap < manifest.window.frames:
-        raise SettingError(f"overlap {overlap!r}: 0 to {manifest.window.frames - 1} frames fit this bundle's window")
+        raise SettingError(
+            f"overlap {overlap!r}: 0 to {manifest.window.frames - 1} frames fit this bundle's "
+            "window"
+        )
     steps = manifest.sampler.steps if settings.steps is None else settings.steps
-    DDIMScheduler(manifest.sampler.scheduler).timesteps(steps)  # refused now, not after the voice is encoded
+    DDIMScheduler(manifest.sampler.scheduler).timesteps(
+        steps
+    )  # refused now, not after the voice is encoded
     return SamplingPlan(steps, float(guidance), overlap)
 
 
@@ -283,10 +360,15 @@ def settle_hold(bundle: Bundle, settings: RenderSettings) -> int:
     return hold
 
 
-def hold_still(frame: NDArray[np.uint8], shown: NDArray[np.uint8] | None, *, levels: int) -> NDArray[np.uint8]:
-    """``frame`` with the pixels of ``shown`` wherever no channel differs by more than ``levels``; both (H, W, 3).
+def hold_still(
+    frame: NDArray[np.uint8], shown: NDArray[np.uint8] | None, *, levels: int
+) -> NDArray[np.uint8]:
+    """``frame`` with the pixels of ``shown`` wherever no channel differs by more than ``levels``.
 
-    A pixel is never further from its own value than ``levels``, however slowly it drifts.
+    Both (H, W, 3).
+
+    A pixel is never further from its own value than ``levels``, however slowly it
+    drifts.
     """
     if shown is None or not levels:
         return frame
@@ -299,10 +381,13 @@ def count_frames(settings: RenderSettings, voice: Voice, *, rows: int, fps: Frac
     """How many frames to render.
 
     Raises:
-        SettingError: fewer than one is asked for, or a way of counting that nobody knows.
+        SettingError: fewer than one is asked for, or a way of counting that nobody
+            knows.
     """
     if settings.frame_count not in FRAME_COUNTS:
-        raise SettingError(f"frame count {settings.frame_count!r}; known: {', '.join(FRAME_COUNTS)}")
+        raise SettingError(
+            f"frame count {settings.frame_count!r}; known: {', '.join(FRAME_COUNTS)}"
+        )
     if settings.frame_count == "original":
         count = original_frame_count(rows, fps)
     else:
@@ -319,7 +404,10 @@ def _is_whole(value: object) -> bool:
 
 
 def to_pixels(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(1, 3, H, W) in about [-1, 1] to (H, W, 3) uint8: x / 2 + 0.5, clamped, times 255, cut (not rounded)."""
+    """(1, 3, H, W) in about [-1, 1] to (H, W, 3) uint8.
+
+    X / 2 + 0.5, clamped, times 255, cut (not rounded).
+    """
     unit = np.clip(picture[0].astype(np.float32, copy=False) / 2 + np.float32(0.5), 0, 1)
     levels: NDArray[np.uint8] = (unit * 255).astype(np.uint8).transpose(1, 2, 0).copy()
     return levels

@@ -35,14 +35,20 @@ _SinkT = TypeVar("_SinkT", bound="FrameSink")
 
 
 class FrameSink(Protocol):
-    """Takes frames in order; a context manager: a clean exit commits, any exception leaves nothing behind."""
+    """Takes frames in order; a context manager.
+
+    A clean exit commits, any exception leaves nothing behind.
+    """
 
     def __enter__(self: _SinkT) -> _SinkT:
         """Claim the place to write to. Raises ``OutputError`` where nothing can be written."""
         ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Commit, or clean up after ``error``. Raises ``OutputError`` when the commit fails."""
         ...
@@ -60,36 +66,51 @@ def open_sink(
     voice_path: str | Path | None = None,
     voice_samples: NDArray[np.float32] | None = None,
 ) -> FrameSink:
-    """Choose a sink by the output's name: ``-`` raw RGB24 on stdout, ``.mp4`` or ``.mov``, else a PNG folder.
+    """Choose a sink by the output's name.
 
-    ``size`` is (width, height). The sound, for videos only, is the track of ``voice_path`` or else
-    ``voice_samples``, (n,) at 16 kHz. Nothing is touched before the sink is entered.
+    ``-`` raw RGB24 on stdout, ``.mp4`` or ``.mov``, else a PNG folder.
 
-    Raises ``SettingError`` for no name, a suffix that no sink writes, a size or rate it cannot take, or a terminal.
+    ``size`` is (width, height). The sound, for videos only, is the track of
+    ``voice_path`` or else ``voice_samples``, (n,) at 16 kHz. Nothing is touched before
+    the sink is entered.
+
+    Raises ``SettingError`` for no name, a suffix that no sink writes, a size or rate it
+    cannot take, or a terminal.
     """
     if str(out) == "-":
         return RawSink(_open_stdout(), size=size)
     path = Path(out)
-    if not str(out).strip() or (path.name.lower() in _VIDEO_SUFFIXES and not str(out).endswith("/")):
-        # a script whose variable is empty would get a hidden folder of pictures, or fill the one it is in
-        raise SettingError(f"output {str(out)!r}: has no name; name a file, e.g. clip.mp4, or a folder for PNGs")
+    if not str(out).strip() or (
+        path.name.lower() in _VIDEO_SUFFIXES and not str(out).endswith("/")
+    ):
+        # a script whose variable is empty would get a hidden folder of pictures, or
+        # fill the one it is in
+        raise SettingError(
+            f"output {str(out)!r}: has no name; name a file, e.g. clip.mp4, or a folder for PNGs"
+        )
     if path.suffix.lower() in _VIDEO_SUFFIXES and not str(out).endswith("/"):
         from echoexport.runtime.mp4 import Mp4Sink
 
         return Mp4Sink(path, size=size, fps=fps, voice_path=voice_path, voice_samples=voice_samples)
     if path.suffix and not str(out).endswith("/") and not path.is_dir():
         raise SettingError(
-            f"output {out}: no way to write {path.suffix}; name a .mp4 or .mov file, a folder for PNGs (no "
+            f"output {out}: no way to write {path.suffix}; name a .mp4 or .mov file, a folder "
+            "for PNGs (no "
             "suffix, or a / at the end), or - for raw RGB on stdout"
         )
     return PngFolderSink(path, size=size)
 
 
 class TracedSink:
-    """Another sink whose work a tracer sees: "open output", then "encode" for each frame, then "mux" for its end."""
+    """Another sink whose work a tracer sees.
+
+    "open output", then "encode" for each frame, then "mux" for its end.
+    """
 
     def __init__(self, sink: FrameSink, tracer: Tracer) -> None:
-        self._sink, self._tracer, self._count = sink, tracer, 0
+        self._sink = sink
+        self._tracer = tracer
+        self._count = 0
 
     def __enter__(self) -> TracedSink:
         """Enter the sink. Raises what it raises, as do the other methods."""
@@ -98,7 +119,10 @@ class TracedSink:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Leave the sink."""
         with self._tracer.span("mux", "encode"):
@@ -112,7 +136,10 @@ class TracedSink:
 
 
 class PngFolderSink:
-    """Writes frame_00000.png, frame_00001.png ... into a new folder, which appears whole or not at all."""
+    """Writes frame_00000.png, frame_00001.png ...
+
+    Into a new folder, which appears whole or not at all.
+    """
 
     def __init__(self, folder: str | Path, *, size: tuple[int, int] | None = None) -> None:
         self.folder = Path(folder)
@@ -130,7 +157,10 @@ class PngFolderSink:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Rename the folder to its name after a clean run; remove it after any other."""
         try:
@@ -157,7 +187,9 @@ class PngFolderSink:
         except OSError as error:
             raise refuse_output(self.folder, error) from error
         if occupied:
-            raise OutputError(f"{self.folder}: the folder is not empty; remove it, or name a new one")
+            raise OutputError(
+                f"{self.folder}: the folder is not empty; remove it, or name a new one"
+            )
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder}: a file is in the way; name a new folder, or a .mp4")
 
@@ -174,9 +206,14 @@ class PngFolderSink:
 
 
 class RawSink:
-    """Writes raw RGB24, row by row, frame after frame, to a binary stream; what is sent stays sent."""
+    """Writes raw RGB24, row by row, frame after frame, to a binary stream.
 
-    def __init__(self, stream: BinaryIO | io.RawIOBase, *, size: tuple[int, int] | None = None) -> None:
+    What is sent stays sent.
+    """
+
+    def __init__(
+        self, stream: BinaryIO | io.RawIOBase, *, size: tuple[int, int] | None = None
+    ) -> None:
         self._stream = stream
         self._size = size
 
@@ -185,7 +222,10 @@ class RawSink:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Flush; the stream stays open, as it is the caller's."""
         try:
@@ -211,12 +251,15 @@ class RawSink:
 
 def check_frame(frame: NDArray[Any], size: tuple[int, int] | None) -> None:
     """Raise ``SettingError`` unless ``frame`` is (H, W, 3) uint8, and of ``size`` = (W, H) if known."""
-    shape, dtype = getattr(frame, "shape", None), getattr(frame, "dtype", None)
+    shape = getattr(frame, "shape", None)
+    dtype = getattr(frame, "dtype", None)
     wanted = ("H", "W", 3) if size is None else (size[1], size[0], 3)
     fits = shape is not None and len(shape) == 3 and shape[2] == 3 and shape[0] and shape[1]
     if dtype != np.uint8 or not fits or (size is not None and shape != wanted):
         layout = ", ".join(str(side) for side in wanted)
-        raise SettingError(f"frame of shape {shape} and dtype {dtype}: ({layout}) uint8 RGB is wanted")
+        raise SettingError(
+            f"frame of shape {shape} and dtype {dtype}: ({layout}) uint8 RGB is wanted"
+        )
 
 
 def refuse_output(place: str | Path, error: Exception) -> OutputError:
@@ -224,7 +267,9 @@ def refuse_output(place: str | Path, error: Exception) -> OutputError:
     if isinstance(error, BrokenPipeError):
         return OutputError(f"{place}: the program reading it has ended")
     if isinstance(error, FileNotFoundError):
-        return OutputError(f"{place}: its folder does not exist; make it first: mkdir -p {Path(place).parent}")
+        return OutputError(
+            f"{place}: its folder does not exist; make it first: mkdir -p {Path(place).parent}"
+        )
     reason = getattr(error, "strerror", None) or str(error)
     return OutputError(f"{place}: cannot be written ({reason}); choose another place or make room")
 
@@ -238,7 +283,9 @@ def name_staging(target: Path) -> Path:
 def _open_stdout() -> BinaryIO | io.RawIOBase:
     """Standard output without a buffer of ours, which could fail once more when Python ends."""
     if sys.stdout.isatty():
-        raise SettingError("output -: raw frames would go to the terminal; pipe them, or name a .mp4")
+        raise SettingError(
+            "output -: raw frames would go to the terminal; pipe them, or name a .mp4"
+        )
     try:
         sys.stdout.flush()
         return io.FileIO(sys.stdout.fileno(), "wb", closefd=False)

@@ -1,4 +1,7 @@
-"""One TensorRT engine as a callable on named arrays: one context, one stream, buffers that stay, a CUDA graph."""
+"""One TensorRT engine as a callable on named arrays.
+
+One context, one stream, buffers that stay, a CUDA graph.
+"""
 
 from __future__ import annotations
 
@@ -23,32 +26,44 @@ from echoexport.runtime.trace import NULL, Tracer
 class TensorRTEngine:
     """An engine on the GPU.
 
-    Inputs and outputs are bound by name. A frozen input (see ``held_arrays``) that was given at the last call too is
-    not copied again. The second call records the network's work as a CUDA graph, which later calls launch as one; where
-    that fails they go on without, and ``notes`` says why. ``uploaded`` and ``downloaded`` count bytes copied since the
-    engine was opened.
+    Inputs and outputs are bound by name. A frozen input (see ``held_arrays``) that was
+    given at the last call too is not copied again. The second call records the
+    network's work as a CUDA graph, which later calls launch as one; where that fails
+    they go on without, and ``notes`` says why. ``uploaded`` and ``downloaded`` count
+    bytes copied since the engine was opened.
 
-    The DDIM step stays on the host, in float32: windows overlap, and a frame is stepped when the last of its windows is
-    done. So the velocity comes down and the latents go up at each call, at 512 px and 12 frames 384 KiB each in fp16,
-    where a portrait's keys and values are 46 MB.
+    The DDIM step stays on the host, in float32: windows overlap, and a frame is stepped
+    when the last of its windows is done. So the velocity comes down and the latents go
+    up at each call, at 512 px and 12 frames 384 KiB each in fp16, where a portrait's
+    keys and values are 46 MB.
 
-    ``tracer``, set from outside, is told of copies and of the device's time. ``read_layers`` is there if the engine was
-    opened to be profiled.
+    ``tracer``, set from outside, is told of copies and of the device's time.
+    ``read_layers`` is there if the engine was opened to be profiled.
     """
 
     def __init__(
-        self, library: TensorRTLibrary, cuda: CudaRuntime, plan: Path, spec: SubnetSpec, options: EngineOptions
+        self,
+        library: TensorRTLibrary,
+        cuda: CudaRuntime,
+        plan: Path,
+        spec: SubnetSpec,
+        options: EngineOptions,
     ) -> None:
         """Read a plan and take all the memory that calls need.
 
         Raises:
-            BackendError: the library refuses the plan, it is not this network's, or memory runs out.
+            BackendError: the library refuses the plan, it is not this network's, or
+                memory runs out.
         """
         self.precision = spec.computed_in("fp32")
         self.tracer: Tracer = NULL
         self.notes: list[str] = []
-        self.uploaded, self.downloaded, self.calls = 0, 0, 0
-        self._library, self._cuda, self._spec = library, cuda, spec
+        self.uploaded = 0
+        self.downloaded = 0
+        self.calls = 0
+        self._library = library
+        self._cuda = cuda
+        self._spec = spec
         self._lock = threading.Lock()
         self._graph: int | None = None
         self._events: tuple[int, int] | None = None
@@ -61,7 +76,8 @@ class TensorRTEngine:
             self._owned.close()
             if isinstance(error, AttributeError):
                 raise BackendError(
-                    f"{library.title} {library.version} is not one that this backend knows (10.3 to 11.x): {error}"
+                    f"{library.title} {library.version} is not one that this backend knows "
+                    f"(10.3 to 11.x): {error}"
                 ) from error
             raise
 
@@ -69,7 +85,8 @@ class TensorRTEngine:
         """Run once; threads that call at once wait for each other.
 
         Raises:
-            BackendError: the engine is closed, an input has another shape or dtype, or CUDA or TensorRT fails.
+            BackendError: the engine is closed, an input has another shape or dtype, or
+                CUDA or TensorRT fails.
         """
         with self._lock:
             if self._execute is None:
@@ -77,7 +94,9 @@ class TensorRTEngine:
             ready = {name: _require_fit(inputs, one.tensor) for name, one in self._inputs.items()}
             try:
                 with self.tracer.span("upload", "copy", network=self._spec.name):
-                    self.uploaded += sum(one.upload(ready[name], self._stream) for name, one in self._inputs.items())
+                    self.uploaded += sum(
+                        one.upload(ready[name], self._stream) for name, one in self._inputs.items()
+                    )
                 with self._timed():
                     self._run()
                 self.downloaded += sum(one.download(self._stream) for one in self._outputs.values())
@@ -106,12 +125,16 @@ class TensorRTEngine:
         self._outputs = {t.name: DeviceOutput(self._cuda, t, owned) for t in self._spec.outputs}
         context = self._library.create_context(engine, self._spec, options)
         if context.handle is None:
-            size: Any = getattr(engine, "device_memory_size_v2", 0) or getattr(engine, "device_memory_size", 0)
+            size: Any = getattr(engine, "device_memory_size_v2", 0) or getattr(
+                engine, "device_memory_size", 0
+            )
             raise DeviceError(
-                f"{plan}: {self._library.title} cannot take {describe_bytes(int(size))} of GPU memory to run in"
+                f"{plan}: {self._library.title} cannot take {describe_bytes(int(size))} of GPU "
+                "memory to run in"
                 f"{self._library.explain()}{self._cuda.describe_memory()}; close other programs"
             )
-        self._captures, self._keep = not (context.replays or options.profile), context.keep
+        self._captures = not (context.replays or options.profile)
+        self._keep = context.keep
         if options.profile:
             clock = LayerClock()
             context.handle.profiler = make_trt_profiler(self._library.module, clock)
@@ -120,8 +143,11 @@ class TensorRTEngine:
         addresses |= {name: one.address for name, one in self._outputs.items()}
         for name, address in addresses.items():
             if not context.handle.set_tensor_address(name, address):
-                raise BackendError(f"{plan}: {self._library.title} takes no address for tensor {name!r}")
-        self._engine, self._execute = engine, context.handle.execute_async_v3
+                raise BackendError(
+                    f"{plan}: {self._library.title} takes no address for tensor {name!r}"
+                )
+        self._engine = engine
+        self._execute = context.handle.execute_async_v3
         owned.callback(self._release)
 
     @contextmanager
@@ -140,14 +166,18 @@ class TensorRTEngine:
 
     def _tell_time(self) -> None:
         if self.tracer.enabled and self._events is not None:
-            end, seconds = self.tracer.now(), self._cuda.measure_seconds(*self._events)
+            end = self.tracer.now()
+            seconds = self._cuda.measure_seconds(*self._events)
             name = self._spec.name
-            self.tracer.record(name, "engine", start=end - seconds, end=end, clock="device", network=name)
+            self.tracer.record(
+                name, "engine", start=end - seconds, end=end, clock="device", network=name
+            )
 
     def _run(self) -> None:
         """Put the network's work into the stream.
 
-        A first call prepares what a capture may not, such as memory and kernels that are loaded when first used.
+        A first call prepares what a capture may not, such as memory and kernels that
+        are loaded when first used.
         """
         if self._captures and self._graph is None and self.calls:
             self._graph = self._capture()
@@ -171,12 +201,17 @@ class TensorRTEngine:
 
     def _enqueue(self) -> None:
         if self._execute is None or not self._execute(self._stream):
-            raise BackendError(f"{self._spec.name}: {self._library.title} cannot run it{self._library.explain()}")
+            raise BackendError(
+                f"{self._spec.name}: {self._library.title} cannot run it{self._library.explain()}"
+            )
 
     def _release(self) -> None:
         if self._graph is not None:
             self._cuda.destroy_graph(self._graph)
-        self._execute, self._graph, self._keep = None, None, None  # the context goes before its engine
+        # the context goes before its engine
+        self._execute = None
+        self._graph = None
+        self._keep = None
         self._engine = None
 
     def _recover(self) -> None:
@@ -189,23 +224,37 @@ class TensorRTEngine:
 
 def _require_fit(inputs: Arrays, tensor: TensorSpec) -> np.ndarray:
     array = inputs.get(tensor.name)
-    if array is None or array.shape != tensor.shape or array.dtype != tensor.dtype or not array.flags.c_contiguous:
+    if (
+        array is None
+        or array.shape != tensor.shape
+        or array.dtype != tensor.dtype
+        or not array.flags.c_contiguous
+    ):
         found = "missing" if array is None else f"{array.shape} {array.dtype}"
-        raise BackendError(f"input {tensor.name!r} is {found}; wanted {tensor.shape} {tensor.dtype} in C order")
+        raise BackendError(
+            f"input {tensor.name!r} is {found}; wanted {tensor.shape} {tensor.dtype} in C order"
+        )
     return array
 
 
-def _require_tensors(plan: Path, found: dict[str, tuple[bool, tuple[int, ...], str]], spec: SubnetSpec) -> None:
+def _require_tensors(
+    plan: Path, found: dict[str, tuple[bool, tuple[int, ...], str]], spec: SubnetSpec
+) -> None:
     """Names, directions, shapes and dtypes are the network's."""
     wanted = {t.name: (True, t.shape, t.dtype) for t in spec.inputs}
     wanted |= {t.name: (False, t.shape, t.dtype) for t in spec.outputs}
     for name in sorted({*wanted, *found}):
         if wanted.get(name) != found.get(name):
             raise BackendError(
-                f"{plan}: tensor {name!r} is {_describe(found.get(name))}, the manifest of {spec.name} says "
+                f"{plan}: tensor {name!r} is {_describe(found.get(name))}, the manifest of "
+                f"{spec.name} says "
                 f"{_describe(wanted.get(name))}"
             )
 
 
 def _describe(tensor: tuple[bool, tuple[int, ...], str] | None) -> str:
-    return "none of it" if tensor is None else f"{'an input' if tensor[0] else 'an output'} {tensor[1]} {tensor[2]}"
+    return (
+        "none of it"
+        if tensor is None
+        else f"{'an input' if tensor[0] else 'an output'} {tensor[1]} {tensor[2]}"
+    )

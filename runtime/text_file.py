@@ -16,10 +16,13 @@ def require_writable(path: Path) -> None:
     """Refuse what cannot become a file by a rename; nothing is touched.
 
     Raises:
-        OutputError: a folder, device or pipe is there, or the folder is missing or must not be written to.
+        OutputError: a folder, device or pipe is there, or the folder is missing or must
+            not be written to.
     """
     place = Path(os.path.realpath(path.parent)) / path.name
-    special = place.parent == Path("/dev") or Path("/proc") in place.parents  # /dev/stdout may lead to a plain file
+    special = (
+        place.parent == Path("/dev") or Path("/proc") in place.parents
+    )  # /dev/stdout may lead to a plain file
     if special or (os.path.lexists(place) and not place.is_file()):
         # as root, the rename would put a plain file in the place of /dev/null
         raise OutputError(f"{path}: is no plain file, and cannot be replaced by one; name a file")
@@ -33,7 +36,8 @@ def write_whole(path: Path, text: str) -> None:
     """Write UTF-8 aside and rename it.
 
     Raises:
-        OutputError: it cannot be written, or is nothing that may be replaced; see :func:`require_writable`.
+        OutputError: it cannot be written, or is nothing that may be replaced; see
+            :func:`require_writable`.
     """
     require_writable(path)
     aside = name_staging(path)

@@ -1,4 +1,7 @@
-"""What the runtime did and when: spans, the stages they add up to, and a file that Perfetto opens."""
+"""What the runtime did and when.
+
+Spans, the stages they add up to, and a file that Perfetto opens.
+"""
 
 from __future__ import annotations
 
@@ -43,21 +46,23 @@ _LIMIT = 1_000_000  # spans, about 300 MB
 
 @dataclass(frozen=True)
 class Span:
-    """One thing that took time.
-
-    category: one of ``CATEGORIES``; "stage" is for stages that have no category of their own and go by their name.
-    start, end: seconds of ``time.perf_counter``. track: the thread, by a name that readers know. arguments: what it was
-    about, plain values (``network``, ``step``, ``window``, ``frame``, ``portrait``). clock: "host", or "device" where a
-    device measured the duration itself; where such a span stands on the host's time line is then an estimate.
-    """
+    """One thing that took time."""
 
     name: str
     category: str
+    """One of ``CATEGORIES``; "stage" is for stages that have no category of their own
+    and go by their name."""
     start: float
     end: float
+    """start and end: seconds of ``time.perf_counter``."""
     track: str = MAIN
+    """The thread, by a name that readers know."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What it was about, plain values (``network``, ``step``, ``window``, ``frame``,
+    ``portrait``)."""
     clock: str = "host"
+    """One of "host", or "device" where a device measured the duration itself; where
+    such a span stands on the host's time line is then an estimate."""
 
     @property
     def seconds(self) -> float:
@@ -66,15 +71,19 @@ class Span:
 
 
 class Tracer:
-    """Collects spans from any number of threads, up to ``limit``; ``dropped`` counts those that came after.
+    """Collects spans from any number of threads, up to ``limit``.
 
-    Threads go by the name that they give themselves with :meth:`name_track`; the one that makes the tracer is "main".
-    ``now`` is the clock, in seconds.
+    ``dropped`` counts those that came after.
+
+    Threads go by the name that they give themselves with :meth:`name_track`; the one
+    that makes the tracer is "main". ``now`` is the clock, in seconds.
     """
 
     enabled = True
 
-    def __init__(self, *, limit: int = _LIMIT, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, *, limit: int = _LIMIT, now: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.dropped = 0
         self.now = now
         self._limit = limit
@@ -87,15 +96,27 @@ class Tracer:
         return _Running(self, name, category, arguments)
 
     def record(
-        self, name: str, category: str, *, start: float, end: float, track: str | None = None, clock: str = "host",
+        self,
+        name: str,
+        category: str,
+        *,
+        start: float,
+        end: float,
+        track: str | None = None,
+        clock: str = "host",
         **arguments: Any,
-    ) -> None:  # fmt: skip
-        """A span that was timed elsewhere, in seconds of the tracer's clock. ``track`` None is this thread's."""
+    ) -> None:
+        """A span that was timed elsewhere, in seconds of the tracer's clock.
+
+        ``track`` None is this thread's.
+        """
         if len(self._records) >= self._limit:
             self.dropped += 1
             return
         # a tuple and one append, which no other thread can come between
-        self._records.append((name, category, start, end, track or self._find_track(), arguments, clock))
+        self._records.append(
+            (name, category, start, end, track or self._find_track(), arguments, clock)
+        )
 
     def name_track(self, name: str) -> None:
         """Call this thread so from now on."""
@@ -104,12 +125,14 @@ class Tracer:
     def spans(self) -> tuple[Span, ...]:
         """All that was collected, in the order of their starts, outer ones first.
 
-        Engine calls and copies know what they were part of: one within a window's span has the window's arguments
-        besides its own, and so on outwards.
+        Engine calls and copies know what they were part of: one within a window's span
+        has the window's arguments besides its own, and so on outwards.
         """
         return self._describe(self._records.copy())
 
-    def _describe(self, records: list[tuple[str, str, float, float, str, dict[str, Any], str]]) -> tuple[Span, ...]:
+    def _describe(
+        self, records: list[tuple[str, str, float, float, str, dict[str, Any], str]]
+    ) -> tuple[Span, ...]:
         # recorded as they end: of two that are alike the later one holds the other
         spans = [Span(*record) for record in reversed(records)]
         outer: dict[int, Mapping[str, Any]] = {}
@@ -118,7 +141,9 @@ class Tracer:
             span = spans[index]
             known = {} if parent is None else outer[parent]
             outer[index] = {**known, **span.arguments}
-            found.append(replace(span, arguments=outer[index]) if span.category in _INHERITING else span)
+            found.append(
+                replace(span, arguments=outer[index]) if span.category in _INHERITING else span
+            )
         return tuple(found)
 
     @property
@@ -151,16 +176,24 @@ class _Running:
     __slots__ = ("_arguments", "_category", "_name", "_start", "_tracer")
 
     def __init__(self, tracer: Tracer, name: str, category: str, arguments: dict[str, Any]) -> None:
-        self._tracer, self._name, self._category, self._arguments = tracer, name, category, arguments
+        self._tracer = tracer
+        self._name = name
+        self._category = category
+        self._arguments = arguments
 
     def __enter__(self) -> None:
         self._start = self._tracer.now()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         end = self._tracer.now()
-        self._tracer.record(self._name, self._category, start=self._start, end=end, **self._arguments)
+        self._tracer.record(
+            self._name, self._category, start=self._start, end=end, **self._arguments
+        )
 
 
 class _Nothing:
@@ -172,7 +205,10 @@ class _Nothing:
         return None
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         return None
 
@@ -187,9 +223,16 @@ class _NullTracer(Tracer):
         return self._nothing
 
     def record(
-        self, name: str, category: str, *, start: float, end: float, track: str | None = None, clock: str = "host",
+        self,
+        name: str,
+        category: str,
+        *,
+        start: float,
+        end: float,
+        track: str | None = None,
+        clock: str = "host",
         **arguments: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         return None
 
     def name_track(self, name: str) -> None:
@@ -202,22 +245,25 @@ NULL: Tracer = _NullTracer()
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Where one track's time went, in seconds; stages, and what none of them accounts for, add up to ``wall``.
+    """Where one track's time went, in seconds.
 
-    stages: in the order of their beginnings. unaccounted: between the spans, and within a clip's own.
+    Stages, and what none of them accounts for, add up to ``wall``.
     """
 
     stages: Mapping[str, float]
+    """In the order of their beginnings."""
     unaccounted: float
+    """Between the spans, and within a clip's own."""
     wall: float
 
 
 def summarize_stages(spans: Iterable[Span], *, track: str = MAIN) -> StageTimes:
     """What each stage took on one track, by the host's clock, each moment counted once.
 
-    A moment belongs to the innermost span around it. The stage of a span is its category, or its name where that is
-    "stage"; an engine call or a copy belongs to the stage that asked for it ("engine" and "copy" where none did).
-    ``wall`` is from the first start to the last end on the track.
+    A moment belongs to the innermost span around it. The stage of a span is its
+    category, or its name where that is "stage"; an engine call or a copy belongs to the
+    stage that asked for it ("engine" and "copy" where none did). ``wall`` is from the
+    first start to the last end on the track.
     """
     own = [span for span in spans if span.track == track and span.clock == "host"]
     if not own:
@@ -240,8 +286,8 @@ def summarize_stages(spans: Iterable[Span], *, track: str = MAIN) -> StageTimes:
 def nest_spans(spans: list[Span]) -> Iterator[tuple[int, int | None]]:
     """Each span's index with that of the innermost span around it on its track and clock, in the order of their starts.
 
-    Of two with the same times the first holds the second. Spans that overlap without one holding the other, as calls of
-    one device may, have no parent among each other.
+    Of two with the same times the first holds the second. Spans that overlap without
+    one holding the other, as calls of one device may, have no parent among each other.
     """
     order = sorted(range(len(spans)), key=lambda index: (spans[index].start, -spans[index].end))
     around: dict[tuple[str, str], list[int]] = {}
@@ -255,7 +301,9 @@ def nest_spans(spans: list[Span]) -> Iterator[tuple[int, int | None]]:
 
 
 def write_trace(spans: Iterable[Span], path: Path) -> None:
-    """Write spans as a Trace Event file, which Perfetto and Chrome's tracing page open; whole or not at all.
+    """Write spans as a Trace Event file, which Perfetto and Chrome's tracing page open.
+
+    Whole or not at all.
 
     Raises:
         OutputError: the file cannot be written.
@@ -267,10 +315,13 @@ def write_trace(spans: Iterable[Span], path: Path) -> None:
 
 
 def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
-    """Spans as a JSON object of the Trace Event format: complete events in microseconds from the first start.
+    """Spans as a JSON object of the Trace Event format.
 
-    Clocks are processes and tracks are threads of the format, so that device time never lies among host time. Source:
-    "Trace Event Format", the document that Chrome's and Perfetto's own pages on importing JSON traces refer to.
+    Complete events in microseconds from the first start.
+
+    Clocks are processes and tracks are threads of the format, so that device time never
+    lies among host time. Source: "Trace Event Format", the document that Chrome's and
+    Perfetto's own pages on importing JSON traces refer to.
     """
     ordered = sorted(spans, key=lambda span: (span.start, -span.end))
     zero = ordered[0].start if ordered else 0.0
@@ -280,11 +331,16 @@ def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
         thread = threads.setdefault((span.clock, span.track), len(threads) + 1)
         events.append(
             {
-                "name": span.name, "cat": span.category, "ph": "X", "pid": CLOCKS.index(span.clock) + 1, "tid": thread,
-                "ts": round((span.start - zero) * 1e6, 3), "dur": round(span.seconds * 1e6, 3),
+                "name": span.name,
+                "cat": span.category,
+                "ph": "X",
+                "pid": CLOCKS.index(span.clock) + 1,
+                "tid": thread,
+                "ts": round((span.start - zero) * 1e6, 3),
+                "dur": round(span.seconds * 1e6, 3),
                 "args": dict(span.arguments),
             }
-        )  # fmt: skip
+        )
     named = [
         {"name": "process_name", "ph": "M", "pid": number, "tid": 0, "args": {"name": clock}}
         for number, clock in enumerate(CLOCKS, 1)
@@ -294,7 +350,11 @@ def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
         where = {"ph": "M", "pid": CLOCKS.index(clock) + 1, "tid": thread}
         named.append({"name": "thread_name", **where, "args": {"name": track}})
         named.append({"name": "thread_sort_index", **where, "args": {"sort_index": thread}})
-    return {"traceEvents": named + events, "displayTimeUnit": "ms", "otherData": {"schema": _SCHEMA}}
+    return {
+        "traceEvents": named + events,
+        "displayTimeUnit": "ms",
+        "otherData": {"schema": _SCHEMA},
+    }
 
 
 def _name_stage(span: Span) -> str:

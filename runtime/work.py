@@ -10,25 +10,26 @@ __all__ = ["NetworkWork", "Work", "add_up"]
 
 @dataclass(frozen=True)
 class Work:
-    """Floating-point operations and bytes of one call.
-
-    mac_flops: two for each multiply-accumulate of Conv, ConvTranspose, MatMul and Gemm. weighted_flops: the part of
-    them where one side is a weight, which is what int8 can take over. int8_flops: the part where both sides are int8
-    in the graph. other_flops: normalization, softmax, activations and elementwise arithmetic, see
-    ``export.work`` for what each counts. weight_bytes: weights as stored, each once. activation_bytes: every operation
-    reads its inputs from memory and writes its outputs there. fused_bytes: an estimate of what is left of these once
-    elementwise and layout operations are fused with their neighbours and attention keeps its scores to itself. kernels:
-    how many operations are then left, about what a GPU launches for a call.
-    """
+    """Floating-point operations and bytes of one call."""
 
     mac_flops: int = 0
+    """Two for each multiply-accumulate of Conv, ConvTranspose, MatMul and Gemm."""
     weighted_flops: int = 0
+    """The part of them where one side is a weight, which is what int8 can take over."""
     int8_flops: int = 0
+    """The part where both sides are int8 in the graph."""
     other_flops: int = 0
+    """Normalization, softmax, activations and elementwise arithmetic, see
+    ``export.work`` for what each counts."""
     weight_bytes: int = 0
+    """Weights as stored, each once."""
     activation_bytes: int = 0
+    """Every operation reads its inputs from memory and writes its outputs there."""
     fused_bytes: int = 0
+    """An estimate of what is left of these once elementwise and layout operations are
+    fused with their neighbours and attention keeps its scores to itself."""
     kernels: int = 0
+    """How many operations are then left, about what a GPU launches for a call."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -53,7 +54,10 @@ class Work:
 
 @dataclass(frozen=True)
 class NetworkWork:
-    """One network's work by module group, e.g. "down/self-attention"; see ``profiles.module_groups``."""
+    """One network's work by module group, e.g.
+
+    "down/self-attention"; see ``profiles.module_groups``.
+    """
 
     by_group: Mapping[str, Work]
 

@@ -37,7 +37,10 @@ LARGEST_FIGURE = 1e9
 
 @dataclass(frozen=True)
 class Figure(Generic[T]):
-    """A hardware figure with its unit and where it comes from; where ``value`` is None, the reason why."""
+    """A hardware figure with its unit and where it comes from.
+
+    Where ``value`` is None, the reason why.
+    """
 
     value: T | None
     unit: str
@@ -49,8 +52,9 @@ class Figure(Generic[T]):
 class Hardware:
     """What the chip can do in its highest power mode; peaks are dense, without sparsity or DLA.
 
-    Units: TFLOPS, TOPS, GB/s, GB, W. ``power`` is the lowest and highest limit that can be set;
-    ``memory_usable`` is what a run may plan with; ``memory_shared`` says that the CPU lives in it too.
+    Units: TFLOPS, TOPS, GB/s, GB, W. ``power`` is the lowest and highest limit that can
+    be set; ``memory_usable`` is what a run may plan with; ``memory_shared`` says that
+    the CPU lives in it too.
     """
 
     compute_capability: Figure[str]
@@ -66,7 +70,10 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Backends:
-    """``default`` runs the finished bundle; ``portable`` run it where no engine is built yet, best first."""
+    """``default`` runs the finished bundle.
+
+    ``portable`` run it where no engine is built yet, best first.
+    """
 
     default: str
     portable: tuple[str, ...]
@@ -97,7 +104,8 @@ class StepDefaults:
 class BuildDefaults:
     """What a build takes unless told otherwise.
 
-    ``size`` is the picture's (width, height) in pixels, ``frames`` the length of a window.
+    ``size`` is the picture's (width, height) in pixels, ``frames`` the length of a
+    window.
     """
 
     precision: str
@@ -106,7 +114,10 @@ class BuildDefaults:
     steps: StepDefaults
 
     def steps_for(self, variant: str) -> int | None:
-        """Sampling steps for a variant, None for its own default; ``UnknownNameError`` for no variant."""
+        """Sampling steps for a variant, None for its own default.
+
+        ``UnknownNameError`` for no variant.
+        """
         if variant not in VARIANTS:
             raise UnknownNameError("variant", variant, known=VARIANTS)
         steps: int | None = getattr(self.steps, variant)
@@ -115,15 +126,17 @@ class BuildDefaults:
 
 @dataclass(frozen=True)
 class EngineDefaults:
-    """How engines are compiled on the target unless told otherwise; None leaves it to the library.
+    """How engines are compiled on the target unless told otherwise.
 
-    workspace: GB (of 10^9 bytes) that a builder may use as scratch memory. level: TensorRT's builder optimization
-    level, 0 (quickest build) to 5 (longest search). best_of: so many builds of a network, of which the fastest is kept.
+    None leaves it to the library.
     """
 
     workspace: Figure[float]
+    """GB (of 10^9 bytes) that a builder may use as scratch memory."""
     level: Figure[int]
+    """TensorRT's builder optimization level, 0 (quickest build) to 5 (longest search)."""
     best_of: Figure[int]
+    """So many builds of a network, of which the fastest is kept."""
 
     @property
     def workspace_bytes(self) -> int | None:
@@ -135,7 +148,8 @@ class EngineDefaults:
 class TargetSpec:
     """A board or machine to build for.
 
-    ``engine`` is None for CPUs. ``next_step`` says what is left to do there after a build elsewhere; empty for nothing.
+    ``engine`` is None for CPUs. ``next_step`` says what is left to do there after a
+    build elsewhere; empty for nothing.
     """
 
     name: str
@@ -165,7 +179,10 @@ def load_target(name: str) -> TargetSpec:
 
 
 def read_target(path: Path) -> TargetSpec:
-    """A target from a file of the user's own; ``TargetError`` names the file and the key that is wrong."""
+    """A target from a file of the user's own.
+
+    ``TargetError`` names the file and the key that is wrong.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -185,13 +202,19 @@ def _parse_target(content: bytes, file: str) -> TargetSpec:
         hardware=_parse_hardware(table.table("hardware")),
         tensorrt=tuple(_parse_line(line) for line in table.tables("tensorrt")),
         build=_parse_build(table.table("build")),
-        engine=_parse_engine(table.table("engine")) if kind != "cpu" or table.holds("engine") else None,
-        next_step=table.value("next_step", _is_short, "one line of text, or '' if nothing is left to do"),
+        engine=_parse_engine(table.table("engine"))
+        if kind != "cpu" or table.holds("engine")
+        else None,
+        next_step=table.value(
+            "next_step", _is_short, "one line of text, or '' if nothing is left to do"
+        ),
     )
     table.finish()
     on_cpu = target.kind == "cpu"
     if on_cpu != (target.next_step == ""):
-        raise table.error("next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}")
+        raise table.error(
+            "next_step", f"must {'be empty' if on_cpu else 'not be empty'} for kind {target.kind}"
+        )
     if on_cpu and target.backends.default not in ("ort", "openvino"):
         raise table.error("backends.default", f"{target.backends.default} needs kind jetson or gpu")
     if on_cpu and target.engine is not None:
@@ -209,15 +232,21 @@ def _parse_backends(table: Table) -> Backends:
 
 def _parse_hardware(table: Table) -> Hardware:
     hardware = Hardware(
-        compute_capability=_parse_figure(table, "compute_capability", "", _is_version, "text like '8.7'"),
-        sm_count=_parse_figure(table, "sm_count", "", lambda v: _is_whole(v, 1, 10_000), "a whole number"),
+        compute_capability=_parse_figure(
+            table, "compute_capability", "", _is_version, "text like '8.7'"
+        ),
+        sm_count=_parse_figure(
+            table, "sm_count", "", lambda v: _is_whole(v, 1, 10_000), "a whole number"
+        ),
         fp16_dense=_parse_number(table, "fp16_dense", "TFLOPS"),
         int8_dense=_parse_number(table, "int8_dense", "TOPS"),
         memory_bandwidth=_parse_number(table, "memory_bandwidth", "GB/s"),
         memory=_parse_number(table, "memory", "GB"),
         memory_usable=_parse_number(table, "memory_usable", "GB"),
         memory_shared=table.value("memory_shared", lambda v: isinstance(v, bool), "true or false"),
-        power=_parse_figure(table, "power", "W", _is_range, "[lowest, highest] in watts", convert=_pair),
+        power=_parse_figure(
+            table, "power", "W", _is_range, "[lowest, highest] in watts", convert=_pair
+        ),
     )
     table.finish()
     return hardware
@@ -236,7 +265,10 @@ def _parse_figure(
     *,
     convert: Callable[[Any], Any] = lambda value: value,
 ) -> Figure[Any]:
-    """``{value, unit, source}``, or ``{value: null, unit, reason}``; no unit where ``unit`` is empty."""
+    """``{value, unit, source}``, or ``{value: null, unit, reason}``.
+
+    No unit where ``unit`` is empty.
+    """
     table = parent.table(key)
     value = table.value("value", lambda v: v is None or fits(v), f"{wanted}, or null with a reason")
     if unit:
@@ -265,7 +297,11 @@ def _parse_line(table: Table) -> TensorRTLine:
 def _parse_build(table: Table) -> BuildDefaults:
     build = BuildDefaults(
         precision=table.choice("precision", PRECISIONS),
-        size=tuple(table.value("size", _is_size, "[width, height] in pixels, multiples of 8 from 64 to 2048")),
+        size=tuple(
+            table.value(
+                "size", _is_size, "[width, height] in pixels, multiples of 8 from 64 to 2048"
+            )
+        ),
         frames=table.value("frames", lambda v: _is_whole(v, 2, 32), "a whole number from 2 to 32"),
         steps=_parse_steps(table.table("steps")),
     )
@@ -276,8 +312,12 @@ def _parse_build(table: Table) -> BuildDefaults:
 def _parse_engine(table: Table) -> EngineDefaults:
     engine = EngineDefaults(
         workspace=_parse_number(table, "workspace", "GB"),
-        level=_parse_figure(table, "level", "", lambda v: _is_whole(v, 0, 5), "a whole number from 0 to 5"),
-        best_of=_parse_figure(table, "best_of", "", lambda v: _is_whole(v, 1, 10), "a whole number from 1 to 10"),
+        level=_parse_figure(
+            table, "level", "", lambda v: _is_whole(v, 0, 5), "a whole number from 0 to 5"
+        ),
+        best_of=_parse_figure(
+            table, "best_of", "", lambda v: _is_whole(v, 1, 10), "a whole number from 1 to 10"
+        ),
     )
     table.finish()
     return engine
@@ -285,7 +325,9 @@ def _parse_engine(table: Table) -> EngineDefaults:
 
 def _parse_steps(table: Table) -> StepDefaults:
     wanted = "a whole number from 1 to 1000, or null for the variant's own default"
-    steps = {v: table.value(v, lambda n: n is None or _is_whole(n, 1, 1000), wanted) for v in VARIANTS}
+    steps = {
+        v: table.value(v, lambda n: n is None or _is_whole(n, 1, 1000), wanted) for v in VARIANTS
+    }
     table.finish()
     return StepDefaults(**steps)
 
@@ -299,7 +341,9 @@ def _is_name(value: object) -> bool:
 
 
 def _is_short(value: object) -> bool:
-    return isinstance(value, str) and value == value.strip() and (value == "" or value.isprintable())
+    return (
+        isinstance(value, str) and value == value.strip() and (value == "" or value.isprintable())
+    )
 
 
 def _is_version(value: object) -> bool:
@@ -311,11 +355,20 @@ def _is_whole(value: object, least: int, most: int) -> bool:
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < LARGEST_FIGURE
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 < value < LARGEST_FIGURE
+    )
 
 
 def _is_range(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_positive, value)) and value[0] <= value[1]
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(map(_is_positive, value))
+        and value[0] <= value[1]
+    )
 
 
 def _is_size(value: object) -> bool:

@@ -1,4 +1,7 @@
-"""Strict reading of YAML: every key is asked for once, and what is wrong is named by file and key."""
+"""Strict reading of YAML.
+
+Every key is asked for once, and what is wrong is named by file and key.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ LARGEST_FILE = 64 * 1024
 
 
 def parse_table(content: bytes, file: str) -> Table:
-    """The file's top mapping; ``TargetError`` naming ``file`` if it is not plain YAML, each key once."""
+    """The file's top mapping.
+
+    ``TargetError`` naming ``file`` if it is not plain YAML, each key once.
+    """
     if len(content) > LARGEST_FILE:
         raise TargetError(f"{file}: is larger than {LARGEST_FILE} bytes, so no target file")
     try:
@@ -24,13 +30,20 @@ def parse_table(content: bytes, file: str) -> Table:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise TargetError(f"{file}: {line}{error.problem or 'is not YAML'}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, bad UTF-8, bad dates
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # control characters, bad UTF-8, bad dates
         raise TargetError(f"{file}: is not YAML text ({type(error).__name__})") from error
     return Table(parsed, file, "")
 
 
 class Table:
-    """One mapping of the file, taken apart key by key; what is left at ``finish`` is an unknown key."""
+    """One mapping of the file, taken apart key by key.
+
+    What is left at ``finish`` is an unknown key.
+    """
 
     def __init__(self, content: object, file: str, path: str) -> None:
         self._file = file
@@ -46,10 +59,15 @@ class Table:
     def tables(self, key: str) -> list[Table]:
         """The list of mappings under ``key``."""
         content = self.value(key, lambda v: isinstance(v, list), "a list")
-        return [Table(item, self._file, f"{self._full(key)}[{i}]") for i, item in enumerate(content)]
+        return [
+            Table(item, self._file, f"{self._full(key)}[{i}]") for i, item in enumerate(content)
+        ]
 
     def value(self, key: str, fits: Callable[[Any], bool], wanted: str) -> Any:
-        """The value under ``key``, which must pass ``fits``; ``wanted`` says in words what would."""
+        """The value under ``key``, which must pass ``fits``.
+
+        ``wanted`` says in words what would.
+        """
         content = self._take(key)
         if not fits(content):
             raise self.error(key, f"must be {wanted}, not {content!r}")
@@ -57,7 +75,9 @@ class Table:
 
     def text(self, key: str) -> str:
         """One line of text under ``key``."""
-        return str(self.value(key, _is_line, "one line of text (quoted, if it looks like a number)"))
+        return str(
+            self.value(key, _is_line, "one line of text (quoted, if it looks like a number)")
+        )
 
     def choice(self, key: str, known: tuple[str, ...]) -> str:
         """One of ``known`` under ``key``."""
@@ -95,7 +115,9 @@ class StrictLoader(yaml.SafeLoader):
         for key, _ in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is None or name == "<<" or name in seen:
-                problem = f"key {name!r} is given twice" if name in seen else "a key must be a plain word"
+                problem = (
+                    f"key {name!r} is given twice" if name in seen else "a key must be a plain word"
+                )
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep=deep)

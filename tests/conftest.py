@@ -60,7 +60,10 @@ class Goldens:
 
 @pytest.fixture(scope="session")
 def reference_dir() -> Path:
-    """Reference weights' generator, manifests and goldens: ECHOEXPORT_REFERENCE or the shipped ones."""
+    """Reference weights' generator, manifests and goldens.
+
+    ECHOEXPORT_REFERENCE or the shipped ones.
+    """
     return Path(os.environ.get("ECHOEXPORT_REFERENCE", TESTS / "reference"))
 
 
@@ -120,15 +123,23 @@ def tiny_checkpoint(shared_folder: Path, reference_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def full_checkpoint() -> Path:
-    """A full-size checkpoint of reference weights, variant acc: 10.6 GB, so it has to be there already."""
+    """A full-size checkpoint of reference weights, variant acc.
+
+    10.6 GB, so it has to be there already.
+    """
     if "ECHOEXPORT_FULL_CHECKPOINT" not in os.environ:
-        pytest.skip("ECHOEXPORT_FULL_CHECKPOINT names no folder that echo_reference.py wrote with --size full")
+        pytest.skip(
+            "ECHOEXPORT_FULL_CHECKPOINT names no folder that echo_reference.py wrote with "
+            "--size full"
+        )
     return Path(os.environ["ECHOEXPORT_FULL_CHECKPOINT"])
 
 
 def load_reference(reference_dir: Path) -> Any:
     """The generator of the reference weights, a script beside the goldens."""
-    found = importlib.util.spec_from_file_location("echo_reference", reference_dir / "echo_reference.py")
+    found = importlib.util.spec_from_file_location(
+        "echo_reference", reference_dir / "echo_reference.py"
+    )
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
@@ -162,9 +173,15 @@ def trace_once(trace_folder: Path) -> Callable[[Any, Any], Any]:
 
 @pytest.fixture(scope="session")
 def build_tiny(
-    shared_folder: Path, tiny_checkpoint: Path, trace_folder: Path, trace_once: Callable[[Any, Any], Any]
+    shared_folder: Path,
+    tiny_checkpoint: Path,
+    trace_folder: Path,
+    trace_once: Callable[[Any, Any], Any],
 ) -> Callable[..., Path]:
-    """A function that builds a bundle of the tiny checkpoint, each combination once in a test run; read only."""
+    """A function that builds a bundle of the tiny checkpoint, each combination once in a test run.
+
+    Read only.
+    """
 
     @functools.cache
     def open_variant(variant: str) -> Any:
@@ -190,10 +207,14 @@ def build_tiny(
         with locked(folder):
             if not folder.exists():
                 opened = open_variant(variant)
-                sizes = size_networks(opened.architecture, size=size, frames=frames, face=opened.variant.face)
+                sizes = size_networks(
+                    opened.architecture, size=size, frames=frames, face=opened.variant.face
+                )
                 for spec in describe_networks(sizes, precision=precision).values():
                     trace_once(spec, opened.architecture)
-                settings = BuildSettings(variant, size, frames, precision, traces=trace_folder, check="none")
+                settings = BuildSettings(
+                    variant, size, frames, precision, traces=trace_folder, check="none"
+                )
                 build_bundle(tiny_checkpoint, folder, target=load_target(target), settings=settings)
         return folder
 
@@ -202,9 +223,14 @@ def build_tiny(
 
 @pytest.fixture
 def make_null_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a small bundle by hand, for the null backend: files of zeros and a valid manifest."""
+    """A function that writes a small bundle by hand, for the null backend.
 
-    def make(name: str = "null-bundle", *, face: str = "mask", frames: int = 4, side: int = 32) -> Path:
+    Files of zeros and a valid manifest.
+    """
+
+    def make(
+        name: str = "null-bundle", *, face: str = "mask", frames: int = 4, side: int = 32
+    ) -> Path:
         return write_null_bundle(tmp_path / name, face=face, frames=frames, side=side)
 
     return make
@@ -218,18 +244,38 @@ def null_bundle(make_null_bundle: Callable[..., Path]) -> Path:
 
 def write_null_bundle(folder: Path, *, face: str, frames: int, side: int) -> Path:
     sizes = NetworkSizes(
-        height=side, width=side, picture_channels=3, frames=frames, latent_channels=4, latent_height=side // 8,
-        latent_width=side // 8, time_width=8, mels=80, audio_context=1500, audio_states=5, audio_tokens=50,
-        audio_width=4, face_channels=1 if face == "mask" else 3, face_frames=1 if face == "mask" else frames,
+        height=side,
+        width=side,
+        picture_channels=3,
+        frames=frames,
+        latent_channels=4,
+        latent_height=side // 8,
+        latent_width=side // 8,
+        time_width=8,
+        mels=80,
+        audio_context=1500,
+        audio_states=5,
+        audio_tokens=50,
+        audio_width=4,
+        face_channels=1 if face == "mask" else 3,
+        face_frames=1 if face == "mask" else frames,
         reference=(ReferenceTap("mid_block.attentions.0", 4, 8),),
-    )  # fmt: skip
+    )
     (folder / "self-test").mkdir(parents=True)
-    networks, files = {}, {}
+    networks = {}
+    files = {}
     for name, spec in describe_networks(sizes, precision="fp32").items():
         entry = NetworkEntry(
-            f"{name}.onnx", f"{name}.bin", f"self-test/{name}.npz", "fp32", 20, 7, spec.inputs, spec.outputs,
+            f"{name}.onnx",
+            f"{name}.bin",
+            f"self-test/{name}.npz",
+            "fp32",
+            20,
+            7,
+            spec.inputs,
+            spec.outputs,
             spec.tolerances,
-        )  # fmt: skip
+        )
         (folder / entry.graph).write_text(f"graph of {name}")
         (folder / entry.weights).write_text(f"weights of {name}")
         zeros = {f"input.{t.name}": np.zeros(t.shape, t.dtype) for t in spec.inputs}
@@ -240,12 +286,22 @@ def write_null_bundle(folder: Path, *, face: str, frames: int, side: int) -> Pat
         networks[name] = entry
     clamp, shift = (1.5, 2) if face == "mask" else (None, 3)
     manifest = Manifest(
-        format=FORMAT, schema=SCHEMA, variant="acc" if face == "mask" else "pose_acc", target="cpu",
-        backends=("null",), precision="fp32", fps=24.0, face=face, picture=PictureSettings(side, side, 3, 4, 8),
-        window=WindowSettings(frames, 1, shift), sampler=SamplerSettings(2, 1.0, clamp, SchedulerConfig()),
-        audio=AudioSettings(16000, 80, 1500, 5, 4, 50, 10), networks=networks, files=files,
+        format=FORMAT,
+        schema=SCHEMA,
+        variant="acc" if face == "mask" else "pose_acc",
+        target="cpu",
+        backends=("null",),
+        precision="fp32",
+        fps=24.0,
+        face=face,
+        picture=PictureSettings(side, side, 3, 4, 8),
+        window=WindowSettings(frames, 1, shift),
+        sampler=SamplerSettings(2, 1.0, clamp, SchedulerConfig()),
+        audio=AudioSettings(16000, 80, 1500, 5, 4, 50, 10),
+        networks=networks,
+        files=files,
         provenance=Provenance("2026-01-01T00:00:00+00:00", "none", {}, {"echoexport": "0"}, {}, ()),
-    )  # fmt: skip
+    )
     write_manifest(manifest, folder)
     return folder
 
@@ -275,7 +331,9 @@ def compile_null(null_bundle: Path, tmp_path: Path) -> Callable[..., Any]:
     def run(output: Path | None = None, *, bundle: Path = null_bundle, **settings: Any) -> Any:
         told: list[str] = []
         own = CompileSettings(**{"cache": tmp_path / "engines", **settings})
-        report = compile_bundle(bundle, output, settings=own, report=lambda *_: None, warn=told.append)
+        report = compile_bundle(
+            bundle, output, settings=own, report=lambda *_: None, warn=told.append
+        )
         return report, told
 
     return run
@@ -331,8 +389,13 @@ def refusal(command: Callable[..., Outcome]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def start_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
-    """A function that starts ``echoexport ARGUMENTS`` as a process; ``limit`` is the largest file it may write."""
+def start_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., subprocess.Popen[bytes]]:
+    """A function that starts ``echoexport ARGUMENTS`` as a process.
+
+    ``limit`` is the largest file it may write.
+    """
     monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own-cache"))
     program = (
         "import resource, sys\n"

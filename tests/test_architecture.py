@@ -41,7 +41,8 @@ EXEMPT: dict[str, frozenset[str]] = {
     "export/demo/training": TORCH,
 }
 
-# What none of the rooms that run on a device may have loaded once all of their modules are.
+# What none of the rooms that run on a device may have loaded once all of their modules
+# are.
 BELOW_THE_LINE = ("targets", "runtime", "profiles")
 NOT_ON_A_DEVICE = TORCH | ONNX | {"click", "librosa", "mediapipe", "cv2"}
 # What `import echoexport.runtime` leaves for the function that uses it.
@@ -61,7 +62,14 @@ FROM_THE_SYSTEM = {"tensorrt", "cuda"}
 
 LONGEST_FILE = 450
 TOP_FOLDERS = {*ROOMS, "tests", "docs", ".ci"}
-TOP_FILES = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "Makefile", "constraints.txt"}
+TOP_FILES = {
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "pyproject.toml",
+    "Makefile",
+    "constraints.txt",
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,11 @@ def imports_of(source: str, place: str) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            base = (
+                ".".join(package.split(".")[: len(package.split(".")) - node.level + 1])
+                if node.level
+                else ""
+            )
             origin = ".".join(filter(None, (base, node.module)))
             # `from echoexport import runtime` names the room last.
             yield from (Import(f"{origin}.{alias.name}", node.lineno) for alias in node.names)
@@ -108,7 +120,9 @@ def imports_of(source: str, place: str) -> Iterator[Import]:
 
 def called_import(node: ast.Call) -> str:
     """What ``import_module("x")`` or ``__import__("x")`` imports; empty for any other call."""
-    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    called = (
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    )
     literal = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
     return str(literal) if called in {"import_module", "__import__"} else ""
 
@@ -134,7 +148,9 @@ def offences(source: str, place: str) -> list[str]:
 
 def run_python(code: str, *args: str, cwd: Path) -> str:
     """Output of a fresh interpreter that does not see the checkout as its folder."""
-    done = subprocess.run([sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -158,7 +174,11 @@ def listed_by_git() -> list[str]:
 
 
 def test_rooms_import_only_what_the_table_allows() -> None:
-    assert [line for path in files_of(*ROOMS) for line in offences(path.read_text("utf-8"), inside(path))] == []
+    assert [
+        line
+        for path in files_of(*ROOMS)
+        for line in offences(path.read_text("utf-8"), inside(path))
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -218,7 +238,8 @@ def test_importing_the_runtime_leaves_heavy_packages_for_later(tmp_path: Path) -
 
 def test_every_module_can_be_the_first_one_imported(tmp_path: Path) -> None:
     modules = [module_of(inside(path)) for path in files_of(*ROOMS)]
-    # One interpreter that forgets our modules each time: a process per module would load torch each time.
+    # One interpreter that forgets our modules each time: a process per module would
+    # load torch each time.
     code = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -235,7 +256,9 @@ for name in sys.argv[1:]:
 def test_every_module_opens_with_one_line_saying_what_it_is_for() -> None:
     def opens_well(path: Path) -> bool:
         lines = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")
-        return len(lines[0]) > 10 and lines[0].endswith((".", "?", "!")) and lines[1:2] in ([], [""])
+        return (
+            len(lines[0]) > 10 and lines[0].endswith((".", "?", "!")) and lines[1:2] in ([], [""])
+        )
 
     assert [inside(path) for path in files_of(*ROOMS) if not opens_well(path)] == []
 
@@ -248,11 +271,20 @@ def test_no_file_of_a_room_is_too_long_to_read() -> None:
 def test_every_imported_package_is_declared() -> None:
     # Read as text: Python 3.10 has no TOML reader.
     project = (ROOT / "pyproject.toml").read_text("utf-8")
-    declared = {name.lower() for name in re.findall(r'^ *"([\w.-]+?)(?:[<>=~]|")', project, flags=re.MULTILINE)}
+    declared = {
+        name.lower()
+        for name in re.findall(r'^ *"([\w.-]+?)(?:[<>=~]|")', project, flags=re.MULTILINE)
+    }
     declared |= {name.lower() for name in re.findall(r'[\[ ]"([\w.-]+?)[<>=~]', project)}
     known = {*sys.stdlib_module_names, *FROM_THE_SYSTEM, "echoexport"}
-    imported = {item.package for path in files_of(*ROOMS) for item in imports_of(path.read_text("utf-8"), inside(path))}
-    assert {name for name in imported - known if DISTRIBUTIONS.get(name, name).lower() not in declared} == set()
+    imported = {
+        item.package
+        for path in files_of(*ROOMS)
+        for item in imports_of(path.read_text("utf-8"), inside(path))
+    }
+    assert {
+        name for name in imported - known if DISTRIBUTIONS.get(name, name).lower() not in declared
+    } == set()
 
 
 def test_test_files_have_names_of_their_own() -> None:

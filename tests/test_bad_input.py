@@ -1,4 +1,7 @@
-"""The sweep of bad input, through the command line: one line that names what is wrong and what would work."""
+"""The sweep of bad input, through the command line.
+
+One line that names what is wrong and what would work.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,12 @@ def refused(
 ) -> Callable[..., str]:
     """A function that runs a clip which must be refused, leaving no file; gives the one line."""
 
-    def run(*options: object, portrait: Path = portrait_file, voice: Path = voice_file, output: str = "out.mp4") -> str:
+    def run(
+        *options: object,
+        portrait: Path = portrait_file,
+        voice: Path = voice_file,
+        output: str = "out.mp4",
+    ) -> str:
         folder = voice_file.parent
         before = sorted(folder.iterdir())
         files = ("-p", portrait, "-v", voice, "-o", folder / output)
@@ -83,7 +91,9 @@ def test_a_file_without_an_audio_stream(refused: Callable[..., str], tmp_path: P
     assert "WAV" in message
 
 
-def test_a_voice_without_samples(refused: Callable[..., str], make_voice: Callable[..., Path]) -> None:
+def test_a_voice_without_samples(
+    refused: Callable[..., str], make_voice: Callable[..., Path]
+) -> None:
     voice = make_voice("empty.wav", seconds=0)
     assert str(voice) in refused(voice=voice)
 
@@ -93,7 +103,9 @@ def test_a_voice_file_of_no_bytes(refused: Callable[..., str], tmp_path: Path) -
     assert str(tmp_path / "empty.mp3") in refused(voice=tmp_path / "empty.mp3")
 
 
-def test_a_voice_of_a_twentieth_of_a_second(refused: Callable[..., str], make_voice: Callable[..., Path]) -> None:
+def test_a_voice_of_a_twentieth_of_a_second(
+    refused: Callable[..., str], make_voice: Callable[..., Path]
+) -> None:
     voice = make_voice("short.wav", seconds=0.05)
     message = refused(voice=voice)
     assert str(voice) in message
@@ -101,7 +113,9 @@ def test_a_voice_of_a_twentieth_of_a_second(refused: Callable[..., str], make_vo
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers(refused: Callable[..., str], tmp_path: Path, value: float) -> None:
+def test_samples_that_are_no_numbers(
+    refused: Callable[..., str], tmp_path: Path, value: float
+) -> None:
     samples = np.zeros(8000, np.float32)
     samples[4000] = value
     voice = write_float_wav(tmp_path / "nan.wav", samples)
@@ -109,7 +123,9 @@ def test_samples_that_are_no_numbers(refused: Callable[..., str], tmp_path: Path
 
 
 def test_float_samples_are_fine_otherwise(accepted: Callable[..., Any], tmp_path: Path) -> None:
-    voice = write_float_wav(tmp_path / "fine.wav", np.sin(np.arange(8000, dtype=np.float32) / 9) / 2)
+    voice = write_float_wav(
+        tmp_path / "fine.wav", np.sin(np.arange(8000, dtype=np.float32) / 9) / 2
+    )
     assert "1 frames at 24 fps" in accepted(voice=voice).out
 
 
@@ -119,18 +135,25 @@ def test_a_text_that_calls_itself_a_wav(refused: Callable[..., str], tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["nowhere.wav", "."])
-def test_a_voice_that_is_missing_or_a_folder(refused: Callable[..., str], tmp_path: Path, name: str) -> None:
+def test_a_voice_that_is_missing_or_a_folder(
+    refused: Callable[..., str], tmp_path: Path, name: str
+) -> None:
     assert str(tmp_path / name) in refused(voice=tmp_path / name)
 
 
-def test_a_clip_of_one_frame_works(accepted: Callable[..., Any], make_voice: Callable[..., Path]) -> None:
+def test_a_clip_of_one_frame_works(
+    accepted: Callable[..., Any], make_voice: Callable[..., Path]
+) -> None:
     outcome = accepted("--fps", 5, *BOX, voice=make_voice("short.wav", seconds=0.11))
     assert "1 frames at 5 fps" in outcome.out
 
 
 @pytest.mark.slow
 def test_three_minutes_are_rendered_in_flat_memory(
-    make_null_bundle: Callable[..., Path], make_voice: Callable[..., Path], portrait_file: Path, tmp_path: Path
+    make_null_bundle: Callable[..., Path],
+    make_voice: Callable[..., Path],
+    portrait_file: Path,
+    tmp_path: Path,
 ) -> None:
     bundle = make_null_bundle(side=128)
     program = (
@@ -142,12 +165,28 @@ def test_three_minutes_are_rendered_in_flat_memory(
     for seconds in (2, 180):
         voice = make_voice(f"{seconds}.wav", seconds=seconds)
         files = ("-p", portrait_file, "-v", voice, "-o", tmp_path / f"{seconds}.mp4")
-        call = [sys.executable, "-c", program, "run", bundle, *files, *BOX, "--no-cache", "--steps", "1", "--fps", "12"]
-        result = subprocess.run([str(part) for part in call], capture_output=True, text=True, check=True)
+        call = [
+            sys.executable,
+            "-c",
+            program,
+            "run",
+            bundle,
+            *files,
+            *BOX,
+            "--no-cache",
+            "--steps",
+            "1",
+            "--fps",
+            "12",
+        ]
+        result = subprocess.run(
+            [str(part) for part in call], capture_output=True, text=True, check=True
+        )
         peaks[seconds] = int(result.stdout.splitlines()[-1])
     with av.open(str(tmp_path / "180.mp4")) as video:
         assert video.streams.video[0].frames == 180 * 12
-    # samples, spectrum, features and latents are held, about 70 MB; the frames, 106 MB, would come on top
+    # samples, spectrum, features and latents are held, about 70 MB; the frames, 106 MB,
+    # would come on top
     assert peaks[180] - peaks[2] < 120e6, peaks
 
 
@@ -169,13 +208,17 @@ def test_a_portrait_of_8000_pixels(accepted: Callable[..., Any], tmp_path: Path)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
-def test_pictures_of_all_kinds_are_taken(accepted: Callable[..., Any], tmp_path: Path, mode: str) -> None:
+def test_pictures_of_all_kinds_are_taken(
+    accepted: Callable[..., Any], tmp_path: Path, mode: str
+) -> None:
     suffix = ".jpg" if mode == "CMYK" else ".png"
     Image.new(mode, (80, 100), 1).save(tmp_path / f"kind{suffix}")
     assert "1 frames at 24 fps" in accepted(portrait=tmp_path / f"kind{suffix}").out
 
 
-def test_a_picture_cut_short(refused: Callable[..., str], portrait_file: Path, tmp_path: Path) -> None:
+def test_a_picture_cut_short(
+    refused: Callable[..., str], portrait_file: Path, tmp_path: Path
+) -> None:
     content = portrait_file.read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     assert str(tmp_path / "cut.png") in refused(portrait=tmp_path / "cut.png")
@@ -186,11 +229,15 @@ def test_a_voice_in_the_portraits_place(refused: Callable[..., str], voice_file:
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "."])
-def test_a_portrait_that_is_missing_or_a_folder(refused: Callable[..., str], tmp_path: Path, name: str) -> None:
+def test_a_portrait_that_is_missing_or_a_folder(
+    refused: Callable[..., str], tmp_path: Path, name: str
+) -> None:
     assert str(tmp_path / name) in refused(portrait=tmp_path / name)
 
 
-@pytest.mark.parametrize("box", ["", "1,2,3", "a,b,c,d", "nan,0,9,9", "60,60,20,20", "500,500,600,600", "0,0,1,1"])
+@pytest.mark.parametrize(
+    "box", ["", "1,2,3", "a,b,c,d", "nan,0,9,9", "60,60,20,20", "500,500,600,600", "0,0,1,1"]
+)
 def test_a_face_box_that_is_none(refused: Callable[..., str], box: str) -> None:
     message = refused("--face-box", box)
     assert message.startswith("face box")
@@ -227,17 +274,25 @@ def test_a_face_model_that_is_none(refused: Callable[..., str], tmp_path: Path) 
         (("--seed", str(2**64)), "'--seed'"),
         (("--threads", "-1"), "'--threads': -1"),
         (("--frame-count", "all"), "frame count 'all'; known: cover, original"),
-        (("--backend", "opnvino"), f"unknown backend 'opnvino'; known: {', '.join(list_backends())}. Did you mean"),
+        (
+            ("--backend", "opnvino"),
+            f"unknown backend 'opnvino'; known: {', '.join(list_backends())}. Did you mean",
+        ),
         (("--poses", "poses"), "variant 'acc' takes no poses; leave --poses out"),
     ],
 )
-def test_a_setting_that_cannot_work(refused: Callable[..., str], options: tuple[str, ...], wanted: str) -> None:
+def test_a_setting_that_cannot_work(
+    refused: Callable[..., str], options: tuple[str, ...], wanted: str
+) -> None:
     assert wanted in refused(*BOX, *options)
 
 
-def test_guidance_with_a_distilled_variant_works_and_is_warned_of(accepted: Callable[..., Any]) -> None:
+def test_guidance_with_a_distilled_variant_works_and_is_warned_of(
+    accepted: Callable[..., Any],
+) -> None:
     assert accepted("--guidance", 3, *BOX).told == [
-        "echoexport: warning: guidance 3: variant 'acc' is distilled for 1; each step costs two calls"
+        "echoexport: warning: guidance 3: variant 'acc' is distilled for 1; each step costs "
+        "two calls"
     ]
 
 
@@ -251,7 +306,9 @@ def test_an_arithmetic_that_nobody_knows(refused: Callable[..., str], backend: s
 
 
 @pytest.mark.parametrize("output", ["no/such/folder/out.mp4", "no/such/folder"])
-def test_an_output_whose_folder_is_missing(refused: Callable[..., str], tmp_path: Path, output: str) -> None:
+def test_an_output_whose_folder_is_missing(
+    refused: Callable[..., str], tmp_path: Path, output: str
+) -> None:
     message = refused(*BOX, output=output)
     assert str(tmp_path / output) in message
     assert "mkdir -p" in message
@@ -264,13 +321,17 @@ def test_an_output_of_a_kind_that_is_not_written(refused: Callable[..., str], ou
     assert ".mp4" in message
 
 
-def test_an_output_that_is_a_folder_with_things_in_it(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_an_output_that_is_a_folder_with_things_in_it(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "photo.jpg").touch()
     assert str(tmp_path / "full") in refused(*BOX, output="full")
 
 
-def test_the_voice_is_not_overwritten(refused: Callable[..., str], tmp_path: Path, voice_file: Path) -> None:
+def test_the_voice_is_not_overwritten(
+    refused: Callable[..., str], tmp_path: Path, voice_file: Path
+) -> None:
     voice = voice_file.rename(tmp_path / "voice.mp4")
     assert "voice itself" in refused(*BOX, voice=voice, output="voice.mp4")
 
@@ -321,28 +382,42 @@ def test_a_disk_that_fills_up_while_a_clip_is_written(
     before = sorted(tmp_path.iterdir())
     files = ("-p", portrait_file, "-v", voice_file, "-o", tmp_path / name)
     process = start_command("run", null_bundle, *files, *BOX, "--no-cache", limit=64)
-    assert read_failure(process).startswith(f"{tmp_path / name}: cannot be written (File too large)")
+    assert read_failure(process).startswith(
+        f"{tmp_path / name}: cannot be written (File too large)"
+    )
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_disk_that_is_full_behind_raw_frames(
-    start_command: Callable[..., subprocess.Popen[bytes]], null_bundle: Path, portrait_file: Path, voice_file: Path
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    null_bundle: Path,
+    portrait_file: Path,
+    voice_file: Path,
 ) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     files = ("-p", portrait_file, "-v", voice_file, "-o", "-")
     with Path("/dev/full").open("wb") as full:
         process = start_command("run", null_bundle, *files, *BOX, "--no-cache", stdout=full)
-        assert read_failure(process).startswith("raw output: cannot be written (No space left on device)")
+        assert read_failure(process).startswith(
+            "raw output: cannot be written (No space left on device)"
+        )
 
 
 def test_a_disk_that_fills_up_while_a_bundle_is_built(
-    start_command: Callable[..., subprocess.Popen[bytes]], tiny_checkpoint: Path, trace_folder: Path, tmp_path: Path
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    tiny_checkpoint: Path,
+    trace_folder: Path,
+    tmp_path: Path,
 ) -> None:
     before = sorted(tmp_path.iterdir())
     options = ("-t", "cpu", "--size", "128x128", "--trace-cache", trace_folder)
-    process = start_command("build", tiny_checkpoint, *options, "-o", tmp_path / "bundle", limit=1_000_000)
-    assert read_failure(process).startswith(f"{tmp_path / 'bundle'}: cannot write the bundle: File too large")
+    process = start_command(
+        "build", tiny_checkpoint, *options, "-o", tmp_path / "bundle", limit=1_000_000
+    )
+    assert read_failure(process).startswith(
+        f"{tmp_path / 'bundle'}: cannot write the bundle: File too large"
+    )
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -1,4 +1,6 @@
-"""A whole bundle through TensorRT's two halves: compiled in children, proved and opened in this process, on doubles.
+"""A whole bundle through TensorRT's two halves.
+
+Compiled in children, proved and opened in this process, on doubles.
 
 And, where a GPU is, through NVIDIA's own.
 """
@@ -42,9 +44,13 @@ def load_fake(name: str) -> Any:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """A function that makes this machine one with a GPU and a TensorRT of a version; with a fault in the builder."""
+    """A function that makes this machine one with a GPU and a TensorRT of a version.
+
+    With a fault in the builder.
+    """
     pytest.importorskip("onnxruntime")
-    cuda, runtime = load_fake("fake_cuda"), load_fake("fake_tensorrt_runtime")
+    cuda = load_fake("fake_cuda")
+    runtime = load_fake("fake_tensorrt_runtime")
 
     def make(version: str = "10.3", *, fault: str = "") -> None:
         open_cuda.cache_clear()
@@ -55,7 +61,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
         monkeypatch.setenv("FAKE_TENSORRT_FAULT", fault)
         monkeypatch.setenv("FAKE_TENSORRT_DEVICE", f"{gpu.device_name}/{major}.{minor}")
         for module, product in ((tensorrt, TENSORRT), (tensorrt_rtx, TENSORRT_RTX)):
-            monkeypatch.setattr(module, "PRODUCT", replace(product, library=str(FAKES / "fake_tensorrt.py")))
+            monkeypatch.setattr(
+                module, "PRODUCT", replace(product, library=str(FAKES / "fake_tensorrt.py"))
+            )
 
     yield make
     open_cuda.cache_clear()
@@ -64,12 +72,22 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 @pytest.fixture
 def compile_tiny(build_tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., CompileReport]:
     """A function that compiles the tiny bundle for a backend, with a cache of the test's own."""
-    bundle = build_tiny(precision="fp16", target="jetson-orin")  # before a double is in TensorRT's place: torch looks
+    bundle = build_tiny(
+        precision="fp16", target="jetson-orin"
+    )  # before a double is in TensorRT's place: torch looks
 
-    def run(backend: str = "tensorrt", engine: EngineSettings = ENGINE, **settings: Any) -> CompileReport:
-        wanted = CompileSettings(backend=backend, engine=engine, cache=tmp_path / "cache", **settings)
+    def run(
+        backend: str = "tensorrt", engine: EngineSettings = ENGINE, **settings: Any
+    ) -> CompileReport:
+        wanted = CompileSettings(
+            backend=backend, engine=engine, cache=tmp_path / "cache", **settings
+        )
         return compile_bundle(
-            bundle, tmp_path / "compiled", settings=wanted, report=lambda *_: None, warn=lambda text: None
+            bundle,
+            tmp_path / "compiled",
+            settings=wanted,
+            report=lambda *_: None,
+            warn=lambda text: None,
         )
 
     return run
@@ -98,7 +116,9 @@ def test_a_bundle_compiles_opens_here_and_is_refused_with_the_fix_by_another_ten
     assert not compile_tiny(networks=(SMALL,)).engines[SMALL].cached
 
 
-@pytest.mark.parametrize(("version", "fault"), [("10.16", "reordered"), ("11.4", "no-level"), ("rtx-1.7", "")])
+@pytest.mark.parametrize(
+    ("version", "fault"), [("10.16", "reordered"), ("11.4", "no-level"), ("rtx-1.7", "")]
+)
 def test_an_engine_passes_its_self_test_whatever_version_built_it(
     machine: Machine, compile_tiny: Callable[..., CompileReport], version: str, fault: str
 ) -> None:
@@ -115,11 +135,16 @@ def test_a_killed_builder_costs_one_network_and_the_next_run_goes_on(
     machine()
     compile_tiny(networks=(SMALL,))
     machine(fault="kill")
-    with pytest.raises(BackendError, match=r"\.onnx: TensorRT 10\.3\.0\.30 was killed, most likely for memory: "):
+    with pytest.raises(
+        BackendError, match=r"\.onnx: TensorRT 10\.3\.0\.30 was killed, most likely for memory: "
+    ):
         compile_tiny(networks=(SMALL, "audio_encoder"))
     machine()
     report = compile_tiny(networks=(SMALL, "audio_encoder"))
-    assert {name: engine.cached for name, engine in report.engines.items()} == {SMALL: True, "audio_encoder": False}
+    assert {name: engine.cached for name, engine in report.engines.items()} == {
+        SMALL: True,
+        "audio_encoder": False,
+    }
 
 
 @pytest.mark.gpu
@@ -134,5 +159,7 @@ def test_on_a_gpu_every_network_compiles_and_passes_its_self_test(
     assert set(report.engines) == set(NETWORKS)
     require_passed(report)
     for engine in report.engines.values():
-        timed = any(note.startswith("kept the quickest of 2 builds") for note in engine.record.notes)
+        timed = any(
+            note.startswith("kept the quickest of 2 builds") for note in engine.record.notes
+        )
         assert timed == (backend == "tensorrt")

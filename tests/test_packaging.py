@@ -1,4 +1,7 @@
-"""The wheel as a stranger gets it: built from a clean copy, looked into, and run outside the checkout."""
+"""The wheel as a stranger gets it.
+
+Built from a clean copy, looked into, and run outside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,23 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("calibration", "export", "profiles", "runtime", "targets")
-EXTRAS = {"onnxruntime", "onnxruntime-gpu", "openvino", "landmarks", "tensorrt-rtx", "export", "dev"}
+EXTRAS = {
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "landmarks",
+    "tensorrt-rtx",
+    "export",
+    "dev",
+}
 BASE = {"numpy", "pillow", "av", "pyyaml", "click", "tqdm"}
 LARGEST_WHEEL = 26_000_000
 LARGEST_REST = 2_000_000  # code and small data, without the demo character
 CHARACTER = "echoexport/export/demo/data/"
 
-# Runs `code` with the installed copy first and the environment's packages after it. Isolated and without
-# `site`, so that neither the checkout nor its editable install stands in for a file that the wheel lacks.
+# Runs `code` with the installed copy first and the environment's packages after it.
+# Isolated and without `site`, so that neither the checkout nor its editable install
+# stands in for a file that the wheel lacks.
 OUTSIDE = """
 import importlib.abc, sys
 
@@ -39,12 +51,23 @@ sys.meta_path.insert(0, Blocked())
 sys.path[:0] = {folders!r}
 {code}
 """
-NOT_IN_THE_BASE = {"torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "librosa", "mediapipe", "cv2"}
+NOT_IN_THE_BASE = {
+    "torch",
+    "onnx",
+    "onnx_ir",
+    "onnxscript",
+    "safetensors",
+    "librosa",
+    "mediapipe",
+    "cv2",
+}
 
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Output of a command that must succeed; what it said otherwise."""
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -64,7 +87,15 @@ def copy_sources(target: Path) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     copy_sources(folder / "sources")
-    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist")
+    build = (
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        folder / "dist",
+    )
     run(*build, folder / "sources", cwd=folder)
     (built,) = (folder / "dist").glob("*.whl")
     return built
@@ -85,7 +116,15 @@ def metadata(wheel: Path) -> Message:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
-    pip = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-index", "--no-deps")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-index",
+        "--no-deps",
+    )
     run(*pip, "--target", folder, wheel, cwd=folder)
     return folder
 
@@ -111,7 +150,9 @@ def test_without_the_demo_character_the_wheel_is_very_small(wheel: Path) -> None
 
 def test_the_wheel_holds_every_module_of_every_room(contents: set[str]) -> None:
     modules = {
-        f"echoexport/{path.relative_to(ROOT).as_posix()}" for room in ROOMS for path in (ROOT / room).rglob("*.py")
+        f"echoexport/{path.relative_to(ROOT).as_posix()}"
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
     }
     assert modules - contents == set()
 
@@ -142,12 +183,16 @@ def test_the_metadata_says_which_python_licence_and_extras(metadata: Message) ->
 
 def test_the_base_install_is_the_runtime_without_torch_or_onnx(metadata: Message) -> None:
     required = metadata.get_all("Requires-Dist", [])
-    base = {re.split(r"[\s<>=!~;\[]", line)[0].lower() for line in required if "extra ==" not in line}
+    base = {
+        re.split(r"[\s<>=!~;\[]", line)[0].lower() for line in required if "extra ==" not in line
+    }
     assert base == BASE
 
 
 def test_the_runtime_imports_from_the_wheel_alone(installed: Path) -> None:
-    where = run_installed(installed, "import echoexport.runtime; print(echoexport.runtime.__file__)")
+    where = run_installed(
+        installed, "import echoexport.runtime; print(echoexport.runtime.__file__)"
+    )
     assert Path(where.strip()).is_relative_to(installed)
 
 
@@ -166,7 +211,9 @@ def test_a_blocked_package_really_is_blocked(installed: Path) -> None:
         run_installed(installed, "import numpy", blocked={"numpy"})
 
 
-@pytest.mark.skipif(not os.environ.get("CI"), reason="fetches the base requirements; runs where CI is set")
+@pytest.mark.skipif(
+    not os.environ.get("CI"), reason="fetches the base requirements; runs where CI is set"
+)
 def test_the_wheel_installs_and_runs_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "empty", cwd=tmp_path)
     pip = (tmp_path / "empty/bin/python", "-m", "pip", "--disable-pip-version-check")

@@ -1,4 +1,7 @@
-"""Every exported network on every engine: fp32 against the original's recorded arrays, fp16 against our own modules."""
+"""Every exported network on every engine.
+
+fp32 against the original's recorded arrays, fp16 against our own modules.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,12 @@ pytestmark = pytest.mark.slow
 
 FP32 = 2e-4
 ONE_THREAD = EngineOptions(threads=1)  # tests run side by side
-DENOISED = [("nocfg", "mask", 999), ("nocfg", "mask", 500), ("nocfg", "mask", 1), ("nocfg", "pose", 500)]
+DENOISED = [
+    ("nocfg", "mask", 999),
+    ("nocfg", "mask", 500),
+    ("nocfg", "mask", 1),
+    ("nocfg", "pose", 500),
+]
 GUIDED = [("cfg", "mask", 999), ("cfg", "mask", 500), ("cfg", "mask", 1), ("cfg", "pose", 500)]
 
 
@@ -33,7 +41,13 @@ class Networks:
     """Single networks of an acc checkpoint at the goldens' shapes, each opened once (at full size, one at a time)."""
 
     def __init__(
-        self, folder: Path, checkpoint: Path, *, goldens: Any, backend: str, trace: Callable[..., Any]
+        self,
+        folder: Path,
+        checkpoint: Path,
+        *,
+        goldens: Any,
+        backend: str,
+        trace: Callable[..., Any],
     ) -> None:
         self.goldens = goldens
         self.frames = goldens.meta["inputs"]["den_latents"][0][2]
@@ -46,16 +60,22 @@ class Networks:
         self.opened: dict[tuple[Any, ...], Network] = {}
         self.make_input: Callable[..., Any] = lambda *_: None
 
-    def open(self, name: str, *, variant: str = "acc", side: int | None = None, face: str = "mask") -> Network:
+    def open(
+        self, name: str, *, variant: str = "acc", side: int | None = None, face: str = "mask"
+    ) -> Network:
         side = self.side if side is None else side
         key = (name, variant, side, face)
         if key not in self.opened:
             if self.goldens.meta["size"] == "full":  # one full-size engine takes up to 11 GB
                 self.close()
             opened = self.read(variant)
-            sizes = size_networks(opened.architecture, size=(side, side), frames=self.frames, face=face)
+            sizes = size_networks(
+                opened.architecture, size=(side, side), frames=self.frames, face=face
+            )
             spec = describe_networks(sizes, precision="fp32")[name]
-            self.opened[key] = self._build(opened, spec, folder=self.folder / "-".join(map(str, key)))
+            self.opened[key] = self._build(
+                opened, spec, folder=self.folder / "-".join(map(str, key))
+            )
         return self.opened[key]
 
     @functools.cached_property
@@ -82,7 +102,9 @@ class Networks:
 
         folder.mkdir(exist_ok=True)
         model = self.trace(spec, opened.architecture).model
-        weights = opened.weights(spec.name, wanted_shapes(build_network(spec.name, opened.architecture)))
+        weights = opened.weights(
+            spec.name, wanted_shapes(build_network(spec.name, opened.architecture))
+        )
         write_weights(model, weights, path=folder / f"{spec.name}.bin")
         path = folder / f"{spec.name}.onnx"
         path.write_bytes(model.SerializeToString())
@@ -135,23 +157,32 @@ def test_the_vae_encodes_as_recorded(networks: Networks) -> None:
 
 
 def test_the_vae_decodes_as_recorded(networks: Networks) -> None:
-    found = networks.open("vae_decoder", side=64)({"latents": networks.input("vae_latent", 0.8)})["picture"]
+    found = networks.open("vae_decoder", side=64)({"latents": networks.input("vae_latent", 0.8)})[
+        "picture"
+    ]
     assert relative_error(found, networks.goldens["vae/decode/sample"]) <= FP32
 
 
-def test_the_reference_unet_gives_the_recorded_banks_projected_by_the_denoisers_weights(networks: Networks) -> None:
+def test_the_reference_unet_gives_the_recorded_banks_projected_by_the_denoisers_weights(
+    networks: Networks,
+) -> None:
     found = networks.reference
     denoising = networks.read("acc").denoising
     for number, module in enumerate(networks.goldens["reference/write_order"].tolist()):
         bank = networks.goldens[f"reference/bank/{number:02d}"]
         path = module.rsplit(".transformer_blocks", 1)[0]
         for kind, projection in (("key", "to_k"), ("value", "to_v")):
-            weight = denoising[f"{path}.transformer_blocks.0.attn1.{projection}.weight"].read().astype(np.float32)
+            weight = (
+                denoising[f"{path}.transformer_blocks.0.attn1.{projection}.weight"]
+                .read()
+                .astype(np.float32)
+            )
             assert relative_error(found[f"reference_{kind}.{path}"], bank @ weight.T) <= FP32
 
 
 def test_a_still_mask_gives_the_recorded_feature(networks: Networks) -> None:
-    shape, (x0, y0, x1, y1) = networks.goldens.meta["inputs"]["mask"][0], networks.goldens.meta["conf"]["rect"]
+    shape = networks.goldens.meta["inputs"]["mask"][0]
+    (x0, y0, x1, y1) = networks.goldens.meta["conf"]["rect"]
     mask = np.zeros(shape, np.float32)[:, :, 0]
     mask[..., y0:y1, x0:x1] = 1
     found = networks.open("landmark_encoder")({"face_map": mask})["face_feature"]
@@ -162,21 +193,30 @@ def test_pose_maps_give_the_recorded_features(networks: Networks) -> None:
     skip_at_full_size(networks, "the checkpoint holds variant acc alone")
     maps = np.clip(0.5 + 0.25 * networks.input("pose_map"), 0, 1).astype(np.float32)
     network = networks.open("landmark_encoder", variant="pose_acc", face="pose")
-    found = [network({"face_map": maps[:, :, frame]})["face_feature"] for frame in range(maps.shape[2])]
-    assert relative_error(np.stack(found, axis=2), networks.goldens["face_locator/pose_out"]) <= FP32
+    found = [
+        network({"face_map": maps[:, :, frame]})["face_feature"] for frame in range(maps.shape[2])
+    ]
+    assert (
+        relative_error(np.stack(found, axis=2), networks.goldens["face_locator/pose_out"]) <= FP32
+    )
 
 
 def test_the_audio_encoder_gives_the_recorded_features(networks: Networks) -> None:
     skip_at_full_size(networks, "the goldens' audio part is the same at both sizes")
     network = networks.open("audio_encoder")
-    found = encode_features(networks.goldens["audio/log_mel"], lambda mel: network({"log_mel": mel})["audio_states"])
+    found = encode_features(
+        networks.goldens["audio/log_mel"], lambda mel: network({"log_mel": mel})["audio_states"]
+    )
     assert relative_error(found, networks.goldens["audio/features"]) <= FP32
 
 
 def denoise(networks: Networks, *, face: np.ndarray, timestep: int, gate: float) -> np.ndarray:
-    """One call at the goldens' inputs; gate 0 is the unconditional half, which hears and sees nothing.
+    """One call at the goldens' inputs.
 
-    The graph takes a face feature for each frame; a still mask's is the same for all, as the original adds it.
+    Gate 0 is the unconditional half, which hears and sees nothing.
+
+    The graph takes a face feature for each frame; a still mask's is the same for all,
+    as the original adds it.
     """
     reference = networks.reference  # first, so that at full size the denoiser is the one left open
     network = networks.open("denoising_unet", face="pose")
@@ -196,10 +236,14 @@ def denoise(networks: Networks, *, face: np.ndarray, timestep: int, gate: float)
 
 
 @pytest.mark.parametrize(("guidance", "face", "timestep"), DENOISED)
-def test_the_denoiser_gives_the_recorded_velocity(networks: Networks, guidance: str, face: str, timestep: int) -> None:
+def test_the_denoiser_gives_the_recorded_velocity(
+    networks: Networks, guidance: str, face: str, timestep: int
+) -> None:
     feature = networks.goldens[f"face_locator/{face}_out"]
     found = denoise(networks, face=feature, timestep=timestep, gate=1.0)
-    assert relative_error(found, networks.goldens[f"denoising/{guidance}/{face}/t{timestep}"]) <= FP32
+    assert (
+        relative_error(found, networks.goldens[f"denoising/{guidance}/{face}/t{timestep}"]) <= FP32
+    )
 
 
 @pytest.mark.parametrize(("guidance", "face", "timestep"), GUIDED)
@@ -208,7 +252,12 @@ def test_two_calls_give_the_recorded_halves_of_a_guided_one(
 ) -> None:
     feature = networks.goldens[f"face_locator/{face}_out"]
     halves = [denoise(networks, face=feature, timestep=timestep, gate=gate) for gate in (0.0, 1.0)]
-    assert relative_error(np.concatenate(halves), networks.goldens[f"denoising/{guidance}/{face}/t{timestep}"]) <= FP32
+    assert (
+        relative_error(
+            np.concatenate(halves), networks.goldens[f"denoising/{guidance}/{face}/t{timestep}"]
+        )
+        <= FP32
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -218,7 +267,9 @@ def test_two_calls_give_the_recorded_halves_of_a_guided_one(
 def test_an_engine_agrees_with_the_torch_module_it_was_traced_from(
     build_tiny: Callable[..., Path], precision: str, backend: str, name: str
 ) -> None:
-    with open_bundle(build_tiny("acc", precision=precision), backend=backend, options=ONE_THREAD) as bundle:
+    with open_bundle(
+        build_tiny("acc", precision=precision), backend=backend, options=ONE_THREAD
+    ) as bundle:
         result = bundle.self_test(name)
     print(f"{precision} {backend} {name}: {result.error:.1e} of {result.tolerance:.0e}")
     assert result.precision == precision

@@ -1,4 +1,7 @@
-"""The whole path, checkpoint to frames, against the original pipeline's recorded runs: every run on every engine."""
+"""The whole path, checkpoint to frames, against the original pipeline's recorded runs.
+
+Every run on every engine.
+"""
 
 from __future__ import annotations
 
@@ -44,29 +47,45 @@ CASES = [(run, backend) for run in RUNS for backend in ("ort", "openvino")]
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def played(
-    request: pytest.FixtureRequest, build_tiny: Callable[..., Path], goldens_pipeline: Any, echo_reference: Any
+    request: pytest.FixtureRequest,
+    build_tiny: Callable[..., Path],
+    goldens_pipeline: Any,
+    echo_reference: Any,
 ) -> Iterator[tuple[str, Outcome]]:
     run, backend = request.param
     settings = goldens_pipeline.meta["runs"][run]
     folder = build_tiny(settings["variant"], frames=WINDOWS.get(run, 12))
-    yield run, play(run, folder, backend=backend, goldens=goldens_pipeline, reference=echo_reference)
+    yield (
+        run,
+        play(run, folder, backend=backend, goldens=goldens_pipeline, reference=echo_reference),
+    )
 
 
 def play(run: str, folder: Path, *, backend: str, goldens: Any, reference: Any) -> Outcome:
-    settings, steps = goldens.meta["runs"][run], []
-    voice = voice_from_samples(goldens["pipeline/waveform_int16"] / np.float32(32768), sample_rate=16000)
+    settings = goldens.meta["runs"][run]
+    steps = []
+    voice = voice_from_samples(
+        goldens["pipeline/waveform_int16"] / np.float32(32768), sample_rate=16000
+    )
     inputs = RenderInputs(
         picture=goldens["pipeline/ref_image_rgb"],
         voice=voice,
         mask=None if "pose_map" in settings else goldens["pipeline/face_mask"],
-        poses=pose_maps(run, frames=settings["frames"], reference=reference) if "pose_map" in settings else None,
+        poses=pose_maps(run, frames=settings["frames"], reference=reference)
+        if "pose_map" in settings
+        else None,
         noise=goldens[f"pipeline/{run}/initial_latents"],
     )
     chosen = RenderSettings(
-        steps=settings["steps"], guidance=settings["guidance_scale"], frames=settings["frames"], frame_count="original"
+        steps=settings["steps"],
+        guidance=settings["guidance_scale"],
+        frames=settings["frames"],
+        frame_count="original",
     )
     with open_bundle(folder, backend=backend, options=ONE_THREAD) as bundle:
-        rendering = Session(bundle).render(inputs, chosen, hooks=SamplingHooks(on_step=steps.append))
+        rendering = Session(bundle).render(
+            inputs, chosen, hooks=SamplingHooks(on_step=steps.append)
+        )
         frames = np.stack(list(rendering))
         calls = bundle.calls()
         tokens = AudioTokens(encode_voice(bundle, voice), rendering.fps, frames=rendering.frames)
@@ -91,10 +110,16 @@ def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-def test_timesteps_and_windows_are_exactly_the_originals(played: tuple[str, Outcome], goldens_pipeline: Any) -> None:
+def test_timesteps_and_windows_are_exactly_the_originals(
+    played: tuple[str, Outcome], goldens_pipeline: Any
+) -> None:
     run, outcome = played
-    assert [step.timestep for step in outcome.steps] == goldens_pipeline[f"pipeline/{run}/timesteps"].tolist()
-    assert [list(map(list, s.windows)) for s in outcome.steps] == goldens_pipeline[f"pipeline/{run}/windows"].tolist()
+    assert [step.timestep for step in outcome.steps] == goldens_pipeline[
+        f"pipeline/{run}/timesteps"
+    ].tolist()
+    assert [list(map(list, s.windows)) for s in outcome.steps] == goldens_pipeline[
+        f"pipeline/{run}/windows"
+    ].tolist()
 
 
 def test_velocities_and_latents_follow_the_original_step_by_step(
@@ -103,12 +128,16 @@ def test_velocities_and_latents_follow_the_original_step_by_step(
     run, outcome = played
     for step in outcome.steps:
         recorded = f"pipeline/{run}/step{step.index}"
-        assert relative_error(step.velocity, goldens_pipeline[f"{recorded}/model_output"]) <= LATENTS
+        assert (
+            relative_error(step.velocity, goldens_pipeline[f"{recorded}/model_output"]) <= LATENTS
+        )
         assert relative_error(step.latents, goldens_pipeline[f"{recorded}/latents"]) <= LATENTS
     np.testing.assert_array_equal(outcome.latents, outcome.steps[-1].latents)
 
 
-def test_frames_are_the_originals_to_the_grey_level(played: tuple[str, Outcome], goldens_pipeline: Any) -> None:
+def test_frames_are_the_originals_to_the_grey_level(
+    played: tuple[str, Outcome], goldens_pipeline: Any
+) -> None:
     run, outcome = played
     wanted = goldens_pipeline[f"pipeline/{run}/frames_uint8"]
     assert outcome.frames.dtype == np.uint8
@@ -124,12 +153,19 @@ def test_the_portrait_and_the_voice_reach_the_denoiser_as_in_the_original(
     played: tuple[str, Outcome], goldens_pipeline: Any
 ) -> None:
     run, outcome = played
-    assert relative_error(outcome.picture_latents, goldens_pipeline[f"pipeline/{run}/ref_latents"]) <= NETWORKS
+    assert (
+        relative_error(outcome.picture_latents, goldens_pipeline[f"pipeline/{run}/ref_latents"])
+        <= NETWORKS
+    )
     tokens = outcome.first_window_tokens[0][:, [0, 24, 49], :8]
-    assert relative_error(tokens, goldens_pipeline[f"pipeline/{run}/audio_window0_checks"]) <= NETWORKS
+    assert (
+        relative_error(tokens, goldens_pipeline[f"pipeline/{run}/audio_window0_checks"]) <= NETWORKS
+    )
 
 
-def test_each_network_runs_no_more_often_than_needed(played: tuple[str, Outcome], goldens_pipeline: Any) -> None:
+def test_each_network_runs_no_more_often_than_needed(
+    played: tuple[str, Outcome], goldens_pipeline: Any
+) -> None:
     run, outcome = played
     settings = goldens_pipeline.meta["runs"][run]
     windows = goldens_pipeline[f"pipeline/{run}/windows"]

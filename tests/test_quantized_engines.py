@@ -1,4 +1,7 @@
-"""The demo character's networks in int8, as every engine sees them: one file that three of them take alike."""
+"""The demo character's networks in int8, as every engine sees them.
+
+One file that three of them take alike.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,9 @@ pytest.importorskip("openvino")
 pytestmark = pytest.mark.slow
 
 AGREEMENT = 0.05
-"""Relative L2 distance of two engines' outputs of one int8 file; with every layer in int8, which no policy asks for,
-the denoiser and the VAE decoder are at 0.054 on these random inputs."""
+"""Relative L2 distance of two engines' outputs of one int8 file; with every layer in
+int8, which no policy asks for, the denoiser and the VAE decoder are at 0.054 on these
+random inputs."""
 
 Write = Callable[[str, str], tuple[Path, SubnetSpec]]
 
@@ -72,7 +76,11 @@ def write(character: Path, tmp_path_factory: pytest.TempPathFactory) -> Write:
 def read_inputs(folder: Path, name: str) -> dict[str, np.ndarray]:
     """Of the network's self-test."""
     with np.load(folder / "self-test" / f"{name}.npz") as arrays:
-        return {key.removeprefix("input."): arrays[key] for key in arrays.files if key.startswith("input.")}
+        return {
+            key.removeprefix("input."): arrays[key]
+            for key in arrays.files
+            if key.startswith("input.")
+        }
 
 
 def measure_ranges(graph: FloatGraph, inputs: dict[str, np.ndarray]) -> ActivationRanges:
@@ -80,12 +88,17 @@ def measure_ranges(graph: FloatGraph, inputs: dict[str, np.ndarray]) -> Activati
     values = {layer.value for layer in graph.layers.values()}
     values |= {skip.value for skip in find_skips(graph, frozenset(graph.layers))}
     sample = Sample(graph.name, inputs, "self-test", "self-test")
-    return collect_ranges(graph, lambda: [sample], settings=RangeSettings(values=tuple(sorted(values))))
+    return collect_ranges(
+        graph, lambda: [sample], settings=RangeSettings(values=tuple(sorted(values)))
+    )
 
 
 def make_plan(graph: FloatGraph, way: str, ranges: ActivationRanges) -> NetworkPlan:
     if way == "all":
-        layers = {name: LayerPlan("int8", ranges.amax(layer.value)) for name, layer in graph.layers.items()}
+        layers = {
+            name: LayerPlan("int8", ranges.amax(layer.value))
+            for name, layer in graph.layers.items()
+        }
         return NetworkPlan("int8", layers)
     if way == "skips":
         network = NetworkPolicy({"Conv": "int8", "MatMul": "int8"}, skips=True)
@@ -130,7 +143,9 @@ def test_an_int8_engine_that_is_kept_computes_as_its_graph_does(
     compiling = as_compiling(load_backend(backend))
     assert compiling is not None
     output = tmp_path / f"{network}{compiling.engine_suffix}"
-    load_builder(backend).build_engine(path, spec, output, settings=EngineSettings(), report=lambda _: None)
+    load_builder(backend).build_engine(
+        path, spec, output, settings=EngineSettings(), report=lambda _: None
+    )
     inputs = read_inputs(character, network)
     engine = compiling.open_engine(output, spec, EngineOptions())
     found = engine(inputs)
@@ -143,13 +158,17 @@ def test_an_int8_engine_that_is_kept_computes_as_its_graph_does(
 @pytest.mark.skipif(not is_installed(), reason="TensorRT-RTX is not installed")
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("way", ["all", "gpu", "jetson"])
-def test_tensorrt_rtx_parses_and_builds_every_int8_network(write: Write, network: str, way: str) -> None:
+def test_tensorrt_rtx_parses_and_builds_every_int8_network(
+    write: Write, network: str, way: str
+) -> None:
     path, _ = write(network, way)
     assert check_network(path).engine_bytes > 0
 
 
 @pytest.mark.skipif(not is_installed(), reason="TensorRT-RTX is not installed")
-def test_tensorrt_rtx_builds_the_denoiser_with_quantized_skips(write: Write, character: Path) -> None:
+def test_tensorrt_rtx_builds_the_denoiser_with_quantized_skips(
+    write: Write, character: Path
+) -> None:
     path, spec = write("denoising_unet", "skips")
     require_clean(FloatGraph(path).model, spec)
     assert check_network(path).engine_bytes > 0
@@ -165,10 +184,14 @@ def test_the_denoiser_is_mostly_int8_and_the_character_a_third_of_its_size(
     for network in NETWORKS:
         path, _ = write(network, "cpu")
         small += sum(file.stat().st_size for file in (path, path.with_suffix(".bin")))
-        float32 += sum((character / f"{network}{suffix}").stat().st_size for suffix in (".onnx", ".bin"))
+        float32 += sum(
+            (character / f"{network}{suffix}").stat().st_size for suffix in (".onnx", ".bin")
+        )
     assert small <= 0.35 * float32
     graph = FloatGraph(character / "denoising_unet.onnx")
     files = quantize_network(
-        graph, plan_layers(graph, load_policy("cpu"), lambda value: 1.0), tmp_path / "denoising_unet.onnx"
+        graph,
+        plan_layers(graph, load_policy("cpu"), lambda value: 1.0),
+        tmp_path / "denoising_unet.onnx",
     )
     assert files.int8_share >= 0.85

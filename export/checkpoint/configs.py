@@ -39,21 +39,35 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_unet(
-    path: Path, denoising: Mapping[str, Any], motion: Mapping[str, Any], *, settings: CheckpointSettings
+    path: Path,
+    denoising: Mapping[str, Any],
+    motion: Mapping[str, Any],
+    *,
+    settings: CheckpointSettings,
 ) -> UNetArchitecture:
     """The denoising UNet's sizes; the reference UNet has the same without motion and audio.
 
-    ``denoising`` and ``motion`` are tables of stored tensors by key; ``path`` is the base UNet's config.json.
+    ``denoising`` and ``motion`` are tables of stored tensors by key; ``path`` is the
+    base UNet's config.json.
     """
     config = read_config(path)
     _require(path, config, act_fn="silu", flip_sin_to_cos=True, freq_shift=0, downsample_padding=1)
-    _require(path, config, mid_block_scale_factor=1, center_input_sample=False, resnet_time_scale_shift="default")
+    _require(
+        path,
+        config,
+        mid_block_scale_factor=1,
+        center_input_sample=False,
+        resnet_time_scale_shift="default",
+    )
     _require(path, config, only_cross_attention=False, dual_cross_attention=False)
     widths = _whole_numbers(path, config, "block_out_channels")
-    down_types, up_types = (_field(path, config, f"{way}_block_types", list) for way in ("down", "up"))
+    down_types, up_types = (
+        _field(path, config, f"{way}_block_types", list) for way in ("down", "up")
+    )
     if not len(widths) == len(down_types) == len(up_types):
         raise CheckpointError(
-            f"{path}: {len(widths)} block_out_channels, {len(down_types)} down and {len(up_types)} up blocks; "
+            f"{path}: {len(widths)} block_out_channels, {len(down_types)} down and "
+            f"{len(up_types)} up blocks; "
             "as many of each are wanted"
         )
     groups = _field(path, config, "norm_num_groups", int)
@@ -64,7 +78,9 @@ def read_unet(
         widths=widths,
         heads=heads,
         layers_per_block=_field(path, config, "layers_per_block", int),
-        down_attention=_read_attention(path, down_types, known=("CrossAttnDownBlock2D", "DownBlock2D")),
+        down_attention=_read_attention(
+            path, down_types, known=("CrossAttnDownBlock2D", "DownBlock2D")
+        ),
         up_attention=_read_attention(path, up_types, known=("CrossAttnUpBlock2D", "UpBlock2D")),
         in_channels=_field(path, config, "in_channels", int),
         out_channels=_field(path, config, "out_channels", int),
@@ -78,11 +94,16 @@ def read_unet(
 
 
 def _read_heads(path: Path, config: dict[str, Any], *, widths: tuple[int, ...]) -> tuple[int, ...]:
-    """``attention_head_dim`` is, by the old library's misnomer, the number of heads; one number or one a level."""
+    """``attention_head_dim`` is, by the old library's misnomer, the number of heads.
+
+    One number or one a level.
+    """
     value = config.get("attention_head_dim", 8)
     heads = tuple(value) if isinstance(value, list) else (value,) * len(widths)
     if len(heads) != len(widths) or not all(type(h) is int and h > 0 for h in heads):
-        raise CheckpointError(f"{path}: attention_head_dim is {value!r}; wanted one number, or {len(widths)}")
+        raise CheckpointError(
+            f"{path}: attention_head_dim is {value!r}; wanted one number, or {len(widths)}"
+        )
     return heads
 
 
@@ -107,10 +128,18 @@ def _read_motion(
     table = next((tensors[key] for key in keys if key.endswith(".pe")), None)
     if table is None or len(table.shape) != 3:
         raise CheckpointError(
-            f"{path.parents[2]}: the motion module's file holds no 3-D '*.pos_encoder.pe' table; fetch the whole file"
+            f"{path.parents[2]}: the motion module's file holds no 3-D '*.pos_encoder.pe' "
+            "table; fetch the whole file"
         )
-    _check_division(path, "motion_heads (echoexport.yaml)", widths, [settings.motion_heads] * len(widths))
-    _check_division(path, "motion_norm_groups (echoexport.yaml)", widths, [settings.motion_norm_groups] * len(widths))
+    _check_division(
+        path, "motion_heads (echoexport.yaml)", widths, [settings.motion_heads] * len(widths)
+    )
+    _check_division(
+        path,
+        "motion_norm_groups (echoexport.yaml)",
+        widths,
+        [settings.motion_norm_groups] * len(widths),
+    )
     levels = range(len(widths))
     return MotionArchitecture(
         heads=settings.motion_heads,
@@ -143,11 +172,18 @@ def read_vae(path: Path, *, settings: CheckpointSettings) -> VAEArchitecture:
 
 def read_audio(file: TensorFile) -> AudioArchitecture:
     """The audio encoder's sizes, from the ``dims`` that lie beside its weights."""
-    names = {"mels": "n_mels", "context": "n_audio_ctx", "width": "n_audio_state", "heads": "n_audio_head",
-             "layers": "n_audio_layer"}  # fmt: skip
+    names = {
+        "mels": "n_mels",
+        "context": "n_audio_ctx",
+        "width": "n_audio_state",
+        "heads": "n_audio_head",
+        "layers": "n_audio_layer",
+    }
     dims = file.extras.get("dims")
     if not isinstance(dims, dict):
-        raise CheckpointError(f"{file.path}: holds no 'dims'; wanted {{'dims': ..., 'model_state_dict': ...}}")
+        raise CheckpointError(
+            f"{file.path}: holds no 'dims'; wanted {{'dims': ..., 'model_state_dict': ...}}"
+        )
     sizes = {ours: _field(file.path, dims, theirs, int) for ours, theirs in names.items()}
     _check_division(file.path, "n_audio_head", (sizes["width"],), [sizes["heads"]])
     return AudioArchitecture(**sizes)
@@ -181,7 +217,9 @@ def _find_audio_width(path: Path, tensors: Mapping[str, Any]) -> int:
     for key, tensor in tensors.items():
         if key.endswith("attn2.to_k.weight") and len(tensor.shape) == 2:
             return int(tensor.shape[1])
-    raise CheckpointError(f"{path.parents[2]}: the denoising UNet's file holds no 2-D '*.attn2.to_k.weight'")
+    raise CheckpointError(
+        f"{path.parents[2]}: the denoising UNet's file holds no 2-D '*.attn2.to_k.weight'"
+    )
 
 
 def _field(path: Path, config: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -190,7 +228,9 @@ def _field(path: Path, config: Mapping[str, Any], name: str, kind: type) -> Any:
     fits = isinstance(value, kinds) and not isinstance(value, bool)
     if fits and (kind is list or 0 < value < math.inf):
         return value
-    raise CheckpointError(f"{path}: {name} is {value!r}; wanted a {'positive ' * (kind is not list)}{kind.__name__}")
+    raise CheckpointError(
+        f"{path}: {name} is {value!r}; wanted a {'positive ' * (kind is not list)}{kind.__name__}"
+    )
 
 
 def _whole_numbers(path: Path, config: Mapping[str, Any], name: str) -> tuple[int, ...]:
@@ -204,10 +244,14 @@ def _require(path: Path, config: Mapping[str, Any], **wanted: Any) -> None:
     """A setting that changes the arithmetic must be the one we implement, or absent."""
     for name, value in wanted.items():
         if config.get(name, value) != value:
-            raise CheckpointError(f"{path}: {name} is {config[name]!r}; only {value!r} is supported")
+            raise CheckpointError(
+                f"{path}: {name} is {config[name]!r}; only {value!r} is supported"
+            )
 
 
 def _check_division(path: Path, what: str, widths: Iterable[int], parts: Iterable[int]) -> None:
     for width, part in zip(widths, parts, strict=True):
         if width % part:
-            raise CheckpointError(f"{path}: {what} is {part}, which does not divide the width {width}")
+            raise CheckpointError(
+                f"{path}: {what} is {part}, which does not divide the width {width}"
+            )

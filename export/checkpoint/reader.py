@@ -1,4 +1,7 @@
-"""A checkpoint folder: its files found, its sizes read, and every network's weights matched by name and shape."""
+"""A checkpoint folder.
+
+Its files found, its sizes read, and every network's weights matched by name and shape.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,20 @@ class Checkpoint:
 
     def files(self) -> list[Path]:
         """Every file that a value or a size came from, settings and configs included."""
-        tables = (self.denoising, self.motion, self.base, self.reference, self.landmark, self.vae, self.audio)
+        tables = (
+            self.denoising,
+            self.motion,
+            self.base,
+            self.reference,
+            self.landmark,
+            self.vae,
+            self.audio,
+        )
         paths = [table.path for table in tables if table is not None]
-        paths += [self.folder / UNET_FOLDER / "config.json", self.folder / VAE_FOLDER / "config.json"]
+        paths += [
+            self.folder / UNET_FOLDER / "config.json",
+            self.folder / VAE_FOLDER / "config.json",
+        ]
         settings = self.folder / FILE_NAME
         return paths + ([settings] if settings.is_file() else [])
 
@@ -51,7 +65,8 @@ class Checkpoint:
         """The stored tensor of every parameter that ``network`` has.
 
         Raises:
-            CheckpointError: a key is missing, has another shape, or is there but not wanted.
+            CheckpointError: a key is missing, has another shape, or is there but not
+                wanted.
         """
         match network:
             case "denoising_unet":
@@ -61,7 +76,9 @@ class Checkpoint:
             case "landmark_encoder":
                 return match_strictly(self.landmark, wanted)
             case "audio_encoder":
-                return match_strictly(self.audio, wanted, ignored=r"^decoder\.|^encoder\.ln_post\.|^alignment_heads$")
+                return match_strictly(
+                    self.audio, wanted, ignored=r"^decoder\.|^encoder\.ln_post\.|^alignment_heads$"
+                )
             case "vae_encoder":
                 return match_strictly(self.vae, wanted, ignored=r"^decoder\.|^post_quant_conv\.")
             case "vae_decoder":
@@ -69,8 +86,14 @@ class Checkpoint:
         raise CheckpointError(f"no network called {network!r}")
 
     def ignored_keys(self, wanted: Shapes) -> dict[Path, list[str]]:
-        """Keys of the denoising and motion files that the denoiser lacks; the original loads these files leniently."""
-        found = {table.path: [key for key in table if key not in wanted] for table in (self.denoising, self.motion)}
+        """Keys of the denoising and motion files that the denoiser lacks.
+
+        The original loads these files leniently.
+        """
+        found = {
+            table.path: [key for key in table if key not in wanted]
+            for table in (self.denoising, self.motion)
+        }
         return {path: keys for path, keys in found.items() if keys}
 
     def _denoising_tensor(self, key: str, shape: tuple[int, ...]) -> StoredTensor:
@@ -82,7 +105,9 @@ class Checkpoint:
         if self.base is not None and key in self.base and self.base[key].shape == shape:
             return self.base[key]
         likely = self.motion if "motion_modules" in key else self.denoising
-        raise CheckpointError(f"{likely.path}: missing key {key!r}, wanted shape {list(shape)}, found none")
+        raise CheckpointError(
+            f"{likely.path}: missing key {key!r}, wanted shape {list(shape)}, found none"
+        )
 
     def _reference_weights(self, wanted: Shapes) -> dict[str, StoredTensor]:
         """The reference UNet's own file, and the denoiser's key and value projections as its readers."""
@@ -97,12 +122,14 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
     """Open a folder in the official layout for one variant.
 
     Raises:
-        CheckpointError: a file is missing or broken, or a config says what cannot be built.
-        UnknownNameError: no such variant.
+        CheckpointError: a file is missing or broken, or a config says what cannot be
+            built. UnknownNameError: no such variant.
     """
     chosen = find_variant(variant)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder; an EchoMimic v1 checkpoint folder is wanted")
+        raise CheckpointError(
+            f"{folder}: no such folder; an EchoMimic v1 checkpoint folder is wanted"
+        )
     settings = read_settings(folder)
     denoising = open_tensor_file(_find_denoising(folder, chosen))
     motion = open_tensor_file(find_file(folder, chosen.motion))
@@ -139,47 +166,76 @@ def _open_base(path: Path | None) -> TensorFile | None:
 
 
 def _find_denoising(folder: Path, variant: Variant) -> Path:
-    """The variant's own file; where it is missing, the message names the variants that are there."""
+    """The variant's own file.
+
+    Where it is missing, the message names the variants that are there.
+    """
     path = find_file(folder, variant.denoising, required=False)
     if path.is_file():
         return path
-    others = [v.name for v in VARIANTS.values() if find_file(folder, v.denoising, required=False).is_file()]
-    hint = f"this folder has --variant {' or '.join(others)}" if others else "is this an EchoMimic v1 checkpoint?"
-    raise CheckpointError(f"{folder / variant.denoising}{{{','.join(_SUFFIXES)}}}: no such file; {hint}")
+    others = [
+        v.name
+        for v in VARIANTS.values()
+        if find_file(folder, v.denoising, required=False).is_file()
+    ]
+    hint = (
+        f"this folder has --variant {' or '.join(others)}"
+        if others
+        else "is this an EchoMimic v1 checkpoint?"
+    )
+    raise CheckpointError(
+        f"{folder / variant.denoising}{{{','.join(_SUFFIXES)}}}: no such file; {hint}"
+    )
 
 
 def find_file(folder: Path, stem: str | Path, *, required: bool = True) -> Path:
-    """The weight file of that stem: safetensors first, as the original prefers, then torch's suffixes."""
+    """The weight file of that stem.
+
+    Safetensors first, as the original prefers, then torch's suffixes.
+    """
     for suffix in _SUFFIXES:
         path = folder / f"{stem}{suffix}"
         if path.is_file():
             return path
     if required:
-        raise CheckpointError(f"{folder / stem}{{{','.join(_SUFFIXES)}}}: no such file; is the checkpoint complete?")
+        raise CheckpointError(
+            f"{folder / stem}{{{','.join(_SUFFIXES)}}}: no such file; is the checkpoint complete?"
+        )
     return folder / f"{stem}{_SUFFIXES[-1]}"
 
 
 def current_vae_name(key: str) -> str:
-    """Today's name of a VAE key: old files call the attention's layers query, key, value and proj_attn."""
+    """Today's name of a VAE key.
+
+    Old files call the attention's layers query, key, value and proj_attn.
+    """
     match = re.fullmatch(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)", key)
     return f"{match[1]}.{_OLD_ATTENTION[match[2]]}.{match[3]}" if match else key
 
 
-def match_strictly(table: TensorFile, wanted: Shapes, *, ignored: str = "(?!)") -> dict[str, StoredTensor]:
+def match_strictly(
+    table: TensorFile, wanted: Shapes, *, ignored: str = "(?!)"
+) -> dict[str, StoredTensor]:
     """Every wanted key with its shape, and no key besides, but for those that ``ignored`` matches."""
     for key in table:
         if key not in wanted and not re.search(ignored, key):
             found = list(table[key].shape)
-            raise CheckpointError(f"{table.path}: unexpected key {key!r}, wanted none, found shape {found}")
+            raise CheckpointError(
+                f"{table.path}: unexpected key {key!r}, wanted none, found shape {found}"
+            )
     return {key: _check_shape(table, key, shape) for key, shape in wanted.items()}
 
 
 def _check_shape(table: TensorFile, key: str, shape: tuple[int, ...]) -> StoredTensor:
     if key not in table:
-        raise CheckpointError(f"{table.path}: missing key {key!r}, wanted shape {list(shape)}, found none")
+        raise CheckpointError(
+            f"{table.path}: missing key {key!r}, wanted shape {list(shape)}, found none"
+        )
     found = table[key].shape
     if found != shape:
-        raise CheckpointError(f"{table.path}: key {key!r}: wanted shape {list(shape)}, found {list(found)}")
+        raise CheckpointError(
+            f"{table.path}: key {key!r}: wanted shape {list(shape)}, found {list(found)}"
+        )
     return table[key]
 
 
@@ -193,18 +249,23 @@ def _check_face(landmark: TensorFile, architecture: Architecture, *, variant: Va
         )
     if found.out_channels != architecture.unet.widths[0]:
         raise CheckpointError(
-            f"{landmark.path}: key 'conv_out.weight': wanted {architecture.unet.widths[0]} output channels "
+            f"{landmark.path}: key 'conv_out.weight': wanted {architecture.unet.widths[0]} "
+            "output channels "
             f"(the denoiser's first width), found {found.out_channels}"
         )
     if found.downscale != architecture.vae.downscale:
         raise CheckpointError(
-            f"{landmark.path}: {len(found.channels)} blocks make the feature {found.downscale} times smaller than the "
+            f"{landmark.path}: {len(found.channels)} blocks make the feature {found.downscale} "
+            "times smaller than the "
             f"picture, wanted {architecture.vae.downscale} times, as the VAE's latents"
         )
 
 
 def _check_latents(config: Path, architecture: Architecture) -> None:
-    unet, wanted = architecture.unet, architecture.vae.latent_channels
+    unet = architecture.unet
+    wanted = architecture.vae.latent_channels
     for name, found in (("in_channels", unet.in_channels), ("out_channels", unet.out_channels)):
         if found != wanted:
-            raise CheckpointError(f"{config}: {name} is {found}; the VAE's latents have {wanted} channels")
+            raise CheckpointError(
+                f"{config}: {name} is {found}; the VAE's latents have {wanted} channels"
+            )

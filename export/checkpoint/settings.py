@@ -1,4 +1,7 @@
-"""``echoexport.yaml`` in a checkpoint folder: what the original keeps in its own yaml, where it differs."""
+"""``echoexport.yaml`` in a checkpoint folder.
+
+What the original keeps in its own yaml, where it differs.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ FILE_NAME = "echoexport.yaml"
 class CheckpointSettings:
     """Defaults are the original's (its inference configuration and scripts).
 
-    ``sampler`` may hold steps, guidance, noise_clamp, window_shift, shared_noise, overlap and hold, over the
-    variant's own.
+    ``sampler`` may hold steps, guidance, noise_clamp, window_shift, shared_noise,
+    overlap and hold, over the variant's own.
     """
 
     motion_heads: int = 8
@@ -54,20 +57,32 @@ def read_settings(folder: Path) -> CheckpointSettings:
     """The folder's ``echoexport.yaml``, or the defaults where there is none.
 
     Raises:
-        CheckpointError: the file is not YAML, holds an unknown key, or a value of the wrong type.
+        CheckpointError: the file is not YAML, holds an unknown key, or a value of the
+            wrong type.
     """
     path = folder / FILE_NAME
     if not path.is_file():
         return CheckpointSettings()
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad dates
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: bad UTF-8, bad dates
         raise CheckpointError(f"{path}: not readable YAML: {str(error).splitlines()[0]}") from error
     found = {} if found is None else found
     defaults = CheckpointSettings()
-    numbers = {f.name: getattr(defaults, f.name) for f in fields(defaults) if f.name not in ("scheduler", "sampler")}
+    numbers = {
+        f.name: getattr(defaults, f.name)
+        for f in fields(defaults)
+        if f.name not in ("scheduler", "sampler")
+    }
     _check_keys(path, "", found, known=(*numbers, "scheduler", "sampler"))
-    values = {name: _number(path, name, found.get(name, default), like=default) for name, default in numbers.items()}
+    values = {
+        name: _number(path, name, found.get(name, default), like=default)
+        for name, default in numbers.items()
+    }
     return CheckpointSettings(
         **values,
         scheduler=_read_scheduler(path, found.get("scheduler", {})),
@@ -77,10 +92,14 @@ def read_settings(folder: Path) -> CheckpointSettings:
 
 def _check_keys(path: Path, where: str, found: Any, *, known: tuple[str, ...]) -> None:
     if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: {where or 'the file'} is a {type(found).__name__}; a mapping is wanted")
+        raise CheckpointError(
+            f"{path}: {where or 'the file'} is a {type(found).__name__}; a mapping is wanted"
+        )
     for key in found:
         if key not in known:
-            raise CheckpointError(f"{path}: unknown key {where + str(key)!r}; known: {', '.join(known)}")
+            raise CheckpointError(
+                f"{path}: unknown key {where + str(key)!r}; known: {', '.join(known)}"
+            )
 
 
 def _is_positive(value: Any, kinds: tuple[type, ...]) -> bool:
@@ -92,7 +111,9 @@ def _is_positive(value: Any, kinds: tuple[type, ...]) -> bool:
 def _number(path: Path, name: str, value: Any, *, like: Any) -> Any:
     wanted = (int,) if isinstance(like, int) else (int, float)
     if not _is_positive(value, wanted):
-        raise CheckpointError(f"{path}: {name} is {value!r}; a positive {wanted[-1].__name__} is wanted")
+        raise CheckpointError(
+            f"{path}: {name} is {value!r}; a positive {wanted[-1].__name__} is wanted"
+        )
     return type(like)(value)
 
 
@@ -103,7 +124,9 @@ def _read_scheduler(path: Path, found: Any) -> SchedulerConfig:
     for key, value in found.items():
         wanted = type(default[key])
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise CheckpointError(f"{path}: scheduler.{key} is {value!r}; a {wanted.__name__} is wanted")
+            raise CheckpointError(
+                f"{path}: scheduler.{key} is {value!r}; a {wanted.__name__} is wanted"
+            )
         values[key] = wanted(value)
     try:
         return SchedulerConfig(**values)
@@ -121,8 +144,12 @@ def _read_sampler(path: Path, found: Any) -> dict[str, Any]:
         elif _is_positive(value, (int, kind)):
             values[key] = kind(value)
             if key == "shared_noise" and values[key] > 1:
-                raise CheckpointError(f"{path}: sampler.{key} is {value!r}; a share of at most 1 is wanted")
+                raise CheckpointError(
+                    f"{path}: sampler.{key} is {value!r}; a share of at most 1 is wanted"
+                )
         else:
             number = "whole number" if kind is int else "number"
-            raise CheckpointError(f"{path}: sampler.{key} is {value!r}; a {number} above 0 is wanted")
+            raise CheckpointError(
+                f"{path}: sampler.{key} is {value!r}; a {number} above 0 is wanted"
+            )
     return values

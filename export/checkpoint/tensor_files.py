@@ -1,4 +1,7 @@
-"""Weight files as lazily read tensors: ``.safetensors``, and what ``torch.save`` writes. Nothing is executed."""
+"""Weight files as lazily read tensors: ``.safetensors``, and what ``torch.save`` writes.
+
+Nothing is executed.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,25 @@ import numpy as np
 from echoexport.runtime.errors import CheckpointError
 
 _NUMPY_DTYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
-    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
-}  # fmt: skip
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where one tensor lies: bytes of ``file`` from ``offset``, or, for old formats, the values themselves."""
+    """Where one tensor lies.
+
+    Bytes of ``file`` from ``offset``, or, for old formats, the values themselves.
+    """
 
     file: Path
     key: str
@@ -35,7 +49,8 @@ class StoredTensor:
         """The values, in their stored precision (bfloat16 widened to float32).
 
         Raises:
-            CheckpointError: the file ends before the tensor does, or cannot be read any more.
+            CheckpointError: the file ends before the tensor does, or cannot be read any
+                more.
         """
         if self.values is not None:
             return self.values
@@ -47,7 +62,8 @@ class StoredTensor:
             raise CheckpointError(f"{self.file}: cannot read {self.key!r}: {error}") from error
         if flat.size != count:
             raise CheckpointError(
-                f"{self.file}: truncated at {self.key!r}: wanted {count} values, found {flat.size}; fetch it again"
+                f"{self.file}: truncated at {self.key!r}: wanted {count} values, found "
+                f"{flat.size}; fetch it again"
             )
         if self.dtype == "bfloat16":
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
@@ -58,7 +74,11 @@ class TensorFile(Mapping[str, StoredTensor]):
     """The tensors of one file by key, and ``extras``: what else it holds (Whisper's ``dims``)."""
 
     def __init__(
-        self, path: Path, tensors: dict[str, StoredTensor], *, extras: Mapping[str, Any] | None = None
+        self,
+        path: Path,
+        tensors: dict[str, StoredTensor],
+        *,
+        extras: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.extras = dict(extras or {})
@@ -76,7 +96,9 @@ class TensorFile(Mapping[str, StoredTensor]):
     def renamed(self, names: Mapping[str, str]) -> TensorFile:
         """The same file under other keys; ``names`` maps stored key to wanted key, others stay."""
         return TensorFile(
-            self.path, {names.get(key, key): tensor for key, tensor in self._tensors.items()}, extras=self.extras
+            self.path,
+            {names.get(key, key): tensor for key, tensor in self._tensors.items()},
+            extras=self.extras,
         )
 
 
@@ -84,7 +106,8 @@ def open_tensor_file(path: Path) -> TensorFile:
     """Read a file's table of tensors, not their values.
 
     Raises:
-        CheckpointError: the file is missing, truncated, not a weight file, or a pickle that wants to run code.
+        CheckpointError: the file is missing, truncated, not a weight file, or a pickle
+            that wants to run code.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -103,19 +126,35 @@ def _open_safetensors(path: Path) -> TensorFile:
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        tensors = {key: _safetensors_entry(path, key, entry, start=8 + length) for key, entry in header.items()}
+        tensors = {
+            key: _safetensors_entry(path, key, entry, start=8 + length)
+            for key, entry in header.items()
+        }
         ends = [8 + length + entry["data_offsets"][1] for entry in header.values()]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, struct.error) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OSError,
+        RecursionError,
+        struct.error,
+    ) as error:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({error}); fetch it again"
+        ) from error
     if ends and max(ends) > size:
-        raise CheckpointError(f"{path}: truncated: wanted {max(ends)} bytes, found {size}; fetch it again")
+        raise CheckpointError(
+            f"{path}: truncated: wanted {max(ends)} bytes, found {size}; fetch it again"
+        )
     return TensorFile(path, tensors)
 
 
 def _safetensors_entry(path: Path, key: str, entry: dict[str, Any], *, start: int) -> StoredTensor:
     if entry["dtype"] not in _NUMPY_DTYPES:
         raise ValueError(f"{key!r} has dtype {entry['dtype']}")
-    shape, (begin, end) = tuple(int(side) for side in entry["shape"]), entry["data_offsets"]
+    shape = tuple(int(side) for side in entry["shape"])
+    (begin, end) = entry["data_offsets"]
     dtype = _NUMPY_DTYPES[entry["dtype"]]
     if begin < 0 or min(shape, default=0) < 0 or end - begin != math.prod(shape) * _width(dtype):
         raise ValueError(f"{key!r} of shape {list(shape)}, {dtype}, lies in bytes {begin} to {end}")
@@ -140,14 +179,21 @@ def _open_torch(path: Path) -> TensorFile:
     tensors = {key: value for key, value in table.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors; a state dict is wanted")
-    stored = {_check_key(path, key): _torch_entry(path, key, tensor) for key, tensor in tensors.items()}
+    stored = {
+        _check_key(path, key): _torch_entry(path, key, tensor) for key, tensor in tensors.items()
+    }
     if any(entry is None for entry in stored.values()):
         return TensorFile(path, _load_values(path, list(tensors)), extras=extras)
-    return TensorFile(path, {key: entry for key, entry in stored.items() if entry is not None}, extras=extras)
+    return TensorFile(
+        path, {key: entry for key, entry in stored.items() if entry is not None}, extras=extras
+    )
 
 
 def _load_table(path: Path) -> dict[str, Any]:
-    """Keys, shapes and byte offsets, with no values in memory: the file is loaded under fake tensors."""
+    """Keys, shapes and byte offsets, with no values in memory.
+
+    The file is loaded under fake tensors.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
@@ -166,7 +212,8 @@ def _torch_load(path: Path) -> dict[str, Any]:
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused: it is a pickle that wants more than tensors, or is damaged ({_first_line(error)}); "
+            f"{path}: refused: it is a pickle that wants more than tensors, or is damaged "
+            f"({_first_line(error)}); "
             "fetch it again, or save it as a plain state dict or as safetensors"
         ) from error
     except Exception as error:  # a damaged file makes torch's reader raise anything
@@ -187,7 +234,9 @@ def _first_line(error: BaseException) -> str:
 
 def _check_key(path: Path, key: Any) -> str:
     if not isinstance(key, str):
-        raise CheckpointError(f"{path}: holds a tensor under {key!r}; names are wanted, as in a state dict")
+        raise CheckpointError(
+            f"{path}: holds a tensor under {key!r}; names are wanted, as in a state dict"
+        )
     return key
 
 
@@ -195,7 +244,9 @@ def _torch_entry(path: Path, key: str, tensor: Any) -> StoredTensor | None:
     """Where the bytes are, or None where the format or the layout does not say (old pickles, odd strides)."""
     layout, dtype = (str(kind).removeprefix("torch.") for kind in (tensor.layout, tensor.dtype))
     if layout != "strided" or dtype not in _NUMPY_DTYPES.values():
-        raise CheckpointError(f"{path}: {key!r} is {layout} {dtype}; wanted dense float16, bfloat16 or float32")
+        raise CheckpointError(
+            f"{path}: {key!r} is {layout} {dtype}; wanted dense float16, bfloat16 or float32"
+        )
     offset = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     if offset is None or not tensor.is_contiguous():
         return None
@@ -208,7 +259,12 @@ def _load_values(path: Path, keys: list[str]) -> dict[str, StoredTensor]:
 
     contents = _torch_load(path)
     table = next(
-        (contents[w] for w in ("model_state_dict", "state_dict") if isinstance(contents.get(w), dict)), contents
+        (
+            contents[w]
+            for w in ("model_state_dict", "state_dict")
+            if isinstance(contents.get(w), dict)
+        ),
+        contents,
     )
     result = {}
     for key in keys:

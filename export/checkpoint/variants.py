@@ -9,13 +9,7 @@ from echoexport.runtime.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Variant:
-    """File stems, the face condition, and the sampler's defaults (the original's inference scripts).
-
-    noise_clamp: initial noise is clamped to [-noise_clamp, noise_clamp], None for not at all.
-    window_shift: frames by which the context windows move on at each step.
-    shared_noise: share of the initial noise's variance that all frames have in common; the original has none.
-    overlap: frames that neighbouring windows share. hold: see :class:`echoexport.runtime.manifest.PictureSettings`.
-    """
+    """File stems, the face condition, and the sampler's defaults (the original's inference scripts)."""
 
     name: str
     denoising: str
@@ -26,22 +20,68 @@ class Variant:
     steps: int
     guidance: float
     noise_clamp: float | None
+    """Initial noise is clamped to [-noise_clamp, noise_clamp], None for not at all."""
     window_shift: int
+    """Frames by which the context windows move on at each step."""
     shared_noise: float = 0.0
+    """Share of the initial noise's variance that all frames have in common; the
+    original has none."""
     overlap: int = 3
+    """Frames that neighbouring windows share."""
     hold: int = 0
+    """See :class:`echoexport.runtime.manifest.PictureSettings`."""
 
 
 _ALL = (
-    Variant("base", "denoising_unet", "motion_module", "reference_unet", "face_locator",
-            "mask", 30, 2.5, 1.5, 2),
-    Variant("acc", "denoising_unet_acc", "motion_module_acc", "reference_unet", "face_locator",
-            "mask", 6, 1.0, 1.5, 2),
-    Variant("pose", "denoising_unet_pose", "motion_module_pose", "reference_unet_pose", "face_locator_pose",
-            "pose", 30, 2.5, None, 3),
-    Variant("pose_acc", "denoising_unet_pose_acc", "motion_module_pose_acc", "reference_unet_pose",
-            "face_locator_pose", "pose", 6, 1.0, None, 3),
-)  # fmt: skip
+    Variant(
+        "base",
+        "denoising_unet",
+        "motion_module",
+        "reference_unet",
+        "face_locator",
+        "mask",
+        30,
+        2.5,
+        1.5,
+        2,
+    ),
+    Variant(
+        "acc",
+        "denoising_unet_acc",
+        "motion_module_acc",
+        "reference_unet",
+        "face_locator",
+        "mask",
+        6,
+        1.0,
+        1.5,
+        2,
+    ),
+    Variant(
+        "pose",
+        "denoising_unet_pose",
+        "motion_module_pose",
+        "reference_unet_pose",
+        "face_locator_pose",
+        "pose",
+        30,
+        2.5,
+        None,
+        3,
+    ),
+    Variant(
+        "pose_acc",
+        "denoising_unet_pose_acc",
+        "motion_module_pose_acc",
+        "reference_unet_pose",
+        "face_locator_pose",
+        "pose",
+        6,
+        1.0,
+        None,
+        3,
+    ),
+)
 
 VARIANTS = {variant.name: variant for variant in _ALL}
 

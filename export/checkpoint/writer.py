@@ -10,7 +10,12 @@ from pathlib import Path
 
 import torch
 
-from echoexport.export.architecture import Architecture, AudioArchitecture, UNetArchitecture, VAEArchitecture
+from echoexport.export.architecture import (
+    Architecture,
+    AudioArchitecture,
+    UNetArchitecture,
+    VAEArchitecture,
+)
 from echoexport.export.checkpoint.reader import UNET_FOLDER, VAE_FOLDER, WHISPER_STEM
 from echoexport.export.checkpoint.settings import FILE_NAME
 from echoexport.export.checkpoint.variants import find_variant
@@ -23,15 +28,16 @@ Tensors = Callable[[str], Mapping[str, torch.Tensor]]
 
 @dataclass(frozen=True)
 class CheckpointPlan:
-    """What to write. ``mark`` is the first line of its settings file: only a folder that bears it is ever replaced.
+    """What to write. ``mark`` is the first line of its settings file.
 
-    sampler: settings over the variant's own, see :class:`CheckpointSettings`.
+    Only a folder that bears it is ever replaced.
     """
 
     architecture: Architecture
     variant: str
     mark: str
     sampler: Mapping[str, float] = field(default_factory=dict)
+    """Settings over the variant's own, see :class:`CheckpointSettings`."""
 
 
 def write_checkpoint(folder: Path, plan: CheckpointPlan, tensors: Tensors) -> Path:
@@ -40,7 +46,8 @@ def write_checkpoint(folder: Path, plan: CheckpointPlan, tensors: Tensors) -> Pa
     One network's tensors are asked for at a time. Returns ``folder``.
 
     Raises:
-        OutputError: the folder holds anything but an earlier checkpoint of ours, or cannot be written.
+        OutputError: the folder holds anything but an earlier checkpoint of ours, or
+            cannot be written.
     """
     _refuse_foreign(folder, mark=plan.mark)
     aside = name_staging(folder)
@@ -56,7 +63,10 @@ def write_checkpoint(folder: Path, plan: CheckpointPlan, tensors: Tensors) -> Pa
 
 
 def _refuse_foreign(folder: Path, *, mark: str) -> None:
-    """Trained weights took someone a download or a month: only what this module wrote is ever replaced."""
+    """Trained weights took someone a download or a month.
+
+    Only what this module wrote is ever replaced.
+    """
     try:
         free = not folder.exists() or not any(folder.iterdir())
         ours = free or (folder / FILE_NAME).read_bytes().startswith(mark.encode())
@@ -92,7 +102,8 @@ def _take_place(aside: Path, folder: Path) -> None:
 
 def _plan_files(plan: CheckpointPlan, tensors: Tensors) -> Iterator[tuple[Path, object]]:
     """(path, text or what ``torch.save`` takes), one at a time, so that one file's weights are in memory at once."""
-    a, chosen = plan.architecture, find_variant(plan.variant)
+    a = plan.architecture
+    chosen = find_variant(plan.variant)
     yield UNET_FOLDER / "config.json", json.dumps(_unet_config(a.unet), indent=1)
     yield VAE_FOLDER / "config.json", json.dumps(_vae_config(a.vae), indent=1)
     yield Path(FILE_NAME), _settings_text(plan)
@@ -102,7 +113,10 @@ def _plan_files(plan: CheckpointPlan, tensors: Tensors) -> Iterator[tuple[Path, 
     yield Path(f"{chosen.motion}.pth"), motion
     del denoising, motion
     reference = tensors("reference_unet")
-    yield Path(f"{chosen.reference}.pth"), {k: v for k, v in reference.items() if ".reader." not in k}
+    yield (
+        Path(f"{chosen.reference}.pth"),
+        {k: v for k, v in reference.items() if ".reader." not in k},
+    )
     del reference
     yield Path(f"{chosen.face_locator}.pth"), dict(tensors("landmark_encoder"))
     vae = {**tensors("vae_encoder"), **tensors("vae_decoder")}
@@ -116,7 +130,9 @@ def _unet_config(u: UNetArchitecture) -> dict[str, object]:
         "act_fn": "silu",
         "attention_head_dim": list(u.heads),
         "block_out_channels": list(u.widths),
-        "down_block_types": ["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in u.down_attention],
+        "down_block_types": [
+            "CrossAttnDownBlock2D" if has else "DownBlock2D" for has in u.down_attention
+        ],
         "up_block_types": ["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in u.up_attention],
         "in_channels": u.in_channels,
         "out_channels": u.out_channels,
@@ -140,12 +156,18 @@ def _vae_config(v: VAEArchitecture) -> dict[str, object]:
 
 
 def _whisper_dims(a: AudioArchitecture) -> dict[str, int]:
-    return {"n_mels": a.mels, "n_audio_ctx": a.context, "n_audio_state": a.width, "n_audio_head": a.heads,
-            "n_audio_layer": a.layers}  # fmt: skip
+    return {
+        "n_mels": a.mels,
+        "n_audio_ctx": a.context,
+        "n_audio_state": a.width,
+        "n_audio_head": a.heads,
+        "n_audio_layer": a.layers,
+    }
 
 
 def _settings_text(plan: CheckpointPlan) -> str:
-    a, motion = plan.architecture, plan.architecture.unet.motion
+    a = plan.architecture
+    motion = plan.architecture.unet.motion
     if motion is None:
         raise ValueError("a checkpoint has motion modules")
     lines = [

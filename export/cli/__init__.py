@@ -17,7 +17,8 @@ import click
 
 from echoexport.runtime.errors import EchoExportError, UnknownNameError
 
-# name: module and one-line help. A command's module is imported when the command is used, so that `--help` is quick.
+# name: module and one-line help. A command's module is imported when the command is
+# used, so that `--help` is quick.
 _COMMANDS = {
     "build": ("build", "Turn a checkpoint into a bundle for a target."),
     "calibrate": ("calibrate", "Record what the networks see, to quantize with."),
@@ -34,7 +35,8 @@ _COMMANDS = {
 }
 
 _CLEARING_SECONDS = 5.0
-"""For so long after an interrupt further ones are not heard; then the next one is, in case something hangs."""
+"""For so long after an interrupt further ones are not heard; then the next one is, in
+case something hangs."""
 
 
 class _LazyGroup(click.Group):
@@ -70,7 +72,10 @@ class _LazyGroup(click.Group):
 @click.version_option(package_name="echoexport", message="echoexport %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Take EchoMimic off the data-centre GPU: a checkpoint in, a bundle out, a talking portrait without PyTorch."""
+    """Take EchoMimic off the data-centre GPU.
+
+    A checkpoint in, a bundle out, a talking portrait without PyTorch.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -78,8 +83,8 @@ def cli(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line.
 
-    Returns when all went well; exits with 1 and one line for bad input, with 130 when interrupted, with 143 when
-    terminated.
+    Returns when all went well; exits with 1 and one line for bad input, with 130 when
+    interrupted, with 143 when terminated.
     """
     warnings.showwarning = _make_teller()
     given = None if arguments is None else list(arguments)
@@ -99,15 +104,18 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     except BrokenPipeError:  # whoever read our output has left
         _drop_output()
         sys.exit(1)
-    except OSError as error:  # that no step made an error of its own: stdout on a full disk, and the like
+    except (
+        OSError
+    ) as error:  # that no step made an error of its own: stdout on a full disk, and the like
         _drop_output()
         _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
 
 
 @contextmanager
 def _terminated_cleanly() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that it leaves no half-written files either, and let neither be disturbed
-    by further ones while it clears away: a library's threads would end in an abort, files would stay."""
+    """Let SIGTERM unwind as Ctrl-C does, so that it leaves no half-written files
+    either, and let neither be disturbed by further ones while it clears away: a
+    library's threads would end in an abort, files would stay."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -123,7 +131,9 @@ def _terminated_cleanly() -> Iterator[None]:
         raise KeyboardInterrupt
 
     numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # a shell's background jobs ignore it
         numbers.append(signal.SIGINT)
     before = {number: signal.signal(number, unwind) for number in numbers}
     try:
@@ -149,7 +159,10 @@ def _fail(message: str) -> None:
 
 
 def _make_teller() -> Callable[..., None]:
-    """What shows a warning, and the same words only once: Python forgets what it showed at each ``catch_warnings``."""
+    """What shows a warning, and the same words only once.
+
+    Python forgets what it showed at each ``catch_warnings``.
+    """
     told: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:

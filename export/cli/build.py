@@ -36,7 +36,13 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
     metavar="DIR",
     help="The bundle's folder; an older bundle there is replaced.",
 )
-@click.option("--variant", default="acc", show_default=True, metavar="NAME", help="base, acc, pose or pose_acc.")
+@click.option(
+    "--variant",
+    default="acc",
+    show_default=True,
+    metavar="NAME",
+    help="base, acc, pose or pose_acc.",
+)
 @click.option(
     "--size",
     type=SizeType(),
@@ -44,7 +50,10 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
     help="Pixels of the video, multiples of 8. Default: the target's; 128x128 for the demo character.",
 )
 @click.option(
-    "--frames", type=int, metavar="N", help="Frames of a context window, 2 to 32. Default: the target's (12)."
+    "--frames",
+    type=int,
+    metavar="N",
+    help="Frames of a context window, 2 to 32. Default: the target's (12).",
 )
 @click.option(
     "--precision",
@@ -86,10 +95,15 @@ DEFAULT_CHECKPOINT = Path("pretrained_weights")
     help="Default sampling steps of the bundle. Default: the target's, else the variant's.",
 )
 @click.option(
-    "--trace-cache", type=FILE, metavar="DIR", help="Where traced graphs are kept. Default: the user's cache folder."
+    "--trace-cache",
+    type=FILE,
+    metavar="DIR",
+    help="Where traced graphs are kept. Default: the user's cache folder.",
 )
 @click.option(
-    "--no-trace-cache", is_flag=True, help="Trace anew and keep nothing, nor what a build that is killed had found."
+    "--no-trace-cache",
+    is_flag=True,
+    help="Trace anew and keep nothing, nor what a build that is killed had found.",
 )
 @click.option(
     "--check",
@@ -117,11 +131,14 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     from echoexport.export.traces import default_trace_folder
 
     spec = find_target(target)
-    cache, no_cache = options.pop("trace_cache"), options.pop("no_trace_cache")
+    cache = options.pop("trace_cache")
+    no_cache = options.pop("no_trace_cache")
     progress = default_progress_folder() if cache is None else cache / "progress"
     settings = BuildSettings(
-        **options, traces=None if no_cache else cache or default_trace_folder(), progress=None if no_cache else progress
-    )  # fmt: skip
+        **options,
+        traces=None if no_cache else cache or default_trace_folder(),
+        progress=None if no_cache else progress,
+    )
     folder = find_checkpoint(checkpoint)
     if is_builtin(folder):
         settings = suit_character(settings)
@@ -136,10 +153,13 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
 
 def describe_bundle(manifest: Manifest) -> str:
     """One line: what a bundle is for and how large it is."""
-    picture, weights = manifest.picture, sum(manifest.files[n.weights].bytes for n in manifest.networks.values())
+    picture = manifest.picture
+    weights = sum(manifest.files[n.weights].bytes for n in manifest.networks.values())
     return (
-        f"{manifest.variant} for {manifest.target}, {picture.width}x{picture.height} px, windows of "
-        f"{manifest.window.frames} frames, {manifest.sampler.steps} steps, {manifest.precision}, {weights / 1e6:.0f} MB"
+        f"{manifest.variant} for {manifest.target}, {picture.width}x{picture.height} px, "
+        "windows of "
+        f"{manifest.window.frames} frames, {manifest.sampler.steps} steps, "
+        f"{manifest.precision}, {weights / 1e6:.0f} MB"
     )
 
 
@@ -152,7 +172,10 @@ def find_checkpoint(given: Path | None) -> Path:
     if DEFAULT_CHECKPOINT.is_dir():
         return DEFAULT_CHECKPOINT
     folder = builtin_checkpoint()
-    click.echo(f"no checkpoint named and no {DEFAULT_CHECKPOINT}/ here: using the built-in demo character", err=True)
+    click.echo(
+        f"no checkpoint named and no {DEFAULT_CHECKPOINT}/ here: using the built-in demo character",
+        err=True,
+    )
     return folder
 
 
@@ -168,13 +191,15 @@ def suit_character(settings: BuildSettings) -> BuildSettings:
 
     if find_variant(settings.variant).name != CHARACTER_VARIANT:
         raise SettingError(
-            f"variant {settings.variant!r}: the built-in demo character comes as {CHARACTER_VARIANT} only; leave "
+            f"variant {settings.variant!r}: the built-in demo character comes as "
+            f"{CHARACTER_VARIANT} only; leave "
             "--variant out, or name the folder of a checkpoint that has it"
         )
     if settings.size not in (None, CHARACTER_SIZE):
         width, height = CHARACTER_SIZE
         click.echo(
-            f"echoexport: warning: the built-in demo character was trained at {width}x{height} px; at other sizes it "
+            f"echoexport: warning: the built-in demo character was trained at {width}x{height} "
+            "px; at other sizes it "
             "draws worse",
             err=True,
         )

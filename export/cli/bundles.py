@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echoexport.export.cli.options import FILE, backend_option, compute_option, warn_of_fallback, warn_of_notes
+from echoexport.export.cli.options import (
+    FILE,
+    backend_option,
+    compute_option,
+    warn_of_fallback,
+    warn_of_notes,
+)
 from echoexport.runtime.errors import BackendError, GraphError, SettingError
 
 if TYPE_CHECKING:
@@ -22,17 +28,31 @@ if TYPE_CHECKING:
 @backend_option
 @compute_option
 @click.option(
-    "--network", "only", multiple=True, metavar="NAME", help="Self-test only this network; may be given again."
+    "--network",
+    "only",
+    multiple=True,
+    metavar="NAME",
+    help="Self-test only this network; may be given again.",
 )
 @click.option("--files-only", is_flag=True, help="Hash the files and run nothing.")
 @click.option(
-    "--parser", is_flag=True, help="Let TensorRT-RTX parse and build each network (no GPU needed, much memory)."
+    "--parser",
+    is_flag=True,
+    help="Let TensorRT-RTX parse and build each network (no GPU needed, much memory).",
 )
 @click.option(
-    "--lint", is_flag=True, help="Hold each graph to our rules and to those of the target's TensorRT versions."
+    "--lint",
+    is_flag=True,
+    help="Hold each graph to our rules and to those of the target's TensorRT versions.",
 )
 def verify_command(
-    bundle: Path, backend: str | None, compute: str, only: tuple[str, ...], files_only: bool, parser: bool, lint: bool
+    bundle: Path,
+    backend: str | None,
+    compute: str,
+    only: tuple[str, ...],
+    files_only: bool,
+    parser: bool,
+    lint: bool,
 ) -> None:
     """Hash every file of a bundle anew and run each network on the arrays that travel with it."""
     from echoexport.runtime.backends import EngineOptions
@@ -42,8 +62,11 @@ def verify_command(
 
     manifest = read_manifest(bundle)
     if (parser or lint) and manifest.compiled is not None:
-        option, portable = "--parser" if parser else "--lint", manifest.compiled.portable
-        raise SettingError(f"{option}: {bundle} holds engines and no graphs; name the portable bundle {portable!r}")
+        option = "--parser" if parser else "--lint"
+        portable = manifest.compiled.portable
+        raise SettingError(
+            f"{option}: {bundle} holds engines and no graphs; name the portable bundle {portable!r}"
+        )
     count = sum(1 for _ in check_files(bundle, manifest))
     click.echo(f"{count} files as the manifest says")
     if lint:
@@ -57,20 +80,29 @@ def verify_command(
             result = opened.self_test(name)
             opened.close_network(name)  # one network in memory at a time
             word = "passed" if result.passed else "FAILED"
-            click.echo(f"{name:18} {word}  error {result.error:.1e} of the maximum, {result.tolerance:.0e} allowed "
-                       f"({opened.backend.name}, {result.precision})")  # fmt: skip
+            click.echo(
+                f"{name:18} {word}  error {result.error:.1e} of the maximum, "
+                f"{result.tolerance:.0e} allowed "
+                f"({opened.backend.name}, {result.precision})"
+            )
             failed += [] if result.passed else [name]
         warn_of_notes(opened)
         if parser:
-            _run_parser(opened.folder, [opened.manifest.networks[n].graph for n in only or opened.manifest.networks])
+            _run_parser(
+                opened.folder,
+                [opened.manifest.networks[n].graph for n in only or opened.manifest.networks],
+            )
     if failed:
-        raise BackendError(f"{bundle}: {', '.join(failed)} failed; try another --backend, or build again")
+        raise BackendError(
+            f"{bundle}: {', '.join(failed)} failed; try another --backend, or build again"
+        )
 
 
 def _run_lint(folder: Path, manifest: Manifest, networks: Iterable[str]) -> None:
     from echoexport.export.bundle_lint import find_versions, lint_bundle
 
-    versions, broken = find_versions(manifest.target), 0
+    versions = find_versions(manifest.target)
+    broken = 0
     for name, findings in lint_bundle(folder, manifest, networks=networks, versions=versions):
         for finding in findings:
             click.echo(f"{name:18} {finding}")
@@ -88,7 +120,8 @@ def _run_parser(folder: Path, graphs: list[str]) -> None:
     for graph in graphs:
         report = check_network(folder / graph)
         click.echo(
-            f"{report.network:18} parsed in {report.parse_seconds:.1f} s, built in {report.build_seconds:.1f} s, "
+            f"{report.network:18} parsed in {report.parse_seconds:.1f} s, built in "
+            f"{report.build_seconds:.1f} s, "
             f"engine {report.engine_bytes / 1e6:.1f} MB, peak {report.peak_bytes / 1e9:.1f} GB "
             f"(TensorRT-RTX {report.version}, measured)"
         )
@@ -111,20 +144,31 @@ def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
     _print_settings(manifest)
     for name, entry in manifest.networks.items():
         engine = None if manifest.compiled is None else manifest.compiled.engines[name]
-        size = sum(manifest.files[file].bytes for file in ((entry.weights,) if engine is None else engine.files))
+        size = sum(
+            manifest.files[file].bytes
+            for file in ((entry.weights,) if engine is None else engine.files)
+        )
         compute = entry.compute if engine is None else engine.compute
         click.echo(
-            f"  {name:18} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  {entry.precision}"
+            f"  {name:18} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  "
+            f"{entry.precision}"
             f"{'' if compute == 'fp32' else f', computed in {compute}'}  "
             f"opset {entry.opset}  {len(entry.inputs)} in, {len(entry.outputs)} out"
             f"{'' if engine is None else _describe_engine(engine)}"
         )
         for tensor in (*entry.inputs, *entry.outputs) if tensors else ():
-            click.echo(f"      {'in ' if tensor in entry.inputs else 'out'} {tensor.name} {describe_axes(tensor)}")
+            click.echo(
+                f"      {'in ' if tensor in entry.inputs else 'out'} {tensor.name} "
+                f"{describe_axes(tensor)}"
+            )
 
 
 def _describe_engine(engine: CompiledEngine) -> str:
-    error = "not tested yet" if engine.error is None else f"error {engine.error:.1e} of {engine.tolerance:.0e} allowed"
+    error = (
+        "not tested yet"
+        if engine.error is None
+        else f"error {engine.error:.1e} of {engine.tolerance:.0e} allowed"
+    )
     return f"  built in {engine.seconds:.1f} s, {error}"
 
 
@@ -135,8 +179,13 @@ def _describe_quantization(made: QuantizationSummary) -> str:
 
 
 def _print_settings(manifest: Manifest) -> None:
-    picture, window, sampler, made = manifest.picture, manifest.window, manifest.sampler, manifest.provenance
-    clamp = "no clamp" if sampler.noise_clamp is None else f"noise clamped to {sampler.noise_clamp:g}"
+    picture = manifest.picture
+    window = manifest.window
+    sampler = manifest.sampler
+    made = manifest.provenance
+    clamp = (
+        "no clamp" if sampler.noise_clamp is None else f"noise clamped to {sampler.noise_clamp:g}"
+    )
     shared = f", noise shared {100 * sampler.shared_noise:g} %" if sampler.shared_noise else ""
     rows = {
         "variant": f"{manifest.variant} (face: {manifest.face})",
@@ -151,7 +200,9 @@ def _print_settings(manifest: Manifest) -> None:
     }
     if manifest.compiled is not None:
         compiled = manifest.compiled
-        rows["compiled"] = f"{compiled.created} from {compiled.portable}/ for backend {compiled.backend}"
+        rows["compiled"] = (
+            f"{compiled.created} from {compiled.portable}/ for backend {compiled.backend}"
+        )
         rows["fits"] = ", ".join(f"{key} {value}" for key, value in compiled.fingerprint.items())
     if manifest.quantization is not None:
         rows["int8"] = _describe_quantization(manifest.quantization)

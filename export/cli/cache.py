@@ -20,7 +20,11 @@ _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _BYTES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 _folder = click.option(
-    "--cache", "folder", type=FILE, metavar="DIR", help="The cache folder. Default: the user's cache folder."
+    "--cache",
+    "folder",
+    type=FILE,
+    metavar="DIR",
+    help="The cache folder. Default: the user's cache folder.",
 )
 
 
@@ -35,19 +39,24 @@ def cache_command() -> None:
 def list_command(folder: Path | None, as_json: bool) -> None:
     """Show every engine in the cache, the one not used for longest first.
 
-    Below them stand the folders in which libraries keep what they compiled by themselves, while a portable bundle ran.
+    Below them stand the folders in which libraries keep what they compiled by
+    themselves, while a portable bundle ran.
     """
     opened = open_cache(folder)
-    entries, staleness = [] if opened is None else list(opened.entries()), Staleness()
+    entries = [] if opened is None else list(opened.entries())
+    staleness = Staleness()
     others = [] if opened is None else list(opened.library_folders())
     if as_json:
         engines = [describe_entry(each, staleness.find(each)) for each in entries]
         folders = [describe_folder(each) for each in others]
-        click.echo(json.dumps({"schema": 1, "engines": engines, "library_folders": folders}, indent=1))
+        click.echo(
+            json.dumps({"schema": 1, "engines": engines, "library_folders": folders}, indent=1)
+        )
         return
     if entries:
         click.echo(
-            f"{'key':12} {'network':18} {'precision':9} {'backend':12} {'version':10} {'device':24} {'size':>11}"
+            f"{'key':12} {'network':18} {'precision':9} {'backend':12} {'version':10} "
+            f"{'device':24} {'size':>11}"
         )
     rows: list[Entry] = [*entries, *others]
     for entry in rows:
@@ -61,19 +70,29 @@ def list_command(folder: Path | None, as_json: bool) -> None:
 @cache_command.command("prune")
 @click.argument("bundles", nargs=-1, type=FILE, metavar="[COMPILED]...")
 @_folder
-@click.option("--older-than", metavar="AGE", help="Drop what was not used for so long: 12h, 30d, 8w.")
+@click.option(
+    "--older-than", metavar="AGE", help="Drop what was not used for so long: 12h, 30d, 8w."
+)
 @click.option("--stale", is_flag=True, help="Drop what this machine, as it is now, would not open.")
-@click.option("--max-size", metavar="SIZE", help="Drop what was not used for longest, down to 500MB, 10GB.")
+@click.option(
+    "--max-size", metavar="SIZE", help="Drop what was not used for longest, down to 500MB, 10GB."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and drop nothing.")
 def prune_command(
-    bundles: tuple[Path, ...], folder: Path | None, older_than: str | None, stale: bool, max_size: str | None,
+    bundles: tuple[Path, ...],
+    folder: Path | None,
+    older_than: str | None,
+    stale: bool,
+    max_size: str | None,
     dry_run: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Drop engines from the cache, but none that a COMPILED bundle named here was made of, or a compile is using.
 
-    A compiled bundle has its engines itself and opens without the cache; naming it saves building them again. What
-    libraries keep by themselves goes by age and size too, and is compiled again when a portable bundle next wants it.
-    TensorRT-RTX's engines are for other machines: they are stale once this one would build them differently.
+    A compiled bundle has its engines itself and opens without the cache; naming it
+    saves building them again. What libraries keep by themselves goes by age and size
+    too, and is compiled again when a portable bundle next wants it. TensorRT-RTX's
+    engines are for other machines: they are stale once this one would build them
+    differently.
     """
     from echoexport.export.engine_cache import choose_victims
 
@@ -99,7 +118,9 @@ def prune_command(
                 warn(f"{entry.folder}: cannot be removed")
                 stuck += 1
                 continue
-        click.echo(f"{'would drop' if dry_run else 'dropped'} {format_entry(entry, staleness.find(entry))}")
+        click.echo(
+            f"{'would drop' if dry_run else 'dropped'} {format_entry(entry, staleness.find(entry))}"
+        )
         gone.append(entry)
     if opened is not None and not dry_run:
         opened.sweep()
@@ -107,7 +128,10 @@ def prune_command(
     word = "would free" if dry_run else "freed"
     click.echo(f"{count_entries(gone, entries)}, {word} {freed / 1e6:.0f} MB")
     if opened is not None and stuck:
-        raise OutputError(f"{opened.folder}: {stuck} of these cannot be removed; run it as the owner of that folder")
+        raise OutputError(
+            f"{opened.folder}: {stuck} of these cannot be removed; run it as the owner of that "
+            "folder"
+        )
 
 
 def open_cache(folder: Path | None) -> EngineCache | None:
@@ -152,7 +176,9 @@ def read_size(text: str) -> int:
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmgt]b|)", text.strip().lower())
     if found is None:
-        raise SettingError(f"--max-size {text}: a number of bytes, KB, MB or GB is wanted, e.g. 10GB")
+        raise SettingError(
+            f"--max-size {text}: a number of bytes, KB, MB or GB is wanted, e.g. 10GB"
+        )
     return round(float(found[1]) * _BYTES[found[2]])
 
 
@@ -163,7 +189,10 @@ class Staleness:
         self._known: dict[str, tuple[dict[str, str] | None, str]] = {}
 
     def find(self, entry: Entry) -> str:
-        """The differences in words; empty where there is none, and for what a library looks after itself."""
+        """The differences in words.
+
+        Empty where there is none, and for what a library looks after itself.
+        """
         from echoexport.export.engine_cache import CachedEngine
         from echoexport.runtime.compiled import compare_fingerprints
 
@@ -173,13 +202,16 @@ class Staleness:
         if made_of.backend not in self._known:
             self._known[made_of.backend] = _find_fingerprint(made_of.backend)
         here, reason = self._known[made_of.backend]
-        return reason if here is None else "; ".join(compare_fingerprints(made_of.fingerprint, here))
+        return (
+            reason if here is None else "; ".join(compare_fingerprints(made_of.fingerprint, here))
+        )
 
 
 def _find_fingerprint(backend: str) -> tuple[dict[str, str] | None, str]:
     """A backend's fingerprint here, or why there is none.
 
-    Where engines are built ahead of time, for other machines, the backend need not work for that.
+    Where engines are built ahead of time, for other machines, the backend need not work
+    for that.
     """
     from echoexport.export.engines.tensorrt_library import PRODUCTS
     from echoexport.runtime.backends import as_compiling, load_backend
@@ -202,23 +234,32 @@ def describe_entry(entry: CachedEngine, stale: str) -> dict[str, Any]:
     from echoexport.runtime.schema import dump
 
     return {
-        "folder": str(entry.folder), "bytes": entry.bytes, "used": round(entry.used), "linked": entry.linked,
-        "stale": stale, "record": dump(entry.record),
-    }  # fmt: skip
+        "folder": str(entry.folder),
+        "bytes": entry.bytes,
+        "used": round(entry.used),
+        "linked": entry.linked,
+        "stale": stale,
+        "record": dump(entry.record),
+    }
 
 
 def describe_folder(entry: LibraryFolder) -> dict[str, Any]:
     """A library's own folder, for JSON."""
     return {
-        "folder": str(entry.folder), "network": entry.network, "bytes": entry.bytes, "used": round(entry.used),
-    }  # fmt: skip
+        "folder": str(entry.folder),
+        "network": entry.network,
+        "bytes": entry.bytes,
+        "used": round(entry.used),
+    }
 
 
 def count_entries(some: list[Entry], of: list[Entry]) -> str:
     """How many engines of how many, and the same of libraries' folders where there are any."""
     from echoexport.export.engine_cache import LibraryFolder
 
-    folders, dropped = (sum(isinstance(each, LibraryFolder) for each in entries) for entries in (of, some))
+    folders, dropped = (
+        sum(isinstance(each, LibraryFolder) for each in entries) for entries in (of, some)
+    )
     beside = f" and {dropped} of {folders} folders of libraries" if folders else ""
     return f"{len(some) - dropped} of {len(of) - folders} engines{beside}"
 
@@ -227,7 +268,8 @@ def format_entry(entry: Entry, stale: str) -> str:
     """An entry as a line of a table."""
     from echoexport.export.engine_cache import LibraryFolder
 
-    size, age = f"{entry.bytes / 1e6:8.1f} MB", f"used {describe_age(time.time() - entry.used)} ago"
+    size = f"{entry.bytes / 1e6:8.1f} MB"
+    age = f"used {describe_age(time.time() - entry.used)} ago"
     if isinstance(entry, LibraryFolder):
         return f"{'-':12} {entry.network:18} {'':9} {'':12} {'':10} {'':24} {size}  {age}  kept by its library"
     made_of = entry.record.made_of
@@ -236,7 +278,8 @@ def format_entry(entry: Entry, stale: str) -> str:
     device = made.get("device") or made.get("arch", "")
     state = "stale" if stale else "ready"
     return (
-        f"{entry.record.key[:12]} {made_of.network:18} {entry.record.precision:9} {made_of.backend:12} {version:10} "
+        f"{entry.record.key[:12]} {made_of.network:18} {entry.record.precision:9} "
+        f"{made_of.backend:12} {version:10} "
         f"{device:24} {size}  {age}  {state}{', in a compiled bundle' if entry.linked else ''}"
     )
 

@@ -24,32 +24,92 @@ _BUILD_ONLY = ("variant", "size", "frames", "target")
 
 @click.command("calibrate")
 @click.argument("checkpoint", required=False, type=FILE)
-@click.option("--portraits", type=FILE, metavar="DIR", help="Pictures of one face each; boxes.json names face boxes.")
-@click.option("--audio", type=FILE, metavar="DIR", help="Voices: WAV, MP3, M4A, FLAC or videos' sound.")
 @click.option(
-    "--output", "-o", required=True, type=FILE, metavar="SET", help="The set's folder; an older set there is replaced."
+    "--portraits",
+    type=FILE,
+    metavar="DIR",
+    help="Pictures of one face each; boxes.json names face boxes.",
 )
-@click.option("--samples", type=int, default=32, show_default=True, metavar="N", help="At most, of each network.")
-@click.option("--megabytes", type=float, default=512, show_default=True, metavar="MB", help="At most, of all arrays.")
 @click.option(
-    "--seconds", type=float, default=2, show_default=True, metavar="S", help="Of each voice, its loudest stretch."
+    "--audio", type=FILE, metavar="DIR", help="Voices: WAV, MP3, M4A, FLAC or videos' sound."
 )
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the draw and of the noise.")
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=FILE,
+    metavar="SET",
+    help="The set's folder; an older set there is replaced.",
+)
+@click.option(
+    "--samples",
+    type=int,
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="At most, of each network.",
+)
+@click.option(
+    "--megabytes",
+    type=float,
+    default=512,
+    show_default=True,
+    metavar="MB",
+    help="At most, of all arrays.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=2,
+    show_default=True,
+    metavar="S",
+    help="Of each voice, its loudest stretch.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the draw and of the noise.",
+)
 @click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
 @click.option(
-    "--face-model", type=FILE, metavar="FILE", help="MediaPipe face detector (.tflite or .task) to find faces with."
+    "--face-model",
+    type=FILE,
+    metavar="FILE",
+    help="MediaPipe face detector (.tflite or .task) to find faces with.",
 )
-@click.option("--poses", type=FILE, metavar="DIR", help="Landmarks or drawn pose maps, for the pose variants.")
+@click.option(
+    "--poses", type=FILE, metavar="DIR", help="Landmarks or drawn pose maps, for the pose variants."
+)
 @click.option("--variant", metavar="NAME", help="base, acc, pose or pose_acc. Default: acc.")
 @click.option("--size", type=SizeType(), metavar="WxH", help="As for build. Default: the target's.")
-@click.option("--frames", type=int, metavar="N", help="Frames of a context window. Default: the target's (12).")
-@click.option("--target", "-t", metavar="NAME", help="Whose defaults and engine to use. Default: this machine's.")
-@backend_option
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, metavar="N", help="CPU threads; 0 leaves it to the backend."
+    "--frames",
+    type=int,
+    metavar="N",
+    help="Frames of a context window. Default: the target's (12).",
 )
 @click.option(
-    "--trace-cache", type=FILE, metavar="DIR", help="Where traced graphs are kept. Default: the user's cache folder."
+    "--target",
+    "-t",
+    metavar="NAME",
+    help="Whose defaults and engine to use. Default: this machine's.",
+)
+@backend_option
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="CPU threads; 0 leaves it to the backend.",
+)
+@click.option(
+    "--trace-cache",
+    type=FILE,
+    metavar="DIR",
+    help="Where traced graphs are kept. Default: the user's cache folder.",
 )
 def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> None:
     """Record what the networks see while real portraits speak, to quantize with.
@@ -75,37 +135,50 @@ def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> 
     folder = find_checkpoint(checkpoint)
     inputs = find_inputs(folder, options, settings)
     try:
-        with ProgressLine("call", {"building": "step"}) as progress, found_bundle(folder, output, options) as bundle:
+        with (
+            ProgressLine("call", {"building": "step"}) as progress,
+            found_bundle(folder, output, options) as bundle,
+        ):
             recorded = record_set(bundle, inputs, output, settings=settings, report=progress)
     except KeyboardInterrupt:
-        click.echo("renderings that were done are kept: the same command goes on from them", err=True)
+        click.echo(
+            "renderings that were done are kept: the same command goes on from them", err=True
+        )
         raise
     click.echo(f"{output}: {describe_set(recorded)}")
 
 
-def find_inputs(folder: Path, options: dict[str, Any], settings: RecordingSettings) -> Sequence[RecordingInput]:
+def find_inputs(
+    folder: Path, options: dict[str, Any], settings: RecordingSettings
+) -> Sequence[RecordingInput]:
     """What to render: the two folders' files, or what comes with the built-in character.
 
     Raises:
-        SettingError: only one folder is given, or none with a checkpoint of somebody else's.
-        InputError: a folder or file that cannot be used.
+        SettingError: only one folder is given, or none with a checkpoint of somebody
+            else's. InputError: a folder or file that cannot be used.
     """
     from echoexport.calibration.recording_inputs import InputSettings, read_recording_inputs
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 
-    portraits, audio = options["portraits"], options["audio"]
+    portraits = options["portraits"]
+    audio = options["audio"]
     if (portraits is None) != (audio is None):
-        raise SettingError("--portraits and --audio are given together, or neither for the built-in demo character")
+        raise SettingError(
+            "--portraits and --audio are given together, or neither for the built-in demo character"
+        )
     if portraits is not None:
         given = InputSettings(settings.seconds, options["face_model"], options["poses"], warn)
         return read_recording_inputs(portraits, audio, given)
     if not is_character(folder):
         raise SettingError(
-            f"{folder}: --portraits DIR and --audio DIR are wanted; only the built-in demo character brings its own"
+            f"{folder}: --portraits DIR and --audio DIR are wanted; only the built-in demo "
+            "character brings its own"
         )
     idle = [name for name in ("face_model", "poses") if options[name] is not None]
     if idle:
-        raise SettingError(f"--{idle[0].replace('_', '-')}: the built-in portraits need none; leave it out")
+        raise SettingError(
+            f"--{idle[0].replace('_', '-')}: the built-in portraits need none; leave it out"
+        )
     return builtin_recording_inputs()
 
 
@@ -120,7 +193,10 @@ def is_character(folder: Path) -> bool:
         return is_builtin(folder)
     opened = open_checkpoint(builtin_checkpoint(), CHARACTER_VARIANT)
     own = {path.relative_to(opened.folder).as_posix(): hash_file(path) for path in opened.files()}
-    return own == {name: file.sha256 for name, file in read_manifest(folder).provenance.checkpoint_files.items()}
+    return own == {
+        name: file.sha256
+        for name, file in read_manifest(folder).provenance.checkpoint_files.items()
+    }
 
 
 def is_bundle(folder: Path) -> bool:
@@ -143,14 +219,21 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
     if is_bundle(folder):
         own = [name for name in _BUILD_ONLY if options[name] is not None]
         if own:
-            raise SettingError(f"--{own[0]}: {folder} is a bundle and has its own; leave it out, or name a checkpoint")
+            raise SettingError(
+                f"--{own[0]}: {folder} is a bundle and has its own; leave it out, or name a "
+                "checkpoint"
+            )
         precision = read_manifest(folder).precision
         if precision != "fp32":
-            raise CalibrationError(f"{folder}: a {precision} bundle; fp32 is wanted, or the checkpoint itself")
+            raise CalibrationError(
+                f"{folder}: a {precision} bundle; fp32 is wanted, or the checkpoint itself"
+            )
         yield folder
         return
     place = Path(os.path.realpath(output))
-    bundle = place.parent / f".{place.name}.fp32"  # one name: what a killed recording left is replaced
+    bundle = (
+        place.parent / f".{place.name}.fp32"
+    )  # one name: what a killed recording left is replaced
     try:
         build_float_bundle(folder, bundle, options)
         yield bundle
@@ -168,9 +251,13 @@ def build_float_bundle(folder: Path, bundle: Path, options: dict[str, Any]) -> N
     from echoexport.export.traces import default_trace_folder
 
     settings = BuildSettings(
-        options["variant"] or "acc", options["size"], options["frames"], "fp32",
-        traces=options["trace_cache"] or default_trace_folder(), check="none",
-    )  # fmt: skip
+        options["variant"] or "acc",
+        options["size"],
+        options["frames"],
+        "fp32",
+        traces=options["trace_cache"] or default_trace_folder(),
+        check="none",
+    )
     if is_builtin(folder):
         settings = suit_character(settings)
     with ProgressLine("step") as progress:
@@ -183,6 +270,7 @@ def describe_set(recorded: CalibrationSet) -> str:
     manifest = recorded.manifest
     counts = ", ".join(f"{count} of {name}" for name, count in manifest.counts.items())
     return (
-        f"{counts}; {manifest.sampling.steps} steps, {len(manifest.portraits)} portraits, {len(manifest.voices)} "
+        f"{counts}; {manifest.sampling.steps} steps, {len(manifest.portraits)} portraits, "
+        f"{len(manifest.voices)} "
         f"voices, {manifest.megabytes:.1f} MB, digest {recorded.digest[:16]}"
     )

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from echoexport.export.cli.options import FILE, ProgressLine, RateType, backend_option, compute_option, require_reports
+from echoexport.export.cli.options import (
+    FILE,
+    ProgressLine,
+    RateType,
+    backend_option,
+    compute_option,
+    require_reports,
+)
 from echoexport.runtime.errors import QualityError, SettingError
 
 if TYPE_CHECKING:
@@ -31,27 +38,72 @@ class ClipFiles:
 
 @click.command("compare")
 @click.argument("paths", type=FILE, nargs=-1, metavar="A B...")
-@click.option("--portrait", "-p", type=FILE, metavar="FILE", help="A picture of one face. Default: built-in clips.")
-@click.option("--voice", "-v", type=FILE, metavar="FILE", help="What is said; goes with --portrait.")
-@click.option("--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin.")
-@click.option("--poses", type=FILE, metavar="PATH", help="Landmarks or drawn pose maps, for the pose variants.")
+@click.option(
+    "--portrait",
+    "-p",
+    type=FILE,
+    metavar="FILE",
+    help="A picture of one face. Default: built-in clips.",
+)
+@click.option(
+    "--voice", "-v", type=FILE, metavar="FILE", help="What is said; goes with --portrait."
+)
+@click.option(
+    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
+)
+@click.option(
+    "--poses",
+    type=FILE,
+    metavar="PATH",
+    help="Landmarks or drawn pose maps, for the pose variants.",
+)
 @click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: A's.")
 @click.option("--fps", type=RateType(), metavar="FPS", help="Frames a second. Default: A's.")
 @click.option(
-    "--seconds", type=click.FloatRange(0.5, 600), default=2.0, show_default=True, metavar="S",
+    "--seconds",
+    type=click.FloatRange(0.5, 600),
+    default=2.0,
+    show_default=True,
+    metavar="S",
     help="Of each clip, at most.",
-)  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Of the noise."
 )
-@click.option("--quality", type=float, metavar="DB", help="Exit with 1 where B's frames have a lower PSNR than this.")
 @click.option(
-    "--fail-if", multiple=True, metavar="LIMIT",
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the noise.",
+)
+@click.option(
+    "--quality",
+    type=float,
+    metavar="DB",
+    help="Exit with 1 where B's frames have a lower PSNR than this.",
+)
+@click.option(
+    "--fail-if",
+    multiple=True,
+    metavar="LIMIT",
     help="For profiles: exit with 1 where it holds, e.g. 'p99>40ms', 'fps<25', 'denoising_unet.p50>+5%'. Repeatable.",
-)  # fmt: skip
-@click.option("--markdown", "markdown_file", type=FILE, metavar="FILE", help="For profiles: write the tables here.")
-@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the report here, as JSON.")
-@click.option("--page", "page_file", type=FILE, metavar="FILE", help="Write the report here, as one HTML page.")
+)
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=FILE,
+    metavar="FILE",
+    help="For profiles: write the tables here.",
+)
+@click.option(
+    "--json", "json_file", type=FILE, metavar="FILE", help="Write the report here, as JSON."
+)
+@click.option(
+    "--page",
+    "page_file",
+    type=FILE,
+    metavar="FILE",
+    help="Write the report here, as one HTML page.",
+)
 @backend_option
 @compute_option
 def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
@@ -66,14 +118,19 @@ def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
 
     profiles = are_profiles(paths)
     reports = {f"--{name}": options[f"{name}_file"] for name in ("json", "page", "markdown")}
-    read = {str(path): path for path in paths} | {f"--{name}": options[name] for name in ("portrait", "voice", "poses")}
+    read = {str(path): path for path in paths} | {
+        f"--{name}": options[name] for name in ("portrait", "voice", "poses")
+    }
     require_reports(reports, others=read, bundles=[] if profiles else paths)
     if profiles:
         outputs = {name: options[name] for name in ("json_file", "page_file", "markdown_file")}
         compare_profile_files(paths, fail_if=options["fail_if"], **outputs)
         return
     if options["fail_if"] or options["markdown_file"] is not None:
-        raise SettingError("--fail-if and --markdown are for profiles (report.json); for bundles there is --quality")
+        raise SettingError(
+            "--fail-if and --markdown are for profiles (report.json); for bundles there is "
+            "--quality"
+        )
     if len(paths) != 2:
         raise SettingError(f"{len(paths)} bundles: two are compared, A and B")
     _compare_bundles(*paths, options)
@@ -85,14 +142,19 @@ def _compare_bundles(reference: Path, candidate: Path, options: dict[str, Any]) 
     from echoexport.runtime.backends import EngineOptions
     from echoexport.runtime.bundle import open_bundle
 
-    files = ClipFiles(**{name: options[name] for name in ("portrait", "voice", "face_box", "poses")})
+    files = ClipFiles(
+        **{name: options[name] for name in ("portrait", "voice", "face_box", "poses")}
+    )
     require_pair(files)
     quality = options["quality"]
     if quality is not None and not 0 < quality <= 100:
         raise SettingError(f"--quality {quality:g}: dB above 0 and at most 100 are wanted")
     engine = EngineOptions(compute=options["compute"])
     settings = ComparisonSettings(
-        steps=options["steps"], fps=options["fps"], seed=options["seed"], budget=QualityBudget(psnr=quality)
+        steps=options["steps"],
+        fps=options["fps"],
+        seed=options["seed"],
+        budget=QualityBudget(psnr=quality),
     )
     with ExitStack() as stack:
         one, other = (
@@ -107,7 +169,9 @@ def _compare_bundles(reference: Path, candidate: Path, options: dict[str, Any]) 
     for line in describe_report(report):
         click.echo(line)
     if not report.holds:
-        raise QualityError(f"{candidate}: {'; '.join(report.misses)}; keep more layers in float, or ask for less")
+        raise QualityError(
+            f"{candidate}: {'; '.join(report.misses)}; keep more layers in float, or ask for less"
+        )
 
 
 def require_pair(files: ClipFiles) -> None:
@@ -117,18 +181,35 @@ def require_pair(files: ClipFiles) -> None:
         SettingError: one without the other, or a face box or poses without them.
     """
     if (files.portrait is None) != (files.voice is None):
-        raise SettingError("--portrait and --voice go together; without both, built-in clips are compared")
+        raise SettingError(
+            "--portrait and --voice go together; without both, built-in clips are compared"
+        )
     if files.portrait is None and (files.face_box is not None or files.poses is not None):
-        raise SettingError("--face-box and --poses belong to a --portrait with a --voice: give both")
+        raise SettingError(
+            "--face-box and --poses belong to a --portrait with a --voice: give both"
+        )
 
 
-def find_clips(files: ClipFiles, manifest: Manifest, *, seconds: float, fps: float) -> list[ComparisonClip]:
-    """The clip of the files, or the built-in ones. Raises InputError for a file that cannot be used."""
+def find_clips(
+    files: ClipFiles, manifest: Manifest, *, seconds: float, fps: float
+) -> list[ComparisonClip]:
+    """The clip of the files, or the built-in ones.
+
+    Raises InputError for a file that cannot be used.
+    """
     if files.portrait is None or files.voice is None:
         from echoexport.export.demo.quality_clips import ClipPlan, list_quality_clips
 
         return list_quality_clips(manifest, ClipPlan(seconds=seconds), fps=fps)
-    return [_read_clip(files.portrait, files.voice, files, manifest=manifest, frames=max(round(seconds * fps), 1))]
+    return [
+        _read_clip(
+            files.portrait,
+            files.voice,
+            files,
+            manifest=manifest,
+            frames=max(round(seconds * fps), 1),
+        )
+    ]
 
 
 def describe_report(report: QualityReport) -> Sequence[str]:
@@ -145,16 +226,20 @@ def describe_report(report: QualityReport) -> Sequence[str]:
     ]
     for network in report.networks:
         lines.append(
-            f"{network.name:18} {describe_decibels(network.closeness.snr):>9}  {network.size:5.2f} x the size  "
-            f"{network.speed:5.2f} x as fast  {network.reference.precision} -> {network.candidate.precision}"
+            f"{network.name:18} {describe_decibels(network.closeness.snr):>9}  "
+            f"{network.size:5.2f} x the size  "
+            f"{network.speed:5.2f} x as fast  {network.reference.precision} -> "
+            f"{network.candidate.precision}"
         )
-    lines += [f"{score.name:26} {score.candidate:.3f} ({score.difference:+.3f})" for score in head.scores]
+    lines += [
+        f"{score.name:26} {score.candidate:.3f} ({score.difference:+.3f})" for score in head.scores
+    ]
     return [*lines, *(f"note: {note}" for note in report.notes)]
 
 
 def _read_clip(
     portrait: Path, voice: Path, files: ClipFiles, *, manifest: Manifest, frames: int
-) -> ComparisonClip:  # fmt: skip
+) -> ComparisonClip:
     from echoexport.profiles.quality.comparison import ComparisonClip
     from echoexport.runtime.portrait import crop_face, parse_face_box, read_portrait, whole_picture
     from echoexport.runtime.pose import read_poses
@@ -162,13 +247,16 @@ def _read_clip(
     from echoexport.runtime.voice import read_voice
 
     size = (manifest.picture.width, manifest.picture.height)
-    picture, sound = read_portrait(portrait), read_voice(voice)
+    picture = read_portrait(portrait)
+    sound = read_voice(voice)
     if files.face_box is None:
         crop = whole_picture(picture, size=size)
     else:
         crop = crop_face(picture, parse_face_box(files.face_box), size=size)
     poses = None if files.poses is None else read_poses(files.poses, size=size)
-    return ComparisonClip(portrait.stem, RenderInputs(crop.picture, sound, mask=crop.mask, poses=poses), frames=frames)
+    return ComparisonClip(
+        portrait.stem, RenderInputs(crop.picture, sound, mask=crop.mask, poses=poses), frames=frames
+    )
 
 
 def _write(report: QualityReport, json_file: Path | None, page_file: Path | None) -> None:

@@ -19,18 +19,29 @@ def are_profiles(paths: Sequence[Path]) -> bool:
         SettingError: some are and some are not, or there is none.
     """
     if not paths:
-        raise SettingError("nothing to compare: name two bundles, or one report.json of echoexport profile or more")
-    files = [path for path in paths if path.is_file() or (path.suffix == ".json" and not path.is_dir())]
+        raise SettingError(
+            "nothing to compare: name two bundles, or one report.json of echoexport profile or more"
+        )
+    files = [
+        path for path in paths if path.is_file() or (path.suffix == ".json" and not path.is_dir())
+    ]
     if files and len(files) != len(paths):
         other = next(path for path in paths if path not in files)
-        raise SettingError(f"{other} is no profile and {files[0]} no bundle: compare bundles, or profiles, not both")
+        raise SettingError(
+            f"{other} is no profile and {files[0]} no bundle: compare bundles, or profiles, "
+            "not both"
+        )
     return bool(files)
 
 
 def compare_profile_files(
-    paths: Sequence[Path], *, fail_if: Sequence[str], json_file: Path | None, page_file: Path | None,
+    paths: Sequence[Path],
+    *,
+    fail_if: Sequence[str],
+    json_file: Path | None,
+    page_file: Path | None,
     markdown_file: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Compare profiles and print what differs.
 
     Raises:

@@ -18,9 +18,18 @@ if TYPE_CHECKING:
     from echoexport.targets.spec import TargetSpec
 
 USUAL: dict[str, Any] = {
-    "backend": "", "target": None, "workspace": None, "level": None, "best_of": None, "compute": "", "threads": 0,
-    "cache_folder": None, "no_cache": False, "networks": (), "untested": False,
-}  # fmt: skip
+    "backend": "",
+    "target": None,
+    "workspace": None,
+    "level": None,
+    "best_of": None,
+    "compute": "",
+    "threads": 0,
+    "cache_folder": None,
+    "no_cache": False,
+    "networks": (),
+    "untested": False,
+}
 """What the options are where none is given."""
 
 
@@ -33,20 +42,47 @@ USUAL: dict[str, Any] = {
     metavar="DIR",
     help="The compiled bundle's folder; an older one there is kept as DIR.previous. Default: BUNDLE.compiled-BACKEND.",
 )
-@click.option("--backend", default="", metavar="NAME", help="Whose engines. Default: the bundle's first that has some.")
+@click.option(
+    "--backend",
+    default="",
+    metavar="NAME",
+    help="Whose engines. Default: the bundle's first that has some.",
+)
 @click.option(
     "--target",
     "-t",
     metavar="NAME",
     help="Refuse to go on where this machine is another; take its backend and settings.",
 )
-@click.option("--workspace", type=float, metavar="GB", help="Scratch memory for the builder. Default: the target's.")
-@click.option("--level", type=click.IntRange(0, 5), metavar="N", help="The builder's optimization level.")
-@click.option("--best-of", type=click.IntRange(1, 20), metavar="N", help="Build so often and keep the fastest.")
 @click.option(
-    "--compute", default="", metavar="NAME", help="Arithmetic in the engine: fp32, bf16. Default: the bundle's own."
+    "--workspace",
+    type=float,
+    metavar="GB",
+    help="Scratch memory for the builder. Default: the target's.",
 )
-@click.option("--threads", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="CPU threads.")
+@click.option(
+    "--level", type=click.IntRange(0, 5), metavar="N", help="The builder's optimization level."
+)
+@click.option(
+    "--best-of",
+    type=click.IntRange(1, 20),
+    metavar="N",
+    help="Build so often and keep the fastest.",
+)
+@click.option(
+    "--compute",
+    default="",
+    metavar="NAME",
+    help="Arithmetic in the engine: fp32, bf16. Default: the bundle's own.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="CPU threads.",
+)
 @click.option(
     "--cache",
     "cache_folder",
@@ -54,16 +90,32 @@ USUAL: dict[str, Any] = {
     metavar="DIR",
     help="Where engines are kept. Default: the user's cache folder.",
 )
-@click.option("--no-cache", is_flag=True, help="Build every engine anew, and keep none but in the compiled bundle.")
 @click.option(
-    "--network", "networks", multiple=True, metavar="NAME", help="Compile this alone, for later; may be given again."
+    "--no-cache",
+    is_flag=True,
+    help="Build every engine anew, and keep none but in the compiled bundle.",
 )
 @click.option(
-    "--untested", is_flag=True, help="Keep engines that cannot run here; they are proved where they are first opened."
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NAME",
+    help="Compile this alone, for later; may be given again.",
 )
-@click.option("--rollback", is_flag=True, help="BUNDLE is a compiled one: put back the one that was replaced last.")
+@click.option(
+    "--untested",
+    is_flag=True,
+    help="Keep engines that cannot run here; they are proved where they are first opened.",
+)
+@click.option(
+    "--rollback",
+    is_flag=True,
+    help="BUNDLE is a compiled one: put back the one that was replaced last.",
+)
 @click.pass_context
-def compile_command(context: click.Context, /, bundle: Path, rollback: bool, **options: Any) -> None:
+def compile_command(
+    context: click.Context, /, bundle: Path, rollback: bool, **options: Any
+) -> None:
     """Build a bundle's engines on the machine that runs them, and prove each by its self-test.
 
     Needs neither torch nor onnx. Interrupted, it goes on where it was: finished engines are kept.
@@ -77,7 +129,9 @@ def compile_command(context: click.Context, /, bundle: Path, rollback: bool, **o
 
         if others := list_given(context) - {"--rollback"}:
             named = ", ".join(sorted(others))
-            raise SettingError(f"--rollback names the compiled bundle and takes no other option: {named}")
+            raise SettingError(
+                f"--rollback names the compiled bundle and takes no other option: {named}"
+            )
         click.echo(f"{bundle}: rolled back to {describe_compiled(roll_back(bundle))}")
         return
     compile_now(bundle, options.pop("output"), settings=read_settings(bundle, options))
@@ -87,10 +141,16 @@ def list_given(context: click.Context) -> set[str]:
     """The options that stand on the command line."""
     options = (one for one in context.command.params if isinstance(one, click.Option))
     given = ParameterSource.COMMANDLINE
-    return {one.opts[0] for one in options if one.name and context.get_parameter_source(one.name) is given}
+    return {
+        one.opts[0]
+        for one in options
+        if one.name and context.get_parameter_source(one.name) is given
+    }
 
 
-def compile_now(bundle: Path, output: Path | None, *, settings: CompileSettings, quiet: bool = False) -> CompileReport:
+def compile_now(
+    bundle: Path, output: Path | None, *, settings: CompileSettings, quiet: bool = False
+) -> CompileReport:
     """Compile with progress, and tell what came of it; ``quiet`` leaves stdout alone."""
     from echoexport.export.compile import compile_bundle
 
@@ -102,9 +162,12 @@ def compile_now(bundle: Path, output: Path | None, *, settings: CompileSettings,
 
 
 def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
-    """The command line's options as settings; what is not given is the target's, of ``--target`` or of the bundle.
+    """The command line's options as settings.
 
-    A target of TensorRT-RTX has engines of no one machine, so it may be compiled for without a GPU to try them on.
+    What is not given is the target's, of ``--target`` or of the bundle.
+
+    A target of TensorRT-RTX has engines of no one machine, so it may be compiled for
+    without a GPU to try them on.
 
     Raises:
         TargetMismatchError: this machine is not the ``--target``.
@@ -112,7 +175,8 @@ def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
     from echoexport.export.compile import CompileSettings
     from echoexport.export.engine_cache import default_engine_folder
 
-    own, target = options["cache_folder"], find_target(bundle, options["target"])
+    own = options["cache_folder"]
+    target = find_target(bundle, options["target"])
     if target is not None and options["target"] is None:
         warn_of_another_machine(bundle, target, backend=options["backend"])
     usual = "" if target is None or options["target"] is None else target.backends.default
@@ -128,7 +192,9 @@ def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
 
 
 def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
-    """The target that was named, if this machine is it; else the bundle's, if this release knows it.
+    """The target that was named, if this machine is it.
+
+    Else the bundle's, if this release knows it.
 
     Raises:
         TargetMismatchError: this machine is another.
@@ -161,7 +227,8 @@ def warn_of_another_machine(bundle: Path, target: TargetSpec, *, backend: str) -
         here = device.target or device.model or device.gpu or "another"
         remedy = f"; --target {device.target} takes this machine's" if device.target else ""
         warn(
-            f"{bundle}: built for {target.name}, and this machine is {here}: its engines are built with the settings "
+            f"{bundle}: built for {target.name}, and this machine is {here}: its engines are "
+            "built with the settings "
             f"of {target.name}{remedy}"
         )
 
@@ -174,7 +241,9 @@ def settle_engine(target: TargetSpec | None, options: dict[str, Any]) -> EngineS
     """
     from echoexport.export.engines import EngineSettings
 
-    workspace, level, best_of = options["workspace"], options["level"], options["best_of"]
+    workspace = options["workspace"]
+    level = options["level"]
+    best_of = options["best_of"]
     if workspace is not None and not 0 < workspace < 1e6:
         raise SettingError(f"--workspace {workspace:g}: GB above 0 are wanted, e.g. 2 or 0.5")
     size = None if workspace is None else round(workspace * 1e9)
@@ -183,7 +252,9 @@ def settle_engine(target: TargetSpec | None, options: dict[str, Any]) -> EngineS
         size = usual.workspace_bytes if size is None else size
         level = usual.level.value if level is None else level
         best_of = usual.best_of.value if best_of is None else best_of
-    return EngineSettings(workspace=size, level=level, best_of=best_of or 1, threads=options["threads"])
+    return EngineSettings(
+        workspace=size, level=level, best_of=best_of or 1, threads=options["threads"]
+    )
 
 
 def describe_report(report: CompileReport) -> list[str]:
@@ -196,11 +267,18 @@ def describe_report(report: CompileReport) -> list[str]:
         if record.error is not None:
             proof = f"error {record.error:.1e} of the maximum, {record.tolerance:.0e} allowed"
         built = "from the cache" if engine.cached else f"built in {record.seconds:.1f} s"
-        peak = "" if record.peak_bytes is None or engine.cached else f", peak {record.peak_bytes / 1e9:.1f} GB"
+        peak = (
+            ""
+            if record.peak_bytes is None or engine.cached
+            else f", peak {record.peak_bytes / 1e9:.1f} GB"
+        )
         lines.append(f"{name:18} {built}{peak}, {size / 1e6:.1f} MB, {record.precision}, {proof}")
         lines += [f"{'':18} note: {note}" for note in record.notes]
     if report.output is None:
-        lines.append(f"not written yet, engines are missing of {', '.join(report.missing)}: compile these as well")
+        lines.append(
+            f"not written yet, engines are missing of {', '.join(report.missing)}: compile "
+            "these as well"
+        )
     else:
         lines.append(f"{report.output}: {describe_compiled(report.manifest)}")
     return lines
@@ -211,10 +289,13 @@ def describe_compiled(manifest: Manifest) -> str:
     compiled = manifest.compiled
     if compiled is None:
         raise SettingError("not a compiled bundle")
-    size = sum(manifest.files[file].bytes for engine in compiled.engines.values() for file in engine.files)
+    size = sum(
+        manifest.files[file].bytes for engine in compiled.engines.values() for file in engine.files
+    )
     made = compiled.fingerprint
     device = made.get("device", made.get("arch", ""))
     return (
-        f"{len(compiled.engines)} engines for {made.get('library', compiled.backend)} {made.get('version', '')} on "
+        f"{len(compiled.engines)} engines for {made.get('library', compiled.backend)} "
+        f"{made.get('version', '')} on "
         f"{device}, {size / 1e6:.0f} MB, compiled {compiled.created}"
     )

@@ -1,4 +1,7 @@
-"""Portable bundles whose own backend runs nothing but compiled engines: what ``run`` and ``build`` do about it."""
+"""Portable bundles whose own backend runs nothing but compiled engines.
+
+What ``run`` and ``build`` do about it.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,13 @@ NEEDS_COMPILING = ("tensorrt", "tensorrt_rtx")
 
 
 def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[Path, str | None]:
-    """The bundle and the backend to run: those given, or a compiled bundle in place of a portable one that needs it.
+    """The bundle and the backend to run.
 
-    The compiled one beside it is taken if it was made of this very bundle. Else a terminal is asked whether to compile
-    now; without one, or without consent, a portable backend of the bundle takes over, with a warning.
+    Those given, or a compiled bundle in place of a portable one that needs it.
+
+    The compiled one beside it is taken if it was made of this very bundle. Else a
+    terminal is asked whether to compile now; without one, or without consent, a
+    portable backend of the bundle takes over, with a warning.
 
     Raises:
         BackendError: there is none; names the command that compiles.
@@ -42,11 +48,15 @@ def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
     if is_compiled_from(output, bundle):
         click.echo(f"{output}: running these engines", err=True)
         return output, None
-    if _asks_for_it(f"{bundle}: backend {wanted!r} needs engines, which takes minutes once. Compile now?"):
+    if _asks_for_it(
+        f"{bundle}: backend {wanted!r} needs engines, which takes minutes once. Compile now?"
+    ):
         return compile_first(bundle, wanted, compute=compute, quiet=True), None
     named = f" --backend {wanted}" if backend is not None else ""
     command = f"echoexport compile {bundle}{named}"
-    line = f"{bundle}: backend {wanted!r} needs engines that are compiled on this machine: {command}"
+    line = (
+        f"{bundle}: backend {wanted!r} needs engines that are compiled on this machine: {command}"
+    )
     fallback = None if backend is not None else find_portable(manifest)
     if fallback is None:
         raise BackendError(line)
@@ -69,15 +79,22 @@ def find_portable(manifest: Manifest) -> str | None:
     """The bundle's first backend that works here and opens ONNX files; None where there is none."""
     from echoexport.runtime.backends import list_backends, load_backend
 
-    names = (name for name in manifest.backends if name not in NEEDS_COMPILING and name in list_backends())
+    names = (
+        name
+        for name in manifest.backends
+        if name not in NEEDS_COMPILING and name in list_backends()
+    )
     return next((name for name in names if load_backend(name).unavailable() is None), None)
 
 
 def compile_built(bundle: Path, target: TargetSpec) -> bool:
-    """Compile a bundle that was just built, where this machine is its target and needs engines; whether that is so.
+    """Compile a bundle that was just built, where this machine is its target and needs engines.
+
+    Whether that is so.
 
     Raises:
-        BackendError: a network does not build, or fails its self-test; the portable bundle stays.
+        BackendError: a network does not build, or fails its self-test; the portable
+            bundle stays.
     """
     from echoexport.runtime.backends import load_backend
     from echoexport.runtime.device import detect_device, require_target
@@ -94,7 +111,10 @@ def compile_built(bundle: Path, target: TargetSpec) -> bool:
 
 
 def compile_first(bundle: Path, backend: str, *, compute: str, quiet: bool) -> Path:
-    """Compile with the settings of the bundle's target; where the result is. ``quiet`` leaves stdout alone."""
+    """Compile with the settings of the bundle's target; where the result is.
+
+    ``quiet`` leaves stdout alone.
+    """
     from echoexport.export.cli.compile import USUAL, compile_now, read_settings
 
     settings = read_settings(bundle, {**USUAL, "backend": backend, "compute": compute})

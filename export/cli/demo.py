@@ -19,25 +19,49 @@ _CHILD = "from echoexport.export.cli import main; main()"
 
 @click.command("demo")
 @click.option(
-    "--output", "-o", default=Path("demo"), show_default=True, type=FILE, metavar="DIR", help="Where everything goes."
+    "--output",
+    "-o",
+    default=Path("demo"),
+    show_default=True,
+    type=FILE,
+    metavar="DIR",
+    help="Where everything goes.",
 )
 @click.option(
-    "--target", "-t", metavar="NAME", help="cpu or cpu-openvino. Default: cpu-openvino where OpenVINO is installed."
+    "--target",
+    "-t",
+    metavar="NAME",
+    help="cpu or cpu-openvino. Default: cpu-openvino where OpenVINO is installed.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=4, show_default=True, metavar="N", help="Sampling steps.")
 @click.option(
-    "--fps", type=click.IntRange(1, 60), default=25, show_default=True, metavar="FPS", help="Frames a second."
+    "--steps",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Sampling steps.",
+)
+@click.option(
+    "--fps",
+    type=click.IntRange(1, 60),
+    default=25,
+    show_default=True,
+    metavar="FPS",
+    help="Frames a second.",
 )
 @click.option(
     "--compute",
     metavar="NAME",
     help="Arithmetic in the engine, kept in the bundle. Default: bf16 where OpenVINO's CPU has it, else fp32.",
 )
-def demo_command(output: Path, target: str | None, steps: int, fps: int, compute: str | None) -> None:
+def demo_command(
+    output: Path, target: str | None, steps: int, fps: int, compute: str | None
+) -> None:
     """Build the character that ships with the package and render a video of it, about six seconds long.
 
-    The drawn face and the synthetic voice are ours, and in none of the data that the character was trained on. The
-    video is rendered by a process of its own, which loads no torch, as on a device.
+    The drawn face and the synthetic voice are ours, and in none of the data that the
+    character was trained on. The video is rendered by a process of its own, which loads
+    no torch, as on a device.
     """
     from echoexport.export.build import build_bundle
     from echoexport.export.build_settings import BuildSettings
@@ -46,14 +70,17 @@ def demo_command(output: Path, target: str | None, steps: int, fps: int, compute
     from echoexport.targets.spec import load_target
 
     spec = load_target(target or find_own_target())
-    settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
+    settings = BuildSettings(
+        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+    )
     bundle = output / "bundle"
     with ProgressLine("step") as progress:
         build_bundle(builtin_checkpoint(), bundle, target=spec, settings=settings, report=progress)
     record_arithmetic(bundle, compute or find_arithmetic(spec.name))
     click.echo(f"{bundle}: the built-in character, built for {spec.name}")
     compile_engines(bundle)
-    video, report = output / "out.mp4", output / "report.json"
+    video = output / "out.mp4"
+    report = output / "report.json"
     render_apart(["--steps", str(steps), "--fps", str(fps)], bundle, video, report=report)
     for line in describe_run(json.loads(report.read_text(encoding="utf-8"))):
         click.echo(line)
@@ -72,7 +99,9 @@ def find_arithmetic(target: str) -> str:
     from echoexport.runtime.backends import load_backend
 
     backend = load_backend("openvino")
-    has = target == "cpu-openvino" and backend.unavailable() is None and "BF16" in backend.describe()
+    has = (
+        target == "cpu-openvino" and backend.unavailable() is None and "BF16" in backend.describe()
+    )
     return "bf16" if has else "fp32"
 
 
@@ -87,15 +116,21 @@ def record_arithmetic(bundle: Path, compute: str) -> None:
     from echoexport.runtime.manifest import replace_manifest
 
     with open_bundle(bundle) as opened:
-        manifest, here = opened.manifest, list_arithmetic(opened.backend)
+        manifest = opened.manifest
+        here = list_arithmetic(opened.backend)
         if compute not in here:
-            raise SettingError(f"--compute {compute}: backend {opened.backend.name!r} has {', '.join(here)} here")
+            raise SettingError(
+                f"--compute {compute}: backend {opened.backend.name!r} has {', '.join(here)} here"
+            )
     networks = {name: replace(entry, compute=compute) for name, entry in manifest.networks.items()}
     replace_manifest(replace(manifest, networks=networks), bundle)
 
 
 def compile_engines(bundle: Path, *, compute: str = "") -> None:
-    """Compile every network into the cache of engines: the last step of a build, so that a start need not."""
+    """Compile every network into the cache of engines.
+
+    The last step of a build, so that a start need not.
+    """
     from echoexport.export.cli.run import open_caches
     from echoexport.runtime.backends import EngineOptions
     from echoexport.runtime.bundle import open_bundle
@@ -130,20 +165,26 @@ def render_apart(settings: list[str], bundle: Path, video: Path, *, report: Path
     command = [sys.executable, "-c", _CHILD, "run", *files, *settings, "--report", str(report)]
     code = subprocess.run(command, check=False).returncode
     if code:
-        raise BackendError(f"{video}: rendering it failed (exit code {code}); what it said stands above")
+        raise BackendError(
+            f"{video}: rendering it failed (exit code {code}); what it said stands above"
+        )
 
 
 def describe_run(run: dict[str, Any]) -> list[str]:
     """What a user wants to know of the run, two lines."""
-    report, conditions = run["report"], run["conditions"]
+    report = run["report"]
+    conditions = run["conditions"]
     start = run["cold_start_seconds"]
     started = "not available on this system" if start is None else f"{start:.1f} s"
     peak = run["peak_memory"]
     memory = "not available on this system" if peak is None else f"{peak / 1e6:.0f} MB"
     reference = "computed" if report["calls"]["reference_unet"] else "from the cache"
     return [
-        f"{run['frames_per_second']:.1f} frames/s end to end, real-time factor {run['real_time_factor']:.2f} "
+        f"{run['frames_per_second']:.1f} frames/s end to end, real-time factor "
+        f"{run['real_time_factor']:.2f} "
         f"({run['steps']} steps, {report['frames']} frames at {report['fps']:g} fps; measured)",
-        f"first frame {started} after the process began, peak memory {memory}, reference {reference}; "
-        f"{conditions['backend']}, computing in {conditions['compute']}, {conditions['machine']['cores']} cores",
+        f"first frame {started} after the process began, peak memory {memory}, reference "
+        f"{reference}; "
+        f"{conditions['backend']}, computing in {conditions['compute']}, "
+        f"{conditions['machine']['cores']} cores",
     ]

@@ -23,7 +23,10 @@ def targets_command(name: str | None) -> None:
         for each in list_targets():
             spec = load_target(each)
             width, height = spec.build.size
-            click.echo(f"{each:20} {spec.title:36} {spec.build.precision}  {width}x{height}  {spec.backends.default}")
+            click.echo(
+                f"{each:20} {spec.title:36} {spec.build.precision}  {width}x{height}  "
+                f"{spec.backends.default}"
+            )
         return
     for line in describe_target(load_target(name)):
         click.echo(line)
@@ -34,7 +37,9 @@ def describe_target(spec: TargetSpec) -> Iterator[str]:
     yield f"{spec.name}: {spec.title} ({spec.kind})"
     width, height = spec.build.size
     yield f"  builds      {spec.build.precision}, {width}x{height} px, windows of {spec.build.frames} frames"
-    steps = ", ".join(f"{v} {n}" for v in ("base", "acc", "pose", "pose_acc") if (n := spec.build.steps_for(v)))
+    steps = ", ".join(
+        f"{v} {n}" for v in ("base", "acc", "pose", "pose_acc") if (n := spec.build.steps_for(v))
+    )
     yield f"  steps       {steps or 'as the variant has them'}"
     yield f"  backends    {spec.backends.default}; portable: {', '.join(spec.backends.portable)}"
     for name, value in vars(spec.hardware).items():
@@ -103,7 +108,10 @@ def _describe_device(device: Device, usable: int | None) -> Iterator[tuple[str, 
     if device.kind != "cpu" or device.cuda:
         yield "CUDA", device.cuda or "unknown"
     yield "memory", _describe_memory(device, usable)
-    yield "system", f"{device.os or 'unknown'}, {device.arch or 'unknown'}, {device.cores or '?'} cores"
+    yield (
+        "system",
+        f"{device.os or 'unknown'}, {device.arch or 'unknown'}, {device.cores or '?'} cores",
+    )
     yield "Python", device.python
     for note in device.notes:
         yield "note", note
@@ -116,7 +124,9 @@ def _describe_memory(device: Device, usable: int | None) -> str:
     if usable is not None and usable != device.memory_available:
         words.append(f"plan with {usable / 1e9:g} GB")
     if device.kind == "gpu":
-        words.append(f"{_gib(device.host_memory)} of the machine, {_gib(device.host_memory_available)} free")
+        words.append(
+            f"{_gib(device.host_memory)} of the machine, {_gib(device.host_memory_available)} free"
+        )
     return ", ".join(words)
 
 
@@ -131,7 +141,9 @@ def _describe_checks(checks: Mapping[str, Check]) -> Iterator[str]:
 
 def _describe_readiness(ready: Readiness) -> str:
     builds = "builds here" if ready.builds is None else f"does not build here ({ready.builds})"
-    compiles = "compiles here" if ready.compiles is None else f"does not compile here ({ready.compiles})"
+    compiles = (
+        "compiles here" if ready.compiles is None else f"does not compile here ({ready.compiles})"
+    )
     how = ready.backend if ready.own else f"{ready.backend} as the portable bundle"
     runs = f"runs here on {how}" if ready.runs is None else f"does not run here ({ready.runs})"
     return f"{builds}, {compiles}, {runs}"

@@ -28,7 +28,9 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since clic
 
     name = "WxH"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         """(width, height)."""
         if isinstance(value, tuple):
             return value
@@ -43,16 +45,22 @@ class RateType(click.ParamType):  # type: ignore[type-arg]
 
     name = "FPS"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Fraction:
         """An exact fraction."""
         if isinstance(value, Fraction):
             return value
         try:  # no exponents: 1e999999999 would keep Fraction busy for hours
             rate = Fraction(value if re.fullmatch(r"-?[0-9./]{1,40}", value) else "")
         except (ValueError, ZeroDivisionError):
-            raise SettingError(f"--fps {value}: a number is wanted, e.g. 24, 29.97 or 30000/1001") from None
+            raise SettingError(
+                f"--fps {value}: a number is wanted, e.g. 24, 29.97 or 30000/1001"
+            ) from None
         if not 0 < rate <= 1000:
-            raise SettingError(f"--fps {value}: above 0 and up to 1000 is wanted, e.g. 24, 29.97 or 30000/1001")
+            raise SettingError(
+                f"--fps {value}: above 0 and up to 1000 is wanted, e.g. 24, 29.97 or 30000/1001"
+            )
         return rate
 
 
@@ -73,24 +81,36 @@ compute_option = click.option(
 
 
 def _has_room() -> bool:
-    """Whether stderr is a terminal that a bar fits; some pseudo-terminals say that they are 0 columns wide."""
+    """Whether stderr is a terminal that a bar fits.
+
+    Some pseudo-terminals say that they are 0 columns wide.
+    """
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    except (OSError, ValueError, AttributeError):  # a file or a pipe; closed; replaced by something that is no file
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # a file or a pipe; closed; replaced by something that is no file
         return False
 
 
 def require_reports(
-    reports: Mapping[str, Path | None], *, others: Mapping[str, Path | None], bundles: Iterable[Path] = ()
+    reports: Mapping[str, Path | None],
+    *,
+    others: Mapping[str, Path | None],
+    bundles: Iterable[Path] = (),
 ) -> None:
     """Refuse, before the long work, reports that could not be written or would take another file's place.
 
-    reports, others: option or argument to its file; None for one that was not given. ``others`` are what is read, and
-    the output. bundles: no file but their own belongs into them.
+    reports, others: option or argument to its file; None for one that was not given.
+    ``others`` are what is read, and the output. bundles: no file but their own belongs
+    into them.
 
     Raises:
-        OutputError: a folder or device is there, or the folder is missing or must not be written to.
-        SettingError: a report has another's name, or lies within a bundle.
+        OutputError: a folder or device is there, or the folder is missing or must not
+            be written to. SettingError: a report has another's name, or lies within a
+            bundle.
     """
     from echoexport.runtime.text_file import require_writable
 
@@ -102,7 +122,8 @@ def require_reports(
         place = Path(os.path.realpath(path))
         if str(place) in taken:
             raise SettingError(
-                f"{option} {path}: is {taken[str(place)]} too, and would be overwritten; name another file"
+                f"{option} {path}: is {taken[str(place)]} too, and would be overwritten; name "
+                "another file"
             )
         for bundle in bundles:
             require_outside(option, path, bundle)
@@ -115,9 +136,13 @@ def require_outside(option: str, path: Path, bundle: Path) -> None:
     Raises:
         SettingError: the path is the bundle or lies within it.
     """
-    place, folder = Path(os.path.realpath(path)), Path(os.path.realpath(bundle))
+    place = Path(os.path.realpath(path))
+    folder = Path(os.path.realpath(bundle))
     if folder in (place, *place.parents):
-        raise SettingError(f"{option} {path}: lies within bundle {bundle}, which would not verify; name another place")
+        raise SettingError(
+            f"{option} {path}: lies within bundle {bundle}, which would not verify; name "
+            "another place"
+        )
 
 
 def warn(message: str) -> None:
@@ -145,7 +170,9 @@ def warn_of_notes(bundle: Bundle) -> None:
 
 
 class ProgressLine:
-    """A bar with rate and time left on a terminal; plain lines, at most one every few seconds, in a log.
+    """A bar with rate and time left on a terminal.
+
+    Plain lines, at most one every few seconds, in a log.
 
     unit: what is counted; units: the same for phases that count something else.
     """
@@ -162,7 +189,10 @@ class ProgressLine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._close()
 
@@ -181,7 +211,9 @@ class ProgressLine:
         unit = self._units.get(phase, self._unit)
         if self._bar is None or (self._bar.unit, self._bar.total) != (unit, total):
             self._close()
-            self._bar = tqdm(total=total, unit=unit, desc=phase, file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, unit=unit, desc=phase, file=sys.stderr, dynamic_ncols=True
+            )
         elif phase != self._phase:
             self._bar.set_description(phase)
         self._bar.update(done - self._bar.n)

@@ -29,30 +29,82 @@ FILES = ("report.json", "report.md", "report.html")
 
 @click.command("profile")
 @click.argument("bundle", type=FILE)
-@click.option("--portrait", "-p", type=FILE, metavar="FILE", help="A picture of one face. Default: the built-in one.")
-@click.option("--audio", "-a", type=FILE, metavar="FILE", help="What is said. Default: the built-in voice.")
-@click.option("--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin.")
-@click.option("--poses", type=FILE, metavar="PATH", help="Landmarks or drawn pose maps, for the pose variants.")
 @click.option(
-    "--duration", type=click.FloatRange(0.1, 3600), default=6.0, show_default=True, metavar="S",
+    "--portrait",
+    "-p",
+    type=FILE,
+    metavar="FILE",
+    help="A picture of one face. Default: the built-in one.",
+)
+@click.option(
+    "--audio", "-a", type=FILE, metavar="FILE", help="What is said. Default: the built-in voice."
+)
+@click.option(
+    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
+)
+@click.option(
+    "--poses",
+    type=FILE,
+    metavar="PATH",
+    help="Landmarks or drawn pose maps, for the pose variants.",
+)
+@click.option(
+    "--duration",
+    type=click.FloatRange(0.1, 3600),
+    default=6.0,
+    show_default=True,
+    metavar="S",
     help="Of the clip, at most as long as the sound.",
-)  # fmt: skip
-@click.option("--fps", type=RateType(), metavar="FPS", help="Real time is held to it. Default: the bundle's.")
+)
+@click.option(
+    "--fps", type=RateType(), metavar="FPS", help="Real time is held to it. Default: the bundle's."
+)
 @click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
-@click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True, metavar="N", help="That count.")
-@click.option("--warmup", type=click.IntRange(0, 100), default=1, show_default=True, metavar="N", help="Before them.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="That count.",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(0, 100),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Before them.",
+)
 @backend_option
 @compute_option
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
     help="CPU threads; 0 leaves it to the backend.",
-)  # fmt: skip
-@click.option("--layers", is_flag=True, help="Time every layer too, on engines opened for that alone.")
-@click.option("--trace", "trace_file", type=FILE, metavar="FILE", help="Write the last repeat, for ui.perfetto.dev.")
+)
 @click.option(
-    "--output", "-o", default=Path("profile"), show_default=True, type=FILE, metavar="DIR",
+    "--layers", is_flag=True, help="Time every layer too, on engines opened for that alone."
+)
+@click.option(
+    "--trace",
+    "trace_file",
+    type=FILE,
+    metavar="FILE",
+    help="Write the last repeat, for ui.perfetto.dev.",
+)
+@click.option(
+    "--output",
+    "-o",
+    default=Path("profile"),
+    show_default=True,
+    type=FILE,
+    metavar="DIR",
     help="Where report.json, report.md and report.html go; reports that are there are replaced.",
-)  # fmt: skip
+)
 def profile_command(bundle: Path, **options: Any) -> None:
     """Measure how fast a bundle is on this machine, and where its time goes.
 
@@ -66,14 +118,23 @@ def profile_command(bundle: Path, **options: Any) -> None:
     from echoexport.profiles.profile_run import ProfilePlan, profile_bundle
     from echoexport.runtime.trace import write_trace
 
-    plan = ProfilePlan(warmup=options["warmup"], repeats=options["repeats"], layers=options["layers"])
+    plan = ProfilePlan(
+        warmup=options["warmup"], repeats=options["repeats"], layers=options["layers"]
+    )
     bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
     make_folder(options["output"])
-    others = {"--portrait": options["portrait"], "--audio": options["audio"], "--poses": options["poses"]}
+    others = {
+        "--portrait": options["portrait"],
+        "--audio": options["audio"],
+        "--poses": options["poses"],
+    }
     own = {f"the report {name}": options["output"] / name for name in FILES}
     require_reports({**own, "--trace": options["trace_file"]}, others=others, bundles=[bundle])
     _warn_once(bundle, backend, asked=options["backend"], compute=options["compute"])
-    with tempfile.TemporaryDirectory(prefix="echoexport-profile-") as scratch, ProgressLine("round") as progress:
+    with (
+        tempfile.TemporaryDirectory(prefix="echoexport-profile-") as scratch,
+        ProgressLine("round") as progress,
+    ):
         work = read_work(bundle, backend, options, scratch=Path(scratch))
         found = profile_bundle(work, plan, tell=progress)
     if options["trace_file"] is not None:
@@ -85,14 +146,19 @@ def profile_command(bundle: Path, **options: Any) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder of the reports, made before the long work. Raises OutputError where it cannot be."""
+    """The folder of the reports, made before the long work.
+
+    Raises OutputError where it cannot be.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
-def read_work(bundle: Path, backend: str | None, options: dict[str, Any], *, scratch: Path) -> ClipWork:
+def read_work(
+    bundle: Path, backend: str | None, options: dict[str, Any], *, scratch: Path
+) -> ClipWork:
     """The command line's options as work for a profile.
 
     Raises:
@@ -111,9 +177,13 @@ def read_work(bundle: Path, backend: str | None, options: dict[str, Any], *, scr
     built_in = builtin_face_box() if options["portrait"] is None else None
     face = built_in if box is None else parse_face_box(box)
     clip = ClipRequest(
-        options["portrait"] or builtin_portrait(), options["audio"] or builtin_voice(), "", face_box=face,
-        poses=options["poses"], settings=read_settings(read_manifest(bundle), options),
-    )  # fmt: skip
+        options["portrait"] or builtin_portrait(),
+        options["audio"] or builtin_voice(),
+        "",
+        face_box=face,
+        poses=options["poses"],
+        settings=read_settings(read_manifest(bundle), options),
+    )
     engine = EngineOptions(compute=options["compute"], threads=options["threads"])
     return ClipWork(bundle, backend, engine, clip, scratch)
 
@@ -144,11 +214,14 @@ def describe_profile(report: ProfileReport) -> list[str]:
     from echoexport.profiles.page_parts import format_seconds
     from echoexport.profiles.verdict import find_slowest
 
-    mode, verdict = report.headline, report.verdict
+    mode = report.headline
+    verdict = report.verdict
     lines = [verdict.line, *(f"  {remedy}" for remedy in verdict.remedies)]
     lines.append(
-        f"{mode.frames} frames in {format_seconds(mode.wall.figures.p50)} ({mode.fps:.1f} frames/s, real-time factor "
-        f"{mode.real_time_factor:.2f}), first frame after {format_seconds(mode.first_frame.figures.p50)}, median of "
+        f"{mode.frames} frames in {format_seconds(mode.wall.figures.p50)} ({mode.fps:.1f} "
+        "frames/s, real-time factor "
+        f"{mode.real_time_factor:.2f}), first frame after "
+        f"{format_seconds(mode.first_frame.figures.p50)}, median of "
         f"{report.settings.repeats}, measured; {report.bundle.backend}, {report.bundle.compute}"
     )
     slowest = find_slowest(report.modes[-1])

@@ -31,9 +31,16 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("bundle", type=FILE)
-@click.option("--portrait", "-p", required=True, type=FILE, metavar="FILE", help="A picture of one face.")
 @click.option(
-    "--voice", "-v", required=True, type=FILE, metavar="FILE", help="WAV, MP3, M4A, FLAC or a video's sound, any rate."
+    "--portrait", "-p", required=True, type=FILE, metavar="FILE", help="A picture of one face."
+)
+@click.option(
+    "--voice",
+    "-v",
+    required=True,
+    type=FILE,
+    metavar="FILE",
+    help="WAV, MP3, M4A, FLAC or a video's sound, any rate.",
 )
 @click.option(
     "--output",
@@ -42,17 +49,42 @@ if TYPE_CHECKING:
     metavar="OUT",
     help="A .mp4 or .mov file, a folder for PNGs, or - for raw RGB24 on stdout.",
 )
-@click.option("--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin.")
 @click.option(
-    "--face-model", type=FILE, metavar="FILE", help="MediaPipe face detector (.tflite or .task) to find the face with."
+    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
 )
-@click.option("--poses", type=FILE, metavar="PATH", help="Landmarks or drawn pose maps, for the pose variants.")
-@click.option("--fps", type=RateType(), metavar="FPS", help="Frames a second. Default: the bundle's (24).")
-@click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
-@click.option("--guidance", type=float, metavar="G", help="Above 1 each step costs two calls. Default: the bundle's.")
-@click.option("--overlap", type=int, metavar="N", help="Frames that neighbouring windows share. Default: the bundle's.")
 @click.option(
-    "--frames", type=click.IntRange(min=1), metavar="N", help="Stop after so many frames. Default: all of the voice."
+    "--face-model",
+    type=FILE,
+    metavar="FILE",
+    help="MediaPipe face detector (.tflite or .task) to find the face with.",
+)
+@click.option(
+    "--poses",
+    type=FILE,
+    metavar="PATH",
+    help="Landmarks or drawn pose maps, for the pose variants.",
+)
+@click.option(
+    "--fps", type=RateType(), metavar="FPS", help="Frames a second. Default: the bundle's (24)."
+)
+@click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
+@click.option(
+    "--guidance",
+    type=float,
+    metavar="G",
+    help="Above 1 each step costs two calls. Default: the bundle's.",
+)
+@click.option(
+    "--overlap",
+    type=int,
+    metavar="N",
+    help="Frames that neighbouring windows share. Default: the bundle's.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop after so many frames. Default: all of the voice.",
 )
 @click.option(
     "--frame-count",
@@ -92,8 +124,18 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where portraits' references and compiled engines are kept. Default: the user's cache folder.",
 )
-@click.option("--no-cache", is_flag=True, help="Compute the reference and compile engines anew, and keep nothing.")
-@click.option("--report", "report_file", type=FILE, metavar="FILE", help="Write what was measured here, as JSON.")
+@click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Compute the reference and compile engines anew, and keep nothing.",
+)
+@click.option(
+    "--report",
+    "report_file",
+    type=FILE,
+    metavar="FILE",
+    help="Write what was measured here, as JSON.",
+)
 @click.option(
     "--trace",
     "trace_file",
@@ -119,7 +161,9 @@ def run_command(bundle: Path, **options: Any) -> None:
     bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
     cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
-    engine = EngineOptions(compute=options["compute"], threads=options["threads"], cache=engines, streams=0)
+    engine = EngineOptions(
+        compute=options["compute"], threads=options["threads"], cache=engines, streams=0
+    )
     with open_bundle(bundle, backend=backend, options=engine) as opened, shown as progress:
         warn_of_fallback(opened, asked=options["backend"])
         session = Session(opened, cache=cache, frugal=True)
@@ -130,13 +174,19 @@ def run_command(bundle: Path, **options: Any) -> None:
         if options["report_file"] is not None:
             from echoexport.profiles.clip_run import describe_clip_run, write_clip_run
 
-            write_clip_run(options["report_file"], describe_clip_run(opened, report, request.settings))
-    click.echo(describe_clip(request.output, report, conditions=conditions), err=request.output == "-")
+            write_clip_run(
+                options["report_file"], describe_clip_run(opened, report, request.settings)
+            )
+    click.echo(
+        describe_clip(request.output, report, conditions=conditions), err=request.output == "-"
+    )
 
 
 @contextmanager
 def tracing(file: Path | None) -> Iterator[Tracer | None]:
-    """A tracer whose spans go to ``file`` at the end, where all went well; None where no trace is wanted.
+    """A tracer whose spans go to ``file`` at the end, where all went well.
+
+    None where no trace is wanted.
 
     Raises:
         OutputError: the file cannot be written.
@@ -154,7 +204,10 @@ def tracing(file: Path | None) -> Iterator[Tracer | None]:
 
 
 def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | None, Path | None]:
-    """The cache of references, and the folder of compiled engines; None for each where none is wanted or known."""
+    """The cache of references, and the folder of compiled engines.
+
+    None for each where none is wanted or known.
+    """
     from echoexport.export.engine_cache import default_engine_folder
     from echoexport.runtime.reference_cache import ReferenceCache, default_cache_folder
 
@@ -173,7 +226,10 @@ def require_run_reports(bundle: Path, options: dict[str, Any]) -> None:
         OutputError, SettingError: it is so.
     """
     output = None if options["output"] == "-" else Path(options["output"])
-    read = {f"--{name.replace('_', '-')}": options[name] for name in ("portrait", "voice", "face_model", "poses")}
+    read = {
+        f"--{name.replace('_', '-')}": options[name]
+        for name in ("portrait", "voice", "face_model", "poses")
+    }
     if output is not None:
         require_outside("--output", output, bundle)
     reports = {"--report": options["report_file"], "--trace": options["trace_file"]}
@@ -208,6 +264,7 @@ def describe_clip(output: str, report: ClipReport, *, conditions: str) -> str:
     reference = "from the cache" if not report.calls["reference_unet"] else "computed"
     return (
         f"{output}: {report.frames} frames at {report.fps:g} fps in {report.seconds:.1f} s "
-        f"({report.frames_per_second:.1f} frames/s, real-time factor {report.real_time_factor:.2f}, first frame after "
+        f"({report.frames_per_second:.1f} frames/s, real-time factor "
+        f"{report.real_time_factor:.2f}, first frame after "
         f"{report.first_frame_seconds:.1f} s, measured; {conditions}; reference {reference})"
     )

@@ -1,1 +1,4 @@
-"""The demo character: a drawn world, speech with known mouths, a small checkpoint trained on both."""
+"""The demo character.
+
+A drawn world, speech with known mouths, a small checkpoint trained on both.
+"""

@@ -1,4 +1,7 @@
-"""The character that ships with the package: its checkpoint, a portrait and a voice to try it with."""
+"""The character that ships with the package.
+
+Its checkpoint, a portrait and a voice to try it with.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ CHARACTER_SIZE = (128, 128)
 """Width and height in pixels that the character was trained at, and at no others."""
 
 _DATA = Path(__file__).parent / "data"
-# Of world.geometry.face_box, kept so that nothing has to be drawn where the demo runs; a test compares the two. The
-# crop about this box is the whole picture, which is what the character saw in training.
+# Of world.geometry.face_box, kept so that nothing has to be drawn where the demo runs;
+# a test compares the two. The crop about this box is the whole picture, which is what
+# the character saw in training.
 _FACE_BOX = (126.8, 119.0, 384.2, 405.5)
 
 
@@ -34,7 +38,9 @@ def builtin_checkpoint() -> Path:
     """
     folder = _DATA / "checkpoint"
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: the built-in character is missing from this installation; install it again")
+        raise CheckpointError(
+            f"{folder}: the built-in character is missing from this installation; install it again"
+        )
     return folder
 
 
@@ -44,12 +50,18 @@ def is_builtin(folder: Path) -> bool:
 
 
 def builtin_portrait() -> Path:
-    """A drawn person who was in no training data, at rest: PNG, 512x512 px. Raises InputError where it is missing."""
+    """A drawn person who was in no training data, at rest: PNG, 512x512 px.
+
+    Raises InputError where it is missing.
+    """
     return _find("portrait.png")
 
 
 def builtin_voice() -> Path:
-    """Six seconds of a synthetic voice that was in no training data: WAV, 16 kHz, mono. Raises InputError as above."""
+    """Six seconds of a synthetic voice that was in no training data: WAV, 16 kHz, mono.
+
+    Raises InputError as above.
+    """
     return _find("voice.wav")
 
 

@@ -1,4 +1,7 @@
-"""Portraits and voices to calibrate the built-in character with: drawn people that no gate looks at, and its voice."""
+"""Portraits and voices to calibrate the built-in character with.
+
+Drawn people that no gate looks at, and its voice.
+"""
 
 from __future__ import annotations
 
@@ -25,29 +28,42 @@ BUILTIN_COUNT = 8
 """Renderings of a built-in set where nothing else is asked for."""
 
 FIRST_PERSON = 500_000
-"""The first portrait's seed: in no training data, as all from here on; the gates' people begin at a million."""
+"""The first portrait's seed: in no training data, as all from here on; the gates'
+people begin at a million."""
 
 _SIDE = 512
 _SECONDS = 2
-_SPEEDS = (Fraction(1), Fraction(9, 10), Fraction(6, 5))  # how fast it is played: a deeper and a higher voice too
+_SPEEDS = (
+    Fraction(1),
+    Fraction(9, 10),
+    Fraction(6, 5),
+)  # how fast it is played: a deeper and a higher voice too
 _SILENCE = 3  # the place of the silent voice among the others
 _HISS = 4.0  # levels of 16 bits
 
 
 def builtin_recording_inputs(count: int = BUILTIN_COUNT) -> list[RecordingInput]:
-    """So many drawn people, each with one of ten voices in turn: pieces of the built-in voice at three speeds, silence.
+    """So many drawn people, each with one of ten voices in turn.
+
+    Pieces of the built-in voice at three speeds, silence.
 
     Raises:
-        SettingError: a count below 1, or more people than there are before the gates' ones.
-        InputError: the installation lacks the voice.
+        SettingError: a count below 1, or more people than there are before the gates'
+            ones. InputError: the installation lacks the voice.
     """
     if not 1 <= count < 1_000_000 - FIRST_PERSON:
-        raise SettingError(f"{count} built-in portraits: 1 to {1_000_000 - FIRST_PERSON - 1} are wanted")
+        raise SettingError(
+            f"{count} built-in portraits: 1 to {1_000_000 - FIRST_PERSON - 1} are wanted"
+        )
     voices = list(_make_voices().items())
     inputs = []
     for index in range(count):
         name, sound = voices[index % len(voices)]
-        inputs.append(RecordingInput(f"drawn-{FIRST_PERSON + index}", name, _make_crop(FIRST_PERSON + index), sound))
+        inputs.append(
+            RecordingInput(
+                f"drawn-{FIRST_PERSON + index}", name, _make_crop(FIRST_PERSON + index), sound
+            )
+        )
     return inputs
 
 
@@ -77,6 +93,8 @@ def _make_crop(seed: int) -> Callable[[Size], FaceCrop]:
     def crop(size: Size) -> FaceCrop:
         person = draw_person(seed)
         picture = draw_person_frames(person, FaceState.rest(1), size=_SIDE)[0]
-        return crop_face(picture, face_box(stack_people([person]), size=_SIDE)[0].tolist(), size=size)
+        return crop_face(
+            picture, face_box(stack_people([person]), size=_SIDE)[0].tolist(), size=size
+        )
 
     return crop

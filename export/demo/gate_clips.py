@@ -36,22 +36,24 @@ __all__ = [
 Frames = NDArray[np.uint8]
 
 Renderer = Callable[[Frames, NDArray[np.uint8], NDArray[np.int16], int], Frames]
-"""From a portrait (H, W, 3), a face mask (H, W), samples at 16 kHz and a frame count to frames (n, H, W, 3)."""
+"""From a portrait (H, W, 3), a face mask (H, W), samples at 16 kHz and a frame count to
+frames (n, H, W, 3)."""
 
 LONGEST_LAG = 8  # frames looked at either way
 LEAST_SILENCE = 0.2  # seconds; a shorter closure belongs to a sound such as m
 SILENT_BELOW = 0.02  # of the true openness
 EDGE = 3  # pixels about mouth and eyes that their own edges may touch
-PICTURE_EVERY = 5  # frames between those compared with the portrait, which change little from one to the next
+PICTURE_EVERY = (
+    5  # frames between those compared with the portrait, which change little from one to the next
+)
 
 
 @dataclass(frozen=True)
 class ClipResult:
     """One clip's figures; see ``GATES`` for what becomes of them.
 
-    correlation, lags (one for each lag from -8 to 8), truth_correlation: None where the mouth never opens. picture and
-    truth_picture: rendered and true frames against the portrait, outside mouth and eyes. flicker: outside the mouth.
-    truth, measured: openness curves. seconds: that the rendering took.
+    correlation, lags (one for each lag from -8 to 8), truth_correlation: None where the
+    mouth never opens.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ClipResult:
     voice: str
     frames: int
     seconds: float
+    """That the rendering took."""
     correlation: float | None
     truth_correlation: float | None
     lag: int | None
@@ -67,10 +70,14 @@ class ClipResult:
     closed_frames: int
     picture: Match
     truth_picture: Match
+    """picture and truth_picture: rendered and true frames against the portrait, outside
+    mouth and eyes."""
     flicker: float
+    """Outside the mouth."""
     truth_flicker: float
     truth: tuple[float, ...]
     measured: tuple[float, ...]
+    """truth and measured: openness curves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +108,16 @@ class GateCase:
 
     @cached_property
     def face(self) -> NDArray[np.uint8]:
-        """Where the face may move (H, W): 255 in the face box grown by a tenth a side, as for any portrait."""
-        x0, y0, x1, y1 = (float(edge) for edge in np.rint(face_box(stack_people([self.person]), size=self.size)[0]))
-        across, down = MASK_MARGIN * (x1 - x0), MASK_MARGIN * (y1 - y0)
+        """Where the face may move (H, W).
+
+        255 in the face box grown by a tenth a side, as for any portrait.
+        """
+        x0, y0, x1, y1 = (
+            float(edge)
+            for edge in np.rint(face_box(stack_people([self.person]), size=self.size)[0])
+        )
+        across = MASK_MARGIN * (x1 - x0)
+        down = MASK_MARGIN * (y1 - y0)
         mask = np.zeros((self.size, self.size), np.uint8)
         rows = slice(max(int(y0 - down), 0), max(int(y1 + down), 0))
         mask[rows, max(int(x0 - across), 0) : max(int(x1 + across), 0)] = 255
@@ -122,10 +136,14 @@ class GateCase:
     @cached_property
     def still(self) -> Mask:
         """All but mouth and eyes (H, W)."""
-        return self.beyond_mouth & ~grow_mask(eyes_mask(stack_people([self.person]), size=self.size)[0], pixels=EDGE)
+        return self.beyond_mouth & ~grow_mask(
+            eyes_mask(stack_people([self.person]), size=self.size)[0], pixels=EDGE
+        )
 
 
-def pair_up(clip: HeldOutClip, *, person: int, fps: float, size: int, seconds: float | None = None) -> GateCase:
+def pair_up(
+    clip: HeldOutClip, *, person: int, fps: float, size: int, seconds: float | None = None
+) -> GateCase:
     """A case of a clip, cut to so many seconds, and the person of a seed."""
     frames = int(np.ceil(min(clip.seconds, seconds or clip.seconds) * fps - 1e-9))
     return GateCase(draw_person(person), clip, frames, fps, size)
@@ -134,34 +152,44 @@ def pair_up(clip: HeldOutClip, *, person: int, fps: float, size: int, seconds: f
 def measure_case(case: GateCase, render: Renderer) -> tuple[ClipResult, Frames]:
     """Render a case and measure it; the frames come along for whoever wants to look.
 
-    Raises InputError where the renderer gives anything but uint8 frames, as many and as large as it was asked for.
+    Raises InputError where the renderer gives anything but uint8 frames, as many and as
+    large as it was asked for.
     """
     start = time.perf_counter()
     frames = render_case(case, render)
     seconds = time.perf_counter() - start
     opened = np.asarray(case.state.openness, np.float64)
-    measured, ideal = mouth_openness(frames, case.guide), mouth_openness(case.truth, case.guide)
-    speaks, silent = not is_constant(opened), find_silence(opened, fps=case.fps)
+    measured = mouth_openness(frames, case.guide)
+    ideal = mouth_openness(case.truth, case.guide)
+    speaks = not is_constant(opened)
+    silent = find_silence(opened, fps=case.fps)
     chosen = slice(None, None, PICTURE_EVERY)
     return ClipResult(
-        name=case.clip.name, person=case.person.seed, voice=case.clip.voice, frames=case.frames,
+        name=case.clip.name,
+        person=case.person.seed,
+        voice=case.clip.voice,
+        frames=case.frames,
         seconds=round(seconds, 3),
         correlation=correlate(opened, measured) if speaks else None,
         truth_correlation=correlate(opened, ideal) if speaks else None,
         lag=best_lag(opened, measured, most=LONGEST_LAG).frames if speaks else None,
         lags=_round(correlate_lags(opened, measured, most=LONGEST_LAG)) if speaks else None,
-        silent_frames=int(silent.sum()), closed_frames=int((mouth_closed(measured) & silent).sum()),
+        silent_frames=int(silent.sum()),
+        closed_frames=int((mouth_closed(measured) & silent).sum()),
         picture=compare_pictures(frames[chosen], case.portrait, case.still),
         truth_picture=compare_pictures(case.truth[chosen], case.portrait, case.still),
-        flicker=flicker(frames, case.beyond_mouth), truth_flicker=flicker(case.truth, case.beyond_mouth),
-        truth=_round(opened), measured=_round(measured),
-    ), frames  # fmt: skip
+        flicker=flicker(frames, case.beyond_mouth),
+        truth_flicker=flicker(case.truth, case.beyond_mouth),
+        truth=_round(opened),
+        measured=_round(measured),
+    ), frames
 
 
 def measure_drift(case: GateCase, render: Renderer) -> Drift:
     """The first and the last second of a long clip, outside mouth and eyes.
 
-    Against the true frames of the same moments: a head that happens to nod in the last second is no drift.
+    Against the true frames of the same moments: a head that happens to nod in the last
+    second is no drift.
     """
     span = min(round(case.fps), case.frames // 2)
     ends = np.r_[:span, case.frames - span : case.frames]
@@ -176,18 +204,26 @@ def render_case(case: GateCase, render: Renderer) -> Frames:
     frames = np.asarray(render(case.portrait, case.face, samples, case.frames))
     wanted = (case.frames, case.size, case.size, 3)
     if frames.shape != wanted or frames.dtype != np.uint8:
-        raise InputError(f"{case.clip.name}: the renderer gave {frames.dtype} {frames.shape}; wanted uint8 {wanted}")
+        raise InputError(
+            f"{case.clip.name}: the renderer gave {frames.dtype} {frames.shape}; wanted uint8 "
+            f"{wanted}"
+        )
     return frames
 
 
-def join_clips(clips: Sequence[HeldOutClip], *, seconds: float, name: str = "joined") -> HeldOutClip:
+def join_clips(
+    clips: Sequence[HeldOutClip], *, seconds: float, name: str = "joined"
+) -> HeldOutClip:
     """Clips one after the other, again from the first if need be, until they last so long.
 
-    Each is cut to whole rows of states, so that sound and mouth stay together. Raises InputError for no clips.
+    Each is cut to whole rows of states, so that sound and mouth stay together. Raises
+    InputError for no clips.
     """
     if not clips:
         raise InputError("no clips to join: give one or more")
-    samples, states, total = [], [], 0.0
+    samples = []
+    states = []
+    total = 0.0
     while total < seconds:
         for clip in clips:
             rows = min(int(clip.seconds * STATE_RATE), len(clip.states))
@@ -195,7 +231,9 @@ def join_clips(clips: Sequence[HeldOutClip], *, seconds: float, name: str = "joi
             states.append(clip.states[:rows])
             total += rows / STATE_RATE
     count = round(seconds * SAMPLE_RATE)
-    return HeldOutClip(name, clips[0].voice, "", np.concatenate(samples)[:count], np.concatenate(states))
+    return HeldOutClip(
+        name, clips[0].voice, "", np.concatenate(samples)[:count], np.concatenate(states)
+    )
 
 
 def find_silence(openness: NDArray[np.float64], *, fps: float) -> NDArray[np.bool_]:

@@ -1,4 +1,7 @@
-"""What a drawn person's mouth looks like at every openness: the examples that frames are compared with."""
+"""What a drawn person's mouth looks like at every openness.
+
+The examples that frames are compared with.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +31,30 @@ def draw_person_frames(person: Person, state: FaceState, *, size: int) -> NDArra
 
 
 def make_mouth_guide(person: Person, *, size: int) -> MouthGuide:
-    """The person's mouth in 84 shapes: 14 openings, each narrow, middling and wide, and pursed or not."""
+    """The person's mouth in 84 shapes.
+
+    14 openings, each narrow, middling and wide, and pursed or not.
+    """
     shapes = np.array(list(product(OPENNESS, WIDTHS, ROUNDINGS)), np.float32)
     states = np.zeros((len(shapes), STATE_WIDTH), np.float32)
     states[:, :3] = shapes
     top, bottom, left, right = _find_box(person, size=size)
     drawn = draw_person_frames(person, FaceState.from_matrix(states), size=size)
-    return MouthGuide(top, left, drawn[:, top:bottom, left:right].copy(), shapes[:, 0].astype(np.float64))
+    return MouthGuide(
+        top, left, drawn[:, top:bottom, left:right].copy(), shapes[:, 0].astype(np.float64)
+    )
 
 
 def _find_box(person: Person, *, size: int) -> tuple[int, int, int, int]:
-    """Rows and columns, ends exclusive, of the widest opening with its lips; at least a row inside the picture."""
+    """Rows and columns, ends exclusive, of the widest opening with its lips.
+
+    At least a row inside the picture.
+    """
     wide = np.zeros((1, STATE_WIDTH), np.float32)
     wide[0, :2] = 1.0
     inside = draw_mouth_interior(stack_people([person]), wide, size=size)[0] > 0.5
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     margin = round(MARGIN * size)
-    top, bottom = max(int(rows[0]) - margin, 1), min(int(rows[-1]) + 1 + margin, size - 1)
+    top = max(int(rows[0]) - margin, 1)
+    bottom = min(int(rows[-1]) + 1 + margin, size - 1)
     return top, bottom, max(int(columns[0]) - margin, 0), min(int(columns[-1]) + 1 + margin, size)

@@ -1,4 +1,7 @@
-"""A clip at a glance: every few frames, the waveform and both openness curves beneath, as one picture."""
+"""A clip at a glance.
+
+Every few frames, the waveform and both openness curves beneath, as one picture.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["draw_strip"]
 
 SIDE = 96  # of a frame in the strip, pixels
-TITLE, WAVE, CURVES = 16, 44, 60  # heights of the rows
-PAPER, INK, SOUND, TRUTH, MEASURED = "#ffffff", "#333333", "#9aa7b5", "#2b8a3e", "#d9480f"
+# heights of the rows
+TITLE = 16
+WAVE = 44
+CURVES = 60
+PAPER = "#ffffff"
+INK = "#333333"
+SOUND = "#9aa7b5"
+TRUTH = "#2b8a3e"
+MEASURED = "#d9480f"
 
 
 def draw_strip(
-    path: Path, frames: NDArray[np.uint8], samples: NDArray[np.int16], *, result: ClipResult, every: int = 5
+    path: Path,
+    frames: NDArray[np.uint8],
+    samples: NDArray[np.int16],
+    *,
+    result: ClipResult,
+    every: int = 5,
 ) -> None:
     """Write a PNG of every so many of the frames (n, H, W, 3), with the sound and the result's curves under them.
 
-    Green is the true openness, orange the measured one. Raises InputError for no frames, OutputError.
+    Green is the true openness, orange the measured one. Raises InputError for no
+    frames, OutputError.
     """
     from PIL import Image, ImageDraw
 
@@ -42,7 +58,8 @@ def draw_strip(
     pen = ImageDraw.Draw(picture)
     pen.text((4, 2), _name_clip(result), fill=INK)
     _draw_wave(pen, samples, width=width, top=TITLE + SIDE)
-    # The last frame shown stands for frames up to the next one, which may be fewer than there is room for.
+    # The last frame shown stands for frames up to the next one, which may be fewer than
+    # there is room for.
     share = len(frames) / (len(shown) * every)
     for curve, colour in ((result.truth, TRUTH), (result.measured, MEASURED)):
         _draw_curve(pen, curve, colour=colour, width=width * share, top=TITLE + SIDE + WAVE)
@@ -59,20 +76,29 @@ def draw_strip(
 
 
 def _name_clip(result: ClipResult) -> str:
-    found = "silent" if result.correlation is None else f"r = {result.correlation:.2f}, lag {result.lag}"
+    found = (
+        "silent"
+        if result.correlation is None
+        else f"r = {result.correlation:.2f}, lag {result.lag}"
+    )
     return f"{result.name}, {result.voice or 'nobody'}, person {result.person}: {found}; truth green, measured orange"
 
 
 def _draw_wave(pen: ImageDraw, samples: NDArray[np.int16], *, width: int, top: int) -> None:
     """Loudest and softest sample of each column."""
-    middle, loudest = top + WAVE / 2, max(int(np.abs(samples.astype(np.int32)).max(initial=0)), 1)
+    middle = top + WAVE / 2
+    loudest = max(int(np.abs(samples.astype(np.int32)).max(initial=0)), 1)
     for x, part in enumerate(np.array_split(samples.astype(np.int32), width)):
         if len(part):
-            high, low = (middle - value / loudest * (WAVE / 2 - 2) for value in (part.max(), part.min()))
+            high, low = (
+                middle - value / loudest * (WAVE / 2 - 2) for value in (part.max(), part.min())
+            )
             pen.line([(x, high), (x, low)], fill=SOUND)
 
 
-def _draw_curve(pen: ImageDraw, curve: Sequence[float], *, colour: str, width: float, top: int) -> None:
+def _draw_curve(
+    pen: ImageDraw, curve: Sequence[float], *, colour: str, width: float, top: int
+) -> None:
     x = (np.arange(len(curve)) + 0.5) / len(curve) * width
     y = top + CURVES - 4 - np.clip(curve, 0, 1.1) * (CURVES - 8) / 1.1
     pen.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)

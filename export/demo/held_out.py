@@ -1,4 +1,7 @@
-"""Clips that nothing was trained on, in one small file: gates need no speech synthesizer where they run."""
+"""Clips that nothing was trained on, in one small file.
+
+Gates need no speech synthesizer where they run.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +22,37 @@ from echoexport.export.demo.world.state import STATE_WIDTH, FaceState
 from echoexport.runtime.errors import AudioError, InputError, SettingError
 from echoexport.runtime.sinks import name_staging, refuse_output
 
-__all__ = ["SAMPLE_RATE", "HeldOutClip", "make_silent_clip", "pack_clips", "read_held_out", "write_held_out"]
+__all__ = [
+    "SAMPLE_RATE",
+    "HeldOutClip",
+    "make_silent_clip",
+    "pack_clips",
+    "read_held_out",
+    "write_held_out",
+]
 
 SAMPLE_RATE = 16_000
 STATE_RATE = 50  # rows of states a second, half of what the synthesizer gives: lips are slower
 BIT_RATE = 32_000
 _CODEC_RATE = 48_000  # Opus has no other
-# A curve's least and largest value, which become levels 0 and 254, so that 0 of [-1, 1] is exactly 127.
+# A curve's least and largest value, which become levels 0 and 254, so that 0 of [-1, 1]
+# is exactly 127.
 _LEAST = np.array([0, -1, 0, 0, -1, -1, -1, -1], np.float32)
 _LEVELS = 254
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutClip:
-    """A clip with its truth: int16 ``samples`` (n,) at 16 kHz, ``states`` (m, 8) float32, 50 rows a second.
+    """A clip with its truth.
 
-    voice: who speaks; "" for silence. text: what is said.
+    Int16 ``samples`` (n,) at 16 kHz, ``states`` (m, 8) float32, 50 rows a second.
     """
 
     name: str
     voice: str
+    """Who speaks; "" for silence."""
     text: str
+    """What is said."""
     samples: NDArray[np.int16]
     states: NDArray[np.float32]
 
@@ -57,32 +70,43 @@ class HeldOutClip:
         """The truth at the times of ``frames`` frames, between rows linearly, held after the last."""
         rows = np.arange(len(self.states)) / STATE_RATE
         times = np.arange(frames) / fps
-        return FaceState.from_matrix(np.stack([np.interp(times, rows, curve) for curve in self.states.T], axis=1))
+        return FaceState.from_matrix(
+            np.stack([np.interp(times, rows, curve) for curve in self.states.T], axis=1)
+        )
 
 
-def make_silent_clip(seconds: float, *, name: str, noise: float = 0.0, seed: int = 0) -> HeldOutClip:
+def make_silent_clip(
+    seconds: float, *, name: str, noise: float = 0.0, seed: int = 0
+) -> HeldOutClip:
     """A clip in which nobody speaks, over white noise of so many levels (standard deviation)."""
     count = round(seconds * SAMPLE_RATE)
     samples = np.rint(np.random.default_rng(seed).standard_normal(count) * noise).astype(np.int16)
-    return HeldOutClip(name, "", "", samples, np.zeros((int(seconds * STATE_RATE) + 1, STATE_WIDTH), np.float32))
+    return HeldOutClip(
+        name, "", "", samples, np.zeros((int(seconds * STATE_RATE) + 1, STATE_WIDTH), np.float32)
+    )
 
 
 def write_held_out(path: Path, *, count: int = 44, silent: int = 3, seed: int = 0) -> None:
     """Speak ``count`` held-out clips (needs the speech synthesizer), add silent ones, and pack all into a file.
 
-    Sentences and voices are those that training never draws; see ``plan_clips``. Raises OutputError, and what the
-    synthesizer raises.
+    Sentences and voices are those that training never draws; see ``plan_clips``. Raises
+    OutputError, and what the synthesizer raises.
     """
     clips = [
         HeldOutClip(f"speech-{index:02d}", plan.voice, plan.text, *_read_made(make_clip(plan)))
         for index, plan in enumerate(plan_clips(seed, count, held_out=True))
     ]
-    quiet = [make_silent_clip(3.0, name=f"silence-{index}", noise=4.0 * index, seed=index) for index in range(silent)]
+    quiet = [
+        make_silent_clip(3.0, name=f"silence-{index}", noise=4.0 * index, seed=index)
+        for index in range(silent)
+    ]
     pack_clips(path, [*clips, *quiet])
 
 
 def pack_clips(path: Path, clips: Sequence[HeldOutClip]) -> None:
-    """Write clips into a file: sound as Ogg Opus, curves as bytes. Lossy: what is read back is the clip from then on.
+    """Write clips into a file: sound as Ogg Opus, curves as bytes.
+
+    Lossy: what is read back is the clip from then on.
 
     Raises OutputError where it cannot be written; what was there before then stays.
     """
@@ -90,7 +114,9 @@ def pack_clips(path: Path, clips: Sequence[HeldOutClip]) -> None:
     for index, clip in enumerate(clips):
         arrays[f"sound{index}"] = np.frombuffer(_encode_sound(clip.samples), np.uint8)
         arrays[f"states{index}"] = _quantize_states(clip.states)
-    entries = [{"name": c.name, "voice": c.voice, "text": c.text, "samples": len(c.samples)} for c in clips]
+    entries = [
+        {"name": c.name, "voice": c.voice, "text": c.text, "samples": len(c.samples)} for c in clips
+    ]
     arrays["clips"] = np.frombuffer(json.dumps(entries, ensure_ascii=False).encode(), np.uint8)
     staging = name_staging(path)
     try:
@@ -105,18 +131,28 @@ def pack_clips(path: Path, clips: Sequence[HeldOutClip]) -> None:
 
 
 def read_held_out(path: str | os.PathLike[str]) -> list[HeldOutClip]:
-    """Read the clips that :func:`pack_clips` wrote. Raises InputError, naming the file, for any other."""
+    """Read the clips that :func:`pack_clips` wrote.
+
+    Raises InputError, naming the file, for any other.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             entries = json.loads(arrays["clips"].tobytes())
-            return [_unpack(entry, arrays[f"sound{i}"], arrays[f"states{i}"]) for i, entry in enumerate(entries)]
+            return [
+                _unpack(entry, arrays[f"sound{i}"], arrays[f"states{i}"])
+                for i, entry in enumerate(entries)
+            ]
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(f"{path}: no readable file of held-out clips: {error}") from error
 
 
-def _unpack(entry: dict[str, Any], sound: NDArray[np.uint8], states: NDArray[np.uint8]) -> HeldOutClip:
+def _unpack(
+    entry: dict[str, Any], sound: NDArray[np.uint8], states: NDArray[np.uint8]
+) -> HeldOutClip:
     samples = _decode_sound(sound.tobytes(), count=int(entry["samples"]))
-    curves = np.asarray(states.astype(np.float32) / _LEVELS * (1 - _LEAST) + _LEAST, dtype=np.float32)
+    curves = np.asarray(
+        states.astype(np.float32) / _LEVELS * (1 - _LEAST) + _LEAST, dtype=np.float32
+    )
     return HeldOutClip(str(entry["name"]), str(entry["voice"]), str(entry["text"]), samples, curves)
 
 
@@ -156,11 +192,15 @@ def _decode_sound(data: bytes, *, count: int) -> NDArray[np.int16]:
     try:
         with av.open(io.BytesIO(data)) as container:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-            frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+            frames = [
+                piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)
+            ]
             pieces = [frame.to_ndarray()[0] for frame in [*frames, *resampler.resample(None)]]
     except av.FFmpegError as error:
         raise AudioError(f"a held-out clip's sound is damaged: {error.strerror}") from error
     sound = np.concatenate([np.zeros(0, np.int16), *pieces])
     if len(sound) < count - SAMPLE_RATE // 50:
-        raise AudioError(f"a held-out clip's sound has {len(sound)} of {count} samples; write the file again")
+        raise AudioError(
+            f"a held-out clip's sound has {len(sound)} of {count} samples; write the file again"
+        )
     return np.pad(sound[:count], (0, max(count - len(sound), 0)))

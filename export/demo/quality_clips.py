@@ -1,4 +1,7 @@
-"""Clips that the built-in character is compared on: its portrait and voice, and drawn people nobody calibrated with."""
+"""Clips that the built-in character is compared on.
+
+Its portrait and voice, and drawn people nobody calibrated with.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.export.demo.assets import builtin_checkpoint, builtin_face_box, builtin_portrait, builtin_voice
+from echoexport.export.demo.assets import (
+    builtin_checkpoint,
+    builtin_face_box,
+    builtin_portrait,
+    builtin_voice,
+)
 from echoexport.export.demo.gate_clips import GateCase, find_silence
 from echoexport.export.demo.gate_mouth import draw_person_frames, make_mouth_guide
 from echoexport.export.demo.held_out import make_silent_clip
@@ -29,13 +37,25 @@ from echoexport.runtime.portrait import crop_face, read_portrait
 from echoexport.runtime.session import RenderInputs
 from echoexport.runtime.voice import SAMPLE_RATE, Voice, read_voice, voice_from_samples
 
-__all__ = ["CLOSED", "FIRST_PERSON", "FOLLOWS", "SOUND", "ClipPlan", "is_character", "list_quality_clips"]
+__all__ = [
+    "CLOSED",
+    "FIRST_PERSON",
+    "FOLLOWS",
+    "SOUND",
+    "ClipPlan",
+    "is_character",
+    "list_quality_clips",
+]
 
 FIRST_PERSON = 700_000
-"""The first drawn person's seed: in no training data, and beyond those that the character is calibrated with."""
+"""The first drawn person's seed: in no training data, and beyond those that the
+character is calibrated with."""
 
-FOLLOWS, SOUND, CLOSED = "mouth like the reference's", "mouth with the sound", "mouth closed in silence"
-"""Names of scores: correlation of both mouths' openness; of the openness and the loudness; share of frames closed."""
+FOLLOWS = "mouth like the reference's"
+SOUND = "mouth with the sound"
+CLOSED = "mouth closed in silence"
+"""Names of scores: correlation of both mouths' openness; of the openness and the
+loudness; share of frames closed."""
 
 _SPEEDS = (Fraction(21, 20), Fraction(23, 25))  # none that calibration plays the voice at
 _QUIET = 0.003  # of full scale, root mean square: below, nobody speaks
@@ -46,7 +66,10 @@ _SIDE = 512
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """people: drawn ones, beside the built-in portrait; the last one hears silence. seconds: of each clip at most."""
+    """people: drawn ones, beside the built-in portrait; the last one hears silence.
+
+    Seconds: of each clip at most.
+    """
 
     people: int = 3
     seconds: float = 2.0
@@ -54,31 +77,39 @@ class ClipPlan:
     def __post_init__(self) -> None:
         if not 0 <= self.people < _MOST_PEOPLE or not self.seconds >= 0.5:
             raise SettingError(
-                f"{self.people} people, {self.seconds} s: 0 to {_MOST_PEOPLE - 1} people and half a second or more"
+                f"{self.people} people, {self.seconds} s: 0 to {_MOST_PEOPLE - 1} people and "
+                "half a second or more"
             )
 
 
 def is_character(manifest: Manifest) -> bool:
     """Whether a bundle was built from the checkpoint that ships with the package."""
-    folder, files = builtin_checkpoint(), manifest.provenance.checkpoint_files
+    folder = builtin_checkpoint()
+    files = manifest.provenance.checkpoint_files
     return bool(files) and all(
-        (folder / name).is_file() and hash_file(folder / name) == file.sha256 for name, file in files.items()
+        (folder / name).is_file() and hash_file(folder / name) == file.sha256
+        for name, file in files.items()
     )
 
 
-def list_quality_clips(manifest: Manifest, plan: ClipPlan | None = None, *, fps: float) -> list[ComparisonClip]:
+def list_quality_clips(
+    manifest: Manifest, plan: ClipPlan | None = None, *, fps: float
+) -> list[ComparisonClip]:
     """The built-in portrait with the built-in voice, then drawn people with pieces of it, the last with silence.
 
-    Mouths are scored where the bundle is the character's, which is what the measure was made for.
+    Mouths are scored where the bundle is the character's, which is what the measure was
+    made for.
 
     Raises:
         SettingError: a bundle whose face is a pose: the built-in portrait has none.
         InputError: the installation lacks the portrait or the voice.
     """
-    plan, size = plan or ClipPlan(), (manifest.picture.width, manifest.picture.height)
+    plan = plan or ClipPlan()
+    size = (manifest.picture.width, manifest.picture.height)
     if manifest.face != "mask":
         raise SettingError(
-            f"variant {manifest.variant!r} needs poses, and the built-in clips have none: give --portrait, --voice and "
+            f"variant {manifest.variant!r} needs poses, and the built-in clips have none: give "
+            "--portrait, --voice and "
             "--poses"
         )
     scored = size[0] == size[1] and is_character(manifest)
@@ -86,33 +117,49 @@ def list_quality_clips(manifest: Manifest, plan: ClipPlan | None = None, *, fps:
     clips = [_make_clip("built-in", draw_person(PERSON), _cut(voice.samples, plan), size=size)]
     for index in range(plan.people):
         sound = _make_sound(voice.samples, index, plan)
-        clips.append(_make_clip(f"drawn-{index + 1}", draw_person(FIRST_PERSON + index), sound, size=size))
-    people = [draw_person(PERSON), *(draw_person(FIRST_PERSON + index) for index in range(plan.people))]
+        clips.append(
+            _make_clip(f"drawn-{index + 1}", draw_person(FIRST_PERSON + index), sound, size=size)
+        )
+    people = [
+        draw_person(PERSON),
+        *(draw_person(FIRST_PERSON + index) for index in range(plan.people)),
+    ]
     if not scored:
         return clips
-    return [_add_score(clip, person, side=size[0], fps=fps) for clip, person in zip(clips, people, strict=True)]
+    return [
+        _add_score(clip, person, side=size[0], fps=fps)
+        for clip, person in zip(clips, people, strict=True)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class MouthScore:
-    """Scores a clip's frames (n, side, side, 3) by the mouth. loudness: of the sound in each frame, (m,), m >= n."""
+    """Scores a clip's frames (n, side, side, 3) by the mouth."""
 
     person: Person
     side: int
     loudness: NDArray[np.float64]
+    """Of the sound in each frame, (m,), m >= n."""
     fps: float
 
     @cached_property
     def guide(self) -> MouthGuide:
-        """What the person's mouth looks like; drawn when it is first needed, which takes a second or two."""
+        """What the person's mouth looks like.
+
+        Drawn when it is first needed, which takes a second or two.
+        """
         return make_mouth_guide(self.person, size=self.side)
 
-    def __call__(self, frames: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Mapping[str, float]:
+    def __call__(
+        self, frames: NDArray[np.uint8], reference: NDArray[np.uint8]
+    ) -> Mapping[str, float]:
         """How far the mouth moves as the reference's does, with the sound, and is closed where there is none.
 
-        A voice that is silent throughout has only the last of these, one without a pause of 0.2 s all but the last.
+        A voice that is silent throughout has only the last of these, one without a
+        pause of 0.2 s all but the last.
         """
-        openness, own = mouth_openness(frames, self.guide), mouth_openness(reference, self.guide)
+        openness = mouth_openness(frames, self.guide)
+        own = mouth_openness(reference, self.guide)
         loudness = self.loudness[: len(frames)]
         silent = find_silence(np.where(loudness < _QUIET, 0.0, 1.0), fps=self.fps)
         scores = {}

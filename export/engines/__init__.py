@@ -1,4 +1,7 @@
-"""Engines compiled on the machine that runs them: one file here for each backend whose engines can be kept."""
+"""Engines compiled on the machine that runs them.
+
+One file here for each backend whose engines can be kept.
+"""
 
 from __future__ import annotations
 
@@ -17,44 +20,52 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine is built; a builder leaves out what its library does not know.
-
-    workspace: bytes that the builder may use as scratch memory, None for no limit. level: the builder's optimization
-    level, None for the library's own. best_of: so many builds, of which the fastest is kept. compute, threads: as in
-    ``EngineOptions``. timing_cache: a file that is read, if it is there, and written; None for none. timeout: seconds
-    for one network.
-    """
+    """How an engine is built; a builder leaves out what its library does not know."""
 
     workspace: int | None = None
+    """Bytes that the builder may use as scratch memory, None for no limit."""
     level: int | None = None
+    """The builder's optimization level, None for the library's own."""
     best_of: int = 1
+    """So many builds, of which the fastest is kept."""
     compute: str = "fp32"
     threads: int = 0
+    """compute and threads: as in ``EngineOptions``."""
     timing_cache: Path | None = None
+    """A file that is read, if it is there, and written; None for none."""
     timeout: float = 3600.0
+    """Seconds for one network."""
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What building one engine gave, *measured* on this machine. peak_bytes: of the process that built it, None where
-    that is not known. notes: in words, for the compiled bundle's manifest."""
+    """What building one engine gave, *measured* on this machine."""
 
     seconds: float
     bytes: int
     peak_bytes: int | None
+    """Of the process that built it, None where that is not known."""
     notes: tuple[str, ...] = field(default=())
+    """In words, for the compiled bundle's manifest."""
 
 
 class Builder(Protocol):
     """What a module here offers as functions."""
 
     def build_engine(
-        self, graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+        self,
+        graph: Path,
+        spec: SubnetSpec,
+        output: Path,
+        *,
+        settings: EngineSettings,
+        report: Report,
     ) -> BuiltEngine:
         """Compile one network's ONNX file into ``output``, which is there afterwards whole or not at all.
 
         Raises:
-            BackendError: the library is missing, refuses the graph, runs out of memory or dies; says what to do.
+            BackendError: the library is missing, refuses the graph, runs out of memory
+                or dies; says what to do.
         """
 
 

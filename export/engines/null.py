@@ -1,4 +1,7 @@
-"""Engines of the backend that computes nothing: a note of the network's name, for testing what is around them."""
+"""Engines of the backend that computes nothing.
+
+A note of the network's name, for testing what is around them.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ from echoexport.runtime.spec import SubnetSpec
 def build_engine(
     graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
 ) -> BuiltEngine:
-    """Compile and export. The file is about as large as the weights, and kernels are chosen anew when it is opened.
+    """Compile and export.
+
+    The file is about as large as the weights, and kernels are chosen anew when it is
+    opened.
 
     Raises:
         MissingPackageError: openvino is not installed.

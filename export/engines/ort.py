@@ -1,4 +1,8 @@
-"""ONNX Runtime's engines: the graph as it is after all optimizations for this processor, and its weights beside it."""
+"""ONNX Runtime's engines.
+
+The graph as it is after all optimizations for this processor, and its weights beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,8 @@ def build_engine(
     graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
 ) -> BuiltEngine:
     """Optimize and save. The weights get a file of their own, ``output`` with ``.data`` after its name, which the graph
-    knows by that name: a protobuf ends at 2 GB, and weights that no optimization touched would go on being read from
-    the portable bundle.
+    knows by that name: a protobuf ends at 2 GB, and weights that no optimization
+    touched would go on being read from the portable bundle.
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
@@ -28,8 +32,12 @@ def build_engine(
     own = make_settings(EngineOptions(compute=settings.compute, threads=settings.threads))
     data = output.with_name(f"{output.name}.data")
     own.optimized_model_filepath = str(output)
-    own.add_session_config_entry("session.optimized_model_external_initializers_file_name", data.name)
-    own.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", str(_LEAST))
+    own.add_session_config_entry(
+        "session.optimized_model_external_initializers_file_name", data.name
+    )
+    own.add_session_config_entry(
+        "session.optimized_model_external_initializers_min_size_in_bytes", str(_LEAST)
+    )
     start = time.perf_counter()
     report("optimizing")
     start_session(graph, own)

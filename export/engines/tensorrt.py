@@ -1,7 +1,7 @@
 """Engines of TensorRT 10.3 to 11.x, built on the device that runs them through NVIDIA's own Python module.
 
-Not through Polygraphy: what it adds, loaders for shapes, plugins and comparisons, we have or do not need, and a board's
-system image does not bring it.
+Not through Polygraphy: what it adds, loaders for shapes, plugins and comparisons, we
+have or do not need, and a board's system image does not bring it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def build_engine(
     """Compile one network's ONNX file into ``output``: strongly typed, at the graph's own shapes.
 
     Raises:
-        BackendError: too little memory, or the library is missing, refuses the graph, dies or takes too long.
-        OutputError: the engine cannot be written.
+        BackendError: too little memory, or the library is missing, refuses the graph,
+            dies or takes too long. OutputError: the engine cannot be written.
     """
     return build_with(PRODUCT, graph, spec, output, settings=settings, report=report)

@@ -1,4 +1,7 @@
-"""Building a TensorRT engine in child processes: memory looked at first, best of several kept, nothing half-written."""
+"""Building a TensorRT engine in child processes.
+
+Memory looked at first, best of several kept, nothing half-written.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +31,30 @@ TimeEngine = Callable[[Product, Path, SubnetSpec, EngineSettings], "float | str"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One finished build, still under temporary names. seconds: of a call on the device, None where not timed."""
+    """One finished build, still under temporary names."""
 
     engine: Path
     timing: Path | None
     answer: dict[str, Any]
     seconds: float | None = None
+    """Of a call on the device, None where not timed."""
 
 
-def time_engine(product: Product, engine: Path, spec: SubnetSpec, settings: EngineSettings) -> float | str:
+def time_engine(
+    product: Product, engine: Path, spec: SubnetSpec, settings: EngineSettings
+) -> float | str:
     """Seconds of a call on the device here, *measured* in a child process, or why there is no such figure."""
     job = TimingJob(product.backend, str(engine), settings.compute, spec)
     outcome = run_child(_TIMING, job, timeout=settings.timeout, report=lambda text: None)
-    timed, refused = outcome.find("timed"), outcome.find("refused")
+    timed = outcome.find("timed")
+    refused = outcome.find("refused")
     if timed is not None:
         return float(timed["seconds"])
-    return str(refused["reason"]) if refused is not None else f"the process that times it {outcome.describe_end()}"
+    return (
+        str(refused["reason"])
+        if refused is not None
+        else f"the process that times it {outcome.describe_end()}"
+    )
 
 
 def build_with(
@@ -58,12 +69,13 @@ def build_with(
 ) -> BuiltEngine:
     """Compile a network's ONNX file into ``output``, which is there afterwards whole or not at all.
 
-    With ``settings.best_of`` builds, each in a process of its own, the one with the quickest call is kept; where no
-    device is here to time them, or nothing is timed while building, the first is, and the notes say so.
+    With ``settings.best_of`` builds, each in a process of its own, the one with the
+    quickest call is kept; where no device is here to time them, or nothing is timed
+    while building, the first is, and the notes say so.
 
     Raises:
-        BackendError: too little memory, or the library is missing, refuses the graph, dies or takes too long.
-        OutputError: the engine cannot be written.
+        BackendError: too little memory, or the library is missing, refuses the graph,
+            dies or takes too long. OutputError: the engine cannot be written.
     """
     start = time.perf_counter()
     need = find_need(graph, workspace=settings.workspace)
@@ -73,17 +85,29 @@ def build_with(
     notes: list[str] = []
     try:
         for index in range(count):
-            report(f"build {index + 1} of {count} with {product.title}" if count > 1 else f"build with {product.title}")
+            report(
+                f"build {index + 1} of {count} with {product.title}"
+                if count > 1
+                else f"build with {product.title}"
+            )
             try:
-                builds.append(_build_once(product, graph, output, settings=settings, report=report, need=need))
+                builds.append(
+                    _build_once(product, graph, output, settings=settings, report=report, need=need)
+                )
             except BackendError as error:
                 if not builds:
                     raise
-                notes.append(f"build {index + 1} of {count} failed, the best before it is kept: {error}")
+                notes.append(
+                    f"build {index + 1} of {count} failed, the best before it is kept: {error}"
+                )
                 break
-            if count > 1 and not _time(builds, lambda engine: timer(product, engine, spec, settings), notes):
+            if count > 1 and not _time(
+                builds, lambda engine: timer(product, engine, spec, settings), notes
+            ):
                 break
-        best = min(builds, key=lambda build: float("inf") if build.seconds is None else build.seconds)
+        best = min(
+            builds, key=lambda build: float("inf") if build.seconds is None else build.seconds
+        )
         notes += _describe_choice(builds, best)
         _take_place(best, output, settings)
     finally:
@@ -98,10 +122,20 @@ def build_with(
 
 
 def _build_once(
-    product: Product, graph: Path, output: Path, *, settings: EngineSettings, report: Report, need: MemoryNeed
+    product: Product,
+    graph: Path,
+    output: Path,
+    *,
+    settings: EngineSettings,
+    report: Report,
+    need: MemoryNeed,
 ) -> Candidate:
     engine = name_staging(output)
-    timing = name_staging(settings.timing_cache) if settings.timing_cache and not product.ahead_of_time else None
+    timing = (
+        name_staging(settings.timing_cache)
+        if settings.timing_cache and not product.ahead_of_time
+        else None
+    )
     job = BuildJob(
         backend=product.backend,
         library=product.library,
@@ -111,7 +145,8 @@ def _build_once(
         level=settings.level,
         timing_cache=str(settings.timing_cache) if timing else None,
         timing_output=str(timing) if timing else None,
-        # With the timings of the build before, a strongly typed network would only become the same engine again.
+        # With the timings of the build before, a strongly typed network would only
+        # become the same engine again.
         fresh=settings.best_of > 1,
     )
     try:
@@ -122,7 +157,9 @@ def _build_once(
         if answer is None:
             raise explain(outcome, product, graph, output, need=need, timeout=settings.timeout)
         if outcome.code != 0 or engine.stat().st_size != answer["engine_bytes"]:
-            raise BackendError(f"{graph}: the child of {product.title} {outcome.describe_end()} after building")
+            raise BackendError(
+                f"{graph}: the child of {product.title} {outcome.describe_end()} after building"
+            )
     except OSError as error:
         _remove(engine, timing)
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
@@ -133,19 +170,31 @@ def _build_once(
 
 
 def explain(
-    outcome: Outcome, product: Product, graph: Path, output: Path | None, *, need: MemoryNeed, timeout: float
+    outcome: Outcome,
+    product: Product,
+    graph: Path,
+    output: Path | None,
+    *,
+    need: MemoryNeed,
+    timeout: float,
 ) -> BackendError | OutputError:
     """The error for a child that built nothing."""
-    refused, started = outcome.find("refused"), outcome.find("library")
+    refused = outcome.find("refused")
+    started = outcome.find("library")
     title = product.title if started is None else f"{product.title} {started['version']}"
     if outcome.timed_out:
-        return BackendError(f"{graph}: {title} took more than {timeout:.0f} s and was stopped; lower --level")
+        return BackendError(
+            f"{graph}: {title} took more than {timeout:.0f} s and was stopped; lower --level"
+        )
     if refused is None:
         if outcome.code in (-9, 137):
-            return BackendError(f"{graph}: {title} was killed, most likely for memory: {need.describe()}")
+            return BackendError(
+                f"{graph}: {title} was killed, most likely for memory: {need.describe()}"
+            )
         hint = "a fault of the library: try a lower --level, or another release of it"
         return BackendError(f"{graph}: {title} {outcome.describe_end()}; {hint}")
-    kind, reason = refused["kind"], str(refused["reason"])
+    kind = refused["kind"]
+    reason = str(refused["reason"])
     if kind == "output":
         return OutputError(f"{output}: cannot be written: {reason}")
     texts = {
@@ -157,10 +206,15 @@ def explain(
 
 
 def _time(builds: list[Candidate], timer: Callable[[Path], float | str], notes: list[str]) -> bool:
-    """Time the last build; False, with a remark, where that cannot be done, so that no other is worth building."""
+    """Time the last build.
+
+    False, with a remark, where that cannot be done, so that no other is worth building.
+    """
     found = timer(builds[-1].engine)
     if isinstance(found, str):
-        notes.append(f"not timed, so the {'first' if len(builds) == 1 else 'best before'} is kept: {found}")
+        notes.append(
+            f"not timed, so the {'first' if len(builds) == 1 else 'best before'} is kept: {found}"
+        )
         return False
     builds[-1] = replace(builds[-1], seconds=found)
     return True

@@ -1,7 +1,8 @@
 """A child process that builds one engine: ``python -m`` this, a job as JSON on the standard input.
 
-It answers with one JSON object a line. NVIDIA's library aborts on some errors, keeps its memory, and is what the
-system kills first when memory runs out: all of that ends here and costs one network. Neither torch nor onnx is loaded.
+It answers with one JSON object a line. NVIDIA's library aborts on some errors, keeps
+its memory, and is what the system kills first when memory runs out: all of that ends
+here and costs one network. Neither torch nor onnx is loaded.
 """
 
 from __future__ import annotations
@@ -14,31 +15,43 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from echoexport.export.engines.tensorrt_library import PRODUCTS, BuilderLibrary, BuildOptions, load_library
+from echoexport.export.engines.tensorrt_library import (
+    PRODUCTS,
+    BuilderLibrary,
+    BuildOptions,
+    load_library,
+)
 from echoexport.runtime.errors import BackendError, GraphError
 
 LONGEST_REASON = 600
-"""Characters of a refusal; a line so short is written to a pipe whole, whatever other threads write."""
+"""Characters of a refusal; a line so short is written to a pipe whole, whatever other
+threads write."""
 
 
 @dataclass(frozen=True)
 class BuildJob:
-    """What the child is told. output: where the engine goes, None to keep nothing. timing_cache: read, if it is there;
-    timing_output: where it goes with what was added. The rest is as in ``BuildOptions``; library as in ``Product``."""
+    """What the child is told."""
 
     backend: str
     library: str
     graph: str
     output: str | None = None
+    """Where the engine goes, None to keep nothing."""
     workspace: int | None = None
     level: int | None = None
     timing_cache: str | None = None
+    """Read, if it is there."""
     timing_output: str | None = None
+    """Where it goes with what was added. The rest is as in ``BuildOptions``; library as
+    in ``Product``."""
     fresh: bool = False
 
 
 class Answers:
-    """Where a child's answers go: the standard output as it was, which the library's own chatter no longer reaches."""
+    """Where a child's answers go.
+
+    The standard output as it was, which the library's own chatter no longer reaches.
+    """
 
     def __init__(self) -> None:
         self._pipe = os.dup(1)
@@ -49,7 +62,10 @@ class Answers:
         os.write(self._pipe, (json.dumps({"event": event, **values}) + "\n").encode())
 
     def refuse(self, kind: str, reason: object) -> int:
-        """The last line where it did not work, and the exit code. kind: "graph", "library", "memory" or "output"."""
+        """The last line where it did not work, and the exit code.
+
+        Kind: "graph", "library", "memory" or "output".
+        """
         text = " ".join(str(reason).split())
         self.send("refused", kind=kind, reason=text[:LONGEST_REASON])
         return 1
@@ -74,7 +90,9 @@ def main() -> int:
     stand_back()
     job = parse(BuildJob, json.load(sys.stdin), where="job")
     try:
-        return _build(job, load_library(replace(PRODUCTS[job.backend], library=job.library)), answers)
+        return _build(
+            job, load_library(replace(PRODUCTS[job.backend], library=job.library)), answers
+        )
     except GraphError as error:
         return answers.refuse("graph", error)
     except BackendError as error:

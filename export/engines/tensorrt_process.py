@@ -1,4 +1,7 @@
-"""Running a child that answers line by line: its progress told, its end put into words, its last words kept."""
+"""Running a child that answers line by line.
+
+Its progress told, its end put into words, its last words kept.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,12 @@ _LAST_LINES = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended. answers: its answers by event, the last of each. code: exit code, negative for a signal."""
+    """How a child ended."""
 
     answers: Mapping[str, Mapping[str, Any]]
+    """Its answers by event, the last of each."""
     code: int
+    """Exit code, negative for a signal."""
     last_words: str
     timed_out: bool
 
@@ -108,7 +113,11 @@ def _keep_last(stream: IO[str], chatter: deque[str]) -> None:
 
 
 def _follow(
-    lines: queue.Queue[str | None], answers: dict[str, Mapping[str, Any]], *, timeout: float, report: Report
+    lines: queue.Queue[str | None],
+    answers: dict[str, Mapping[str, Any]],
+    *,
+    timeout: float,
+    report: Report,
 ) -> bool:
     """Take answers until the child closes its output; False where the time is up before."""
     start = time.monotonic()

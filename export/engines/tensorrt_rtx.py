@@ -1,7 +1,9 @@
-"""Engines of TensorRT-RTX, which need no GPU to be built: portable ones for RTX cards, and a check for any graph.
+"""Engines of TensorRT-RTX, which need no GPU to be built.
 
-As a check it is a proxy for the TensorRT of a Jetson, not proof: it takes newer opsets than JetPack 6 does, hence our
-own lint.
+Portable ones for RTX cards, and a check for any graph.
+
+As a check it is a proxy for the TensorRT of a Jetson, not proof: it takes newer opsets
+than JetPack 6 does, hence our own lint.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ PRODUCT = TENSORRT_RTX
 
 @dataclass(frozen=True)
 class ParserReport:
-    """What parsing and building one network gave; seconds are wall clock on this machine, *measured*."""
+    """What parsing and building one network gave.
+
+    Seconds are wall clock on this machine, *measured*.
+    """
 
     network: str
     version: str
@@ -45,7 +50,10 @@ class ParserReport:
 
 def is_installed() -> bool:
     """Whether the bindings and the libraries are here; neither is imported."""
-    return all(importlib.util.find_spec(name) is not None for name in ("tensorrt_rtx_libs", "tensorrt_rtx_bindings"))
+    return all(
+        importlib.util.find_spec(name) is not None
+        for name in ("tensorrt_rtx_libs", "tensorrt_rtx_bindings")
+    )
 
 
 def require_installed() -> None:
@@ -57,11 +65,13 @@ def require_installed() -> None:
 def build_engine(
     graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
 ) -> BuiltEngine:
-    """Compile one network's ONNX file into ``output``, ahead of time: for compute capabilities 8.0 to 12.0, on any x86.
+    """Compile one network's ONNX file into ``output``, ahead of time.
+
+    For compute capabilities 8.0 to 12.0, on any x86.
 
     Raises:
-        BackendError: too little memory, or the library is missing, refuses the graph, dies or takes too long.
-        OutputError: the engine cannot be written.
+        BackendError: too little memory, or the library is missing, refuses the graph,
+            dies or takes too long. OutputError: the engine cannot be written.
     """
     return build_with(PRODUCT, graph, spec, output, settings=settings, report=report)
 
@@ -70,18 +80,25 @@ def check_network(graph: Path, *, timeout: float = 1800.0) -> ParserReport:
     """Parse and build one ONNX file; the engine is not kept.
 
     Raises:
-        GraphError: the parser or the builder refuses it, or dies on it; names the node where it can.
-        MissingPackageError: the library is not installed.
+        GraphError: the parser or the builder refuses it, or dies on it; names the node
+            where it can. MissingPackageError: the library is not installed.
     """
     require_installed()
     job = BuildJob(PRODUCT.backend, PRODUCT.library, str(graph.absolute()))
     need = find_need(graph, workspace=None)
-    outcome = run_child("echoexport.export.engines.tensorrt_child", job, timeout=timeout, report=lambda text: None)
+    outcome = run_child(
+        "echoexport.export.engines.tensorrt_child", job, timeout=timeout, report=lambda text: None
+    )
     answer = outcome.find("built")
     if answer is None:
         error = explain(outcome, PRODUCT, graph, None, need=need, timeout=timeout)
         refused = outcome.find("refused")
-        raise error if refused is not None and refused["kind"] == "library" else GraphError(str(error))
+        raise (
+            error
+            if refused is not None and refused["kind"] == "library"
+            else GraphError(str(error))
+        )
     return ParserReport(
-        network=graph.stem, **{name: answer[name] for name in ParserReport.__dataclass_fields__ if name != "network"}
+        network=graph.stem,
+        **{name: answer[name] for name in ParserReport.__dataclass_fields__ if name != "network"},
     )

@@ -1,4 +1,7 @@
-"""A child process that times one engine on the device here, where there is one: ``python -m`` this, job on stdin."""
+"""A child process that times one engine on the device here, where there is one.
+
+``python -m`` this, job on stdin.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from echoexport.runtime.errors import BackendError
 from echoexport.runtime.held_arrays import freeze
 from echoexport.runtime.spec import SubnetSpec
 
-WARM_UP, REPEATS = 3, 15
+WARM_UP = 3
+REPEATS = 15
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class TimingJob:
     spec: SubnetSpec
 
 
-def time_calls(call: Callable[[], object], *, clock: Callable[[], float] = time.perf_counter) -> float:
+def time_calls(
+    call: Callable[[], object], *, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Median seconds of a call after a warm-up."""
     seconds = []
     for _ in range(WARM_UP + REPEATS):
@@ -41,7 +47,10 @@ def time_calls(call: Callable[[], object], *, clock: Callable[[], float] = time.
 
 
 def main() -> int:
-    """Read the job, run the engine on zeros, answer with the seconds of a call; exit 1 where it cannot run here."""
+    """Read the job, run the engine on zeros, answer with the seconds of a call.
+
+    Exit 1 where it cannot run here.
+    """
     from echoexport.runtime.backends import EngineOptions, as_compiling, load_backend
     from echoexport.runtime.schema import parse
 
@@ -49,14 +58,21 @@ def main() -> int:
     stand_back()
     job = parse(TimingJob, json.load(sys.stdin), where="job")
     backend = load_backend(job.backend)
-    compiling, reason = as_compiling(backend), backend.unavailable()
+    compiling = as_compiling(backend)
+    reason = backend.unavailable()
     if reason is not None or compiling is None:
         return answers.refuse("library", reason or f"{job.backend} opens no engines")
     try:
-        engine = compiling.open_engine(Path(job.engine), job.spec, EngineOptions(compute=job.compute))
+        engine = compiling.open_engine(
+            Path(job.engine), job.spec, EngineOptions(compute=job.compute)
+        )
         try:
-            # Frozen, they are copied to the device once: the network's own time is what builds differ in.
-            zeros = {tensor.name: freeze(np.zeros(tensor.shape, tensor.dtype)) for tensor in job.spec.inputs}
+            # Frozen, they are copied to the device once: the network's own time is what
+            # builds differ in.
+            zeros = {
+                tensor.name: freeze(np.zeros(tensor.shape, tensor.dtype))
+                for tensor in job.spec.inputs
+            }
             seconds = time_calls(lambda: engine(zeros))
         finally:
             engine.close()

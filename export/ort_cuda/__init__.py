@@ -1,6 +1,9 @@
-"""A network's graph as ONNX Runtime's CUDA provider runs it quickest: channels-last, in that library's own operators.
+"""A network's graph as ONNX Runtime's CUDA provider runs it quickest.
 
-For that provider alone; a bundle's graphs hold plain operators, which every other engine fuses by itself.
+Channels-last, in that library's own operators.
+
+For that provider alone; a bundle's graphs hold plain operators, which every other
+engine fuses by itself.
 """
 
 from __future__ import annotations
@@ -23,14 +26,16 @@ BACKEND = "ort_cuda"
 def add_own_graphs(manifest: Manifest, folder: Path, *, target: TargetSpec) -> Manifest:
     """Write each network's graph for the CUDA provider beside the plain one, where the target knows that backend.
 
-    Networks that :func:`specialize` has nothing for stay with the plain one. Gives the manifest with the files.
+    Networks that :func:`specialize` has nothing for stay with the plain one. Gives the
+    manifest with the files.
     """
     from echoexport.calibration.float_graph import FloatGraph
     from echoexport.export.composite import describe_file
 
     if BACKEND not in (target.backends.default, *target.backends.portable):
         return manifest
-    networks, files = dict(manifest.networks), dict(manifest.files)
+    networks = dict(manifest.networks)
+    files = dict(manifest.files)
     for name, entry in manifest.networks.items():
         model, used = specialize(FloatGraph(folder / entry.graph).model)
         if used:
@@ -44,8 +49,9 @@ def add_own_graphs(manifest: Manifest, folder: Path, *, target: TargetSpec) -> M
 def specialize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Counter[str]]:
     """A copy of a graph for ONNX Runtime's CUDA provider, and how often it uses which of that library's own operators.
 
-    It reads the same weights by the same names, and gives the same within a precision's rounding. A graph that is
-    quantized or computes in more than one float type is given back as it is: casts break its chains.
+    It reads the same weights by the same names, and gives the same within a precision's
+    rounding. A graph that is quantized or computes in more than one float type is given
+    back as it is: casts break its chains.
     """
     from echoexport.export.ort_cuda.attention import fuse_attention
     from echoexport.export.ort_cuda.channels_last import lay_channels_last

@@ -1,6 +1,9 @@
-"""Attention as one operator of ONNX Runtime's own: its CUDA provider then keeps no scores in memory.
+"""Attention as one operator of ONNX Runtime's own.
 
-A graph for ONNX Runtime alone; bundles hold the plain operators, which every other engine fuses by itself.
+Its CUDA provider then keeps no scores in memory.
+
+A graph for ONNX Runtime alone; bundles hold the plain operators, which every other
+engine fuses by itself.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ if TYPE_CHECKING:
 WIDEST_HEAD = 256
 """Values of a head that ONNX Runtime's flash attention takes at most."""
 
-_SPLIT, _TURNED = [0, 2, 1, 3], [0, 1, 3, 2]
+_SPLIT = [0, 2, 1, 3]
+_TURNED = [0, 1, 3, 2]
 
 
 @dataclass(frozen=True)
 class _Attention:
-    """One attention: (batch, tokens, width) query, key and value, heads and scale; the value that it gives, and its
-    name."""
+    """One attention: (batch, tokens, width) query, key and value, heads and scale; the
+    value that it gives, and its name."""
 
     tokens: tuple[str, str, str]
     heads: int
@@ -34,8 +38,8 @@ class _Attention:
 
 @dataclass(frozen=True)
 class _Product:
-    """Softmax of scaled scores times the values: the (batch, heads, tokens, head width) query, key and value that go
-    in, the scale, the value that comes out, and the name."""
+    """Softmax of scaled scores times the values: the (batch, heads, tokens, head width)
+    query, key and value that go in, the scale, the value that comes out, and the name."""
 
     inputs: tuple[str, str, str]
     scale: float
@@ -53,9 +57,14 @@ def fuse_attention(graph: EditedGraph) -> int:
         attention = found.get(node.output[0])
         if attention is not None:
             graph.nodes[place] = graph.make(
-                "MultiHeadAttention", attention.tokens, attention.output, graph.shapes[attention.output],
-                domain=MICROSOFT, num_heads=attention.heads, scale=attention.scale,
-            )  # fmt: skip
+                "MultiHeadAttention",
+                attention.tokens,
+                attention.output,
+                graph.shapes[attention.output],
+                domain=MICROSOFT,
+                num_heads=attention.heads,
+                scale=attention.scale,
+            )
             graph.nodes[place].name = attention.name
     graph.index()
     graph.drop_unread()
@@ -63,7 +72,10 @@ def fuse_attention(graph: EditedGraph) -> int:
 
 
 class _Finder:
-    """Finds attentions by their shape in the graph, from the softmax outwards; parts of one batch count as one."""
+    """Finds attentions by their shape in the graph, from the softmax outwards.
+
+    Parts of one batch count as one.
+    """
 
     def __init__(self, graph: EditedGraph) -> None:
         self._graph = graph
@@ -82,11 +94,19 @@ class _Finder:
             return None
         split = [self._split(name) for name in product.inputs]
         back = self._graph.only_reader(product.output, "Transpose")
-        joined = None if back is None or _perm(back) != _SPLIT else self._graph.only_reader(back.output[0], "Reshape")
+        joined = (
+            None
+            if back is None or _perm(back) != _SPLIT
+            else self._graph.only_reader(back.output[0], "Reshape")
+        )
         if joined is None or None in split:
             return None
         tokens, heads = zip(*(each for each in split if each is not None), strict=True)
-        if len(set(heads)) != 1 or heads[0][1] > WIDEST_HEAD or self._shape(joined.input[1]) is None:
+        if (
+            len(set(heads)) != 1
+            or heads[0][1] > WIDEST_HEAD
+            or self._shape(joined.input[1]) is None
+        ):
             return None
         shape = self._shape(joined.input[1]) or ()
         if len(shape) != 3 or shape[2] != heads[0][0] * heads[0][1]:
@@ -96,33 +116,58 @@ class _Finder:
     def _find_product(self, softmax: onnx.NodeProto | None) -> _Product | None:
         scores = None if softmax is None else self._graph.maker(softmax.input[0], "MatMul")
         mixed = None if softmax is None else self._graph.only_reader(softmax.output[0], "MatMul")
-        if softmax is None or scores is None or mixed is None or mixed.input[0] != softmax.output[0]:
+        if (
+            softmax is None
+            or scores is None
+            or mixed is None
+            or mixed.input[0] != softmax.output[0]
+        ):
             return None
         if _axis(softmax, -1) not in (-1, 3):
             return None
-        scaled, turned = self._graph.maker(scores.input[0], "Mul"), self._graph.maker(scores.input[1], "Transpose")
+        scaled = self._graph.maker(scores.input[0], "Mul")
+        turned = self._graph.maker(scores.input[1], "Transpose")
         scale = None if scaled is None else self._graph.scalar(scaled.input[1])
         if scaled is None or scale is None or turned is None or _perm(turned) != _TURNED:
             return None
-        return _Product((scaled.input[0], turned.input[0], mixed.input[1]), scale, mixed.output[0], mixed.name)
+        return _Product(
+            (scaled.input[0], turned.input[0], mixed.input[1]), scale, mixed.output[0], mixed.name
+        )
 
     def _join_parts(self, concat: onnx.NodeProto, first: _Product) -> _Product | None:
-        """The product of the whole batch, which the export wrote as parts; None unless ``first`` is the first part."""
+        """The product of the whole batch, which the export wrote as parts.
+
+        None unless ``first`` is the first part.
+        """
         mixed = [self._graph.maker(name, "MatMul") for name in concat.input]
         parts = [
-            None if one is None else self._find_product(self._graph.maker(one.input[0], "Softmax")) for one in mixed
+            None if one is None else self._find_product(self._graph.maker(one.input[0], "Softmax"))
+            for one in mixed
         ]
         found = [part for part in parts if part is not None and part.scale == first.scale]
-        splits = [split for name in first.inputs if (split := self._graph.maker(name, "Split")) is not None]
-        if len(found) != len(parts) or found[0] != first or any(_axis(node) != 0 for node in (concat, *splits)):
+        splits = [
+            split
+            for name in first.inputs
+            if (split := self._graph.maker(name, "Split")) is not None
+        ]
+        if (
+            len(found) != len(parts)
+            or found[0] != first
+            or any(_axis(node) != 0 for node in (concat, *splits))
+        ):
             return None
-        if list(zip(*(part.inputs for part in found), strict=True)) != [tuple(split.output) for split in splits]:
+        if list(zip(*(part.inputs for part in found), strict=True)) != [
+            tuple(split.output) for split in splits
+        ]:
             return None
         query, key, value = (split.input[0] for split in splits)
         return _Product((query, key, value), first.scale, concat.output[0], concat.name)
 
     def _split(self, name: str) -> tuple[str, tuple[int, int]] | None:
-        """The (batch, tokens, width) value behind a (batch, heads, tokens, head width) one; heads and head width."""
+        """The (batch, tokens, width) value behind a (batch, heads, tokens, head width) one.
+
+        Heads and head width.
+        """
         transpose = self._graph.maker(name, "Transpose")
         reshape = (
             None

@@ -1,4 +1,8 @@
-"""Maps kept channels-last: cuDNN's tensor cores and ONNX Runtime's norms want them so, and tokens become mere views."""
+"""Maps kept channels-last.
+
+CuDNN's tensor cores and ONNX Runtime's norms want them so, and tokens become mere
+views.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,10 @@ class _Last:
 
 @dataclass(frozen=True)
 class _Norm:
-    """A group norm of a map; ``silu`` where its value is only used through SiLU, which ``output`` then is."""
+    """A group norm of a map.
+
+    ``silu`` where its value is only used through SiLU, which ``output`` then is.
+    """
 
     source: str
     gain: str
@@ -79,7 +86,9 @@ class _Walk:
         node.input.extend(inputs)
         self._made.append(node)
 
-    def _add(self, operator: str, inputs: list[str], output: str, shape: Shape, **attributes: object) -> str:
+    def _add(
+        self, operator: str, inputs: list[str], output: str, shape: Shape, **attributes: object
+    ) -> str:
         self._made.append(self._graph.make(operator, inputs, output, shape, **attributes))  # type: ignore[arg-type]
         return output
 
@@ -100,7 +109,8 @@ class _Walk:
         if last is None or name in self._plain:
             return name
         shape = self._graph.shapes[name]
-        rank, lead = len(shape), len(shape) - 1 - last.spatial
+        rank = len(shape)
+        lead = len(shape) - 1 - last.spatial
         perm = [*range(lead), rank - 1, *range(lead, rank - 1)]
         self._add("Transpose", [last.storage], name, shape, perm=perm)
         self._plain.add(name)
@@ -114,12 +124,15 @@ class _Walk:
             return known.storage
         name = self._need_plain(name)
         shape = self._graph.shapes[name]
-        rank, lead = len(shape), len(shape) - 1 - spatial
+        rank = len(shape)
+        lead = len(shape) - 1 - spatial
         turned = _turn(shape, spatial)
         if volume(shape[lead + 1 :]) == 1 or shape[lead] == 1:  # nothing moves
             return self._reshape(name, turned, f"{name}.last")
         perm = [*range(lead), *range(lead + 1, rank), lead]
-        storage = self._add("Transpose", [name], self._graph.fresh(f"{name}.last"), turned, perm=perm)
+        storage = self._add(
+            "Transpose", [name], self._graph.fresh(f"{name}.last"), turned, perm=perm
+        )
         if known is None:
             self._last[name] = _Last(storage, spatial)
             self._plain.add(name)
@@ -133,21 +146,37 @@ class _Walk:
         shape = graph.shapes[norm.source]
         storage = self._need_last(norm.source, 2)
         scale = [
-            self._add("Cast", [name], graph.fresh(f"{name}.float"), graph.shapes[name], to=1)  # to float32
+            self._add(
+                "Cast", [name], graph.fresh(f"{name}.float"), graph.shapes[name], to=1
+            )  # to float32
             for name in (norm.gain, norm.shift)
         ]
         output = graph.fresh(f"{norm.output}.last")
         self._add(
-            "GroupNorm", [storage, *scale], output, _turn(shape, 2), domain=MICROSOFT, groups=norm.groups,
-            epsilon=norm.epsilon, activation=int(norm.silu), channels_last=1,
-        )  # fmt: skip
+            "GroupNorm",
+            [storage, *scale],
+            output,
+            _turn(shape, 2),
+            domain=MICROSOFT,
+            groups=norm.groups,
+            epsilon=norm.epsilon,
+            activation=int(norm.silu),
+            channels_last=1,
+        )
         self._record(norm.output, output, 2)
 
     def _emit_conv(self, node: onnx.NodeProto) -> bool:
         graph = self._graph
-        name, weight, output = node.input[0], node.input[1], node.output[0]
-        shape, kernel = graph.shapes[output], graph.shapes[weight]
-        if len(shape) != 4 or attribute(node, "group", 1) != 1 or attribute(node, "auto_pad", b"NOTSET") != b"NOTSET":
+        name = node.input[0]
+        weight = node.input[1]
+        output = node.output[0]
+        shape = graph.shapes[output]
+        kernel = graph.shapes[weight]
+        if (
+            len(shape) != 4
+            or attribute(node, "group", 1) != 1
+            or attribute(node, "auto_pad", b"NOTSET") != b"NOTSET"
+        ):
             return False
         storage = self._need_last(name, 2)
         if (
@@ -157,24 +186,48 @@ class _Walk:
         ):
             self._emit_pointwise(node, storage)
             return True
-        turned = self._add("Transpose", [weight], graph.fresh(f"{weight}.last"), _turn(kernel, 2), perm=[0, 2, 3, 1])
-        kept = {key: list(value) for key in ("kernel_shape", "pads", "strides", "dilations")
-                if (value := attribute(node, key)) is not None}  # fmt: skip
-        last = self._add("NhwcConv", [storage, turned], graph.fresh(f"{output}.last"), _turn(shape, 2),
-                         domain=MICROSOFT, group=1, **kept)  # fmt: skip
+        turned = self._add(
+            "Transpose",
+            [weight],
+            graph.fresh(f"{weight}.last"),
+            _turn(kernel, 2),
+            perm=[0, 2, 3, 1],
+        )
+        kept = {
+            key: list(value)
+            for key in ("kernel_shape", "pads", "strides", "dilations")
+            if (value := attribute(node, key)) is not None
+        }
+        last = self._add(
+            "NhwcConv",
+            [storage, turned],
+            graph.fresh(f"{output}.last"),
+            _turn(shape, 2),
+            domain=MICROSOFT,
+            group=1,
+            **kept,
+        )
         self._record(output, self._add_bias(node, last), 2)
         return True
 
     def _emit_pointwise(self, node: onnx.NodeProto, storage: str) -> None:
         """A product with tokens."""
         graph = self._graph
-        weight, output = node.input[1], node.output[0]
+        weight = node.input[1]
+        output = node.output[0]
         made, read = graph.shapes[weight][:2]
         batch, height, width = (graph.shapes[output][axis] for axis in (0, 2, 3))
         tokens = self._reshape(storage, (batch, height * width, read), f"{output}.tokens")
         flat = self._reshape(weight, (made, read), f"{weight}.flat")
-        turned = self._add("Transpose", [flat], graph.fresh(f"{weight}.turned"), (read, made), perm=[1, 0])
-        last = self._add("MatMul", [tokens, turned], graph.fresh(f"{output}.matmul"), (batch, height * width, made))
+        turned = self._add(
+            "Transpose", [flat], graph.fresh(f"{weight}.turned"), (read, made), perm=[1, 0]
+        )
+        last = self._add(
+            "MatMul",
+            [tokens, turned],
+            graph.fresh(f"{output}.matmul"),
+            (batch, height * width, made),
+        )
         last = self._add_bias(node, last)
         self._record(output, self._reshape(last, (batch, height, width, made), f"{output}.last"), 2)
 
@@ -182,8 +235,12 @@ class _Walk:
         """Apart from the convolution, as what follows may take it in."""
         if len(node.input) < 3:
             return last
-        return self._add("Add", [last, node.input[2]], self._graph.fresh(f"{node.output[0]}.biased"),
-                         self._graph.shapes[last])  # fmt: skip
+        return self._add(
+            "Add",
+            [last, node.input[2]],
+            self._graph.fresh(f"{node.output[0]}.biased"),
+            self._graph.shapes[last],
+        )
 
     def _emit_add(self, node: onnx.NodeProto) -> bool:
         names = [self._alias.get(name, name) for name in node.input]
@@ -191,10 +248,14 @@ class _Walk:
         shapes = [self._graph.shapes[name] for name in names]
         if not known or len({len(shape) for shape in shapes}) != 1:
             return False
-        spatial, output = known[0].spatial, node.output[0]
+        spatial = known[0].spatial
+        output = node.output[0]
         storages = [self._need_last(name, spatial) for name in names]
         last = self._add(
-            "Add", storages, self._graph.fresh(f"{output}.last"), _turn(self._graph.shapes[output], spatial)
+            "Add",
+            storages,
+            self._graph.fresh(f"{output}.last"),
+            _turn(self._graph.shapes[output], spatial),
         )
         self._record(output, last, spatial)
         return True
@@ -202,17 +263,27 @@ class _Walk:
     def _emit_concat(self, node: onnx.NodeProto) -> bool:
         output = node.output[0]
         shape = self._graph.shapes[output]
-        if len(shape) != 4 or attribute(node, "axis") != 1 or not any(name in self._last for name in node.input):
+        if (
+            len(shape) != 4
+            or attribute(node, "axis") != 1
+            or not any(name in self._last for name in node.input)
+        ):
             return False
         storages = [self._need_last(name, 2) for name in node.input]
-        last = self._add("Concat", storages, self._graph.fresh(f"{output}.last"), _turn(shape, 2), axis=3)
+        last = self._add(
+            "Concat", storages, self._graph.fresh(f"{output}.last"), _turn(shape, 2), axis=3
+        )
         self._record(output, last, 2)
         return True
 
     def _emit_resize(self, node: onnx.NodeProto) -> bool:
         output = node.output[0]
         shape = self._graph.shapes[output]
-        if node.input[0] not in self._last or len(shape) != 4 or attribute(node, "axes") is not None:
+        if (
+            node.input[0] not in self._last
+            or len(shape) != 4
+            or attribute(node, "axes") is not None
+        ):
             return False
         inputs = [self._need_last(node.input[0], 2), *node.input[1:]]
         for place in (2, 3):
@@ -222,12 +293,15 @@ class _Walk:
                     return False
                 inputs[place] = self._graph.constant(values[[0, 2, 3, 1]], "scales")
         kept = {one.name: attribute(node, one.name) for one in node.attribute}
-        last = self._add("Resize", inputs, self._graph.fresh(f"{output}.last"), _turn(shape, 2), **kept)
+        last = self._add(
+            "Resize", inputs, self._graph.fresh(f"{output}.last"), _turn(shape, 2), **kept
+        )
         self._record(output, last, 2)
         return True
 
     def _emit_reshape(self, node: onnx.NodeProto) -> bool:
-        name, output = self._alias.get(node.input[0], node.input[0]), node.output[0]
+        name = self._alias.get(node.input[0], node.input[0])
+        output = node.output[0]
         shape = self._graph.shapes[output]
         last = self._last.get(name)
         if last is None:
@@ -237,45 +311,66 @@ class _Walk:
         spatial = _match(kept, shape)
         if spatial is None:
             return False
-        self._record(output, self._reshape(last.storage, _turn(shape, spatial), f"{output}.last"), spatial)
+        self._record(
+            output, self._reshape(last.storage, _turn(shape, spatial), f"{output}.last"), spatial
+        )
         return True
 
     def _emit_transpose(self, node: onnx.NodeProto) -> bool:
-        name, output = self._alias.get(node.input[0], node.input[0]), node.output[0]
+        name = self._alias.get(node.input[0], node.input[0])
+        output = node.output[0]
         perm = list(attribute(node, "perm", ()))
         last = self._last.get(name)
         if last is not None:
             lead = len(perm) - 1 - last.spatial
-            if perm == [*range(lead), *range(lead + 1, len(perm)), lead] and output not in self._graph.outputs:
+            if (
+                perm == [*range(lead), *range(lead + 1, len(perm)), lead]
+                and output not in self._graph.outputs
+            ):
                 self._alias[output] = last.storage
                 return True
             return False
-        if perm == [0, 2, 1] and output not in self._graph.outputs:  # tokens that become a map again
+        if (
+            perm == [0, 2, 1] and output not in self._graph.outputs
+        ):  # tokens that become a map again
             self._record(output, self._need_plain(name), 1)
             return True
         return False
 
 
 def find_norms(graph: EditedGraph) -> list[_Norm]:
-    """Group norms of four-axis maps, as the export writes them: a view by groups, their norm, the view back, gain and
-    shift; and SiLU behind it where nothing else reads it."""
+    """Group norms of four-axis maps, as the export writes them: a view by groups, their
+    norm, the view back, gain and shift; and SiLU behind it where nothing else reads it."""
     found = []
     for node in graph.nodes:
-        if node.op_type == "InstanceNormalization" and (norm := _match_norm(graph, node)) is not None:
+        if (
+            node.op_type == "InstanceNormalization"
+            and (norm := _match_norm(graph, node)) is not None
+        ):
             found.append(norm)
     return found
 
 
 def _match_norm(graph: EditedGraph, node: onnx.NodeProto) -> _Norm | None:
-    grouped, back = graph.maker(node.input[0], "Reshape"), graph.only_reader(node.output[0], "Reshape")
+    grouped = graph.maker(node.input[0], "Reshape")
+    back = graph.only_reader(node.output[0], "Reshape")
     if grouped is None or back is None:
         return None
-    ones, zeros = graph.read(node.input[1]), graph.read(node.input[2])
+    ones = graph.read(node.input[1])
+    zeros = graph.read(node.input[2])
     scaled = graph.only_reader(back.output[0], "Mul")
     shifted = None if scaled is None else graph.only_reader(scaled.output[0], "Add")
-    if scaled is None or shifted is None or ones is None or zeros is None or (ones != 1).any() or zeros.any():
+    if (
+        scaled is None
+        or shifted is None
+        or ones is None
+        or zeros is None
+        or (ones != 1).any()
+        or zeros.any()
+    ):
         return None
-    source, groups = grouped.input[0], len(ones)
+    source = grouped.input[0]
+    groups = len(ones)
     shape = graph.shapes[source]
     same = graph.shapes[back.output[0]] == shape and graph.shapes[grouped.output[0]][0] == shape[0]
     fits = len(shape) == 4 and shape[0] <= LARGEST_BATCH and groups <= GROUPS
@@ -287,7 +382,10 @@ def _match_norm(graph: EditedGraph, node: onnx.NodeProto) -> _Norm | None:
     epsilon = attribute(node, "epsilon", 1e-5)
     output = shifted.output[0]
     readers = graph.readers.get(output, [])
-    if sorted(reader.op_type for reader in readers) == ["Mul", "Sigmoid"] and output not in graph.outputs:
+    if (
+        sorted(reader.op_type for reader in readers) == ["Mul", "Sigmoid"]
+        and output not in graph.outputs
+    ):
         gate = next(reader for reader in readers if reader.op_type == "Sigmoid").output[0]
         product = graph.only_reader(gate, "Mul")
         if product is not None and set(product.input) == {output, gate}:
@@ -307,9 +405,11 @@ def _find_inside(graph: EditedGraph, norms: dict[str, _Norm]) -> set[str]:
                 waiting.extend(graph.makers[name].input)
     gone = {*inside, *norms}
     return {
-        name for name in inside
-        if name not in graph.outputs and all(reader.output[0] in gone for reader in graph.readers[name])
-    }  # fmt: skip
+        name
+        for name in inside
+        if name not in graph.outputs
+        and all(reader.output[0] in gone for reader in graph.readers[name])
+    }
 
 
 def _vector(graph: EditedGraph, name: str, channels: int) -> str | None:
@@ -328,7 +428,8 @@ def _turn(shape: Shape, spatial: int) -> Shape:
 
 def _match(kept: Shape, shape: Shape) -> int | None:
     """How many spatial axes a view has of (channels, spatial axes), where channels stay one axis of it."""
-    channels, rest = kept[0], volume(kept[1:])
+    channels = kept[0]
+    rest = volume(kept[1:])
     for spatial in (1, 2):
         place = len(shape) - 1 - spatial
         if place >= 0 and shape[place] == channels and volume(shape[place + 1 :]) == rest:

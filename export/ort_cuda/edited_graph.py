@@ -1,4 +1,7 @@
-"""A graph that is being rewritten: nodes, shapes of all values, constants, and who makes and reads what."""
+"""A graph that is being rewritten.
+
+Nodes, shapes of all values, constants, and who makes and reads what.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,12 @@ Shape = tuple[int, ...]
 
 
 class EditedGraph:
-    """Nodes of a model with static shapes. ``nodes`` may be changed at will: ``index`` takes note, ``finish`` orders.
+    """Nodes of a model with static shapes.
 
-    A value that is given a new maker keeps its name, so that whoever reads it need not be told.
+    ``nodes`` may be changed at will: ``index`` takes note, ``finish`` orders.
+
+    A value that is given a new maker keeps its name, so that whoever reads it need not
+    be told.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -29,16 +35,21 @@ class EditedGraph:
         graph = model.graph
         self._model = model
         self.nodes = [_copy(node) for node in graph.node]
-        self.shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        self.shapes: dict[str, Shape] = {
+            tensor.name: tuple(tensor.dims) for tensor in graph.initializer
+        }
         for value in (*graph.value_info, *graph.input, *graph.output):
-            self.shapes[value.name] = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
+            self.shapes[value.name] = tuple(
+                side.dim_value for side in value.type.tensor_type.shape.dim
+            )
         self.dtype = _find_dtype(graph)
         self.outputs = [value.name for value in graph.output]
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._added: dict[tuple[Any, ...], onnx.TensorProto] = {}
         self._made = set[str]()  # names of those
         self.vectors = set[str]()
-        """Values that are as good as constants: computed from weights alone, once, when a session starts."""
+        """Values that are as good as constants: computed from weights alone, once, when
+        a session starts."""
         self._names = {*self.shapes, *(name for node in self.nodes for name in node.output)}
         self.index()
 
@@ -52,7 +63,8 @@ class EditedGraph:
 
     def drop_unread(self) -> None:
         """Forget the nodes whose values nobody reads; the order does not matter."""
-        wanted, waiting = set[int](), [self.makers[name] for name in self.outputs if name in self.makers]
+        wanted = set[int]()
+        waiting = [self.makers[name] for name in self.outputs if name in self.makers]
         while waiting:
             node = waiting.pop()
             if id(node) not in wanted:
@@ -62,9 +74,15 @@ class EditedGraph:
         self.index()
 
     def make(
-        self, operator: str, inputs: Sequence[str], outputs: str | Sequence[str], shape: Shape, *, domain: str = "",
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        outputs: str | Sequence[str],
+        shape: Shape,
+        *,
+        domain: str = "",
         **attributes: Any,
-    ) -> onnx.NodeProto:  # fmt: skip
+    ) -> onnx.NodeProto:
         """A node, not yet among ``nodes``; all its outputs have this shape."""
         from onnx import helper
 
@@ -73,11 +91,14 @@ class EditedGraph:
             self.shapes[name] = tuple(shape)
             self._names.add(name)
         label = next(filter(None, names))
-        return helper.make_node(operator, list(inputs), names, name=label, domain=domain, **attributes)
+        return helper.make_node(
+            operator, list(inputs), names, name=label, domain=domain, **attributes
+        )
 
     def fresh(self, stem: str) -> str:
         """A name that no value has."""
-        name, count = stem, 1
+        name = stem
+        count = 1
         while name in self._names:
             count += 1
             name = f"{stem}.{count}"
@@ -106,10 +127,15 @@ class EditedGraph:
 
     def is_vector(self, name: str) -> bool:
         """Whether it is a constant of one axis."""
-        return len(self.shapes.get(name, ())) == 1 and (name in self.vectors or self.is_constant(name))
+        return len(self.shapes.get(name, ())) == 1 and (
+            name in self.vectors or self.is_constant(name)
+        )
 
     def read(self, name: str) -> np.ndarray | None:
-        """Values of a constant that is kept in the graph; None for weights beside it, and for everything else."""
+        """Values of a constant that is kept in the graph.
+
+        None for weights beside it, and for everything else.
+        """
         from onnx import TensorProto, numpy_helper
 
         tensor = self._tensors.get(name)
@@ -130,7 +156,12 @@ class EditedGraph:
     def only_reader(self, name: str, operator: str) -> onnx.NodeProto | None:
         """The node that reads a value, if it is the only one, of this operator, and the value is no output."""
         found = self.readers.get(name, [])
-        if len(found) != 1 or name in self.outputs or found[0].op_type != operator or found[0].domain:
+        if (
+            len(found) != 1
+            or name in self.outputs
+            or found[0].op_type != operator
+            or found[0].domain
+        ):
             return None
         return found[0]
 
@@ -189,12 +220,17 @@ def _sort(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Each after those whose values it reads; otherwise as they were."""
     makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
     needs = [{makers[name] for name in node.input if name in makers} for node in nodes]
-    done, result = Counter[int](), list[Any]()
+    done = Counter[int]()
+    result = list[Any]()
     for start in range(len(nodes)):
         waiting = [start]
         while waiting:
             place = waiting[-1]
-            missing = [] if done[place] else sorted((need for need in needs[place] if not done[need]), reverse=True)
+            missing = (
+                []
+                if done[place]
+                else sorted((need for need in needs[place] if not done[need]), reverse=True)
+            )
             if missing:
                 waiting.extend(missing)
                 continue

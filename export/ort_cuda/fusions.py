@@ -1,4 +1,7 @@
-"""Chains of operators as the one kernel that ONNX Runtime's CUDA provider has for them: each saves trips to memory."""
+"""Chains of operators as the one kernel that ONNX Runtime's CUDA provider has for them.
+
+Each saves trips to memory.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,38 @@ RESIDUAL_WIDTHS = (320, 640, 1280)
 """Channels that the BiasAdd kernel is compiled for."""
 
 SHORTEST = 32
-"""Tokens below which an attention is too small for a kernel's tile, which has 64 rows: several are packed into one."""
+"""Tokens below which an attention is too small for a kernel's tile, which has 64 rows:
+several are packed into one."""
 
 PACKED = 8
-"""Attentions in one: of 2 to 16 of the published network's temporal ones, the quickest on an H100 (measured)."""
+"""Attentions in one: of 2 to 16 of the published network's temporal ones, the quickest
+on an H100 (measured)."""
 
-FEWEST, MOST_ROWS = 8, 1024
-"""Products that are worth joining, and rows from which on each fills a GPU by itself; chosen, not measured."""
+FEWEST = 8
+MOST_ROWS = 1024
+"""Products that are worth joining, and rows from which on each fills a GPU by itself;
+chosen, not measured."""
 
 MASKED = -60000.0
-"""Added to the scores of tokens of different attentions: far below any score, and within float16."""
+"""Added to the scores of tokens of different attentions: far below any score, and
+within float16."""
 
 
 def fuse(graph: EditedGraph) -> None:
     """All of them, in the order in which one makes room for the next."""
-    for rewrite in (_merge_twins, _flatten_choices, _flatten_sums, _join_products, _pack_attentions, _fuse_geglu,
-                    _scale_products, _sink_biases, _fuse_layer_norms, _fuse_group_norms, _fuse_residuals):  # fmt: skip
+    for rewrite in (
+        _merge_twins,
+        _flatten_choices,
+        _flatten_sums,
+        _join_products,
+        _pack_attentions,
+        _fuse_geglu,
+        _scale_products,
+        _sink_biases,
+        _fuse_layer_norms,
+        _fuse_group_norms,
+        _fuse_residuals,
+    ):
         rewrite(graph)
         graph.index()
 
@@ -59,9 +78,12 @@ def _merge_twins(graph: EditedGraph) -> None:
 
 
 def _flatten_choices(graph: EditedGraph) -> None:
-    """A frame's own keys, and behind them the reference's or its own again: one choice along a new axis.
+    """A frame's own keys, and behind them the reference's or its own again.
 
-    In the export it is a choice and then a Concat, which takes the values through memory once more.
+    One choice along a new axis.
+
+    In the export it is a choice and then a Concat, which takes the values through
+    memory once more.
     """
     for place, node in enumerate(graph.nodes):
         if node.op_type != "Concat" or len(node.input) != 2 or attribute(node, "axis") != 2:
@@ -74,44 +96,74 @@ def _flatten_choices(graph: EditedGraph) -> None:
         gate, reference = choice.input[:2]
         if graph.shapes[reference] != (1, 1, *shape[2:]) or volume(graph.shapes[gate]) != 1:
             continue
-        output, flat = node.output[0], shape[2] * shape[3]
+        output = node.output[0]
+        flat = shape[2] * shape[3]
         first = graph.constant(np.ones((1, 1, 1), bool), "true")
         views = [
-            graph.make("Reshape", [name, graph.integers(view)], graph.fresh(f"{output}.{part}"), view)
-            for name, part, view in (
-                (gate, "gate", (1, 1, 1)), (own, "own", (shape[1], 1, flat)), (reference, "reference", (1, 1, flat))
+            graph.make(
+                "Reshape", [name, graph.integers(view)], graph.fresh(f"{output}.{part}"), view
             )
-        ]  # fmt: skip
+            for name, part, view in (
+                (gate, "gate", (1, 1, 1)),
+                (own, "own", (shape[1], 1, flat)),
+                (reference, "reference", (1, 1, flat)),
+            )
+        ]
         no = graph.make("Not", [views[0].output[0]], graph.fresh(f"{output}.no"), (1, 1, 1))
-        which = graph.make("Concat", [first, no.output[0]], graph.fresh(f"{output}.which"), (1, 2, 1), axis=1)
+        which = graph.make(
+            "Concat", [first, no.output[0]], graph.fresh(f"{output}.which"), (1, 2, 1), axis=1
+        )
         wide = (shape[1], 2, flat)
-        both = graph.make("Where", [which.output[0], views[1].output[0], views[2].output[0]],
-                          graph.fresh(f"{output}.both"), wide)  # fmt: skip
-        graph.nodes[place] = graph.make("Reshape", [both.output[0], graph.integers(graph.shapes[output])], output,
-                                        graph.shapes[output])  # fmt: skip
+        both = graph.make(
+            "Where",
+            [which.output[0], views[1].output[0], views[2].output[0]],
+            graph.fresh(f"{output}.both"),
+            wide,
+        )
+        graph.nodes[place] = graph.make(
+            "Reshape",
+            [both.output[0], graph.integers(graph.shapes[output])],
+            output,
+            graph.shapes[output],
+        )
         graph.nodes += [*views, no, which, both]
 
 
 def _flatten_sums(graph: EditedGraph) -> None:
-    """What is added to each of many tokens' rows alike, such as positions: with as few axes as it takes.
+    """What is added to each of many tokens' rows alike, such as positions.
+
+    With as few axes as it takes.
 
     ONNX Runtime finds each value's place by a division an axis.
     """
     for place, node in enumerate(graph.nodes):
         shapes = [graph.shapes[name] for name in node.input if node.op_type == "Add"]
-        if [len(shape) for shape in shapes] != [3, 3] or shapes[1] != (1, *shapes[0][1:]) or shapes[0][0] == 1:
+        if (
+            [len(shape) for shape in shapes] != [3, 3]
+            or shapes[1] != (1, *shapes[0][1:])
+            or shapes[0][0] == 1
+        ):
             continue  # of one row it is a plain sum, which a norm may take in
-        output, flat = node.output[0], volume(shapes[0][1:])
+        output = node.output[0]
+        flat = volume(shapes[0][1:])
         views = [
             graph.make(
-                "Reshape", [name, graph.integers((shape[0], flat))], graph.fresh(f"{name}.flat"), (shape[0], flat)
+                "Reshape",
+                [name, graph.integers((shape[0], flat))],
+                graph.fresh(f"{name}.flat"),
+                (shape[0], flat),
             )
             for name, shape in zip(node.input, shapes, strict=True)
         ]
         total = graph.make(
-            "Add", [view.output[0] for view in views], graph.fresh(f"{output}.flat"), (shapes[0][0], flat)
+            "Add",
+            [view.output[0] for view in views],
+            graph.fresh(f"{output}.flat"),
+            (shapes[0][0], flat),
         )
-        graph.nodes[place] = graph.make("Reshape", [total.output[0], graph.integers(shapes[0])], output, shapes[0])
+        graph.nodes[place] = graph.make(
+            "Reshape", [total.output[0], graph.integers(shapes[0])], output, shapes[0]
+        )
         graph.nodes += [*views, total]
 
 
@@ -122,7 +174,11 @@ def _join_products(graph: EditedGraph) -> None:
     """
     groups: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.nodes:
-        if node.op_type == "MatMul" and graph.is_constant(node.input[1]) and len(graph.shapes[node.input[1]]) == 2:
+        if (
+            node.op_type == "MatMul"
+            and graph.is_constant(node.input[1])
+            and len(graph.shapes[node.input[1]]) == 2
+        ):
             groups.setdefault(node.input[0], []).append(node)
     for source, products in groups.items():
         rows = volume(graph.shapes[source][:-1])
@@ -140,20 +196,35 @@ def _join(graph: EditedGraph, source: str, products: list[onnx.NodeProto]) -> No
     wide = sum(widths)
     stem = graph.fresh(f"{source}.joined")
     weights = graph.make(
-        "Concat", [product.input[1] for product in products], f"{stem}.weights", (shape[-1], wide), axis=1
+        "Concat",
+        [product.input[1] for product in products],
+        f"{stem}.weights",
+        (shape[-1], wide),
+        axis=1,
     )
-    joined = [weights, graph.make("MatMul", [source, weights.output[0]], f"{stem}.matmul", (*shape[:-1], wide))]
+    joined = [
+        weights,
+        graph.make("MatMul", [source, weights.output[0]], f"{stem}.matmul", (*shape[:-1], wide)),
+    ]
     gone = {id(product) for product in products}
     if all(biases):
-        bias = graph.make("Concat", [parts[1] for parts in biases if parts], f"{stem}.bias", (wide,), axis=0)
+        bias = graph.make(
+            "Concat", [parts[1] for parts in biases if parts], f"{stem}.bias", (wide,), axis=0
+        )
         joined += [
             bias,
-            graph.make("Add", [joined[1].output[0], bias.output[0]], f"{stem}.biased", (*shape[:-1], wide)),
+            graph.make(
+                "Add", [joined[1].output[0], bias.output[0]], f"{stem}.biased", (*shape[:-1], wide)
+            ),
         ]
         graph.vectors.add(bias.output[0])
         ends = [one.output[0] for one in added if one is not None]
         gone |= {id(one) for one in added}
-    joined.append(graph.make("Split", [joined[-1].output[0], graph.integers(widths)], ends, (), axis=len(shape) - 1))
+    joined.append(
+        graph.make(
+            "Split", [joined[-1].output[0], graph.integers(widths)], ends, (), axis=len(shape) - 1
+        )
+    )
     for end, width in zip(ends, widths, strict=True):
         graph.shapes[end] = (*shape[:-1], width)
     graph.nodes = [node for node in graph.nodes if id(node) not in gone] + joined
@@ -187,10 +258,16 @@ def _pack(graph: EditedGraph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     kept = {one.name: attribute(node, one.name) for one in node.attribute}
     return [
         *views,
-        graph.make("MultiHeadAttention", [*(view.output[0] for view in views), "", "", masked], inside, packed,
-                   domain=MICROSOFT, **kept),
+        graph.make(
+            "MultiHeadAttention",
+            [*(view.output[0] for view in views), "", "", masked],
+            inside,
+            packed,
+            domain=MICROSOFT,
+            **kept,
+        ),
         graph.make("Reshape", [inside, graph.integers(shapes[0])], output, shapes[0]),
-    ]  # fmt: skip
+    ]
 
 
 def _fuse_geglu(graph: EditedGraph) -> None:
@@ -201,44 +278,82 @@ def _fuse_geglu(graph: EditedGraph) -> None:
         gelu = graph.maker(node.input[1], "Gelu")
         left = graph.maker(node.input[0], "Slice")
         right = None if gelu is None else graph.maker(gelu.input[0], "Slice")
-        if gelu is None or left is None or right is None or attribute(gelu, "approximate", b"none") != b"none":
+        if (
+            gelu is None
+            or left is None
+            or right is None
+            or attribute(gelu, "approximate", b"none") != b"none"
+        ):
             continue
-        whole, half = left.input[0], graph.shapes[node.output[0]][-1]
+        whole = left.input[0]
+        half = graph.shapes[node.output[0]][-1]
         bounds = [[graph.scalar(name) for name in part.input[1:4]] for part in (left, right)]
         last = len(graph.shapes[whole]) - 1
         if right.input[0] != whole or bounds != [[0, half, last], [half, 2 * half, last]]:
             continue
         biased = graph.maker(whole, "Add")
         parts = None if biased is None else _split_bias(graph, biased)
-        if parts is None or last != 2 or half not in GEGLU_WIDTHS or graph.shapes[whole][last] != 2 * half:
+        if (
+            parts is None
+            or last != 2
+            or half not in GEGLU_WIDTHS
+            or graph.shapes[whole][last] != 2 * half
+        ):
             continue
-        graph.nodes[place] = graph.make("BiasSplitGelu", list(parts), node.output[0], graph.shapes[node.output[0]],
-                                        domain=MICROSOFT)  # fmt: skip
+        graph.nodes[place] = graph.make(
+            "BiasSplitGelu",
+            list(parts),
+            node.output[0],
+            graph.shapes[node.output[0]],
+            domain=MICROSOFT,
+        )
 
 
 def _scale_products(graph: EditedGraph) -> None:
-    """(x W + b) times a constant: the product scales by itself, and the bias once, when the session starts."""
+    """(x W + b) times a constant.
+
+    The product scales by itself, and the bias once, when the session starts.
+    """
     for place, node in enumerate(graph.nodes):
         if node.op_type != "Mul" or len(node.input) != 2:
             continue
         factor = graph.scalar(node.input[1])
         biased = graph.maker(node.input[0], "Add")
         parts = None if biased is None else _split_bias(graph, biased)
-        if factor is None or biased is None or parts is None or len(graph.shapes[node.input[1]]) > 1:
+        if (
+            factor is None
+            or biased is None
+            or parts is None
+            or len(graph.shapes[node.input[1]]) > 1
+        ):
             continue
         product = graph.maker(parts[0], "MatMul")
-        if product is None or not _is_read_once(graph, node.input[0]) or not _is_read_once(graph, parts[0]):
+        if (
+            product is None
+            or not _is_read_once(graph, node.input[0])
+            or not _is_read_once(graph, parts[0])
+        ):
             continue
-        shape, output = graph.shapes[node.output[0]], node.output[0]
-        scaled = graph.make("FusedMatMul", list(product.input), graph.fresh(f"{output}.matmul"), shape,
-                            domain=MICROSOFT, alpha=factor)  # fmt: skip
+        shape = graph.shapes[node.output[0]]
+        output = node.output[0]
+        scaled = graph.make(
+            "FusedMatMul",
+            list(product.input),
+            graph.fresh(f"{output}.matmul"),
+            shape,
+            domain=MICROSOFT,
+            alpha=factor,
+        )
         bias = _compute_vector(graph, "Mul", [parts[1], node.input[1]], f"{output}.bias")
         graph.nodes[place] = graph.make("Add", [scaled.output[0], bias], output, shape)
         graph.nodes.append(scaled)
 
 
 def _sink_biases(graph: EditedGraph) -> None:
-    """Views and transposes before the bias that they follow: it then lies next to what can take it in."""
+    """Views and transposes before the bias that they follow.
+
+    It then lies next to what can take it in.
+    """
     for node in list(graph.nodes):
         parts = _split_bias(graph, node) if node.op_type == "Add" else None
         while parts is not None:
@@ -247,10 +362,12 @@ def _sink_biases(graph: EditedGraph) -> None:
             if view is None or not _keeps_last(graph, view, output):
                 break
             source, bias = parts
-            outside, shape = view.output[0], graph.shapes[view.output[0]]
+            outside = view.output[0]
+            shape = graph.shapes[view.output[0]]
             inside = graph.fresh(f"{outside}.unbiased")
             graph.shapes[inside] = shape
-            view.input[0], view.output[0] = source, inside
+            view.input[0] = source
+            view.output[0] = inside
             del node.input[:]
             node.input.extend([inside, bias])
             node.output[0] = outside
@@ -259,7 +376,8 @@ def _sink_biases(graph: EditedGraph) -> None:
 
 
 def _keeps_last(graph: EditedGraph, view: onnx.NodeProto, name: str) -> bool:
-    before, after = graph.shapes[name], graph.shapes[view.output[0]]
+    before = graph.shapes[name]
+    after = graph.shapes[view.output[0]]
     if view.input[0] != name:
         return False
     if view.op_type == "Transpose":
@@ -282,18 +400,26 @@ def _fuse_layer_norms(graph: EditedGraph) -> None:
             skip = graph.constant(np.zeros(shape[1:], graph.dtype), "zeros")
         if graph.shapes[source] != shape or graph.shapes[skip] not in (shape, shape[1:]):
             continue
-        read = [one for one in graph.readers[node.input[0]] if one is not node] or node.input[0] in graph.outputs
+        read = [one for one in graph.readers[node.input[0]] if one is not node] or node.input[
+            0
+        ] in graph.outputs
         graph.nodes[place] = graph.make(
-            "SkipLayerNormalization", [source, skip, *node.input[1:], *([bias] if bias else [])],
-            [node.output[0], "", "", node.input[0]] if read else [node.output[0]], shape, domain=MICROSOFT,
+            "SkipLayerNormalization",
+            [source, skip, *node.input[1:], *([bias] if bias else [])],
+            [node.output[0], "", "", node.input[0]] if read else [node.output[0]],
+            shape,
+            domain=MICROSOFT,
             epsilon=attribute(node, "epsilon", 1e-5),
-        )  # fmt: skip
+        )
         removed.add(id(total))
     graph.nodes = [node for node in graph.nodes if id(node) not in removed]
 
 
 def _fuse_group_norms(graph: EditedGraph) -> None:
-    """Bias, residual or time embedding, and group norm: SkipGroupNorm, which gives their sum out as well."""
+    """Bias, residual or time embedding, and group norm.
+
+    SkipGroupNorm, which gives their sum out as well.
+    """
     removed: set[int] = set()
     added: list[onnx.NodeProto] = []
     for place, node in enumerate(graph.nodes):
@@ -306,22 +432,36 @@ def _fuse_group_norms(graph: EditedGraph) -> None:
         shape = graph.shapes[node.input[0]]
         if graph.shapes[source] != shape:
             continue
-        one, wide = (1, 1, 1, shape[3]), (shape[0], 1, 1, shape[3])
+        one = (1, 1, 1, shape[3])
+        wide = (shape[0], 1, 1, shape[3])
         if skip is None and bias is not None:
-            added.append(graph.make("Reshape", [bias, graph.integers(one)], graph.fresh(f"{bias}.skip"), one))
-            skip, bias = added[-1].output[0], None
+            added.append(
+                graph.make("Reshape", [bias, graph.integers(one)], graph.fresh(f"{bias}.skip"), one)
+            )
+            skip = added[-1].output[0]
+            bias = None
         assert skip is not None
         if graph.shapes[skip] == one:
-            added.append(graph.make("Expand", [skip, graph.integers(wide)], graph.fresh(f"{skip}.wide"), wide))
+            added.append(
+                graph.make(
+                    "Expand", [skip, graph.integers(wide)], graph.fresh(f"{skip}.wide"), wide
+                )
+            )
             skip = added[-1].output[0]
         if graph.shapes[skip] not in (shape, wide):
             continue
-        read = [one for one in graph.readers[node.input[0]] if one is not node] or node.input[0] in graph.outputs
+        read = [one for one in graph.readers[node.input[0]] if one is not node] or node.input[
+            0
+        ] in graph.outputs
         kept = {one.name: attribute(node, one.name) for one in node.attribute}
         graph.nodes[place] = graph.make(
-            "SkipGroupNorm", [source, *node.input[1:], skip, *([bias] if bias else [])],
-            [node.output[0], node.input[0]] if read else [node.output[0]], shape, domain=MICROSOFT, **kept,
-        )  # fmt: skip
+            "SkipGroupNorm",
+            [source, *node.input[1:], skip, *([bias] if bias else [])],
+            [node.output[0], node.input[0]] if read else [node.output[0]],
+            shape,
+            domain=MICROSOFT,
+            **kept,
+        )
         removed.add(id(total))
     graph.nodes = [node for node in graph.nodes if id(node) not in removed] + added
 
@@ -343,12 +483,20 @@ def _fuse_residuals(graph: EditedGraph) -> None:
         names = [source, skip]
         if len(shape) != 3:
             for place, name in enumerate(names):
-                nodes.append(graph.make("Reshape", [name, graph.integers(flat)], graph.fresh(f"{name}.flat"), flat))
+                nodes.append(
+                    graph.make(
+                        "Reshape", [name, graph.integers(flat)], graph.fresh(f"{name}.flat"), flat
+                    )
+                )
                 names[place] = nodes[-1].output[0]
             output = graph.fresh(f"{node.output[0]}.flat")
-        nodes.append(graph.make("BiasAdd", [names[0], bias, names[1]], output, flat, domain=MICROSOFT))
+        nodes.append(
+            graph.make("BiasAdd", [names[0], bias, names[1]], output, flat, domain=MICROSOFT)
+        )
         if len(shape) != 3:
-            nodes.append(graph.make("Reshape", [output, graph.integers(shape)], node.output[0], shape))
+            nodes.append(
+                graph.make("Reshape", [output, graph.integers(shape)], node.output[0], shape)
+            )
     graph.nodes = nodes
 
 
@@ -366,11 +514,15 @@ def _is_read_once(graph: EditedGraph, name: str) -> bool:
 
 
 def _split_sum(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str | None, str | None]:
-    """(value, other value or None, bias or None) of an Add: the biases of operands that only it reads are taken out."""
+    """(value, other value or None, bias or None) of an Add.
+
+    The biases of operands that only it reads are taken out.
+    """
     alone = _split_bias(graph, node)
     if alone is not None:
         return alone[0], None, alone[1]
-    values, biases = list(node.input), list[str]()
+    values = list(node.input)
+    biases = list[str]()
     for place, value in enumerate(values):
         biased = graph.maker(value, "Add")
         parts = None if biased is None else _split_bias(graph, biased)
@@ -386,12 +538,22 @@ def _split_sum(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str | Non
 
 
 def _compute_vector(graph: EditedGraph, operator: str, inputs: list[str], stem: str) -> str:
-    """An operator on constant vectors, in float32: what ONNX Runtime can compute before a session's first call."""
+    """An operator on constant vectors, in float32.
+
+    What ONNX Runtime can compute before a session's first call.
+    """
     shape = graph.shapes[inputs[0]]
-    wide = [graph.make("Cast", [name], graph.fresh(f"{stem}.float"), graph.shapes[name], to=1) for name in inputs]
-    made = graph.make(operator, [node.output[0] for node in wide], graph.fresh(f"{stem}.sum"), shape)
+    wide = [
+        graph.make("Cast", [name], graph.fresh(f"{stem}.float"), graph.shapes[name], to=1)
+        for name in inputs
+    ]
+    made = graph.make(
+        operator, [node.output[0] for node in wide], graph.fresh(f"{stem}.sum"), shape
+    )
     name = graph.fresh(stem)
-    last = graph.make("Cast", [made.output[0]], name, shape, to=1 if graph.dtype == np.float32 else 10)
+    last = graph.make(
+        "Cast", [made.output[0]], name, shape, to=1 if graph.dtype == np.float32 else 10
+    )
     graph.nodes += [*wide, made, last]
     graph.vectors.add(name)
     return name

@@ -1,1 +1,4 @@
-"""The six networks as torch modules, and their tracing to ONNX; one of the two places where torch lives."""
+"""The six networks as torch modules, and their tracing to ONNX.
+
+One of the two places where torch lives.
+"""

@@ -33,7 +33,9 @@ class Layer(nn.Module):
         super().__init__()
         self.attn = SelfAttention(width, heads=heads)
         self.attn_ln = nn.LayerNorm(width, eps=1e-5)
-        self.mlp = nn.ModuleList([nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)])
+        self.mlp = nn.ModuleList(
+            [nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)]
+        )
         self.mlp_ln = nn.LayerNorm(width, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,5 +76,8 @@ class AudioEncoder(nn.Module):
         self.encoder = Encoder(a)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """(1, mels, 2*context) log-mel to (1, layers + 1, context, width): the input embedding, then each layer."""
+        """(1, mels, 2*context) log-mel to (1, layers + 1, context, width).
+
+        The input embedding, then each layer.
+        """
         return self.encoder(mel)

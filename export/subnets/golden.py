@@ -1,4 +1,7 @@
-"""Golden outputs for a bundle's self-test: the torch module in fp32, its weights read layer by layer."""
+"""Golden outputs for a bundle's self-test.
+
+The torch module in fp32, its weights read layer by layer.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ from echoexport.runtime.spec import SubnetSpec
 
 
 def compute_golden(
-    spec: SubnetSpec, architecture: Architecture, *, weights: Mapping[str, StoredTensor],
+    spec: SubnetSpec,
+    architecture: Architecture,
+    *,
+    weights: Mapping[str, StoredTensor],
     inputs: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """The network's float32 outputs by name.
 
-    Each layer's weights are read when it runs and dropped after, so that the full-size denoiser (5.2 GB in fp32)
-    needs little more memory than its activations.
+    Each layer's weights are read when it runs and dropped after, so that the full-size
+    denoiser (5.2 GB in fp32) needs little more memory than its activations.
     """
     network = build_network(spec.name, architecture)
     for prefix, module in network.named_modules():
@@ -36,7 +42,10 @@ def compute_golden(
 
 def _stream_weights(module: nn.Module, prefix: str, *, weights: Mapping[str, StoredTensor]) -> None:
     """Let a module's own parameters and buffers exist only while it runs."""
-    own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+    own = {
+        **dict(module.named_parameters(recurse=False)),
+        **dict(module.named_buffers(recurse=False)),
+    }
     if not own:
         return
 

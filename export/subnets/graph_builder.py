@@ -1,4 +1,7 @@
-"""An ONNX graph under construction: static shapes, named parameters, constants kept small and shared."""
+"""An ONNX graph under construction.
+
+Static shapes, named parameters, constants kept small and shared.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _IR_VERSION = 10  # what opset 20's own release of onnx writes; older parsers re
 
 
 class GraphBuilder:
-    """Collects nodes and constants. Values go by name; every shape is known when a node is added."""
+    """Collects nodes and constants.
+
+    Values go by name; every shape is known when a node is added.
+    """
 
     def __init__(self, *, dtype: str) -> None:
         self.dtype = np.dtype(dtype)
@@ -38,12 +44,15 @@ class GraphBuilder:
         output = self.unique(name)
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))
         if shape is not None:
-            self.infos.append(helper.make_tensor_value_info(output, element or self.element, list(shape)))
+            self.infos.append(
+                helper.make_tensor_value_info(output, element or self.element, list(shape))
+            )
         return output
 
     def unique(self, name: str) -> str:
         """``name``, with a number behind it where it is taken."""
-        candidate, number = name, 1
+        candidate = name
+        number = 1
         while candidate in self._used:
             number += 1
             candidate = f"{name}.{number}"
@@ -61,14 +70,21 @@ class GraphBuilder:
 
     def reshape(self, value: str, shape: Sequence[int], *, name: str) -> str:
         """A Reshape to a shape that is known."""
-        return self.add("Reshape", [value, self.constant(list(shape), "int64")], name=name, shape=shape)
+        return self.add(
+            "Reshape", [value, self.constant(list(shape), "int64")], name=name, shape=shape
+        )
 
     def split(self, value: str, count: int, *, name: str, shape: Sequence[int]) -> list[str]:
-        """A Split into ``count`` parts along axis 0, each of ``shape``; the node carries the first part's name."""
+        """A Split into ``count`` parts along axis 0, each of ``shape``.
+
+        The node carries the first part's name.
+        """
         parts = [self.unique(name) for _ in range(count)]
         sizes = self.constant([shape[0]] * count, "int64")
         self.nodes.append(helper.make_node("Split", [value, sizes], parts, name=parts[0], axis=0))
-        self.infos += [helper.make_tensor_value_info(part, self.element, list(shape)) for part in parts]
+        self.infos += [
+            helper.make_tensor_value_info(part, self.element, list(shape)) for part in parts
+        ]
         return parts
 
     def finish(
@@ -86,13 +102,16 @@ class GraphBuilder:
         produced = {value for node in nodes for value in node.output}
         infos = [info for info in self.infos if info.name in produced]
         graph = helper.make_graph(nodes, name, list(inputs), list(outputs), kept, value_info=infos)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="echoexport")
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="echoexport"
+        )
         model.ir_version = _IR_VERSION
         return model
 
 
 def _reachable(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
-    wanted, kept = set(outputs), []
+    wanted = set(outputs)
+    kept = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             kept.append(node)
@@ -100,9 +119,13 @@ def _reachable(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.Nod
     return kept[::-1]
 
 
-def external_parameter(name: str, shape: Sequence[int], *, element: int, location: str, offset: int) -> TensorProto:
+def external_parameter(
+    name: str, shape: Sequence[int], *, element: int, location: str, offset: int
+) -> TensorProto:
     """A parameter whose values lie in ``location`` at ``offset``; they need not be there yet."""
-    tensor = TensorProto(name=name, data_type=element, dims=list(shape), data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(
+        name=name, data_type=element, dims=list(shape), data_location=TensorProto.EXTERNAL
+    )
     width = helper.tensor_dtype_to_np_dtype(element).itemsize
     length = int(np.prod(shape, dtype=np.int64)) * width
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):

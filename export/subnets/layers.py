@@ -1,4 +1,7 @@
-"""Layers that the UNets, the VAE and the motion modules share; parameter names are the checkpoint's."""
+"""Layers that the UNets, the VAE and the motion modules share.
+
+Parameter names are the checkpoint's.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,15 @@ from torch.nn import functional as F
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, heads: int) -> Tensor:
-    """Multi-head attention of (batch, tokens, width) tensors; scale is head_width ** -0.5, no mask."""
+    """Multi-head attention of (batch, tokens, width) tensors.
+
+    Scale is head_width ** -0.5, no mask.
+    """
     batch, tokens, width = query.shape
-    q, k, v = (t.reshape(batch, t.shape[1], heads, width // heads).transpose(1, 2) for t in (query, key, value))
+    q, k, v = (
+        t.reshape(batch, t.shape[1], heads, width // heads).transpose(1, 2)
+        for t in (query, key, value)
+    )
     y = F.scaled_dot_product_attention(q, k, v)
     return y.transpose(1, 2).reshape(batch, tokens, width)
 
@@ -17,7 +26,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, heads: int) -> Tensor:
 class Attention(nn.Module):
     """Projections around :func:`attend`; ``context`` defaults to the input itself."""
 
-    def __init__(self, width: int, *, heads: int, context_width: int | None = None, bias: bool = False) -> None:
+    def __init__(
+        self, width: int, *, heads: int, context_width: int | None = None, bias: bool = False
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.to_q = nn.Linear(width, width, bias=bias)
@@ -49,11 +60,16 @@ class GatedGELU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Gated feed-forward of four times the width; ``net.1`` is the dropout of the original, which is idle."""
+    """Gated feed-forward of four times the width.
+
+    ``net.1`` is the dropout of the original, which is idle.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.ModuleList([GatedGELU(width, hidden=4 * width), nn.Identity(), nn.Linear(4 * width, width)])
+        self.net = nn.ModuleList(
+            [GatedGELU(width, hidden=4 * width), nn.Identity(), nn.Linear(4 * width, width)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) to (..., width)."""
@@ -63,10 +79,19 @@ class FeedForward(nn.Module):
 
 
 class Resnet(nn.Module):
-    """Two normalized convolutions with a shortcut; ``time_width`` adds a projected time embedding between them."""
+    """Two normalized convolutions with a shortcut.
+
+    ``time_width`` adds a projected time embedding between them.
+    """
 
     def __init__(
-        self, width_in: int, width_out: int, *, groups: int, eps: float, time_width: int | None = None
+        self,
+        width_in: int,
+        width_out: int,
+        *,
+        groups: int,
+        eps: float,
+        time_width: int | None = None,
     ) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, width_in, eps=eps)
@@ -137,4 +162,6 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_map(tokens: Tensor, *, like: Tensor) -> Tensor:
     """(n, h*w, c) to (n, c, h, w) with the sides of ``like``."""
-    return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], like.shape[2], like.shape[3])
+    return tokens.transpose(1, 2).reshape(
+        tokens.shape[0], tokens.shape[2], like.shape[2], like.shape[3]
+    )

@@ -10,7 +10,10 @@ from echoexport.export.subnets.layers import Attention, FeedForward, to_map, to_
 
 
 class PositionTable(nn.Module):
-    """Sinusoidal positions of the frames in a window; persistent, since the checkpoint carries them."""
+    """Sinusoidal positions of the frames in a window.
+
+    Persistent, since the checkpoint carries them.
+    """
 
     pe: Tensor
 
@@ -42,7 +45,8 @@ class TemporalBlock(nn.Module):
         super().__init__()
         count = motion.attention_blocks
         self.attention_blocks = nn.ModuleList(
-            TemporalAttention(width, heads=motion.heads, max_frames=motion.max_frames) for _ in range(count)
+            TemporalAttention(width, heads=motion.heads, max_frames=motion.max_frames)
+            for _ in range(count)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-5) for _ in range(count))
         self.ff = FeedForward(width)
@@ -62,17 +66,24 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(motion.norm_groups, width, eps=1e-6)
         self.proj_in = nn.Linear(width, width)
-        self.transformer_blocks = nn.ModuleList(TemporalBlock(width, motion) for _ in range(motion.transformer_blocks))
+        self.transformer_blocks = nn.ModuleList(
+            TemporalBlock(width, motion) for _ in range(motion.transformer_blocks)
+        )
         self.proj_out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, *, frames: int) -> Tensor:
         """(b*frames, c, h, w) in and out."""
         tokens = self.proj_in(to_tokens(self.norm(x)))
-        pixels, width = tokens.shape[1], tokens.shape[2]
-        by_pixel = tokens.reshape(-1, frames, pixels, width).transpose(1, 2).reshape(-1, frames, width)
+        pixels = tokens.shape[1]
+        width = tokens.shape[2]
+        by_pixel = (
+            tokens.reshape(-1, frames, pixels, width).transpose(1, 2).reshape(-1, frames, width)
+        )
         for block in self.transformer_blocks:
             by_pixel = block(by_pixel)
-        by_frame = by_pixel.reshape(-1, pixels, frames, width).transpose(1, 2).reshape(-1, pixels, width)
+        by_frame = (
+            by_pixel.reshape(-1, pixels, frames, width).transpose(1, 2).reshape(-1, pixels, width)
+        )
         return to_map(self.proj_out(by_frame), like=x) + x
 
 

@@ -1,4 +1,7 @@
-"""The six networks in the form that is exported: flat, named tensors in and out, as their specs say."""
+"""The six networks in the form that is exported.
+
+Flat, named tensors in and out, as their specs say.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ class FlatReferenceUNet(ReferenceUNet):
     """The reference UNet giving key, value, key, value, ... in the order the transformers run."""
 
     def forward(self, latents: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        """(1, 4, h, w) to two (1, h*w, c) per transformer; what only feeds the unused output drops out."""
+        """(1, 4, h, w) to two (1, h*w, c) per transformer.
+
+        What only feeds the unused output drops out.
+        """
         taps = super().forward(latents)[1]
         return tuple(tensor for tap in taps.values() for tensor in (tap.key, tap.value))
 
@@ -28,10 +34,21 @@ class FlatDenoisingUNet(DenoisingUNet):
     """The denoising UNet taking keys and values as trailing arguments."""
 
     def forward(  # type: ignore[override]
-        self, latents: Tensor, sinusoid: Tensor, audio: Tensor, face: Tensor, gate: Tensor, *reference: Tensor
+        self,
+        latents: Tensor,
+        sinusoid: Tensor,
+        audio: Tensor,
+        face: Tensor,
+        gate: Tensor,
+        *reference: Tensor,
     ) -> Tensor:
-        """As :class:`DenoisingUNet`, with ``reference`` as key, value, key, value, ... in the order of paths."""
-        pairs = dict(zip(self.paths, zip(reference[::2], reference[1::2], strict=True), strict=True))
+        """As :class:`DenoisingUNet`, with ``reference`` as key, value, key, value, ...
+
+        In the order of paths.
+        """
+        pairs = dict(
+            zip(self.paths, zip(reference[::2], reference[1::2], strict=True), strict=True)
+        )
         return super().forward(latents, sinusoid, audio, face, gate, pairs)
 
 
@@ -45,7 +62,9 @@ _BUILDERS: dict[str, Callable[[Architecture], nn.Module]] = {
 }
 
 
-def build_network(name: str, architecture: Architecture, *, device: str = "meta", dtype: str = "float32") -> nn.Module:
+def build_network(
+    name: str, architecture: Architecture, *, device: str = "meta", dtype: str = "float32"
+) -> nn.Module:
     """One of the six, in evaluation mode; on the meta device it holds shapes and no values."""
     with torch.device(device):
         network = _BUILDERS[name](architecture)
@@ -60,6 +79,9 @@ def wanted_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 def load_weights(network: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
     """Give a network (built on any device) its values; every key is wanted."""
     dtype = next(network.parameters()).dtype
-    tensors = {key: torch.from_numpy(np.ascontiguousarray(value)).to(dtype) for key, value in weights.items()}
+    tensors = {
+        key: torch.from_numpy(np.ascontiguousarray(value)).to(dtype)
+        for key, value in weights.items()
+    }
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)

@@ -1,4 +1,7 @@
-"""Tracing a network to ONNX on the meta device: a graph that knows where its weights will lie, and none in memory."""
+"""Tracing a network to ONNX on the meta device.
+
+A graph that knows where its weights will lie, and none in memory.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,19 @@ _ALIGNMENT = 64  # bytes; lets an engine map a weight file and use it in place
 def trace_network(spec: SubnetSpec, architecture: Architecture) -> onnx.ModelProto:
     """The network's ONNX graph at the spec's shapes and dtype.
 
-    Parameters keep the checkpoint's names and point into ``<network>.bin``. Those that a Linear reads are stored
-    transposed, as (in, out); the model's metadata lists them under :data:`TRANSPOSED`.
+    Parameters keep the checkpoint's names and point into ``<network>.bin``. Those that
+    a Linear reads are stored transposed, as (in, out); the model's metadata lists them
+    under :data:`TRANSPOSED`.
 
     Raises:
-        GraphError: an operator that has no lowering, or a module that disagrees with its spec.
+        GraphError: an operator that has no lowering, or a module that disagrees with
+            its spec.
     """
     dtype = spec.inputs[0].dtype
     network = build_network(spec.name, architecture, dtype=dtype)
-    arguments = tuple(torch.empty(t.shape, dtype=getattr(torch, t.dtype), device="meta") for t in spec.inputs)
+    arguments = tuple(
+        torch.empty(t.shape, dtype=getattr(torch, t.dtype), device="meta") for t in spec.inputs
+    )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export warns about its own internals
         program = torch.export.export(network, arguments, strict=False)
@@ -71,30 +78,42 @@ class _Lowering:
         return model
 
     def _bind_placeholders(self, nodes: list[Node]) -> set[str]:
-        """Give inputs their spec's names and parameters the checkpoint's; returns the transposed parameters."""
-        inputs, transposed = iter(self.spec.inputs), set()
+        """Give inputs their spec's names and parameters the checkpoint's.
+
+        Returns the transposed parameters.
+        """
+        inputs = iter(self.spec.inputs)
+        transposed = set()
         kinds = {s.arg.name: (s.kind, s.target) for s in self.program.graph_signature.input_specs}
         for node in (n for n in nodes if n.op == "placeholder"):
             kind, target = kinds[node.name]
             if kind == InputKind.USER_INPUT:
                 self.lowered.names[node] = self.builder.unique(next(inputs).name)
                 continue
-            name, shape = self.builder.unique(str(target)), shape_of(node)
+            name = self.builder.unique(str(target))
+            shape = shape_of(node)
             if _feeds_linear(node):
                 shape = shape[::-1]
                 transposed.add(name)
                 self.lowered.transposed.add(node)
-            self.lowered.names[node], self.shapes[name] = name, shape
+            self.lowered.names[node] = name
+            self.shapes[name] = shape
         return transposed
 
     def _name_outputs(self, output: Node) -> list[onnx.ValueInfoProto]:
         values = list(output.args[0])  # type: ignore[arg-type]
         if len(values) != len(self.spec.outputs):
-            raise GraphError(f"{self.spec.name}: gives {len(values)} outputs, its spec has {len(self.spec.outputs)}")
+            raise GraphError(
+                f"{self.spec.name}: gives {len(values)} outputs, its spec has "
+                f"{len(self.spec.outputs)}"
+            )
         infos = []
         for value, tensor in zip(values, self.spec.outputs, strict=True):
             if shape_of(value) != tensor.shape:
-                raise GraphError(f"{self.spec.name}: {tensor.name} is {shape_of(value)}, its spec says {tensor.shape}")
+                raise GraphError(
+                    f"{self.spec.name}: {tensor.name} is {shape_of(value)}, its spec says "
+                    f"{tensor.shape}"
+                )
             self._rename(self.lowered.value(value), tensor.name)
             infos.append(_value_info(tensor))
         return infos
@@ -107,7 +126,11 @@ class _Lowering:
 
     def _parameter(self, name: str, *, offset: int) -> onnx.TensorProto:
         return external_parameter(
-            name, self.shapes[name], element=self.builder.element, location=f"{self.spec.name}.bin", offset=offset
+            name,
+            self.shapes[name],
+            element=self.builder.element,
+            location=f"{self.spec.name}.bin",
+            offset=offset,
         )
 
 
@@ -131,6 +154,8 @@ def _lay_out(model: onnx.ModelProto, *, location: str) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         length = next(int(entry.value) for entry in tensor.external_data if entry.key == "length")
-        place = external_parameter(tensor.name, tensor.dims, element=tensor.data_type, location=location, offset=offset)
+        place = external_parameter(
+            tensor.name, tensor.dims, element=tensor.data_type, location=location, offset=offset
+        )
         tensor.CopyFrom(place)
         offset += -(-length // _ALIGNMENT) * _ALIGNMENT

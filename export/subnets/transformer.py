@@ -1,4 +1,7 @@
-"""Spatial transformers: the reference UNet writes keys and values, the denoising UNet reads them."""
+"""Spatial transformers.
+
+The reference UNet writes keys and values, the denoising UNet reads them.
+"""
 
 from __future__ import annotations
 
@@ -53,23 +56,23 @@ class ReferenceBlock(nn.Module):
 
 @dataclass
 class DenoisingContext:
-    """What every denoising block needs besides its tokens.
-
-    audio: (b*f, tokens, audio width). gate: (b,), 1 where the reference is read, 0 for the unconditional half.
-    reference: block path to its (1 or b, h*w, c) key and value.
-    """
+    """What every denoising block needs besides its tokens."""
 
     batch: int
     frames: int
     audio: Tensor
+    """(b*f, tokens, audio width)."""
     gate: Tensor
+    """(b,), 1 where the reference is read, 0 for the unconditional half."""
     reference: dict[str, tuple[Tensor, Tensor]]
+    """Block path to its (1 or b, h*w, c) key and value."""
 
     def with_reference(self, own: Tensor, given: Tensor) -> Tensor:
         """Own keys (or values), followed by the reference's: (b*f, 2*h*w, c).
 
-        Where the gate is closed, the own tokens stand in for the reference's: softmax over every token twice
-        is softmax over every token once, so this is plain self-attention, exactly, with one graph for both.
+        Where the gate is closed, the own tokens stand in for the reference's: softmax
+        over every token twice is softmax over every token once, so this is plain
+        self-attention, exactly, with one graph for both.
         """
         own4 = own.reshape(self.batch, self.frames, own.shape[1], own.shape[2])
         reads = (self.gate > 0.5).reshape(self.batch, 1, 1, 1)
@@ -80,7 +83,9 @@ class DenoisingContext:
 class DenoisingBlock(nn.Module):
     """Self-attention over own and reference tokens, audio cross-attention (times a ratio), feed-forward."""
 
-    def __init__(self, width: int, *, heads: int, audio_width: int, audio_ratio: float, path: str) -> None:
+    def __init__(
+        self, width: int, *, heads: int, audio_width: int, audio_ratio: float, path: str
+    ) -> None:
         super().__init__()
         self.path = path
         self.audio_ratio = audio_ratio
@@ -105,7 +110,9 @@ class DenoisingBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """GroupNorm, projection to tokens, one block, projection back, residual."""
 
-    def __init__(self, width: int, block: nn.Module, *, groups: int, linear_projection: bool) -> None:
+    def __init__(
+        self, width: int, block: nn.Module, *, groups: int, linear_projection: bool
+    ) -> None:
         super().__init__()
         self.linear_projection = linear_projection
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)

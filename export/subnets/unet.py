@@ -26,7 +26,10 @@ MakeBlock = Callable[[int, int, str], nn.Module]
 
 @dataclass(frozen=True)
 class Level:
-    """What one block of the skeleton is made of: resnet widths (in, out), attention and motion or not."""
+    """What one block of the skeleton is made of.
+
+    Resnet widths (in, out), attention and motion or not.
+    """
 
     resnets: tuple[tuple[int, int], ...]
     width: int
@@ -42,17 +45,22 @@ def plan_down(a: UNetArchitecture) -> Iterator[Level]:
     for i, width in enumerate(a.widths):
         pairs = tuple((source if j == 0 else width, width) for j in range(a.layers_per_block))
         motion = a.motion is not None and a.motion.down[i]
-        yield Level(pairs, width, a.heads[i], a.down_attention[i], motion, resample=i + 1 < len(a.widths))
+        yield Level(
+            pairs, width, a.heads[i], a.down_attention[i], motion, resample=i + 1 < len(a.widths)
+        )
         source = width
 
 
 def plan_up(a: UNetArchitecture) -> Iterator[Level]:
     """The up blocks, coarsest first; each resnet also takes a skip."""
-    widths, heads = a.widths[::-1], a.heads[::-1]
+    widths = a.widths[::-1]
+    heads = a.heads[::-1]
     previous = widths[0]
     for i, width in enumerate(widths):
         skips = [width] * a.layers_per_block + [widths[min(i + 1, len(widths) - 1)]]
-        pairs = tuple(((previous if j == 0 else width) + skip, width) for j, skip in enumerate(skips))
+        pairs = tuple(
+            ((previous if j == 0 else width) + skip, width) for j, skip in enumerate(skips)
+        )
         motion = a.motion is not None and a.motion.up[i]
         yield Level(pairs, width, heads[i], a.up_attention[i], motion, resample=i + 1 < len(widths))
         previous = width
@@ -65,14 +73,18 @@ class Block(nn.Module):
         super().__init__()
         time_width = 4 * a.time_width
         self.resnets = nn.ModuleList(
-            Resnet(i, o, groups=a.norm_groups, eps=a.norm_eps, time_width=time_width) for i, o in level.resnets
+            Resnet(i, o, groups=a.norm_groups, eps=a.norm_eps, time_width=time_width)
+            for i, o in level.resnets
         )
         if level.attention:
             self.attentions = nn.ModuleList(
-                spatial_transformer(a, level, f"{path}.attentions.{j}", make=make) for j in range(len(level.resnets))
+                spatial_transformer(a, level, f"{path}.attentions.{j}", make=make)
+                for j in range(len(level.resnets))
             )
         if level.motion and a.motion is not None:
-            self.motion_modules = nn.ModuleList(MotionModule(level.width, a.motion) for _ in level.resnets)
+            self.motion_modules = nn.ModuleList(
+                MotionModule(level.width, a.motion) for _ in level.resnets
+            )
 
     def layers(self) -> Iterator[tuple[nn.Module, nn.Module | None, nn.Module | None]]:
         """(resnet, transformer or None, motion module or None) in the order they run."""
@@ -105,21 +117,31 @@ class MidBlock(nn.Module):
 
     def __init__(self, a: UNetArchitecture, *, make: MakeBlock) -> None:
         super().__init__()
-        width, time_width = a.widths[-1], 4 * a.time_width
+        width = a.widths[-1]
+        time_width = 4 * a.time_width
         motion = a.motion is not None and a.motion.mid
-        level = Level(((width, width),), width, a.heads[-1], attention=True, motion=motion, resample=False)
-        self.resnets = nn.ModuleList(
-            Resnet(width, width, groups=a.norm_groups, eps=a.norm_eps, time_width=time_width) for _ in range(2)
+        level = Level(
+            ((width, width),), width, a.heads[-1], attention=True, motion=motion, resample=False
         )
-        self.attentions = nn.ModuleList([spatial_transformer(a, level, "mid_block.attentions.0", make=make)])
+        self.resnets = nn.ModuleList(
+            Resnet(width, width, groups=a.norm_groups, eps=a.norm_eps, time_width=time_width)
+            for _ in range(2)
+        )
+        self.attentions = nn.ModuleList(
+            [spatial_transformer(a, level, "mid_block.attentions.0", make=make)]
+        )
         if motion and a.motion is not None:
             self.motion_modules = nn.ModuleList([MotionModule(width, a.motion)])
 
 
-def spatial_transformer(a: UNetArchitecture, level: Level, path: str, *, make: MakeBlock) -> SpatialTransformer:
+def spatial_transformer(
+    a: UNetArchitecture, level: Level, path: str, *, make: MakeBlock
+) -> SpatialTransformer:
     """A transformer whose block comes from ``make(width, heads, path)``."""
     block = make(level.width, level.heads, path)
-    return SpatialTransformer(level.width, block, groups=a.norm_groups, linear_projection=a.linear_projection)
+    return SpatialTransformer(
+        level.width, block, groups=a.norm_groups, linear_projection=a.linear_projection
+    )
 
 
 class UNet(nn.Module):
@@ -130,15 +152,21 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(a.in_channels, a.widths[0], 3, padding=1)
         self.time_embedding = TimestepMLP(a.time_width, 4 * a.time_width)
         self.down_blocks = nn.ModuleList(
-            DownBlock(a, level, f"down_blocks.{i}", make=make) for i, level in enumerate(plan_down(a))
+            DownBlock(a, level, f"down_blocks.{i}", make=make)
+            for i, level in enumerate(plan_down(a))
         )
         self.mid_block = MidBlock(a, make=make)
         self.up_blocks = nn.ModuleList(
             UpBlock(a, level, f"up_blocks.{i}", make=make) for i, level in enumerate(plan_up(a))
         )
 
-    def walk(self, x: Tensor, time: Tensor, *, transform: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """Down, mid and up; ``x`` is conv_in's output. ``transform`` applies a transformer or motion module."""
+    def walk(
+        self, x: Tensor, time: Tensor, *, transform: Callable[[nn.Module, Tensor], Tensor]
+    ) -> Tensor:
+        """Down, mid and up; ``x`` is conv_in's output.
+
+        ``transform`` applies a transformer or motion module.
+        """
 
         def run(layer: tuple[nn.Module, nn.Module | None, nn.Module | None], x: Tensor) -> Tensor:
             resnet, *others = layer
@@ -203,7 +231,9 @@ class DenoisingUNet(UNet):
 
     def __init__(self, a: UNetArchitecture) -> None:
         def make(width: int, heads: int, path: str) -> nn.Module:
-            return DenoisingBlock(width, heads=heads, audio_width=a.audio_width, audio_ratio=a.audio_ratio, path=path)
+            return DenoisingBlock(
+                width, heads=heads, audio_width=a.audio_width, audio_ratio=a.audio_ratio, path=path
+            )
 
         super().__init__(a, make=make)
         self.conv_norm_out = nn.GroupNorm(a.norm_groups, a.widths[0], eps=a.norm_eps)
@@ -225,9 +255,10 @@ class DenoisingUNet(UNet):
     ) -> Tensor:
         """Velocity, shaped as ``latents``.
 
-        latents (b, 4, f, h, w); sinusoid (1 or b, C0); audio_tokens (b, f, tokens, audio width); face_feature
-        (b, C0, 1 or f, h, w); reference_gate (b,): 1 reads the reference, 0 does not; reference: block path to
-        key and value, each (1 or b, h*w, c).
+        latents (b, 4, f, h, w); sinusoid (1 or b, C0); audio_tokens (b, f, tokens,
+        audio width); face_feature (b, C0, 1 or f, h, w); reference_gate (b,): 1 reads
+        the reference, 0 does not; reference: block path to key and value, each (1 or b,
+        h*w, c).
         """
         batch, channels, frames, height, width = latents.shape
         audio = audio_tokens.reshape(batch * frames, audio_tokens.shape[2], audio_tokens.shape[3])

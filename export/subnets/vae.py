@@ -6,7 +6,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoexport.export.architecture import VAEArchitecture
-from echoexport.export.subnets.layers import Attention, Downsample, Resnet, Upsample, to_map, to_tokens
+from echoexport.export.subnets.layers import (
+    Attention,
+    Downsample,
+    Resnet,
+    Upsample,
+    to_map,
+    to_tokens,
+)
 
 _EPS = 1e-6
 
@@ -44,7 +51,9 @@ class MidBlock(nn.Module):
 class Level(nn.Module):
     """Resnets, then an optional resampler under the checkpoint's name for it."""
 
-    def __init__(self, resnets: list[Resnet], *, down: Downsample | None = None, up: Upsample | None = None) -> None:
+    def __init__(
+        self, resnets: list[Resnet], *, down: Downsample | None = None, up: Upsample | None = None
+    ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(resnets)
         if down is not None:
@@ -54,7 +63,11 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to the level's width and sides."""
-        for layer in [*self.resnets, *getattr(self, "downsamplers", []), *getattr(self, "upsamplers", [])]:
+        for layer in [
+            *self.resnets,
+            *getattr(self, "downsamplers", []),
+            *getattr(self, "upsamplers", []),
+        ]:
             x = layer(x)
         return x
 
@@ -65,9 +78,12 @@ class Encoder(nn.Module):
     def __init__(self, a: VAEArchitecture) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(a.picture_channels, a.widths[0], 3, padding=1)
-        levels, source = [], a.widths[0]
+        levels = []
+        source = a.widths[0]
         for i, width in enumerate(a.widths):
-            resnets = [_resnet(source if j == 0 else width, width, a) for j in range(a.layers_per_block)]
+            resnets = [
+                _resnet(source if j == 0 else width, width, a) for j in range(a.layers_per_block)
+            ]
             last = i + 1 == len(a.widths)
             levels.append(Level(resnets, down=None if last else Downsample(width, asymmetric=True)))
             source = width
@@ -92,9 +108,13 @@ class Decoder(nn.Module):
         widths = a.widths[::-1]
         self.conv_in = nn.Conv2d(a.latent_channels, widths[0], 3, padding=1)
         self.mid_block = MidBlock(a)
-        levels, source = [], widths[0]
+        levels = []
+        source = widths[0]
         for i, width in enumerate(widths):
-            resnets = [_resnet(source if j == 0 else width, width, a) for j in range(a.layers_per_block + 1)]
+            resnets = [
+                _resnet(source if j == 0 else width, width, a)
+                for j in range(a.layers_per_block + 1)
+            ]
             last = i + 1 == len(widths)
             levels.append(Level(resnets, up=None if last else Upsample(width)))
             source = width
@@ -115,7 +135,8 @@ class VAEEncoder(nn.Module):
 
     def __init__(self, a: VAEArchitecture) -> None:
         super().__init__()
-        self.scaling, self.latent_channels = a.scaling, a.latent_channels
+        self.scaling = a.scaling
+        self.latent_channels = a.latent_channels
         self.encoder = Encoder(a)
         self.quant_conv = nn.Conv2d(2 * a.latent_channels, 2 * a.latent_channels, 1)
 

@@ -1,1 +1,4 @@
-"""How good pictures are: closeness, colours, flicker, lip-sync. Knows frames and curves, and of no particular model."""
+"""How good pictures are: closeness, colours, flicker, lip-sync.
+
+Knows frames and curves, and of no particular model.
+"""

@@ -12,40 +12,62 @@ __all__ = ["ciede2000", "rgb_to_lab"]
 Floats = NDArray[np.floating[Any]]
 """float32 or float64; what is computed from them keeps their precision."""
 
-# IEC 61966-2-1: linear light of each of the 256 levels, and the primaries in XYZ (D65), each row over its white.
+# IEC 61966-2-1: linear light of each of the 256 levels, and the primaries in XYZ (D65),
+# each row over its white.
 _LEVELS = np.arange(256) / 255
-_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(np.float32)
+_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(
+    np.float32
+)
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 _TO_WHITE = (_XYZ / _XYZ.sum(axis=1, keepdims=True)).astype(np.float32)
-_DARK, _SLOPE = (6 / 29) ** 3, (29 / 6) ** 2 / 3  # CIE 15: below, the cube root is a line
+# CIE 15: below, the cube root is a line
+_DARK = (6 / 29) ** 3
+_SLOPE = (29 / 6) ** 2 / 3
 
 
 def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(..., 3) sRGB levels to (..., 3) L*, a*, b* under D65, float32. Formula: CIE 15:2004, 8.2.1."""
+    """(..., 3) sRGB levels to (..., 3) L*, a*, b* under D65, float32.
+
+    Formula: CIE 15:2004, 8.2.1.
+    """
     ratios = _LINEAR[rgb] @ _TO_WHITE.T
-    roots = np.where(ratios > _DARK, np.cbrt(ratios), np.float32(_SLOPE) * ratios + np.float32(4 / 29))
-    x, y, z = roots[..., 0], roots[..., 1], roots[..., 2]
+    roots = np.where(
+        ratios > _DARK, np.cbrt(ratios), np.float32(_SLOPE) * ratios + np.float32(4 / 29)
+    )
+    x = roots[..., 0]
+    y = roots[..., 1]
+    z = roots[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def ciede2000(one: Floats, other: Floats) -> Floats:
-    """The CIEDE2000 difference of two arrays of Lab colours, (..., 3) each, broadcast: (...), about 1 where just seen.
+    """The CIEDE2000 difference of two arrays of Lab colours, (..., 3) each, broadcast.
 
-    Formula: G. Sharma, W. Wu, E. N. Dalal, "The CIEDE2000 color-difference formula", Color Research & Application 30
-    (2005), equations 2 to 22, with the three weights at 1.
+    (...), about 1 where just seen.
+
+    Formula: G. Sharma, W. Wu, E. N. Dalal, "The CIEDE2000 color-difference formula",
+    Color Research & Application 30 (2005), equations 2 to 22, with the three weights at
+    1.
     """
     chroma = (_length(one[..., 1], one[..., 2]) + _length(other[..., 1], other[..., 2])) / 2
     stretch = 1 + (1 - _rise_with_chroma(chroma)) / 2
-    a1, a2 = one[..., 1] * stretch, other[..., 1] * stretch
-    c1, c2 = _length(a1, one[..., 2]), _length(a2, other[..., 2])
-    h1, h2 = np.arctan2(one[..., 2], a1), np.arctan2(other[..., 2], a2)
+    a1 = one[..., 1] * stretch
+    a2 = other[..., 1] * stretch
+    c1 = _length(a1, one[..., 2])
+    c2 = _length(a2, other[..., 2])
+    h1 = np.arctan2(one[..., 2], a1)
+    h2 = np.arctan2(other[..., 2], a2)
     turn, hue = _compare_hues(h1, h2, coloured=c1 * c2 > 0)
     mean = (c1 + c2) / 2
     lightness = _weigh_lightness(one[..., 0], other[..., 0])
     colour = (c2 - c1) / (1 + 0.045 * mean)
     hues = 2 * np.sqrt(c1 * c2) * np.sin(turn / 2) / (1 + 0.015 * mean * _weigh_hue(hue))
     degrees = np.degrees(hue)
-    bend = np.sin(np.radians(60 * np.exp(-(((degrees - 275) / 25) ** 2)))) * 2 * _rise_with_chroma(mean)
+    bend = (
+        np.sin(np.radians(60 * np.exp(-(((degrees - 275) / 25) ** 2))))
+        * 2
+        * _rise_with_chroma(mean)
+    )
     squares = lightness**2 + colour**2 + hues**2 - bend * colour * hues
     distance: Floats = np.sqrt(np.maximum(squares, 0))
     return distance
@@ -72,18 +94,29 @@ def _weigh_lightness(one: Floats, other: Floats) -> Floats:
     return weighed
 
 
-def _compare_hues(one: Floats, other: Floats, *, coloured: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _compare_hues(
+    one: Floats, other: Floats, *, coloured: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
     """The turn from one hue to the other and their mean in [0, 2 pi), along the shorter way: equations 7, 10, 14."""
-    one, other = np.where(one < 0, one + 2 * np.pi, one), np.where(other < 0, other + 2 * np.pi, other)
-    turn, total = other - one, one + other
+    one = np.where(one < 0, one + 2 * np.pi, one)
+    other = np.where(other < 0, other + 2 * np.pi, other)
+    turn = other - one
+    total = one + other
     far = np.abs(turn) > np.pi
     shorter = np.where(far, turn - np.copysign(2 * np.pi, turn).astype(turn.dtype), turn)
-    mean = np.where(far, (total + np.where(total < 2 * np.pi, 2 * np.pi, -2 * np.pi).astype(turn.dtype)) / 2, total / 2)
+    mean = np.where(
+        far,
+        (total + np.where(total < 2 * np.pi, 2 * np.pi, -2 * np.pi).astype(turn.dtype)) / 2,
+        total / 2,
+    )
     return np.where(coloured, shorter, 0), np.where(coloured, mean, total)
 
 
 def _weigh_hue(hue: Floats) -> Floats:
-    """Equation 15: how the sensitivity to hue differs around the circle; the constants are degrees."""
+    """Equation 15: how the sensitivity to hue differs around the circle.
+
+    The constants are degrees.
+    """
     weight: Floats = (
         1
         - 0.17 * np.cos(hue - np.pi / 6)

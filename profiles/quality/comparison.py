@@ -1,4 +1,7 @@
-"""Two bundles against each other on the same clips: networks on the same inputs, latents, frames, size and speed."""
+"""Two bundles against each other on the same clips.
+
+Networks on the same inputs, latents, frames, size and speed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ from numpy.typing import NDArray
 from echoexport.profiles.conditions import describe_conditions
 from echoexport.profiles.quality.networks import Timing, compare_networks, is_large
 from echoexport.profiles.quality.pictures import psnr, ssim
-from echoexport.profiles.quality.plan_layers import LayerDamage, measure_storage, name_precision, read_layers
+from echoexport.profiles.quality.plan_layers import (
+    LayerDamage,
+    measure_storage,
+    name_precision,
+    read_layers,
+)
 from echoexport.profiles.quality.recording import RecordingBundle
 from echoexport.profiles.quality.report import (
     JSON_NAME,
@@ -31,19 +39,31 @@ from echoexport.profiles.quality.report import (
     find_misses,
 )
 from echoexport.profiles.quality.signals import measure_closeness
-from echoexport.profiles.quality.strips import StripSettings, choose_frames, draw_closely, draw_strip
+from echoexport.profiles.quality.strips import (
+    StripSettings,
+    choose_frames,
+    draw_closely,
+    draw_strip,
+)
 from echoexport.runtime.audio_tokens import Rate, exact_rate
 from echoexport.runtime.bundle import Bundle
 from echoexport.runtime.errors import BackendError, InputError, SettingError
 from echoexport.runtime.manifest import Manifest
 from echoexport.runtime.session import RenderInputs, RenderSettings, Session, settle_plan
 
-__all__ = ["ComparisonClip", "ComparisonSettings", "ScoreFrames", "compare_bundles", "require_comparable"]
+__all__ = [
+    "ComparisonClip",
+    "ComparisonSettings",
+    "ScoreFrames",
+    "compare_bundles",
+    "require_comparable",
+]
 
 Frames = NDArray[np.uint8]
 
 ScoreFrames = Callable[[Frames, Frames], Mapping[str, float]]
-"""Figures of a clip's frames (n, H, W, 3), higher is better; second come the reference's frames of the same clip."""
+"""Figures of a clip's frames (n, H, W, 3), higher is better; second come the
+reference's frames of the same clip."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,63 +72,76 @@ _DENOISER = "denoising_unet"
 
 @dataclass(frozen=True, eq=False)
 class ComparisonClip:
-    """What both bundles render: inputs at their size; ``frames`` at most, None for all that the voice lasts.
+    """What both bundles render: inputs at their size.
 
-    score: asked once for the reference's frames, against themselves, and once for the candidate's.
+    ``frames`` at most, None for all that the voice lasts.
     """
 
     name: str
     inputs: RenderInputs
     frames: int | None = None
     score: ScoreFrames | None = None
+    """Asked once for the reference's frames, against themselves, and once for the
+    candidate's."""
 
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """How to compare; None takes the reference's own default.
-
-    calls: of each network that are kept and run again by the candidate. warmup, repeats: of the timing. strip_clips:
-    that get a strip on the page; strips: what these look like. damage: dB by network and layer, for the table.
-    """
+    """How to compare; None takes the reference's own default."""
 
     steps: int | None = None
     fps: Rate | None = None
     seed: int = 0
     calls: int = 12
+    """Of each network that are kept and run again by the candidate."""
     warmup: int = 2
     repeats: int = 11
+    """warmup and repeats: of the timing."""
     strip_clips: int = 3
+    """That get a strip on the page."""
     strips: StripSettings = field(default_factory=StripSettings)
+    """What these look like."""
     budget: QualityBudget = field(default_factory=QualityBudget)
     damage: LayerDamage = field(default_factory=dict)
+    """DB by network and layer, for the table."""
 
     def __post_init__(self) -> None:
         if self.calls < 1 or self.repeats < 1 or self.warmup < 0 or not 0 <= self.strip_clips <= 3:
             raise SettingError(
-                f"{self.calls} calls, {self.repeats} repeats after {self.warmup}, {self.strip_clips} strips: at least "
+                f"{self.calls} calls, {self.repeats} repeats after {self.warmup}, "
+                f"{self.strip_clips} strips: at least "
                 "1, 1 and 0, and up to 3 strips, are wanted"
             )
 
 
 def compare_bundles(
-    reference: Bundle, candidate: Bundle, clips: Sequence[ComparisonClip], *,
-    settings: ComparisonSettings | None = None, report: Progress | None = None,
+    reference: Bundle,
+    candidate: Bundle,
+    clips: Sequence[ComparisonClip],
+    *,
+    settings: ComparisonSettings | None = None,
+    report: Progress | None = None,
     also: Mapping[str, Bundle] | None = None,
-) -> QualityReport:  # fmt: skip
+) -> QualityReport:
     """Render the clips with both from the same noise, and measure the candidate against the reference.
 
-    Both stay open, and every network of theirs but those of which two would be too large; beyond that, memory holds the
-    kept calls and one clip's frames.
-    ``also``: more bundles by label, whose frames stand between both in the strips and are not measured.
+    Both stay open, and every network of theirs but those of which two would be too
+    large; beyond that, memory holds the kept calls and one clip's frames. ``also``:
+    more bundles by label, whose frames stand between both in the strips and are not
+    measured.
 
     Raises:
-        InputError: no clips, two of one name, or bundles that cannot render the same clip.
-        SettingError, BackendError: what rendering raises; the latter also for NaN in an output.
+        InputError: no clips, two of one name, or bundles that cannot render the same
+            clip. SettingError, BackendError: what rendering raises; the latter also for
+            NaN in an output.
     """
-    settings, tell = settings or ComparisonSettings(), report or (lambda phase, done, total: None)
+    settings = settings or ComparisonSettings()
+    tell = report or (lambda phase, done, total: None)
     _check_clips(clips)
     for other in (candidate, *(also or {}).values()):
-        require_comparable(reference.manifest, other.manifest, names=(reference.folder.name, other.folder.name))
+        require_comparable(
+            reference.manifest, other.manifest, names=(reference.folder.name, other.folder.name)
+        )
     labels = _label_both(reference, candidate)
     recording = RecordingBundle(reference, most=settings.calls, seed=settings.seed)
     how = _settle_rendering(reference, settings)
@@ -121,24 +154,43 @@ def compare_bundles(
         if index < settings.strip_clips:
             between = {label: _render(bundle, clip, how) for label, bundle in (also or {}).items()}
             ordered = {labels[0]: shown[labels[0]], **between, labels[1]: shown[labels[1]]}
-            strips += _draw_clip(results[-1], {label: one.frames for label, one in ordered.items()}, settings, index)
+            strips += _draw_clip(
+                results[-1], {label: one.frames for label, one in ordered.items()}, settings, index
+            )
     tell("rendering", len(clips), len(clips))
     networks = compare_networks(
-        reference, candidate, recording.reservoirs, timing=Timing(settings.warmup, settings.repeats), report=tell
+        reference,
+        candidate,
+        recording.reservoirs,
+        timing=Timing(settings.warmup, settings.repeats),
+        report=tell,
     )
     sides = _describe_side(reference, labels[0]), _describe_side(candidate, labels[1])
     headline = _summarize(results, networks, sides=sides)
     return QualityReport(
-        schema=SCHEMA, origin="measured", reference=sides[0], candidate=sides[1],
+        schema=SCHEMA,
+        origin="measured",
+        reference=sides[0],
+        candidate=sides[1],
         settings=RunSettings(
-            how.steps or 0, float(how.fps or 0), how.guidance or 0.0, how.overlap or 0, how.seed, settings.warmup,
+            how.steps or 0,
+            float(how.fps or 0),
+            how.guidance or 0.0,
+            how.overlap or 0,
+            how.seed,
+            settings.warmup,
             settings.repeats,
         ),
-        budget=settings.budget, misses=find_misses(settings.budget, headline), headline=headline,
-        clips=tuple(results), networks=tuple(networks), layers=read_layers(candidate, settings.damage),
-        notes=_note_differences(reference.manifest, candidate.manifest), conditions=describe_conditions(),
+        budget=settings.budget,
+        misses=find_misses(settings.budget, headline),
+        headline=headline,
+        clips=tuple(results),
+        networks=tuple(networks),
+        layers=read_layers(candidate, settings.damage),
+        notes=_note_differences(reference.manifest, candidate.manifest),
+        conditions=describe_conditions(),
         strips=tuple(strips),
-    )  # fmt: skip
+    )
 
 
 def require_comparable(reference: Manifest, candidate: Manifest, *, names: tuple[str, str]) -> None:
@@ -148,16 +200,19 @@ def require_comparable(reference: Manifest, candidate: Manifest, *, names: tuple
         InputError: names what differs, and both values.
     """
     for what in ("variant", "face", "picture size", "window", "noise", "scheduler", "audio"):
-        one, other = _describe_part(reference, what), _describe_part(candidate, what)
+        one = _describe_part(reference, what)
+        other = _describe_part(candidate, what)
         if one != other:
             raise InputError(
-                f"{names[0]} and {names[1]} differ in {what} ({one} and {other}): build both from one checkpoint with "
+                f"{names[0]} and {names[1]} differ in {what} ({one} and {other}): build both "
+                "from one checkpoint with "
                 "the same size and window"
             )
 
 
 def _describe_part(manifest: Manifest, what: str) -> Any:
-    picture, sampler = manifest.picture, manifest.sampler
+    picture = manifest.picture
+    sampler = manifest.sampler
     parts = {
         "variant": manifest.variant,
         "face": manifest.face,
@@ -171,10 +226,16 @@ def _describe_part(manifest: Manifest, what: str) -> Any:
 
 
 def _note_differences(reference: Manifest, candidate: Manifest) -> tuple[str, ...]:
-    one, other = reference.provenance.checkpoint_files, candidate.provenance.checkpoint_files
-    if {name: file.sha256 for name, file in one.items()} == {name: file.sha256 for name, file in other.items()}:
+    one = reference.provenance.checkpoint_files
+    other = candidate.provenance.checkpoint_files
+    if {name: file.sha256 for name, file in one.items()} == {
+        name: file.sha256 for name, file in other.items()
+    }:
         return ()
-    return ("the bundles were built from different checkpoints: differences are not those of the precision alone",)
+    return (
+        "the bundles were built from different checkpoints: differences are not those of the "
+        "precision alone",
+    )
 
 
 def _check_clips(clips: Sequence[ComparisonClip]) -> None:
@@ -189,12 +250,18 @@ def _check_clips(clips: Sequence[ComparisonClip]) -> None:
 def _settle_rendering(reference: Bundle, settings: ComparisonSettings) -> RenderSettings:
     """The reference's defaults filled in, so that the candidate's own do not count.
 
-    Small changes are shown: a held pixel would add a level's error of its own to what is measured.
+    Small changes are shown: a held pixel would add a level's error of its own to what
+    is measured.
     """
     plan = settle_plan(reference, RenderSettings(steps=settings.steps))
     fps = exact_rate(reference.manifest.fps if settings.fps is None else settings.fps)
     return RenderSettings(
-        fps=fps, steps=plan.steps, guidance=plan.guidance, overlap=plan.overlap, seed=settings.seed, hold=0
+        fps=fps,
+        steps=plan.steps,
+        guidance=plan.guidance,
+        overlap=plan.overlap,
+        seed=settings.seed,
+        hold=0,
     )
 
 
@@ -205,34 +272,45 @@ class _Rendered:
 
 
 def _render(bundle: Bundle, clip: ComparisonClip, how: RenderSettings) -> _Rendered:
-    rendering = Session(bundle, frugal=is_large(bundle)).render(clip.inputs, replace(how, frames=clip.frames))
+    rendering = Session(bundle, frugal=is_large(bundle)).render(
+        clip.inputs, replace(how, frames=clip.frames)
+    )
     latents = rendering.latents
     if not np.isfinite(latents).all():
         raise BackendError(
-            f"{bundle.folder.name}: clip {clip.name!r} ends in latents that are NaN or infinite: its denoiser overflows"
+            f"{bundle.folder.name}: clip {clip.name!r} ends in latents that are NaN or "
+            "infinite: its denoiser overflows"
         )
     frames = [rendering.decode(latents[:, :, index]) for index in range(rendering.frames)]
     return _Rendered(latents, np.stack(frames))
 
 
 def _measure_clip(clip: ComparisonClip, reference: _Rendered, candidate: _Rendered) -> ClipQuality:
-    decibels, likeness = psnr(candidate.frames, reference.frames), ssim(candidate.frames, reference.frames)
+    decibels = psnr(candidate.frames, reference.frames)
+    likeness = ssim(candidate.frames, reference.frames)
     return ClipQuality(
-        name=clip.name, frames=len(reference.frames),
+        name=clip.name,
+        frames=len(reference.frames),
         latents=measure_closeness(candidate.latents, reference.latents),
-        psnr=round(float(decibels.mean()), 3), psnr_worst=round(float(decibels.min()), 3),
-        worst_frame=int(decibels.argmin()), ssim=round(float(likeness.mean()), 5),
-        ssim_worst=round(float(likeness.min()), 5), scores=_score(clip, reference.frames, candidate.frames),
+        psnr=round(float(decibels.mean()), 3),
+        psnr_worst=round(float(decibels.min()), 3),
+        worst_frame=int(decibels.argmin()),
+        ssim=round(float(likeness.mean()), 5),
+        ssim_worst=round(float(likeness.min()), 5),
+        scores=_score(clip, reference.frames, candidate.frames),
         psnr_frames=tuple(round(float(value), 2) for value in decibels),
-    )  # fmt: skip
+    )
 
 
 def _score(clip: ComparisonClip, reference: Frames, candidate: Frames) -> tuple[Score, ...]:
     if clip.score is None:
         return ()
-    own, other = clip.score(reference, reference), clip.score(candidate, reference)
+    own = clip.score(reference, reference)
+    other = clip.score(candidate, reference)
     if own.keys() != other.keys():
-        raise InputError(f"clip {clip.name!r}: its score gave {', '.join(own)} and then {', '.join(other)}")
+        raise InputError(
+            f"clip {clip.name!r}: its score gave {', '.join(own)} and then {', '.join(other)}"
+        )
     return tuple(_pair(name, float(own[name]), float(other[name])) for name in own)
 
 
@@ -251,21 +329,26 @@ def _draw_clip(
 
 
 def _summarize(
-    clips: Sequence[ClipQuality], networks: Sequence[NetworkQuality], *, sides: tuple[BundleSide, BundleSide]
+    clips: Sequence[ClipQuality],
+    networks: Sequence[NetworkQuality],
+    *,
+    sides: tuple[BundleSide, BundleSide],
 ) -> Headline:
     frames = [clip.frames for clip in clips]
     snr = [clip.latents.snr for clip in clips]
     speed = next((network.speed for network in networks if network.name == _DENOISER), 1.0)
     return Headline(
-        latents_snr=round(float(np.mean(snr)), 3), latents_snr_worst=min(snr),
+        latents_snr=round(float(np.mean(snr)), 3),
+        latents_snr_worst=min(snr),
         psnr=round(float(np.average([clip.psnr for clip in clips], weights=frames)), 3),
         psnr_worst=min(clip.psnr_worst for clip in clips),
         ssim=round(float(np.average([clip.ssim for clip in clips], weights=frames)), 5),
         ssim_worst=min(clip.ssim_worst for clip in clips),
         size=round(sides[1].bytes / max(sides[0].bytes, 1), 4),
         weights=round(sides[1].weights / max(sides[0].weights, 1), 4),
-        speed=speed, scores=_average_scores(clips),
-    )  # fmt: skip
+        speed=speed,
+        scores=_average_scores(clips),
+    )
 
 
 def _average_scores(clips: Sequence[ClipQuality]) -> tuple[Score, ...]:
@@ -273,7 +356,11 @@ def _average_scores(clips: Sequence[ClipQuality]) -> tuple[Score, ...]:
     names = dict.fromkeys(score.name for score in scores)
     means = {name: [s for s in scores if s.name == name] for name in names}
     return tuple(
-        _pair(name, float(np.mean([s.reference for s in own])), float(np.mean([s.candidate for s in own])))
+        _pair(
+            name,
+            float(np.mean([s.reference for s in own])),
+            float(np.mean([s.candidate for s in own])),
+        )
         for name, own in means.items()
     )
 
@@ -292,16 +379,27 @@ def _label_both(reference: Bundle, candidate: Bundle) -> tuple[str, str]:
 
 def _describe_side(bundle: Bundle, label: str) -> BundleSide:
     manifest = bundle.manifest
-    hashes = [manifest.files[file].sha256 for name in manifest.networks for file in bundle.files_of(name)]
+    hashes = [
+        manifest.files[file].sha256 for name in manifest.networks for file in bundle.files_of(name)
+    ]
     return BundleSide(
-        label=label, name=bundle.folder.resolve().name, variant=manifest.variant, target=manifest.target,
-        precision=name_precision(bundle), backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
-        compute=_list_arithmetic(bundle), threads=bundle.options.threads,
+        label=label,
+        name=bundle.folder.resolve().name,
+        variant=manifest.variant,
+        target=manifest.target,
+        precision=name_precision(bundle),
+        backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
+        compute=_list_arithmetic(bundle),
+        threads=bundle.options.threads,
         weights=sum(bundle.measure_weights(name) for name in manifest.networks),
-        bytes=sum(file.bytes for name, file in manifest.files.items() if name not in (JSON_NAME, PAGE_NAME)),
+        bytes=sum(
+            file.bytes
+            for name, file in manifest.files.items()
+            if name not in (JSON_NAME, PAGE_NAME)
+        ),
         identity=hashlib.sha256("/".join(hashes).encode()).hexdigest(),
         **measure_storage(bundle, manifest.networks),
-    )  # fmt: skip
+    )
 
 
 def _list_arithmetic(bundle: Bundle) -> str:

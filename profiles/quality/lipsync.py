@@ -1,4 +1,7 @@
-"""Whether a mouth follows a voice: correlation of two openness curves, the lag between them, the worst of many."""
+"""Whether a mouth follows a voice.
+
+Correlation of two openness curves, the lag between them, the worst of many.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ _LEAST_SPREAD = 1e-6  # a curve that varies by less moves nowhere
 
 @dataclass(frozen=True)
 class Lag:
-    """Where two curves fit best: ``frames`` by which the second is late (negative: early), and how well they do."""
+    """Where two curves fit best.
+
+    ``frames`` by which the second is late (negative: early), and how well they do.
+    """
 
     frames: int
     correlation: float
@@ -26,14 +32,16 @@ class Lag:
 def correlate(one: ArrayLike, other: ArrayLike) -> float:
     """Pearson's correlation of two curves (n,), from -1 to 1.
 
-    Where a curve is constant there is no such figure; it is 0 then, since a mouth that stands still follows nothing.
-    Ask :func:`is_constant` of the truth first: of a clip that is silent throughout, 0 says nothing.
+    Where a curve is constant there is no such figure; it is 0 then, since a mouth that
+    stands still follows nothing. Ask :func:`is_constant` of the truth first: of a clip
+    that is silent throughout, 0 says nothing.
     Raises InputError for lengths that differ or fewer than two values.
     """
     first, second = _read_curves(one, other)
     if is_constant(first) or is_constant(second):
         return 0.0
-    first, second = first - first.mean(), second - second.mean()
+    first = first - first.mean()
+    second = second - second.mean()
     return float(np.clip(first @ second / np.sqrt((first @ first) * (second @ second)), -1, 1))
 
 
@@ -48,20 +56,31 @@ def best_lag(one: ArrayLike, other: ArrayLike, *, most: int = 8) -> Lag:
     The curves (n,) are compared where they overlap. Among equals the smallest lag wins.
     Raises InputError for lengths that differ, or fewer than ``most`` + 2 values.
     """
-    tried = [Lag(index - most, float(value)) for index, value in enumerate(correlate_lags(one, other, most=most))]
+    tried = [
+        Lag(index - most, float(value))
+        for index, value in enumerate(correlate_lags(one, other, most=most))
+    ]
     return max(tried, key=lambda lag: (round(lag.correlation, 9), -abs(lag.frames)))
 
 
 def correlate_lags(one: ArrayLike, other: ArrayLike, *, most: int = 8) -> NDArray[np.float64]:
-    """The correlations with ``other`` taken as late by -most to most frames, (2 most + 1,); see :func:`best_lag`."""
+    """The correlations with ``other`` taken as late by -most to most frames, (2 most + 1,).
+
+    See :func:`best_lag`.
+    """
     first, second = _read_curves(one, other)
     if most < 0 or len(first) < most + 2:
         raise InputError(f"curves of {len(first)} frames are too short to look for a lag of {most}")
     return np.array([_correlate_late(first, second, lag) for lag in range(-most, most + 1)])
 
 
-def worst_decile(values: Sequence[float] | NDArray[np.float64], *, high_is_good: bool = True) -> float:
-    """The mean of the worst tenth of the values, of one value at least. Raises InputError where there are none."""
+def worst_decile(
+    values: Sequence[float] | NDArray[np.float64], *, high_is_good: bool = True
+) -> float:
+    """The mean of the worst tenth of the values, of one value at least.
+
+    Raises InputError where there are none.
+    """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if not len(ordered):
         raise InputError("the worst tenth of no values: give one or more")
@@ -74,8 +93,14 @@ def _correlate_late(one: NDArray[np.float64], other: NDArray[np.float64], lag: i
     return correlate(one[max(-lag, 0) :][:size], other[max(lag, 0) :][:size])
 
 
-def _read_curves(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    first, second = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+def _read_curves(
+    one: ArrayLike, other: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first = np.asarray(one, dtype=np.float64)
+    second = np.asarray(other, dtype=np.float64)
     if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
-        raise InputError(f"curves of shapes {first.shape} and {second.shape}: wanted two of one length, 2 or more")
+        raise InputError(
+            f"curves of shapes {first.shape} and {second.shape}: wanted two of one length, 2 "
+            "or more"
+        )
     return first, second

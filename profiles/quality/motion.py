@@ -25,10 +25,13 @@ class Drift:
 def flicker(frames: NDArray[np.uint8], mask: Mask | None = None) -> float:
     """The mean absolute difference of neighbouring frames (n, H, W, 3), in levels, over the mask's pixels.
 
-    Motion counts as well: compare with the same of a clip that moves rightly. Raises InputError for fewer than two.
+    Motion counts as well: compare with the same of a clip that moves rightly. Raises
+    InputError for fewer than two.
     """
     if frames.ndim != 4 or frames.dtype != np.uint8 or len(frames) < 2:
-        raise InputError(f"frames {frames.shape} of {frames.dtype}: wanted two or more, uint8 (n, H, W, 3)")
+        raise InputError(
+            f"frames {frames.shape} of {frames.dtype}: wanted two or more, uint8 (n, H, W, 3)"
+        )
     flat = frames.reshape(len(frames), -1, 3)
     where = np.arange(flat.shape[1]) if mask is None else np.flatnonzero(mask)
     if not len(where):
@@ -40,8 +43,8 @@ def flicker(frames: NDArray[np.uint8], mask: Mask | None = None) -> float:
 def drift(frames: Pictures, reference: Pictures, mask: Mask | None = None, *, span: int) -> Drift:
     """How close the first and the last ``span`` frames of a clip (n, H, W, 3) are to the reference.
 
-    ``reference`` is one picture, or a frame for each frame where rightful motion is not to count. Raises InputError
-    for a clip of fewer than two spans.
+    ``reference`` is one picture, or a frame for each frame where rightful motion is not
+    to count. Raises InputError for a clip of fewer than two spans.
     """
     if span < 1 or len(frames) < 2 * span:
         raise InputError(f"{len(frames)} frames have no first and last {span}")

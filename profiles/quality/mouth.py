@@ -12,7 +12,8 @@ from echoexport.runtime.errors import InputError
 __all__ = ["CLOSED_BELOW", "MouthGuide", "mouth_closed", "mouth_openness"]
 
 CLOSED_BELOW = 0.08
-"""A mouth that measures less is closed: at 128 pixels its lips are less than one pixel apart."""
+"""A mouth that measures less is closed: at 128 pixels its lips are less than one pixel
+apart."""
 
 _SHIFTS = (-1, 0, 1)  # rows by which the head may have nodded
 _FLOOR = 12.0  # squared levels; examples this much less alike than the best still have a say
@@ -21,40 +22,63 @@ _SHARE = 0.08  # and so much more for a frame that is like none of them
 
 @dataclass(frozen=True, eq=False)
 class MouthGuide:
-    """What one person's mouth looks like: ``examples`` (k, h, w, 3) uint8 cut out at ``top`` and ``left`` of frames.
+    """What one person's mouth looks like.
 
-    openness: (k,), how far the mouth is open in each example, 0 to 1. Examples should cover all shapes at each
-    openness, close enough to each other for values between them to be told: steps of 0.1, and finer near 0.
+    ``examples`` (k, h, w, 3) uint8 cut out at ``top`` and ``left`` of frames.
     """
 
     top: int
     left: int
     examples: NDArray[np.uint8]
     openness: NDArray[np.float64]
+    """(k,), how far the mouth is open in each example, 0 to 1. Examples should cover
+    all shapes at each openness, close enough to each other for values between them to
+    be told: steps of 0.1, and finer near 0."""
 
     def __post_init__(self) -> None:
-        if self.examples.ndim != 4 or self.examples.shape[3] != 3 or self.examples.dtype != np.uint8:
-            raise InputError(f"examples {self.examples.shape} of {self.examples.dtype}: wanted uint8 (k, h, w, 3)")
+        if (
+            self.examples.ndim != 4
+            or self.examples.shape[3] != 3
+            or self.examples.dtype != np.uint8
+        ):
+            raise InputError(
+                f"examples {self.examples.shape} of {self.examples.dtype}: wanted uint8 (k, h, "
+                "w, 3)"
+            )
         if self.openness.shape != self.examples.shape[:1] or not len(self.openness):
-            raise InputError(f"{len(self.openness)} values of openness for {len(self.examples)} examples")
+            raise InputError(
+                f"{len(self.openness)} values of openness for {len(self.examples)} examples"
+            )
 
 
 def mouth_openness(frames: NDArray[np.uint8], guide: MouthGuide) -> NDArray[np.float64]:
-    """How far the mouth is open in each of the frames (n, H, W, 3): (n,), 0 closed, 1 open to the full.
+    """How far the mouth is open in each of the frames (n, H, W, 3).
 
-    The mean openness of the examples, each by its likeness: exp of minus its mean squared difference, both softened,
-    above that of the best. Teeth, tongues and beards need no rules so, and blur or a wrong tint hardly matter.
+    (n,), 0 closed, 1 open to the full.
+
+    The mean openness of the examples, each by its likeness: exp of minus its mean
+    squared difference, both softened, above that of the best. Teeth, tongues and beards
+    need no rules so, and blur or a wrong tint hardly matter.
     Raises InputError for other shapes or a guide that reaches over the frames' edge.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise InputError(f"frames {frames.shape} of {frames.dtype}: wanted uint8 (n, H, W, 3)")
     height, width = guide.examples.shape[1:3]
-    if not 1 <= guide.top <= frames.shape[1] - height - 1 or not 0 <= guide.left <= frames.shape[2] - width:
-        raise InputError(f"a mouth of {height} x {width} at {guide.top}, {guide.left} leaves frames {frames.shape}")
+    if (
+        not 1 <= guide.top <= frames.shape[1] - height - 1
+        or not 0 <= guide.left <= frames.shape[2] - width
+    ):
+        raise InputError(
+            f"a mouth of {height} x {width} at {guide.top}, {guide.left} leaves frames "
+            f"{frames.shape}"
+        )
     across = slice(guide.left, guide.left + width)
     examples = _soften(guide.examples)
     differences = np.stack(
-        [_differ(_soften(frames[:, guide.top + s : guide.top + s + height, across]), examples) for s in _SHIFTS]
+        [
+            _differ(_soften(frames[:, guide.top + s : guide.top + s + height, across]), examples)
+            for s in _SHIFTS
+        ]
     ).min(axis=0)
     best = differences.min(axis=1, keepdims=True)
     weights = np.exp(-(differences - best) / (_FLOOR + _SHARE * best))
@@ -73,7 +97,9 @@ def _soften(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         padding = [(1, 1) if axis == place else (0, 0) for place in range(4)]
         padded = np.pad(soft, padding, mode="edge")
         size = soft.shape[axis]
-        before, here, after = (np.take(padded, np.arange(size) + shift, axis=axis) for shift in range(3))
+        before, here, after = (
+            np.take(padded, np.arange(size) + shift, axis=axis) for shift in range(3)
+        )
         soft = (before + 2 * here + after) / 4
     return soft.reshape(len(soft), -1)
 

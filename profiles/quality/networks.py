@@ -1,9 +1,13 @@
-"""Networks of two bundles on the same inputs: how close their outputs are, how large and how quick each is."""
+"""Networks of two bundles on the same inputs.
+
+How close their outputs are, how large and how quick each is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from echoexport.profiles.latency import LatencyReport, compare_side_by_side, measure_calls
 from echoexport.profiles.quality.plan_layers import measure_storage, name_precision
@@ -33,37 +37,55 @@ def is_large(bundle: Bundle, name: str = "denoising_unet") -> bool:
 
 
 def compare_networks(
-    reference: Bundle, candidate: Bundle, recorded: Mapping[str, CallReservoir], *, timing: Timing,
+    reference: Bundle,
+    candidate: Bundle,
+    recorded: Mapping[str, CallReservoir],
+    *,
+    timing: Timing,
     report: Callable[[str, int, int], None],
-) -> list[NetworkQuality]:  # fmt: skip
-    """Every network that was recorded: the candidate's gets the very inputs that the reference's was called with.
+) -> list[NetworkQuality]:
+    """Every network that was recorded.
 
-    Calls are timed in turns, but for large networks: these are opened, timed and closed one after the other.
+    The candidate's gets the very inputs that the reference's was called with.
+
+    Calls are timed in turns, but for large networks: these are opened, timed and closed
+    one after the other.
 
     Raises:
         BackendError: a network fails, lacks an output, or gives NaN.
     """
-    names, found = [name for name, kept in recorded.items() if kept.calls], []
+    names = [name for name, kept in recorded.items() if kept.calls]
+    found = []
     for index, name in enumerate(names):
         report("networks", index, len(names))
-        calls, seen = recorded[name].calls, recorded[name].seen
+        calls = recorded[name].calls
+        seen = recorded[name].seen
         closeness, worst, worst_snr = _compare_outputs(candidate, name, calls)
         one, other, ratio = _time_both(reference, candidate, name, call=calls[0], timing=timing)
         size = round(other.weights / max(one.weights, 1), 4)
-        found.append(NetworkQuality(name, one, other, len(calls), seen, closeness, worst, worst_snr, size, ratio))
+        found.append(
+            NetworkQuality(
+                name, one, other, len(calls), seen, closeness, worst, worst_snr, size, ratio
+            )
+        )
     report("networks", len(names), len(names))
     return found
 
 
-def _compare_outputs(candidate: Bundle, name: str, calls: Sequence[RecordedCall]) -> tuple[Closeness, str, float]:
+def _compare_outputs(
+    candidate: Bundle, name: str, calls: Sequence[RecordedCall]
+) -> tuple[Closeness, str, float]:
     """All outputs together, the name of the worst one, and its SNR."""
-    network, total = candidate.network(name), ClosenessSums()
+    network = candidate.network(name)
+    total = ClosenessSums()
     each = {output: ClosenessSums() for output in calls[0].outputs}
     for call in calls:
         outputs = network(call.inputs)
         for output, wanted in call.outputs.items():
             if output not in outputs:
-                raise BackendError(f"{candidate.folder}: {name} has no output {output!r}; build the bundle again")
+                raise BackendError(
+                    f"{candidate.folder}: {name} has no output {output!r}; build the bundle again"
+                )
             for sums in (total, each[output]):
                 sums.add(outputs[output], wanted, what=f"{name}: output {output!r}")
     snr = {output: sums.result().snr for output, sums in each.items()}
@@ -77,12 +99,14 @@ def _time_both(
     """Both sides, and how many times as fast the candidate's is."""
     if is_large(reference, name):
         return _time_in_sequence(reference, candidate, name, call=call)
-    one, other = reference.network(name), candidate.network(name)
+    one = reference.network(name)
+    other = candidate.network(name)
     calls = {"reference": lambda: one(call.inputs), "candidate": lambda: other(call.inputs)}
     found = compare_side_by_side(calls, warmup=timing.warmup, repeats=timing.repeats)
     sides = (
-        _describe(reference, name, found.reports["reference"]), _describe(candidate, name, found.reports["candidate"])
-    )  # fmt: skip
+        _describe(reference, name, found.reports["reference"]),
+        _describe(candidate, name, found.reports["candidate"]),
+    )
     return *sides, round(found.ratios["candidate"], 3)
 
 
@@ -93,7 +117,9 @@ def _time_in_sequence(
     sides = []
     for bundle in (candidate, reference):
         network = bundle.network(name)
-        time = measure_calls(lambda: network(call.inputs), warmup=1, repeats=_LARGE_REPEATS, label=name)  # noqa: B023
+        time = measure_calls(
+            partial(network, call.inputs), warmup=1, repeats=_LARGE_REPEATS, label=name
+        )
         sides.append(_describe(bundle, name, time))
         bundle.close_network(name)
     other, one = sides
@@ -102,7 +128,10 @@ def _time_in_sequence(
 
 def _describe(bundle: Bundle, name: str, time: LatencyReport) -> NetworkSide:
     return NetworkSide(
-        precision=name_precision(bundle, name), compute=bundle.network(name).precision,
-        weights=bundle.measure_weights(name), median=float(f"{time.p50:.4g}"), p90=float(f"{time.p90:.4g}"),
+        precision=name_precision(bundle, name),
+        compute=bundle.network(name).precision,
+        weights=bundle.measure_weights(name),
+        median=float(f"{time.p50:.4g}"),
+        p90=float(f"{time.p90:.4g}"),
         **measure_storage(bundle, [name]),
-    )  # fmt: skip
+    )

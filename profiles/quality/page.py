@@ -1,4 +1,7 @@
-"""The quality report as one page that needs nothing else: verdict first, then pictures, tables and conditions."""
+"""The quality report as one page that needs nothing else.
+
+Verdict first, then pictures, tables and conditions.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,16 @@ from echoexport.profiles.quality.signals import describe_decibels
 __all__ = ["format_page", "read_strip"]
 
 _CLOSENESS_HEADS = (
-    "network", "precision", "computes in", "SNR", "cosine", "largest error", "of the maximum", "worst output", "calls",
-)  # fmt: skip
+    "network",
+    "precision",
+    "computes in",
+    "SNR",
+    "cosine",
+    "largest error",
+    "of the maximum",
+    "worst output",
+    "calls",
+)
 _MOST_LAYERS = 30  # rows of a table of layers; the JSON has them all
 
 
@@ -36,15 +47,27 @@ def format_page(report: QualityReport) -> str:
     """The whole page as HTML: no script, no request, the same text for the same report."""
     title = f"{report.candidate.label} against {report.reference.label}: quality"
     sections = [
-        _verdict(report), _tiles(report), *_strips(report.strips), _clips(report.clips), _networks(report),
-        _layers(report), _conditions(report),
-    ]  # fmt: skip
+        _verdict(report),
+        _tiles(report),
+        *_strips(report.strips),
+        _clips(report.clips),
+        _networks(report),
+        _layers(report),
+        _conditions(report),
+    ]
     return lay_out_page(title, STYLE, sections)
 
 
 def read_strip(page: str) -> Strip | None:
-    """The first strip of frames of a page that :func:`format_page` wrote; None where there is none."""
-    figure = re.search(r'<figcaption>([^<]*)</figcaption>\n<div class="strip">\n(.*?)\n</div>\n</figure>', page, re.S)
+    """The first strip of frames of a page that :func:`format_page` wrote.
+
+    None where there is none.
+    """
+    figure = re.search(
+        r'<figcaption>([^<]*)</figcaption>\n<div class="strip">\n(.*?)\n</div>\n</figure>',
+        page,
+        re.S,
+    )
     if figure is None:
         return None
     row = r'<span class="label">([^<]*)</span><img src="(data:image/[a-z]+;base64,[^"]*)" width="(\d+)" height="(\d+)"'
@@ -62,10 +85,13 @@ def _verdict(report: QualityReport) -> str:
     if not start:
         start, _, rest = describe_verdict(report).partition(": ")
     start += ")" if report.misses else ""
-    one, other = report.reference, report.candidate
+    one = report.reference
+    other = report.candidate
     what = (
-        f"Bundle {other.name} ({other.precision}, computing in {other.compute}) against {one.name} ({one.precision}, "
-        f"computing in {one.compute}): {len(report.clips)} clips, {sum(clip.frames for clip in report.clips)} frames, "
+        f"Bundle {other.name} ({other.precision}, computing in {other.compute}) against "
+        f"{one.name} ({one.precision}, "
+        f"computing in {one.compute}): {len(report.clips)} clips, "
+        f"{sum(clip.frames for clip in report.clips)} frames, "
         f"{report.settings.steps} steps, the same noise. All figures are measured."
     )
     notes = "".join(f'<p class="note">Note: {escape(note)}.</p>\n' for note in report.notes)
@@ -76,7 +102,8 @@ def _verdict(report: QualityReport) -> str:
 
 
 def _budget(report: QualityReport) -> str:
-    budget, asked = report.budget, []
+    budget = report.budget
+    asked = []
     if budget.psnr is not None:
         asked.append(f"at least {budget.psnr:g} dB")
     if budget.ssim is not None:
@@ -99,14 +126,20 @@ def _tiles(report: QualityReport) -> str:
         ),
         (
             f"{head.size:.2f} x",
-            f"the size: {format_bytes(report.candidate.bytes)} of {format_bytes(report.reference.bytes)}",
+            f"the size: {format_bytes(report.candidate.bytes)} of "
+            f"{format_bytes(report.reference.bytes)}",
         ),
         (f"{head.weights:.2f} x", "the size of the weights alone"),
-        (_share(report.candidate.int8_share), f"of its weights in int8; {report.candidate.of_fp32:.2f} x fp32's bytes"),
+        (
+            _share(report.candidate.int8_share),
+            f"of its weights in int8; {report.candidate.of_fp32:.2f} x fp32's bytes",
+        ),
         (f"{head.speed:.2f} x", "as fast, the denoiser's median call"),
         *((f"{score.candidate:.3f}", _describe_score(score)) for score in head.scores),
     ]
-    items = "\n".join(f"<li><b>{escape(value)}</b><span>{escape(text)}</span></li>" for value, text in tiles)
+    items = "\n".join(
+        f"<li><b>{escape(value)}</b><span>{escape(text)}</span></li>" for value, text in tiles
+    )
     return f'<ul class="tiles">\n{items}\n</ul>'
 
 
@@ -137,12 +170,21 @@ def _clips(clips: Sequence[ClipQuality]) -> str:
     names = list(dict.fromkeys(score.name for clip in clips for score in clip.scores))
     rows = []
     for clip in clips:
-        scores = {score.name: f"{score.candidate:.3f} ({score.difference:+.3f})" for score in clip.scores}
-        rows.append([
-            clip.name, str(clip.frames), describe_decibels(clip.latents.snr), describe_decibels(clip.psnr, most=60),
-            f"{describe_decibels(clip.psnr_worst, most=60)} (frame {clip.worst_frame})", f"{clip.ssim:.4f}",
-            f"{clip.ssim_worst:.4f}", *(scores.get(name, "") for name in names),
-        ])  # fmt: skip
+        scores = {
+            score.name: f"{score.candidate:.3f} ({score.difference:+.3f})" for score in clip.scores
+        }
+        rows.append(
+            [
+                clip.name,
+                str(clip.frames),
+                describe_decibels(clip.latents.snr),
+                describe_decibels(clip.psnr, most=60),
+                f"{describe_decibels(clip.psnr_worst, most=60)} (frame {clip.worst_frame})",
+                f"{clip.ssim:.4f}",
+                f"{clip.ssim_worst:.4f}",
+                *(scores.get(name, "") for name in names),
+            ]
+        )
     heads = ["clip", "frames", "latents, SNR", "PSNR", "worst frame", "SSIM", "worst SSIM", *names]
     charts = [_chart(clip) for clip in clips]
     table = format_table([*heads, "PSNR by frame"], rows, extra=charts)
@@ -153,7 +195,9 @@ def _chart(clip: ClipQuality) -> str:
     """PSNR from 20 to 60 dB over the frames, as a line."""
     values = [min(max(value, 20), 60) for value in clip.psnr_frames]
     last = max(len(values) - 1, 1)
-    points = " ".join(f"{100 * i / last:.1f},{34 - (v - 20) * 0.8:.1f}" for i, v in enumerate(values))
+    points = " ".join(
+        f"{100 * i / last:.1f},{34 - (v - 20) * 0.8:.1f}" for i, v in enumerate(values)
+    )
     name = f"PSNR of {clip.name} by frame, 20 to 60 dB"
     return (
         f'<svg viewBox="0 0 100 36" preserveAspectRatio="none" role="img" aria-label="{escape(name)}">'
@@ -162,11 +206,22 @@ def _chart(clip: ClipQuality) -> str:
 
 
 def _networks(report: QualityReport) -> str:
-    one, other = report.reference.label, report.candidate.label
-    closeness = format_table(_CLOSENESS_HEADS, [_closeness_row(network) for network in report.networks])
+    one = report.reference.label
+    other = report.candidate.label
+    closeness = format_table(
+        _CLOSENESS_HEADS, [_closeness_row(network) for network in report.networks]
+    )
     largest = max((n.reference.weights for n in report.networks), default=1)
     size = format_table(
-        ["network", one, other, "ratio", f"{other}, in int8", f"{other} over fp32", f"{other}, to scale"],
+        [
+            "network",
+            one,
+            other,
+            "ratio",
+            f"{other}, in int8",
+            f"{other} over fp32",
+            f"{other}, to scale",
+        ],
         [
             *(_size_row(n.name, n.reference, n.candidate, n.size) for n in report.networks),
             _size_row("all networks", report.reference, report.candidate, report.headline.weights),
@@ -175,22 +230,33 @@ def _networks(report: QualityReport) -> str:
     )
     speed = format_table(
         ["network", f"{one}, median", "90 of 100", f"{other}, median", "90 of 100", "as fast"],
-        [[n.name, *_times(n.reference), *_times(n.candidate), f"{n.speed:.2f} x"] for n in report.networks],
+        [
+            [n.name, *_times(n.reference), *_times(n.candidate), f"{n.speed:.2f} x"]
+            for n in report.networks
+        ],
     )
-    calls, warmup = report.settings.repeats, report.settings.warmup
+    calls = report.settings.repeats
+    warmup = report.settings.warmup
     return (
         '<h2>Networks, on the same inputs</h2>\n<p class="soft">Inputs are those that the reference met along its '
-        f"sampling; the candidate was given the very same.</p>\n{closeness}\n<h2>Size of the weights</h2>\n{size}\n"
+        f"sampling; the candidate was given the very same.</p>\n{closeness}\n<h2>Size of the "
+        f"weights</h2>\n{size}\n"
         f'<h2>Speed</h2>\n<p class="soft">Wall clock, both in turns, {calls} calls after {warmup} that do not count; '
         f"measured on one input.</p>\n{speed}"
     )
 
 
-def _size_row(name: str, one: NetworkSide | BundleSide, other: NetworkSide | BundleSide, ratio: float) -> list[str]:
+def _size_row(
+    name: str, one: NetworkSide | BundleSide, other: NetworkSide | BundleSide, ratio: float
+) -> list[str]:
     return [
-        name, format_bytes(one.weights), format_bytes(other.weights), f"{ratio:.3f} x", _share(other.int8_share),
+        name,
+        format_bytes(one.weights),
+        format_bytes(other.weights),
+        f"{ratio:.3f} x",
+        _share(other.int8_share),
         f"{other.of_fp32:.3f} x",
-    ]  # fmt: skip
+    ]
 
 
 def _share(share: float | None) -> str:
@@ -198,15 +264,22 @@ def _share(share: float | None) -> str:
 
 
 def _closeness_row(network: NetworkQuality) -> list[str]:
-    one, other, found = network.reference, network.candidate, network.closeness
+    one = network.reference
+    other = network.candidate
+    found = network.closeness
     decibels = describe_decibels(network.worst_output_snr)
     worst = "" if decibels == "equal" else f"{network.worst_output}: {decibels}"
     return [
-        network.name, _both(one.precision, other.precision), _both(one.compute, other.compute),
+        network.name,
+        _both(one.precision, other.precision),
+        _both(one.compute, other.compute),
         describe_decibels(found.snr),
-        f"{found.cosine:.6f}", f"{found.largest:.3g}", f"{100 * found.relative:.2g} %", worst,
+        f"{found.cosine:.6f}",
+        f"{found.largest:.3g}",
+        f"{100 * found.relative:.2g} %",
+        worst,
         f"{network.calls} of {network.seen}",
-    ]  # fmt: skip
+    ]
 
 
 def _layers(report: QualityReport) -> str:
@@ -227,17 +300,22 @@ def _kept_layers(layers: Sequence[LayerQuality]) -> str:
     if not kept:
         return ""
     rows = [
-        [network, mode, reason, str(len(names)), ", ".join(names)] for (network, mode, reason), names in kept.items()
+        [network, mode, reason, str(len(names)), ", ".join(names)]
+        for (network, mode, reason), names in kept.items()
     ]
     table = format_table(["network", "kept in", "reason", "layers", "which"], rows, words=(2, 4))
     return f"<h3>Kept from int8, and why</h3>\n{table}\n"
 
 
 def _costly_layers(layers: Sequence[LayerQuality]) -> str:
-    costly = sorted((one for one in layers if one.damage is not None), key=lambda one: -(one.damage or 0))
+    costly = sorted(
+        (one for one in layers if one.damage is not None), key=lambda one: -(one.damage or 0)
+    )
     if not costly:
         return ""
-    rows = [[one.network, one.layer, one.mode, f"{one.damage:.2f} dB"] for one in costly[:_MOST_LAYERS]]
+    rows = [
+        [one.network, one.layer, one.mode, f"{one.damage:.2f} dB"] for one in costly[:_MOST_LAYERS]
+    ]
     more = len(costly) - len(rows)
     left = f'\n<p class="note">{more} more are in the JSON.</p>' if more else ""
     table = format_table(["network", "layer", "mode", "damage alone"], rows, words=(1,))
@@ -245,8 +323,10 @@ def _costly_layers(layers: Sequence[LayerQuality]) -> str:
 
 
 def _conditions(report: QualityReport) -> str:
-    found, machine = report.conditions, report.conditions.machine
-    run, sides = report.settings, (report.reference, report.candidate)
+    found = report.conditions
+    machine = report.conditions.machine
+    run = report.settings
+    sides = (report.reference, report.candidate)
     memory = "" if machine.memory is None else f", {format_bytes(machine.memory)} of memory"
     load = "" if machine.load is None else f", load {machine.load:g}"
     facts = {
@@ -259,7 +339,9 @@ def _conditions(report: QualityReport) -> str:
         **{f"bundle {side.label}": _describe_side(side) for side in sides},
         "origin": report.origin,
     }
-    items = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
+    items = "\n".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
+    )
     return f"<h2>Conditions</h2>\n<dl>\n{items}\n</dl>"
 
 

@@ -1,4 +1,7 @@
-"""How the quality page looks: light and dark, phone, desk and paper. No file or font from elsewhere."""
+"""How the quality page looks: light and dark, phone, desk and paper.
+
+No file or font from elsewhere.
+"""
 
 from __future__ import annotations
 

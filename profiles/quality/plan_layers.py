@@ -50,7 +50,9 @@ class _Plan:
 
 
 def read_layers(bundle: Bundle, damage: LayerDamage | None = None) -> tuple[LayerQuality, ...]:
-    """Every layer that the bundle's plan names, with what it costs where ``damage`` says so; none without a plan.
+    """Every layer that the bundle's plan names, with what it costs where ``damage`` says so.
+
+    None without a plan.
 
     Raises:
         BundleError: the plan is not the manifest's, or breaks its schema.
@@ -69,8 +71,12 @@ def read_layers(bundle: Bundle, damage: LayerDamage | None = None) -> tuple[Laye
 
 
 def name_precision(bundle: Bundle, network: str | None = None) -> str:
-    """What a bundle, or one of its networks, stores: "int8" where its plan says so, else the manifest's word."""
-    plan, manifest = _read_plan(bundle), bundle.manifest
+    """What a bundle, or one of its networks, stores.
+
+    "int8" where its plan says so, else the manifest's word.
+    """
+    plan = _read_plan(bundle)
+    manifest = bundle.manifest
     if network is None:
         planned = set() if plan is None else {entry.precision for entry in plan.networks.values()}
         return "int8" if "int8" in planned else manifest.precision
@@ -106,7 +112,10 @@ def _read_plan(bundle: Bundle) -> _Plan | None:
     for network, entry in plan.networks.items():
         for name, layer in entry.layers.items():
             if layer.mode not in _MODES:
-                raise BundleError(f"{path}: {network}, layer {name}: mode {layer.mode!r}; known: {', '.join(_MODES)}")
+                raise BundleError(
+                    f"{path}: {network}, layer {name}: mode {layer.mode!r}; known: "
+                    f"{', '.join(_MODES)}"
+                )
     return plan
 
 
@@ -116,4 +125,6 @@ def _check_names(plan: _Plan, damage: LayerDamage) -> None:
             raise UnknownNameError("network of the quantization plan", network, known=plan.networks)
         for layer in layers:
             if layer not in plan.networks[network].layers:
-                raise UnknownNameError(f"layer of {network}", layer, known=plan.networks[network].layers)
+                raise UnknownNameError(
+                    f"layer of {network}", layer, known=plan.networks[network].layers
+                )

@@ -1,4 +1,7 @@
-"""A bundle that keeps a few of its networks' calls while it renders: fair samples of whole trajectories."""
+"""A bundle that keeps a few of its networks' calls while it renders.
+
+Fair samples of whole trajectories.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,9 @@ class RecordedCall:
 class CallReservoir:
     """Keeps at most ``most`` calls, every one of all that were seen with the same chance.
 
-    Algorithm R of J. Vitter, "Random sampling with a reservoir", ACM Transactions on Mathematical Software 11 (1985).
-    The same calls in the same order leave the same ones for a seed.
+    Algorithm R of J. Vitter, "Random sampling with a reservoir", ACM Transactions on
+    Mathematical Software 11 (1985). The same calls in the same order leave the same
+    ones for a seed.
     """
 
     def __init__(self, most: int, *, seed: int) -> None:
@@ -60,10 +64,14 @@ class RecordingBundle(Bundle):
 
     def __init__(self, bundle: Bundle, *, most: int, seed: int = 0) -> None:
         """``most`` calls of each network are kept."""
-        super().__init__(bundle.folder, bundle.manifest, backend=bundle.backend, options=bundle.options)
-        # A seed by name, so that the choice does not hang on the order in which networks are first called.
+        super().__init__(
+            bundle.folder, bundle.manifest, backend=bundle.backend, options=bundle.options
+        )
+        # A seed by name, so that the choice does not hang on the order in which
+        # networks are first called.
         self.reservoirs = {
-            name: CallReservoir(most, seed=seed + zlib.crc32(name.encode())) for name in bundle.manifest.networks
+            name: CallReservoir(most, seed=seed + zlib.crc32(name.encode()))
+            for name in bundle.manifest.networks
         }
         self._source = bundle
         self._recording = threading.Lock()
@@ -91,7 +99,9 @@ class _RecordedNetwork(Network):
 
     def __init__(self, network: Network, reservoir: CallReservoir, *, lock: threading.Lock) -> None:
         super().__init__(network.spec, network)
-        self._network, self._reservoir, self._lock = network, reservoir, lock
+        self._network = network
+        self._reservoir = reservoir
+        self._lock = lock
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = self._network(inputs)

@@ -16,26 +16,43 @@ from echoexport.runtime.schema import dump, parse
 from echoexport.runtime.text_file import write_whole
 
 __all__ = [
-    "JSON_NAME", "PAGE_NAME", "SCHEMA", "BundleSide", "ClipQuality", "Headline", "LayerQuality", "NetworkQuality",
-    "NetworkSide", "QualityBudget", "QualityReport", "RunSettings", "Score", "Strip", "StripRow", "describe_verdict",
-    "find_misses", "format_quality_json", "read_quality_report", "write_quality_report",
-]  # fmt: skip
+    "JSON_NAME",
+    "PAGE_NAME",
+    "SCHEMA",
+    "BundleSide",
+    "ClipQuality",
+    "Headline",
+    "LayerQuality",
+    "NetworkQuality",
+    "NetworkSide",
+    "QualityBudget",
+    "QualityReport",
+    "RunSettings",
+    "Score",
+    "Strip",
+    "StripRow",
+    "describe_verdict",
+    "find_misses",
+    "format_quality_json",
+    "read_quality_report",
+    "write_quality_report",
+]
 
 SCHEMA = 1
-JSON_NAME, PAGE_NAME = "quality.json", "quality.html"
+JSON_NAME = "quality.json"
+PAGE_NAME = "quality.html"
 
 
 @dataclass(frozen=True)
 class QualityBudget:
-    """What a candidate may cost; None asks nothing.
-
-    psnr: least mean over all frames, dB. ssim: least mean. losses: score to the most that the candidate's may lie below
-    the reference's.
-    """
+    """What a candidate may cost; None asks nothing."""
 
     psnr: float | None = None
+    """Least mean over all frames, dB."""
     ssim: float | None = None
+    """Least mean."""
     losses: Mapping[str, float] = field(default_factory=dict)
+    """Score to the most that the candidate's may lie below the reference's."""
 
     @property
     def asks(self) -> bool:
@@ -45,25 +62,24 @@ class QualityBudget:
 
 @dataclass(frozen=True)
 class Score:
-    """A figure of both bundles' frames that a caller wanted. difference: the candidate's less the reference's."""
+    """A figure of both bundles' frames that a caller wanted."""
 
     name: str
     reference: float
     candidate: float
     difference: float
+    """The candidate's less the reference's."""
 
 
 @dataclass(frozen=True)
 class ClipQuality:
-    """One clip rendered by both from the same noise.
-
-    latents: at the end of the trajectory. psnr (dB) and ssim: means over frames, and of the worst frame, which
-    ``worst_frame`` is by PSNR. psnr_frames: one a frame.
-    """
+    """One clip rendered by both from the same noise."""
 
     name: str
     frames: int
     latents: Closeness
+    """At the end of the trajectory. psnr (dB) and ssim: means over frames, and of the
+    worst frame, which ``worst_frame`` is by PSNR."""
     psnr: float
     psnr_worst: float
     worst_frame: int
@@ -71,66 +87,67 @@ class ClipQuality:
     ssim_worst: float
     scores: tuple[Score, ...]
     psnr_frames: tuple[float, ...]
+    """One a frame."""
 
 
 @dataclass(frozen=True)
 class NetworkSide:
-    """One bundle's network. weights: bytes. median and p90: seconds a call. compute: the engine's arithmetic.
-
-    int8_share: of its values, how many are stored in int8, 0 to 1; None where the bundle does not say. of_fp32: bytes
-    of the weights over those of as many values in fp32.
-    """
+    """One bundle's network."""
 
     precision: str
     compute: str
+    """The engine's arithmetic."""
     weights: int
+    """Bytes."""
     median: float
     p90: float
+    """median and p90: seconds a call."""
     int8_share: float | None = 0.0
+    """Of its values, how many are stored in int8, 0 to 1; None where the bundle does
+    not say."""
     of_fp32: float = 1.0
+    """Bytes of the weights over those of as many values in fp32."""
 
 
 @dataclass(frozen=True)
 class NetworkQuality:
-    """One network of both on the same inputs, which the reference met while it rendered.
-
-    calls: compared, of ``seen``. closeness: of all outputs together; worst_output: the one with the least SNR.
-    size: the candidate's weights over the reference's. speed: the reference's median over the candidate's, so that
-    above 1 is faster.
-    """
+    """One network of both on the same inputs, which the reference met while it rendered."""
 
     name: str
     reference: NetworkSide
     candidate: NetworkSide
     calls: int
+    """Compared, of ``seen``."""
     seen: int
     closeness: Closeness
+    """Of all outputs together."""
     worst_output: str
+    """The one with the least SNR."""
     worst_output_snr: float
     size: float
+    """The candidate's weights over the reference's."""
     speed: float
+    """The reference's median over the candidate's, so that above 1 is faster."""
 
 
 @dataclass(frozen=True)
 class LayerQuality:
-    """One layer as the candidate's plan has it. damage: dB that this layer alone costs, where that was measured."""
+    """One layer as the candidate's plan has it."""
 
     network: str
     layer: str
     mode: str
     reason: str
     damage: float | None
+    """DB that this layer alone costs, where that was measured."""
 
 
 @dataclass(frozen=True)
 class BundleSide:
-    """One of the bundles. label: what it is called here. weights, bytes: of all networks, and of all files but reports.
-
-    identity: a hash over the hashes of its networks' files. int8_share, of_fp32: of the weights of all networks, as in
-    ``NetworkSide``.
-    """
+    """One of the bundles."""
 
     label: str
+    """What it is called here."""
     name: str
     variant: str
     target: str
@@ -140,14 +157,17 @@ class BundleSide:
     threads: int
     weights: int
     bytes: int
+    """weights and bytes: of all networks, and of all files but reports."""
     identity: str
+    """A hash over the hashes of its networks' files."""
     int8_share: float | None = 0.0
     of_fp32: float = 1.0
+    """int8_share and of_fp32: of the weights of all networks, as in ``NetworkSide``."""
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What both rendered with; the reference's own where nothing was asked for. repeats: timed calls after warm-up."""
+    """What both rendered with; the reference's own where nothing was asked for."""
 
     steps: int
     fps: float
@@ -156,15 +176,12 @@ class RunSettings:
     seed: int
     warmup: int
     repeats: int
+    """Timed calls after warm-up."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The figures of all clips together, by frame; worst: of any clip or frame.
-
-    size: the candidate's bundle over the reference's. weights: the same of the networks' weights alone. speed: the
-    denoiser's, above 1 is faster. scores: means over the clips that have them.
-    """
+    """The figures of all clips together, by frame; worst: of any clip or frame."""
 
     latents_snr: float
     latents_snr_worst: float
@@ -173,34 +190,43 @@ class Headline:
     ssim: float
     ssim_worst: float
     size: float
+    """The candidate's bundle over the reference's."""
     weights: float
+    """The same of the networks' weights alone."""
     speed: float
+    """The denoiser's, above 1 is faster."""
     scores: tuple[Score, ...]
+    """Means over the clips that have them."""
 
 
 @dataclass(frozen=True)
 class StripRow:
-    """Frames side by side as one picture, a data URI. width, height: pixels."""
+    """Frames side by side as one picture, a data URI."""
 
     label: str
     picture: str
     width: int
     height: int
+    """width and height: pixels."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """What a clip looks like in each bundle. closely: rows of one frame, large; else of several."""
+    """What a clip looks like in each bundle."""
 
     title: str
     frames: tuple[int, ...]
     closely: bool
+    """Rows of one frame, large; else of several."""
     rows: tuple[StripRow, ...]
 
 
 @dataclass(frozen=True)
 class QualityReport:
-    """A candidate against a reference. ``origin`` says that all of it was measured; strips are for the page alone."""
+    """A candidate against a reference.
+
+    ``origin`` says that all of it was measured; strips are for the page alone.
+    """
 
     schema: int
     origin: str
@@ -225,11 +251,14 @@ class QualityReport:
 
 def describe_verdict(report: QualityReport) -> str:
     """One line: whether the candidate keeps its budget, and the figures that say what it costs and brings."""
-    head, label = report.headline, report.candidate.label
+    head = report.headline
+    label = report.candidate.label
     if report.misses:
         says = f"{label} misses its budget ({'; '.join(report.misses)})"
     else:
-        says = f"{label} holds" if report.budget.asks else f"{label} against {report.reference.label}"
+        says = (
+            f"{label} holds" if report.budget.asks else f"{label} against {report.reference.label}"
+        )
     return (
         f"{says}: {head.psnr:.1f} dB, SSIM {head.ssim:.3f}, {head.size:.2f} x the size, denoiser "
         f"{head.speed:.2f} x as fast (measured)"
@@ -250,7 +279,10 @@ def find_misses(budget: QualityBudget, headline: Headline) -> tuple[str, ...]:
     scores = {score.name: score for score in headline.scores}
     for name, most in budget.losses.items():
         if name not in scores:
-            raise InputError(f"the budget limits {name!r}, which no clip was scored for; known: {', '.join(scores)}")
+            raise InputError(
+                f"the budget limits {name!r}, which no clip was scored for; known: "
+                f"{', '.join(scores)}"
+            )
         if -scores[name].difference > most:
             found.append(f"{name} lost {-scores[name].difference:.4f}, {most:g} may be")
     return tuple(found)
@@ -288,7 +320,8 @@ def write_quality_report(report: QualityReport, folder: Path) -> tuple[Path, Pat
     """
     from echoexport.profiles.quality.page import format_page
 
-    data, page = folder / JSON_NAME, folder / PAGE_NAME
+    data = folder / JSON_NAME
+    page = folder / PAGE_NAME
     write_whole(data, format_quality_json(report))
     write_whole(page, format_page(report))
     return data, page

@@ -1,4 +1,7 @@
-"""How close arrays are to others: signal-to-noise ratio, cosine, largest error, added up block by block."""
+"""How close arrays are to others.
+
+Signal-to-noise ratio, cosine, largest error, added up block by block.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,34 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.errors import BackendError, InputError
 
-__all__ = ["MOST_DECIBELS", "Closeness", "ClosenessSums", "describe_decibels", "measure_closeness", "to_decibels"]
+__all__ = [
+    "MOST_DECIBELS",
+    "Closeness",
+    "ClosenessSums",
+    "describe_decibels",
+    "measure_closeness",
+    "to_decibels",
+]
 
 MOST_DECIBELS = 160.0
-"""What equal arrays are given: they would have infinitely many, which no mean survives and JSON cannot write."""
+"""What equal arrays are given: they would have infinitely many, which no mean survives
+and JSON cannot write."""
 
 _BLOCK = 1 << 20  # values taken to float64 at a time
 
 
 @dataclass(frozen=True)
 class Closeness:
-    """How close arrays are to what was wanted.
-
-    snr: 10 log10 of the wanted values' energy over the error's, dB, from -160 to 160. cosine: of the angle between
-    both, taken as vectors. largest: the largest absolute error. relative: the same over the largest wanted value.
-    """
+    """How close arrays are to what was wanted."""
 
     snr: float
+    """10 log10 of the wanted values' energy over the error's, dB, from -160 to 160."""
     cosine: float
+    """Of the angle between both, taken as vectors."""
     largest: float
+    """The largest absolute error."""
     relative: float
+    """The same over the largest wanted value."""
 
 
 class ClosenessSums:
@@ -48,15 +59,23 @@ class ClosenessSums:
         """
         if found.shape != wanted.shape:
             raise InputError(f"{what}: shapes {found.shape} and {wanted.shape} cannot be compared")
-        one, other = found.reshape(-1), wanted.reshape(-1)
+        one = found.reshape(-1)
+        other = wanted.reshape(-1)
         for start in range(0, one.size, _BLOCK):
             self._add_block(
-                one[start : start + _BLOCK].astype(np.float64), other[start : start + _BLOCK].astype(np.float64), what
+                one[start : start + _BLOCK].astype(np.float64),
+                other[start : start + _BLOCK].astype(np.float64),
+                what,
             )
 
-    def _add_block(self, found: NDArray[np.float64], wanted: NDArray[np.float64], what: str) -> None:
+    def _add_block(
+        self, found: NDArray[np.float64], wanted: NDArray[np.float64], what: str
+    ) -> None:
         if not (np.isfinite(found).all() and np.isfinite(wanted).all()):
-            raise BackendError(f"{what} holds NaN or infinite values: an overflow, or an engine that computes wrongly")
+            raise BackendError(
+                f"{what} holds NaN or infinite values: an overflow, or an engine that computes "
+                "wrongly"
+            )
         error = found - wanted
         self._signal += float(wanted @ wanted)
         self._energy += float(found @ found)
@@ -77,7 +96,9 @@ class ClosenessSums:
         )
 
 
-def measure_closeness(found: NDArray[Any], wanted: NDArray[Any], *, what: str = "the array") -> Closeness:
+def measure_closeness(
+    found: NDArray[Any], wanted: NDArray[Any], *, what: str = "the array"
+) -> Closeness:
     """The closeness of one pair of arrays; see :meth:`ClosenessSums.add` for what it raises."""
     sums = ClosenessSums()
     sums.add(found, wanted, what=what)
@@ -90,7 +111,9 @@ def to_decibels(signal: float, error: float) -> float:
         return MOST_DECIBELS
     if not signal:
         return -MOST_DECIBELS
-    return round(float(np.clip(10 * (np.log10(signal) - np.log10(error)), -MOST_DECIBELS, MOST_DECIBELS)), 3)
+    return round(
+        float(np.clip(10 * (np.log10(signal) - np.log10(error)), -MOST_DECIBELS, MOST_DECIBELS)), 3
+    )
 
 
 def describe_decibels(value: float, *, most: float = MOST_DECIBELS) -> str:

@@ -1,4 +1,7 @@
-"""Frames side by side, bundle under bundle, and what differs: pictures that a page can carry inside itself."""
+"""Frames side by side, bundle under bundle, and what differs.
+
+Pictures that a page can carry inside itself.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,43 @@ from echoexport.runtime.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["GAIN", "StripSettings", "choose_frames", "draw_closely", "draw_difference", "draw_strip"]
+__all__ = [
+    "GAIN",
+    "StripSettings",
+    "choose_frames",
+    "draw_closely",
+    "draw_difference",
+    "draw_strip",
+]
 
 GAIN = 16
-"""How many times a difference is enlarged: of int8's two or three levels nothing could be seen else."""
+"""How many times a difference is enlarged: of int8's two or three levels nothing could
+be seen else."""
 
 _GAP = 2  # pixels between frames
 _PAPER = 128  # grey, like no difference
-_QUALITIES = (88, 75, 60, 40, 20, 8)  # of JPEG, the first that fits; 4:4:4, since lips are red and small
-_STRIP_BYTES, _CLOSE_BYTES = 240_000, 320_000  # of all rows together; three strips and a frame fit a page so
+_QUALITIES = (
+    88,
+    75,
+    60,
+    40,
+    20,
+    8,
+)  # of JPEG, the first that fits; 4:4:4, since lips are red and small
+_STRIP_BYTES, _CLOSE_BYTES = (
+    240_000,
+    320_000,
+)  # of all rows together; three strips and a frame fit a page so
 
 Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class StripSettings:
-    """frames: in a strip. side: largest of a frame in a strip, pixels. close_side: the same of a frame shown large.
+    """frames: in a strip.
+
+    Side: largest of a frame in a strip, pixels. close_side: the same of a frame shown
+    large.
 
     Frames are made smaller to fit, never larger.
     """
@@ -51,21 +75,36 @@ def choose_frames(count: int, *, wanted: int) -> tuple[int, ...]:
 
 
 def draw_strip(
-    title: str, frames: Mapping[str, Frames], *, numbers: tuple[int, ...], settings: StripSettings | None = None
+    title: str,
+    frames: Mapping[str, Frames],
+    *,
+    numbers: tuple[int, ...],
+    settings: StripSettings | None = None,
 ) -> Strip:
     """A strip of every label's frames (n, H, W, 3), those of ``numbers``, and of how the last differs from the first.
 
     Raises:
         InputError: fewer than two labels, or frames of other shapes than the first's.
     """
-    return _draw(title, frames, numbers=numbers, side=(settings or StripSettings()).side, closely=False)
+    return _draw(
+        title, frames, numbers=numbers, side=(settings or StripSettings()).side, closely=False
+    )
 
 
 def draw_closely(
     title: str, frames: Mapping[str, Frames], *, number: int, settings: StripSettings | None = None
 ) -> Strip:
-    """One frame of every label, large, and the difference; without loss where that fits. Else as :func:`draw_strip`."""
-    return _draw(title, frames, numbers=(number,), side=(settings or StripSettings()).close_side, closely=True)
+    """One frame of every label, large, and the difference; without loss where that fits.
+
+    Else as :func:`draw_strip`.
+    """
+    return _draw(
+        title,
+        frames,
+        numbers=(number,),
+        side=(settings or StripSettings()).close_side,
+        closely=True,
+    )
 
 
 def draw_difference(frames: Frames, reference: Frames) -> Frames:
@@ -76,12 +115,14 @@ def draw_difference(frames: Frames, reference: Frames) -> Frames:
 
 def _draw(
     title: str, frames: Mapping[str, Frames], *, numbers: tuple[int, ...], side: int, closely: bool
-) -> Strip:  # fmt: skip
+) -> Strip:
     chosen = {label: _take(several, numbers, label=label) for label, several in frames.items()}
     labels = list(chosen)
     if len(labels) < 2 or len({several.shape for several in chosen.values()}) != 1:
         shapes = ", ".join(f"{label} {several.shape}" for label, several in chosen.items())
-        raise InputError(f"{title}: two bundles' frames of one shape are wanted, found {shapes or 'none'}")
+        raise InputError(
+            f"{title}: two bundles' frames of one shape are wanted, found {shapes or 'none'}"
+        )
     # From the frames as they are; only what is shown is made smaller and packed.
     last = f"{labels[-1]} less {labels[0]}, x {GAIN}"
     chosen[last] = draw_difference(chosen[labels[-1]], chosen[labels[0]])
@@ -94,7 +135,11 @@ def _draw(
 
 
 def _take(frames: Frames, numbers: tuple[int, ...], *, label: str) -> Frames:
-    if frames.ndim != 4 or frames.dtype != np.uint8 or not 0 <= min(numbers) <= max(numbers) < len(frames):
+    if (
+        frames.ndim != 4
+        or frames.dtype != np.uint8
+        or not 0 <= min(numbers) <= max(numbers) < len(frames)
+    ):
         raise InputError(f"{label}: frames {frames.shape} of {frames.dtype} have no {numbers}")
     return frames[list(numbers)]
 
@@ -106,7 +151,12 @@ def _encode_row(label: str, frames: Frames, *, side: int, kind: str, most: int) 
         data = _pack(row, found, quality=quality)
         if len(data) <= most:
             break
-    return StripRow(label, f"data:image/{found};base64,{base64.b64encode(data).decode('ascii')}", row.width, row.height)
+    return StripRow(
+        label,
+        f"data:image/{found};base64,{base64.b64encode(data).decode('ascii')}",
+        row.width,
+        row.height,
+    )
 
 
 def _lay_out(frames: Frames, *, side: int) -> Picture:

@@ -19,32 +19,37 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What a backend may be told.
-
-    compute: arithmetic inside the engine where the backend has a choice: "fp32", or "bf16" on CPUs that have it. ""
-    is a bundle's own choice for each network; a backend asked without a bundle takes it for "fp32".
-    threads: 0 leaves it to the backend. cache: a folder for compiled engines, None for none. streams: calls that run
-    side by side, for a network that is called so; 0 leaves it to the backend. profile: time every layer, which costs
-    time itself; the engine then is a :class:`~echoexport.runtime.layer_times.LayerTimer` too, where its backend can.
-    device_memory: bytes that ONNX Runtime may take on a GPU, 0 for no limit. cuda_graph: it records a GPU's work once
-    and replays it.
-    """
+    """What a backend may be told."""
 
     compute: str = ""
+    """Arithmetic inside the engine where the backend has a choice: "fp32", or "bf16" on
+    CPUs that have it. "" is a bundle's own choice for each network; a backend asked
+    without a bundle takes it for "fp32"."""
     threads: int = 0
+    """0 leaves it to the backend."""
     cache: Path | None = None
+    """A folder for compiled engines, None for none."""
     streams: int = 1
+    """Calls that run side by side, for a network that is called so; 0 leaves it to the
+    backend."""
     profile: bool = False
+    """Time every layer, which costs time itself; the engine then is a
+    :class:`~echoexport.runtime.layer_times.LayerTimer` too, where its backend can."""
     device_memory: int = 0
+    """Bytes that ONNX Runtime may take on a GPU, 0 for no limit."""
     cuda_graph: bool = True
+    """It records a GPU's work once and replays it."""
 
 
 class Engine(Protocol):
-    """One network, compiled. ``precision`` is what it computes in: "fp32", "fp16", "bf16", "int8" or "int8+bf16".
+    """One network, compiled.
 
-    One that several threads may call at once says how many in an attribute ``streams``. One that copies to a device, or
-    knows how long the device took, has an attribute ``tracer`` (of ``runtime.trace``), which is set from outside: it
-    records copies as host time of category "copy", and the device's own time with ``clock="device"``.
+    ``precision`` is what it computes in: "fp32", "fp16", "bf16", "int8" or "int8+bf16".
+
+    One that several threads may call at once says how many in an attribute ``streams``.
+    One that copies to a device, or knows how long the device took, has an attribute
+    ``tracer`` (of ``runtime.trace``), which is set from outside: it records copies as
+    host time of category "copy", and the device's own time with ``clock="device"``.
     """
 
     precision: str
@@ -59,7 +64,8 @@ class Engine(Protocol):
 class Backend(Protocol):
     """What a backend's module offers under the name ``BACKEND``.
 
-    One that can compute in more than fp32 lists what this machine has in a method ``arithmetic()``.
+    One that can compute in more than fp32 lists what this machine has in a method
+    ``arithmetic()``.
     """
 
     name: str
@@ -77,7 +83,8 @@ class Backend(Protocol):
 class CompilingBackend(Backend, Protocol):
     """A backend whose engines can be kept as files and opened again without compiling.
 
-    Builders are in ``export/engines``, one file for each such backend, and write what ``open_engine`` reads.
+    Builders are in ``export/engines``, one file for each such backend, and write what
+    ``open_engine`` reads.
     """
 
     engine_suffix: str
@@ -85,9 +92,9 @@ class CompilingBackend(Backend, Protocol):
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """All that an engine depends on besides graph, weights and shapes, as far as this machine tells.
 
-        At least ``library``, ``version``, ``os``, ``arch``; with a GPU also ``device``, ``compute_capability``,
-        ``driver`` or ``jetpack``, and ``power_mode`` on boards that have such. An engine is opened only where every
-        value is the same.
+        At least ``library``, ``version``, ``os``, ``arch``; with a GPU also ``device``,
+        ``compute_capability``, ``driver`` or ``jetpack``, and ``power_mode`` on boards
+        that have such. An engine is opened only where every value is the same.
         """
 
     def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
@@ -111,7 +118,8 @@ def list_backends() -> tuple[str, ...]:
 def make_cache(folder: Path | None) -> Path | None:
     """The folder for what a library compiles, made where it is missing; None where there is none.
 
-    It spares work and nothing depends on it: one that cannot be made is told in a ``RuntimeWarning`` and done without.
+    It spares work and nothing depends on it: one that cannot be made is told in a
+    ``RuntimeWarning`` and done without.
     """
     if folder is None:
         return None

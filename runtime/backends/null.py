@@ -1,4 +1,7 @@
-"""A backend that computes nothing: arrays of the right shapes at once, for testing schedules and reports."""
+"""A backend that computes nothing.
+
+Arrays of the right shapes at once, for testing schedules and reports.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ class NullEngine:
 
     def __init__(self, spec: SubnetSpec, *, profile: bool = False) -> None:
         self.precision = "fp32"
-        self._name, self._profile, self._layers = spec.name, profile, LayerClock()
+        self._name = spec.name
+        self._profile = profile
+        self._layers = LayerClock()
         self._outputs = {t.name: np.zeros(t.shape, t.dtype) for t in spec.outputs}
         for array in self._outputs.values():
             array.flags.writeable = False
@@ -41,7 +46,9 @@ class NullEngine:
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """The whole network as one layer, of an engine that was opened to be profiled."""
-        return tuple(LayerRecord(name, "Null", seconds) for name, seconds in self._layers.medians().items())
+        return tuple(
+            LayerRecord(name, "Null", seconds) for name, seconds in self._layers.medians().items()
+        )
 
     def close(self) -> None:
         """Drop the arrays."""
@@ -68,7 +75,12 @@ class NullBackend:
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """System and architecture; there is no library."""
-        return {"library": "null", "version": "1", "os": platform.system(), "arch": platform.machine()}
+        return {
+            "library": "null",
+            "version": "1",
+            "os": platform.system(),
+            "arch": platform.machine(),
+        }
 
     def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
         """An engine that is a note of the network's name.

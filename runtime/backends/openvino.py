@@ -20,7 +20,8 @@ _LARGEST_CACHED = 512 * 2**20  # bytes of weights
 _LARGEST_STREAMED = 64 * 2**20
 _MOST_STREAMS = 4
 
-# Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on these networks.
+# Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on
+# these networks.
 _HINTS = {"": "f32", "fp32": "f32", "bf16": "bf16"}
 
 _FIRST_USE = threading.Lock()
@@ -30,8 +31,11 @@ _CORES: list[Any] = []  # one at most
 class OpenVINOEngine:
     """A compiled model and a request for each of its streams."""
 
-    def __init__(self, compiled: Any, precision: str, *, streams: int = 1, keep: Any = None) -> None:
-        self.precision, self.streams = precision, streams
+    def __init__(
+        self, compiled: Any, precision: str, *, streams: int = 1, keep: Any = None
+    ) -> None:
+        self.precision = precision
+        self.streams = streams
         # Each with the memory that the model may read; None where the engine is closed.
         self._requests: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
         for _ in range(streams):
@@ -44,7 +48,8 @@ class OpenVINOEngine:
         """Run once; inputs are read in place, outputs are copies.
 
         Raises:
-            BackendError: the engine is closed, or OpenVINO refused the inputs or failed.
+            BackendError: the engine is closed, or OpenVINO refused the inputs or
+                failed.
         """
         requests = self._requests  # an engine that is closed meanwhile has another
         taken = requests.get()
@@ -67,7 +72,9 @@ class OpenVINOEngine:
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """Layers of an engine that was opened to be profiled, with the nodes that each was fused from."""
         seconds = self._layers.medians()
-        layers = [] if self._profiled is None else self._profiled.get_runtime_model().get_ordered_ops()
+        layers = (
+            [] if self._profiled is None else self._profiled.get_runtime_model().get_ordered_ops()
+        )
         return tuple(
             _describe_layer(layer, seconds[layer.get_friendly_name()])
             for layer in layers
@@ -77,11 +84,17 @@ class OpenVINOEngine:
     def _note_layers(self, request: Any) -> None:
         for layer in request.profiling_info:
             if layer.real_time:  # what was fused into another is listed as well, as not run
-                self._layers.report_layer_time(layer.node_name, layer.real_time.total_seconds() * 1e3)
+                self._layers.report_layer_time(
+                    layer.node_name, layer.real_time.total_seconds() * 1e3
+                )
 
     def close(self) -> None:
-        """Drop the requests and with them the model; a call that has begun ends as ever, one that waits is refused."""
-        before, self._requests = self._requests, queue.SimpleQueue()
+        """Drop the requests and with them the model.
+
+        A call that has begun ends as ever, one that waits is refused.
+        """
+        before = self._requests
+        self._requests = queue.SimpleQueue()
         self._profiled = None
         for requests in (self._requests, before):
             requests.put(None)
@@ -104,8 +117,12 @@ class OpenVINOBackend:
     def describe(self) -> str:
         """Version, device, and the precisions the device has."""
         core = open_core()
-        has = sorted(set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")) & {"BF16", "FP16", "INT8", "FP32"})
-        version, device = load_library().__version__.split("-")[0], core.get_property("CPU", "FULL_DEVICE_NAME")
+        has = sorted(
+            set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+            & {"BF16", "FP16", "INT8", "FP32"}
+        )
+        version = load_library().__version__.split("-")[0]
+        device = core.get_property("CPU", "FULL_DEVICE_NAME")
         return f"openvino {version}, {device}, {'/'.join(has)}"
 
     def arithmetic(self) -> tuple[str, ...]:
@@ -120,12 +137,15 @@ class OpenVINOBackend:
             SettingError: a compute precision that this CPU or backend does not have.
             BackendError: the graph does not compile.
         """
-        core, config = open_core(), describe_config(graph, options)
+        core = open_core()
+        config = describe_config(graph, options)
         cache = make_cache(options.cache if _is_worth_caching(graph) else None)
         if cache is not None:
             config["CACHE_DIR"] = str(cache)
         compiled = compile_graph(core, graph, config)
-        return OpenVINOEngine(compiled, spec.computed_in(options.compute or "fp32"), streams=_streams_of(config))
+        return OpenVINOEngine(
+            compiled, spec.computed_in(options.compute or "fp32"), streams=_streams_of(config)
+        )
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """Full version, and the processor with what it can compute in."""
@@ -141,21 +161,28 @@ class OpenVINOBackend:
     def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> OpenVINOEngine:
         """An exported model, brought in again.
 
-        It says nothing of its arithmetic, threads or streams: left alone, what was compiled for fp32 comes back in
-        bf16 with one stream (2026.4). So all of them are stated, as for a graph.
+        It says nothing of its arithmetic, threads or streams: left alone, what was
+        compiled for fp32 comes back in bf16 with one stream (2026.4). So all of them
+        are stated, as for a graph.
 
         Raises:
             MissingPackageError: openvino is not installed.
             SettingError: a compute precision that this CPU does not have.
             BackendError: it is no exported model of this version.
         """
-        core, config = open_core(), describe_config(engine, options)
+        core = open_core()
+        config = describe_config(engine, options)
         try:
-            # copied when written to, which the library never does: it only insists that it could
+            # copied when written to, which the library never does: it only insists that
+            # it could
             content = np.memmap(engine, np.uint8, mode="c")
-            compiled = core.import_model(load_library().Tensor(content, shared_memory=True), "CPU", config)
+            compiled = core.import_model(
+                load_library().Tensor(content, shared_memory=True), "CPU", config
+            )
         except Exception as error:
-            raise BackendError(f"{engine}: OpenVINO cannot import it: {_last_line(error)}") from error
+            raise BackendError(
+                f"{engine}: OpenVINO cannot import it: {_last_line(error)}"
+            ) from error
         precision = spec.computed_in(options.compute or "fp32")
         return OpenVINOEngine(compiled, precision, streams=_streams_of(config), keep=content)
 
@@ -163,9 +190,9 @@ class OpenVINOBackend:
 def open_core() -> Any:
     """OpenVINO's core, one and the same for the whole process.
 
-    A core gives a thread that compiles with it a stack for signals of its own, and takes the memory of that stack away
-    when it goes, whichever thread still has it: the next Ctrl-C would end in a segmentation fault (2026.4). So none
-    ever goes.
+    A core gives a thread that compiles with it a stack for signals of its own, and
+    takes the memory of that stack away when it goes, whichever thread still has it: the
+    next Ctrl-C would end in a segmentation fault (2026.4). So none ever goes.
 
     Raises:
         MissingPackageError: the package is not installed.
@@ -173,7 +200,9 @@ def open_core() -> Any:
     try:
         return _make_core()
     except ImportError as error:
-        raise MissingPackageError("openvino", extra="openvino", purpose="backend 'openvino'") from error
+        raise MissingPackageError(
+            "openvino", extra="openvino", purpose="backend 'openvino'"
+        ) from error
 
 
 def describe_config(graph: Path, options: EngineOptions) -> dict[str, str]:
@@ -183,7 +212,10 @@ def describe_config(graph: Path, options: EngineOptions) -> dict[str, str]:
         SettingError: a compute precision that this CPU or backend does not have.
     """
     streams = _count_streams(graph, options)
-    config = {"INFERENCE_PRECISION_HINT": _find_hint(open_core(), options.compute), "PERFORMANCE_HINT": "LATENCY"}
+    config = {
+        "INFERENCE_PRECISION_HINT": _find_hint(open_core(), options.compute),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     if streams > 1:
         config = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
     if options.threads:
@@ -201,7 +233,8 @@ def compile_graph(core: Any, graph: Path, config: dict[str, str]) -> Any:
     """
     try:
         model = core.read_model(str(graph))
-        # compiled from its file where nothing changed: the compile cache then need not hash the weights
+        # compiled from its file where nothing changed: the compile cache then need not
+        # hash the weights
         rewritten = merge_single_group_norms(model)
         return core.compile_model(model if rewritten else str(graph), "CPU", config)
     except Exception as error:
@@ -212,7 +245,9 @@ def _describe_layer(layer: Any, seconds: float) -> LayerRecord:
     told = layer.get_rt_info()
     origins = tuple(filter(None, str(told["originalLayersNames"].value).split(",")))
     after = tuple(value.get_node().get_friendly_name() for value in layer.input_values())
-    return LayerRecord(layer.get_friendly_name(), str(told["layerType"].value), seconds, origins, after)
+    return LayerRecord(
+        layer.get_friendly_name(), str(told["layerType"].value), seconds, origins, after
+    )
 
 
 def _streams_of(config: dict[str, str]) -> int:
@@ -230,8 +265,9 @@ def _make_core() -> Any:
 def load_library() -> Any:
     """The ``openvino`` package, its bridge to numpy set up.
 
-    Its first use sets the bridge up, and whoever comes second waits with Python's lock in hand, which the first needs
-    to be done: two threads that come to it at once hang for ever (2026.4). So it is used here, by one alone.
+    Its first use sets the bridge up, and whoever comes second waits with Python's lock
+    in hand, which the first needs to be done: two threads that come to it at once hang
+    for ever (2026.4). So it is used here, by one alone.
     """
     with _FIRST_USE:
         import openvino
@@ -242,18 +278,26 @@ def load_library() -> Any:
 
 
 def _is_worth_caching(graph: Path) -> bool:
-    """Small networks compile for seconds and start in tenths; of large ones a second copy on disk costs gigabytes."""
+    """Small networks compile for seconds and start in tenths.
+
+    Of large ones a second copy on disk costs gigabytes.
+    """
     return _measure_files(graph) < _LARGEST_CACHED
 
 
 def _count_streams(graph: Path, options: EngineOptions) -> int:
-    """One for each core where the network is small: threads that share its many short operations mostly wait.
+    """One for each core where the network is small.
 
-    A large one keeps all cores busy by itself, and each stream would cost its activations' memory once more.
+    Threads that share its many short operations mostly wait.
+
+    A large one keeps all cores busy by itself, and each stream would cost its
+    activations' memory once more.
     """
     if options.streams:
         return options.streams
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     cores = min(options.threads or usable, usable)
     return min(cores, _MOST_STREAMS) if _measure_files(graph) < _LARGEST_STREAMED else 1
 
@@ -266,20 +310,30 @@ def _measure_files(graph: Path) -> int:
 def merge_single_group_norms(model: Any) -> int:
     """Turn norms over all channels at once, which a graph holds as reshape, normalize, reshape, into one operation.
 
-    ONNX has a norm over groups only between reshapes, and these force a CPU out of its channels-last layout before
-    and back after every convolution: a decoder of a few channels spends half its time so. With a single group the
-    reshapes are not needed. Returns how many were merged.
+    ONNX has a norm over groups only between reshapes, and these force a CPU out of its
+    channels-last layout before and back after every convolution: a decoder of a few
+    channels spends half its time so. With a single group the reshapes are not needed.
+    Returns how many were merged.
     """
     from openvino import opset8
 
     merged = 0
     for norm in [op for op in model.get_ordered_ops() if op.get_type_name() == "MVN"]:
-        entry, leave = norm.input_value(0).get_node(), _find_reshape_after(norm)
-        if leave is None or entry.get_type_name() != "Reshape" or list(entry.get_output_shape(0))[1:2] != [1]:
+        entry = norm.input_value(0).get_node()
+        leave = _find_reshape_after(norm)
+        if (
+            leave is None
+            or entry.get_type_name() != "Reshape"
+            or list(entry.get_output_shape(0))[1:2] != [1]
+        ):
             continue
         source = entry.input_value(0)
         shape = list(source.get_shape())
-        if len(shape) < 3 or len(entry.get_output_shape(0)) != 3 or shape != list(leave.get_output_shape(0)):
+        if (
+            len(shape) < 3
+            or len(entry.get_output_shape(0)) != 3
+            or shape != list(leave.get_output_shape(0))
+        ):
             continue
         axes = opset8.constant(np.arange(1, len(shape), dtype=np.int64))
         whole = opset8.mvn(source, axes, True, float(norm.get_attributes()["eps"]), "inside_sqrt")
@@ -290,8 +344,12 @@ def merge_single_group_norms(model: Any) -> int:
 
 
 def _find_reshape_after(norm: Any) -> Any:
-    """The reshape that ends a norm, past a scale of one and a shift of zero; None where anything else follows."""
-    neutral, node = {"Multiply": 1.0, "Add": 0.0}, norm
+    """The reshape that ends a norm, past a scale of one and a shift of zero.
+
+    None where anything else follows.
+    """
+    neutral = {"Multiply": 1.0, "Add": 0.0}
+    node = norm
     for _ in range(3):
         users = [user.get_node() for user in node.output(0).get_target_inputs()]
         users = [user for user in users if user.get_type_name() != "ShapeOf"]
@@ -310,7 +368,10 @@ def _is_constant(node: Any, value: float, *, besides: Any) -> bool:
     """Whether a node's other input is this value throughout."""
     others = [node.input_value(i).get_node() for i in range(2)]
     other = next(one for one in others if one.get_friendly_name() != besides.get_friendly_name())
-    while other.get_type_name() in ("Reshape", "Convert"):  # how the reader broadcasts a norm's scale and shift
+    while other.get_type_name() in (
+        "Reshape",
+        "Convert",
+    ):  # how the reader broadcasts a norm's scale and shift
         other = other.input_value(0).get_node()
     return other.get_type_name() == "Constant" and bool((other.data == value).all())
 
@@ -321,7 +382,9 @@ def _has_bf16(core: Any) -> bool:
 
 def _find_hint(core: Any, compute: str) -> str:
     if compute not in _HINTS:
-        raise SettingError(f"compute {compute!r}: backend 'openvino' has {', '.join(filter(None, _HINTS))}")
+        raise SettingError(
+            f"compute {compute!r}: backend 'openvino' has {', '.join(filter(None, _HINTS))}"
+        )
     if compute == "bf16" and not _has_bf16(core):
         raise SettingError("compute 'bf16': this CPU has no bf16 instructions; use fp32")
     return _HINTS[compute]

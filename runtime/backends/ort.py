@@ -22,7 +22,10 @@ Folder = tempfile.TemporaryDirectory[str]
 
 
 class OrtEngine:
-    """An InferenceSession. fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere."""
+    """An InferenceSession.
+
+    fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere.
+    """
 
     def __init__(self, session: Any, precision: str, *, profile: Folder | None = None) -> None:
         """``profile`` is the folder that a profiled session writes to."""
@@ -97,9 +100,9 @@ class OrtBackend:
         """A session of one network.
 
         Raises:
-            MissingPackageError: onnxruntime is not installed.
-            SettingError: a compute precision that this backend does not have.
-            BackendError: the graph does not load, or ended up on another provider than asked for.
+            MissingPackageError: onnxruntime is not installed. SettingError: a compute
+                precision that this backend does not have. BackendError: the graph does
+                not load, or ended up on another provider than asked for.
         """
         return _open_session(graph, spec, options)
 
@@ -123,7 +126,9 @@ def load_library() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose="backend 'ort'") from error
+        raise MissingPackageError(
+            "onnxruntime", extra="onnxruntime", purpose="backend 'ort'"
+        ) from error
     return onnxruntime
 
 
@@ -136,7 +141,9 @@ def make_settings(options: EngineOptions) -> Any:
     """
     library = load_library()
     if options.compute not in ("", "fp32"):
-        raise SettingError(f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16")
+        raise SettingError(
+            f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16"
+        )
     settings = library.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.log_severity_level = 3  # its warnings about kept initializers are about itself
@@ -147,7 +154,8 @@ def start_session(graph: Path, settings: Any) -> Any:
     """A session on the CPU.
 
     Raises:
-        BackendError: the graph does not load, or ended up on another provider than asked for.
+        BackendError: the graph does not load, or ended up on another provider than
+            asked for.
     """
     try:
         session = load_library().InferenceSession(str(graph), settings, providers=[_PROVIDER])
@@ -159,29 +167,42 @@ def start_session(graph: Path, settings: Any) -> Any:
 
 
 def read_profile(path: Path) -> tuple[LayerRecord, ...]:
-    """The layers of a profile that ONNX Runtime wrote: its "Node" events, named "NODE_kernel_time", in microseconds.
+    """The layers of a profile that ONNX Runtime wrote.
+
+    Its "Node" events, named "NODE_kernel_time", in microseconds.
 
     Raises:
         OSError, ValueError, KeyError: it is no such file.
     """
-    events = [event for event in json.loads(path.read_text(encoding="utf-8")) if event.get("cat") == "Node"]
+    events = [
+        event
+        for event in json.loads(path.read_text(encoding="utf-8"))
+        if event.get("cat") == "Node"
+    ]
     runs = [event for event in events if event["name"].endswith(_KERNEL_TIME)]
-    clock, kinds = LayerClock(), {}
+    clock = LayerClock()
+    kinds = {}
     for event in runs:
         name = event["name"].removesuffix(_KERNEL_TIME)
         clock.report_layer_time(name, event["dur"] / 1e3)
         kinds[name] = str(event["args"]["op_name"])
-    return tuple(LayerRecord(name, kinds[name], seconds, (name,)) for name, seconds in clock.medians().items())
+    return tuple(
+        LayerRecord(name, kinds[name], seconds, (name,))
+        for name, seconds in clock.medians().items()
+    )
 
 
-def _open_session(graph: Path, spec: SubnetSpec, options: EngineOptions, *, optimized: bool = False) -> OrtEngine:
+def _open_session(
+    graph: Path, spec: SubnetSpec, options: EngineOptions, *, optimized: bool = False
+) -> OrtEngine:
     settings = make_settings(options)
     if optimized:
         settings.graph_optimization_level = load_library().GraphOptimizationLevel.ORT_DISABLE_ALL
     profile = None
     if options.profile:
         profile = tempfile.TemporaryDirectory(prefix="echoexport-profile-")
-        settings.enable_profiling, settings.profile_file_prefix = True, str(Path(profile.name) / "layers")
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(Path(profile.name) / "layers")
     return OrtEngine(start_session(graph, settings), spec.computed_in("fp32"), profile=profile)
 
 

@@ -23,7 +23,8 @@ class TensorRTBackend:
     library: type[TensorRTLibrary] = TensorRTLibrary
     modules: tuple[str, ...] = ("tensorrt",)
     install = (
-        "TensorRT's Python module is not installed: on a Jetson 'sudo apt install python3-libnvinfer' and an "
+        "TensorRT's Python module is not installed: on a Jetson 'sudo apt install "
+        "python3-libnvinfer' and an "
         "environment made with --system-site-packages, elsewhere 'pip install tensorrt'"
     )
 
@@ -49,7 +50,8 @@ class TensorRTBackend:
             BackendError: it does not work here.
         """
         cuda = open_cuda()
-        device, (version, _) = cuda.find_device(), cuda.find_versions()
+        device = cuda.find_device()
+        (version, _) = cuda.find_versions()
         library = self._open_library()
         return f"{self.title} {library.version}, {device.name} ({device.compute_capability}), CUDA {version}"
 
@@ -60,14 +62,16 @@ class TensorRTBackend:
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """All that a plan depends on besides graph, weights and shapes.
 
-        device: on a Jetson our target's name, which says the module whatever board carries it.
+        device: on a Jetson our target's name, which says the module whatever board
+        carries it.
 
         Raises:
             BackendError: the library is missing or there is no GPU.
         """
         from echoexport.runtime.device import detect_device
 
-        device, gpu = detect_device(), open_cuda().find_device()
+        device = detect_device()
+        gpu = open_cuda().find_device()
         jetson = device.kind == "jetson"
         values = {
             **self._identify(),
@@ -87,7 +91,8 @@ class TensorRTBackend:
             BackendError: always.
         """
         raise BackendError(
-            f"backend {self.name!r} runs compiled bundles only; compile first: echoexport compile {graph.parent} "
+            f"backend {self.name!r} runs compiled bundles only; compile first: echoexport "
+            f"compile {graph.parent} "
             f"--backend {self.name}"
         )
 
@@ -100,7 +105,8 @@ class TensorRTBackend:
         """
         if options.compute not in ("", "fp32"):
             raise SettingError(
-                f"compute {options.compute!r}: backend {self.name!r} computes in what a bundle's networks are stored in"
+                f"compute {options.compute!r}: backend {self.name!r} computes in what a "
+                "bundle's networks are stored in"
             )
         return TensorRTEngine(self._open_library(), open_cuda(), engine, spec, options)
 
@@ -113,7 +119,10 @@ class TensorRTBackend:
         }
 
     def _open_library(self) -> TensorRTLibrary:
-        """The library, one for all engines of a process, see ``TensorRTLibrary``; raises ``BackendError``."""
+        """The library, one for all engines of a process, see ``TensorRTLibrary``.
+
+        Raises ``BackendError``.
+        """
         try:
             module = import_library(*self.modules)
         except ModuleNotFoundError as error:
@@ -121,7 +130,9 @@ class TensorRTBackend:
         if self._opened is None or self._opened.module is not module:
             try:
                 self._opened = self.library(module, title=self.title)
-            except AttributeError as error:  # such as any folder of this name, which Python imports too
+            except (
+                AttributeError
+            ) as error:  # such as any folder of this name, which Python imports too
                 raise BackendError(
                     f"what Python imports as {self.modules[-1]!r} is not {self.title}: {error}"
                 ) from error

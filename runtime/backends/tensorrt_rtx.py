@@ -1,4 +1,7 @@
-"""TensorRT-RTX on an NVIDIA GPU: plans that any x86 machine compiles and any RTX GPU finishes when they are opened."""
+"""TensorRT-RTX on an NVIDIA GPU.
+
+Plans that any x86 machine compiles and any RTX GPU finishes when they are opened.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ class TensorRTRTXLibrary(TensorRTLibrary):
         if options.cache is not None:
             kernels = config.create_runtime_cache()
             file = options.cache / f"{spec.name}.kernels"
-            with contextlib.suppress(OSError):  # none yet; one of another GPU, driver or version is refused and ignored
+            with contextlib.suppress(
+                OSError
+            ):  # none yet; one of another GPU, driver or version is refused and ignored
                 kernels.deserialize(file.read_bytes())
             config.set_runtime_cache(kernels)
             keep = _keep_in(file, kernels)
@@ -41,13 +46,19 @@ class TensorRTRTXBackend(TensorRTBackend):
     title = "TensorRT-RTX"
     oldest = (1, 2)  # the first that records CUDA graphs by itself
     library = TensorRTRTXLibrary
-    modules = ("tensorrt_rtx_libs", "tensorrt_rtx_bindings")  # the first loads the shared libraries of the second
+    modules = (
+        "tensorrt_rtx_libs",
+        "tensorrt_rtx_bindings",
+    )  # the first loads the shared libraries of the second
     install = "TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"
 
     def unavailable(self) -> str | None:
-        """As TensorRT's, and a GPU that it has no kernels for: Hopper's and other data-centre ones beside A100.
+        """As TensorRT's, and a GPU that it has no kernels for.
 
-        From what it says when it refuses a plan on an H100: 8.0, 8.6, 8.9, 12.0 and later.
+        Hopper's and other data-centre ones beside A100.
+
+        From what it says when it refuses a plan on an H100: 8.0, 8.6, 8.9, 12.0 and
+        later.
         """
         reason = super().unavailable()
         if reason is not None:
@@ -55,7 +66,8 @@ class TensorRTRTXBackend(TensorRTBackend):
         capability = open_cuda().find_device().compute_capability
         if not _runs_on(capability):
             return (
-                f"{self.title} runs on compute capability 8.x, 12.0 and later, and this GPU has {capability}: "
+                f"{self.title} runs on compute capability 8.x, 12.0 and later, and this GPU "
+                f"has {capability}: "
                 "use backend 'tensorrt' or 'ort_cuda'"
             )
         return None

@@ -1,4 +1,7 @@
-"""What machine this is: board or GPU, its software, power mode and memory, and which target that makes it."""
+"""What machine this is.
+
+Board or GPU, its software, power mode and memory, and which target that makes it.
+"""
 
 from __future__ import annotations
 

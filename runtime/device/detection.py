@@ -13,46 +13,65 @@ from pathlib import Path
 from echoexport.runtime.device.gpu import Gpu, hides_all, read_gpu, read_highest_cuda
 from echoexport.runtime.device.jetson import Board, read_board
 from echoexport.runtime.device.matching import match_target
-from echoexport.runtime.device.reading import Found, Package, Probe, Run, package_version, run_command
+from echoexport.runtime.device.reading import (
+    Found,
+    Package,
+    Probe,
+    Run,
+    package_version,
+    run_command,
+)
 
 _TENSORRT_LIBRARIES = ("libnvinfer11", "libnvinfer10", "libnvinfer8")
-_TENSORRT_PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
+_TENSORRT_PACKAGES = (
+    "tensorrt",
+    "tensorrt-cu13",
+    "tensorrt-cu12",
+    "tensorrt-cu13-bindings",
+    "tensorrt-cu12-bindings",
+)
 
 
 @dataclass(frozen=True)
 class Device:
-    """This machine; None for what it does not say.
-
-    kind: "jetson", "gpu" or "cpu". model: of the board, or the processor. target: the name of our target that it is.
-    l4t: Jetson Linux's release, as 36.4.3. power_mode: the name in nvpmodel's table, on boards that have one.
-    tensorrt: the version that Python imports, or of the library that lies there without Python's part. gpu: its name.
-    memory, memory_available: bytes where engines live, which is the GPU's own memory if it has one, and the machine's
-    otherwise; host_memory, host_memory_available: the machine's. power_limit: the GPU's, watts. sources: field to the
-    file, package or command that it was read from. notes: what else there is to know, in words.
-    """
+    """This machine; None for what it does not say."""
 
     kind: str
+    """One of "jetson", "gpu" or "cpu"."""
     model: str | None
+    """Of the board, or the processor."""
     target: str | None
+    """The name of our target that it is."""
     jetpack: str | None
     l4t: str | None
+    """Jetson Linux's release, as 36.4.3."""
     power_mode: str | None
+    """The name in nvpmodel's table, on boards that have one."""
     tensorrt: str | None
+    """The version that Python imports, or of the library that lies there without
+    Python's part."""
     cuda: str | None
     compute_capability: str | None
     gpu: str | None
+    """Its name."""
     driver: str | None
     memory: int | None
     memory_available: int | None
+    """memory and memory_available: bytes where engines live, which is the GPU's own
+    memory if it has one, and the machine's otherwise."""
     host_memory: int | None
     host_memory_available: int | None
+    """host_memory and host_memory_available: the machine's."""
     power_limit: float | None
+    """The GPU's, watts."""
     cores: int | None
     os: str | None
     arch: str | None
     python: str
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Field to the file, package or command that it was read from."""
     notes: tuple[str, ...] = ()
+    """What else there is to know, in words."""
 
 
 def detect_device(
@@ -64,10 +83,12 @@ def detect_device(
 ) -> Device:
     """What this machine is. Never raises: what cannot be read is None, and has no source.
 
-    root: where its files lie; another machine's files want another ``run``, ``package`` and ``environment`` too.
+    root: where its files lie; another machine's files want another ``run``, ``package``
+    and ``environment`` too.
     """
     probe = Probe(root, run, package, os.environ if environment is None else environment)
-    board, gpu = read_board(probe), read_gpu(probe)
+    board = read_board(probe)
+    gpu = read_gpu(probe)
     found: dict[str, Found | None] = {
         "tensorrt": _read_tensorrt(probe),
         "cuda": _read_cuda(probe) or (read_highest_cuda(probe) if gpu else None),
@@ -78,8 +99,15 @@ def detect_device(
     if board is not None:
         found |= _of_board(board, gpu)
     elif gpu is not None:
-        found |= {"gpu": gpu.name, "driver": gpu.driver, "compute_capability": gpu.compute_capability}
-        sizes |= {"memory": (gpu.memory, gpu.source), "memory_available": (gpu.memory_available, gpu.source)}
+        found |= {
+            "gpu": gpu.name,
+            "driver": gpu.driver,
+            "compute_capability": gpu.compute_capability,
+        }
+        sizes |= {
+            "memory": (gpu.memory, gpu.source),
+            "memory_available": (gpu.memory_available, gpu.source),
+        }
     if board is None:
         found["model"] = _read_processor(probe)
     total, available = probe.memory()
@@ -152,7 +180,9 @@ def _assemble(
 
 def _with_target(device: Device, target: str) -> Device:
     source = device.sources.get("gpu", "no NVIDIA GPU found")
-    return replace(device, target=target, sources=dict(sorted({**device.sources, "target": source}.items())))
+    return replace(
+        device, target=target, sources=dict(sorted({**device.sources, "target": source}.items()))
+    )
 
 
 def _note(probe: Probe, board: Board | None, gpu: Gpu | None) -> tuple[str, ...]:
@@ -167,7 +197,10 @@ def _note(probe: Probe, board: Board | None, gpu: Gpu | None) -> tuple[str, ...]
 
 
 def _read_tensorrt(probe: Probe) -> Found | None:
-    """What Python would import; the Debian package's longer number where it is the same version's."""
+    """What Python would import.
+
+    The Debian package's longer number where it is the same version's.
+    """
     library = probe.debian(*_TENSORRT_LIBRARIES)
     for name in _TENSORRT_PACKAGES:
         if version := probe.package(name):
@@ -200,11 +233,16 @@ def _read_arch(probe: Probe) -> Found | None:
 
 
 def _read_processor(probe: Probe) -> Found | None:
-    name = re.search(r"^model name\s*:\s*(.+?)\s*$", probe.read("/proc/cpuinfo") or "", re.MULTILINE)
+    name = re.search(
+        r"^model name\s*:\s*(.+?)\s*$", probe.read("/proc/cpuinfo") or "", re.MULTILINE
+    )
     return Found(name[1], "/proc/cpuinfo") if name else None
 
 
 def _count_cores(probe: Probe) -> int | None:
-    """Cores that are switched on, from Linux's list of ranges, as "0-5,7"; a power mode may switch some off."""
+    """Cores that are switched on, from Linux's list of ranges, as "0-5,7".
+
+    A power mode may switch some off.
+    """
     ranges = re.findall(r"(\d+)(?:-(\d+))?", probe.read("/sys/devices/system/cpu/online") or "")
     return sum(int(last or first) - int(first) + 1 for first, last in ranges) or None

@@ -1,4 +1,7 @@
-"""Reading an NVIDIA GPU through its driver: nvidia-smi, and what the kernel module says where there is none."""
+"""Reading an NVIDIA GPU through its driver.
+
+Nvidia-smi, and what the kernel module says where there is none.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,21 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Gpu:
-    """The GPU that CUDA would take first; None for what the driver does not say.
-
-    memory, memory_available: bytes. power_limit: watts. instance: the profile of a MIG slice, "" for the whole GPU.
-    notes: what else there is to know, in words.
-    """
+    """The GPU that CUDA would take first; None for what the driver does not say."""
 
     name: Found | None
     compute_capability: Found | None
     driver: Found | None
     memory: int | None
     memory_available: int | None
+    """memory and memory_available: bytes."""
     power_limit: float | None
+    """Watts."""
     instance: str
+    """The profile of a MIG slice, "" for the whole GPU."""
     source: str
     notes: tuple[str, ...]
+    """What else there is to know, in words."""
 
 
 def read_gpu(probe: Probe) -> Gpu | None:
@@ -47,10 +50,12 @@ def read_gpu(probe: Probe) -> Gpu | None:
         return None
     instance = _find_instance(probe, row, wanted)
     name = f"{row['name']} MIG {instance}" if instance and "MIG" not in row["name"] else row["name"]
-    memory, free = _bytes(row["memory.total"]), _bytes(row["memory.free"])
+    memory = _bytes(row["memory.total"])
+    free = _bytes(row["memory.free"])
     if instance:  # a slice's profile, as 3g.40gb, is the only figure that is not of the whole GPU
         size = re.search(r"\.(\d+)gb", instance)
-        memory, free = int(size[1]) * 10**9 if size else None, None
+        memory = int(size[1]) * 10**9 if size else None
+        free = None
     limit = re.match(r"([\d.]+) W", row["power.limit"])
     return Gpu(
         name=Found(name, SMI),
@@ -80,24 +85,35 @@ def hides_all(environment: Mapping[str, str]) -> bool:
 def _query(probe: Probe) -> list[dict[str, str]]:
     for fields in (_FIELDS + _NEWER_FIELDS, _FIELDS):
         answer = probe.run((SMI, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"))
-        lines = [[value.strip() for value in line.split(",")] for line in (answer or "").splitlines()]
-        if rows := [dict(zip(fields, values, strict=True)) for values in lines if len(values) == len(fields)]:
+        lines = [
+            [value.strip() for value in line.split(",")] for line in (answer or "").splitlines()
+        ]
+        if rows := [
+            dict(zip(fields, values, strict=True)) for values in lines if len(values) == len(fields)
+        ]:
             return rows
     return []
 
 
 def _choose(rows: list[dict[str, str]], wanted: str) -> dict[str, str] | None:
-    """A row by number or by the beginning of its UUID, as CUDA_VISIBLE_DEVICES has them; the first by default."""
+    """A row by number or by the beginning of its UUID, as CUDA_VISIBLE_DEVICES has them.
+
+    The first by default.
+    """
     if not wanted or wanted.startswith("MIG-"):
         return rows[0]
-    return next((row for row in rows if row["index"] == wanted or row["uuid"].startswith(wanted)), None)
+    return next(
+        (row for row in rows if row["index"] == wanted or row["uuid"].startswith(wanted)), None
+    )
 
 
 def _find_instance(probe: Probe, row: Mapping[str, str], wanted: str) -> str:
     """Profile of the MIG slice that CUDA would take, "" where the GPU is whole."""
     if row.get("mig.mode.current") != "Enabled" and not wanted.startswith("MIG-"):
         return ""
-    listed = re.findall(r"MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-\S+?)\)", probe.run((SMI, "-L")) or "")
+    listed = re.findall(
+        r"MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-\S+?)\)", probe.run((SMI, "-L")) or ""
+    )
     named = [profile for profile, uuid in listed if not wanted.startswith("MIG-") or uuid == wanted]
     return named[0] if named else "slice"
 
@@ -111,13 +127,20 @@ def _bytes(value: str) -> int | None:
     return int(size[1]) * _MIB if size else None
 
 
-def _note(rows: list[dict[str, str]], row: Mapping[str, str], wanted: str, instance: str) -> tuple[str, ...]:
+def _note(
+    rows: list[dict[str, str]], row: Mapping[str, str], wanted: str, instance: str
+) -> tuple[str, ...]:
     notes = []
     if len(rows) > 1:
         others = ", ".join(sorted({other["name"] for other in rows if other is not row}))
-        notes.append(f"number {row['index']} of {len(rows)} GPUs (others: {others}); CUDA_VISIBLE_DEVICES chooses")
+        notes.append(
+            f"number {row['index']} of {len(rows)} GPUs (others: {others}); "
+            "CUDA_VISIBLE_DEVICES chooses"
+        )
     if len({other["name"] for other in rows}) > 1 and not wanted.startswith(("GPU-", "MIG-")):
-        notes.append("the GPUs differ, and CUDA counts them fastest first: set CUDA_DEVICE_ORDER=PCI_BUS_ID")
+        notes.append(
+            "the GPUs differ, and CUDA counts them fastest first: set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+        )
     if instance:
         notes.append(f"a slice ({instance}) of a GPU in MIG mode, which is no target of its own")
     return tuple(notes)
@@ -144,5 +167,8 @@ def _read_kernel_module(probe: Probe) -> Gpu | None:
         power_limit=None,
         instance="",
         source=file,
-        notes=("nvidia-smi does not answer: install the driver's tools, or let the container have them (utility)",),
+        notes=(
+            "nvidia-smi does not answer: install the driver's tools, or let the container "
+            "have them (utility)",
+        ),
     )

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from echoexport.runtime.device.reading import Found, Probe
 
 DEVICE_TREE = ("/proc/device-tree", "/run/device-tree", "/sys/firmware/devicetree/base")
-"""Where the device tree is. Containers hide the first and the last; docs/jetson.md mounts the second."""
+"""Where the device tree is. Containers hide the first and the last; docs/jetson.md
+mounts the second."""
 RELEASE = "/etc/nv_tegra_release"
 POWER_STATUS = "/var/lib/nvpmodel/status"
 POWER_MODES = "/etc/nvpmodel.conf"
 
-# NVIDIA's module numbers, as its Jetson Linux quick-start guide (R36, R39) lists them, and the targets they make.
+# NVIDIA's module numbers, as its Jetson Linux quick-start guide (R36, R39) lists them,
+# and the targets they make.
 MODULES: dict[str, tuple[str, str | None]] = {
     "p3701-0000": ("Jetson AGX Orin 32 GB (developer kit)", "jetson-orin-32"),
     "p3701-0004": ("Jetson AGX Orin 32 GB", "jetson-orin-32"),
@@ -26,7 +28,8 @@ MODULES: dict[str, tuple[str, str | None]] = {
     "p3767-0004": ("Jetson Orin Nano 4 GB", None),
     "p3767-0005": ("Jetson Orin Nano 8 GB (developer kit)", "jetson-orin-nano-8"),
 }
-# By name and GiB of memory where the device tree has no module number: (word of the model, least, most, target).
+# By name and GiB of memory where the device tree has no module number: (word of the
+# model, least, most, target).
 _BY_NAME = (
     ("AGX Orin", 48, 72, "jetson-orin"),
     ("AGX Orin", 24, 40, "jetson-orin-32"),
@@ -37,7 +40,8 @@ _BY_NAME = (
 # CUDA's GPU list: what a chip's own GPU is.
 _CAPABILITIES = {"tegra234": "8.7", "tegra264": "11.0", "tegra194": "7.2"}
 
-# Exact releases only: NVIDIA's JetPack archive. A release that is not here is unknown, not rounded.
+# Exact releases only: NVIDIA's JetPack archive. A release that is not here is unknown,
+# not rounded.
 JETPACKS = {
     "36.3.0": "6.0",
     "36.4.0": "6.1",
@@ -55,23 +59,25 @@ JETPACKS = {
 
 @dataclass(frozen=True)
 class Board:
-    """What a Jetson says about itself; None for what it does not say.
-
-    module: NVIDIA's number, as "p3701-0005", if it is one of ``MODULES``. notes: what else there is to know, in words.
-    """
+    """What a Jetson says about itself; None for what it does not say."""
 
     model: Found | None
     module: Found | None
+    """NVIDIA's number, as "p3701-0005", if it is one of ``MODULES``."""
     target: Found | None
     l4t: Found | None
     jetpack: Found | None
     power_mode: Found | None
     compute_capability: Found | None
     notes: tuple[str, ...]
+    """What else there is to know, in words."""
 
 
 def read_board(probe: Probe) -> Board | None:
-    """The Jetson that is read, or None where it is none. Xavier and Thor boards are read too, and have no target."""
+    """The Jetson that is read, or None where it is none.
+
+    Xavier and Thor boards are read too, and have no target.
+    """
     folder, compatible = _read_compatible(probe)
     l4t = _read_release(probe)
     if "nvidia,tegra" not in compatible and l4t is None:
@@ -80,8 +86,12 @@ def read_board(probe: Probe) -> Board | None:
     named = probe.read(f"{folder}/model") if folder else None
     model = Found(named, f"{folder}/model") if named else None
     if module is not None:
-        number, file = module.value, module.source
-        model = Found(f"{model.value if model else 'NVIDIA Jetson'}: {MODULES[number][0]}", f"{file} ({number})")
+        number = module.value
+        file = module.source
+        model = Found(
+            f"{model.value if model else 'NVIDIA Jetson'}: {MODULES[number][0]}",
+            f"{file} ({number})",
+        )
     jetpack = _read_jetpack(probe, l4t)
     chip = next((chip for chip in _CAPABILITIES if chip in compatible), None)
     return Board(
@@ -91,16 +101,28 @@ def read_board(probe: Probe) -> Board | None:
         l4t=l4t,
         jetpack=jetpack,
         power_mode=_read_power_mode(probe),
-        compute_capability=Found(_CAPABILITIES[chip], f"{folder}/compatible ({chip})") if chip else None,
+        compute_capability=Found(_CAPABILITIES[chip], f"{folder}/compatible ({chip})")
+        if chip
+        else None,
         notes=tuple(_note(compatible, module, l4t, jetpack)),
     )
 
 
-def _note(compatible: str, module: Found | None, l4t: Found | None, jetpack: Found | None) -> Iterator[str]:
+def _note(
+    compatible: str, module: Found | None, l4t: Found | None, jetpack: Found | None
+) -> Iterator[str]:
     if module is None:
         numbers = re.findall(r"^nvidia,(p\d{4}-\d{4})$", compatible, re.MULTILINE)
-        without = "the device tree has no module number" if compatible else "the device tree cannot be read"
-        yield f"module {numbers[0]} is none known here" if numbers else f"{without}; in a container, mount it"
+        without = (
+            "the device tree has no module number"
+            if compatible
+            else "the device tree cannot be read"
+        )
+        yield (
+            f"module {numbers[0]} is none known here"
+            if numbers
+            else f"{without}; in a container, mount it"
+        )
     if l4t is None:
         yield f"{RELEASE} cannot be read, so the JetPack is unknown; in a container, mount it"
     elif jetpack is None:
@@ -120,7 +142,12 @@ def _find_target(probe: Probe, module: Found | None, model: Found | None) -> Fou
         return Found(target, module.source) if target else None
     total, _ = probe.memory()
     for word, least, most, target in _BY_NAME:
-        if model is not None and total is not None and word in model.value and least <= total / 2**30 <= most:
+        if (
+            model is not None
+            and total is not None
+            and word in model.value
+            and least <= total / 2**30 <= most
+        ):
             return Found(target, f"{model.source} and MemTotal in /proc/meminfo")
     return None
 
@@ -141,7 +168,11 @@ def _read_jetpack(probe: Probe, l4t: Found | None) -> Found | None:
     if found := probe.debian("nvidia-jetpack", "nvidia-jetpack-runtime"):
         return found
     known = JETPACKS.get(_three_numbers(l4t.value)) if l4t else None
-    return Found(known, f"Jetson Linux {l4t.value} in NVIDIA's JetPack archive") if known and l4t else None
+    return (
+        Found(known, f"Jetson Linux {l4t.value} in NVIDIA's JetPack archive")
+        if known and l4t
+        else None
+    )
 
 
 def _read_power_mode(probe: Probe) -> Found | None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from echoexport.runtime.device.detection import Device
     from echoexport.targets.spec import TargetSpec
 
-# Names as nvidia-smi has them. Boards of a family that differ in memory or socket are one target.
+# Names as nvidia-smi has them. Boards of a family that differ in memory or socket are
+# one target.
 _GPU_NAMES = (
     (r"\bA100\b", "a100"),
     (r"\bA10\b", "a10"),
@@ -22,7 +23,8 @@ _GPU_NAMES = (
     (r"\bL4\b", "l4"),
     (r"\bRTX 4090\b(?! (?:D|Laptop)\b)", "rtx-4090"),
 )
-# What the portable engines of TensorRT-RTX 1.7.1 run on: Ampere, Ada, Blackwell. Turing (7.5) wants engines of its own.
+# What the portable engines of TensorRT-RTX 1.7.1 run on: Ampere, Ada, Blackwell. Turing
+# (7.5) wants engines of its own.
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
 _SMALL_BOARD = 9 * 2**30
@@ -32,7 +34,8 @@ _SMALL_BOARD_USABLE = 6 * 10**9
 def match_target(device: Device) -> str | None:
     """The name of the target that the machine is, None where it is none of ours.
 
-    A processor without a GPU is "cpu". A GPU with "RTX" in its name that has no target of its own is "rtx".
+    A processor without a GPU is "cpu". A GPU with "RTX" in its name that has no target
+    of its own is "rtx".
     """
     if device.kind == "jetson":
         return device.target
@@ -50,9 +53,10 @@ def match_target(device: Device) -> str | None:
 def require_target(device: Device, target: TargetSpec) -> None:
     """Refuse to compile for a target on a machine that is not that target.
 
-    Every machine has a processor, so targets of kind "cpu" always pass. TensorRT-RTX builds ahead of time without a
-    GPU, so its targets pass on every x86-64 machine. A target file of the user's own passes where kind and compute
-    capability are the machine's.
+    Every machine has a processor, so targets of kind "cpu" always pass. TensorRT-RTX
+    builds ahead of time without a GPU, so its targets pass on every x86-64 machine. A
+    target file of the user's own passes where kind and compute capability are the
+    machine's.
 
     Raises:
         TargetMismatchError: the machine is another, or does not say what it is.
@@ -62,19 +66,23 @@ def require_target(device: Device, target: TargetSpec) -> None:
     if target.backends.default == "tensorrt_rtx" and device.arch == "x86_64":
         return
     if _is_ours(target.name):
-        raise TargetMismatchError(f"target {target.name} ({target.title}): {_say_what_it_is(device, target)}")
+        raise TargetMismatchError(
+            f"target {target.name} ({target.title}): {_say_what_it_is(device, target)}"
+        )
     wanted = target.hardware.compute_capability.value
     if device.kind != target.kind or (wanted and wanted != device.compute_capability):
         need = f"kind {target.kind}" + (f", compute capability {wanted}" if wanted else "")
         have = f"kind {device.kind}, compute capability {device.compute_capability or 'unknown'}"
-        raise TargetMismatchError(f"target {target.name} ({target.title}) wants {need}; this machine has {have}")
+        raise TargetMismatchError(
+            f"target {target.name} ({target.title}) wants {need}; this machine has {have}"
+        )
 
 
 def usable_memory(device: Device) -> int | None:
     """Bytes that engines and a run may plan with now, None where that is not known.
 
-    What is free; on boards whose 8 GB are shared with the system no more than 6 GB, a planning figure that is not
-    measured.
+    What is free; on boards whose 8 GB are shared with the system no more than 6 GB, a
+    planning figure that is not measured.
     """
     available = device.memory_available
     if device.kind == "jetson" and device.memory is not None and device.memory < _SMALL_BOARD:
@@ -93,9 +101,12 @@ def _say_what_it_is(device: Device, target: TargetSpec) -> str:
     """Why a shipped target is refused, and what to do."""
     what = describe_device(device)
     own = match_target(device)
-    if own is not None and (device.kind != "cpu" or target.kind != "jetson" or device.arch not in ("aarch64", None)):
+    if own is not None and (
+        device.kind != "cpu" or target.kind != "jetson" or device.arch not in ("aarch64", None)
+    ):
         return (
-            f"this machine is {own} ({what}): compile with --target {own} here, or take the portable bundle to "
+            f"this machine is {own} ({what}): compile with --target {own} here, or take the "
+            "portable bundle to "
             "such a machine and compile it there"
         )
     if device.kind == "jetson":
@@ -103,7 +114,8 @@ def _say_what_it_is(device: Device, target: TargetSpec) -> str:
         return f"this board is not recognised as one ({what}); {unread}: see 'echoexport doctor'"
     if target.kind == "jetson":
         return (
-            f"this machine cannot be recognised as a Jetson: neither {DEVICE_TREE[0]}/compatible nor {RELEASE} is "
+            "this machine cannot be recognised as a Jetson: neither "
+            f"{DEVICE_TREE[0]}/compatible nor {RELEASE} is "
             "readable; in a container, mount both (docs/jetson.md)"
         )
     return f"this machine is none of our targets ({what}); a target file of your own describes it (--target FILE.yaml)"

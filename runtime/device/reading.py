@@ -1,4 +1,7 @@
-"""Reading a machine's files, packages and tools; what cannot be read is None, and nothing raises."""
+"""Reading a machine's files, packages and tools.
+
+What cannot be read is None, and nothing raises.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Probe:
-    """Where a machine is read from: files below ``root``, commands, Python packages, environment variables."""
+    """Where a machine is read from.
+
+    Files below ``root``, commands, Python packages, environment variables.
+    """
 
     root: Path
     run: Run
@@ -67,14 +73,23 @@ class Probe:
         return None
 
     def memory(self) -> tuple[int | None, int | None]:
-        """Bytes of the machine's memory, and how many a new process may have; Linux's MemTotal and MemAvailable."""
+        """Bytes of the machine's memory, and how many a new process may have.
+
+        Linux's MemTotal and MemAvailable.
+        """
         table = self.read("/proc/meminfo") or ""
-        sizes = {key: int(size) * 1024 for key, size in re.findall(r"^(\w+):\s*(\d+) kB", table, re.MULTILINE)}
+        sizes = {
+            key: int(size) * 1024
+            for key, size in re.findall(r"^(\w+):\s*(\d+) kB", table, re.MULTILINE)
+        }
         return sizes.get("MemTotal"), sizes.get("MemAvailable")
 
 
 def run_command(command: Sequence[str]) -> str | None:
-    """Output of a command on this machine; None where it is missing, fails, or takes more than ten seconds."""
+    """Output of a command on this machine.
+
+    None where it is missing, fails, or takes more than ten seconds.
+    """
     path = shutil.which(command[0])
     if path is None:
         return None

@@ -1,4 +1,7 @@
-"""Start of the demo bundle: six networks opened in a fresh process, portable, with a warm cache, and compiled."""
+"""Start of the demo bundle.
+
+Six networks opened in a fresh process, portable, with a warm cache, and compiled.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,14 @@ from echoexport.runtime.backends import load_backend
 from echoexport.targets.spec import load_target
 
 WANTED_SECONDS = 3.0
-"""That loading the compiled demo should take at most, from the start of the process, on a CPU backend."""
+"""That loading the compiled demo should take at most, from the start of the process, on
+a CPU backend."""
 
 BACKENDS = ("openvino", "ort")
 
-# load: from before the first import of ours until every network is open. process: the same, with Python's own start.
-# cpu: processor time of the whole process, which other load on the machine hardly moves.
+# load: from before the first import of ours until every network is open. process: the
+# same, with Python's own start. cpu: processor time of the whole process, which other
+# load on the machine hardly moves.
 CHILD = """
 import json, sys, time
 start = time.perf_counter()
@@ -49,7 +54,9 @@ def main() -> None:
     """Build the demo, compile it for each CPU backend, and measure the starts in turns."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--bundle", type=Path, help="a portable bundle to measure in place of the demo's")
+    parser.add_argument(
+        "--bundle", type=Path, help="a portable bundle to measure in place of the demo's"
+    )
     arguments = parse_arguments(parser, name="compiled_start")
     backends = [name for name in BACKENDS if load_backend(name).unavailable() is None]
     with tempfile.TemporaryDirectory() as place:
@@ -60,7 +67,9 @@ def main() -> None:
         for name in backends:
             compiled = folder / f"compiled-{name}"
             settings = CompileSettings(backend=name, cache=folder / "engines")
-            report = compile_bundle(bundle, compiled, settings=settings, report=lambda *_: None, warn=print)
+            report = compile_bundle(
+                bundle, compiled, settings=settings, report=lambda *_: None, warn=print
+            )
             engines = report.engines.values()
             sizes[name] = {
                 "compile_seconds": round(sum(each.record.seconds for each in engines), 2),
@@ -78,15 +87,25 @@ def main() -> None:
                     runs[label].append(run)
     medians = {label: _summarize(found) for label, found in runs.items()}
     for label, found in medians.items():
-        sys.stdout.write(f"  {label:<34} load {found['load']:6.3f} s   processor {found['cpu']:6.3f} s\n")
-    about = {"what": "open_bundle and every network opened, in a fresh process", "origin": "measured",
-             "repeats": arguments.repeats, "wanted_seconds": WANTED_SECONDS}  # fmt: skip
+        sys.stdout.write(
+            f"  {label:<34} load {found['load']:6.3f} s   processor {found['cpu']:6.3f} s\n"
+        )
+    about = {
+        "what": "open_bundle and every network opened, in a fresh process",
+        "origin": "measured",
+        "repeats": arguments.repeats,
+        "wanted_seconds": WANTED_SECONDS,
+    }
     write_results(arguments.output, {**about, "engines": sizes, "medians": medians, "runs": runs})
 
 
 def _build(output: Path) -> Path:
-    settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
-    build_bundle(builtin_checkpoint(), output, target=load_target("cpu-openvino"), settings=settings)
+    settings = BuildSettings(
+        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+    )
+    build_bundle(
+        builtin_checkpoint(), output, target=load_target("cpu-openvino"), settings=settings
+    )
     return output
 
 

@@ -34,22 +34,38 @@ FIGURES = ("frames_per_second", "real_time_factor", "cold_start_seconds", "peak_
 def main() -> None:
     """Build once, render in turn, write medians and every single run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="rounds, each with every number of steps")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="rounds, each with every number of steps"
+    )
     parser.add_argument("--fps", type=int, default=25)
     arguments = parse_arguments(parser, name="demo_speed")
     target = find_own_target()
     compute = find_arithmetic(target)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
-        settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
+        settings = BuildSettings(
+            variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+        )
         build_bundle(builtin_checkpoint(), bundle, target=load_target(target), settings=settings)
         compile_engines(bundle, compute=compute)
         runs: dict[str, list[dict[str, Any]]] = {"4 steps": [], "6 steps": []}
-        first = render(bundle, Path(folder), steps="4", fps=arguments.fps, compute=compute)  # keeps the reference
+        first = render(
+            bundle, Path(folder), steps="4", fps=arguments.fps, compute=compute
+        )  # keeps the reference
         for _ in range(arguments.repeats):
             for label, found in runs.items():
-                found.append(render(bundle, Path(folder), steps=label.split()[0], fps=arguments.fps, compute=compute))
-    results = {label: {name: middle(found, name) for name in FIGURES} for label, found in runs.items()}
+                found.append(
+                    render(
+                        bundle,
+                        Path(folder),
+                        steps=label.split()[0],
+                        fps=arguments.fps,
+                        compute=compute,
+                    )
+                )
+    results = {
+        label: {name: middle(found, name) for name in FIGURES} for label, found in runs.items()
+    }
     for label, figures in results.items():
         sys.stdout.write(f"{label}: {figures}\n")
     last = runs["4 steps"][-1]
@@ -65,15 +81,38 @@ def main() -> None:
         "before": {"reference": tell_reference(first), **{name: first[name] for name in FIGURES}},
         "origin": "measured",
     }
-    singles = {label: [{name: run[name] for name in FIGURES} for run in found] for label, found in runs.items()}
+    singles = {
+        label: [{name: run[name] for name in FIGURES} for run in found]
+        for label, found in runs.items()
+    }
     write_results(arguments.output, {**about, "medians": results, "runs": singles})
 
 
 def render(bundle: Path, folder: Path, *, steps: str, fps: int, compute: str) -> dict[str, Any]:
-    """One rendering in a process of its own; the reference comes from the cache where it is kept, as on a kiosk."""
+    """One rendering in a process of its own.
+
+    The reference comes from the cache where it is kept, as on a kiosk.
+    """
     box = ",".join(f"{value:g}" for value in builtin_face_box())
-    files = [str(bundle), "-p", str(builtin_portrait()), "-v", str(builtin_voice()), "--face-box", box]
-    settings = ["--steps", steps, "--fps", str(fps), "--compute", compute, "--report", str(folder / "run.json")]
+    files = [
+        str(bundle),
+        "-p",
+        str(builtin_portrait()),
+        "-v",
+        str(builtin_voice()),
+        "--face-box",
+        box,
+    ]
+    settings = [
+        "--steps",
+        steps,
+        "--fps",
+        str(fps),
+        "--compute",
+        compute,
+        "--report",
+        str(folder / "run.json"),
+    ]
     command = [sys.executable, "-c", CHILD, "run", *files, *settings, "-o", str(folder / "out.mp4")]
     subprocess.run(command, check=True, capture_output=True)
     run: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -81,7 +120,10 @@ def render(bundle: Path, folder: Path, *, steps: str, fps: int, compute: str) ->
 
 
 def tell_reference(run: dict[str, Any]) -> str:
-    """Where the portrait's keys and values came from: they take three more networks where they are computed."""
+    """Where the portrait's keys and values came from.
+
+    They take three more networks where they are computed.
+    """
     return "computed" if run["report"]["calls"]["reference_unet"] else "from the cache"
 
 

@@ -1,4 +1,7 @@
-"""One denoiser call on a GPU: our engines against PyTorch eager in its quickest way, in turns, in one run."""
+"""One denoiser call on a GPU.
+
+Our engines against PyTorch eager in its quickest way, in turns, in one run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_contestants import SIZES, WAYS, Call, Denoiser, TorchDenoiser, load_modules, make_denoiser, open_engine
+from gpu_contestants import (
+    SIZES,
+    WAYS,
+    Call,
+    Denoiser,
+    TorchDenoiser,
+    load_modules,
+    make_denoiser,
+    open_engine,
+)
 from random_bundle import default_folder
 from results_file import parse_arguments, show, summarize, write_results
 
@@ -30,7 +42,13 @@ MEASURING = 0.2
 """The share of the seconds that is kept for measuring."""
 
 ENGINES = {
-    "cuda": ("ort_cuda", "ort_cuda plain", "tensorrt", "tensorrt_rtx", "ort_tensorrt"),  # those that build are last
+    "cuda": (
+        "ort_cuda",
+        "ort_cuda plain",
+        "tensorrt",
+        "tensorrt_rtx",
+        "ort_tensorrt",
+    ),  # those that build are last
     "cpu": ("ort", "openvino"),
 }
 
@@ -45,10 +63,18 @@ def main() -> None:
         sys.stdout.write("not measured: this PyTorch sees no NVIDIA GPU\n")
         return
     torch.backends.cudnn.benchmark = True  # the baseline may look for its quickest kernels too
-    folder = arguments.folder / "-".join(map(str, ("denoiser", arguments.size, arguments.pixels, arguments.frames,
-                                                   arguments.precision)))  # fmt: skip
+    folder = arguments.folder / "-".join(
+        map(
+            str,
+            ("denoiser", arguments.size, arguments.pixels, arguments.frames, arguments.precision),
+        )
+    )
     denoiser = make_denoiser(
-        folder, size=arguments.size, pixels=arguments.pixels, frames=arguments.frames, precision=arguments.precision
+        folder,
+        size=arguments.size,
+        pixels=arguments.pixels,
+        frames=arguments.frames,
+        precision=arguments.precision,
     )
     write_results(arguments.output, measure(denoiser, arguments))
 
@@ -59,20 +85,34 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=SIZES, default="full", help="network widths")
     parser.add_argument("--pixels", type=int, default=512, help="side of the pictures")
     parser.add_argument("--frames", type=int, default=12, help="frames of the window")
-    parser.add_argument("--precision", choices=("fp16", "fp32"), default="fp16", help="of weights and tensors")
-    parser.add_argument("--device", choices=ENGINES, default="cuda", help="cpu only tries the benchmark out")
-    parser.add_argument("--engine", action="append", metavar="NAME", help="only this engine; may be repeated")
+    parser.add_argument(
+        "--precision", choices=("fp16", "fp32"), default="fp16", help="of weights and tensors"
+    )
+    parser.add_argument(
+        "--device", choices=ENGINES, default="cuda", help="cpu only tries the benchmark out"
+    )
+    parser.add_argument(
+        "--engine", action="append", metavar="NAME", help="only this engine; may be repeated"
+    )
     parser.add_argument("--rounds", type=int, default=20, help="rounds that count")
     parser.add_argument("--warmup", type=int, default=3, help="rounds before them")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="no engine is begun after so many")
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where graphs and engines are kept")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be measured, as JSON, and stop")
+    parser.add_argument(
+        "--seconds", type=float, default=3600.0, help="no engine is begun after so many"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=default_folder(), help="where graphs and engines are kept"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be measured, as JSON, and stop"
+    )
     return parser
 
 
 def describe_plan(arguments: argparse.Namespace) -> dict[str, Any]:
     """What would be measured here, and what would not and why; nothing is built."""
-    engines = {name: load_backend(name.split()[0]).unavailable() for name in choose_engines(arguments)}
+    engines = {
+        name: load_backend(name.split()[0]).unavailable() for name in choose_engines(arguments)
+    }
     gpu = arguments.device == "cuda" and torch.cuda.is_available()
     trouble = None if gpu or arguments.device == "cpu" else "this PyTorch sees no NVIDIA GPU"
     return {
@@ -85,10 +125,15 @@ def describe_plan(arguments: argparse.Namespace) -> dict[str, Any]:
 def describe_work(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every contestant computes."""
     return {
-        "network": "denoising_unet", "widths": list(SIZES[arguments.size]), "pixels": arguments.pixels,
-        "frames": arguments.frames, "precision": arguments.precision, "device": arguments.device,
-        "warmup": arguments.warmup, "rounds": arguments.rounds,
-    }  # fmt: skip
+        "network": "denoising_unet",
+        "widths": list(SIZES[arguments.size]),
+        "pixels": arguments.pixels,
+        "frames": arguments.frames,
+        "precision": arguments.precision,
+        "device": arguments.device,
+        "warmup": arguments.warmup,
+        "rounds": arguments.rounds,
+    }
 
 
 def choose_engines(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -110,12 +155,14 @@ def measure(denoiser: Denoiser, arguments: argparse.Namespace) -> dict[str, Any]
         outputs = {label: call() for label, call in calls.items()}
         conditions = {
             label: replace(
-                describe_conditions(), backend=describe_contestant(label), compute=arguments.precision,
+                describe_conditions(),
+                backend=describe_contestant(label),
+                compute=arguments.precision,
                 precision=arguments.precision,
                 shapes={tensor.name: tensor.shape for tensor in denoiser.spec.inputs[:5]},
             )
             for label in calls
-        }  # fmt: skip
+        }
         comparison = compare_side_by_side(
             calls, warmup=arguments.warmup, repeats=arguments.rounds, conditions=conditions
         )
@@ -126,22 +173,34 @@ def measure(denoiser: Denoiser, arguments: argparse.Namespace) -> dict[str, Any]
         for label, entry in summarize(comparison).items()
     }
     return {
-        "schema": 1, **describe_work(arguments), "gpu": describe_gpu(), "contestants": contestants,
-        "not_measured": missing, "notes": notes, **judge(contestants),
-    }  # fmt: skip
+        "schema": 1,
+        **describe_work(arguments),
+        "gpu": describe_gpu(),
+        "contestants": contestants,
+        "not_measured": missing,
+        "notes": notes,
+        **judge(contestants),
+    }
 
 
 def open_contestants(
-    denoiser: Denoiser, arguments: argparse.Namespace, *, stack: ExitStack, missing: dict[str, str],
+    denoiser: Denoiser,
+    arguments: argparse.Namespace,
+    *,
+    stack: ExitStack,
+    missing: dict[str, str],
     notes: dict[str, list[str]],
-) -> dict[str, Call]:  # fmt: skip
+) -> dict[str, Call]:
     """A call each, PyTorch's first; why those that cannot run here cannot goes to ``missing``."""
-    begun, calls = time.perf_counter(), dict[str, Call]()
+    begun = time.perf_counter()
+    calls = dict[str, Call]()
     modules = load_modules(denoiser, device=arguments.device)
     for label in choose_ways(arguments.device):
         channels_last, recorded = WAYS[label]
         try:
-            calls[label] = TorchDenoiser(denoiser, modules[channels_last], recorded=recorded, device=arguments.device)
+            calls[label] = TorchDenoiser(
+                denoiser, modules[channels_last], recorded=recorded, device=arguments.device
+            )
         except RuntimeError as error:  # torch's own, out of memory among them
             missing[label] = " ".join(str(error).split())[:300]
     for label in choose_engines(arguments):
@@ -150,7 +209,9 @@ def open_contestants(
             missing[label] = f"no time left of {arguments.seconds:g} s"
             continue
         try:
-            network = open_engine(denoiser, label, timeout=left, say=lambda text: sys.stdout.write(f"  {text}\n"))
+            network = open_engine(
+                denoiser, label, timeout=left, say=lambda text: sys.stdout.write(f"  {text}\n")
+            )
         except EchoExportError as error:
             missing[label] = str(error)
             sys.stdout.write(f"  {label}: not measured: {error}\n")
@@ -174,19 +235,29 @@ def judge(contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
     ours = {label: entry["p50"] for label, entry in contestants.items() if label not in WAYS}
     if not theirs or not ours:
         return {"wanted": WANTED, "best_baseline": None, "best_engine": None, "times_faster": None}
-    baseline, engine = min(theirs, key=theirs.__getitem__), min(ours, key=ours.__getitem__)
+    baseline = min(theirs, key=theirs.__getitem__)
+    engine = min(ours, key=ours.__getitem__)
     ratio = round(theirs[baseline] / ours[engine], 2) if ours[engine] else None
-    return {"wanted": WANTED, "best_baseline": baseline, "best_engine": engine, "times_faster": ratio}
+    return {
+        "wanted": WANTED,
+        "best_baseline": baseline,
+        "best_engine": engine,
+        "times_faster": ratio,
+    }
 
 
 def describe_gpu() -> dict[str, Any]:
     """Name, driver, capability and power limit, as far as the machine tells."""
     device = detect_device()
     return {
-        "name": device.gpu, "driver": device.driver, "compute_capability": device.compute_capability,
-        "memory": device.memory if device.kind != "cpu" else None, "power_limit": device.power_limit,
-        "power_mode": device.power_mode, "cuda_of_pytorch": torch.version.cuda,
-    }  # fmt: skip
+        "name": device.gpu,
+        "driver": device.driver,
+        "compute_capability": device.compute_capability,
+        "memory": device.memory if device.kind != "cpu" else None,
+        "power_limit": device.power_limit,
+        "power_mode": device.power_mode,
+        "cuda_of_pytorch": torch.version.cuda,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Calibration and int8 build of a full-size checkpoint: minutes, peak memory, and what became of quality and size."""
+"""Calibration and int8 build of a full-size checkpoint.
+
+Minutes, peak memory, and what became of quality and size.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ SECONDS = 0.5  # of each voice: twelve frames, a window
 
 @dataclass(frozen=True)
 class Step:
-    """One command of ours in a process of its own. peak_bytes: the largest resident set, files mapped counted."""
+    """One command of ours in a process of its own.
+
+    peak_bytes: the largest resident set, files mapped counted.
+    """
 
     command: str
     seconds: float
@@ -30,34 +36,58 @@ class Step:
 def main() -> None:
     """Record a set, build in int8, write what both took and what the bundle's own report says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="echo_reference.py DIR --size full writes one with drawn weights")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        help="echo_reference.py DIR --size full writes one with drawn weights",
+    )
     parser.add_argument("--portraits", type=Path, required=True)
     parser.add_argument("--audio", type=Path, required=True)
     parser.add_argument("--face-model", type=Path)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--size", default="256x256")
-    parser.add_argument("--folder", type=Path, help="where set and bundle are kept; without it they are removed")
+    parser.add_argument(
+        "--folder", type=Path, help="where set and bundle are kept; without it they are removed"
+    )
     arguments = parse_arguments(parser, name="int8_full_size")
     with tempfile.TemporaryDirectory(prefix="echoexport-full-") as temporary:
         folder = arguments.folder or Path(temporary)
         steps = run_steps(arguments, folder)
-        write_results(arguments.output, {**describe(arguments, steps), **read_bundle(folder / "int8")})
+        write_results(
+            arguments.output, {**describe(arguments, steps), **read_bundle(folder / "int8")}
+        )
 
 
 def run_steps(arguments: argparse.Namespace, folder: Path) -> list[Step]:
     """``calibrate``, then ``build --precision int8``, as a user runs them."""
     face = ["--face-model", str(arguments.face_model)] if arguments.face_model else []
-    checkpoint, size = str(arguments.checkpoint), ["--size", arguments.size]
+    checkpoint = str(arguments.checkpoint)
+    size = ["--size", arguments.size]
     inputs = ["--portraits", str(arguments.portraits), "--audio", str(arguments.audio)]
     amount = ["--samples", str(arguments.samples), "--seconds", str(SECONDS)]
-    target, recorded = ["--target", "cpu-openvino"], str(folder / "set")
+    target = ["--target", "cpu-openvino"]
+    recorded = str(folder / "set")
     return [
-        run_step(["calibrate", checkpoint, *inputs, *target, *size, *amount, *face, "-o", recorded]),
         run_step(
-            ["build", checkpoint, *target, *size, "--precision", "int8", "--calibration", recorded, "--check", "none",
-             "-o", str(folder / "int8")]
+            ["calibrate", checkpoint, *inputs, *target, *size, *amount, *face, "-o", recorded]
         ),
-    ]  # fmt: skip
+        run_step(
+            [
+                "build",
+                checkpoint,
+                *target,
+                *size,
+                "--precision",
+                "int8",
+                "--calibration",
+                recorded,
+                "--check",
+                "none",
+                "-o",
+                str(folder / "int8"),
+            ]
+        ),
+    ]
 
 
 def run_step(command: list[str]) -> Step:
@@ -68,7 +98,9 @@ def run_step(command: list[str]) -> Step:
     code = os.waitstatus_to_exitcode(status)
     if code:
         raise SystemExit(f"echoexport {command[0]} ended with {code}")
-    return Step(f"echoexport {command[0]}", round(time.perf_counter() - begun, 1), usage.ru_maxrss * 1024)
+    return Step(
+        f"echoexport {command[0]}", round(time.perf_counter() - begun, 1), usage.ru_maxrss * 1024
+    )
 
 
 def describe(arguments: argparse.Namespace, steps: list[Step]) -> dict[str, Any]:
@@ -76,7 +108,10 @@ def describe(arguments: argparse.Namespace, steps: list[Step]) -> dict[str, Any]
     return {
         "samples": arguments.samples,
         "size": arguments.size,
-        "steps": [{"command": s.command, "seconds": s.seconds, "peak_gb": round(s.peak_bytes / 1e9, 2)} for s in steps],
+        "steps": [
+            {"command": s.command, "seconds": s.seconds, "peak_gb": round(s.peak_bytes / 1e9, 2)}
+            for s in steps
+        ],
     }
 
 

@@ -26,11 +26,18 @@ def main() -> None:
         "import echoexport.runtime": [sys.executable, "-c", "import echoexport.runtime"],
         "echoexport --help": [str(Path(sys.executable).parent / "echoexport"), "--help"],
     }
-    calls = {label: lambda command=command: _run(command) for label, command in commands.items() if _works(command)}
+    calls = {
+        label: lambda command=command: _run(command)
+        for label, command in commands.items()
+        if _works(command)
+    }
     comparison = compare_side_by_side(calls, warmup=2, repeats=arguments.repeats)
     show(comparison)
     missing = [label for label in commands if label not in calls]
-    results = {"wanted_seconds": {"import echoexport.runtime": WANTED_SECONDS}, "not_measured": missing}
+    results = {
+        "wanted_seconds": {"import echoexport.runtime": WANTED_SECONDS},
+        "not_measured": missing,
+    }
     write_results(arguments.output, {**results, "processes": summarize(comparison)})
 
 

@@ -1,4 +1,7 @@
-"""int8 against fp32 at half the channels: one denoiser call in OpenVINO and in PyTorch eager, in turns."""
+"""int8 against fp32 at half the channels.
+
+One denoiser call in OpenVINO and in PyTorch eager, in turns.
+"""
 
 from __future__ import annotations
 
@@ -52,20 +55,40 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=128, help="side of the pictures")
     parser.add_argument("--window", type=int, default=4, help="frames of a window")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of denoiser calls")
-    parser.add_argument("--samples", type=int, default=3, help="random inputs that ranges are found on")
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where checkpoints and bundles are kept")
-    parser.add_argument("--quantize-only", type=Path, metavar="GRAPH", help="write one fp32 graph as int8; no timing")
+    parser.add_argument(
+        "--samples", type=int, default=3, help="random inputs that ranges are found on"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=default_folder(),
+        help="where checkpoints and bundles are kept",
+    )
+    parser.add_argument(
+        "--quantize-only",
+        type=Path,
+        metavar="GRAPH",
+        help="write one fp32 graph as int8; no timing",
+    )
     arguments = parse_arguments(parser, name="int8_speed")
     if arguments.quantize_only:
         sys.stdout.write(f"{quantize_alone(arguments.quantize_only)}\n")
         return
-    checkpoint, folder = make_bundle("half", pixels=arguments.pixels, frames=arguments.window, folder=arguments.folder)
+    checkpoint, folder = make_bundle(
+        "half", pixels=arguments.pixels, frames=arguments.window, folder=arguments.folder
+    )
     torch_backend = TorchBackend(open_checkpoint(checkpoint, "acc"))
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bundle = Bundle(folder, read_manifest(folder), backend=torch_backend, options=EngineOptions())
+        bundle = Bundle(
+            folder, read_manifest(folder), backend=torch_backend, options=EngineOptions()
+        )
         found = measure(stack.enter_context(bundle), place, arguments)
-    common = {"network_widths": WIDTHS["half"][0], "pixels": arguments.pixels, "window_frames": arguments.window}
+    common = {
+        "network_widths": WIDTHS["half"][0],
+        "pixels": arguments.pixels,
+        "window_frames": arguments.window,
+    }
     write_results(arguments.output, {**common, "wanted_times_faster": WANTED, **found})
 
 
@@ -74,7 +97,8 @@ def measure(bundle: Bundle, place: Path, arguments: argparse.Namespace) -> dict[
     spec = bundle.manifest.networks[NETWORK].describe(NETWORK)
     inputs = read_self_test_inputs(bundle, NETWORK)
     banks = bundle.network("reference_unet")(read_self_test_inputs(bundle, "reference_unet"))
-    graph, path = FloatGraph(bundle.folder / f"{NETWORK}.onnx"), place / f"{NETWORK}.onnx"
+    graph = FloatGraph(bundle.folder / f"{NETWORK}.onnx")
+    path = place / f"{NETWORK}.onnx"
     files, seconds = quantize(graph, path, [inputs, *draw_inputs(inputs, arguments.samples - 1)])
     load = describe_machine().load
     with ExitStack() as stack:
@@ -84,23 +108,39 @@ def measure(bundle: Bundle, place: Path, arguments: argparse.Namespace) -> dict[
             stack.callback(engine.close)
             engines[label] = partial(engine, inputs)
         wanted = engines[TORCH]()["velocity"]
-        snr = {label: measure_snr(call()["velocity"], wanted) for label, call in engines.items() if label != TORCH}
+        snr = {
+            label: measure_snr(call()["velocity"], wanted)
+            for label, call in engines.items()
+            if label != TORCH
+        }
         comparison = compare_side_by_side(engines, warmup=1, repeats=arguments.rounds)
         show(comparison)
     times = {label: report.p50 for label, report in comparison.reports.items()}
     contestants = summarize(comparison)
     for label, value in snr.items():
-        contestants[label] |= {"backend": CONTESTANTS[label][0], "compute": CONTESTANTS[label][2], "snr_db": value}
+        contestants[label] |= {
+            "backend": CONTESTANTS[label][0],
+            "compute": CONTESTANTS[label][2],
+            "snr_db": value,
+        }
     faster = {pair: divide(times, pair) for pair in WANTED}
-    sys.stdout.write("".join(f"  {pair}: {ratio} x, {WANTED[pair]} wanted\n" for pair, ratio in faster.items()))
+    sys.stdout.write(
+        "".join(f"  {pair}: {ratio} x, {WANTED[pair]} wanted\n" for pair, ratio in faster.items())
+    )
     return {
-        "load_before": load, "load_after": describe_machine().load, "not_measured": missing,
-        "times_faster": faster, "contestants": contestants,
-        "quantized": {**describe_files(files, graph), **seconds}, "operations": count_operations(path),
-    }  # fmt: skip
+        "load_before": load,
+        "load_after": describe_machine().load,
+        "not_measured": missing,
+        "times_faster": faster,
+        "contestants": contestants,
+        "quantized": {**describe_files(files, graph), **seconds},
+        "operations": count_operations(path),
+    }
 
 
-def quantize(graph: FloatGraph, path: Path, inputs: list[dict[str, np.ndarray]]) -> tuple[QuantizedFiles, Any]:
+def quantize(
+    graph: FloatGraph, path: Path, inputs: list[dict[str, np.ndarray]]
+) -> tuple[QuantizedFiles, Any]:
     """By the policy of a CPU; and how long ranges and writing took."""
     samples = [Sample(NETWORK, arrays, "random", "random") for arrays in inputs]
     start = time.perf_counter()
@@ -108,18 +148,30 @@ def quantize(graph: FloatGraph, path: Path, inputs: list[dict[str, np.ndarray]])
     found = time.perf_counter()
     files = quantize_network(graph, plan_layers(graph, load_policy("cpu"), ranges.amax), path)
     seconds = {"ranges_seconds": found - start, "writing_seconds": time.perf_counter() - found}
-    return files, {"samples": len(samples), **{key: round(value, 1) for key, value in seconds.items()}}
+    return files, {
+        "samples": len(samples),
+        **{key: round(value, 1) for key, value in seconds.items()},
+    }
 
 
 def quantize_alone(graph: Path) -> dict[str, Any]:
-    """What the writer itself takes of time and memory, at any size: every range is 1, nothing is run."""
+    """What the writer itself takes of time and memory, at any size.
+
+    Every range is 1, nothing is run.
+    """
     float_graph = FloatGraph(graph)
-    before, start = measure_peak(), time.perf_counter()
+    before = measure_peak()
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         plan = plan_layers(float_graph, load_policy("cpu"), lambda value: 1.0)
         files = quantize_network(float_graph, plan, Path(place) / graph.name)
     seconds = round(time.perf_counter() - start, 1)
-    return {**describe_files(files, float_graph), "seconds": seconds, "peak_before": before, "peak": measure_peak()}
+    return {
+        **describe_files(files, float_graph),
+        "seconds": seconds,
+        "peak_before": before,
+        "peak": measure_peak(),
+    }
 
 
 def measure_peak() -> int:
@@ -130,7 +182,10 @@ def measure_peak() -> int:
 def describe_files(files: QuantizedFiles, graph: FloatGraph) -> dict[str, Any]:
     """Sizes."""
     float_bytes = sum(path.stat().st_size for path in (graph.path, graph.path.with_suffix(".bin")))
-    shares = {"size_of_fp32": round(files.bytes / float_bytes, 3), "int8_share": round(files.int8_share, 4)}
+    shares = {
+        "size_of_fp32": round(files.bytes / float_bytes, 3),
+        "int8_share": round(files.int8_share, 4),
+    }
     return {"bytes": files.bytes, **shares}
 
 
@@ -144,13 +199,17 @@ def draw_inputs(like: Mapping[str, np.ndarray], count: int) -> Iterator[dict[str
         }
 
 
-def open_engines(graphs: Mapping[str, Path], spec: SubnetSpec) -> tuple[dict[str, Engine], dict[str, str]]:
+def open_engines(
+    graphs: Mapping[str, Path], spec: SubnetSpec
+) -> tuple[dict[str, Engine], dict[str, str]]:
     """Those of the contestants that run here, and why the others do not."""
     opened: dict[str, Engine] = {}
     missing: dict[str, str] = {}
     for label, (name, graph, compute) in CONTESTANTS.items():
         try:
-            opened[label] = load_backend(name).open(graphs[graph], spec, EngineOptions(compute=compute))
+            opened[label] = load_backend(name).open(
+                graphs[graph], spec, EngineOptions(compute=compute)
+            )
         except EchoExportError as error:
             missing[label] = str(error)
     return opened, missing
@@ -169,7 +228,10 @@ def divide(times: Mapping[str, float], pair: str) -> float:
 
 
 def count_operations(path: Path) -> dict[str, int]:
-    """What OpenVINO runs the int8 file's layers in: convolutions and linears by the type that they read."""
+    """What OpenVINO runs the int8 file's layers in.
+
+    Convolutions and linears by the type that they read.
+    """
     from echoexport.runtime.backends.openvino import load_library
 
     core = load_library().Core()

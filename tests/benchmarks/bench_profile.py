@@ -1,4 +1,7 @@
-"""Whether profiles repeat: the built-in character profiled several times, with what its stages leave out."""
+"""Whether profiles repeat.
+
+The built-in character profiled several times, with what its stages leave out.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +45,19 @@ def main() -> None:
     parser.add_argument("--profiles", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5, help="of each profile")
     parser.add_argument("--frames", type=int, default=144)
-    parser.add_argument("--bundle", type=Path, help="a bundle of the built-in character that is there already")
+    parser.add_argument(
+        "--bundle", type=Path, help="a bundle of the built-in character that is there already"
+    )
     arguments = parse_arguments(parser, name="profile")
     with tempfile.TemporaryDirectory() as folder:
         bundle = arguments.bundle or build_character(Path(folder) / "bundle")
         clip = ClipRequest(
-            builtin_portrait(), builtin_voice(), "", face_box=builtin_face_box(),
+            builtin_portrait(),
+            builtin_voice(),
+            "",
+            face_box=builtin_face_box(),
             settings=RenderSettings(fps=25, frames=arguments.frames),
-        )  # fmt: skip
+        )
         engine = EngineOptions(compute=find_arithmetic(find_own_target()))
         work = ClipWork(bundle, None, engine, clip, Path(folder))
         before = describe_machine().load
@@ -61,30 +69,41 @@ def main() -> None:
 
 def build_character(folder: Path) -> Path:
     """The built-in character for this machine."""
-    settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
-    build_bundle(builtin_checkpoint(), folder, target=load_target(find_own_target()), settings=settings)
+    settings = BuildSettings(
+        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+    )
+    build_bundle(
+        builtin_checkpoint(), folder, target=load_target(find_own_target()), settings=settings
+    )
     return folder
 
 
 def sum_up(reports: list[ProfileReport]) -> dict[str, Any]:
     """Medians of every profile, how far the largest is above the smallest, and whether the reports own up to it."""
-    medians, shares = [], []
+    medians = []
+    shares = []
     for report in reports:
         turns = report.mode(IN_TURNS) or report.headline
         denoiser = turns.network(DENOISER)
         medians.append(0.0 if denoiser is None else denoiser.host.figures.p50)
-        shares.append(next(s.share for s in turns.stages if (s.track, s.name) == ("main", UNACCOUNTED)))
+        shares.append(
+            next(s.share for s in turns.stages if (s.track, s.name) == ("main", UNACCOUNTED))
+        )
     apart = max(medians) / max(min(medians), 1e-12) - 1
     noisy = [report.verdict.noisy for report in reports]
     found = {
-        "denoiser_p50": [round(value, 5) for value in medians], "apart": round(apart, 4), "allowed": NOISE,
+        "denoiser_p50": [round(value, 5) for value in medians],
+        "apart": round(apart, 4),
+        "allowed": NOISE,
         "drift": [[round(mode.drift or 0.0, 4) for mode in report.modes] for report in reports],
-        "held": apart <= NOISE or any(noisy), "noisy": noisy, "unaccounted_share": [round(s, 5) for s in shares],
+        "held": apart <= NOISE or any(noisy),
+        "noisy": noisy,
+        "unaccounted_share": [round(s, 5) for s in shares],
         "verdicts": [report.verdict.line for report in reports],
         "fps": [round(report.verdict.fps, 2) for report in reports],
         "culprits_of_a_second_profile": find_culprits(reports[0], reports[-1]),
         "page_bytes": [len(format_profile_page(report).encode()) for report in reports],
-    }  # fmt: skip
+    }
     sys.stdout.write(f"  {found}\n")
     return found
 

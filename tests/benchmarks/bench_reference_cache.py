@@ -1,4 +1,7 @@
-"""A second run with the same portrait against the first: what the reference cache saves, in memory and on disk."""
+"""A second run with the same portrait against the first.
+
+What the reference cache saves, in memory and on disk.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,16 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=128, help="side of the pictures")
     parser.add_argument("--window", type=int, default=4, help="frames of a window")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where checkpoints and bundles are kept")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=default_folder(),
+        help="where checkpoints and bundles are kept",
+    )
     arguments = parse_arguments(parser, name="reference_cache")
-    _, folder = make_bundle(arguments.size, pixels=arguments.pixels, frames=arguments.window, folder=arguments.folder)
+    _, folder = make_bundle(
+        arguments.size, pixels=arguments.pixels, frames=arguments.window, folder=arguments.folder
+    )
     with open_bundle(folder) as bundle:
         results = measure_runs(bundle, repeats=arguments.repeats)
     sizes = {key: getattr(arguments, key) for key in ("size", "pixels", "window", "repeats")}
@@ -48,12 +58,23 @@ def measure_runs(bundle: Bundle, *, repeats: int) -> dict[str, Any]:
             folder = Path(place)
             first = Session(bundle, cache=ReferenceCache(folder))
             later = Session(bundle, cache=ReferenceCache(folder))
-            sessions = {"first run": first, "second run, from disk": later, "second run, from memory": first}
-            rounds.append({label: measure_run(session, inputs, settings) for label, session in sessions.items()})
+            sessions = {
+                "first run": first,
+                "second run, from disk": later,
+                "second run, from memory": first,
+            }
+            rounds.append(
+                {
+                    label: measure_run(session, inputs, settings)
+                    for label, session in sessions.items()
+                }
+            )
     return {label: summarize_runs([each[label] for each in rounds], rounds) for label in rounds[0]}
 
 
-def measure_run(session: Session, inputs: RenderInputs, settings: RenderSettings) -> tuple[float, dict[str, int]]:
+def measure_run(
+    session: Session, inputs: RenderInputs, settings: RenderSettings
+) -> tuple[float, dict[str, int]]:
     """Seconds of a render, latents and frames, and the calls of the networks that a portrait needs once."""
     before = session.bundle.calls()
     start = time.perf_counter()
@@ -69,7 +90,11 @@ def summarize_runs(runs: list[Any], rounds: list[dict[str, Any]]) -> dict[str, A
     seconds = median(run[0] for run in runs)
     first = median(each["first run"][0] for each in rounds)
     sys.stdout.write(f"  median {seconds:7.3f} s   {first / seconds:5.2f} x   {runs[-1][1]}\n")
-    return {"p50": round(seconds, 4), "times_faster": round(first / seconds, 2), "calls": runs[-1][1]}
+    return {
+        "p50": round(seconds, 4),
+        "times_faster": round(first / seconds, 2),
+        "calls": runs[-1][1],
+    }
 
 
 if __name__ == "__main__":

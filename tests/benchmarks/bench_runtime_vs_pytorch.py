@@ -1,4 +1,7 @@
-"""The runtime against PyTorch eager done the original's way: same networks, inputs, windows and steps, in turns."""
+"""The runtime against PyTorch eager done the original's way.
+
+Same networks, inputs, windows and steps, in turns.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,21 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=128, help="side of the pictures")
     parser.add_argument("--window", type=int, default=4, help="frames of a window")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of denoiser calls")
-    parser.add_argument("--render-rounds", type=int, default=3, help="rounds of whole renders, 0 for none")
-    parser.add_argument("--threads", type=int, default=0, help="threads of every contestant, 0 for its own choice")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu is fair with --threads 1 only")
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where checkpoints and bundles are kept")
+    parser.add_argument(
+        "--render-rounds", type=int, default=3, help="rounds of whole renders, 0 for none"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of every contestant, 0 for its own choice"
+    )
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu is fair with --threads 1 only"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=default_folder(),
+        help="where checkpoints and bundles are kept",
+    )
     arguments = parse_arguments(parser, name="runtime_vs_pytorch")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -57,12 +71,17 @@ def main() -> None:
     results: dict[str, Any] = {}
     for size in sizes:  # written after each, so that a run that is cut short still leaves something
         results[size] = measure_size(size, arguments)
-        write_results(arguments.output, {"baseline": BASELINE, "wanted_times_faster_at_half": WANTED, "sizes": results})
+        write_results(
+            arguments.output,
+            {"baseline": BASELINE, "wanted_times_faster_at_half": WANTED, "sizes": results},
+        )
 
 
 def measure_size(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Denoiser calls, then whole renders, at one size."""
-    checkpoint, folder = make_bundle(size, pixels=arguments.pixels, frames=arguments.window, folder=arguments.folder)
+    checkpoint, folder = make_bundle(
+        size, pixels=arguments.pixels, frames=arguments.window, folder=arguments.folder
+    )
     common = {
         "network_widths": {"unet": WIDTHS[size][0], "vae": WIDTHS[size][1]},
         "pixels": arguments.pixels,
@@ -76,7 +95,9 @@ def measure_size(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
         sys.stdout.write(f"{size}: one denoiser call\n")
         found["denoiser_call"] = measure_calls(bundles, arguments)
         if arguments.render_rounds:
-            sys.stdout.write(f"{size}: a render of {2 * arguments.window} frames in {STEPS} steps\n")
+            sys.stdout.write(
+                f"{size}: a render of {2 * arguments.window} frames in {STEPS} steps\n"
+            )
             found["render"] = measure_renders(bundles, arguments)
     return {**common, **found, "load_after": describe_machine().load}
 
@@ -105,7 +126,10 @@ def open_contestants(
 
 
 def measure_calls(bundles: dict[str, Bundle], arguments: argparse.Namespace) -> dict[str, Any]:
-    """One denoiser call on the self-test's inputs; PyTorch gets banks where the others get keys and values."""
+    """One denoiser call on the self-test's inputs.
+
+    PyTorch gets banks where the others get keys and values.
+    """
     inputs = read_self_test_inputs(bundles[BASELINE], "denoising_unet")
     latents = read_self_test_inputs(bundles[BASELINE], "reference_unet")
     banks = bundles[BASELINE].network("reference_unet")(latents)
@@ -116,7 +140,9 @@ def measure_calls(bundles: dict[str, Bundle], arguments: argparse.Namespace) -> 
         outputs[label] = bundles[label].network("denoising_unet")(given)
 
     comparison = take_turns(bundles, call, rounds=arguments.rounds, clock=CLOCKS[arguments.clock])
-    differences = {label: compare_outputs(found, outputs[BASELINE]) for label, found in outputs.items()}
+    differences = {
+        label: compare_outputs(found, outputs[BASELINE]) for label, found in outputs.items()
+    }
     return add_differences(comparison, differences)
 
 
@@ -133,20 +159,37 @@ def measure_renders(bundles: dict[str, Bundle], arguments: argparse.Namespace) -
         frames[label] = np.stack(list(rendering)).astype(np.int16)
         latents[label] = {"latents": rendering.latents}
 
-    comparison = take_turns(bundles, render, rounds=arguments.render_rounds, clock=CLOCKS[arguments.clock])
-    differences = {label: compare_outputs(found, latents[BASELINE]) for label, found in latents.items()}
+    comparison = take_turns(
+        bundles, render, rounds=arguments.render_rounds, clock=CLOCKS[arguments.clock]
+    )
+    differences = {
+        label: compare_outputs(found, latents[BASELINE]) for label, found in latents.items()
+    }
     levels = {label: int(np.abs(found - frames[BASELINE]).max()) for label, found in frames.items()}
     plan = {"frames": settings.frames, "steps": settings.steps, "window_overlap": settings.overlap}
-    return {**plan, "frames_differ_by_levels": levels, "contestants": add_differences(comparison, differences)}
+    return {
+        **plan,
+        "frames_differ_by_levels": levels,
+        "contestants": add_differences(comparison, differences),
+    }
 
 
 def take_turns(
-    bundles: dict[str, Bundle], call: Callable[[str], None], *, rounds: int, clock: Callable[[], float]
+    bundles: dict[str, Bundle],
+    call: Callable[[str], None],
+    *,
+    rounds: int,
+    clock: Callable[[], float],
 ) -> Comparison:
     """Rounds of every contestant's call, after one that does not count."""
     calls = {label: partial(call, label) for label in bundles}
-    conditions = {label: describe_network_conditions(bundle, "denoising_unet") for label, bundle in bundles.items()}
-    comparison = compare_side_by_side(calls, warmup=1, repeats=rounds, conditions=conditions, clock=clock)
+    conditions = {
+        label: describe_network_conditions(bundle, "denoising_unet")
+        for label, bundle in bundles.items()
+    }
+    comparison = compare_side_by_side(
+        calls, warmup=1, repeats=rounds, conditions=conditions, clock=clock
+    )
     show(comparison)
     return comparison
 

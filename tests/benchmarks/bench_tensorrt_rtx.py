@@ -1,4 +1,7 @@
-"""What NVIDIA's parser and builder make of each network: seconds, engine size and peak memory, on this CPU alone."""
+"""What NVIDIA's parser and builder make of each network.
+
+Seconds, engine size and peak memory, on this CPU alone.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,29 @@ from echoexport.runtime.spec import NETWORKS
 def main() -> None:
     """Parse and build each network, one at a time; exit 1 where one is refused."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path, nargs="?", help="an fp16 bundle; without it, a tiny one is made")
-    parser.add_argument("--network", choices=NETWORKS, action="append", help="only this one; may be repeated")
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where checkpoints and bundles are kept")
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", help="an fp16 bundle; without it, a tiny one is made"
+    )
+    parser.add_argument(
+        "--network", choices=NETWORKS, action="append", help="only this one; may be repeated"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=default_folder(),
+        help="where checkpoints and bundles are kept",
+    )
     arguments = parse_arguments(parser, name="tensorrt_rtx_tiny")
     if not is_installed():
-        sys.stdout.write("not measured: TensorRT-RTX is not installed (pip install 'echoexport[tensorrt-rtx]')\n")
+        sys.stdout.write(
+            "not measured: TensorRT-RTX is not installed (pip install 'echoexport[tensorrt-rtx]')\n"
+        )
         return
     folder = arguments.bundle
     if folder is None:
-        _, folder = make_bundle("tiny", pixels=128, frames=12, precision="fp16", folder=arguments.folder)
+        _, folder = make_bundle(
+            "tiny", pixels=128, frames=12, precision="fp16", folder=arguments.folder
+        )
     elif arguments.output == RESULTS / "tensorrt_rtx_tiny.json":
         arguments.output = RESULTS / "tensorrt_rtx.json"
     with open_bundle(folder, backend="null") as bundle:
@@ -43,7 +59,11 @@ def build_one(bundle: Bundle, name: str) -> dict[str, Any]:
     """One network's figures, or why it was refused."""
     entry = bundle.manifest.networks[name]
     weights = bundle.manifest.files[entry.weights].bytes
-    common = {"parameters": entry.parameters, "weight_bytes": weights, "estimated_bytes": estimate_memory(weights)}
+    common = {
+        "parameters": entry.parameters,
+        "weight_bytes": weights,
+        "estimated_bytes": estimate_memory(weights),
+    }
     try:
         report = check_network(bundle.folder / entry.graph)
     except GraphError as error:

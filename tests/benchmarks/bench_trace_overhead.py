@@ -41,28 +41,44 @@ WARMUP = 2
 def main() -> None:
     """Build once, render in turns with as many streams as usual, then in one thread to see what stages leave out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=12, help="rounds, each with tracing off and on")
+    parser.add_argument(
+        "--repeats", type=int, default=12, help="rounds, each with tracing off and on"
+    )
     parser.add_argument("--frames", type=int, default=48)
-    parser.add_argument("--bundle", type=Path, help="a bundle of the built-in character that is there already")
+    parser.add_argument(
+        "--bundle", type=Path, help="a bundle of the built-in character that is there already"
+    )
     arguments = parse_arguments(parser, name="trace_overhead")
     target = find_own_target()
     compute = find_arithmetic(target)
     with tempfile.TemporaryDirectory() as folder:
         bundle = arguments.bundle or Path(folder) / "bundle"
         if arguments.bundle is None:
-            settings = BuildSettings(variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder())
-            build_bundle(builtin_checkpoint(), bundle, target=load_target(target), settings=settings)
+            settings = BuildSettings(
+                variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+            )
+            build_bundle(
+                builtin_checkpoint(), bundle, target=load_target(target), settings=settings
+            )
         request = ClipRequest(
-            builtin_portrait(), builtin_voice(), str(Path(folder) / "out.mp4"), face_box=builtin_face_box(),
+            builtin_portrait(),
+            builtin_voice(),
+            str(Path(folder) / "out.mp4"),
+            face_box=builtin_face_box(),
             settings=RenderSettings(frames=arguments.frames),
-        )  # fmt: skip
+        )
         load_before = describe_machine().load
         with open_bundle(bundle, options=EngineOptions(compute=compute, streams=0)) as opened:
             overhead = measure_overhead(opened, request, repeats=arguments.repeats)
         with open_bundle(bundle, options=EngineOptions(compute=compute)) as opened:
             stages = measure_stages(opened, request)
             backend = f"{opened.backend.name}: {opened.backend.describe()}"
-    about = {"backend": backend, "compute": compute, "frames": arguments.frames, "origin": "measured"}
+    about = {
+        "backend": backend,
+        "compute": compute,
+        "frames": arguments.frames,
+        "origin": "measured",
+    }
     load = {"load_before": load_before, "load_after": describe_machine().load}
     write_results(arguments.output, {**about, **load, **overhead, "one_thread": stages})
 
@@ -70,9 +86,11 @@ def main() -> None:
 def measure_overhead(bundle: Bundle, request: ClipRequest, *, repeats: int) -> dict[str, Any]:
     """Clips in turns, by the wall clock and by processor time, which sees less of a busy machine.
 
-    Ratios are to "off": "off again" shows how far two alike are apart. Also what a clip's spans cost by themselves.
+    Ratios are to "off": "off again" shows how far two alike are apart. Also what a
+    clip's spans cost by themselves.
     """
-    session, tracer = Session(bundle), Tracer()
+    session = Session(bundle)
+    tracer = Tracer()
     processor: dict[str, list[float]] = {"off": [], "on": [], "off again": []}
 
     def render(label: str) -> None:
@@ -87,11 +105,16 @@ def measure_overhead(bundle: Bundle, request: ClipRequest, *, repeats: int) -> d
     contestants = {label: partial(render, label) for label in processor}
     comparison = compare_side_by_side(contestants, warmup=WARMUP, repeats=repeats)
     show(comparison)
-    off, cost = comparison.reports["off"].p50, time_span()
+    off = comparison.reports["off"].p50
+    cost = time_span()
     used = {label: statistics.median(seconds[WARMUP:]) for label, seconds in processor.items()}
     results = {
-        "ratio_of_medians": {label: round(report.p50 / off, 4) for label, report in comparison.reports.items()},
-        "ratio_of_processor_time": {label: round(seconds / used["off"], 4) for label, seconds in used.items()},
+        "ratio_of_medians": {
+            label: round(report.p50 / off, 4) for label, report in comparison.reports.items()
+        },
+        "ratio_of_processor_time": {
+            label: round(seconds / used["off"], 4) for label, seconds in used.items()
+        },
         "spans": spans[-1],
         "microseconds_per_span": round(cost * 1e6, 2),
         "share_of_spans_alone": round(spans[-1] * cost / off, 6),
@@ -115,11 +138,14 @@ def time_span() -> float:
 
 def measure_stages(bundle: Bundle, request: ClipRequest) -> dict[str, Any]:
     """Stages of a clip that is rendered in one thread, engines open, and how much of the wall they leave out."""
-    session, tracer = Session(bundle, ahead=0), Tracer()
+    session = Session(bundle, ahead=0)
+    tracer = Tracer()
     make_clip(session, request)
     report = make_clip(session, request, tracer=tracer)
     found = summarize_stages(tracer.spans())
-    sys.stdout.write(f"  one thread: {found.unaccounted / found.wall:.4f} of {found.wall:.2f} s unaccounted\n")
+    sys.stdout.write(
+        f"  one thread: {found.unaccounted / found.wall:.4f} of {found.wall:.2f} s unaccounted\n"
+    )
     return {
         "wall": round(found.wall, 4),
         "clip_report": round(report.seconds, 4),

@@ -1,4 +1,7 @@
-"""Operations and bytes of the full-size networks, counted from their graphs; no weights are needed."""
+"""Operations and bytes of the full-size networks, counted from their graphs.
+
+No weights are needed.
+"""
 
 from __future__ import annotations
 
@@ -28,35 +31,62 @@ FRAMES = 12
 
 FULL = Architecture(
     unet=UNetArchitecture(
-        widths=(320, 640, 1280, 1280), heads=(8, 8, 8, 8), layers_per_block=2,
-        down_attention=(True, True, True, False), up_attention=(False, True, True, True),
-        in_channels=4, out_channels=4, norm_groups=32, norm_eps=1e-5, audio_width=384, audio_ratio=3.0,
+        widths=(320, 640, 1280, 1280),
+        heads=(8, 8, 8, 8),
+        layers_per_block=2,
+        down_attention=(True, True, True, False),
+        up_attention=(False, True, True, True),
+        in_channels=4,
+        out_channels=4,
+        norm_groups=32,
+        norm_eps=1e-5,
+        audio_width=384,
+        audio_ratio=3.0,
         linear_projection=False,
         motion=MotionArchitecture(
-            heads=8, norm_groups=32, max_frames=32, attention_blocks=2, transformer_blocks=1,
-            down=(True,) * 4, mid=True, up=(True,) * 4,
+            heads=8,
+            norm_groups=32,
+            max_frames=32,
+            attention_blocks=2,
+            transformer_blocks=1,
+            down=(True,) * 4,
+            mid=True,
+            up=(True,) * 4,
         ),
     ),
     vae=VAEArchitecture(
-        widths=(128, 256, 512, 512), layers_per_block=2, picture_channels=3, latent_channels=4, norm_groups=32,
+        widths=(128, 256, 512, 512),
+        layers_per_block=2,
+        picture_channels=3,
+        latent_channels=4,
+        norm_groups=32,
         scaling=0.18215,
     ),
     audio=AudioArchitecture(mels=80, context=1500, width=384, heads=6, layers=4),
-    landmark=LandmarkArchitecture(in_channels=1, stem=16, channels=(16, 32, 32, 96, 96, 256), out_channels=320),
-)  # fmt: skip
+    landmark=LandmarkArchitecture(
+        in_channels=1, stem=16, channels=(16, 32, 32, 96, 96, 256), out_channels=320
+    ),
+)
 """EchoMimic v1 as published, with Whisper-tiny."""
 
 
 def main() -> None:
     """Trace, count, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512], help="sides of the picture in pixels")
-    parser.add_argument("--traces", type=Path, default=default_trace_folder(), help="folder of kept traces")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[256, 512], help="sides of the picture in pixels"
+    )
+    parser.add_argument(
+        "--traces", type=Path, default=default_trace_folder(), help="folder of kept traces"
+    )
     arguments = parse_arguments(parser, name="work_full_size")
     sizes = {str(side): count_networks(side, traces=arguments.traces) for side in arguments.sizes}
     for side, networks in sizes.items():
         for name, work in networks.items():
-            sys.stdout.write(f"  {side} px  {name:<17} {work.total.mac_flops / frames_of(name) / 1e9:9.2f} GFLOP\n")
+            sys.stdout.write(
+                f"  {side} px  {name:<17} {work.total.mac_flops / frames_of(name) / 1e9:9.2f} "
+                "GFLOP\n"
+            )
     described = {
         side: {name: describe_work(work, frames=frames_of(name)) for name, work in networks.items()}
         for side, networks in sizes.items()
@@ -74,7 +104,10 @@ def count_networks(side: int, *, traces: Path | None) -> dict[str, NetworkWork]:
     """Network to the work of one call, for square pictures."""
     sizes = size_networks(FULL, size=(side, side), frames=FRAMES, face="mask")
     specs = describe_networks(sizes, precision="fp16")
-    return {name: count_work(find_trace(spec, FULL, folder=traces).model) for name, spec in specs.items()}
+    return {
+        name: count_work(find_trace(spec, FULL, folder=traces).model)
+        for name, spec in specs.items()
+    }
 
 
 def describe_work(work: NetworkWork, *, frames: int) -> dict[str, Any]:
@@ -93,13 +126,20 @@ def describe_work(work: NetworkWork, *, frames: int) -> dict[str, Any]:
         "activations_gb": round(total.activation_bytes / 1e9, 3),
         "fused_gb": round(total.fused_bytes / 1e9, 3),
         "kernels": total.kernels,
-        "shares": {kind: round(share, 4) for kind, share in sorted(shares.items()) if share >= 0.0005},
+        "shares": {
+            kind: round(share, 4) for kind, share in sorted(shares.items()) if share >= 0.0005
+        },
     }
 
 
 def count_attention(work: NetworkWork) -> int:
-    """Operations of the products without weights in spatial self-attention: they grow with the pixels squared."""
-    parts = [part for group, part in work.by_group.items() if split_group(group)[1] == "self-attention"]
+    """Operations of the products without weights in spatial self-attention.
+
+    They grow with the pixels squared.
+    """
+    parts = [
+        part for group, part in work.by_group.items() if split_group(group)[1] == "self-attention"
+    ]
     return sum(part.mac_flops - part.weighted_flops for part in parts)
 
 

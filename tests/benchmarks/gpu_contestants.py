@@ -1,4 +1,7 @@
-"""The denoiser alone, with drawn weights, and who runs it: PyTorch eager in its quickest ways, and our engines."""
+"""The denoiser alone, with drawn weights, and who runs it.
+
+PyTorch eager in its quickest ways, and our engines.
+"""
 
 from __future__ import annotations
 
@@ -47,18 +50,27 @@ WAYS: dict[str, PyTorchWay] = {
     "pytorch CUDA graph": (False, True),
     "pytorch channels-last, CUDA graph": (True, True),
 }
-"""(channels-last, CUDA graph) of each; attention is torch's scaled_dot_product_attention in all of them."""
+"""(channels-last, CUDA graph) of each; attention is torch's
+scaled_dot_product_attention in all of them."""
 
 
 class DrawnTensor(StoredTensor):
-    """Values that are a function of key and shape alone, drawn when they are read: nobody has to hold them all."""
+    """Values that are a function of key and shape alone, drawn when they are read.
+
+    Nobody has to hold them all.
+    """
 
     def read(self) -> np.ndarray:
-        """Normal, scaled by fan-in; gains about 1; position tables as trained checkpoints have them."""
+        """Normal, scaled by fan-in; gains about 1.
+
+        Position tables as trained checkpoints have them.
+        """
         if self.key.endswith((".pe", "positional_embedding")):
             return position_sinusoids(self.shape)
         seed = int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8], "little")
-        values = np.random.Generator(np.random.PCG64(seed)).standard_normal(self.shape, dtype=np.float32)
+        values = np.random.Generator(np.random.PCG64(seed)).standard_normal(
+            self.shape, dtype=np.float32
+        )
         if len(self.shape) > 1:
             values /= np.float32(math.sqrt(math.prod(self.shape[1:])))
             return values
@@ -79,8 +91,11 @@ class Denoiser:
 def make_denoiser(folder: Path, *, size: str, pixels: int, frames: int, precision: str) -> Denoiser:
     """Trace it and write graph and weights to ``folder``, where they are not there yet."""
     base = describe_architecture("half")
-    architecture = replace(base, unet=replace(base.unet, widths=SIZES[size]),
-                           landmark=replace(base.landmark, out_channels=SIZES[size][0]))  # fmt: skip
+    architecture = replace(
+        base,
+        unet=replace(base.unet, widths=SIZES[size]),
+        landmark=replace(base.landmark, out_channels=SIZES[size][0]),
+    )
     sizes = size_networks(architecture, size=(pixels, pixels), frames=frames, face="mask")
     spec = describe_networks(sizes, precision=precision)[NETWORK]
     shapes = wanted_shapes(build_network(NETWORK, architecture))
@@ -99,23 +114,35 @@ def make_denoiser(folder: Path, *, size: str, pixels: int, frames: int, precisio
 
 def draw_inputs(spec: SubnetSpec) -> Arrays:
     """Seeded inputs; what belongs to the portrait is frozen, as the runtime's is."""
-    draw, inputs = np.random.default_rng(7), {}
+    draw = np.random.default_rng(7)
+    inputs = {}
     for tensor in spec.inputs:
-        values = np.ones(tensor.shape) if tensor.name == "reference_gate" else draw.standard_normal(tensor.shape)
+        values = (
+            np.ones(tensor.shape)
+            if tensor.name == "reference_gate"
+            else draw.standard_normal(tensor.shape)
+        )
         array = values.astype(tensor.dtype)
         inputs[tensor.name] = freeze(array) if tensor.name.startswith(HELD) else array
     return inputs
 
 
 class TorchDenoiser:
-    """The module on a device: small inputs go up and the velocity comes down at each call, the reference stays."""
+    """The module on a device.
 
-    def __init__(self, denoiser: Denoiser, network: torch.nn.Module, *, recorded: bool, device: str) -> None:
-        self._spec, self._network = denoiser.spec, network
+    Small inputs go up and the velocity comes down at each call, the reference stays.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, network: torch.nn.Module, *, recorded: bool, device: str
+    ) -> None:
+        self._spec = denoiser.spec
+        self._network = network
         self._small = [t.name for t in denoiser.spec.inputs if not t.name.startswith(HELD)]
         self._host = {name: torch.from_numpy(denoiser.inputs[name].copy()) for name in self._small}
         self._inputs = {
-            t.name: torch.from_numpy(denoiser.inputs[t.name].copy()).to(device) for t in denoiser.spec.inputs
+            t.name: torch.from_numpy(denoiser.inputs[t.name].copy()).to(device)
+            for t in denoiser.spec.inputs
         }
         self._graph, self._output = self._record() if recorded else (None, None)
 
@@ -132,7 +159,9 @@ class TorchDenoiser:
             return {self._spec.outputs[0].name: self._output.cpu().numpy()}
 
     def _run(self) -> torch.Tensor:
-        output: torch.Tensor = self._network(*(self._inputs[tensor.name] for tensor in self._spec.inputs))
+        output: torch.Tensor = self._network(
+            *(self._inputs[tensor.name] for tensor in self._spec.inputs)
+        )
         return output
 
     def _record(self) -> tuple[Any, torch.Tensor]:
@@ -167,7 +196,9 @@ def _load_module(denoiser: Denoiser, device: torch.device) -> torch.nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def open_engine(denoiser: Denoiser, backend: str, *, timeout: float, say: Callable[[str], None]) -> Network:
+def open_engine(
+    denoiser: Denoiser, backend: str, *, timeout: float, say: Callable[[str], None]
+) -> Network:
     """One of ours, with the graph that a bundle has for it; "NAME plain" with plain operators.
 
     Engines that have to be built are built first, within ``timeout`` seconds.
@@ -187,7 +218,9 @@ def open_engine(denoiser: Denoiser, backend: str, *, timeout: float, say: Callab
         engine = denoiser.graph.with_suffix(compiling.engine_suffix)
         settings = EngineSettings(timing_cache=folder / "timing", timeout=timeout)
         folder.mkdir(exist_ok=True)
-        load_builder(name).build_engine(denoiser.graph, denoiser.spec, engine, settings=settings, report=say)
+        load_builder(name).build_engine(
+            denoiser.graph, denoiser.spec, engine, settings=settings, report=say
+        )
         return Network(denoiser.spec, compiling.open_engine(engine, denoiser.spec, options))
     graph = write_own_graph(denoiser) if name == BACKEND and variant != "plain" else denoiser.graph
     return Network(denoiser.spec, chosen.open(graph, denoiser.spec, options))

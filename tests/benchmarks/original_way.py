@@ -1,4 +1,7 @@
-"""The original's way in PyTorch eager, as a backend: keys and values of the reference projected inside every call."""
+"""The original's way in PyTorch eager, as a backend.
+
+Keys and values of the reference projected inside every call.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from torch import Tensor, nn
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.subnets.layers import attend
-from echoexport.export.subnets.networks import FlatReferenceUNet, build_network, load_weights, wanted_shapes
+from echoexport.export.subnets.networks import (
+    FlatReferenceUNet,
+    build_network,
+    load_weights,
+    wanted_shapes,
+)
 from echoexport.export.subnets.transformer import DenoisingBlock, DenoisingContext
 from echoexport.export.subnets.unet import ReferenceUNet
 from echoexport.runtime.backends import Arrays, EngineOptions
@@ -46,7 +54,8 @@ class TorchEngine:
 
     def __init__(self, network: nn.Module, spec: SubnetSpec, *, compute: str) -> None:
         self.precision = compute
-        self._network, self._spec = network, spec
+        self._network = network
+        self._spec = spec
         self._dtype = next(network.parameters()).dtype
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -62,7 +71,10 @@ class TorchEngine:
 
 
 class TorchBackend:
-    """Opens the checkpoint's own modules in place of a bundle's graphs; ``compute`` is fp32 or bf16."""
+    """Opens the checkpoint's own modules in place of a bundle's graphs.
+
+    ``compute`` is fp32 or bf16.
+    """
 
     name = "torch"
 
@@ -81,7 +93,9 @@ class TorchBackend:
         """The graph is not read."""
         network = _build(spec.name, self._checkpoint.architecture)
         stored = self._checkpoint.weights(spec.name, wanted_shapes(network))
-        load_weights(network, {key: tensor.read().astype(np.float32) for key, tensor in stored.items()})
+        load_weights(
+            network, {key: tensor.read().astype(np.float32) for key, tensor in stored.items()}
+        )
         if options.compute == "bf16":
             network.to(torch.bfloat16)
         return TorchEngine(network, spec, compute=options.compute)

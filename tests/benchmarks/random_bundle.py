@@ -1,4 +1,7 @@
-"""Bundles of seeded random weights at benchmark sizes, made once and kept: nobody has to download a checkpoint."""
+"""Bundles of seeded random weights at benchmark sizes, made once and kept.
+
+Nobody has to download a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,18 @@ WIDTHS = {
     "tiny": ((32, 32, 64, 64), (32, 32, 64, 64)),
     "half": ((160, 320, 640, 640), (64, 128, 256, 256)),
 }
-"""UNet and VAE widths by name; the published networks have 320, 640, 1280, 1280 and 128, 256, 512, 512."""
+"""UNet and VAE widths by name; the published networks have 320, 640, 1280, 1280 and
+128, 256, 512, 512."""
 
 
 def default_folder() -> Path:
     """``$ECHOEXPORT_CACHE/benchmarks``, else under the user's cache folder."""
     own = os.environ.get("ECHOEXPORT_CACHE")
-    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "echoexport"
+    base = (
+        Path(own)
+        if own
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "echoexport"
+    )
     return base / "benchmarks"
 
 
@@ -47,17 +55,29 @@ def describe_architecture(size: str) -> Architecture:
     motion = MotionArchitecture(8, 32, 32, 2, 1, (True,) * 4, True, (True,) * 4)
     return Architecture(
         unet=UNetArchitecture(
-            widths=unet, heads=(8,) * 4, layers_per_block=2, down_attention=(True, True, True, False),
-            up_attention=(False, True, True, True), in_channels=4, out_channels=4, norm_groups=32, norm_eps=1e-5,
-            audio_width=384, audio_ratio=3.0, linear_projection=False, motion=motion,
+            widths=unet,
+            heads=(8,) * 4,
+            layers_per_block=2,
+            down_attention=(True, True, True, False),
+            up_attention=(False, True, True, True),
+            in_channels=4,
+            out_channels=4,
+            norm_groups=32,
+            norm_eps=1e-5,
+            audio_width=384,
+            audio_ratio=3.0,
+            linear_projection=False,
+            motion=motion,
         ),
         vae=VAEArchitecture(vae, 2, 3, 4, 32, 0.18215),
         audio=AudioArchitecture(80, 1500, 384, 6, 4),
         landmark=LandmarkArchitecture(1, 16, (16, 32, 32, 96, 96, 256), unet[0]),
-    )  # fmt: skip
+    )
 
 
-def make_bundle(size: str, *, pixels: int, frames: int, precision: str = "fp32", folder: Path) -> tuple[Path, Path]:
+def make_bundle(
+    size: str, *, pixels: int, frames: int, precision: str = "fp32", folder: Path
+) -> tuple[Path, Path]:
     """A checkpoint and its bundle under ``folder``, made where they are missing or our export code has changed."""
     architecture = describe_architecture(size)
     checkpoint = folder / f"checkpoint-{size}"
@@ -72,11 +92,16 @@ def make_bundle(size: str, *, pixels: int, frames: int, precision: str = "fp32",
     if not bundle.is_dir():
         for older in folder.glob(f"{stem}*"):  # from other code; nobody reads it any more
             shutil.rmtree(older)
-        settings = BuildSettings("acc", (pixels, pixels), frames, precision, traces=folder / "traces", check="none")
+        settings = BuildSettings(
+            "acc", (pixels, pixels), frames, precision, traces=folder / "traces", check="none"
+        )
         build_bundle(
-            checkpoint, bundle, target=load_target("cpu-openvino"), settings=settings,
+            checkpoint,
+            bundle,
+            target=load_target("cpu-openvino"),
+            settings=settings,
             report=lambda what, done, total: say(f"build {done}/{total} {what}"),
-        )  # fmt: skip
+        )
     return checkpoint, bundle
 
 

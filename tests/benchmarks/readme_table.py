@@ -1,4 +1,7 @@
-"""Tables of speed against PyTorch, drawn from the results files; run it to bring the documents up to date."""
+"""Tables of speed against PyTorch, drawn from the results files.
+
+Run it to bring the documents up to date.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ _HEAD = (
     "| --- | --- | --- | --- | --- |",
 )
 _GPU_HEAD = (
-    "| what | denoiser, ms a call | against the quickest PyTorch | off plain PyTorch, of the largest value |",
+    "| what | denoiser, ms a call | against the quickest PyTorch | off plain PyTorch, of the "
+    "largest value |",
     "| --- | --- | --- | --- |",
 )
 
@@ -36,7 +40,9 @@ class Table(NamedTuple):
         """What stands between the two marks."""
         found = re.search(f"{re.escape(self.begin)}\n(.*?)\n{re.escape(self.end)}", text, re.DOTALL)
         if found is None:
-            raise SystemExit(f"{self.path.name}: the marks {self.begin} and {self.end} are not there")
+            raise SystemExit(
+                f"{self.path.name}: the marks {self.begin} and {self.end} are not there"
+            )
         return found[1]
 
     def replace(self, text: str, table: str) -> str:
@@ -62,10 +68,16 @@ def draw_gpu_table() -> str:
     results = _read(GPU_SOURCE)
     contestants = results["contestants"]
     quickest = contestants[results["best_baseline"]]["p50"]
-    return "\n".join([*_GPU_HEAD, *(
-        f"| {label} | {1000 * one['p50']:.1f} | {quickest / one['p50']:.2f} × | {one['difference']:g} |"
-        for label, one in contestants.items()
-    )])  # fmt: skip
+    return "\n".join(
+        [
+            *_GPU_HEAD,
+            *(
+                f"| {label} | {1000 * one['p50']:.1f} | {quickest / one['p50']:.2f} × | "
+                f"{one['difference']:g} |"
+                for label, one in contestants.items()
+            ),
+        ]
+    )
 
 
 def _draw_lines(results: dict[str, Any]) -> Iterator[str]:
@@ -88,7 +100,9 @@ _END = "<!-- end of the table -->"
 _DRAWN = "drawn by tests/benchmarks/readme_table.py -->"
 TABLES = {
     "cpu": Table(ROOT / "README.md", f"<!-- speed against PyTorch: {_DRAWN}", _END, draw_table),
-    "gpu": Table(ROOT / "docs" / "onnxruntime-gpu.md", f"<!-- speed on a GPU: {_DRAWN}", _END, draw_gpu_table),
+    "gpu": Table(
+        ROOT / "docs" / "onnxruntime-gpu.md", f"<!-- speed on a GPU: {_DRAWN}", _END, draw_gpu_table
+    ),
 }
 
 

@@ -17,7 +17,9 @@ RESULTS = Path(__file__).parent / "results"
 
 def parse_arguments(parser: argparse.ArgumentParser, *, name: str) -> argparse.Namespace:
     """The arguments, with ``--output`` for the results file."""
-    parser.add_argument("--output", type=Path, default=RESULTS / f"{name}.json", help="results (JSON)")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / f"{name}.json", help="results (JSON)"
+    )
     return parser.parse_args()
 
 
@@ -32,7 +34,10 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
 
 
 def summarize(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Seconds and ratio of each contestant; the conditions that all share stand once in the file."""
+    """Seconds and ratio of each contestant.
+
+    The conditions that all share stand once in the file.
+    """
     return {
         label: {
             "backend": report.conditions.backend,
@@ -52,5 +57,7 @@ def show(comparison: Comparison) -> None:
     """One line a contestant on stdout."""
     for label, report in comparison.reports.items():
         ratio = comparison.ratios[label]
-        sys.stdout.write(f"  {label:<20} median {report.p50:8.3f} s   min {report.min:8.3f} s   {ratio:5.2f} x\n")
+        sys.stdout.write(
+            f"  {label:<20} median {report.p50:8.3f} s   min {report.min:8.3f} s   {ratio:5.2f} x\n"
+        )
     sys.stdout.flush()

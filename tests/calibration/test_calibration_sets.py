@@ -1,4 +1,7 @@
-"""A calibration set on disk: written whole, read one sample at a time, refused where it is not what was written."""
+"""A calibration set on disk.
+
+Written whole, read one sample at a time, refused where it is not what was written.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ def latents(number: int) -> np.ndarray:
 def write_samples(writer: SetWriter, number: int, *, count: int = 2) -> None:
     samples = {}
     for step in range(count):
-        inputs = {"latents": writer.write_array(latents(10 * number + step)), "shared": writer.write_array(SHARED)}
+        inputs = {
+            "latents": writer.write_array(latents(10 * number + step)),
+            "shared": writer.write_array(SHARED),
+        }
         entry = SampleEntry("denoising_unet", f"{number}.png", "v.wav", step, 999 - step, 0, inputs)
         samples[2 * step + number] = entry
     writer.finish_rendering(number, samples)
@@ -53,9 +59,19 @@ def describe(writer: SetWriter, *, seed: int = 0, made: str = "an engine") -> Se
     samples, arrays = writer.list_samples()
     sampling = SetSampling(seed, 2, 1.0, 1, 24.0, 2.0)
     return SetManifest(
-        FORMAT, SCHEMA, made, SOURCE, sampling, {"0.png": "33"}, {"v.wav": "44"}, {}, count_samples(samples), 0.1,
-        arrays, samples,
-    )  # fmt: skip
+        FORMAT,
+        SCHEMA,
+        made,
+        SOURCE,
+        sampling,
+        {"0.png": "33"},
+        {"v.wav": "44"},
+        {},
+        count_samples(samples),
+        0.1,
+        arrays,
+        samples,
+    )
 
 
 def write_set(folder: Path, **changes: object) -> CalibrationSet:
@@ -80,7 +96,12 @@ def written(tmp_path: Path) -> Path:
 
 def test_samples_come_back_in_their_order_with_what_they_were(written: Path) -> None:
     found = list(open_set(written).samples("denoising_unet"))
-    assert [(s.step, s.portrait) for s in found] == [(0, "0.png"), (0, "1.png"), (1, "0.png"), (1, "1.png")]
+    assert [(s.step, s.portrait) for s in found] == [
+        (0, "0.png"),
+        (0, "1.png"),
+        (1, "0.png"),
+        (1, "1.png"),
+    ]
     for sample, number in zip(found, (0, 10, 1, 11), strict=True):
         np.testing.assert_array_equal(sample.inputs["latents"], latents(number))
         np.testing.assert_array_equal(sample.inputs["shared"], SHARED)
@@ -100,11 +121,15 @@ def test_samples_are_read_one_at_a_time(written: Path) -> None:
     assert isinstance(stream, Iterator)
     next(stream)
     shutil.rmtree(written / "arrays")
-    with pytest.raises(CalibrationError, match=r"arrays/[0-9a-f]{32}\.npy: cannot be read.*record it again"):
+    with pytest.raises(
+        CalibrationError, match=r"arrays/[0-9a-f]{32}\.npy: cannot be read.*record it again"
+    ):
         next(stream)
 
 
-def test_a_network_without_samples_gives_none_and_one_that_is_none_is_refused(written: Path) -> None:
+def test_a_network_without_samples_gives_none_and_one_that_is_none_is_refused(
+    written: Path,
+) -> None:
     opened = open_set(written)
     assert (opened.count("vae_encoder"), list(opened.samples("vae_encoder"))) == (0, [])
     with pytest.raises(UnknownNameError, match="denoising_unet"):
@@ -123,10 +148,14 @@ def test_nothing_of_the_recording_is_left_beside_the_set(written: Path) -> None:
 
 
 def test_a_missing_an_unfinished_and_an_empty_set_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match=r"none/set\.json: no such file; echoexport calibrate records a set"):
+    with pytest.raises(
+        CalibrationError, match=r"none/set\.json: no such file; echoexport calibrate records a set"
+    ):
         open_set(tmp_path / "none")
     SetWriter(tmp_path / "half", fingerprint="one")
-    with pytest.raises(CalibrationError, match=r"half: its recording was interrupted; the same .* finishes it"):
+    with pytest.raises(
+        CalibrationError, match=r"half: its recording was interrupted; the same .* finishes it"
+    ):
         open_set(tmp_path / "half")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "set.json").touch()
@@ -151,7 +180,9 @@ def test_a_set_without_samples_is_refused(written: Path) -> None:
         ({"digest": "0"}, "its digest is not that of its content"),
     ],
 )
-def test_a_description_that_was_changed_is_refused(written: Path, change: dict[str, object], message: str) -> None:
+def test_a_description_that_was_changed_is_refused(
+    written: Path, change: dict[str, object], message: str
+) -> None:
     data = json.loads((written / "set.json").read_text())
     (written / "set.json").write_text(json.dumps({**data, **change}))
     with pytest.raises(CalibrationError, match=rf"set\.json: .*{message}"):
@@ -178,10 +209,14 @@ def test_arrays_that_are_missing_cut_or_damaged_are_named(written: Path) -> None
     path = sorted((written / "arrays").iterdir())[0]
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    with pytest.raises(CalibrationError, match=rf"{path.name}: {len(content) - 1} bytes, wanted {len(content)}"):
+    with pytest.raises(
+        CalibrationError, match=rf"{path.name}: {len(content) - 1} bytes, wanted {len(content)}"
+    ):
         open_set(written)
     path.unlink()
-    with pytest.raises(CalibrationError, match=rf"{path.name}: cannot be read: No such file.*copy the set again"):
+    with pytest.raises(
+        CalibrationError, match=rf"{path.name}: cannot be read: No such file.*copy the set again"
+    ):
         open_set(written)
 
 
@@ -234,7 +269,9 @@ def test_a_set_fits_the_bundle_it_was_recorded_from(
 
 def change_weights(manifest: Manifest) -> Manifest:
     """As in another checkpoint, or another precision."""
-    return replace(manifest, files={name: replace(file, sha256="99") for name, file in manifest.files.items()})
+    return replace(
+        manifest, files={name: replace(file, sha256="99") for name, file in manifest.files.items()}
+    )
 
 
 def test_a_bundle_of_another_precision_is_known_by_the_checkpoints_files(
@@ -242,15 +279,22 @@ def test_a_bundle_of_another_precision_is_known_by_the_checkpoints_files(
 ) -> None:
     recorded = set_of(bundle_manifest)
     recorded.require_of(change_weights(bundle_manifest))
-    other = replace(bundle_manifest.provenance, checkpoint_files={"denoising_unet.pth": FileEntry("56", 7)})
-    with pytest.raises(CalibrationError, match=r"recorded from another checkpoint .*weights of audio_encoder are not"):
+    other = replace(
+        bundle_manifest.provenance, checkpoint_files={"denoising_unet.pth": FileEntry("56", 7)}
+    )
+    with pytest.raises(
+        CalibrationError,
+        match=r"recorded from another checkpoint .*weights of audio_encoder are not",
+    ):
         recorded.require_of(replace(change_weights(bundle_manifest), provenance=other))
 
 
 def test_no_files_of_a_checkpoint_are_not_the_same_files(
     bundle_manifest: Manifest, set_of: Callable[[Manifest], CalibrationSet]
 ) -> None:
-    nameless = replace(bundle_manifest, provenance=replace(bundle_manifest.provenance, checkpoint_files={}))
+    nameless = replace(
+        bundle_manifest, provenance=replace(bundle_manifest.provenance, checkpoint_files={})
+    )
     with pytest.raises(CalibrationError, match="another checkpoint"):
         set_of(nameless).require_of(change_weights(nameless))
 
@@ -260,8 +304,12 @@ def test_a_set_of_another_size_window_or_variant_is_refused(
 ) -> None:
     recorded = set_of(bundle_manifest)
     others = {
-        "width 32, the bundle has 64": replace(bundle_manifest, picture=replace(bundle_manifest.picture, width=64)),
-        "frames 4, the bundle has 8": replace(bundle_manifest, window=replace(bundle_manifest.window, frames=8)),
+        "width 32, the bundle has 64": replace(
+            bundle_manifest, picture=replace(bundle_manifest.picture, width=64)
+        ),
+        "frames 4, the bundle has 8": replace(
+            bundle_manifest, window=replace(bundle_manifest.window, frames=8)
+        ),
         "variant acc, the bundle has base": replace(bundle_manifest, variant="base"),
     }
     for message, other in others.items():
@@ -279,7 +327,10 @@ def test_renderings_that_were_done_are_found_again(tmp_path: Path) -> None:
     again.publish(describe(again))
     write_set(tmp_path / "whole")
     for path in (tmp_path / "whole").rglob("*.*"):
-        assert path.read_bytes() == (tmp_path / "set" / path.relative_to(tmp_path / "whole")).read_bytes()
+        assert (
+            path.read_bytes()
+            == (tmp_path / "set" / path.relative_to(tmp_path / "whole")).read_bytes()
+        )
     assert len(list((tmp_path / "set" / "arrays").iterdir())) == 5
 
 
@@ -329,12 +380,16 @@ def test_an_older_set_is_replaced_only_when_the_new_one_is_whole(written: Path) 
     assert [path.name for path in written.parent.iterdir()] == ["set"]
 
 
-def test_a_disk_without_room_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", ["total", "used", "free"])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, 200 * 10**6))
     writer = SetWriter(tmp_path / "set", fingerprint="one")
     writer.require_room(100 * 10**6)
-    with pytest.raises(OutputError, match=r"the set may take 150 MB, the disk has 200 MB free; make room"):
+    with pytest.raises(
+        OutputError, match=r"the set may take 150 MB, the disk has 200 MB free; make room"
+    ):
         writer.require_room(150 * 10**6)
 
 
@@ -348,7 +403,10 @@ def test_a_set_that_is_being_recorded_is_recorded_by_nobody_else(tmp_path: Path)
     with recorded_alone(tmp_path / "set"):
         write_samples(SetWriter(tmp_path / "set", fingerprint="one"), 0)
         with (
-            pytest.raises(OutputError, match=r"set: another recording of it is at work; wait, or name another folder"),
+            pytest.raises(
+                OutputError,
+                match=r"set: another recording of it is at work; wait, or name another folder",
+            ),
             recorded_alone(tmp_path / "set"),
         ):
             pytest.fail("it was let in")
@@ -362,7 +420,10 @@ def test_a_recording_that_begins_anew_is_still_alone(tmp_path: Path) -> None:
     write_samples(SetWriter(tmp_path / "set", fingerprint="one"), 0)
     with recorded_alone(tmp_path / "set"):
         SetWriter(tmp_path / "set", fingerprint="two")
-        with pytest.raises(OutputError, match="another recording"), recorded_alone(tmp_path / "set"):
+        with (
+            pytest.raises(OutputError, match="another recording"),
+            recorded_alone(tmp_path / "set"),
+        ):
             pytest.fail("it was let in")
 
 
@@ -384,7 +445,9 @@ def test_a_recording_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_file_system_without_locks_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_no_reason_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(number: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 

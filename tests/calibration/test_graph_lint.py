@@ -13,7 +13,8 @@ from echoexport.calibration.graph_lint import ALLOWED_OPERATORS, lint_graph, req
 from echoexport.runtime.errors import GraphError
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
 
-FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+FLOAT = TensorProto.FLOAT
+HALF = TensorProto.FLOAT16
 Spoil = Callable[[onnx.ModelProto], object]
 
 SPEC = SubnetSpec(
@@ -85,32 +86,62 @@ def test_a_clean_graph_has_no_findings(model: onnx.ModelProto) -> None:
 SHAPE = numpy_helper.from_array(np.array([2, 4]), "shape")
 OFFENCES: dict[str, tuple[str, Spoil]] = {
     "a newer opset": ("opset", lambda m: setattr(m.opset_import[0], "version", 21)),
-    "a domain of its own": ("opset", lambda m: m.opset_import.append(helper.make_opsetid("com.microsoft", 1))),
+    "a domain of its own": (
+        "opset",
+        lambda m: m.opset_import.append(helper.make_opsetid("com.microsoft", 1)),
+    ),
     "no opset": ("opset", lambda m: m.ClearField("opset_import")),
     "a function": (
         "opset",
-        lambda m: m.functions.append(helper.make_function("f", "F", ["a"], ["b"], [], [helper.make_opsetid("", 20)])),
+        lambda m: m.functions.append(
+            helper.make_function("f", "F", ["a"], ["b"], [], [helper.make_opsetid("", 20)])
+        ),
     ),
     "an operator off the list": ("operator", insert(node("Identity", "x"))),
-    "a custom operator": ("operator", insert(node("MatMul", "x", "weight", domain="com.microsoft"))),
+    "a custom operator": (
+        "operator",
+        insert(node("MatMul", "x", "weight", domain="com.microsoft")),
+    ),
     "a newer operator": ("operator", insert(node("Attention", "x", "x", "x"))),
-    "an if": ("control flow", insert(node("If", "scale", then_branch=branch(), else_branch=branch()))),
+    "an if": (
+        "control flow",
+        insert(node("If", "scale", then_branch=branch(), else_branch=branch())),
+    ),
     "a scan over values": ("control flow", insert(node("NonZero", "x"))),
-    "a subgraph in a known operator": ("control flow", insert(node("Add", "x", "x", body=branch()))),
-    "an input of another name": ("interface", lambda m: setattr(m.graph.input[0], "name", "latents")),
+    "a subgraph in a known operator": (
+        "control flow",
+        insert(node("Add", "x", "x", body=branch())),
+    ),
+    "an input of another name": (
+        "interface",
+        lambda m: setattr(m.graph.input[0], "name", "latents"),
+    ),
     "an input too many": (
-        "interface", lambda m: m.graph.input.append(helper.make_tensor_value_info("more", HALF, [1])),
+        "interface",
+        lambda m: m.graph.input.append(helper.make_tensor_value_info("more", HALF, [1])),
     ),
     "an output too few": ("interface", lambda m: m.graph.output.pop()),
-    "an input of another type": ("interface", lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", FLOAT)),
+    "an input of another type": (
+        "interface",
+        lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", FLOAT),
+    ),
     "an output of another shape": ("interface", lambda m: set_sides(m.graph.output[0], 4, 2)),
     "a side by name": ("interface", lambda m: set_sides(m.graph.input[0], "batch", 4)),
     "a weight of another type": (
-        "dtype", lambda m: m.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "wide")),
+        "dtype",
+        lambda m: m.graph.initializer.append(
+            numpy_helper.from_array(np.ones(2, np.float32), "wide")
+        ),
     ),
-    "a value of another type": ("dtype", lambda m: setattr(m.graph.value_info[0].type.tensor_type, "elem_type", FLOAT)),
+    "a value of another type": (
+        "dtype",
+        lambda m: setattr(m.graph.value_info[0].type.tensor_type, "elem_type", FLOAT),
+    ),
     "a bfloat16 value": (
-        "dtype", lambda m: setattr(m.graph.value_info[0].type.tensor_type, "elem_type", TensorProto.BFLOAT16),
+        "dtype",
+        lambda m: setattr(
+            m.graph.value_info[0].type.tensor_type, "elem_type", TensorProto.BFLOAT16
+        ),
     ),
     "a shape from data": ("shape", insert(node("Reshape", "x", "data"))),
     "parts from data": ("shape", insert(node("Split", "x", "data"))),
@@ -122,11 +153,18 @@ OFFENCES: dict[str, tuple[str, Spoil]] = {
     "a value from nowhere": ("name", insert(node("Mul", "x", "nothing"))),
     "a value read too early": ("name", insert(node("Mul", "product", "scale"))),
     "types mixed": (
-        "type", insert(node("Mul", "x", "wide"), constants=(numpy_helper.from_array(np.ones(1, np.float32), "wide"),)),
+        "type",
+        insert(
+            node("Mul", "x", "wide"),
+            constants=(numpy_helper.from_array(np.ones(1, np.float32), "wide"),),
+        ),
     ),
-    "shapes that do not fit": ("type", insert(node("MatMul", "x", "odd"), constants=(half("odd", 3, 4),))),
+    "shapes that do not fit": (
+        "type",
+        insert(node("MatMul", "x", "odd"), constants=(half("odd", 3, 4),)),
+    ),
     "a shape that is not the inferred": ("type", lambda m: set_sides(m.graph.value_info[0], 2, 5)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("offence", OFFENCES)
@@ -134,7 +172,9 @@ def test_each_rule_fires(model: onnx.ModelProto, offence: str) -> None:
     rule, spoil = OFFENCES[offence]
     spoil(model)
     assert rule in [finding.rule for finding in lint_graph(model, SPEC)]
-    with pytest.raises(GraphError, match=r"^sandbox: \d+ broken graph rules, the first: ") as caught:
+    with pytest.raises(
+        GraphError, match=r"^sandbox: \d+ broken graph rules, the first: "
+    ) as caught:
         require_clean(model, SPEC)
     assert "\n" not in str(caught.value)
 
@@ -149,7 +189,8 @@ def test_the_offender_is_named(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize("element", [FLOAT, HALF])
 def test_scales_of_a_resize_are_float32_in_any_graph(element: int) -> None:
     """ONNX has no other type for them."""
-    sides, doubled = [1, 2, 3, 3], [1, 2, 6, 6]
+    sides = [1, 2, 3, 3]
+    doubled = [1, 2, 6, 6]
     dtype = {FLOAT: "float32", HALF: "float16"}[element]  # type: ignore[index]
     spec = SubnetSpec(
         "up",
@@ -165,10 +206,14 @@ def test_scales_of_a_resize_are_float32_in_any_graph(element: int) -> None:
         [helper.make_tensor_value_info("y", element, doubled)],
         [scales],
     )
-    assert lint_graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), spec) == []
+    assert (
+        lint_graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), spec)
+        == []
+    )
 
 
 def test_every_allowed_operator_is_in_the_newest_opset_allowed() -> None:
     assert all(
-        onnx.defs.has(name, 20) and onnx.defs.get_schema(name, 20).since_version <= 20 for name in ALLOWED_OPERATORS
+        onnx.defs.has(name, 20) and onnx.defs.get_schema(name, 20).since_version <= 20
+        for name in ALLOWED_OPERATORS
     )

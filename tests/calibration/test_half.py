@@ -1,4 +1,7 @@
-"""fp16 where it holds: planted overflows are found, and the graph with islands of fp32 gives the right result."""
+"""fp16 where it holds.
+
+Planted overflows are found, and the graph with islands of fp32 gives the right result.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,23 @@ from onnx import TensorProto, helper, numpy_helper
 
 from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.graph_lint import lint_graph
-from echoexport.calibration.half import Overflow, find_overflows, keep_float32, list_float32, settle_half
+from echoexport.calibration.half import (
+    Overflow,
+    find_overflows,
+    keep_float32,
+    list_float32,
+    settle_half,
+)
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.errors import CalibrationError, GraphError
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
 
-ROWS, WIDTH = 4, 8
+ROWS = 4
+WIDTH = 8
 DTYPES = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
-Node = tuple[str, str, list[str], dict[str, Any]]  # its output and name, operator, inputs, attributes
+Node = tuple[
+    str, str, list[str], dict[str, Any]
+]  # its output and name, operator, inputs, attributes
 
 
 def make_model(
@@ -31,14 +43,22 @@ def make_model(
     """A graph of values of (ROWS, WIDTH), in one float type."""
     with np.errstate(over="ignore"):
         tensors = [
-            numpy_helper.from_array(array.astype(DTYPES[kind]) if array.dtype.kind == "f" else array, name)
+            numpy_helper.from_array(
+                array.astype(DTYPES[kind]) if array.dtype.kind == "f" else array, name
+            )
             for name, array in constants.items()
         ]
     x, y = (helper.make_tensor_value_info(name, kind, [ROWS, WIDTH]) for name in ("x", output))
     body = helper.make_graph(
-        [helper.make_node(op, inputs, [name], name=name, **rest) for name, op, inputs, rest in nodes],
-        "sandbox", [x], [y], tensors,
-    )  # fmt: skip
+        [
+            helper.make_node(op, inputs, [name], name=name, **rest)
+            for name, op, inputs, rest in nodes
+        ],
+        "sandbox",
+        [x],
+        [y],
+        tensors,
+    )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return onnx.shape_inference.infer_shapes(model)
 
@@ -54,11 +74,15 @@ def both(
 
 def spec_of(dtype: str) -> SubnetSpec:
     axes = (("rows", ROWS), ("width", WIDTH))
-    return SubnetSpec("sandbox", (TensorSpec("x", dtype, axes),), (TensorSpec("y", dtype, axes),), TOLERANCES)
+    return SubnetSpec(
+        "sandbox", (TensorSpec("x", dtype, axes),), (TensorSpec("y", dtype, axes),), TOLERANCES
+    )
 
 
 def sample(x: np.ndarray, **rest: Any) -> Sample:
-    return Sample("sandbox", {"x": x.astype(np.float32)}, portrait="face.png", voice="voice.wav", **rest)
+    return Sample(
+        "sandbox", {"x": x.astype(np.float32)}, portrait="face.png", voice="voice.wav", **rest
+    )
 
 
 def draw(scale: float = 1.0) -> np.ndarray:
@@ -73,14 +97,19 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     dtype = DTYPES[model.graph.input[0].type.tensor_type.elem_type]
     (found,) = session.run(None, {"x": x.astype(dtype)})
     return np.asarray(found, np.float32)
 
 
 def run_literally(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    """Each value in its own type, as a GPU does it; ONNX Runtime's CPU computes fp16 in fp32 and hides overflows."""
+    """Each value in its own type, as a GPU does it.
+
+    ONNX Runtime's CPU computes fp16 in fp32 and hides overflows.
+    """
     from onnx.reference import ReferenceEvaluator
 
     dtype = DTYPES[model.graph.input[0].type.tensor_type.elem_type]
@@ -89,7 +118,8 @@ def run_literally(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return np.asarray(found, np.float32)
 
 
-# An activation of 1e5, a sum of it, and the way back to 1: the neighbours in between are in fp16's range.
+# An activation of 1e5, a sum of it, and the way back to 1: the neighbours in between
+# are in fp16's range.
 GROWN: list[Node] = [
     ("small", "Mul", ["x", "half"], {}),
     ("grown", "MatMul", ["small", "weight"], {}),
@@ -107,14 +137,19 @@ GROWN_CONSTANTS = {
 }
 
 
-def test_an_activation_of_a_hundred_thousand_is_found_with_all_that_touch_it(tmp_path: Path) -> None:
+def test_an_activation_of_a_hundred_thousand_is_found_with_all_that_touch_it(
+    tmp_path: Path,
+) -> None:
     graph, _ = both(tmp_path, GROWN, GROWN_CONSTANTS)
     x = draw()
     x[0, 0] = 4.0
     found = find_overflows(graph, [sample(draw()), sample(x)])
     assert [(each.node, each.kind) for each in found] == [
-        ("grown", "range"), ("sum", "range"), ("seen", "range"), ("shrunk", "range"),
-    ]  # fmt: skip
+        ("grown", "range"),
+        ("sum", "range"),
+        ("seen", "range"),
+        ("shrunk", "range"),
+    ]
     assert found[0] == Overflow("grown", "MatMul", "range", "grown", 100_000.0)
 
 
@@ -134,10 +169,16 @@ def test_islands_are_strongly_typed_share_casts_and_keep_names(tmp_path: Path) -
     settled, _ = settle_half(graph, half, [sample(draw(2.0))])
     assert lint_graph(settled, spec_of("float16"), float32=list_float32(settled)) == []
     assert [f.rule for f in lint_graph(settled, spec_of("float16"))].count("dtype") > 0
-    casts = [(node.input[0], node.output[0]) for node in settled.graph.node if node.op_type == "Cast"]
+    casts = [
+        (node.input[0], node.output[0]) for node in settled.graph.node if node.op_type == "Cast"
+    ]
     assert casts == [("small", "small.float32"), ("shrunk.float32", "shrunk")]
-    assert [node.name for node in settled.graph.node if node.op_type != "Cast"] == [each[0] for each in GROWN]
-    assert {"weight", "weight.float32"} & {t.name for t in settled.graph.initializer} == {"weight.float32"}
+    assert [node.name for node in settled.graph.node if node.op_type != "Cast"] == [
+        each[0] for each in GROWN
+    ]
+    assert {"weight", "weight.float32"} & {t.name for t in settled.graph.initializer} == {
+        "weight.float32"
+    }
 
 
 def test_two_readers_of_one_value_share_its_cast() -> None:
@@ -150,14 +191,23 @@ def test_two_readers_of_one_value_share_its_cast() -> None:
     model = keep_float32(make_model(nodes, {}, kind=TensorProto.FLOAT16), ["a", "c"])
     onnx.checker.check_model(model, full_check=True)
     assert [node.name for node in model.graph.node] == [
-        "x.float32.cast", "a", "a.cast", "b", "b.float32.cast", "c", "c.cast", "y",
-    ]  # fmt: skip
+        "x.float32.cast",
+        "a",
+        "a.cast",
+        "b",
+        "b.float32.cast",
+        "c",
+        "c.cast",
+        "y",
+    ]
 
 
 def test_weights_in_the_file_beside_the_graph_are_cast_not_copied() -> None:
     model = make_model(GROWN, GROWN_CONSTANTS, kind=TensorProto.FLOAT16)
     kept = keep_float32(model, ["grown"])
-    assert ("weight", "weight.float32") in [(n.input[0], n.output[0]) for n in kept.graph.node if n.op_type == "Cast"]
+    assert ("weight", "weight.float32") in [
+        (n.input[0], n.output[0]) for n in kept.graph.node if n.op_type == "Cast"
+    ]
     assert [t.SerializeToString() for t in kept.graph.initializer] == [
         t.SerializeToString() for t in model.graph.initializer
     ]
@@ -177,7 +227,9 @@ def test_without_nodes_the_graph_stays_as_it_is() -> None:
 
 def test_a_node_that_the_graph_lacks_is_refused_by_name() -> None:
     with pytest.raises(GraphError, match="sandbox: no node is called 'gone'"):
-        keep_float32(make_model(GROWN, GROWN_CONSTANTS, kind=TensorProto.FLOAT16), ["grown", "gone"])
+        keep_float32(
+            make_model(GROWN, GROWN_CONSTANTS, kind=TensorProto.FLOAT16), ["grown", "gone"]
+        )
 
 
 OPERATORS: dict[str, Callable[[str, str], Node]] = {
@@ -185,14 +237,23 @@ OPERATORS: dict[str, Callable[[str, str], Node]] = {
     "Mul": lambda name, value: (name, "Mul", [value, "half"], {}),
     "MatMul": lambda name, value: (name, "MatMul", [value, "turn"], {}),
     "Softmax": lambda name, value: (name, "Softmax", [value], {}),
-    "LayerNormalization": lambda name, value: (name, "LayerNormalization", [value, "scale", "shift"], {}),
+    "LayerNormalization": lambda name, value: (
+        name,
+        "LayerNormalization",
+        [value, "scale", "shift"],
+        {},
+    ),
     "Reshape": lambda name, value: (name, "Reshape", [value, "shape"], {}),
 }
 TURN = {
-    "turn": np.linalg.qr(np.random.default_rng(8).standard_normal((WIDTH, WIDTH)))[0].astype(np.float32),
-    "scale": np.ones(WIDTH, np.float32), "shift": np.zeros(WIDTH, np.float32),
-    "half": GROWN_CONSTANTS["half"], "shape": GROWN_CONSTANTS["shape"],
-}  # fmt: skip
+    "turn": np.linalg.qr(np.random.default_rng(8).standard_normal((WIDTH, WIDTH)))[0].astype(
+        np.float32
+    ),
+    "scale": np.ones(WIDTH, np.float32),
+    "shift": np.zeros(WIDTH, np.float32),
+    "half": GROWN_CONSTANTS["half"],
+    "shape": GROWN_CONSTANTS["shape"],
+}
 
 
 @settings(max_examples=40, deadline=None)
@@ -200,7 +261,10 @@ TURN = {
 def test_any_choice_of_nodes_gives_a_well_typed_graph_as_good_as_fp16(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(st.sampled_from(sorted(OPERATORS)), min_size=1, max_size=6))
     names = [f"n{index}" for index in range(len(kinds) - 1)] + ["y"]
-    nodes = [OPERATORS[kind](name, last) for kind, name, last in zip(kinds, names, ["x", *names], strict=False)]
+    nodes = [
+        OPERATORS[kind](name, last)
+        for kind, name, last in zip(kinds, names, ["x", *names], strict=False)
+    ]
     chosen = data.draw(st.sets(st.sampled_from(names)))
     used = {name: TURN[name] for name in TURN if any(name in node[2] for node in nodes)}
     plain = make_model(nodes, used, kind=TensorProto.FLOAT16)
@@ -213,15 +277,21 @@ def test_any_choice_of_nodes_gives_a_well_typed_graph_as_good_as_fp16(data: st.D
     np.testing.assert_allclose(run(kept, draw()), wanted, atol=2e-2 * np.abs(wanted).max())
 
 
-NORM: list[Node] = [("y", "LayerNormalization", ["x", "scale", "shift"], {"axis": -1, "epsilon": 1e-12})]
+NORM: list[Node] = [
+    ("y", "LayerNormalization", ["x", "scale", "shift"], {"axis": -1, "epsilon": 1e-12})
+]
 NORM_CONSTANTS = {"scale": np.ones(WIDTH, np.float32), "shift": np.zeros(WIDTH, np.float32)}
 
 
-@pytest.mark.parametrize(("scale", "kinds"), [(1.0, []), (200.0, ["squares"]), (1e-4, ["underflow"])])
+@pytest.mark.parametrize(
+    ("scale", "kinds"), [(1.0, []), (200.0, ["squares"]), (1e-4, ["underflow"])]
+)
 def test_what_a_norm_sums_is_looked_at(tmp_path: Path, scale: float, kinds: list[str]) -> None:
     graph, _ = both(tmp_path, NORM, NORM_CONSTANTS)
     x = draw()
-    x *= scale / np.sqrt(np.square(x).mean(axis=1, keepdims=True))  # every row's mean square is scale ** 2
+    x *= scale / np.sqrt(
+        np.square(x).mean(axis=1, keepdims=True)
+    )  # every row's mean square is scale ** 2
     found = find_overflows(graph, [sample(x)])
     assert [each.kind for each in found] == kinds
     if kinds == ["squares"]:
@@ -234,14 +304,17 @@ def test_a_mean_square_far_below_the_epsilon_may_vanish(tmp_path: Path) -> None:
     assert find_overflows(graph, [sample(draw(1e-5))]) == ()
 
 
-def test_a_softmax_whose_input_has_lost_its_digits_is_found_with_the_way_from_the_product(tmp_path: Path) -> None:
+def test_a_softmax_whose_input_has_lost_its_digits_is_found_with_the_way_from_the_product(
+    tmp_path: Path,
+) -> None:
     nodes: list[Node] = [
         ("before", "Add", ["x", "x"], {}),
         ("scores", "MatMul", ["before", "weight"], {}),
         ("scaled", "Mul", ["scores", "half"], {}),
         ("y", "Softmax", ["scaled"], {}),
     ]
-    # products of about 3000 that differ by about 1, from weights that fp16 holds exactly
+    # products of about 3000 that differ by about 1, from weights that fp16 holds
+    # exactly
     weight = 512 + np.random.default_rng(6).integers(-1, 2, (WIDTH, WIDTH)).astype(np.float32) / 2
     constants = {"weight": weight, "half": GROWN_CONSTANTS["half"]}
     graph, half = both(tmp_path, nodes, constants)
@@ -277,14 +350,19 @@ def test_a_divisor_that_would_vanish_is_found(tmp_path: Path) -> None:
 
 def test_what_enters_or_leaves_beyond_fp16_cannot_be_settled(tmp_path: Path) -> None:
     graph, half = both(tmp_path, GROWN[:2], GROWN_CONSTANTS, output="grown")
-    with pytest.raises(GraphError, match=r"'grown' reaches 2e\+05, more than fp16's 65504, where it enters or leaves"):
+    with pytest.raises(
+        GraphError,
+        match=r"'grown' reaches 2e\+05, more than fp16's 65504, where it enters or leaves",
+    ):
         settle_half(graph, half, [sample(np.full((ROWS, WIDTH), 8.0))])
 
 
 def test_a_value_that_is_not_finite_in_fp32_is_named_with_its_timestep(tmp_path: Path) -> None:
     nodes: list[Node] = [("y", "Div", ["x", "x"], {})]
     graph, _ = both(tmp_path, nodes, {})
-    with pytest.raises(CalibrationError, match=r"sandbox: 'y' is not finite in fp32 \(face\.png, .*timestep 832\)"):
+    with pytest.raises(
+        CalibrationError, match=r"sandbox: 'y' is not finite in fp32 \(face\.png, .*timestep 832\)"
+    ):
         find_overflows(graph, [sample(np.zeros((ROWS, WIDTH)), timestep=832)])
 
 
@@ -297,7 +375,11 @@ def test_no_samples_find_nothing_out(tmp_path: Path) -> None:
 def test_samples_are_taken_one_at_a_time_and_counted(tmp_path: Path) -> None:
     graph, _ = both(tmp_path, NORM, NORM_CONSTANTS)
     told: list[int] = []
-    find_overflows(graph, (sample(draw()) for _ in range(3)), report=lambda what, done, total: told.append(done))
+    find_overflows(
+        graph,
+        (sample(draw()) for _ in range(3)),
+        report=lambda what, done, total: told.append(done),
+    )
     assert told == [1, 2, 3]
 
 
@@ -314,15 +396,20 @@ def test_tensorrt_rtx_and_openvino_take_a_graph_with_islands(tmp_path: Path) -> 
     ]
     constants = {**GROWN_CONSTANTS, **NORM_CONSTANTS}
     half = make_model(nodes, constants, kind=TensorProto.FLOAT16)
-    # once with fp32 copies of constants and once with casts of them, as weights in another file have
+    # once with fp32 copies of constants and once with casts of them, as weights in
+    # another file have
     for name, copies in (("copied", constants), ("cast", {"offset": constants["offset"]})):
-        kept = keep_float32(half, ["grown", "sum", "seen", "shrunk", "normal", "weights"], constants=copies)
+        kept = keep_float32(
+            half, ["grown", "sum", "seen", "shrunk", "normal", "weights"], constants=copies
+        )
         path = tmp_path / f"{name}.onnx"
         onnx.save_model(kept, path)
         if is_installed():
             assert check_network(path).engine_bytes > 0
         backend = load_backend("openvino")
         if backend.unavailable() is None:
-            found = backend.open(path, spec_of("float16"), EngineOptions())({"x": draw(2.0).astype(np.float16)})["y"]
+            found = backend.open(path, spec_of("float16"), EngineOptions())(
+                {"x": draw(2.0).astype(np.float16)}
+            )["y"]
             wanted = run(make_model(nodes, constants, kind=TensorProto.FLOAT), draw(2.0))
             np.testing.assert_allclose(found, wanted, atol=5e-3)

@@ -1,4 +1,7 @@
-"""Where activations are clipped: in range always, better than the maximum where a few values reach far."""
+"""Where activations are clipped.
+
+In range always, better than the maximum where a few values reach far.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +47,17 @@ def test_an_empty_histogram_gives_the_maximum(method: str) -> None:
 def test_mse_is_no_worse_than_the_maximum_on_heavy_tails(seed: int, freedom: float) -> None:
     values = np.random.default_rng(seed).standard_t(freedom, 20_000)
     counts, amax = count(values)
-    assert squared_error(values, find_threshold(counts, amax, method="mse")) <= 1.02 * squared_error(values, amax)
+    assert squared_error(
+        values, find_threshold(counts, amax, method="mse")
+    ) <= 1.02 * squared_error(values, amax)
 
 
 def test_mse_gains_decibels_where_one_value_reaches_far() -> None:
     values = np.append(np.random.default_rng(0).laplace(size=200_000), 40.0)
     counts, amax = count(values)
-    gain = squared_error(values, amax) / squared_error(values, find_threshold(counts, amax, method="mse"))
+    gain = squared_error(values, amax) / squared_error(
+        values, find_threshold(counts, amax, method="mse")
+    )
     assert 10 * np.log10(gain) > 3
 
 
@@ -58,7 +65,9 @@ def test_mse_is_the_best_of_a_fine_grid_within_a_hundredth() -> None:
     values = np.random.default_rng(1).standard_normal(100_000)
     counts, amax = count(values)
     found = squared_error(values, find_threshold(counts, amax, method="mse"))
-    assert found <= 1.01 * min(squared_error(values, share * amax) for share in np.linspace(0.3, 1, 71))
+    assert found <= 1.01 * min(
+        squared_error(values, share * amax) for share in np.linspace(0.3, 1, 71)
+    )
 
 
 @pytest.mark.parametrize("percentile", [90.0, 99.0, 99.9])

@@ -1,4 +1,7 @@
-"""A network's whole plan: ranges of all that the policy quantizes, residual paths among it where it says so."""
+"""A network's whole plan.
+
+Ranges of all that the policy quantizes, residual paths among it where it says so.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,16 @@ def graph(tmp_path: Path) -> FloatGraph:
         for name in ("x", "kept", "read", "out", "y")
     }
     body = helper.make_graph(
-        nodes, "denoising_unet", [infos["x"]], [infos["y"]],
-        [numpy_helper.from_array(weight, "linear.weight"), numpy_helper.from_array(np.array(3, np.float32), "three")],
+        nodes,
+        "denoising_unet",
+        [infos["x"]],
+        [infos["y"]],
+        [
+            numpy_helper.from_array(weight, "linear.weight"),
+            numpy_helper.from_array(np.array(3, np.float32), "three"),
+        ],
         value_info=[infos["kept"], infos["read"], infos["out"]],
-    )  # fmt: skip
+    )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     (tmp_path / "denoising_unet.onnx").write_bytes(model.SerializeToString())
     return FloatGraph(tmp_path / "denoising_unet.onnx")
@@ -51,7 +60,9 @@ def make_samples() -> list[Sample]:
 
 
 def make_policy(*, skips: bool) -> Policy:
-    return Policy("gpu", {"denoising_unet": NetworkPolicy({"Conv": "int8", "MatMul": "int8"}, (), skips)})
+    return Policy(
+        "gpu", {"denoising_unet": NetworkPolicy({"Conv": "int8", "MatMul": "int8"}, (), skips)}
+    )
 
 
 SETTINGS = QuantizerSettings(ranges=RangeSettings(method="minmax", combine="max"), smooth=False)

@@ -11,21 +11,40 @@ from onnx import TensorProto, helper, numpy_helper
 
 from echoexport.calibration.float_graph import FloatGraph
 from echoexport.calibration.plan import MODES
-from echoexport.calibration.policy import LayerRule, NetworkPolicy, Policy, load_policy, plan_layers, read_policy
+from echoexport.calibration.policy import (
+    LayerRule,
+    NetworkPolicy,
+    Policy,
+    load_policy,
+    plan_layers,
+    read_policy,
+)
 from echoexport.runtime.errors import TargetError, UnknownNameError
 from echoexport.runtime.spec import NETWORKS
 from echoexport.targets.spec import KINDS
 
 OWN = Path(__file__).parent.parent.parent / "calibration" / "data" / "cpu.yaml"
-NAMES = ("conv_in", "down_blocks.0.resnets.0.conv2", "down_blocks.0.resnets.0.conv_shortcut", "conv_out")
+NAMES = (
+    "conv_in",
+    "down_blocks.0.resnets.0.conv2",
+    "down_blocks.0.resnets.0.conv_shortcut",
+    "conv_out",
+)
 
 
-def make_graph(folder: Path, network: str = "denoising_unet", element: int = TensorProto.FLOAT) -> FloatGraph:
+def make_graph(
+    folder: Path, network: str = "denoising_unet", element: int = TensorProto.FLOAT
+) -> FloatGraph:
     """A chain of convolutions with these names, the third past the second, and a linear at its end."""
     dtype = helper.tensor_dtype_to_np_dtype(element)
-    sides, pads = [1, 4, 4, 4], [1, 1, 1, 1]
-    weights = [numpy_helper.from_array(np.ones((4, 4, 3, 3), dtype), f"{name}.weight") for name in NAMES]
-    weights.append(numpy_helper.from_array(np.ones((4, 4), dtype), "time_embedding.linear_1.weight"))
+    sides = [1, 4, 4, 4]
+    pads = [1, 1, 1, 1]
+    weights = [
+        numpy_helper.from_array(np.ones((4, 4, 3, 3), dtype), f"{name}.weight") for name in NAMES
+    ]
+    weights.append(
+        numpy_helper.from_array(np.ones((4, 4), dtype), "time_embedding.linear_1.weight")
+    )
     a, b, c, d, last = [tensor.name for tensor in weights]
     nodes = [
         helper.make_node("Conv", ["x", a], ["first"], name="1", pads=pads),
@@ -47,11 +66,15 @@ def test_every_kind_of_target_has_a_policy_for_every_network(kind: str) -> None:
     policy = load_policy(kind)
     assert (policy.kind, tuple(policy.networks)) == (kind, NETWORKS)
     for network in policy.networks.values():
-        assert set(network.operators.values()) | {rule.mode for rule in network.layers} <= set(MODES)
+        assert set(network.operators.values()) | {rule.mode for rule in network.layers} <= set(
+            MODES
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_ends_the_timestep_and_the_shortcuts_of_the_denoiser_compute_in_float(tmp_path: Path, kind: str) -> None:
+def test_the_ends_the_timestep_and_the_shortcuts_of_the_denoiser_compute_in_float(
+    tmp_path: Path, kind: str
+) -> None:
     plan = plan_layers(make_graph(tmp_path), load_policy(kind), lambda value: 2.5)
     modes = {name: layer.mode for name, layer in plan.layers.items()}
     inner = "down_blocks.0.resnets.0.conv2"
@@ -64,7 +87,9 @@ def test_the_ends_the_timestep_and_the_shortcuts_of_the_denoiser_compute_in_floa
 @pytest.mark.parametrize("kind", ["jetson", "gpu"])
 def test_the_vae_stays_float_on_a_gpu(tmp_path: Path, kind: str) -> None:
     for element, precision in ((TensorProto.FLOAT, "fp32"), (TensorProto.FLOAT16, "fp16")):
-        plan = plan_layers(make_graph(tmp_path, "vae_decoder", element), load_policy(kind), lambda value: 1.0)
+        plan = plan_layers(
+            make_graph(tmp_path, "vae_decoder", element), load_policy(kind), lambda value: 1.0
+        )
         assert {layer.mode for layer in plan.layers.values()} == {"float"}
         assert plan.precision == precision
 
@@ -77,8 +102,15 @@ def test_ranges_are_asked_for_int8_layers_only(tmp_path: Path) -> None:
 
 def test_with_skips_the_range_of_what_passes_a_layer_is_planned(tmp_path: Path) -> None:
     rules = (LayerRule("conv_in", "float", "because"),)
-    policy = Policy("gpu", {"denoising_unet": NetworkPolicy({"Conv": "int8", "MatMul": "weights"}, rules, skips=True)})
-    plan = plan_layers(make_graph(tmp_path), policy, {"first": 1.0, "sum": 2.0, "past": 3.0, "second": 4.0}.__getitem__)
+    policy = Policy(
+        "gpu",
+        {"denoising_unet": NetworkPolicy({"Conv": "int8", "MatMul": "weights"}, rules, skips=True)},
+    )
+    plan = plan_layers(
+        make_graph(tmp_path),
+        policy,
+        {"first": 1.0, "sum": 2.0, "past": 3.0, "second": 4.0}.__getitem__,
+    )
     assert plan.skips == {"second": 4.0}
     assert plan.layers["conv_in"].reason == "policy: conv_in: because"
     assert plan.layers["time_embedding.linear_1"].mode == "weights"
@@ -88,11 +120,18 @@ def test_the_first_rule_that_matches_decides(tmp_path: Path) -> None:
     rules = (LayerRule("*.conv2", "float", "one"), LayerRule("down_blocks.*", "int8", "two"))
     policy = NetworkPolicy({"Conv": "weights", "MatMul": "float"}, rules)
     layers = make_graph(tmp_path).layers
-    assert [policy.choose(layers[name]).mode for name in NAMES] == ["weights", "float", "int8", "weights"]
+    assert [policy.choose(layers[name]).mode for name in NAMES] == [
+        "weights",
+        "float",
+        "int8",
+        "weights",
+    ]
 
 
 def test_an_unknown_kind_or_network_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="unknown kind of target 'npu'; known: cpu, gpu, jetson"):
+    with pytest.raises(
+        UnknownNameError, match="unknown kind of target 'npu'; known: cpu, gpu, jetson"
+    ):
         load_policy("npu")
     with pytest.raises(UnknownNameError, match="unknown network 'denoiser_unet'"):
         plan_layers(make_graph(tmp_path, "denoiser_unet"), load_policy("cpu"), lambda value: 1.0)
@@ -106,7 +145,11 @@ def test_an_unknown_kind_or_network_names_the_known_ones(tmp_path: Path) -> None
         ("networks:", "more: 1\nnetworks:", "more is an unknown key"),
         ("skips: false", "skips: maybe", "skips must be true or false, not 'maybe'"),
         ("skips: false", "skips: false\n    bits: 4", "bits is an unknown key"),
-        ("{Conv: int8", "{Conv: int4", "operators.Conv must be one of int8, weights, float, not 'int4'"),
+        (
+            "{Conv: int8",
+            "{Conv: int4",
+            "operators.Conv must be one of int8, weights, float, not 'int4'",
+        ),
         ("{Conv: int8, ", "{", "operators.Conv is missing"),
         ("{Conv: int8, ", "{Gemm: int8, Conv: int8, ", "operators.Gemm is an unknown key"),
         ("mode: weights", "mode: fp8", "mode must be one of int8, weights, float, not 'fp8'"),
@@ -115,7 +158,8 @@ def test_an_unknown_kind_or_network_names_the_known_ones(tmp_path: Path) -> None
     ],
 )
 def test_a_policy_file_is_read_strictly(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path, text = tmp_path / "cpu.yaml", OWN.read_text(encoding="utf-8")
+    path = tmp_path / "cpu.yaml"
+    text = OWN.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(TargetError) as caught:

@@ -1,4 +1,7 @@
-"""What a killed quantization had found: kept file by file, trusted only whole, and not found again."""
+"""What a killed quantization had found.
+
+Kept file by file, trusted only whole, and not found again.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from echoexport.runtime.schema import dump
 
 pytest.importorskip("onnxruntime")
 
-COUNT, STEPS = 6, 3
+COUNT = 6
+STEPS = 3
 
 
 @pytest.fixture
@@ -34,21 +38,34 @@ def graph(tmp_path: Path) -> FloatGraph:
 
     random = np.random.default_rng(0)
     tensors = {
-        "norm.weight": np.ones(8, np.float32), "norm.bias": np.zeros(8, np.float32),
-        "first.weight": random.standard_normal((8, 6)), "second.weight": random.standard_normal((6, 5)),
-    }  # fmt: skip
+        "norm.weight": np.ones(8, np.float32),
+        "norm.bias": np.zeros(8, np.float32),
+        "first.weight": random.standard_normal((8, 6)),
+        "second.weight": random.standard_normal((6, 5)),
+    }
     nodes = [
-        helper.make_node("LayerNormalization", ["x", "norm.weight", "norm.bias"], ["normal"], name="norm"),
+        helper.make_node(
+            "LayerNormalization", ["x", "norm.weight", "norm.bias"], ["normal"], name="norm"
+        ),
         helper.make_node("MatMul", ["normal", "first.weight"], ["middle"], name="first"),
         helper.make_node("MatMul", ["middle", "second.weight"], ["y"], name="second"),
     ]
     shapes = {"x": (1, 20, 8), "normal": (1, 20, 8), "middle": (1, 20, 6), "y": (1, 20, 5)}
-    infos = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    infos = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    }
     body = helper.make_graph(
-        nodes, "denoising_unet", [infos["x"]], [infos["y"]],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()],
+        nodes,
+        "denoising_unet",
+        [infos["x"]],
+        [infos["y"]],
+        [
+            numpy_helper.from_array(value.astype(np.float32), name)
+            for name, value in tensors.items()
+        ],
         value_info=[infos["normal"], infos["middle"]],
-    )  # fmt: skip
+    )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     (tmp_path / "denoising_unet.onnx").write_bytes(model.SerializeToString())
     return FloatGraph(tmp_path / "denoising_unet.onnx")
@@ -58,10 +75,16 @@ def make_samples() -> list[Sample]:
     random = np.random.default_rng(1)
     scale = np.geomspace(0.1, 30, 8)
     return [
-        Sample("denoising_unet", {"x": (random.standard_normal((1, 20, 8)) * scale).astype(np.float32)}, "a.png", "b",
-               step=index % STEPS, steps=STEPS)
+        Sample(
+            "denoising_unet",
+            {"x": (random.standard_normal((1, 20, 8)) * scale).astype(np.float32)},
+            "a.png",
+            "b",
+            step=index % STEPS,
+            steps=STEPS,
+        )
         for index in range(COUNT)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
@@ -88,7 +111,12 @@ def kill_after(count: int) -> Callable[[str, int, int], None]:
 
 def plan(graph: FloatGraph, progress: ProgressFolder, **more: Any) -> str:
     found = plan_network(
-        graph, make_samples, policy=load_policy("cpu"), settings=QuantizerSettings(), progress=progress, **more
+        graph,
+        make_samples,
+        policy=load_policy("cpu"),
+        settings=QuantizerSettings(),
+        progress=progress,
+        **more,
     )
     return json.dumps(dump(found))
 
@@ -111,7 +139,9 @@ def test_a_run_killed_after_some_samples_goes_on_behind_them_to_the_same_plan(
         np.testing.assert_array_equal(found["x"], sample.inputs["x"])
 
 
-def test_a_plan_that_was_found_is_not_made_again(graph: FloatGraph, tmp_path: Path, calls: list[Any]) -> None:
+def test_a_plan_that_was_found_is_not_made_again(
+    graph: FloatGraph, tmp_path: Path, calls: list[Any]
+) -> None:
     progress = ProgressFolder(tmp_path / "progress")
     wanted = plan(graph, progress)
     calls.clear()
@@ -120,7 +150,9 @@ def test_a_plan_that_was_found_is_not_made_again(graph: FloatGraph, tmp_path: Pa
     assert '"smoothing": {"normal"' in wanted
 
 
-@pytest.mark.parametrize("spoil", [lambda data: data[:-9], lambda data: data[:90] + b"?" + data[91:], lambda data: b""])
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:-9], lambda data: data[:90] + b"?" + data[91:], lambda data: b""]
+)
 @pytest.mark.parametrize("name", ["plan.json", "maxima.npz", "smoothing.json"])
 def test_a_damaged_file_is_told_of_and_not_trusted(
     graph: FloatGraph, tmp_path: Path, name: str, spoil: Callable[[bytes], bytes]
@@ -138,7 +170,9 @@ def test_a_damaged_file_is_told_of_and_not_trusted(
 
 def test_maxima_of_other_activations_do_not_count(graph: FloatGraph, tmp_path: Path) -> None:
     progress = ProgressFolder(tmp_path / "progress")
-    collect_ranges(graph, make_samples, settings=RangeSettings(values=("normal",)), progress=progress)
+    collect_ranges(
+        graph, make_samples, settings=RangeSettings(values=("normal",)), progress=progress
+    )
     both = collect_ranges(graph, make_samples, settings=RangeSettings(), progress=progress)
     fresh = collect_ranges(graph, make_samples, settings=RangeSettings())
     for value in fresh.activations:
@@ -190,7 +224,9 @@ def test_a_value_written_by_two_processes_of_one_number_at_once_is_whole(
         with path.open("wb") as file:
             file.write(content[:20])
             file.flush()
-            ProgressFolder(tmp_path).write("value", [1, 2, 3])  # as another container's process does
+            ProgressFolder(tmp_path).write(
+                "value", [1, 2, 3]
+            )  # as another container's process does
             file.write(content[20:])
 
     monkeypatch.setattr(Path, "write_bytes", write_slowly)

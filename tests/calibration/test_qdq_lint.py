@@ -22,7 +22,9 @@ SHAPE = (("batch", 1), ("channels", 4), ("rows", 6), ("columns", 6))
 
 
 def describe(dtype: str) -> SubnetSpec:
-    return SubnetSpec("small", (TensorSpec("x", dtype, SHAPE),), (TensorSpec("y", dtype, SHAPE),), {})
+    return SubnetSpec(
+        "small", (TensorSpec("x", dtype, SHAPE),), (TensorSpec("y", dtype, SHAPE),), {}
+    )
 
 
 def make_float(folder: Path, dtype: type[np.floating]) -> FloatGraph:
@@ -34,7 +36,9 @@ def make_float(folder: Path, dtype: type[np.floating]) -> FloatGraph:
         "to_q.weight": draw.normal(size=(6, 6)),
     }
     nodes = [
-        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["seen"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "Conv", ["x", "conv.weight", "conv.bias"], ["seen"], name="conv", pads=[1, 1, 1, 1]
+        ),
         helper.make_node("MatMul", ["seen", "to_q.weight"], ["query"], name="linear"),
         helper.make_node("MatMul", ["query", "seen"], ["scores"], name="attention"),
         helper.make_node("Softmax", ["scores"], ["soft"], name="softmax"),
@@ -43,11 +47,12 @@ def make_float(folder: Path, dtype: type[np.floating]) -> FloatGraph:
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     sides = [size for _, size in SHAPE]
     graph = helper.make_graph(
-        nodes, "small",
+        nodes,
+        "small",
         [helper.make_tensor_value_info("x", element, sides)],
         [helper.make_tensor_value_info("y", element, sides)],
         [numpy_helper.from_array(values.astype(dtype), name) for name, values in arrays.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.save_model(model, folder / "small.onnx")
     return FloatGraph(folder / "small.onnx")
@@ -82,7 +87,9 @@ def place(model: onnx.ModelProto, array: np.ndarray, name: str) -> None:
 
 
 def set_axis(name: str, axis: int) -> Spoil:
-    return lambda m: setattr(next(a for a in find(m, name).attribute if a.name == "axis"), "i", axis)
+    return lambda m: setattr(
+        next(a for a in find(m, name).attribute if a.name == "axis"), "i", axis
+    )
 
 
 def drop_axis(model: onnx.ModelProto) -> None:
@@ -114,7 +121,9 @@ def add_pair(value: str, reader: str, position: int) -> Spoil:
 def quantize_bias(model: onnx.ModelProto) -> None:
     place(model, np.ones(4, np.int32), "bias.int32")
     place(model, np.ones(4, np.float32), "bias.scale")
-    made = helper.make_node("DequantizeLinear", ["bias.int32", "bias.scale"], ["bias.dq"], name="bias.dq", axis=0)
+    made = helper.make_node(
+        "DequantizeLinear", ["bias.int32", "bias.scale"], ["bias.dq"], name="bias.dq", axis=0
+    )
     model.graph.node.insert(0, made)
     find(model, "conv").input[2] = "bias.dq"
 
@@ -123,7 +132,11 @@ def quantize_stored_float(model: onnx.ModelProto) -> None:
     place(model, np.ones((6, 6), np.float32), "float.weight")
     place(model, np.zeros(6, np.int8), "zeros")
     made = helper.make_node(
-        "QuantizeLinear", ["float.weight", "to_q.weight.int8_scale", "zeros"], ["float.q"], name="float.q", axis=1
+        "QuantizeLinear",
+        ["float.weight", "to_q.weight.int8_scale", "zeros"],
+        ["float.q"],
+        name="float.q",
+        axis=1,
     )
     model.graph.node.insert(0, made)
     find(model, "to_q.weight.dequantized").input[0] = "float.q"
@@ -159,8 +172,12 @@ def give_output(model: onnx.ModelProto) -> None:
     residual = find(model, "residual")
     residual.output[0] = "sum"
     scaling = ["x.int8_scale", "activations.int8_zero"]
-    model.graph.node.append(helper.make_node("QuantizeLinear", ["sum", *scaling], ["sum.q"], name="sum.q"))
-    model.graph.node.append(helper.make_node("DequantizeLinear", ["sum.q", *scaling], ["y"], name="sum.dq"))
+    model.graph.node.append(
+        helper.make_node("QuantizeLinear", ["sum", *scaling], ["sum.q"], name="sum.q")
+    )
+    model.graph.node.append(
+        helper.make_node("DequantizeLinear", ["sum.q", *scaling], ["y"], name="sum.dq")
+    )
 
 
 FAULTS: dict[str, tuple[str, Spoil]] = {
@@ -168,40 +185,72 @@ FAULTS: dict[str, tuple[str, Spoil]] = {
     "a Conv's weight on the default axis": ("qdq axis", drop_axis),
     "a MatMul's weight on axis 0": ("qdq axis", set_axis("to_q.weight.dequantized", 0)),
     "a weight with one scale": ("qdq axis", set_constant("to_q.weight.int8_scale", 0.1)),
-    "a weight with too few scales": ("qdq axis", set_constant("conv.weight.int8_scale", [0.1, 0.1])),
+    "a weight with too few scales": (
+        "qdq axis",
+        set_constant("conv.weight.int8_scale", [0.1, 0.1]),
+    ),
     "an activation with a scale per channel": ("qdq activation", give_scales_of_channels),
     "a zero point of 3": ("qdq zero point", set_constant("activations.int8_zero", 3, np.int8)),
-    "an unsigned zero point": ("qdq zero point", set_constant("activations.int8_zero", 0, np.uint8)),
+    "an unsigned zero point": (
+        "qdq zero point",
+        set_constant("activations.int8_zero", 0, np.uint8),
+    ),
     "no zero point on Q": ("qdq zero point", lambda m: find(m, "x.int8").input.pop()),
-    "a zero point of another shape": ("qdq zero point", set_constant("activations.int8_zero", [0, 0], np.int8)),
+    "a zero point of another shape": (
+        "qdq zero point",
+        set_constant("activations.int8_zero", [0, 0], np.int8),
+    ),
     "a scale of 0": ("qdq scale", set_constant("x.int8_scale", 0.0)),
-    "a negative scale": ("qdq scale", set_constant("conv.weight.int8_scale", [0.1, 0.1, -0.1, 0.1])),
+    "a negative scale": (
+        "qdq scale",
+        set_constant("conv.weight.int8_scale", [0.1, 0.1, -0.1, 0.1]),
+    ),
     "an infinite scale": ("qdq scale", set_constant("x.int8_scale", np.inf)),
-    "a scale that is not a number": ("qdq scale", set_constant("conv.weight.int8_scale", [0.1, np.nan, 0.1, 0.1])),
+    "a scale that is not a number": (
+        "qdq scale",
+        set_constant("conv.weight.int8_scale", [0.1, np.nan, 0.1, 0.1]),
+    ),
     "a subnormal scale": ("qdq scale", set_constant("x.int8_scale", 1e-40)),
     "a scale from data": ("qdq scale", compute_scale),
     "a scale in the file of weights": ("qdq scale", move_scale_out),
     "a weight stored as float": ("qdq weight", quantize_stored_float),
-    "a weight stored as int32": ("qdq weight", set_constant("to_q.weight", np.ones((6, 6)), np.int32)),
-    "a weight stored as uint8": ("qdq weight", set_constant("to_q.weight", np.ones((6, 6)), np.uint8)),
+    "a weight stored as int32": (
+        "qdq weight",
+        set_constant("to_q.weight", np.ones((6, 6)), np.int32),
+    ),
+    "a weight stored as uint8": (
+        "qdq weight",
+        set_constant("to_q.weight", np.ones((6, 6)), np.uint8),
+    ),
     "a quantized bias": ("qdq reader", quantize_bias),
     "quantized attention, first input": ("qdq reader", add_pair("query", "attention", 0)),
     "quantized attention, second input": ("qdq reader", add_pair("seen", "attention", 1)),
     "a quantized softmax": ("qdq reader", add_pair("scores", "softmax", 0)),
     "int8 activations with a float weight": (
         "qdq reader",
-        lambda m: (place(m, np.ones((6, 6), np.float32), "plain"), find(m, "linear").input.__setitem__(1, "plain")),
+        lambda m: (
+            place(m, np.ones((6, 6), np.float32), "plain"),
+            find(m, "linear").input.__setitem__(1, "plain"),
+        ),
     ),
     "a quantized output": ("qdq reader", give_output),
     "int8 read by another operator": ("qdq pair", let_another_read),
-    "a DQ without a Q": ("qdq pair", lambda m: find(m, "x.dequantized").input.__setitem__(0, "seen.int8")),
-    "a pair of two scales": ("qdq pair", lambda m: find(m, "x.dequantized").input.__setitem__(1, "seen.int8_scale")),
+    "a DQ without a Q": (
+        "qdq pair",
+        lambda m: find(m, "x.dequantized").input.__setitem__(0, "seen.int8"),
+    ),
+    "a pair of two scales": (
+        "qdq pair",
+        lambda m: find(m, "x.dequantized").input.__setitem__(1, "seen.int8_scale"),
+    ),
     "an integer operator": (
         "operator",
-        lambda m: m.graph.node.append(helper.make_node("ConvInteger", ["x.int8", "conv.weight"], ["i"], name="i")),
+        lambda m: m.graph.node.append(
+            helper.make_node("ConvInteger", ["x.int8", "conv.weight"], ["i"], name="i")
+        ),
     ),
     "a newer opset": ("opset", lambda m: setattr(m.opset_import[0], "version", 21)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -25,9 +25,15 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 INT8 = NetworkPlan(
     "int8",
-    {"conv": LayerPlan("int8", 3.0), "to_k": LayerPlan("int8", 8.0), "to_v": LayerPlan("int8", 8.0),
-     "to_q": LayerPlan("int8", 4.0), "out": LayerPlan("weights"), "last": LayerPlan("float")},
-)  # fmt: skip
+    {
+        "conv": LayerPlan("int8", 3.0),
+        "to_k": LayerPlan("int8", 8.0),
+        "to_v": LayerPlan("int8", 8.0),
+        "to_q": LayerPlan("int8", 4.0),
+        "out": LayerPlan("weights"),
+        "last": LayerPlan("float"),
+    },
+)
 
 WIDE = NetworkPlan(
     "int8",
@@ -40,40 +46,58 @@ WIDE = NetworkPlan(
 """Ranges that cut nothing off."""
 
 
-def make_graph(folder: Path, *, dtype: type[np.floating[Any]] = np.float32, width: int = 8) -> FloatGraph:
+def make_graph(
+    folder: Path, *, dtype: type[np.floating[Any]] = np.float32, width: int = 8
+) -> FloatGraph:
     """A convolution with a bias, three linears on what it gives, two more on their sum past the convolution."""
     draw = np.random.default_rng(5)
-    values: dict[str, np.ndarray] = {"conv.weight": draw.normal(size=(4, 4, 3, 3)), "conv.bias": draw.normal(size=4)}
+    values: dict[str, np.ndarray] = {
+        "conv.weight": draw.normal(size=(4, 4, 3, 3)),
+        "conv.bias": draw.normal(size=4),
+    }
     for name in ("to_k", "to_v", "to_q", "out", "last"):
         values[f"{name}.weight"] = draw.normal(size=(width, width))
     values["constant"] = np.ones(1)
     nodes = [
-        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["seen"], name="conv", pads=[1, 1, 1, 1]),
-        *(helper.make_node("MatMul", ["seen", f"to_{k}.weight"], [k], name=f"linear_{k}") for k in "kvq"),
+        helper.make_node(
+            "Conv", ["x", "conv.weight", "conv.bias"], ["seen"], name="conv", pads=[1, 1, 1, 1]
+        ),
+        *(
+            helper.make_node("MatMul", ["seen", f"to_{k}.weight"], [k], name=f"linear_{k}")
+            for k in "kvq"
+        ),
         helper.make_node("Add", ["k", "v"], ["kv"], name="add"),
         helper.make_node("Add", ["kv", "q"], ["kvq"], name="add_1"),
         helper.make_node("MatMul", ["kvq", "out.weight"], ["o"], name="linear_o"),
         helper.make_node("MatMul", ["o", "last.weight"], ["l"], name="linear_l"),
         helper.make_node("Mul", ["l", "constant"], ["y"], name="scale"),
     ]
-    element, sides = helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), [1, 4, 6, width]
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    sides = [1, 4, 6, width]
     graph = helper.make_graph(
-        nodes, "net",
+        nodes,
+        "net",
         [helper.make_tensor_value_info("x", element, sides)],
         [helper.make_tensor_value_info("y", element, sides)],
         [numpy_helper.from_array(array.astype(dtype), name) for name, array in values.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     folder.mkdir(exist_ok=True, parents=True)
     onnx.save_model(
-        model, folder / "net.onnx", save_as_external_data=True, location="net.bin", size_threshold=60
-    )  # fmt: skip
+        model,
+        folder / "net.onnx",
+        save_as_external_data=True,
+        location="net.bin",
+        size_threshold=60,
+    )
     return FloatGraph(folder / "net.onnx")
 
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # as the graph says, in float
+    options.add_session_config_entry(
+        "session.disable_quant_qdq", "1"
+    )  # as the graph says, in float
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(["y"], {"x": x})[0])
 
@@ -101,12 +125,14 @@ def draw_x(dtype: type[np.floating[Any]] = np.float32) -> np.ndarray:
 
 
 def test_each_layer_computes_what_its_mode_says(tmp_path: Path) -> None:
-    graph, x = make_graph(tmp_path), draw_x()
+    graph = make_graph(tmp_path)
+    x = draw_x()
     quantize_network(graph, INT8, tmp_path / "int8" / "net.onnx")
     read = {name: np.asarray(graph.read(name), np.float32) for name in graph.initializers}
     seen = convolve(fake(x, 3.0), fake_weights(read["conv.weight"], 0), read["conv.bias"])
     total = sum(
-        fake(seen, amax) @ fake_weights(read[f"to_{k}.weight"], 1) for k, amax in (("k", 8.0), ("v", 8.0), ("q", 4.0))
+        fake(seen, amax) @ fake_weights(read[f"to_{k}.weight"], 1)
+        for k, amax in (("k", 8.0), ("v", 8.0), ("q", 4.0))
     )
     wanted = total @ fake_weights(read["out.weight"], 1) @ read["last.weight"]
     np.testing.assert_allclose(run(tmp_path / "int8" / "net.onnx", x), wanted, rtol=2e-4, atol=2e-4)
@@ -136,8 +162,12 @@ def test_opset_inputs_outputs_and_names_of_weights_stay(tmp_path: Path) -> None:
     )
     assert set(graph.initializers) <= set(written.initializers)
     assert {name for name in graph.initializers if written.read(name).dtype == np.int8} == {
-        "conv.weight", "to_k.weight", "to_v.weight", "to_q.weight", "out.weight",
-    }  # fmt: skip
+        "conv.weight",
+        "to_k.weight",
+        "to_v.weight",
+        "to_q.weight",
+        "out.weight",
+    }
     onnx.checker.check_model(str(tmp_path / "int8" / "net.onnx"), full_check=True)
 
 
@@ -149,7 +179,8 @@ def test_sizes_hashes_and_counts_are_those_of_the_files(tmp_path: Path) -> None:
         content = (folder / name).read_bytes()
         assert (entry.bytes, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert files.bytes == sum(path.stat().st_size for path in folder.iterdir())
-    # the bias and the constant are too small for the float graph's file of weights, and not counted
+    # the bias and the constant are too small for the float graph's file of weights, and
+    # not counted
     assert (files.int8_values, files.float_values) == (4 * 4 * 9 + 4 * 64, 64)
     assert files.int8_share == pytest.approx(400 / 464)
 
@@ -163,15 +194,20 @@ def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_edits_come_before_rounding(tmp_path: Path) -> None:
     graph = make_graph(tmp_path)
-    edits = {"to_q.weight": lambda w: w * np.arange(1, 9, dtype=np.float32)[:, None], "conv.bias": lambda b: b + 1,
-             "last.weight": lambda w: -w}  # fmt: skip
+    edits = {
+        "to_q.weight": lambda w: w * np.arange(1, 9, dtype=np.float32)[:, None],
+        "conv.bias": lambda b: b + 1,
+        "last.weight": lambda w: -w,
+    }
     quantize_network(graph, INT8, tmp_path / "int8" / "net.onnx", weight_edits=edits)
     written = FloatGraph(tmp_path / "int8" / "net.onnx")
     edited = edits["to_q.weight"](graph.read("to_q.weight"))
     quantized, scale = quantize_weights(edited, 1)
     np.testing.assert_array_equal(written.read("to_q.weight"), quantized)
     np.testing.assert_array_equal(written.read("to_q.weight.int8_scale"), scale)
-    np.testing.assert_array_equal(written.read("conv.bias"), graph.read("conv.bias") + np.float32(1))
+    np.testing.assert_array_equal(
+        written.read("conv.bias"), graph.read("conv.bias") + np.float32(1)
+    )
     np.testing.assert_array_equal(written.read("last.weight"), -graph.read("last.weight"))
 
 
@@ -183,20 +219,28 @@ def test_an_fp16_graph_keeps_its_type(tmp_path: Path) -> None:
     assert written.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
     float32 = make_graph(tmp_path / "wide")
     x = draw_x()
-    found, wanted = run(written.path, x.astype(np.float16)), run(float32.path, x)
+    found = run(written.path, x.astype(np.float16))
+    wanted = run(float32.path, x)
     assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
 
 
 def test_the_skips_of_residual_adds_are_quantized_where_the_plan_says(tmp_path: Path) -> None:
     graph = make_graph(tmp_path)
     int8 = frozenset(name for name, layer in INT8.layers.items() if layer.mode == "int8")
-    assert [(skip.node, skip.value) for skip in find_skips(graph, int8)] == [("add", "v"), ("add_1", "kv")]
+    assert [(skip.node, skip.value) for skip in find_skips(graph, int8)] == [
+        ("add", "v"),
+        ("add_1", "kv"),
+    ]
     plan = NetworkPlan("int8", WIDE.layers, skips={"kv": 100.0})
     quantize_network(graph, plan, tmp_path / "int8" / "net.onnx")
-    inputs = {node.name: list(node.input) for node in FloatGraph(tmp_path / "int8" / "net.onnx").model.graph.node}
+    inputs = {
+        node.name: list(node.input)
+        for node in FloatGraph(tmp_path / "int8" / "net.onnx").model.graph.node
+    }
     assert (inputs["add"], inputs["add_1"]) == (["k", "v"], ["kv.dequantized", "q"])
     x = draw_x()
-    found, wanted = run(tmp_path / "int8" / "net.onnx", x), run(graph.path, x)
+    found = run(tmp_path / "int8" / "net.onnx", x)
+    wanted = run(graph.path, x)
     assert 0 < np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
 
 
@@ -213,13 +257,16 @@ def test_memory_is_that_of_the_largest_tensor(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=60)
 @given(
     arrays.arrays(
-        np.float32, arrays.array_shapes(min_dims=2, max_dims=4, max_side=5),
+        np.float32,
+        arrays.array_shapes(min_dims=2, max_dims=4, max_side=5),
         elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False),
     ),
     st.data(),
     st.sampled_from([np.float32, np.float16]),
-)  # fmt: skip
-def test_weights_come_back_within_half_a_step(values: np.ndarray, data: st.DataObject, dtype: Any) -> None:
+)
+def test_weights_come_back_within_half_a_step(
+    values: np.ndarray, data: st.DataObject, dtype: Any
+) -> None:
     axis = data.draw(st.integers(0, values.ndim - 1))
     values = values.astype(dtype)
     quantized, scale = quantize_weights(values, axis)
@@ -227,7 +274,9 @@ def test_weights_come_back_within_half_a_step(values: np.ndarray, data: st.DataO
     assert quantized.min() >= -127
     assert (scale >= np.finfo(dtype).tiny).all()
     steps = np.moveaxis(
-        np.broadcast_to(scale.astype(np.float64), (*np.delete(values.shape, axis), scale.size)), -1, axis
+        np.broadcast_to(scale.astype(np.float64), (*np.delete(values.shape, axis), scale.size)),
+        -1,
+        axis,
     )
     # a step that fp16 rounded down reaches a little less far than the largest weight
     room = 0.5 + (1e-4 if dtype == np.float32 else 127 * 2.0**-11)
@@ -250,24 +299,43 @@ def test_halves_go_to_the_even_neighbour() -> None:
 
 def test_unknown_layers_and_missing_ranges_are_refused(tmp_path: Path) -> None:
     graph = make_graph(tmp_path)
-    with pytest.raises(UnknownNameError, match=r"unknown layer of net 'to_x'; known: .* Did you mean 'to_"):
-        quantize_network(graph, NetworkPlan("int8", {"to_x": LayerPlan("int8", 1.0)}), tmp_path / "o" / "net.onnx")
-    with pytest.raises(CalibrationError, match=r"net: layer to_k is to be int8 but has no range \(amax None\)"):
-        quantize_network(graph, NetworkPlan("int8", {"to_k": LayerPlan("int8")}), tmp_path / "o" / "net.onnx")
-    with pytest.raises(GraphError, match=r"no constant is called 'to_x\.weight', which was to be edited"):
-        quantize_network(graph, INT8, tmp_path / "o" / "net.onnx", weight_edits={"to_x.weight": lambda w: w})
+    with pytest.raises(
+        UnknownNameError, match=r"unknown layer of net 'to_x'; known: .* Did you mean 'to_"
+    ):
+        quantize_network(
+            graph,
+            NetworkPlan("int8", {"to_x": LayerPlan("int8", 1.0)}),
+            tmp_path / "o" / "net.onnx",
+        )
+    with pytest.raises(
+        CalibrationError, match=r"net: layer to_k is to be int8 but has no range \(amax None\)"
+    ):
+        quantize_network(
+            graph, NetworkPlan("int8", {"to_k": LayerPlan("int8")}), tmp_path / "o" / "net.onnx"
+        )
+    with pytest.raises(
+        GraphError, match=r"no constant is called 'to_x\.weight', which was to be edited"
+    ):
+        quantize_network(
+            graph, INT8, tmp_path / "o" / "net.onnx", weight_edits={"to_x.weight": lambda w: w}
+        )
     assert not (tmp_path / "o").exists()
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
-    graph, output = make_graph(tmp_path), tmp_path / "int8" / "net.onnx"
+    graph = make_graph(tmp_path)
+    output = tmp_path / "int8" / "net.onnx"
     first = quantize_network(graph, INT8, output)
     with pytest.raises(GraphError, match=r"'last.weight' is \(8, 8\), edited it is \(4, 8\)"):
         quantize_network(graph, INT8, output, weight_edits={"last.weight": lambda w: w[:4]})
     with pytest.raises(GraphError, match=r"'last\.weight' holds values that are not finite"):
-        quantize_network(graph, INT8, output, weight_edits={"last.weight": lambda w: w * np.float32(np.nan)})
+        quantize_network(
+            graph, INT8, output, weight_edits={"last.weight": lambda w: w * np.float32(np.nan)}
+        )
     assert sorted(path.name for path in output.parent.iterdir()) == ["net.bin", "net.onnx"]
-    assert hashlib.sha256(output.with_suffix(".bin").read_bytes()).hexdigest() == first.weights.sha256
+    assert (
+        hashlib.sha256(output.with_suffix(".bin").read_bytes()).hexdigest() == first.weights.sha256
+    )
 
 
 def test_the_float_network_is_never_overwritten(tmp_path: Path) -> None:

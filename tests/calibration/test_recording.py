@@ -1,4 +1,7 @@
-"""Recording: samples are what networks were given, spread as drawn; an interrupted recording ends in the same bytes."""
+"""Recording: samples are what networks were given, spread as drawn.
+
+An interrupted recording ends in the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ from echoexport.runtime.spec import SubnetSpec
 from echoexport.runtime.voice import Voice, voice_from_samples
 from echoexport.runtime.windows import context_windows, shifted_windows
 
-FRAMES, STEPS = 12, 2
+FRAMES = 12
+STEPS = 2
 SETTINGS = RecordingSettings(samples=8, backend="null")
 
 
@@ -51,7 +55,8 @@ class MixingEngine:
     precision = "fp32"
 
     def __init__(self, spec: SubnetSpec, backend: MixingBackend) -> None:
-        self.spec, self.backend = spec, backend
+        self.spec = spec
+        self.backend = backend
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         self.backend.calls[self.spec.name] += 1
@@ -74,7 +79,9 @@ class MixingBackend:
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
-        self.spoil: Callable[[str, int, dict[str, np.ndarray]], None] = lambda network, call, outputs: None
+        self.spoil: Callable[[str, int, dict[str, np.ndarray]], None] = (
+            lambda network, call, outputs: None
+        )
 
     def unavailable(self) -> str | None:
         return None
@@ -95,7 +102,9 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> MixingBackend:
 
 
 def voice_of(seed: int, *, seconds: float = FRAMES / 24) -> Voice:
-    samples = np.random.default_rng(seed).uniform(-0.3, 0.3, round(16000 * seconds)).astype(np.float32)
+    samples = (
+        np.random.default_rng(seed).uniform(-0.3, 0.3, round(16000 * seconds)).astype(np.float32)
+    )
     return voice_from_samples(samples)
 
 
@@ -108,7 +117,9 @@ def crop_of(seed: int) -> Callable[[Size], FaceCrop]:
     return crop
 
 
-def inputs_of(portraits: int = 2, voices: int = 2, *, poses: Path | None = None) -> list[RecordingInput]:
+def inputs_of(
+    portraits: int = 2, voices: int = 2, *, poses: Path | None = None
+) -> list[RecordingInput]:
     return [
         RecordingInput(f"p{portrait}", f"v{voice}", crop_of(portrait), voice_of(voice), poses)
         for portrait in range(portraits)
@@ -119,7 +130,11 @@ def inputs_of(portraits: int = 2, voices: int = 2, *, poses: Path | None = None)
 @pytest.fixture
 def record(null_bundle: Path, tmp_path: Path) -> Callable[..., CalibrationSet]:
     def run(
-        inputs: list[RecordingInput] | None = None, *, name: str = "set", bundle: Path = null_bundle, **changes: object
+        inputs: list[RecordingInput] | None = None,
+        *,
+        name: str = "set",
+        bundle: Path = null_bundle,
+        **changes: object,
     ) -> CalibrationSet:
         settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
         return record_set(bundle, inputs or inputs_of(), tmp_path / name, settings=settings)
@@ -128,15 +143,21 @@ def record(null_bundle: Path, tmp_path: Path) -> Callable[..., CalibrationSet]:
 
 
 def windows_of(step: int) -> tuple[tuple[int, ...], ...]:
-    return shifted_windows(context_windows(FRAMES, context=4, overlap=1), step, shift=2, frames=FRAMES)
+    return shifted_windows(
+        context_windows(FRAMES, context=4, overlap=1), step, shift=2, frames=FRAMES
+    )
 
 
 def test_every_network_step_and_portrait_has_samples(record: Callable[..., CalibrationSet]) -> None:
     recorded = record()
     assert dict(recorded.manifest.counts) == {
-        "vae_encoder": 2, "reference_unet": 2, "landmark_encoder": 2, "audio_encoder": 2, "denoising_unet": 8,
+        "vae_encoder": 2,
+        "reference_unet": 2,
+        "landmark_encoder": 2,
+        "audio_encoder": 2,
+        "denoising_unet": 8,
         "vae_decoder": 8,
-    }  # fmt: skip
+    }
     samples = list(recorded.samples("denoising_unet"))
     assert Counter((s.step, s.portrait) for s in samples) == Counter(
         {(step, portrait): 2 for step in range(STEPS) for portrait in ("p0", "p1")}
@@ -163,7 +184,9 @@ def test_later_samples_lie_on_the_samplers_own_trajectory(
 ) -> None:
     after_first: dict[int, np.ndarray] = {}
 
-    def render(self: Session, inputs: RenderInputs, settings: RenderSettings, *, hooks: SamplingHooks) -> Rendering:
+    def render(
+        self: Session, inputs: RenderInputs, settings: RenderSettings, *, hooks: SamplingHooks
+    ) -> Rendering:
         def keep(step: SamplingStep) -> None:
             if step.index == 0:
                 after_first[settings.seed] = step.latents.copy()
@@ -181,11 +204,19 @@ def test_later_samples_lie_on_the_samplers_own_trajectory(
         np.testing.assert_array_equal(sample.inputs["latents"], latents[:, :, window])
 
 
-def test_timesteps_are_those_that_the_network_was_told(record: Callable[..., CalibrationSet]) -> None:
+def test_timesteps_are_those_that_the_network_was_told(
+    record: Callable[..., CalibrationSet],
+) -> None:
     timesteps = DDIMScheduler().timesteps(5)
     for sample in record(steps=5, samples=20).samples("denoising_unet"):
-        assert sample.step is not None and sample.timestep == int(timesteps[sample.step]) and sample.steps == 5
-        np.testing.assert_array_equal(sample.inputs["timestep_sinusoid"], sinusoid([sample.timestep], 8))
+        assert (
+            sample.step is not None
+            and sample.timestep == int(timesteps[sample.step])
+            and sample.steps == 5
+        )
+        np.testing.assert_array_equal(
+            sample.inputs["timestep_sinusoid"], sinusoid([sample.timestep], 8)
+        )
 
 
 def test_inputs_have_the_shapes_and_the_dtype_of_the_networks(
@@ -211,7 +242,9 @@ def test_the_decoder_is_recorded_and_run_for_drawn_frames_only(
     assert record(samples=4).count("vae_decoder") == backend.calls["vae_decoder"] == 4
 
 
-def test_the_set_says_what_it_was_made_of(record: Callable[..., CalibrationSet], null_bundle: Path) -> None:
+def test_the_set_says_what_it_was_made_of(
+    record: Callable[..., CalibrationSet], null_bundle: Path
+) -> None:
     recorded = record()
     manifest = recorded.manifest
     assert manifest.portraits == {f"p{n}": hash_crop(crop_of(n)((32, 32))) for n in range(2)}
@@ -221,19 +254,29 @@ def test_the_set_says_what_it_was_made_of(record: Callable[..., CalibrationSet],
     recorded.require_of(read_manifest(null_bundle))
 
 
-def test_the_same_inputs_and_seed_give_the_same_bytes(record: Callable[..., CalibrationSet]) -> None:
-    first, again = record(name="a"), record(inputs_of()[::-1], name="b")
+def test_the_same_inputs_and_seed_give_the_same_bytes(
+    record: Callable[..., CalibrationSet],
+) -> None:
+    first = record(name="a")
+    again = record(inputs_of()[::-1], name="b")
     assert read_all(first.folder) == read_all(again.folder)
     assert record(name="c", seed=1).digest != first.digest
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_recording_goes_on_to_the_same_bytes(
-    record: Callable[..., CalibrationSet], backend: MixingBackend, tmp_path: Path, error: type[BaseException]
+    record: Callable[..., CalibrationSet],
+    backend: MixingBackend,
+    tmp_path: Path,
+    error: type[BaseException],
 ) -> None:
     inputs = inputs_of(4, 1)
     whole = record(inputs, name="whole")
@@ -267,7 +310,9 @@ def test_a_resumed_recording_with_other_inputs_begins_anew(
     with pytest.raises(KeyboardInterrupt):
         record()
     backend.spoil = lambda network, call, outputs: None
-    others = [replace(item, crop=crop_of(9)) if item.portrait == "p0" else item for item in inputs_of()]
+    others = [
+        replace(item, crop=crop_of(9)) if item.portrait == "p0" else item for item in inputs_of()
+    ]
     assert read_all(record(others).folder) == read_all(record(others, name="whole").folder)
 
 
@@ -280,7 +325,9 @@ def test_progress_counts_calls_and_goes_on_where_it_was(
         def report(what: str, done: int, total: int) -> None:
             told.append((what, done, total))
 
-        return record_set(null_bundle, inputs_of(3, 1), tmp_path / "set", settings=SETTINGS, report=report)
+        return record_set(
+            null_bundle, inputs_of(3, 1), tmp_path / "set", settings=SETTINGS, report=report
+        )
 
     def interrupt(network: str, call: int, outputs: dict[str, np.ndarray]) -> None:
         if (network, call) == ("denoising_unet", 10):
@@ -311,7 +358,10 @@ def test_nan_in_an_output_is_told_with_network_tensor_step_and_timestep(
 
 
 def test_no_room_on_the_disk_is_told_before_anything_runs(
-    record: Callable[..., CalibrationSet], backend: MixingBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: Callable[..., CalibrationSet],
+    backend: MixingBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=64 * 2**20))
     with pytest.raises(OutputError, match=r"set: the set may take 2 MB, the disk has 67 MB free"):
@@ -322,8 +372,11 @@ def test_no_room_on_the_disk_is_told_before_anything_runs(
 
 def test_a_set_that_another_recording_writes_is_left_to_it(
     record: Callable[..., CalibrationSet], tmp_path: Path
-) -> None:  # fmt: skip
-    with recorded_alone(tmp_path / "set"), pytest.raises(OutputError, match="another recording of it is at work"):
+) -> None:
+    with (
+        recorded_alone(tmp_path / "set"),
+        pytest.raises(OutputError, match="another recording of it is at work"),
+    ):
         record()
     assert record().count("denoising_unet") > 0
 
@@ -351,7 +404,9 @@ def test_with_guidance_the_half_without_conditions_is_recorded_too(
     record: Callable[..., CalibrationSet], null_bundle: Path
 ) -> None:
     recorded = record(bundle=change_bundle(null_bundle, guidance=2.5))
-    gates = Counter((s.step, float(s.inputs["reference_gate"][0])) for s in recorded.samples("denoising_unet"))
+    gates = Counter(
+        (s.step, float(s.inputs["reference_gate"][0])) for s in recorded.samples("denoising_unet")
+    )
     assert gates[0, 1.0] == 4 and gates[0, 0.0] == 0 and gates[1, 0.0] == 4
     for sample in recorded.samples("denoising_unet"):
         assert sample.inputs["audio_tokens"].any() == bool(sample.inputs["reference_gate"][0])
@@ -387,7 +442,9 @@ def test_poses_are_wanted_by_pose_bundles_alone(
         record(inputs_of(poses=poses))
 
 
-def test_a_clip_shorter_than_a_window_is_recorded_padded(record: Callable[..., CalibrationSet]) -> None:
+def test_a_clip_shorter_than_a_window_is_recorded_padded(
+    record: Callable[..., CalibrationSet],
+) -> None:
     short = RecordingInput("p", "v", crop_of(0), voice_of(0, seconds=0.1))
     recorded = record([short])
     assert (recorded.count("denoising_unet"), recorded.count("vae_decoder")) == (STEPS, 3)
@@ -404,9 +461,13 @@ def test_what_cannot_be_recorded_is_refused_before_anything_runs(
     record: Callable[..., CalibrationSet], backend: MixingBackend, tmp_path: Path, null_bundle: Path
 ) -> None:
     wrong: dict[str, dict[str, object]] = {
-        "0 samples": {"samples": 0}, "-1 MB": {"megabytes": -1.0}, "nan MB": {"megabytes": float("nan")},
-        "0.01 seconds": {"seconds": 0.01}, "seed -1": {"seed": -1}, "step": {"steps": 0},
-    }  # fmt: skip
+        "0 samples": {"samples": 0},
+        "-1 MB": {"megabytes": -1.0},
+        "nan MB": {"megabytes": float("nan")},
+        "0.01 seconds": {"seconds": 0.01},
+        "seed -1": {"seed": -1},
+        "step": {"steps": 0},
+    }
     for message, change in wrong.items():
         with pytest.raises(SettingError, match=message):
             record(**change)
@@ -418,7 +479,9 @@ def test_what_cannot_be_recorded_is_refused_before_anything_runs(
     assert not [path for path in tmp_path.iterdir() if "set" in path.name]
 
 
-def test_only_an_fp32_bundle_is_recorded(record: Callable[..., CalibrationSet], null_bundle: Path) -> None:
+def test_only_an_fp32_bundle_is_recorded(
+    record: Callable[..., CalibrationSet], null_bundle: Path
+) -> None:
     manifest = read_manifest(null_bundle)
     networks = {name: replace(entry, precision="fp16") for name, entry in manifest.networks.items()}
     write_manifest(replace(manifest, networks=networks), null_bundle)

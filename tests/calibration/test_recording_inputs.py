@@ -1,4 +1,7 @@
-"""What a set is recorded from: folders of portraits and voices, face boxes, the stretch of a voice that is taken."""
+"""What a set is recorded from.
+
+Folders of portraits and voices, face boxes, the stretch of a voice that is taken.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,24 @@ def test_the_loudest_stretch_of_a_voice_is_taken() -> None:
 
 
 @pytest.fixture
-def folders(tmp_path: Path, portrait_file: Path, make_voice: Callable[..., Path]) -> tuple[Path, Path]:
+def folders(
+    tmp_path: Path, portrait_file: Path, make_voice: Callable[..., Path]
+) -> tuple[Path, Path]:
     """Two portraits and two voices, among files that are neither."""
-    faces, voices = tmp_path / "faces", tmp_path / "voices"
+    faces = tmp_path / "faces"
+    voices = tmp_path / "voices"
     faces.mkdir()
     voices.mkdir()
     for name in ("b.png", "a.png"):
         (faces / name).write_bytes(portrait_file.read_bytes())
     make_voice("voices/y.wav", seconds=0.5)
     make_voice("voices/x.wav", seconds=3)
-    for stray in (faces / "notes.txt", voices / "notes.txt", faces / ".hidden.png", voices / "b.png"):
+    for stray in (
+        faces / "notes.txt",
+        voices / "notes.txt",
+        faces / ".hidden.png",
+        voices / "b.png",
+    ):
         stray.write_text("nothing")
     return faces, voices
 
@@ -41,8 +52,11 @@ def folders(tmp_path: Path, portrait_file: Path, make_voice: Callable[..., Path]
 def test_folders_give_every_portrait_with_every_voice(folders: tuple[Path, Path]) -> None:
     inputs = read_recording_inputs(*folders, InputSettings(seconds=1))
     assert [(item.portrait, item.voice) for item in inputs] == [
-        ("a.png", "x.wav"), ("a.png", "y.wav"), ("b.png", "x.wav"), ("b.png", "y.wav"),
-    ]  # fmt: skip
+        ("a.png", "x.wav"),
+        ("a.png", "y.wav"),
+        ("b.png", "x.wav"),
+        ("b.png", "y.wav"),
+    ]
     assert [float(item.sound.duration) for item in inputs] == [1, 0.5, 1, 0.5]
     crop = inputs[0].crop((64, 64))
     assert crop.rect == (0, 0, 96, 96) and (crop.mask == 255).all()
@@ -50,7 +64,10 @@ def test_folders_give_every_portrait_with_every_voice(folders: tuple[Path, Path]
 
 def test_a_face_box_beside_the_portraits_is_used(folders: tuple[Path, Path]) -> None:
     (folders[0] / "boxes.json").write_text(json.dumps({"b.png": [30, 30, 60, 60]}))
-    crops = {item.portrait: item.crop((32, 32)) for item in read_recording_inputs(*folders, InputSettings(seconds=1))}
+    crops = {
+        item.portrait: item.crop((32, 32))
+        for item in read_recording_inputs(*folders, InputSettings(seconds=1))
+    }
     assert crops["a.png"].rect == (0, 0, 96, 96)
     assert crops["b.png"].rect == (15, 15, 75, 75) and not (crops["b.png"].mask == 255).all()
 
@@ -65,16 +82,25 @@ def test_a_face_box_beside_the_portraits_is_used(folders: tuple[Path, Path]) -> 
         ('{"c.png": [1, 2, 3, 4]}', r"names 'c\.png', which is not there; known: a\.png, b\.png"),
     ],
 )
-def test_boxes_that_cannot_be_used_are_named(folders: tuple[Path, Path], text: str, message: str) -> None:
+def test_boxes_that_cannot_be_used_are_named(
+    folders: tuple[Path, Path], text: str, message: str
+) -> None:
     (folders[0] / "boxes.json").write_text(text)
     with pytest.raises(CalibrationError, match=rf"boxes\.json: {message}"):
         read_recording_inputs(*folders, InputSettings(seconds=1))
 
 
-def test_folders_without_portraits_or_voices_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_folders_without_portraits_or_voices_are_refused(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     (tmp_path / "none").mkdir()
     for empty in (tmp_path / "none", tmp_path / "missing"):
-        with pytest.raises(PortraitError, match=rf"{empty.name}: no portrait there; wanted a folder with files \.png"):
+        with pytest.raises(
+            PortraitError,
+            match=rf"{empty.name}: no portrait there; wanted a folder with files \.png",
+        ):
             read_recording_inputs(empty, folders[1], InputSettings(seconds=1))
-        with pytest.raises(AudioError, match=rf"{empty.name}: no voice there; wanted a folder with files \.wav"):
+        with pytest.raises(
+            AudioError, match=rf"{empty.name}: no voice there; wanted a folder with files \.wav"
+        ):
             read_recording_inputs(folders[0], empty, InputSettings(seconds=1))

@@ -31,7 +31,9 @@ def networks(null_bundle: Path) -> Mapping[str, NetworkEntry]:
     return read_manifest(null_bundle).networks
 
 
-def shapes_of(portraits: int, voices: int, *, frames: int = 12, windows: int = 4) -> list[RenderingShape]:
+def shapes_of(
+    portraits: int, voices: int, *, frames: int = 12, windows: int = 4
+) -> list[RenderingShape]:
     return [
         RenderingShape(f"{portrait}.png", f"{voice}.wav", frames, windows, 1)
         for portrait in range(portraits)
@@ -55,16 +57,22 @@ def test_every_step_has_samples_of_every_portrait_where_the_number_allows(
     assert {call.window for call in calls} == {0, 1, 2, 3}
 
 
-def test_the_first_samples_alone_are_spread_over_steps_and_portraits(networks: Mapping[str, NetworkEntry]) -> None:
+def test_the_first_samples_alone_are_spread_over_steps_and_portraits(
+    networks: Mapping[str, NetworkEntry],
+) -> None:
     shapes = shapes_of(8, 2)
     calls = of_denoiser(draw_plan(shapes, networks, SETTINGS).calls)
     assert {call.step for call in calls[:6]} == set(range(6))
     assert len({shapes[call.number].portrait for call in calls[:8]}) == 8
 
 
-def test_a_call_is_known_by_its_place_in_the_sampling_loop(networks: Mapping[str, NetworkEntry]) -> None:
+def test_a_call_is_known_by_its_place_in_the_sampling_loop(
+    networks: Mapping[str, NetworkEntry],
+) -> None:
     for guided, halves in ((False, 1), (True, 2)):
-        calls = of_denoiser(draw_plan(shapes_of(2, 2), networks, replace(SETTINGS, guided=guided)).calls)
+        calls = of_denoiser(
+            draw_plan(shapes_of(2, 2), networks, replace(SETTINGS, guided=guided)).calls
+        )
         for call in calls:
             assert call.step is not None and call.window is not None
             assert call.index == (call.step * 4 + call.window) * halves + call.half
@@ -91,8 +99,16 @@ def test_what_a_portrait_or_a_voice_gives_is_taken_where_it_is_first_rendered(
 ) -> None:
     shapes = shapes_of(3, 4)
     plan = draw_plan(shapes, networks, SETTINGS)
-    for network, field in (("vae_encoder", "portrait"), ("reference_unet", "portrait"), ("audio_encoder", "voice")):
-        taken = {getattr(shapes[call.number], field): call.number for call in plan.calls if call.network == network}
+    for network, field in (
+        ("vae_encoder", "portrait"),
+        ("reference_unet", "portrait"),
+        ("audio_encoder", "voice"),
+    ):
+        taken = {
+            getattr(shapes[call.number], field): call.number
+            for call in plan.calls
+            if call.network == network
+        }
         assert taken == {
             name: min(number for number in plan.numbers() if getattr(shapes[number], field) == name)
             for name in {getattr(shapes[number], field) for number in plan.numbers()}
@@ -105,12 +121,18 @@ def test_megabytes_lower_the_number_until_all_fits(networks: Mapping[str, Networ
     tight = draw_plan(shapes, networks, replace(SETTINGS, megabytes=whole.need / 2e6))
     assert 0 < tight.need <= whole.need / 2
     assert 0 < len(of_denoiser(tight.calls)) < 32
-    next_one = draw_plan(shapes, networks, replace(SETTINGS, samples=len(of_denoiser(tight.calls)) + 1))
+    next_one = draw_plan(
+        shapes, networks, replace(SETTINGS, samples=len(of_denoiser(tight.calls)) + 1)
+    )
     assert next_one.need > whole.need / 2
 
 
-def test_a_limit_below_one_sample_names_what_is_wanted(networks: Mapping[str, NetworkEntry]) -> None:
-    with pytest.raises(SettingError, match=r"0\.001 MB: one sample of each network takes \d\.\d MB at this size"):
+def test_a_limit_below_one_sample_names_what_is_wanted(
+    networks: Mapping[str, NetworkEntry],
+) -> None:
+    with pytest.raises(
+        SettingError, match=r"0\.001 MB: one sample of each network takes \d\.\d MB at this size"
+    ):
         draw_plan(shapes_of(1, 1), networks, replace(SETTINGS, megabytes=0.001))
 
 
@@ -132,9 +154,14 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 @given(
-    samples=st.integers(1, 40), steps=st.integers(1, 12), portraits=st.integers(1, 4), voices=st.integers(1, 3),
-    windows=st.integers(1, 4), guided=st.booleans(), seed=st.integers(0, 3),
-)  # fmt: skip
+    samples=st.integers(1, 40),
+    steps=st.integers(1, 12),
+    portraits=st.integers(1, 4),
+    voices=st.integers(1, 3),
+    windows=st.integers(1, 4),
+    guided=st.booleans(),
+    seed=st.integers(0, 3),
+)
 def test_any_draw_is_whole_distinct_repeatable_and_holds_a_start(
     samples: int, steps: int, portraits: int, voices: int, windows: int, guided: bool, seed: int
 ) -> None:
@@ -152,16 +179,27 @@ def test_any_draw_is_whole_distinct_repeatable_and_holds_a_start(
 
 
 def _bare_networks() -> dict[str, NetworkEntry]:
-    names = ("vae_encoder", "reference_unet", "landmark_encoder", "audio_encoder", "denoising_unet", "vae_decoder")
+    names = (
+        "vae_encoder",
+        "reference_unet",
+        "landmark_encoder",
+        "audio_encoder",
+        "denoising_unet",
+        "vae_decoder",
+    )
     return {name: NetworkEntry("", "", "", "fp32", 20, 1, (), (), {}) for name in names}
 
 
 @given(st.integers(1, 60), st.lists(st.integers(1, 20), min_size=1, max_size=30))
-def test_shares_add_up_and_differ_by_one_but_for_the_starts(samples: int, available: list[int]) -> None:
+def test_shares_add_up_and_differ_by_one_but_for_the_starts(
+    samples: int, available: list[int]
+) -> None:
     shares = share_steps(samples, available)
     assert sum(shares) == min(samples, sum(available))
     assert all(0 <= share <= most for share, most in zip(shares, available, strict=True))
-    unfilled = [share for share, most in zip(shares[1:], available[1:], strict=True) if share < most]
+    unfilled = [
+        share for share, most in zip(shares[1:], available[1:], strict=True) if share < most
+    ]
     assert max(unfilled, default=0) - min(unfilled, default=0) <= 1
     assert shares[0] >= min(3, available[0], max(1, samples - len(available) + 1))
 

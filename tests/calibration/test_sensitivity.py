@@ -38,7 +38,12 @@ LAYERS = [
 
 def test_layers_that_read_one_activation_are_judged_together() -> None:
     groups = group_layers(LAYERS, most=10)
-    assert groups == [("down.0.attn.to_q", "down.0.attn.to_k"), ("down.0.ff",), ("down.1.conv",), ("up.0.conv",)]
+    assert groups == [
+        ("down.0.attn.to_q", "down.0.attn.to_k"),
+        ("down.0.ff",),
+        ("down.1.conv",),
+        ("up.0.conv",),
+    ]
 
 
 @pytest.mark.parametrize(("most", "wanted"), [(4, 4), (3, 3), (2, 2), (1, 2)])
@@ -92,7 +97,9 @@ def test_no_layer_more_than_needed_stays_float(errors: list[float], budget: floa
     by_error = sorted(errors, reverse=True)
 
     def choose() -> Choice:
-        return choose_layers(damages, lambda names: to_db(table[name] for name in names), budget=budget)
+        return choose_layers(
+            damages, lambda names: to_db(table[name] for name in names), budget=budget
+        )
 
     if to_db(by_error[(len(errors) + 1) // 2 :]) < budget:
         with pytest.raises(QualityError):
@@ -108,13 +115,19 @@ def test_no_layer_more_than_needed_stays_float(errors: list[float], budget: floa
 def test_nothing_is_kept_where_all_in_int8_is_good_enough() -> None:
     damages = [Damage((f"layer{i}",), 1e-5) for i in range(8)]
     choice = choose_layers(damages, lambda quantized: 41.0, budget=40)
-    assert (choice.layers, choice.reached, choice.all_int8, choice.evaluations) == ((), 41.0, 41.0, 1)
+    assert (choice.layers, choice.reached, choice.all_int8, choice.evaluations) == (
+        (),
+        41.0,
+        41.0,
+        1,
+    )
 
 
 def test_a_budget_out_of_reach_says_what_was_reached() -> None:
     damages = [Damage((f"layer{i}",), 1e-2) for i in range(8)]
     with pytest.raises(
-        QualityError, match=r"quality 90 dB cannot be met in int8: with the 4 most harmful of 8 .* 20\.0"
+        QualityError,
+        match=r"quality 90 dB cannot be met in int8: with the 4 most harmful of 8 .* 20\.0",
     ):
         choose_layers(damages, lambda quantized: 20.0, budget=90)
 
@@ -124,6 +137,7 @@ def test_a_result_that_is_not_finite_is_an_error_without_bound() -> None:
 
 
 def test_psnr_counts_levels_of_255() -> None:
-    black, grey = np.zeros((2, 2), np.uint8), np.full((2, 2), 51, np.uint8)
+    black = np.zeros((2, 2), np.uint8)
+    grey = np.full((2, 2), 51, np.uint8)
     assert measure_psnr(black, grey) == pytest.approx(20 * np.log10(5))
     assert measure_psnr(grey, grey) == 200

@@ -28,15 +28,24 @@ def graph(tmp_path: Path) -> FloatGraph:
     from onnx import TensorProto, helper
 
     nodes = [
-        helper.make_node("Conv", ["picture", "first.weight"], ["map"], name="map", pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "Conv", ["picture", "first.weight"], ["map"], name="map", pads=[1, 1, 1, 1]
+        ),
         helper.make_node("Transpose", ["map"], ["rows"], name="rows", perm=[0, 2, 3, 1]),
         helper.make_node("MatMul", ["rows", "second.weight"], ["result"], name="result"),
     ]
-    tensors, position = [], 0
+    tensors = []
+    position = 0
     with (tmp_path / "small.bin").open("wb") as file:
         for name, values in WEIGHTS.items():
-            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=values.shape, data_location=1)
-            for key, value in (("location", "small.bin"), ("offset", position), ("length", values.nbytes)):
+            tensor = TensorProto(
+                name=name, data_type=TensorProto.FLOAT, dims=values.shape, data_location=1
+            )
+            for key, value in (
+                ("location", "small.bin"),
+                ("offset", position),
+                ("length", values.nbytes),
+            ):
                 tensor.external_data.add(key=key, value=str(value))
             file.write(values.tobytes())
             position += values.nbytes
@@ -60,7 +69,8 @@ def network(graph: FloatGraph, tmp_path: Path) -> Iterator[SwitchableNetwork]:
 
 def compute(*, first: bool, second: bool) -> np.ndarray:
     """The same in numpy."""
-    kernel, linear = WEIGHTS["first.weight"], WEIGHTS["second.weight"]
+    kernel = WEIGHTS["first.weight"]
+    linear = WEIGHTS["second.weight"]
     picture = PICTURE
     if first:
         step = np.float32(3.0) / np.float32(127)
@@ -79,7 +89,9 @@ def round_to_int8(weights: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("on", [(), ("first",), ("second",), ("first", "second")])
-def test_just_the_layers_that_are_named_are_rounded(network: SwitchableNetwork, on: tuple[str, ...]) -> None:
+def test_just_the_layers_that_are_named_are_rounded(
+    network: SwitchableNetwork, on: tuple[str, ...]
+) -> None:
     result = network({"picture": PICTURE}, quantized=on)["result"]
     wanted = compute(first="first" in on, second="second" in on)
     np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-4)
@@ -87,13 +99,17 @@ def test_just_the_layers_that_are_named_are_rounded(network: SwitchableNetwork, 
         assert np.abs(wanted - compute(first=False, second=False)).max() > 1e-3
 
 
-def test_a_layer_that_the_plan_leaves_float_has_no_switch(graph: FloatGraph, tmp_path: Path) -> None:
+def test_a_layer_that_the_plan_leaves_float_has_no_switch(
+    graph: FloatGraph, tmp_path: Path
+) -> None:
     plan = NetworkPlan("int8", {"first": LayerPlan("float"), "second": LayerPlan("weights")})
     with SwitchableNetwork(graph, plan, folder=tmp_path) as network:
         assert network.layers == ("second",)
 
 
-def test_closing_removes_the_graph_it_wrote_and_no_other_file(graph: FloatGraph, tmp_path: Path) -> None:
+def test_closing_removes_the_graph_it_wrote_and_no_other_file(
+    graph: FloatGraph, tmp_path: Path
+) -> None:
     with SwitchableNetwork(graph, PLAN, folder=tmp_path):
         assert (tmp_path / "small.switches.onnx").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.bin", "small.onnx"]

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.taps import TappedNetwork, add_taps, find_activations, tap_histogram, tap_maxima, tap_rows
+from echoexport.calibration.taps import (
+    TappedNetwork,
+    add_taps,
+    find_activations,
+    tap_histogram,
+    tap_maxima,
+    tap_rows,
+)
 from echoexport.runtime.errors import CalibrationError, GraphError
 
 pytest.importorskip("onnxruntime")
@@ -25,15 +32,24 @@ def graph(tmp_path: Path) -> FloatGraph:
     from onnx import TensorProto, helper, shape_inference
 
     nodes = [
-        helper.make_node("Conv", ["picture", "first.weight"], ["map"], name="map", pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "Conv", ["picture", "first.weight"], ["map"], name="map", pads=[1, 1, 1, 1]
+        ),
         helper.make_node("Transpose", ["map"], ["rows"], name="rows", perm=[0, 2, 3, 1]),
         helper.make_node("MatMul", ["rows", "second.weight"], ["result"], name="result"),
     ]
-    tensors, position = [], 0
+    tensors = []
+    position = 0
     with (tmp_path / "small.bin").open("wb") as file:
         for name, values in (("first.weight", KERNEL), ("second.weight", MATRIX)):
-            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=values.shape, data_location=1)
-            for key, value in (("location", "small.bin"), ("offset", position), ("length", values.nbytes)):
+            tensor = TensorProto(
+                name=name, data_type=TensorProto.FLOAT, dims=values.shape, data_location=1
+            )
+            for key, value in (
+                ("location", "small.bin"),
+                ("offset", position),
+                ("length", values.nbytes),
+            ):
                 tensor.external_data.add(key=key, value=str(value))
             file.write(values.tobytes())
             position += values.nbytes
@@ -55,8 +71,12 @@ def rows(graph: FloatGraph) -> np.ndarray:
     from onnx import TensorProto, helper, load_model
 
     model = load_model(graph.path)
-    model.graph.output.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, (2, 6, 6, 4)))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    model.graph.output.append(
+        helper.make_tensor_value_info("rows", TensorProto.FLOAT, (2, 6, 6, 4))
+    )
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return np.asarray(session.run(["rows"], {"picture": PICTURE})[0])
 
 
@@ -69,7 +89,9 @@ def test_activations_are_what_layers_read_with_their_channel_axis(graph: FloatGr
     assert list(find_activations(graph, ["rows"])) == ["rows"]
 
 
-def test_a_value_that_no_layer_reads_can_be_asked_for_and_an_unknown_one_is_refused(graph: FloatGraph) -> None:
+def test_a_value_that_no_layer_reads_can_be_asked_for_and_an_unknown_one_is_refused(
+    graph: FloatGraph,
+) -> None:
     found = find_activations(graph, ["map"])["map"]
     assert (found.axis, found.channels, found.layers) == (1, 4, ())
     with pytest.raises(CalibrationError, match="small: no value is called 'nap'"):
@@ -83,7 +105,9 @@ def test_a_graph_without_shapes_is_refused(graph: FloatGraph) -> None:
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
-def engine(request: pytest.FixtureRequest, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> str:
+def engine(
+    request: pytest.FixtureRequest, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """Either engine; OpenVINO serves where ONNX Runtime cannot be imported."""
     assert rows.size  # computed before: by ONNX Runtime
     if request.param == "openvino":
@@ -112,7 +136,9 @@ def test_histograms_count_every_value_once(graph: FloatGraph) -> None:
 @pytest.mark.usefixtures("engine")
 def test_histograms_are_of_the_divided_channels(graph: FloatGraph, rows: np.ndarray) -> None:
     factors = np.array([1, 2, 4, 8], np.float32)
-    tap = tap_histogram(find_activations(graph)["rows"], amax=50.0, bins=20, most=10**6, factors=factors)
+    tap = tap_histogram(
+        find_activations(graph)["rows"], amax=50.0, bins=20, most=10**6, factors=factors
+    )
     found = TappedNetwork(graph, [tap])({"picture": PICTURE})["rows.histogram"]
     assert np.abs(found - np.histogram(np.abs(rows / factors), 20, (0, 50))[0]).sum() <= 2
 
@@ -133,7 +159,9 @@ def test_inputs_that_do_not_fit_are_refused(graph: FloatGraph) -> None:
         network({"picture": PICTURE[:, :2]})
 
 
-def test_a_large_activation_is_counted_at_every_nth_value_of_all_channels(graph: FloatGraph) -> None:
+def test_a_large_activation_is_counted_at_every_nth_value_of_all_channels(
+    graph: FloatGraph,
+) -> None:
     tap = tap_histogram(find_activations(graph)["picture"], amax=5.0, bins=8, most=100)
     found = TappedNetwork(graph, [tap])({"picture": PICTURE})["picture.histogram"]
     assert 30 <= found.sum() <= 100
@@ -162,7 +190,9 @@ def test_memory_does_not_grow_with_the_number_of_tapped_activations(tmp_path: Pa
 
     script = tmp_path / "measure.py"
     script.write_text(MEASURE)
-    result = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=True, timeout=120)
+    result = subprocess.run(
+        [sys.executable, script, tmp_path], capture_output=True, text=True, check=True, timeout=120
+    )
     assert int(result.stdout) < 700, result.stdout
 
 

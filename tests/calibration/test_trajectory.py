@@ -34,9 +34,11 @@ def test_the_latents_are_those_of_the_samplers_own_arithmetic() -> None:
         seen.append(inputs["timestep_sinusoid"])
         return {"velocity": np.tanh(inputs["latents"])}
 
-    settings, sample = TrajectorySettings(SchedulerConfig(), 4), start()
+    settings = TrajectorySettings(SchedulerConfig(), 4)
+    sample = start()
     found = run_trajectory(denoise, sample, settings=settings)
-    scheduler, latents = DDIMScheduler(), sample.inputs["latents"]
+    scheduler = DDIMScheduler()
+    latents = sample.inputs["latents"]
     timesteps = scheduler.timesteps(4)
     for timestep in timesteps:
         latents = scheduler.step(np.tanh(latents), int(timestep), latents, steps=4)[0]
@@ -49,15 +51,25 @@ def test_guidance_asks_twice_and_moves_away_from_the_blank_answer() -> None:
 
     def denoise(inputs: Arrays) -> Arrays:
         gates.append(float(inputs["reference_gate"][0]))
-        assert (inputs["audio_tokens"].any(), inputs["face_feature"].any()) == (gates[-1] == 1, gates[-1] == 1)
+        assert (inputs["audio_tokens"].any(), inputs["face_feature"].any()) == (
+            gates[-1] == 1,
+            gates[-1] == 1,
+        )
         return {"velocity": np.full_like(inputs["latents"], 1.0 + gates[-1])}
 
-    run_trajectory(denoise, start(), settings=TrajectorySettings(SchedulerConfig(), 2, guidance=2.5))
+    run_trajectory(
+        denoise, start(), settings=TrajectorySettings(SchedulerConfig(), 2, guidance=2.5)
+    )
     assert gates == [1, 0, 1, 0]
 
 
 def test_starts_come_from_as_many_portraits_as_there_are() -> None:
-    samples = [start("a.png", seed=1), start("a.png", seed=2), start("b.png"), start("c.png", step=1)]
+    samples = [
+        start("a.png", seed=1),
+        start("a.png", seed=2),
+        start("b.png"),
+        start("c.png", step=1),
+    ]
     assert [sample.portrait for sample in choose_starts(samples, most=2)] == ["a.png", "b.png"]
     assert len(choose_starts(samples, most=9)) == 3
 

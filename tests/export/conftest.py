@@ -1,4 +1,7 @@
-"""Networks and checkpoints far smaller than tiny, and ways to run them: what the tests of the export share."""
+"""Networks and checkpoints far smaller than tiny, and ways to run them.
+
+What the tests of the export share.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,12 @@ MICRO = Architecture(
         ),
     ),
     vae=VAEArchitecture(
-        widths=(8, 16), layers_per_block=1, picture_channels=3, latent_channels=4, norm_groups=4, scaling=0.18215
+        widths=(8, 16),
+        layers_per_block=1,
+        picture_channels=3,
+        latent_channels=4,
+        norm_groups=4,
+        scaling=0.18215,
     ),
     audio=AudioArchitecture(mels=5, context=9, width=12, heads=3, layers=2),
     landmark=LandmarkArchitecture(in_channels=1, stem=4, channels=(4, 6), out_channels=8),
@@ -67,7 +75,10 @@ MICRO = Architecture(
 
 @pytest.fixture(scope="session")
 def micro() -> Architecture:
-    """The smallest architecture that has every part; two levels, so that latents are half the picture."""
+    """The smallest architecture that has every part.
+
+    Two levels, so that latents are half the picture.
+    """
     return MICRO
 
 
@@ -122,7 +133,9 @@ def run_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Arrays]:
         path.write_bytes(model.SerializeToString())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
         names = [value.name for value in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
 
@@ -135,8 +148,15 @@ def random_inputs() -> Callable[[SubnetSpec, int], Arrays]:
 
     def make(spec: SubnetSpec, seed: int) -> Arrays:
         random = np.random.default_rng(seed)
-        values = {tensor.name: random.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in spec.inputs}
-        return {**values, "reference_gate": np.ones(1, spec.inputs[0].dtype)} if "reference_gate" in values else values
+        values = {
+            tensor.name: random.standard_normal(tensor.shape).astype(tensor.dtype)
+            for tensor in spec.inputs
+        }
+        return (
+            {**values, "reference_gate": np.ones(1, spec.inputs[0].dtype)}
+            if "reference_gate" in values
+            else values
+        )
 
     return make
 
@@ -149,7 +169,9 @@ def run_torch() -> Callable[[nn.Module, SubnetSpec, Arrays], Arrays]:
         with torch.no_grad():
             given = network(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
         values = given if isinstance(given, tuple) else (given,)
-        return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, values, strict=True)}
+        return {
+            tensor.name: value.numpy() for tensor, value in zip(spec.outputs, values, strict=True)
+        }
 
     return run
 
@@ -177,14 +199,19 @@ def load_network() -> Callable[[Checkpoint, str], nn.Module]:
     def load(checkpoint: Checkpoint, name: str) -> nn.Module:
         network = build_network(name, checkpoint.architecture)
         weights = checkpoint.weights(name, wanted_shapes(network))
-        return load_weights(network, {key: tensor.read().astype(np.float32) for key, tensor in weights.items()})
+        return load_weights(
+            network, {key: tensor.read().astype(np.float32) for key, tensor in weights.items()}
+        )
 
     return load
 
 
 @pytest.fixture(scope="session")
 def tiny_specs(tiny_acc: Checkpoint) -> Callable[[str], dict[str, SubnetSpec]]:
-    """A function of the precision; the sizes are those of the tiny bundles, so that their traces serve both."""
+    """A function of the precision.
+
+    The sizes are those of the tiny bundles, so that their traces serve both.
+    """
     sizes = size_networks(tiny_acc.architecture, size=(128, 128), frames=12, face="mask")
     return lambda precision: describe_networks(sizes, precision=precision)
 
@@ -222,14 +249,24 @@ class CheckpointDraft:
 @pytest.fixture(scope="session")
 def micro_tables(fill: Callable[[nn.Module, int], nn.Module]) -> dict[str, Table]:
     """Random values of the six networks."""
-    return {name: fill(build_network(name, MICRO), seed).state_dict() for seed, name in enumerate(NETWORKS)}
+    return {
+        name: fill(build_network(name, MICRO), seed).state_dict()
+        for seed, name in enumerate(NETWORKS)
+    }
 
 
 @pytest.fixture
 def draft(tmp_path: Path, micro_tables: dict[str, Table]) -> CheckpointDraft:
-    """A micro checkpoint of the acc variant, not written yet. Its large files are safetensors, which open quicker."""
-    tables = {name: {key: value.clone() for key, value in table.items()} for name, table in micro_tables.items()}
-    vae, denoising = {**tables["vae_encoder"], **tables["vae_decoder"]}, tables["denoising_unet"]
+    """A micro checkpoint of the acc variant, not written yet.
+
+    Its large files are safetensors, which open quicker.
+    """
+    tables = {
+        name: {key: value.clone() for key, value in table.items()}
+        for name, table in micro_tables.items()
+    }
+    vae = {**tables["vae_encoder"], **tables["vae_decoder"]}
+    denoising = tables["denoising_unet"]
     audio = MICRO.audio
     dims = {
         "n_mels": audio.mels,
@@ -238,13 +275,22 @@ def draft(tmp_path: Path, micro_tables: dict[str, Table]) -> CheckpointDraft:
         "n_audio_head": audio.heads,
         "n_audio_layer": audio.layers,
     }
-    unused = {"decoder.token_embedding.weight": torch.zeros(2, 2), "encoder.ln_post.weight": torch.ones(12)}
+    unused = {
+        "decoder.token_embedding.weight": torch.zeros(2, 2),
+        "encoder.ln_post.weight": torch.ones(12),
+    }
     return CheckpointDraft(
         tmp_path / "checkpoint",
         {
-            "denoising_unet_acc.safetensors": {k: v for k, v in denoising.items() if "motion_modules" not in k},
-            "motion_module_acc.safetensors": {k: v for k, v in denoising.items() if "motion_modules" in k},
-            "reference_unet.safetensors": {k: v for k, v in tables["reference_unet"].items() if ".reader." not in k},
+            "denoising_unet_acc.safetensors": {
+                k: v for k, v in denoising.items() if "motion_modules" not in k
+            },
+            "motion_module_acc.safetensors": {
+                k: v for k, v in denoising.items() if "motion_modules" in k
+            },
+            "reference_unet.safetensors": {
+                k: v for k, v in tables["reference_unet"].items() if ".reader." not in k
+            },
             "face_locator.pth": tables["landmark_encoder"],
             "sd-vae-ft-mse/diffusion_pytorch_model.safetensors": vae,
             "audio_processor/whisper_tiny.pt": {

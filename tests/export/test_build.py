@@ -21,7 +21,13 @@ from echoexport.export.checkpoint.variants import find_variant
 from echoexport.export.sizes import size_networks
 from echoexport.runtime import open_bundle
 from echoexport.runtime.bundle_files import hash_file
-from echoexport.runtime.errors import BackendError, CheckpointError, EchoExportError, GraphError, OutputError
+from echoexport.runtime.errors import (
+    BackendError,
+    CheckpointError,
+    EchoExportError,
+    GraphError,
+    OutputError,
+)
 from echoexport.runtime.manifest import Manifest, read_manifest
 from echoexport.runtime.spec import NETWORKS
 from echoexport.targets.spec import load_target
@@ -43,27 +49,43 @@ def checkpoint(draft: Any) -> Path:
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def build(
-    checkpoint: Path, output: Path, *, report: Callable[[str, int, int], None] | None = None, **settings: Any
+    checkpoint: Path,
+    output: Path,
+    *,
+    report: Callable[[str, int, int], None] | None = None,
+    **settings: Any,
 ) -> Manifest:
     chosen = BuildSettings(**{**MICRO, **settings})
-    return build_bundle(checkpoint, output, target=load_target("cpu"), settings=chosen, report=report)
+    return build_bundle(
+        checkpoint, output, target=load_target("cpu"), settings=chosen, report=report
+    )
 
 
 def describe(checkpoint: Path, variant: str, *, target: str = "cpu", **settings: Any) -> Manifest:
-    """The manifest of a build, without building: networks of the micro checkpoint, but windows of up to 32 frames."""
-    board, opened = load_target(target), open_checkpoint(checkpoint, "acc")
+    """The manifest of a build, without building.
+
+    Networks of the micro checkpoint, but windows of up to 32 frames.
+    """
+    board = load_target(target)
+    opened = open_checkpoint(checkpoint, "acc")
     unet = opened.architecture.unet
     assert unet.motion is not None
-    longer = replace(opened.architecture, unet=replace(unet, motion=replace(unet.motion, max_frames=32)))
+    longer = replace(
+        opened.architecture, unet=replace(unet, motion=replace(unet.motion, max_frames=32))
+    )
     opened = replace(opened, variant=find_variant(variant), architecture=longer)
     settled = settle(BuildSettings(variant, **settings), target=board)
     assert settled.size is not None
     assert settled.frames is not None
-    sizes = size_networks(longer, size=settled.size, frames=settled.frames, face=opened.variant.face)
+    sizes = size_networks(
+        longer, size=settled.size, frames=settled.frames, face=opened.variant.face
+    )
     return describe_bundle(opened, sizes, {}, target=board, settings=settled)
 
 
@@ -76,7 +98,11 @@ def test_a_built_bundle_is_whole_and_says_what_it_was_built_from(
         assert sorted(bundle.check_files()) == sorted(bundle.manifest.files)
     made = read_manifest(folder).provenance
     assert made.checkpoint == tiny_checkpoint.name
-    assert {"denoising_unet_acc.pth", "motion_module_acc.pth", "reference_unet.pth"} <= made.checkpoint_files.keys()
+    assert {
+        "denoising_unet_acc.pth",
+        "motion_module_acc.pth",
+        "reference_unet.pth",
+    } <= made.checkpoint_files.keys()
     for name, entry in made.checkpoint_files.items():
         assert entry.sha256 == hash_file(tiny_checkpoint / name)
         assert entry.bytes == (tiny_checkpoint / name).stat().st_size
@@ -87,13 +113,17 @@ def test_a_built_bundle_is_whole_and_says_what_it_was_built_from(
 
 
 @pytest.mark.slow
-def test_a_bundle_lists_networks_of_the_shapes_it_was_asked_for(build_tiny: Callable[..., Path]) -> None:
+def test_a_bundle_lists_networks_of_the_shapes_it_was_asked_for(
+    build_tiny: Callable[..., Path],
+) -> None:
     manifest = read_manifest(build_tiny())
     assert tuple(manifest.networks) == NETWORKS
     shapes = {t.name: t.shape for t in manifest.networks["denoising_unet"].inputs}
     assert shapes["latents"] == (1, 4, 12, 16, 16)
     assert shapes["face_feature"][2] == 1
-    assert all(entry.opset == 20 and entry.precision == "fp32" for entry in manifest.networks.values())
+    assert all(
+        entry.opset == 20 and entry.precision == "fp32" for entry in manifest.networks.values()
+    )
     assert all(entry.parameters > 0 for entry in manifest.networks.values())
 
 
@@ -117,7 +147,9 @@ def test_a_build_proves_its_bundle_and_notes_it_in_the_manifest(
     checkpoint: Path, trace_folder: Path, tmp_path: Path
 ) -> None:
     proved = build(checkpoint, tmp_path / "proved", traces=trace_folder)
-    assert f"self-tests passed at build time on ort: {', '.join(NETWORKS)}" in proved.provenance.notes
+    assert (
+        f"self-tests passed at build time on ort: {', '.join(NETWORKS)}" in proved.provenance.notes
+    )
     unproved = build(checkpoint, tmp_path / "unproved", traces=trace_folder, check="none")
     assert unproved.provenance.notes[-1].startswith("self-tests were not run by the build")
 
@@ -134,10 +166,15 @@ def test_an_engine_that_disagrees_with_the_module_stops_the_build(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_progress_goes_from_nothing_to_all(checkpoint: Path, trace_folder: Path, tmp_path: Path) -> None:
+def test_progress_goes_from_nothing_to_all(
+    checkpoint: Path, trace_folder: Path, tmp_path: Path
+) -> None:
     told: list[tuple[int, int]] = []
     build(
-        checkpoint, tmp_path / "bundle", traces=trace_folder, report=lambda _, done, total: told.append((done, total))
+        checkpoint,
+        tmp_path / "bundle",
+        traces=trace_folder,
+        report=lambda _, done, total: told.append((done, total)),
     )
     assert told[0][0] == 0
     assert told == sorted(told)
@@ -152,8 +189,12 @@ def interrupt_at(stage: str) -> Callable[[str, int, int], None]:
     return report
 
 
-@pytest.mark.parametrize("stage", ["checkpoint", "vae_encoder: trace", "denoising_unet: weights", "bundle: written"])
-def test_an_interrupted_build_leaves_nothing(checkpoint: Path, trace_folder: Path, tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize(
+    "stage", ["checkpoint", "vae_encoder: trace", "denoising_unet: weights", "bundle: written"]
+)
+def test_an_interrupted_build_leaves_nothing(
+    checkpoint: Path, trace_folder: Path, tmp_path: Path, stage: str
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         build(checkpoint, tmp_path / "bundle", traces=trace_folder, report=interrupt_at(stage))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
@@ -182,24 +223,34 @@ def file_size_limit(size: int) -> Iterator[None]:
 def test_a_disk_that_fills_up_leaves_nothing_and_is_told_in_one_line(
     checkpoint: Path, trace_folder: Path, tmp_path: Path
 ) -> None:
-    with file_size_limit(1 << 15), pytest.raises(OutputError, match=r"bundle: cannot write the bundle: File too large"):
+    with (
+        file_size_limit(1 << 15),
+        pytest.raises(OutputError, match=r"bundle: cannot write the bundle: File too large"),
+    ):
         build(checkpoint, tmp_path / "bundle", traces=trace_folder)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_a_checkpoint_that_computes_nonsense_is_refused(
-    checkpoint: Path, trace_folder: Path, tmp_path: Path,
+    checkpoint: Path,
+    trace_folder: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(
-        "echoexport.export.subnets.golden.compute_golden", lambda *_, **__: {"latents": np.full((1, 4, 8, 8), np.nan)}
+        "echoexport.export.subnets.golden.compute_golden",
+        lambda *_, **__: {"latents": np.full((1, 4, 8, 8), np.nan)},
     )
-    with pytest.raises(GraphError, match=r"vae_encoder: output 'latents' is not finite on the self-test inputs"):
+    with pytest.raises(
+        GraphError, match=r"vae_encoder: output 'latents' is not finite on the self-test inputs"
+    ):
         build(checkpoint, tmp_path / "bundle", traces=trace_folder)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_traced(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_traced(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("no folder")
     told: list[str] = []
     with pytest.raises(OutputError, match=r"cannot write the bundle"):
@@ -207,7 +258,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_traced(che
     assert told == []
 
 
-def test_a_folder_that_is_no_bundle_is_refused_before_anything_is_traced(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_bundle_is_refused_before_anything_is_traced(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(OutputError, match=r"a folder with other things in it"):
         build(checkpoint, tmp_path, report=lambda *_: pytest.fail("the build went on"))
@@ -245,7 +298,12 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_traced(
     checkpoint: Path, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(EchoExportError, match=message):
-        build(checkpoint, tmp_path / "bundle", report=lambda *_: pytest.fail("the build went on"), **settings)
+        build(
+            checkpoint,
+            tmp_path / "bundle",
+            report=lambda *_: pytest.fail("the build went on"),
+            **settings,
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
@@ -254,11 +312,17 @@ def test_each_variant_samples_as_the_originals_script_does(checkpoint: Path, var
     manifest = describe(checkpoint, variant)
     steps, guidance, clamp, shift, face = DEFAULTS[variant]
     assert (manifest.sampler.steps, manifest.sampler.guidance) == (steps, guidance)
-    assert (manifest.sampler.noise_clamp, manifest.window.shift, manifest.face) == (clamp, shift, face)
+    assert (manifest.sampler.noise_clamp, manifest.window.shift, manifest.face) == (
+        clamp,
+        shift,
+        face,
+    )
     assert (manifest.fps, manifest.window.frames, manifest.window.overlap) == (24.0, 12, 3)
 
 
-@pytest.mark.parametrize(("variant", "steps"), [("acc", 4), ("pose_acc", 4), ("base", 30), ("pose", 30)])
+@pytest.mark.parametrize(
+    ("variant", "steps"), [("acc", 4), ("pose_acc", 4), ("base", 30), ("pose", 30)]
+)
 def test_a_jetson_gets_half_precision_and_fewer_steps_where_the_variant_bears_it(
     checkpoint: Path, variant: str, steps: int
 ) -> None:
@@ -270,7 +334,15 @@ def test_a_jetson_gets_half_precision_and_fewer_steps_where_the_variant_bears_it
 
 
 def test_what_is_asked_for_wins_over_the_target(checkpoint: Path) -> None:
-    manifest = describe(checkpoint, "acc", target="jetson-orin", precision="fp32", size=(192, 128), frames=8, steps=9)
+    manifest = describe(
+        checkpoint,
+        "acc",
+        target="jetson-orin",
+        precision="fp32",
+        size=(192, 128),
+        frames=8,
+        steps=9,
+    )
     assert (manifest.precision, manifest.sampler.steps, manifest.window.frames) == ("fp32", 9, 8)
     assert (manifest.picture.width, manifest.picture.height) == (192, 128)
 
@@ -283,7 +355,9 @@ def test_neighbouring_windows_share_three_frames_or_what_a_short_window_can_spar
 
 
 @pytest.mark.slow
-def test_the_manifest_is_plain_json_that_names_no_folder_of_this_machine(build_tiny: Callable[..., Path]) -> None:
+def test_the_manifest_is_plain_json_that_names_no_folder_of_this_machine(
+    build_tiny: Callable[..., Path],
+) -> None:
     data = json.loads((build_tiny() / "manifest.json").read_text())
     assert "traces" not in data["provenance"]["settings"]
     assert str(Path.home()) not in json.dumps(data)

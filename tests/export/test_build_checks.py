@@ -37,7 +37,9 @@ def check(null_bundle: Path) -> Check:
         manifest = edit(read_manifest(null_bundle))
         write_manifest(manifest, null_bundle)
         told = [] if told is None else told
-        return check_bundle(null_bundle, manifest, target=load_target(target), which=which, tell=told.append)
+        return check_bundle(
+            null_bundle, manifest, target=load_target(target), which=which, tell=told.append
+        )
 
     return run
 
@@ -74,7 +76,9 @@ def test_what_is_being_checked_is_told(check: Check) -> None:
 
 def test_no_check_is_noted_with_what_to_run(check: Check) -> None:
     told: list[str] = []
-    assert check("none", told=told) == ["self-tests were not run by the build: run 'echoexport verify'"]
+    assert check("none", told=told) == [
+        "self-tests were not run by the build: run 'echoexport verify'"
+    ]
     assert told == []
 
 
@@ -86,29 +90,39 @@ def test_auto_leaves_out_what_needs_too_much_memory_and_says_so(check: Check) ->
 
 
 def test_all_leaves_nothing_out(check: Check) -> None:
-    assert check("all", edit=enlarge) == [f"self-tests passed at build time on null: {', '.join(NETWORKS)}"]
+    assert check("all", edit=enlarge) == [
+        f"self-tests passed at build time on null: {', '.join(NETWORKS)}"
+    ]
 
 
 def test_a_network_that_disagrees_stops_the_build(check: Check, null_bundle: Path) -> None:
     spoil(null_bundle, "vae_decoder")
-    with pytest.raises(BackendError, match=r"vae_decoder: null is off by .* is allowed; build with --check none"):
+    with pytest.raises(
+        BackendError, match=r"vae_decoder: null is off by .* is allowed; build with --check none"
+    ):
         check()
 
 
-def test_a_network_of_fewer_bits_that_disagrees_may_be_built_in_fp32(check: Check, null_bundle: Path) -> None:
+def test_a_network_of_fewer_bits_that_disagrees_may_be_built_in_fp32(
+    check: Check, null_bundle: Path
+) -> None:
     def as_fp16(manifest: Manifest) -> Manifest:
         entry = replace(manifest.networks["vae_decoder"], precision="fp16")
         return replace(manifest, networks={**manifest.networks, "vae_decoder": entry})
 
     spoil(null_bundle, "vae_decoder")
-    with pytest.raises(BackendError, match=r"vae_decoder: .*; build with --precision fp32, or --check none"):
+    with pytest.raises(
+        BackendError, match=r"vae_decoder: .*; build with --precision fp32, or --check none"
+    ):
         check(edit=as_fp16)
 
 
 def test_no_backend_at_all_is_a_note_and_no_failure(check: Check) -> None:
     notes = check(edit=lambda manifest: replace(manifest, backends=("tensorrt",)))
     assert len(notes) == 1
-    assert notes[0].startswith("self-tests were not run by the build: no backend of this bundle works here")
+    assert notes[0].startswith(
+        "self-tests were not run by the build: no backend of this bundle works here"
+    )
 
 
 def test_a_cpus_bundle_is_not_shown_to_nvidias_parser(check: Check, parser: list[str]) -> None:
@@ -116,7 +130,9 @@ def test_a_cpus_bundle_is_not_shown_to_nvidias_parser(check: Check, parser: list
     assert parser == []
 
 
-def test_a_boards_bundle_is_parsed_and_noted_with_the_version(check: Check, parser: list[str]) -> None:
+def test_a_boards_bundle_is_parsed_and_noted_with_the_version(
+    check: Check, parser: list[str]
+) -> None:
     notes = check(target="jetson-orin")
     assert parser == list(NETWORKS)
     assert notes[1] == f"TensorRT-RTX 1.7.1 parsed and built at build time: {', '.join(NETWORKS)}"
@@ -142,7 +158,9 @@ def test_a_refusal_of_the_parser_stops_the_build(
         check(target="jetson-orin")
 
 
-def test_a_parser_that_is_not_here_is_noted_with_its_extra(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parser_that_is_not_here_is_noted_with_its_extra(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensorrt_rtx, "is_installed", lambda: False)
     notes = check(target="jetson-orin")
     assert "pip install 'echoexport[tensorrt-rtx]'" in notes[1]
@@ -158,14 +176,21 @@ def test_an_unknown_check_is_refused_by_the_check_itself(check: Check) -> None:
         check("some")
 
 
-@pytest.mark.parametrize(("needed", "limit", "fits"), [(1, None, True), (5, 5, True), (5.1, 5, False)])
+@pytest.mark.parametrize(
+    ("needed", "limit", "fits"), [(1, None, True), (5, 5, True), (5.1, 5, False)]
+)
 def test_no_limit_fits_everything(needed: float, limit: int | None, fits: bool) -> None:
     assert fits_memory(needed, limit) is fits
 
 
 def test_a_targets_defaults_fill_what_was_not_asked_for() -> None:
     settled = settle(BuildSettings(), target=load_target("jetson-orin"))
-    assert (settled.precision, settled.size, settled.frames, settled.steps) == ("fp16", (256, 256), 12, 4)
+    assert (settled.precision, settled.size, settled.frames, settled.steps) == (
+        "fp16",
+        (256, 256),
+        12,
+        4,
+    )
 
 
 def test_what_was_asked_for_stays() -> None:
@@ -186,7 +211,8 @@ def test_an_unknown_precision_or_variant_is_refused() -> None:
 
 
 def test_the_memory_limit_is_the_one_the_checks_are_sized_by() -> None:
-    # the full denoiser, 1.3 billion values in fp32, needs about 10.8 GB on a CPU: never within a build's limit
+    # the full denoiser, 1.3 billion values in fp32, needs about 10.8 GB on a CPU: never
+    # within a build's limit
     assert not fits_memory(build_checks._ENGINE_FACTOR * 4 * 1_300_000_000, AUTO_BYTES)
 
 
@@ -196,8 +222,13 @@ def spoil(folder: Path, network: str) -> None:
 
     path = folder / "self-test" / f"{network}.npz"
     with np.load(path) as arrays:
-        spoilt = {name: arrays[name] + np.float32(name.startswith("output.")) for name in arrays.files}
+        spoilt = {
+            name: arrays[name] + np.float32(name.startswith("output.")) for name in arrays.files
+        }
     np.savez(path, **spoilt)
     data = json.loads((folder / "manifest.json").read_text())
-    data["files"][f"self-test/{network}.npz"] = {"sha256": hash_file(path), "bytes": path.stat().st_size}
+    data["files"][f"self-test/{network}.npz"] = {
+        "sha256": hash_file(path),
+        "bytes": path.stat().st_size,
+    }
     (folder / "manifest.json").write_text(json.dumps(data))

@@ -49,9 +49,15 @@ def silent(what: str, done: int, total: int) -> None:
 @pytest.fixture(scope="module")
 def settings(trace_folder: Path) -> BuildSettings:
     return BuildSettings(
-        size=(16, 16), frames=4, steps=2, precision="int8", quality=0.5, traces=trace_folder, check="none",
+        size=(16, 16),
+        frames=4,
+        steps=2,
+        precision="int8",
+        quality=0.5,
+        traces=trace_folder,
+        check="none",
         sensitivity=True,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,12 @@ def micro_floats(
     plain = replace(settings, precision="fp32", sensitivity=False)
     manifest = build_bundle(checkpoint, folder / "fp32", target=CPU, settings=plain)
     inputs = calibration_inputs.builtin_recording_inputs(2)
-    record_set(folder / "fp32", inputs, folder / "set", settings=RecordingSettings(samples=4, steps=2, seconds=0.5))
+    record_set(
+        folder / "fp32",
+        inputs,
+        folder / "set",
+        settings=RecordingSettings(samples=4, steps=2, seconds=0.5),
+    )
     return FloatBundles(folder / "fp32", folder / "fp32", manifest)
 
 
@@ -115,7 +126,8 @@ def kill_at(phase: str, count: int) -> Callable[[str, int, int], None]:
 def test_a_build_killed_among_the_ranges_and_in_the_sweep_goes_on_to_the_same_plan(
     plan: Callable[..., str], work: dict[str, int], tmp_path: Path
 ) -> None:
-    wanted, whole = plan(None), dict(work)
+    wanted = plan(None)
+    whole = dict(work)
     assert whole["ranges"] == 4
     assert whole["damage"] > 20
     work.update(ranges=0, damage=0)
@@ -130,7 +142,9 @@ def test_a_build_killed_among_the_ranges_and_in_the_sweep_goes_on_to_the_same_pl
 
 
 @pytest.mark.slow
-def test_only_a_network_with_int8_activations_keeps_anything(plan: Callable[..., str], tmp_path: Path) -> None:
+def test_only_a_network_with_int8_activations_keeps_anything(
+    plan: Callable[..., str], tmp_path: Path
+) -> None:
     plan(tmp_path)
     (found,) = tmp_path.iterdir()
     assert found.name.startswith("denoising_unet-")
@@ -145,18 +159,29 @@ def test_damages_of_another_plan_or_sampling_do_not_count(tmp_path: Path) -> Non
     known.add(Damage(("three",), float("inf")))
     again = {("one", "two"): 0.25, ("three",): float("inf")}
     assert keep_damage(progress, PLAN, CHOICE).errors == again
-    assert keep_damage(progress, PLAN, replace(CHOICE, budget=40.0, measure_all=True)).errors == again
+    assert (
+        keep_damage(progress, PLAN, replace(CHOICE, budget=40.0, measure_all=True)).errors == again
+    )
     assert keep_damage(progress, PLAN, replace(CHOICE, steps=3)).errors == {}
-    assert keep_damage(progress, replace(PLAN, layers={"one": LayerPlan("int8", 2.0)}), CHOICE).errors == {}
+    assert (
+        keep_damage(progress, replace(PLAN, layers={"one": LayerPlan("int8", 2.0)}), CHOICE).errors
+        == {}
+    )
 
 
 def test_every_network_set_and_setting_has_a_folder_of_its_own_and_all_are_forgotten(
     null_bundle: Path, tmp_path: Path
 ) -> None:
-    manifest, folder = read_manifest(null_bundle), tmp_path / "progress"
-    first, second = BuildProgress(folder, manifest, "a"), BuildProgress(folder, manifest, "b")
-    given = [first.of_network("vae_encoder", "x"), first.of_network("vae_encoder", "y"),
-             first.of_network("vae_decoder", "x"), second.of_network("vae_encoder", "x")]  # fmt: skip
+    manifest = read_manifest(null_bundle)
+    folder = tmp_path / "progress"
+    first = BuildProgress(folder, manifest, "a")
+    second = BuildProgress(folder, manifest, "b")
+    given = [
+        first.of_network("vae_encoder", "x"),
+        first.of_network("vae_encoder", "y"),
+        first.of_network("vae_decoder", "x"),
+        second.of_network("vae_encoder", "x"),
+    ]
     assert len({one.folder for one in given}) == 4
     for one in given:
         one.write("plan", 1)
@@ -191,7 +216,9 @@ def test_the_built_in_set_is_recorded_once_and_again_where_it_is_damaged(
     kept = replace(settings, progress=tmp_path / "progress")
 
     def find(wanted: BuildSettings = kept) -> str:
-        with find_builtin_set(micro_floats.float32, micro_floats.manifest, wanted, report=silent) as found:
+        with find_builtin_set(
+            micro_floats.float32, micro_floats.manifest, wanted, report=silent
+        ) as found:
             return found.digest
 
     digest = find()
@@ -221,5 +248,9 @@ def test_the_command_line_keeps_progress_unless_it_shall_keep_nothing(
     for more in ((), ("--trace-cache", tmp_path / "mine"), ("--no-trace-cache",)):
         assert command(*line, *more).code == 0
     cache = tmp_path / "own-cache"
-    assert [one.progress for one in asked] == [cache / "progress", tmp_path / "mine" / "progress", None]
+    assert [one.progress for one in asked] == [
+        cache / "progress",
+        tmp_path / "mine" / "progress",
+        None,
+    ]
     assert [one.traces for one in asked] == [cache / "traces", tmp_path / "mine", None]

@@ -19,7 +19,10 @@ from echoexport.runtime.spec import NETWORKS
 
 @pytest.fixture
 def spoilt_bundle(build_tiny: Callable[..., Path], tmp_path: Path) -> Path:
-    """A tiny bundle whose landmark encoder names a Pad's axes; its manifest agrees with its files."""
+    """A tiny bundle whose landmark encoder names a Pad's axes.
+
+    Its manifest agrees with its files.
+    """
     import json
     import shutil
 
@@ -33,12 +36,17 @@ def spoilt_bundle(build_tiny: Callable[..., Path], tmp_path: Path) -> Path:
         onnx.helper.make_tensor("axes.two", 7, [2], [2, 3]),
     )
     model.graph.initializer.extend(constants)
-    pad = onnx.helper.make_node("Pad", [conv.input[0], "pads.two", "", "axes.two"], ["padded"], name="planted")
+    pad = onnx.helper.make_node(
+        "Pad", [conv.input[0], "pads.two", "", "axes.two"], ["padded"], name="planted"
+    )
     model.graph.node.insert(0, pad)
     conv.input[0] = "padded"
     path.write_bytes(model.SerializeToString())
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["landmark_encoder.onnx"] = {"sha256": hash_file(path), "bytes": path.stat().st_size}
+    manifest["files"]["landmark_encoder.onnx"] = {
+        "sha256": hash_file(path),
+        "bytes": path.stat().st_size,
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -52,20 +60,27 @@ def test_a_target_that_names_no_version_is_held_to_all(target: str) -> None:
     assert find_versions(target) == ("10.3", "10.16", "11.4")
 
 
-def test_a_built_bundle_keeps_every_rule(command: Callable[..., Any], build_tiny: Callable[..., Path]) -> None:
+def test_a_built_bundle_keeps_every_rule(
+    command: Callable[..., Any], build_tiny: Callable[..., Path]
+) -> None:
     outcome = command("verify", build_tiny(), "--lint", "--files-only")
     assert outcome.code == 0
     lines = [line.split(maxsplit=1) for line in outcome.out.splitlines()[1:]]
     assert lines == [[name, "keeps every rule (TensorRT 10.3, 10.16, 11.4)"] for name in NETWORKS]
 
 
-def test_a_planted_fault_is_printed_with_node_version_and_fix(command: Callable[..., Any], spoilt_bundle: Path) -> None:
+def test_a_planted_fault_is_printed_with_node_version_and_fix(
+    command: Callable[..., Any], spoilt_bundle: Path
+) -> None:
     outcome = command("verify", spoilt_bundle, "--lint")
     assert outcome.code == 1
     assert (
-        "landmark_encoder   pad: planted: names its axes in an input (TensorRT 10.3); fix: give pads of all axes"
+        "landmark_encoder   pad: planted: names its axes in an input (TensorRT 10.3); fix: "
+        "give pads of all axes"
     ) in outcome.out.splitlines()
-    assert outcome.told == [f"echoexport: error: {spoilt_bundle}: 1 broken graph rules; build it again"]
+    assert outcome.told == [
+        f"echoexport: error: {spoilt_bundle}: 1 broken graph rules; build it again"
+    ]
 
 
 def test_one_network_can_be_linted(command: Callable[..., Any], spoilt_bundle: Path) -> None:
@@ -89,14 +104,21 @@ def test_what_is_no_graph_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_demo_characters_networks_keep_every_rule(tmp_path: Path, trace_folder: Path, precision: str) -> None:
+def test_the_demo_characters_networks_keep_every_rule(
+    tmp_path: Path, trace_folder: Path, precision: str
+) -> None:
     from echoexport.export.build import build_bundle
     from echoexport.export.build_settings import BuildSettings
     from echoexport.targets.spec import load_target
 
-    settings = BuildSettings(size=CHARACTER_SIZE, precision=precision, traces=trace_folder, check="none")
+    settings = BuildSettings(
+        size=CHARACTER_SIZE, precision=precision, traces=trace_folder, check="none"
+    )
     manifest = build_bundle(
-        builtin_checkpoint(), tmp_path / "demo", target=load_target("jetson-orin"), settings=settings
+        builtin_checkpoint(),
+        tmp_path / "demo",
+        target=load_target("jetson-orin"),
+        settings=settings,
     )
     versions = find_versions(manifest.target)
     found = dict(lint_bundle(tmp_path / "demo", manifest, networks=NETWORKS, versions=versions))

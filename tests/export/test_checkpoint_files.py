@@ -18,7 +18,12 @@ from safetensors.torch import save_file
 from echoexport.export.checkpoint.tensor_files import StoredTensor, open_tensor_file
 from echoexport.runtime.errors import CheckpointError
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
 
 
 def make_table(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -50,7 +55,9 @@ def test_every_format_and_precision_gives_the_values(tmp_path: Path, how: str, d
 @pytest.mark.parametrize("how", ["zip", "safetensors"])
 def test_opening_reads_no_values(tmp_path: Path, how: str) -> None:
     path = save(tmp_path / "weights.pth", make_table(), how=how)
-    assert all(tensor.values is None and tensor.offset > 0 for tensor in open_tensor_file(path).values())
+    assert all(
+        tensor.values is None and tensor.offset > 0 for tensor in open_tensor_file(path).values()
+    )
 
 
 @pytest.mark.parametrize("how", ["zip", "legacy"])
@@ -64,7 +71,9 @@ def test_views_and_turned_tensors_are_read_right(tmp_path: Path, how: str) -> No
 
 @pytest.mark.parametrize("wrapper", ["model_state_dict", "state_dict"])
 @pytest.mark.parametrize("how", ["zip", "legacy"])
-def test_wrapped_tables_are_unwrapped_and_the_rest_is_kept(tmp_path: Path, wrapper: str, how: str) -> None:
+def test_wrapped_tables_are_unwrapped_and_the_rest_is_kept(
+    tmp_path: Path, wrapper: str, how: str
+) -> None:
     path = save(tmp_path / "weights.pt", {"dims": {"n_mels": 80}, wrapper: make_table()}, how=how)
     found = open_tensor_file(path)
     assert set(found) == set(make_table())
@@ -78,7 +87,9 @@ def test_what_is_no_tensor_is_left_out(tmp_path: Path) -> None:
 
 
 def test_renaming_keeps_the_values(tmp_path: Path) -> None:
-    found = open_tensor_file(save(tmp_path / "weights.pth", make_table(), how="zip")).renamed({"b.bias": "c"})
+    found = open_tensor_file(save(tmp_path / "weights.pth", make_table(), how="zip")).renamed(
+        {"b.bias": "c"}
+    )
     assert set(found) == {"a.weight", "c", "scalar", "empty"}
     np.testing.assert_array_equal(found["c"].read(), make_table()["b.bias"].numpy())
 
@@ -100,11 +111,17 @@ class Payload:
 
 @pytest.mark.parametrize("how", ["zip", "legacy"])
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin"])
-def test_a_pickle_that_wants_code_is_refused_and_not_run(tmp_path: Path, how: str, suffix: str) -> None:
+def test_a_pickle_that_wants_code_is_refused_and_not_run(
+    tmp_path: Path, how: str, suffix: str
+) -> None:
     target = tmp_path / "pwned"
     path = tmp_path / f"weights{suffix}"
-    torch.save({**make_table(), "x": Payload(target)}, path, _use_new_zipfile_serialization=how == "zip")
-    with pytest.raises(CheckpointError, match=rf"weights\{suffix}: refused: it is a pickle that wants more") as caught:
+    torch.save(
+        {**make_table(), "x": Payload(target)}, path, _use_new_zipfile_serialization=how == "zip"
+    )
+    with pytest.raises(
+        CheckpointError, match=rf"weights\{suffix}: refused: it is a pickle that wants more"
+    ) as caught:
         open_tensor_file(path)
     assert "\n" not in str(caught.value)
     assert not target.exists()
@@ -117,7 +134,9 @@ def test_a_truncated_file_is_refused_with_its_name(tmp_path: Path, how: str, sha
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     problem = "(truncated|not a readable|is damaged)"
-    with pytest.raises(CheckpointError, match=rf"{path.name}: .*{problem}.*fetch it again") as caught:
+    with pytest.raises(
+        CheckpointError, match=rf"{path.name}: .*{problem}.*fetch it again"
+    ) as caught:
         open_tensor_file(path)
     assert "\n" not in str(caught.value)
 
@@ -143,12 +162,18 @@ def test_a_file_without_a_table_is_refused(tmp_path: Path, contents: Any) -> Non
 
 @pytest.mark.parametrize(
     "table",
-    [{3: torch.ones(2)}, {"w": torch.ones(2, dtype=torch.complex64)}, {"w": torch.eye(3).to_sparse()},
-     {"w": torch.ones(4).to(torch.float8_e4m3fn)}],
+    [
+        {3: torch.ones(2)},
+        {"w": torch.ones(2, dtype=torch.complex64)},
+        {"w": torch.eye(3).to_sparse()},
+        {"w": torch.ones(4).to(torch.float8_e4m3fn)},
+    ],
     ids=["number for a key", "complex", "sparse", "float8"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("how", ["zip", "legacy"])
-def test_tensors_that_are_no_weights_are_refused(tmp_path: Path, table: dict[Any, Any], how: str) -> None:
+def test_tensors_that_are_no_weights_are_refused(
+    tmp_path: Path, table: dict[Any, Any], how: str
+) -> None:
     path = save(tmp_path / "weights.pth", table, how=how)
     with pytest.raises(CheckpointError, match=r"weights\.pth: "):
         open_tensor_file(path)
@@ -166,7 +191,12 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 @pytest.mark.parametrize(
     "header",
     [
-        b"{", b"\xff\xfe", b"[" * 5000, [1], {"w": 1}, {"w": {}},
+        b"{",
+        b"\xff\xfe",
+        b"[" * 5000,
+        [1],
+        {"w": 1},
+        {"w": {}},
         {"w": {**ENTRY, "dtype": "F7"}},
         {"w": {**ENTRY, "shape": [3]}},
         {"w": {**ENTRY, "shape": [-2]}},
@@ -179,16 +209,20 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         {"w": {**ENTRY, "data_offsets": [8, 16]}},
     ],
     ids=lambda header: str(header)[:40],
-)  # fmt: skip
+)
 def test_a_broken_safetensors_header_is_refused(tmp_path: Path, header: Any) -> None:
     path = write_safetensors(tmp_path / "weights.safetensors", header, b"\0" * 8)
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: .*fetch it again"):
         open_tensor_file(path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_a_damaged_file_gives_tensors_or_a_checkpoint_error_but_never_another(tmp_path: Path, data: Any) -> None:
+def test_a_damaged_file_gives_tensors_or_a_checkpoint_error_but_never_another(
+    tmp_path: Path, data: Any
+) -> None:
     how = data.draw(st.sampled_from(["zip", "legacy", "safetensors"]))
     path = save(tmp_path / "weights.pth", {"w": torch.ones(2, 3), "v": torch.ones(2)}, how=how)
     damaged = bytearray(path.read_bytes())

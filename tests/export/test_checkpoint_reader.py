@@ -1,4 +1,7 @@
-"""A checkpoint folder: which file wins, and every mismatch named by file, key, wanted and found shape."""
+"""A checkpoint folder.
+
+Which file wins, and every mismatch named by file, key, wanted and found shape.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ MOVING = "mid_block.motion_modules.0.temporal_transformer.proj_in.weight"
 
 
 def weights(checkpoint: Checkpoint, network: str) -> dict[str, Any]:
-    return checkpoint.weights(network, wanted_shapes(build_network(network, checkpoint.architecture)))
+    return checkpoint.weights(
+        network, wanted_shapes(build_network(network, checkpoint.architecture))
+    )
 
 
 def read(checkpoint: Checkpoint, network: str, key: str) -> np.ndarray:
@@ -53,9 +58,12 @@ def test_the_architecture_is_read_off_the_files(draft: Any, micro: Architecture)
 def test_every_network_gets_every_value_from_its_file(draft: Any) -> None:
     checkpoint = draft.open()
     sources = {
-        "vae_encoder": VAE, "vae_decoder": VAE, "landmark_encoder": LOCATOR, "reference_unet": REFERENCE,
+        "vae_encoder": VAE,
+        "vae_decoder": VAE,
+        "landmark_encoder": LOCATOR,
+        "reference_unet": REFERENCE,
         "denoising_unet": DENOISING,
-    }  # fmt: skip
+    }
     for network, file in sources.items():
         for key, tensor in weights(checkpoint, network).items():
             source = MOTION if "motion_modules" in key else DENOISING if ".reader." in key else file
@@ -69,8 +77,16 @@ def test_tiny_variants_hold_all_six_networks(tiny_checkpoint: Path, variant: str
     checkpoint = open_checkpoint(tiny_checkpoint, variant)
     for network in NETWORKS:
         assert weights(checkpoint, network)
-    assert checkpoint.ignored_keys(wanted_shapes(build_network("denoising_unet", checkpoint.architecture))) == {}
-    assert {path.name for path in checkpoint.files()} >= {"config.json", f"{checkpoint.variant.denoising}.pth"}
+    assert (
+        checkpoint.ignored_keys(
+            wanted_shapes(build_network("denoising_unet", checkpoint.architecture))
+        )
+        == {}
+    )
+    assert {path.name for path in checkpoint.files()} >= {
+        "config.json",
+        f"{checkpoint.variant.denoising}.pth",
+    }
 
 
 # Which file wins.
@@ -102,7 +118,9 @@ def test_the_base_gives_what_the_others_lack(draft: Any) -> None:
     checkpoint = draft.open()
     assert read(checkpoint, "denoising_unet", PLAIN).max() == 3.0
     reader = PLAIN.replace(".attn1.", ".reader.")
-    assert read(checkpoint, "reference_unet", reader).max() == 3.0, "the reader is the denoiser's own projection"
+    assert read(checkpoint, "reference_unet", reader).max() == 3.0, (
+        "the reader is the denoiser's own projection"
+    )
 
 
 def test_a_base_key_that_does_not_fit_is_skipped_and_missed_by_name(draft: Any) -> None:
@@ -117,7 +135,9 @@ def test_a_motion_key_that_does_not_fit_is_refused_even_where_the_base_fits(draf
     shape = draft.tables[DENOISING].pop(PLAIN).shape
     draft.tables[MOTION][PLAIN] = torch.ones(3, 3)
     draft.tables[BASE] = {PLAIN: torch.ones(shape)}
-    assert f"{MOTION}: key {PLAIN!r}: wanted shape [8, 8], found [3, 3]" in refusal(draft.open(), "denoising_unet")
+    assert f"{MOTION}: key {PLAIN!r}: wanted shape [8, 8], found [3, 3]" in refusal(
+        draft.open(), "denoising_unet"
+    )
 
 
 def test_unknown_keys_of_the_denoising_and_motion_files_are_ignored_and_listed(draft: Any) -> None:
@@ -159,7 +179,10 @@ def put_table(draft: Any, file: str, table: dict[str, torch.Tensor]) -> None:
 def test_an_unexpected_key_of_a_strict_file_is_refused(draft: Any, file: str, network: str) -> None:
     put_table(draft, file, {**table_of(draft, file), "extra.weight": torch.ones(2, 3)})
     message = refusal(draft.open(), network)
-    assert f"{Path(file).name}: unexpected key 'extra.weight', wanted none, found shape [2, 3]" in message
+    assert (
+        f"{Path(file).name}: unexpected key 'extra.weight', wanted none, found shape [2, 3]"
+        in message
+    )
 
 
 FIRST = {
@@ -178,7 +201,9 @@ def test_a_missing_key_is_refused(draft: Any, network: str) -> None:
     table = table_of(draft, file)
     shape = list(table.pop(key).shape)
     put_table(draft, file, table)
-    assert f"{Path(file).name}: missing key {key!r}, wanted shape {shape}, found none" in refusal(draft.open(), network)
+    assert f"{Path(file).name}: missing key {key!r}, wanted shape {shape}, found none" in refusal(
+        draft.open(), network
+    )
 
 
 @pytest.mark.parametrize("network", FIRST)
@@ -206,7 +231,10 @@ def test_a_missing_file_is_refused_with_the_names_it_could_have(draft: Any, file
 
 
 def test_a_missing_variant_is_refused_with_the_variants_that_are_there(draft: Any) -> None:
-    with pytest.raises(CheckpointError, match=r"denoising_unet_pose\{.*no such file; this folder has --variant acc$"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"denoising_unet_pose\{.*no such file; this folder has --variant acc$",
+    ):
         draft.open("pose")
 
 
@@ -239,8 +267,12 @@ def test_an_unknown_network_is_refused(draft: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])
-def test_other_formats_and_precisions_of_the_same_file(draft: Any, dtype: torch.dtype, suffix: str) -> None:
-    table = {key: value.to(dtype).contiguous() for key, value in draft.tables.pop(REFERENCE).items()}
+def test_other_formats_and_precisions_of_the_same_file(
+    draft: Any, dtype: torch.dtype, suffix: str
+) -> None:
+    table = {
+        key: value.to(dtype).contiguous() for key, value in draft.tables.pop(REFERENCE).items()
+    }
     draft.tables[f"reference_unet{suffix}"] = table
     np.testing.assert_array_equal(
         read(draft.open(), "reference_unet", PLAIN).astype(np.float32), table[PLAIN].float().numpy()
@@ -283,7 +315,9 @@ def test_old_vae_names_give_the_same_weights(draft: Any) -> None:
 def test_the_vae_may_be_a_torch_file(draft: Any) -> None:
     table = draft.tables.pop(VAE)
     draft.tables["sd-vae-ft-mse/diffusion_pytorch_model.bin"] = table
-    np.testing.assert_array_equal(read(draft.open(), "vae_encoder", "quant_conv.bias"), table["quant_conv.bias"])
+    np.testing.assert_array_equal(
+        read(draft.open(), "vae_encoder", "quant_conv.bias"), table["quant_conv.bias"]
+    )
 
 
 def test_the_files_of_a_checkpoint_are_all_it_was_read_from(draft: Any) -> None:
@@ -301,7 +335,9 @@ def test_the_settings_reach_the_architecture_and_the_variant(draft: Any) -> None
 
 def test_without_settings_the_originals_motion_heads_must_fit(draft: Any) -> None:
     draft.settings = None
-    with pytest.raises(CheckpointError, match=r"motion_norm_groups \(echoexport.yaml\) is 32, .* width 8"):
+    with pytest.raises(
+        CheckpointError, match=r"motion_norm_groups \(echoexport.yaml\) is 32, .* width 8"
+    ):
         draft.open()
 
 
@@ -310,27 +346,35 @@ def test_without_settings_the_originals_motion_heads_must_fit(draft: Any) -> Non
 
 def test_a_face_locator_of_the_other_kind_is_refused(draft: Any) -> None:
     draft.tables[LOCATOR]["conv_in.weight"] = torch.ones(4, 3, 3, 3)
-    with pytest.raises(CheckpointError, match=r"face_locator\.pth: key 'conv_in.weight': wanted 1 input .*found 3"):
+    with pytest.raises(
+        CheckpointError, match=r"face_locator\.pth: key 'conv_in.weight': wanted 1 input .*found 3"
+    ):
         draft.open()
 
 
 def test_a_face_locator_for_another_denoiser_is_refused(draft: Any) -> None:
     draft.tables[LOCATOR]["conv_out.weight"] = torch.ones(9, 6, 3, 3)
-    with pytest.raises(CheckpointError, match=r"'conv_out.weight': wanted 8 output channels .*found 9"):
+    with pytest.raises(
+        CheckpointError, match=r"'conv_out.weight': wanted 8 output channels .*found 9"
+    ):
         draft.open()
 
 
 def test_a_face_locator_of_another_depth_is_refused(draft: Any) -> None:
     for i in (2, 3):
         draft.tables[LOCATOR][f"blocks.{i}.weight"] = torch.ones(6, 6, 3, 3)
-    with pytest.raises(CheckpointError, match=r"4 blocks make the feature 4 times smaller .*wanted 2 times"):
+    with pytest.raises(
+        CheckpointError, match=r"4 blocks make the feature 4 times smaller .*wanted 2 times"
+    ):
         draft.open()
 
 
 @pytest.mark.parametrize("name", ["in_channels", "out_channels"])
 def test_a_unet_for_other_latents_is_refused(draft: Any, name: str) -> None:
     draft.configs["sd-image-variations-diffusers/unet/config.json"][name] = 9
-    with pytest.raises(CheckpointError, match=rf"config\.json: {name} is 9; the VAE's latents have 4"):
+    with pytest.raises(
+        CheckpointError, match=rf"config\.json: {name} is 9; the VAE's latents have 4"
+    ):
         draft.open()
 
 
@@ -345,5 +389,7 @@ def test_a_checkpoint_is_not_touched(draft: Any) -> None:
 
 def test_a_variant_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     folder = write_random_checkpoint(tmp_path / "weights", variant="acc")
-    with pytest.raises(CheckpointError, match=r"denoising_unet_pose\{.*this folder has --variant acc"):
+    with pytest.raises(
+        CheckpointError, match=r"denoising_unet_pose\{.*this folder has --variant acc"
+    ):
         open_checkpoint(folder, "pose")

@@ -27,19 +27,31 @@ def test_without_settings_the_originals_hold(tmp_path: Path, text: str | None) -
 def test_every_number_can_be_overridden(tmp_path: Path) -> None:
     text = "motion_heads: 4\nmotion_norm_groups: 16\naudio_ratio: 2\nvae_scaling: 0.13025\n"
     found = read(tmp_path, text)
-    assert found == CheckpointSettings(motion_heads=4, motion_norm_groups=16, audio_ratio=2.0, vae_scaling=0.13025)
+    assert found == CheckpointSettings(
+        motion_heads=4, motion_norm_groups=16, audio_ratio=2.0, vae_scaling=0.13025
+    )
     assert isinstance(found.audio_ratio, float)
 
 
 def test_the_scheduler_can_be_overridden_in_part(tmp_path: Path) -> None:
-    found = read(tmp_path, "scheduler: {beta_schedule: scaled_linear, beta_end: 0.02, rescale_zero_snr: false}")
-    assert found.scheduler == SchedulerConfig(beta_schedule="scaled_linear", beta_end=0.02, rescale_zero_snr=False)
+    found = read(
+        tmp_path,
+        "scheduler: {beta_schedule: scaled_linear, beta_end: 0.02, rescale_zero_snr: false}",
+    )
+    assert found.scheduler == SchedulerConfig(
+        beta_schedule="scaled_linear", beta_end=0.02, rescale_zero_snr=False
+    )
 
 
 def test_the_sampler_is_laid_over_the_variants(tmp_path: Path) -> None:
     found = read(tmp_path, "sampler: {steps: 4, guidance: 2, noise_clamp: null, window_shift: 1}")
     variant = found.apply_to(find_variant("base"))
-    assert (variant.steps, variant.guidance, variant.noise_clamp, variant.window_shift) == (4, 2.0, None, 1)
+    assert (variant.steps, variant.guidance, variant.noise_clamp, variant.window_shift) == (
+        4,
+        2.0,
+        None,
+        1,
+    )
     assert isinstance(variant.guidance, float)
     assert (variant.denoising, variant.face) == ("denoising_unet", "mask")
 
@@ -79,7 +91,10 @@ def test_frames_can_share_their_noise(tmp_path: Path, value: str, share: float) 
         ("sampler: {steps: null}", "sampler.steps is None"),
         ("sampler: {guidance: high}", "sampler.guidance is 'high'"),
         ("sampler: {noise_clamp: .inf}", "sampler.noise_clamp is inf"),
-        ("sampler: {shared_noise: 1.01}", "sampler.shared_noise is 1.01; a share of at most 1 is wanted"),
+        (
+            "sampler: {shared_noise: 1.01}",
+            "sampler.shared_noise is 1.01; a share of at most 1 is wanted",
+        ),
         ("sampler: {shared_noise: 2}", "sampler.shared_noise is 2; a share of at most 1"),
         ("sampler: {shared_noise: -0.5}", "sampler.shared_noise is -0.5; a number above 0"),
         ("sampler: {shared_noise: true}", "sampler.shared_noise is True"),
@@ -97,7 +112,9 @@ def test_frames_can_share_their_noise(tmp_path: Path, value: str, share: float) 
         ("\x00", "not readable YAML"),
     ],
 )
-def test_what_is_wrong_is_named_with_the_file(tmp_path: Path, text: str | bytes, named: str) -> None:
+def test_what_is_wrong_is_named_with_the_file(
+    tmp_path: Path, text: str | bytes, named: str
+) -> None:
     with pytest.raises(CheckpointError) as caught:
         read(tmp_path, text)
     assert "echoexport.yaml: " in str(caught.value)
@@ -106,7 +123,10 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path: Path, text: str | bytes,
 
 
 def test_the_four_variants_sample_as_the_original_scripts_do() -> None:
-    found = {v.name: (v.face, v.steps, v.guidance, v.noise_clamp, v.window_shift) for v in VARIANTS.values()}
+    found = {
+        v.name: (v.face, v.steps, v.guidance, v.noise_clamp, v.window_shift)
+        for v in VARIANTS.values()
+    }
     assert found == {
         "base": ("mask", 30, 2.5, 1.5, 2),
         "acc": ("mask", 6, 1.0, 1.5, 2),

@@ -1,4 +1,7 @@
-"""Writing a checkpoint: what its plan says is read back, and only a folder with the same mark is replaced."""
+"""Writing a checkpoint.
+
+What its plan says is read back, and only a folder with the same mark is replaced.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,21 @@ def names_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_samplers_settings_are_read_back(tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables) -> None:
+def test_the_samplers_settings_are_read_back(
+    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
+) -> None:
     given = {"shared_noise": 1.0, "steps": 4, "noise_clamp": 1.25}
-    folder = write_checkpoint(tmp_path / "weights", replace(plan, sampler=given), micro_tables.__getitem__)
+    folder = write_checkpoint(
+        tmp_path / "weights", replace(plan, sampler=given), micro_tables.__getitem__
+    )
     assert read_settings(folder).sampler == given
     variant = open_checkpoint(folder, "acc").variant
-    assert (variant.shared_noise, variant.steps, variant.noise_clamp, variant.guidance) == (1.0, 4, 1.25, 1.0)
+    assert (variant.shared_noise, variant.steps, variant.noise_clamp, variant.guidance) == (
+        1.0,
+        4,
+        1.25,
+        1.0,
+    )
 
 
 def test_without_sampler_settings_the_variants_hold(
@@ -52,13 +64,19 @@ def test_without_sampler_settings_the_variants_hold(
     assert opened.architecture == micro
 
 
-def test_every_value_is_what_was_given(tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables) -> None:
-    opened = open_checkpoint(write_checkpoint(tmp_path / "weights", plan, micro_tables.__getitem__), "acc")
+def test_every_value_is_what_was_given(
+    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
+) -> None:
+    opened = open_checkpoint(
+        write_checkpoint(tmp_path / "weights", plan, micro_tables.__getitem__), "acc"
+    )
     for network, table in micro_tables.items():
         stored = opened.weights(network, {key: tuple(value.shape) for key, value in table.items()})
         for key, tensor in stored.items():
             given = (
-                micro_tables["denoising_unet"][key.replace(".reader.", ".attn1.")] if ".reader." in key else table[key]
+                micro_tables["denoising_unet"][key.replace(".reader.", ".attn1.")]
+                if ".reader." in key
+                else table[key]
             )
             np.testing.assert_array_equal(tensor.read(), given.numpy(), err_msg=key)
 
@@ -79,7 +97,9 @@ def test_a_networks_tensors_are_asked_for_one_after_the_other(
 def test_a_folder_with_the_same_mark_is_replaced_whole(
     tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
 ) -> None:
-    folder = write_checkpoint(tmp_path / "weights", replace(plan, variant="base"), micro_tables.__getitem__)
+    folder = write_checkpoint(
+        tmp_path / "weights", replace(plan, variant="base"), micro_tables.__getitem__
+    )
     (folder / "more.txt").write_text("of the older one")
     write_checkpoint(folder, plan, micro_tables.__getitem__)
     names = names_in(folder)
@@ -88,7 +108,9 @@ def test_a_folder_with_the_same_mark_is_replaced_whole(
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
-@pytest.mark.parametrize("settings", [None, "# another mark\n", "", "motion_heads: 2\n# a mark of this test\n"])
+@pytest.mark.parametrize(
+    "settings", [None, "# another mark\n", "", "motion_heads: 2\n# a mark of this test\n"]
+)
 def test_a_folder_with_another_mark_is_left_as_it_is(
     tmp_path: Path, plan: CheckpointPlan, settings: str | None
 ) -> None:
@@ -109,9 +131,15 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, plan: Checkpoint
         write_checkpoint(tmp_path / "weights", plan, refuse)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos")]
+)
 def test_a_disk_that_fills_up_leaves_the_older_checkpoint(
-    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path,
+    plan: CheckpointPlan,
+    micro_tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     folder = write_checkpoint(tmp_path / "weights", plan, micro_tables.__getitem__)
     before = {name: (folder / name).read_bytes() for name in names_in(folder)}
@@ -132,6 +160,8 @@ def test_a_disk_that_fills_up_leaves_the_older_checkpoint(
 def test_a_sampler_setting_that_cannot_be_is_refused_when_it_is_read(
     tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
 ) -> None:
-    folder = write_checkpoint(tmp_path / "w", replace(plan, sampler={"shared_noise": 1.5}), micro_tables.__getitem__)
+    folder = write_checkpoint(
+        tmp_path / "w", replace(plan, sampler={"shared_noise": 1.5}), micro_tables.__getitem__
+    )
     with pytest.raises(CheckpointError, match=r"sampler\.shared_noise is 1\.5"):
         open_checkpoint(folder, "acc")

@@ -1,4 +1,7 @@
-"""The command line as a whole: help without heavy libraries, one line for what is wrong, signals, progress."""
+"""The command line as a whole.
+
+Help without heavy libraries, one line for what is wrong, signals, progress.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,19 @@ from echoexport.export.cli.options import ProgressLine, RateType, SizeType
 from echoexport.runtime.errors import SettingError
 
 COMMANDS = (
-    "build", "calibrate", "compile", "run", "verify", "inspect", "compare", "profile", "cache", "targets",
-    "doctor", "demo",
-)  # fmt: skip
+    "build",
+    "calibrate",
+    "compile",
+    "run",
+    "verify",
+    "inspect",
+    "compare",
+    "profile",
+    "cache",
+    "targets",
+    "doctor",
+    "demo",
+)
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "av", "PIL", "tqdm")
 
 
@@ -40,15 +53,24 @@ def test_every_command_has_help(command: Callable[..., Any], name: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("-h",), ()])
-def test_the_help_lists_every_command(command: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+def test_the_help_lists_every_command(
+    command: Callable[..., Any], arguments: tuple[str, ...]
+) -> None:
     outcome = command(*arguments)
     assert (outcome.code, outcome.err) == (0, "")
-    listed = [line.split()[0] for line in outcome.out.split("Commands:")[1].splitlines() if line.strip()]
+    listed = [
+        line.split()[0] for line in outcome.out.split("Commands:")[1].splitlines() if line.strip()
+    ]
     assert tuple(listed) == COMMANDS
 
 
 def test_help_and_the_list_of_targets_load_no_heavy_library() -> None:
-    lines = [["--help"], *([name, "--help"] for name in COMMANDS), ["targets"], ["targets", "jetson-orin"]]
+    lines = [
+        ["--help"],
+        *([name, "--help"] for name in COMMANDS),
+        ["targets"],
+        ["targets", "jetson-orin"],
+    ]
     program = (
         "import json, sys\nfrom echoexport.export.cli import main\n"
         "for line in json.loads(sys.argv[1]): main(line)\n"
@@ -65,7 +87,9 @@ def test_the_version_is_the_distributions(command: Callable[..., Any]) -> None:
     assert outcome.out.split()[0] == "echoexport"
 
 
-@pytest.mark.parametrize(("given_name", "nearest"), [("bild", "build"), ("verfy", "verify"), ("target", "targets")])
+@pytest.mark.parametrize(
+    ("given_name", "nearest"), [("bild", "build"), ("verfy", "verify"), ("target", "targets")]
+)
 def test_an_unknown_command_is_answered_with_the_nearest(
     refusal: Callable[..., str], given_name: str, nearest: str
 ) -> None:
@@ -107,7 +131,9 @@ def test_a_word_for_a_number_is_refused(refusal: Callable[..., str], option: str
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_behind_stdout_is_one_line(start_command: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_a_full_disk_behind_stdout_is_one_line(
+    start_command: Callable[..., subprocess.Popen[bytes]],
+) -> None:
     with Path("/dev/full").open("wb") as full:
         process = start_command("targets", stdout=full)
         error = process.communicate(timeout=60)[1].decode()
@@ -115,7 +141,9 @@ def test_a_full_disk_behind_stdout_is_one_line(start_command: Callable[..., subp
     assert error == "echoexport: error: standard output: No space left on device\n"
 
 
-def test_a_reader_that_leaves_early_gets_no_traceback(start_command: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_a_reader_that_leaves_early_gets_no_traceback(
+    start_command: Callable[..., subprocess.Popen[bytes]],
+) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     process = start_command("targets", stdout=write_end)
@@ -125,11 +153,23 @@ def test_a_reader_that_leaves_early_gets_no_traceback(start_command: Callable[..
 
 
 def test_a_terminal_shows_a_bar_with_rate_and_time_left(
-    start_command: Callable[..., subprocess.Popen[bytes]], null_bundle: Path, portrait_file: Path, make_voice: Any
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    null_bundle: Path,
+    portrait_file: Path,
+    make_voice: Any,
 ) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
-    arguments = ("run", null_bundle, "-p", portrait_file, "-v", make_voice(seconds=4), "-o", portrait_file.parent / "f")
+    arguments = (
+        "run",
+        null_bundle,
+        "-p",
+        portrait_file,
+        "-v",
+        make_voice(seconds=4),
+        "-o",
+        portrait_file.parent / "f",
+    )
     process = start_command(*arguments, "--backend", "null", stderr=theirs)
     os.close(theirs)
     shown = read_terminal(ours)
@@ -156,17 +196,34 @@ def test_a_log_gets_plain_lines_and_few(capsys: pytest.CaptureFixture[str]) -> N
         for done in range(1, 501):
             progress("sampling", done, 500)
         progress("decoding", 1, 1)
-    assert capsys.readouterr().err.splitlines() == ["sampling 1/500", "sampling 500/500", "decoding 1/1"]
+    assert capsys.readouterr().err.splitlines() == [
+        "sampling 1/500",
+        "sampling 500/500",
+        "decoding 1/1",
+    ]
 
 
 def test_termination_unwinds_and_leaves_nothing(
-    start_command: Callable[..., subprocess.Popen[bytes]], null_bundle: Path, portrait_file: Path, make_voice: Any
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    null_bundle: Path,
+    portrait_file: Path,
+    make_voice: Any,
 ) -> None:
     folder = portrait_file.parent
     voice = make_voice(seconds=60)
     before = sorted(folder.iterdir())
     process = start_command(
-        "run", null_bundle, "--backend", "null", "-p", portrait_file, "-v", voice, "-o", folder / "a.mp4", "--no-cache"
+        "run",
+        null_bundle,
+        "--backend",
+        "null",
+        "-p",
+        portrait_file,
+        "-v",
+        voice,
+        "-o",
+        folder / "a.mp4",
+        "--no-cache",
     )
     assert process.stderr is not None
     for line in process.stderr:
@@ -178,7 +235,9 @@ def test_termination_unwinds_and_leaves_nothing(
     assert sorted(folder.iterdir()) == before
 
 
-def test_a_second_interrupt_does_not_disturb_the_clearing_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_interrupt_does_not_disturb_the_clearing_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cleared = []
 
     def work(**_: Any) -> None:
@@ -189,7 +248,10 @@ def test_a_second_interrupt_does_not_disturb_the_clearing_away(monkeypatch: pyte
             cleared.append("all")
 
     monkeypatch.setattr(cli, "main", work)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         with pytest.raises(SystemExit, match="130"):
             main([])
@@ -206,7 +268,9 @@ def test_a_size_is_two_numbers(width: int, height: int) -> None:
     assert SizeType().convert(str(width), None, None) == (width, width)
 
 
-@pytest.mark.parametrize("text", ["", "x", "256x", "x256", "1x2x3", "-8x8", "8.5", "256*256", "²", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "x", "256x", "x256", "1x2x3", "-8x8", "8.5", "256*256", "²", "9" * 5000]
+)
 def test_a_size_that_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SettingError, match="256x256") as caught:
         SizeType().convert(text, None, None)
@@ -218,14 +282,18 @@ def test_a_rate_keeps_its_exact_value(rate: Fraction) -> None:
     assert RateType().convert(str(rate), None, None) == rate
 
 
-@pytest.mark.parametrize("text", ["", "fast", "nan", "inf", "1/0", "0", "-24", "1001", "1e999999999", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "fast", "nan", "inf", "1/0", "0", "-24", "1001", "1e999999999", "9" * 5000]
+)
 def test_a_rate_that_is_no_rate_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SettingError, match="30000/1001") as caught:
         RateType().convert(text, None, None)
     assert f"--fps {text}:" in str(caught.value)
 
 
-def test_a_warning_is_told_once_a_command(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_is_told_once_a_command(
+    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def warn_twice(*_: Any, **__: Any) -> None:
         for _ in range(2):
             warnings.showwarning("the cache cannot be made", RuntimeWarning, "a file", 1)

@@ -1,4 +1,7 @@
-"""``echoexport build``: a checkpoint in, a bundle out, with micro networks that trace in seconds."""
+"""``echoexport build``.
+
+A checkpoint in, a bundle out, with micro networks that trace in seconds.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +43,24 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, trace_folder: Path, micro: Architecture) -> Built:
+def built(
+    tmp_path_factory: pytest.TempPathFactory, trace_folder: Path, micro: Architecture
+) -> Built:
     """A bundle of the smallest networks, made once by the command line with its defaults but for the size."""
     folder = tmp_path_factory.mktemp("build")
     write_random_checkpoint(folder / "weights", architecture=micro)
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        options = ["-t", "cpu", *SMALL, "--trace-cache", str(trace_folder), "-o", str(folder / "bundle")]
+        options = [
+            "-t",
+            "cpu",
+            *SMALL,
+            "--trace-cache",
+            str(trace_folder),
+            "-o",
+            str(folder / "bundle"),
+        ]
         main(["build", str(folder / "weights"), *options])
     return Built(folder / "weights", folder / "bundle", out.getvalue(), err.getvalue())
 
@@ -82,7 +96,9 @@ def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_rtx, "is_installed", lambda: False)
 
 
-def test_a_checkpoint_becomes_a_bundle_that_verifies(built: Built, command: Callable[..., Any]) -> None:
+def test_a_checkpoint_becomes_a_bundle_that_verifies(
+    built: Built, command: Callable[..., Any]
+) -> None:
     outcome = command("verify", built.bundle)
     assert outcome.code == 0, outcome
     assert outcome.out.count(" passed ") == 6
@@ -90,7 +106,9 @@ def test_a_checkpoint_becomes_a_bundle_that_verifies(built: Built, command: Call
 
 def test_one_line_says_what_was_built(built: Built) -> None:
     first = built.out.splitlines()[0]
-    assert first.startswith(f"{built.bundle}: acc for cpu, 16x16 px, windows of 4 frames, 6 steps, fp32, ")
+    assert first.startswith(
+        f"{built.bundle}: acc for cpu, 16x16 px, windows of 4 frames, 6 steps, fp32, "
+    )
 
 
 def test_the_build_tells_what_it_does(built: Built) -> None:
@@ -116,11 +134,15 @@ def test_nothing_but_the_bundle_is_left(built: Built) -> None:
     assert sorted(path.name for path in built.bundle.parent.iterdir()) == ["bundle", "weights"]
 
 
-def test_an_older_bundle_is_replaced(built: Built, build: Callable[..., Any], null_bundle: Path) -> None:
+def test_an_older_bundle_is_replaced(
+    built: Built, build: Callable[..., Any], null_bundle: Path
+) -> None:
     assert build(built.checkpoint, "-o", null_bundle, "--check", "none", "--steps", 7).code == 0
     manifest = read_manifest(null_bundle)
     assert (manifest.backends, manifest.sampler.steps) == (("ort", "openvino"), 7)
-    assert manifest.provenance.notes == ("self-tests were not run by the build: run 'echoexport verify'",)
+    assert manifest.provenance.notes == (
+        "self-tests were not run by the build: run 'echoexport verify'",
+    )
     assert [path.name for path in null_bundle.parent.iterdir()] == [null_bundle.name]
 
 
@@ -131,14 +153,23 @@ def test_a_jetsons_bundle_is_fp16_with_four_steps_and_says_what_is_left_to_do(
     outcome = build(built.checkpoint, "-o", tmp_path / "bundle", target="jetson-orin")
     assert outcome.code == 0, outcome
     manifest = read_manifest(tmp_path / "bundle")
-    assert (manifest.target, manifest.precision, manifest.sampler.steps) == ("jetson-orin", "fp16", 4)
+    assert (manifest.target, manifest.precision, manifest.sampler.steps) == (
+        "jetson-orin",
+        "fp16",
+        4,
+    )
     assert {entry.opset for entry in manifest.networks.values()} == {20}
     assert outcome.out.splitlines()[-1] == f"next: {load_target('jetson-orin').next_step}"
-    assert any(line.startswith("note: NVIDIA's parser was not asked") for line in outcome.out.splitlines())
+    assert any(
+        line.startswith("note: NVIDIA's parser was not asked") for line in outcome.out.splitlines()
+    )
 
 
 def test_without_a_checkpoint_the_weights_in_the_working_directory_are_taken(
-    build: Callable[..., Any], asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Callable[..., Any],
+    asked: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "pretrained_weights").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -181,7 +212,10 @@ def test_the_demo_character_at_another_size_is_built_with_a_warning(
 ) -> None:
     outcome = command("build", "-t", "cpu", "-o", "bundle", "--size", "256x256")
     assert (outcome.code, asked["settings"].size) == (0, (256, 256))
-    assert "warning: the built-in demo character was trained at 128x128 px" in outcome.err.splitlines()[-1]
+    assert (
+        "warning: the built-in demo character was trained at 128x128 px"
+        in outcome.err.splitlines()[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,9 +236,12 @@ def test_the_demo_character_has_one_variant(
 
 def test_the_demo_characters_bundle_says_where_it_comes_from() -> None:
     opened = open_checkpoint(builtin_checkpoint(), "acc")
-    settings, a = BuildSettings(size=(128, 128), frames=12, precision="fp32"), opened.architecture
+    settings = BuildSettings(size=(128, 128), frames=12, precision="fp32")
+    a = opened.architecture
     sizes = size_networks(a, size=(128, 128), frames=12, face="mask")
-    made = describe_bundle(opened, sizes, {}, target=load_target("cpu"), settings=settings).provenance
+    made = describe_bundle(
+        opened, sizes, {}, target=load_target("cpu"), settings=settings
+    ).provenance
     assert made.checkpoint == "echoexport-demo-character"
     assert made.notes == ("the demo character that is built into echoexport: drawn faces only",)
 
@@ -218,9 +255,14 @@ def test_other_weights_win_over_the_demo_character(
     assert (asked["checkpoint"], asked["settings"].size) == (Path("pretrained_weights"), None)
 
 
-def test_every_option_reaches_the_build(build: Callable[..., Any], asked: dict[str, Any], tmp_path: Path) -> None:
+def test_every_option_reaches_the_build(
+    build: Callable[..., Any], asked: dict[str, Any], tmp_path: Path
+) -> None:
     options = ("--variant", "pose", "--precision", "fp16", "--steps", "9", "--check", "none")
-    assert build("weights", "-o", tmp_path, *options, small=("--size", "64x32", "--frames", "5")).code == 0
+    assert (
+        build("weights", "-o", tmp_path, *options, small=("--size", "64x32", "--frames", "5")).code
+        == 0
+    )
     settings = asked["settings"]
     assert (settings.variant, settings.size, settings.frames) == ("pose", (64, 32), 5)
     assert (settings.precision, settings.steps, settings.check) == ("fp16", 9, "none")
@@ -250,13 +292,17 @@ def test_a_target_file_of_the_users_own_can_be_named(
     assert asked["target"].name == "mine"
 
 
-def test_a_target_file_that_breaks_the_schema_is_named(refusal: Callable[..., str], tmp_path: Path) -> None:
+def test_a_target_file_that_breaks_the_schema_is_named(
+    refusal: Callable[..., str], tmp_path: Path
+) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\ncolour: red\n")
     message = refusal("build", "weights", "-t", tmp_path / "mine.yaml", "-o", tmp_path / "bundle")
     assert str(tmp_path / "mine.yaml") in message
 
 
-def test_a_folder_that_is_no_bundle_is_not_replaced(built: Built, refusal: Callable[..., str], tmp_path: Path) -> None:
+def test_a_folder_that_is_no_bundle_is_not_replaced(
+    built: Built, refusal: Callable[..., str], tmp_path: Path
+) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("meow")
     message = refusal("build", built.checkpoint, "-t", "cpu", *SMALL, "-o", tmp_path / "photos")
@@ -267,7 +313,10 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(built: Built, refusal: Calla
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        (("--variant", "acx"), "unknown variant 'acx'; known: acc, base, pose, pose_acc. Did you mean 'acc'?"),
+        (
+            ("--variant", "acx"),
+            "unknown variant 'acx'; known: acc, base, pose, pose_acc. Did you mean 'acc'?",
+        ),
         (("-t", "cpuu"), "Did you mean 'cpu'?"),
         (("--precision", "fp8"), "precision 'fp8'; known: fp32, fp16"),
         (("--check", "some"), "check 'some'; known: auto, all, none"),
@@ -286,8 +335,16 @@ def test_a_setting_that_cannot_work_is_refused_before_the_long_work(
 ) -> None:
     defaults = () if "-t" in options else ("-t", "cpu")
     small = () if {"--frames", "--size"} & set(options) else SMALL
-    rest = ("--frames", "4") if "--size" in options else ("--size", "16x16") if "--frames" in options else ()
-    message = refusal("build", built.checkpoint, *defaults, *small, *rest, *options, "-o", tmp_path / "bundle")
+    rest = (
+        ("--frames", "4")
+        if "--size" in options
+        else ("--size", "16x16")
+        if "--frames" in options
+        else ()
+    )
+    message = refusal(
+        "build", built.checkpoint, *defaults, *small, *rest, *options, "-o", tmp_path / "bundle"
+    )
     assert wanted in message
     assert list(tmp_path.iterdir()) == []
 
@@ -298,11 +355,16 @@ def test_an_interrupted_build_leaves_nothing(
     options = ("-t", "cpu", *SMALL, "--no-trace-cache")
     process = start_command("build", built.checkpoint, "-o", tmp_path / "bundle", *options)
     assert process.stderr is not None
-    assert any(line.decode().startswith("vae_encoder: trace") for line in iter(process.stderr.readline, b""))
+    assert any(
+        line.decode().startswith("vae_encoder: trace")
+        for line in iter(process.stderr.readline, b"")
+    )
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=100)
     assert (process.returncode, out) == (130, b"")
-    assert error.decode().splitlines()[-1] == "echoexport: interrupted; nothing half-written is left"
+    assert (
+        error.decode().splitlines()[-1] == "echoexport: interrupted; nothing half-written is left"
+    )
     assert b"Traceback" not in error
     assert list(tmp_path.iterdir()) == []
 
@@ -312,15 +374,23 @@ def test_networks_of_another_shape_build_and_pass(
     build: Callable[..., Any], tmp_path: Path, micro: Architecture
 ) -> None:
     pytest.importorskip("onnxruntime")
-    checkpoint = write_random_checkpoint(tmp_path / "weights", architecture=three_levels(micro), seed=5)
+    checkpoint = write_random_checkpoint(
+        tmp_path / "weights", architecture=three_levels(micro), seed=5
+    )
     small = ("--size", "32x16", "--frames", "3")
     outcome = build(checkpoint, "-o", tmp_path / "bundle", "--check", "all", small=small)
     assert outcome.code == 0, outcome
     manifest = read_manifest(tmp_path / "bundle")
-    assert (manifest.picture.width, manifest.picture.height, manifest.picture.downscale) == (32, 16, 4)
+    assert (manifest.picture.width, manifest.picture.height, manifest.picture.downscale) == (
+        32,
+        16,
+        4,
+    )
     (note,) = manifest.provenance.notes
     assert note.startswith("self-tests passed at build time on ort: vae_encoder")
-    settings = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["provenance"]["settings"]
+    settings = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["provenance"][
+        "settings"
+    ]
     assert (settings["frames"], settings["precision"]) == (3, "fp32")
 
 
@@ -340,7 +410,12 @@ def three_levels(micro: Architecture) -> Architecture:
         motion=replace(motion, heads=4, norm_groups=2, down=(True,) * 3, up=(True,) * 3),
     )
     vae = VAEArchitecture(
-        widths=(4, 8, 12), layers_per_block=2, picture_channels=3, latent_channels=4, norm_groups=2, scaling=0.2
+        widths=(4, 8, 12),
+        layers_per_block=2,
+        picture_channels=3,
+        latent_channels=4,
+        norm_groups=2,
+        scaling=0.2,
     )
     audio = replace(micro.audio, mels=12, context=11, width=20, heads=5, layers=3)
     landmark = replace(micro.landmark, stem=6, channels=(6, 10, 8, 12), out_channels=8)

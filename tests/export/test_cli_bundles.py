@@ -27,7 +27,9 @@ def test_a_good_bundle_passes(command: Callable[..., Any], null_bundle: Path) ->
 
 
 @pytest.mark.slow
-def test_a_built_bundle_passes_on_a_real_backend(command: Callable[..., Any], build_tiny: Callable[..., Path]) -> None:
+def test_a_built_bundle_passes_on_a_real_backend(
+    command: Callable[..., Any], build_tiny: Callable[..., Path]
+) -> None:
     pytest.importorskip("onnxruntime")
     outcome = command("verify", build_tiny("acc"), "--backend", "ort", "--network", "vae_decoder")
     assert outcome.code == 0, outcome
@@ -36,11 +38,18 @@ def test_a_built_bundle_passes_on_a_real_backend(command: Callable[..., Any], bu
 
 
 def test_one_network_can_be_chosen(command: Callable[..., Any], null_bundle: Path) -> None:
-    outcome = command("verify", null_bundle, "--network", "vae_decoder", "--network", "audio_encoder")
-    assert [line.split()[0] for line in outcome.out.splitlines()[1:]] == ["vae_decoder", "audio_encoder"]
+    outcome = command(
+        "verify", null_bundle, "--network", "vae_decoder", "--network", "audio_encoder"
+    )
+    assert [line.split()[0] for line in outcome.out.splitlines()[1:]] == [
+        "vae_decoder",
+        "audio_encoder",
+    ]
 
 
-def test_an_unknown_network_is_answered_with_the_nearest(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_an_unknown_network_is_answered_with_the_nearest(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     outcome = command("verify", null_bundle, "--network", "vae_decodr")
     assert outcome.code == 1
     assert "Did you mean 'vae_decoder'?" in outcome.err
@@ -55,7 +64,9 @@ def test_files_only_needs_no_backend(
 
 
 @pytest.mark.parametrize("options", [(), ("--files-only",)])
-@pytest.mark.parametrize("name", ["denoising_unet.bin", "vae_encoder.onnx", "self-test/audio_encoder.npz"])
+@pytest.mark.parametrize(
+    "name", ["denoising_unet.bin", "vae_encoder.onnx", "self-test/audio_encoder.npz"]
+)
 def test_a_tampered_file_is_named(
     refusal: Callable[..., str], null_bundle: Path, name: str, options: tuple[str, ...]
 ) -> None:
@@ -78,14 +89,17 @@ def test_a_file_of_nobodys_is_named(refusal: Callable[..., str], null_bundle: Pa
     assert f"{null_bundle / 'extra.txt'}: not in the manifest" in refusal("verify", null_bundle)
 
 
-def test_a_network_that_disagrees_fails_after_all_were_tried(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_a_network_that_disagrees_fails_after_all_were_tried(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     spoil_self_test(null_bundle, "vae_decoder")
     outcome = command("verify", null_bundle)
     assert outcome.code == 1
     assert outcome.out.count("passed") == 5
     assert "vae_decoder        FAILED" in outcome.out
     assert outcome.told == [
-        f"echoexport: error: {null_bundle}: vae_decoder failed; try another --backend, or build again"
+        f"echoexport: error: {null_bundle}: vae_decoder failed; try another --backend, or "
+        "build again"
     ]
 
 
@@ -119,7 +133,9 @@ def test_the_parser_that_is_not_installed_is_named_with_its_extra(
 
 
 @pytest.mark.parametrize("name", ["verify", "inspect"])
-def test_a_folder_that_is_no_bundle_is_refused(refusal: Callable[..., str], tmp_path: Path, name: str) -> None:
+def test_a_folder_that_is_no_bundle_is_refused(
+    refusal: Callable[..., str], tmp_path: Path, name: str
+) -> None:
     assert f"{tmp_path} is not a bundle" in refusal(name, tmp_path)
     assert "nowhere" in refusal(name, tmp_path / "nowhere")
 
@@ -137,19 +153,28 @@ def test_the_manifest_is_printed_for_people(command: Callable[..., Any], null_bu
     assert set(NETWORKS) <= set(rows)
 
 
-def test_noise_that_frames_share_is_printed_where_there_is_any(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_noise_that_frames_share_is_printed_where_there_is_any(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     edit_manifest(null_bundle, lambda data: data["sampler"].update(shared_noise=0.5))
-    assert "2 steps, guidance 1, noise clamped to 1.5, noise shared 50 %\n" in command("inspect", null_bundle).out
+    assert (
+        "2 steps, guidance 1, noise clamped to 1.5, noise shared 50 %\n"
+        in command("inspect", null_bundle).out
+    )
     edit_manifest(null_bundle, lambda data: data["sampler"].pop("shared_noise"))
     assert "noise shared" not in command("inspect", null_bundle).out
 
 
-def test_the_manifest_is_printed_as_json_that_reads_back(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_the_manifest_is_printed_as_json_that_reads_back(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     printed = json.loads(command("inspect", null_bundle, "--json").out)
     assert parse(Manifest, printed, where="stdout") == read_manifest(null_bundle)
 
 
-def test_every_tensor_is_printed_with_its_axes(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_every_tensor_is_printed_with_its_axes(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     out = command("inspect", null_bundle, "--tensors").out
     assert "      in  picture (batch 1, channels 3, height 32, width 32) float32\n" in out
     manifest = read_manifest(null_bundle)
@@ -177,7 +202,9 @@ def spoil_self_test(folder: Path, network: str) -> None:
 
     path = folder / "self-test" / f"{network}.npz"
     with np.load(path) as arrays:
-        spoilt = {name: arrays[name] + np.float32(name.startswith("output.")) for name in arrays.files}
+        spoilt = {
+            name: arrays[name] + np.float32(name.startswith("output.")) for name in arrays.files
+        }
     np.savez(path, **spoilt)
     entry = {"sha256": hash_file(path), "bytes": path.stat().st_size}
     edit_manifest(folder, lambda data: data["files"].update({f"self-test/{network}.npz": entry}))
@@ -189,12 +216,22 @@ def test_inspecting_shows_what_is_int8_and_what_computes_in_bf16(
     path = null_bundle / "manifest.json"
     data = json.loads(path.read_text())
     data["networks"]["denoising_unet"] |= {"precision": "int8", "compute": "bf16"}
-    data["files"] |= {name: {"sha256": "0" * 64, "bytes": 2} for name in ("quantization.json", "quality.json")}
-    summary = {"plan": "quantization.json", "method": "mse", "calibration": "c" * 64, "budget_db": 20.0}
+    data["files"] |= {
+        name: {"sha256": "0" * 64, "bytes": 2} for name in ("quantization.json", "quality.json")
+    }
+    summary = {
+        "plan": "quantization.json",
+        "method": "mse",
+        "calibration": "c" * 64,
+        "budget_db": 20.0,
+    }
     data |= {"quantization": {**summary, "reached_db": 21.25}, "quality": "quality.json"}
     path.write_text(json.dumps(data))
     out = command("inspect", null_bundle).out
     assert re.search(r"denoising_unet .* int8, computed in bf16  opset", out)
     assert out.count("computed in") == 1
-    assert "ranges by mse, budget 20 dB, reached 21.2 dB; layers in quantization.json, set cccccccccccc\n" in out
+    assert (
+        "ranges by mse, budget 20 dB, reached 21.2 dB; layers in quantization.json, set "
+        "cccccccccccc\n" in out
+    )
     assert "quality   report in quality.json\n" in out

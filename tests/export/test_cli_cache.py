@@ -40,7 +40,15 @@ def make_stale(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_list_shows_each_engine_and_the_sum(command: Callable[..., Any], engines: Path) -> None:
     lines = command("cache", "list").out.splitlines()
-    assert lines[0].split() == ["key", "network", "precision", "backend", "version", "device", "size"]
+    assert lines[0].split() == [
+        "key",
+        "network",
+        "precision",
+        "backend",
+        "version",
+        "device",
+        "size",
+    ]
     assert sorted(line.split()[1] for line in lines[1:7]) == sorted(NETWORKS)
     assert all(line.endswith("ready, in a compiled bundle") for line in lines[1:7])
     assert lines[7] == f"{engines}: 6 engines, 0 MB"
@@ -64,7 +72,11 @@ def test_what_libraries_keep_by_themselves_is_listed_below_the_engines(
     assert " ".join(lines[7].split()) == "- denoising_unet 3.0 MB used 40 d ago kept by its library"
     assert lines[8] == f"{engines}: 6 engines, 0 MB; 1 folders of libraries, 3 MB"
     (shown,) = json.loads(command("cache", "list", "--json").out)["library_folders"]
-    assert (shown["folder"], shown["network"], shown["bytes"]) == (str(library_folder), "denoising_unet", 3_000_000)
+    assert (shown["folder"], shown["network"], shown["bytes"]) == (
+        str(library_folder),
+        "denoising_unet",
+        3_000_000,
+    )
 
 
 @pytest.mark.parametrize("rule", [("--older-than", "30d"), ("--max-size", "1MB")])
@@ -77,7 +89,9 @@ def test_what_libraries_keep_by_themselves_goes_by_age_and_size(
     assert len(keys(engines)) == 6
 
 
-def test_what_a_library_keeps_is_never_stale(command: Callable[..., Any], library_folder: Path) -> None:
+def test_what_a_library_keeps_is_never_stale(
+    command: Callable[..., Any], library_folder: Path
+) -> None:
     command("cache", "prune", "--stale")
     assert library_folder.exists()
 
@@ -125,7 +139,12 @@ def test_the_json_has_all_that_a_key_is_made_of(command: Callable[..., Any], eng
     shown = json.loads(command("cache", "list", "--json").out)
     assert shown["schema"] == 1
     record = shown["engines"][0]["record"]
-    assert record["made_of"]["settings"] == {"workspace": None, "level": None, "best_of": 1, "threads": 0}
+    assert record["made_of"]["settings"] == {
+        "workspace": None,
+        "level": None,
+        "best_of": 1,
+        "threads": 0,
+    }
     assert record["key"] in keys(engines)
 
 
@@ -157,9 +176,14 @@ def test_prune_drops_what_was_not_used_for_long(command: Callable[..., Any], eng
     assert keys(engines) == others
 
 
-def test_what_a_named_bundle_is_made_of_stays(command: Callable[..., Any], engines: Path, tmp_path: Path) -> None:
+def test_what_a_named_bundle_is_made_of_stays(
+    command: Callable[..., Any], engines: Path, tmp_path: Path
+) -> None:
     before = keys(engines)
-    assert command("cache", "prune", tmp_path / "compiled", "--max-size", "0").out == "0 of 6 engines, freed 0 MB\n"
+    assert (
+        command("cache", "prune", tmp_path / "compiled", "--max-size", "0").out
+        == "0 of 6 engines, freed 0 MB\n"
+    )
     assert keys(engines) == before
 
 
@@ -169,7 +193,9 @@ def test_prune_leaves_what_another_process_compiles_with_and_says_so(
     busy = keys(engines)[2]
     with EngineCache(engines, warn=print).locked(busy, tell=print):
         outcome = command("cache", "prune", "--max-size", "0")
-    assert outcome.told == [f"echoexport: warning: {engines / busy}: kept, another process compiles with it"]
+    assert outcome.told == [
+        f"echoexport: warning: {engines / busy}: kept, another process compiles with it"
+    ]
     assert outcome.out.splitlines()[-1] == "5 of 6 engines, freed 0 MB"
     assert keys(engines) == [busy]
 
@@ -177,7 +203,8 @@ def test_prune_leaves_what_another_process_compiles_with_and_says_so(
 def test_engines_that_are_pruned_while_others_are_built_are_in_the_compiled_bundle(
     command: Callable[..., Any], null_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    cache, real = EngineCache(tmp_path / "own-cache" / "engines", warn=print), null.build_engine
+    cache = EngineCache(tmp_path / "own-cache" / "engines", warn=print)
+    real = null.build_engine
 
     def build(*arguments: Any, **options: Any) -> BuiltEngine:
         for entry in list(cache.entries()):
@@ -205,26 +232,32 @@ def test_prune_claims_nothing_that_it_could_not_remove(
     outcome = command("cache", "prune", "--max-size", "0")
     assert outcome.code == 1
     assert outcome.out == "0 of 6 engines, freed 0 MB\n"
-    assert outcome.told[-1].endswith(f"{engines}: 6 of these cannot be removed; run it as the owner of that folder")
+    assert outcome.told[-1].endswith(
+        f"{engines}: 6 of these cannot be removed; run it as the owner of that folder"
+    )
 
 
 def test_prune_wants_to_be_told_what_may_go(refusal: Callable[..., str]) -> None:
     assert refusal("cache", "prune") == "say what may go: --older-than, --stale or --max-size"
 
 
-def test_a_portable_bundle_needs_nothing_of_the_cache(refusal: Callable[..., str], null_bundle: Path) -> None:
+def test_a_portable_bundle_needs_nothing_of_the_cache(
+    refusal: Callable[..., str], null_bundle: Path
+) -> None:
     assert "not a compiled bundle" in refusal("cache", "prune", null_bundle, "--stale")
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90m", 5400), ("12h", 43200), ("30d", 2592000), ("1.5D", 129600), ("2w", 1209600)]
+    ("text", "seconds"),
+    [("90m", 5400), ("12h", 43200), ("30d", 2592000), ("1.5D", 129600), ("2w", 1209600)],
 )
 def test_ages_are_read_with_their_unit(text: str, seconds: float) -> None:
     assert read_age(text) == seconds
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("0", 0), ("500MB", 500_000_000), ("10GB", 10**10), ("1.5 gb", 1_500_000_000), ("2kb", 2000)]
+    ("text", "size"),
+    [("0", 0), ("500MB", 500_000_000), ("10GB", 10**10), ("1.5 gb", 1_500_000_000), ("2kb", 2000)],
 )
 def test_sizes_are_read_with_their_unit(text: str, size: int) -> None:
     assert read_size(text) == size
@@ -239,6 +272,8 @@ def test_anything_else_is_refused_or_a_number(text: str) -> None:
             assert text in str(error)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (59, "59 s"), (3599, "59 m"), (7200, "2 h"), (2e5, "2 d")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (3599, "59 m"), (7200, "2 h"), (2e5, "2 d")]
+)
 def test_ages_are_shown_roughly(seconds: float, text: str) -> None:
     assert describe_age(seconds) == text

@@ -26,7 +26,9 @@ from echoexport.runtime.voice import SAMPLE_RATE
 
 
 @pytest.fixture
-def folders(tmp_path: Path, portrait_file: Path, make_voice: Callable[..., Path]) -> tuple[object, ...]:
+def folders(
+    tmp_path: Path, portrait_file: Path, make_voice: Callable[..., Path]
+) -> tuple[object, ...]:
     """Options that name a folder of two portraits and one of a voice."""
     for name in ("faces", "voices"):
         (tmp_path / name).mkdir()
@@ -52,25 +54,51 @@ def test_a_bundle_is_recorded_with_the_files_of_two_folders(
 def test_options_reach_the_recording(
     command: Callable[..., Any], null_bundle: Path, tmp_path: Path, folders: tuple[object, ...]
 ) -> None:
-    options = ("--seconds", "0.25", "--seed", "5", "--steps", "3", "--samples", "2", "--megabytes", "9")
+    options = (
+        "--seconds",
+        "0.25",
+        "--seed",
+        "5",
+        "--steps",
+        "3",
+        "--samples",
+        "2",
+        "--megabytes",
+        "9",
+    )
     assert command("calibrate", null_bundle, *folders, "-o", tmp_path / "set", *options).code == 0
     recorded = open_set(tmp_path / "set")
     sampling = recorded.manifest.sampling
-    assert (sampling.seconds, sampling.seed, recorded.steps, recorded.count("denoising_unet")) == (0.25, 5, 3, 2)
+    assert (sampling.seconds, sampling.seed, recorded.steps, recorded.count("denoising_unet")) == (
+        0.25,
+        5,
+        3,
+        2,
+    )
 
 
 def test_half_of_the_inputs_or_none_with_somebody_elses_checkpoint_is_refused(
     refusal: Callable[..., str], null_bundle: Path, tmp_path: Path, folders: tuple[object, ...]
 ) -> None:
     output = ("-o", tmp_path / "set")
-    assert "--portraits and --audio are given together" in refusal("calibrate", null_bundle, *folders[:2], *output)
-    assert "--portraits and --audio are given together" in refusal("calibrate", null_bundle, *folders[2:], *output)
-    assert "--portraits DIR and --audio DIR are wanted" in refusal("calibrate", null_bundle, *output)
+    assert "--portraits and --audio are given together" in refusal(
+        "calibrate", null_bundle, *folders[:2], *output
+    )
+    assert "--portraits and --audio are given together" in refusal(
+        "calibrate", null_bundle, *folders[2:], *output
+    )
+    assert "--portraits DIR and --audio DIR are wanted" in refusal(
+        "calibrate", null_bundle, *output
+    )
     assert not (tmp_path / "set").exists()
 
 
-def test_what_the_built_in_inputs_have_no_use_for_is_refused(refusal: Callable[..., str], tmp_path: Path) -> None:
-    message = refusal("calibrate", builtin_checkpoint(), "--face-model", "f.task", "-o", tmp_path / "set")
+def test_what_the_built_in_inputs_have_no_use_for_is_refused(
+    refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    message = refusal(
+        "calibrate", builtin_checkpoint(), "--face-model", "f.task", "-o", tmp_path / "set"
+    )
     assert message.startswith("--face-model: the built-in portraits need none")
 
 
@@ -89,9 +117,13 @@ def test_what_the_built_in_inputs_have_no_use_for_is_refused(refusal: Callable[.
     ],
 )
 def test_options_that_cannot_be_are_refused_and_leave_nothing(
-    refusal: Callable[..., str], null_bundle: Path, tmp_path: Path, folders: tuple[object, ...],
-    options: tuple[str, ...], message: str,
-) -> None:  # fmt: skip
+    refusal: Callable[..., str],
+    null_bundle: Path,
+    tmp_path: Path,
+    folders: tuple[object, ...],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
     assert message in refusal("calibrate", null_bundle, *folders, "-o", tmp_path / "set", *options)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
@@ -105,7 +137,9 @@ def test_bad_files_are_named(
         "calibrate", null_bundle, *folders, "-o", tmp_path / "set"
     )
     missing = ("--portraits", tmp_path / "none", "--audio", tmp_path / "voices")
-    assert "none: no portrait there" in refusal("calibrate", null_bundle, *missing, "-o", tmp_path / "set")
+    assert "none: no portrait there" in refusal(
+        "calibrate", null_bundle, *missing, "-o", tmp_path / "set"
+    )
 
 
 def test_an_output_that_is_no_set_is_kept(
@@ -127,9 +161,12 @@ def test_a_bundle_that_is_not_fp32_is_refused(
 
 
 def test_an_interrupt_keeps_what_was_done_and_says_so(
-    command: Callable[..., Any], null_bundle: Path, tmp_path: Path, folders: tuple[object, ...],
+    command: Callable[..., Any],
+    null_bundle: Path,
+    tmp_path: Path,
+    folders: tuple[object, ...],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     from echoexport.calibration import recording
 
     rendered = []
@@ -150,23 +187,51 @@ def test_an_interrupt_keeps_what_was_done_and_says_so(
 
 @pytest.mark.slow
 def test_a_checkpoint_is_built_in_fp32_for_the_recording_alone(
-    command: Callable[..., Any], tmp_path: Path, folders: tuple[object, ...], trace_folder: Path, micro: Architecture
+    command: Callable[..., Any],
+    tmp_path: Path,
+    folders: tuple[object, ...],
+    trace_folder: Path,
+    micro: Architecture,
 ) -> None:
     write_random_checkpoint(tmp_path / "weights", architecture=micro)
-    small = ("--size", "16x16", "--frames", "4", "--target", "cpu", "--trace-cache", trace_folder, "--seconds", "0.2")
+    small = (
+        "--size",
+        "16x16",
+        "--frames",
+        "4",
+        "--target",
+        "cpu",
+        "--trace-cache",
+        trace_folder,
+        "--seconds",
+        "0.2",
+    )
     outcome = command(
-        "calibrate", tmp_path / "weights", *folders, "-o", tmp_path / "set", *small, "--steps", "2", "--samples", "3"
+        "calibrate",
+        tmp_path / "weights",
+        *folders,
+        "-o",
+        tmp_path / "set",
+        *small,
+        "--steps",
+        "2",
+        "--samples",
+        "3",
     )
     assert outcome.code == 0, outcome
     recorded = open_set(tmp_path / "set")
     assert recorded.manifest.source.width == 16 and recorded.count("denoising_unet") == 3
-    assert all(np.isfinite(a).all() for s in recorded.samples("denoising_unet") for a in s.inputs.values())
+    assert all(
+        np.isfinite(a).all() for s in recorded.samples("denoising_unet") for a in s.inputs.values()
+    )
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".set")]
 
 
 def test_built_in_inputs_are_people_of_no_gate_with_voices_and_silence() -> None:
     inputs = builtin_recording_inputs(10)
-    assert [item.portrait for item in inputs] == [f"drawn-{FIRST_PERSON + index}" for index in range(10)]
+    assert [item.portrait for item in inputs] == [
+        f"drawn-{FIRST_PERSON + index}" for index in range(10)
+    ]
     assert FIRST_PERSON >= 500_000 and FIRST_PERSON + 10 < 1_000_000
     assert len({item.voice for item in inputs}) == 10 and inputs[3].voice == "silence"
     loud = [float(np.abs(item.sound.samples).max()) for item in inputs]
@@ -185,21 +250,26 @@ def test_no_built_in_input_is_refused() -> None:
         builtin_recording_inputs(0)
 
 
-def test_the_character_is_known_as_checkpoint_and_as_bundle(null_bundle: Path, tmp_path: Path) -> None:
+def test_the_character_is_known_as_checkpoint_and_as_bundle(
+    null_bundle: Path, tmp_path: Path
+) -> None:
     assert is_character(builtin_checkpoint())
     assert not is_character(null_bundle) and not is_character(tmp_path)
 
 
 @pytest.mark.slow
 def test_the_built_in_set_survives_a_kill_and_ends_in_the_same_bytes(
-    command: Callable[..., Any], start_command: Callable[..., subprocess.Popen[bytes]], tmp_path: Path,
+    command: Callable[..., Any],
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    tmp_path: Path,
     trace_folder: Path,
-) -> None:  # fmt: skip
+) -> None:
     options = ("--trace-cache", trace_folder, "--seconds", "0.5", "--steps", "2", "--samples", "8")
     outcome = command("calibrate", builtin_checkpoint(), "-o", tmp_path / "whole", *options)
     assert outcome.code == 0, outcome
     process = start_command("calibrate", builtin_checkpoint(), "-o", tmp_path / "set", *options)
-    done, deadline = tmp_path / ".set.part" / "done", time.monotonic() + 120
+    done = tmp_path / ".set.part" / "done"
+    deadline = time.monotonic() + 120
     while not (done.is_dir() and list(done.glob("*.json"))) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -207,7 +277,8 @@ def test_the_built_in_set_survives_a_kill_and_ends_in_the_same_bytes(
     process.communicate()
     outcome = command("calibrate", builtin_checkpoint(), "-o", tmp_path / "set", *options)
     assert outcome.code == 0, outcome
-    whole, again = open_set(tmp_path / "whole"), open_set(tmp_path / "set")
+    whole = open_set(tmp_path / "whole")
+    again = open_set(tmp_path / "set")
     assert whole.digest == again.digest
     names = sorted(path.relative_to(whole.folder) for path in whole.folder.rglob("*"))
     assert names == sorted(path.relative_to(again.folder) for path in again.folder.rglob("*"))

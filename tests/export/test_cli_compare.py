@@ -18,7 +18,9 @@ from echoexport.runtime.spec import NETWORKS
 @pytest.fixture
 def portrait(tmp_path: Path) -> Path:
     path = tmp_path / "face.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(
+        path
+    )
     return path
 
 
@@ -31,7 +33,14 @@ def test_built_in_clips_need_nothing_but_two_bundles(
     command: Callable[..., Any], pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     outcome = command(
-        "compare", *pair, "--seconds", "0.5", "--json", tmp_path / "q.json", "--page", tmp_path / "q.html"
+        "compare",
+        *pair,
+        "--seconds",
+        "0.5",
+        "--json",
+        tmp_path / "q.json",
+        "--page",
+        tmp_path / "q.html",
     )
     assert (outcome.code, outcome.told) == (0, [])
     lines = outcome.out.splitlines()
@@ -44,13 +53,30 @@ def test_built_in_clips_need_nothing_but_two_bundles(
 
 
 def test_a_portrait_and_a_voice_make_the_clip(
-    command: Callable[..., Any], pair: tuple[Path, Path], portrait: Path, make_voice: Callable[..., Path],
+    command: Callable[..., Any],
+    pair: tuple[Path, Path],
+    portrait: Path,
+    make_voice: Callable[..., Path],
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     outcome = command(
-        "compare", *pair, "-p", portrait, "-v", make_voice(), "--face-box", "20,20,70,70", "--steps", "3",
-        "--fps", "10", "--seed", "5", "--json", tmp_path / "q.json",
-    )  # fmt: skip
+        "compare",
+        *pair,
+        "-p",
+        portrait,
+        "-v",
+        make_voice(),
+        "--face-box",
+        "20,20,70,70",
+        "--steps",
+        "3",
+        "--fps",
+        "10",
+        "--seed",
+        "5",
+        "--json",
+        tmp_path / "q.json",
+    )
     assert outcome.code == 0, outcome
     report = read_quality_report(tmp_path / "q.json")
     assert [(clip.name, clip.frames) for clip in report.clips] == [("face", 5)]
@@ -60,7 +86,9 @@ def test_a_portrait_and_a_voice_make_the_clip(
 def test_a_candidate_below_the_quality_exits_with_one_and_one_line(
     command: Callable[..., Any], pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    outcome = command("compare", *pair, "--seconds", "0.5", "--quality", "61", "--json", tmp_path / "q.json")
+    outcome = command(
+        "compare", *pair, "--seconds", "0.5", "--quality", "61", "--json", tmp_path / "q.json"
+    )
     assert outcome.code == 1
     assert len(outcome.told) == 1
     assert "60.00 dB, 61 dB are wanted" in outcome.told[0]
@@ -89,8 +117,12 @@ def test_what_cannot_work_is_one_line(
     assert told in refusal("compare", *pair, *options)
 
 
-def test_bundles_of_two_sizes_are_refused(refusal: Callable[..., str], make_null_bundle: Callable[..., Path]) -> None:
-    told = refusal("compare", make_null_bundle("small"), make_null_bundle("large", side=64), "--seconds", "0.5")
+def test_bundles_of_two_sizes_are_refused(
+    refusal: Callable[..., str], make_null_bundle: Callable[..., Path]
+) -> None:
+    told = refusal(
+        "compare", make_null_bundle("small"), make_null_bundle("large", side=64), "--seconds", "0.5"
+    )
     assert "small and large differ in picture size (32x32" in told
 
 
@@ -109,5 +141,7 @@ def test_a_page_that_cannot_be_written_is_one_line(
     assert "its folder does not exist" in outcome.told[0]
 
 
-def test_what_is_no_bundle_is_refused(refusal: Callable[..., str], pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_is_no_bundle_is_refused(
+    refusal: Callable[..., str], pair: tuple[Path, Path], tmp_path: Path
+) -> None:
     assert "is not a bundle" in refusal("compare", pair[0], tmp_path / "none")

@@ -30,16 +30,30 @@ def needs_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(command: Callable[..., Any], portrait_file: Path, voice_file: Path, tmp_path: Path) -> Callable[..., Any]:
+def run(
+    command: Callable[..., Any], portrait_file: Path, voice_file: Path, tmp_path: Path
+) -> Callable[..., Any]:
     """A function that renders a clip with a bundle."""
 
     def call(bundle: Path, *options: object) -> Any:
-        return command("run", bundle, "-p", portrait_file, "-v", voice_file, "-o", tmp_path / "out.mp4", *options)
+        return command(
+            "run",
+            bundle,
+            "-p",
+            portrait_file,
+            "-v",
+            voice_file,
+            "-o",
+            tmp_path / "out.mp4",
+            *options,
+        )
 
     return call
 
 
-def test_compile_tells_of_each_engine_and_of_the_bundle(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_compile_tells_of_each_engine_and_of_the_bundle(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     outcome = command("compile", null_bundle)
     assert outcome.code == 0, outcome
     lines = outcome.out.splitlines()
@@ -49,7 +63,9 @@ def test_compile_tells_of_each_engine_and_of_the_bundle(command: Callable[..., A
     assert outcome.told == []
 
 
-def test_a_second_compile_takes_everything_from_the_cache(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_a_second_compile_takes_everything_from_the_cache(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     command("compile", null_bundle)
     outcome = command("compile", null_bundle)
     assert outcome.out.count("from the cache") == 6
@@ -88,7 +104,11 @@ def test_files_of_a_compiled_bundle_are_verified_on_any_machine(
 
 @pytest.mark.parametrize("option", ["--parser", "--lint"])
 def test_checks_of_graphs_name_the_portable_bundle_where_there_are_none(
-    command: Callable[..., Any], refusal: Callable[..., str], null_bundle: Path, tmp_path: Path, option: str
+    command: Callable[..., Any],
+    refusal: Callable[..., str],
+    null_bundle: Path,
+    tmp_path: Path,
+    option: str,
 ) -> None:
     command("compile", null_bundle, "-o", tmp_path / "compiled")
     message = refusal("verify", tmp_path / "compiled", option)
@@ -112,14 +132,20 @@ def test_rollback_puts_the_last_good_bundle_back(
 
 def test_rollback_takes_no_other_option(refusal: Callable[..., str], null_bundle: Path) -> None:
     message = refusal("compile", "--rollback", null_bundle, "-o", "current", "--level", 3)
-    assert message == "--rollback names the compiled bundle and takes no other option: --level, --output"
+    assert (
+        message
+        == "--rollback names the compiled bundle and takes no other option: --level, --output"
+    )
 
 
-def test_single_networks_say_what_is_missing(command: Callable[..., Any], null_bundle: Path) -> None:
+def test_single_networks_say_what_is_missing(
+    command: Callable[..., Any], null_bundle: Path
+) -> None:
     outcome = command("compile", null_bundle, "--network", "vae_decoder")
     assert outcome.code == 0
     assert outcome.out.splitlines()[-1] == (
-        "not written yet, engines are missing of vae_encoder, reference_unet, landmark_encoder, audio_encoder, "
+        "not written yet, engines are missing of vae_encoder, reference_unet, "
+        "landmark_encoder, audio_encoder, "
         "denoising_unet: compile these as well"
     )
 
@@ -134,18 +160,27 @@ def test_another_machines_target_is_refused(refusal: Callable[..., str], null_bu
 @pytest.mark.parametrize(
     ("machine", "target", "wanted"),
     [
-        ("orin-nano-8-super-jetpack-7.2.1", "jetson-orin",
-         "built for jetson-orin, and this machine is jetson-orin-nano-8: its engines are built with the settings of "
-         "jetson-orin; --target jetson-orin-nano-8 takes this machine's"),
+        (
+            "orin-nano-8-super-jetpack-7.2.1",
+            "jetson-orin",
+            "built for jetson-orin, and this machine is jetson-orin-nano-8: its engines are "
+            "built with the settings of "
+            "jetson-orin; --target jetson-orin-nano-8 takes this machine's",
+        ),
         ("agx-orin-64-jetpack-6.2", "jetson-orin", ""),
         ("a100-server", "rtx", ""),
         ("cpu-box", "jetson-orin", ""),
     ],
-)  # fmt: skip
+)
 def test_settings_that_were_chosen_for_another_board_are_used_with_a_warning(
-    machine: str, target: str, wanted: str, null_bundle: Path, recorded_device: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    machine: str,
+    target: str,
+    wanted: str,
+    null_bundle: Path,
+    recorded_device: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     write_manifest(replace(read_manifest(null_bundle), target=target), null_bundle)
     monkeypatch.setattr("echoexport.runtime.device.detect_device", lambda: recorded_device(machine))
     read_settings(null_bundle, USUAL)
@@ -185,11 +220,14 @@ def test_settings_are_the_options_else_the_targets_else_the_librarys() -> None:
 
 
 @pytest.mark.usefixtures("needs_compiling")
-def test_run_names_the_command_where_engines_are_missing(run: Callable[..., Any], null_bundle: Path) -> None:
+def test_run_names_the_command_where_engines_are_missing(
+    run: Callable[..., Any], null_bundle: Path
+) -> None:
     outcome = run(null_bundle)
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.told == [
-        f"echoexport: error: {null_bundle}: backend 'null' needs engines that are compiled on this machine: "
+        f"echoexport: error: {null_bundle}: backend 'null' needs engines that are compiled on "
+        "this machine: "
         f"echoexport compile {null_bundle}"
     ]
 
@@ -198,7 +236,11 @@ def test_run_names_the_command_where_engines_are_missing(run: Callable[..., Any]
 def test_the_command_that_run_names_has_the_backend_that_was_asked_for(
     run: Callable[..., Any], null_bundle: Path
 ) -> None:
-    assert run(null_bundle, "--backend", "null").told[0].endswith(f"echoexport compile {null_bundle} --backend null")
+    assert (
+        run(null_bundle, "--backend", "null")
+        .told[0]
+        .endswith(f"echoexport compile {null_bundle} --backend null")
+    )
 
 
 @pytest.mark.usefixtures("needs_compiling")
@@ -283,13 +325,17 @@ def test_engines_that_cannot_run_here_are_kept_where_that_is_asked_for(
     null_bundle: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NullBackend, "unavailable", lambda _: "there is no GPU")
-    assert "backend 'null' does not work here: there is no GPU" in command("compile", null_bundle).err
+    assert (
+        "backend 'null' does not work here: there is no GPU" in command("compile", null_bundle).err
+    )
     outcome = command("compile", null_bundle, "--untested")
     assert outcome.code == 0, outcome
     assert outcome.out.count("not tested: it cannot run here") == 6
 
 
-def test_a_bundle_that_needs_no_engines_is_not_nagged(run: Callable[..., Any], null_bundle: Path) -> None:
+def test_a_bundle_that_needs_no_engines_is_not_nagged(
+    run: Callable[..., Any], null_bundle: Path
+) -> None:
     assert not [line for line in run(null_bundle).told if "compile" in line]
 
 

@@ -13,7 +13,9 @@ from echoexport.export.cli.demo import describe_run, find_arithmetic, find_own_t
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle import open_bundle
 
-pytestmark = pytest.mark.skipif(load_backend("openvino").unavailable() is not None, reason="needs OpenVINO")
+pytestmark = pytest.mark.skipif(
+    load_backend("openvino").unavailable() is not None, reason="needs OpenVINO"
+)
 
 
 @pytest.mark.slow
@@ -32,11 +34,15 @@ def test_the_demo_builds_the_character_renders_it_and_prints_its_speed(
         assert bundle.manifest.provenance.checkpoint == "echoexport-demo-character"
 
 
-def test_the_demo_computes_in_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_computes_in_bf16_only_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     backend = load_backend("openvino")
     assert find_own_target() == "cpu-openvino"
     for has, wanted in (("BF16/FP32", "bf16"), ("FP32/INT8", "fp32")):
-        monkeypatch.setattr(type(backend), "describe", lambda self, has=has: f"openvino 1, a processor, {has}")
+        monkeypatch.setattr(
+            type(backend), "describe", lambda self, has=has: f"openvino 1, a processor, {has}"
+        )
         assert find_arithmetic("cpu-openvino") == wanted
     assert find_arithmetic("cpu") == "fp32"
 
@@ -56,7 +62,9 @@ def test_what_a_system_does_not_tell_is_said_so_and_is_never_zero() -> None:
     assert rest.count("not available on this system") == 2
 
 
-@pytest.mark.parametrize(("calls", "told"), [(0, "reference from the cache"), (1, "reference computed")])
+@pytest.mark.parametrize(
+    ("calls", "told"), [(0, "reference from the cache"), (1, "reference computed")]
+)
 def test_the_demo_says_where_the_portraits_reference_came_from(calls: int, told: str) -> None:
     run = {
         "report": {"frames": 50, "fps": 25.0, "calls": {"reference_unet": calls}},

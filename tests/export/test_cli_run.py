@@ -26,10 +26,14 @@ WHOLE_PICTURE = (
 
 
 @pytest.fixture
-def run(command: Callable[..., Any], null_bundle: Path, portrait_file: Path, voice_file: Path) -> Callable[..., Any]:
+def run(
+    command: Callable[..., Any], null_bundle: Path, portrait_file: Path, voice_file: Path
+) -> Callable[..., Any]:
     """A function that runs the null bundle on a small portrait and half a second of sound."""
 
-    def call(output: object, *options: object, voice: Path = voice_file, bundle: Path = null_bundle) -> Any:
+    def call(
+        output: object, *options: object, voice: Path = voice_file, bundle: Path = null_bundle
+    ) -> Any:
         return command("run", bundle, "-p", portrait_file, "-v", voice, "-o", output, *options)
 
     return call
@@ -39,22 +43,39 @@ def run(command: Callable[..., Any], null_bundle: Path, portrait_file: Path, voi
 def slow_arguments(
     null_bundle: Path, portrait_file: Path, make_voice: Callable[..., Path]
 ) -> Callable[[object], list[object]]:
-    """A function that gives a command line which takes seconds: a minute of sound at 60 frames a second."""
+    """A function that gives a command line which takes seconds.
+
+    A minute of sound at 60 frames a second.
+    """
     voice = make_voice(seconds=60)
-    return lambda output: ["run", null_bundle, "-p", portrait_file, "-v", voice, "-o", output, "--fps", 60]
+    return lambda output: [
+        "run",
+        null_bundle,
+        "-p",
+        portrait_file,
+        "-v",
+        voice,
+        "-o",
+        output,
+        "--fps",
+        60,
+    ]
 
 
 def test_a_video_holds_picture_and_sound(run: Callable[..., Any], tmp_path: Path) -> None:
     outcome = run(tmp_path / "out.mp4")
     assert outcome.code == 0, outcome
     with av.open(str(tmp_path / "out.mp4")) as video:
-        picture, sound = video.streams.video[0], video.streams.audio[0]
+        picture = video.streams.video[0]
+        sound = video.streams.audio[0]
         assert (picture.codec_context.name, picture.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (picture.width, picture.height, picture.frames) == (32, 32, 12)
         assert sound.codec_context.name == "aac"
 
 
-def test_the_last_line_says_what_was_made_and_under_which_conditions(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_last_line_says_what_was_made_and_under_which_conditions(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     outcome = run(tmp_path / "out.mp4")
     assert re.fullmatch(
         rf"{re.escape(str(tmp_path))}/out\.mp4: 12 frames at 24 fps in [0-9.]+ s \([0-9.]+ frames/s, real-time factor "
@@ -70,14 +91,19 @@ def test_picture_and_sound_end_within_one_frame(
     outcome = run(tmp_path / "out.mp4", voice=make_voice(seconds=seconds))
     assert outcome.code == 0, outcome
     with av.open(str(tmp_path / "out.mp4")) as video:
-        picture, sound = video.streams.video[0], video.streams.audio[0]
+        picture = video.streams.video[0]
+        sound = video.streams.audio[0]
         assert picture.frames == math.ceil(Fraction(round(seconds * 16000), 16000) * 24)
         ends = [float(stream.duration * stream.time_base) for stream in (picture, sound)]
     assert abs(ends[0] - ends[1]) <= 1 / 24
 
 
-@pytest.mark.parametrize(("text", "rate"), [("29.97", Fraction(2997, 100)), ("30000/1001", Fraction(30000, 1001))])
-def test_a_broken_rate_is_kept_exactly(run: Callable[..., Any], tmp_path: Path, text: str, rate: Fraction) -> None:
+@pytest.mark.parametrize(
+    ("text", "rate"), [("29.97", Fraction(2997, 100)), ("30000/1001", Fraction(30000, 1001))]
+)
+def test_a_broken_rate_is_kept_exactly(
+    run: Callable[..., Any], tmp_path: Path, text: str, rate: Fraction
+) -> None:
     assert run(tmp_path / "out.mp4", "--fps", text).code == 0
     with av.open(str(tmp_path / "out.mp4")) as video:
         assert video.streams.video[0].average_rate == rate
@@ -90,13 +116,20 @@ def test_a_folder_gets_one_png_a_frame(run: Callable[..., Any], tmp_path: Path) 
     assert names == [f"frame_{index:05d}.png" for index in range(12)]
     with Image.open(tmp_path / "pngs" / names[0]) as picture:
         assert (picture.size, picture.mode) == ((32, 32), "RGB")
-        assert set(np.unique(picture)) == {127}  # the null backend's zeros, half way between black and white
+        assert set(np.unique(picture)) == {
+            127
+        }  # the null backend's zeros, half way between black and white
 
 
 def test_raw_frames_are_all_that_goes_to_stdout(
-    start_command: Callable[..., subprocess.Popen[bytes]], null_bundle: Path, portrait_file: Path, voice_file: Path
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    null_bundle: Path,
+    portrait_file: Path,
+    voice_file: Path,
 ) -> None:
-    process = start_command("run", null_bundle, "-p", portrait_file, "-v", voice_file, "-o", "-", "--frames", 5)
+    process = start_command(
+        "run", null_bundle, "-p", portrait_file, "-v", voice_file, "-o", "-", "--frames", 5
+    )
     out, error = process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(out) == 5 * 32 * 32 * 3
@@ -105,13 +138,18 @@ def test_raw_frames_are_all_that_goes_to_stdout(
 
 
 def test_a_reader_of_raw_frames_that_leaves_is_one_line(
-    start_command: Callable[..., subprocess.Popen[bytes]], slow_arguments: Callable[[object], list[object]]
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    slow_arguments: Callable[[object], list[object]],
 ) -> None:
     process = start_command(*slow_arguments("-"))
     assert process.stdout is not None and process.stderr is not None
     process.stdout.read(1)
     process.stdout.close()
-    errors = [line for line in process.stderr.read().decode().splitlines() if not re.search(r" \d+/\d+$", line)]
+    errors = [
+        line
+        for line in process.stderr.read().decode().splitlines()
+        if not re.search(r" \d+/\d+$", line)
+    ]
     process.stderr.close()
     assert process.wait(timeout=60) == 1
     assert errors[-1] == "echoexport: error: raw output: the program reading it has ended"
@@ -122,7 +160,9 @@ def test_no_more_frames_are_made_than_asked_for(run: Callable[..., Any], tmp_pat
     assert len(list((tmp_path / "pngs").iterdir())) == 3
 
 
-def test_more_frames_than_the_voice_has_are_not_made(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_more_frames_than_the_voice_has_are_not_made(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     assert run(tmp_path / "pngs", "--frames", 300).code == 0
     assert len(list((tmp_path / "pngs").iterdir())) == 12
 
@@ -135,13 +175,19 @@ def test_the_originals_count_of_frames_is_at_hand(
     voice = make_voice(seconds=0.51)
     assert run(tmp_path / "pngs", "--frame-count", "original", voice=voice).code == 0
     rows = 51 // 2  # mel columns of 10 ms, two for one row
-    assert len(list((tmp_path / "pngs").iterdir())) in {original_frame_count(n, Fraction(24)) for n in (rows, rows + 1)}
+    assert len(list((tmp_path / "pngs").iterdir())) in {
+        original_frame_count(n, Fraction(24)) for n in (rows, rows + 1)
+    }
 
 
-def test_a_run_without_a_face_says_that_the_whole_picture_is_used(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_run_without_a_face_says_that_the_whole_picture_is_used(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     outcome = run(tmp_path / "out.mp4")
     assert outcome.told == [WHOLE_PICTURE]
-    assert outcome.err.index(WHOLE_PICTURE) < outcome.err.index("sampling")  # before the long work, not after it
+    assert outcome.err.index(WHOLE_PICTURE) < outcome.err.index(
+        "sampling"
+    )  # before the long work, not after it
 
 
 def test_a_face_box_needs_no_warning(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -150,11 +196,24 @@ def test_a_face_box_needs_no_warning(run: Callable[..., Any], tmp_path: Path) ->
 
 
 def test_a_face_model_finds_the_face(
-    command: Callable[..., Any], null_bundle: Path, media_dir: Path, voice_file: Path, tmp_path: Path
+    command: Callable[..., Any],
+    null_bundle: Path,
+    media_dir: Path,
+    voice_file: Path,
+    tmp_path: Path,
 ) -> None:
     pytest.importorskip("openvino")
     model = media_dir / "models" / "blaze_face_short_range.tflite"
-    options = ("-p", media_dir / "portrait_b.png", "-v", voice_file, "--face-model", model, "--frames", 1)
+    options = (
+        "-p",
+        media_dir / "portrait_b.png",
+        "-v",
+        voice_file,
+        "--face-model",
+        model,
+        "--frames",
+        1,
+    )
     outcome = command("run", null_bundle, *options, "-o", tmp_path / "out.mp4")
     assert (outcome.code, outcome.told) == (0, [])
 
@@ -179,7 +238,9 @@ def test_a_second_run_with_the_same_portrait_takes_its_reference_from_the_cache(
 
 def test_another_box_is_another_reference(run: Callable[..., Any], tmp_path: Path) -> None:
     run(tmp_path / "a.mp4")
-    assert run(tmp_path / "b.mp4", "--face-box", "30,30,60,60").out.endswith("reference computed)\n")
+    assert run(tmp_path / "b.mp4", "--face-box", "30,30,60,60").out.endswith(
+        "reference computed)\n"
+    )
 
 
 def test_without_a_cache_nothing_is_kept(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -194,16 +255,21 @@ def test_the_cache_can_be_put_elsewhere(run: Callable[..., Any], tmp_path: Path)
     assert not (tmp_path / "own-cache").exists()
 
 
-def test_guidance_on_a_distilled_variant_is_warned_of_in_one_line(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_guidance_on_a_distilled_variant_is_warned_of_in_one_line(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
     outcome = run(tmp_path / "out.mp4", "--guidance", 2.5, "--face-box", "20,20,76,76")
     assert outcome.code == 0
     assert outcome.told == [
-        "echoexport: warning: guidance 2.5: variant 'acc' is distilled for 1; each step costs two calls"
+        "echoexport: warning: guidance 2.5: variant 'acc' is distilled for 1; each step costs "
+        "two calls"
     ]
 
 
 @pytest.mark.parametrize("guidance", ["0", "1"])
-def test_guidance_that_is_off_is_not_warned_of(run: Callable[..., Any], tmp_path: Path, guidance: str) -> None:
+def test_guidance_that_is_off_is_not_warned_of(
+    run: Callable[..., Any], tmp_path: Path, guidance: str
+) -> None:
     assert run(tmp_path / "out.mp4", "--guidance", guidance, "--face-box", "20,20,76,76").told == []
 
 
@@ -219,10 +285,13 @@ def test_a_backend_that_the_bundle_does_not_name_can_be_asked_for(
     assert "null, fp32" in outcome.out
 
 
-def test_the_seed_reaches_the_noise(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_reaches_the_noise(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from echoexport.runtime import session
 
-    seeds, draw = [], session.initial_latents
+    seeds = []
+    draw = session.initial_latents
 
     def record(seed: int, **rest: Any) -> np.ndarray:
         seeds.append(seed)
@@ -236,7 +305,11 @@ def test_the_seed_reaches_the_noise(run: Callable[..., Any], tmp_path: Path, mon
 
 @pytest.mark.slow
 def test_two_runs_of_a_real_backend_give_the_same_frames(
-    command: Callable[..., Any], build_tiny: Callable[..., Path], portrait_file: Path, voice_file: Path, tmp_path: Path
+    command: Callable[..., Any],
+    build_tiny: Callable[..., Path],
+    portrait_file: Path,
+    voice_file: Path,
+    tmp_path: Path,
 ) -> None:
     pytest.importorskip("onnxruntime")
 
@@ -267,7 +340,9 @@ def test_an_interrupted_run_leaves_nothing(
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
-    assert error.decode().splitlines()[-1] == "echoexport: interrupted; nothing half-written is left"
+    assert (
+        error.decode().splitlines()[-1] == "echoexport: interrupted; nothing half-written is left"
+    )
     assert b"Traceback" not in error
     assert sorted(tmp_path.iterdir()) == before
 
@@ -276,7 +351,8 @@ def test_an_interrupted_run_leaves_nothing(
 def test_a_run_interrupted_while_its_last_frames_are_decoded_leaves_nothing(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    # the last frames take milliseconds: a signal from outside may come when the video is whole
+    # the last frames take milliseconds: a signal from outside may come when the video
+    # is whole
     def interrupt(line: ProgressLine, phase: str, done: int, total: int) -> None:
         if phase == "decoding":
             raise KeyboardInterrupt
@@ -306,7 +382,8 @@ def test_arithmetic_that_the_bundle_chose_and_the_machine_lacks_is_said_and_fp32
     outcome = run(tmp_path / "out.mp4")
     assert outcome.code == 0
     assert (
-        "echoexport: warning: the bundle chose bf16 for denoising_unet, which backend 'null' does not have on this "
+        "echoexport: warning: the bundle chose bf16 for denoising_unet, which backend 'null' "
+        "does not have on this "
         "machine: computing in fp32, more slowly\n"
     ) in outcome.err
     assert "measured; null, fp32;" in outcome.out
@@ -317,11 +394,15 @@ def test_a_trace_shows_the_whole_run(run: Callable[..., Any], tmp_path: Path) ->
     outcome = run(tmp_path / "out.mp4", "--trace", tmp_path / "trace.json")
     assert outcome.code == 0, outcome
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-    assert {"clip", "denoising_unet", "vae_decoder", "encode", "mux"} <= {event["name"] for event in events}
+    assert {"clip", "denoising_unet", "vae_decoder", "encode", "mux"} <= {
+        event["name"] for event in events
+    }
 
 
 def test_a_run_that_fails_leaves_no_trace(run: Callable[..., Any], tmp_path: Path) -> None:
-    outcome = run(tmp_path / "out.mp4", "--trace", tmp_path / "trace.json", voice=tmp_path / "none.wav")
+    outcome = run(
+        tmp_path / "out.mp4", "--trace", tmp_path / "trace.json", voice=tmp_path / "none.wav"
+    )
     assert outcome.code == 1
     assert not (tmp_path / "trace.json").exists()
 
@@ -358,7 +439,9 @@ def test_a_report_that_cannot_be_or_would_replace_something_is_refused_before_th
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_report_and_trace_are_two_files(refusal: Callable[..., str], null_bundle: Path, tmp_path: Path) -> None:
+def test_report_and_trace_are_two_files(
+    refusal: Callable[..., str], null_bundle: Path, tmp_path: Path
+) -> None:
     both = ("--report", tmp_path / "r.json", "--trace", tmp_path / "r.json")
     files = ("-p", tmp_path / "p.png", "-v", tmp_path / "v.wav", "-o", tmp_path / "out.mp4")
     assert "--trace" in refusal("run", null_bundle, *files, *both)
@@ -366,9 +449,15 @@ def test_report_and_trace_are_two_files(refusal: Callable[..., str], null_bundle
 
 @pytest.mark.parametrize("place", [".", "out.mp4", "frames"])
 def test_nothing_is_rendered_into_the_bundle(
-    refusal: Callable[..., str], null_bundle: Path, portrait_file: Path, voice_file: Path, place: str
+    refusal: Callable[..., str],
+    null_bundle: Path,
+    portrait_file: Path,
+    voice_file: Path,
+    place: str,
 ) -> None:
     before = sorted(null_bundle.rglob("*"))
-    line = refusal("run", null_bundle, "-p", portrait_file, "-v", voice_file, "-o", null_bundle / place)
+    line = refusal(
+        "run", null_bundle, "-p", portrait_file, "-v", voice_file, "-o", null_bundle / place
+    )
     assert "lies within bundle" in line
     assert sorted(null_bundle.rglob("*")) == before

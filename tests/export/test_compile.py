@@ -17,11 +17,23 @@ from typing import Any
 
 import pytest
 
-from echoexport.export.compile import CompileReport, CompileSettings, choose_backend, compile_bundle, default_output
+from echoexport.export.compile import (
+    CompileReport,
+    CompileSettings,
+    choose_backend,
+    compile_bundle,
+    default_output,
+)
 from echoexport.export.engines import BuiltEngine, EngineSettings, null
 from echoexport.runtime.backends.null import NullBackend, NullEngine
 from echoexport.runtime.bundle import open_bundle
-from echoexport.runtime.errors import BackendError, BundleError, OutputError, SettingError, UnknownNameError
+from echoexport.runtime.errors import (
+    BackendError,
+    BundleError,
+    OutputError,
+    SettingError,
+    UnknownNameError,
+)
 from echoexport.runtime.manifest import read_manifest
 from echoexport.runtime.spec import NETWORKS
 
@@ -74,7 +86,9 @@ def leftovers(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob(".*"))
 
 
-def test_the_compiled_bundle_lies_beside_the_portable_one(compile_null: Compile, null_bundle: Path) -> None:
+def test_the_compiled_bundle_lies_beside_the_portable_one(
+    compile_null: Compile, null_bundle: Path
+) -> None:
     report, told = compile_null()
     assert report.output == null_bundle.with_name("null-bundle.compiled-null")
     assert told == []
@@ -86,13 +100,18 @@ def test_the_section_says_where_the_engines_come_from_and_how_they_did(
 ) -> None:
     settings = EngineSettings(workspace=10**9, level=4, best_of=2, threads=1)
     compile_null(tmp_path / "out", engine=settings)
-    found, portable = read_manifest(tmp_path / "out"), read_manifest(null_bundle)
+    found = read_manifest(tmp_path / "out")
+    portable = read_manifest(null_bundle)
     compiled = found.compiled
     assert compiled is not None
     assert (compiled.backend, compiled.portable) == ("null", "null-bundle")
     assert dict(compiled.settings) == {"workspace": 10**9, "level": 4, "best_of": 2, "threads": 1}
     engine = compiled.engines["vae_decoder"]
-    assert (engine.files, engine.compute, engine.precision) == (("engines/vae_decoder.json",), "fp32", "fp32")
+    assert (engine.files, engine.compute, engine.precision) == (
+        ("engines/vae_decoder.json",),
+        "fp32",
+        "fp32",
+    )
     assert engine.error == 0.0
     assert (found.networks, found.sampler, found.provenance) == (
         portable.networks,
@@ -130,28 +149,44 @@ def test_without_a_cache_everything_is_built_and_nothing_kept_but_the_bundle(
 
 def test_a_compiled_bundle_is_not_compiled_again(compile_null: Compile) -> None:
     output = compile_null()[0].output
-    with pytest.raises(SettingError, match="compiled already; name the portable bundle 'null-bundle'"):
+    with pytest.raises(
+        SettingError, match="compiled already; name the portable bundle 'null-bundle'"
+    ):
         compile_null(bundle=output)
 
 
 @pytest.mark.parametrize(
     ("settings", "error", "wanted"),
     [
-        ({"backend": "nul"}, UnknownNameError, "unknown backend with engines to keep 'nul'.*Did you mean 'null'"),
+        (
+            {"backend": "nul"},
+            UnknownNameError,
+            "unknown backend with engines to keep 'nul'.*Did you mean 'null'",
+        ),
         ({"networks": ("vae_decode",)}, UnknownNameError, "Did you mean 'vae_decoder'"),
-        ({"networks": ("vae_decoder",), "cache": None}, SettingError, "--network keeps single engines in the cache"),
+        (
+            {"networks": ("vae_decoder",), "cache": None},
+            SettingError,
+            "--network keeps single engines in the cache",
+        ),
         ({"compute": "bf16"}, SettingError, "compute 'bf16': backend 'null' has fp32 here"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_built(
-    compile_null: Compile, built: list[str], settings: dict[str, Any], error: type[Exception], wanted: str
+    compile_null: Compile,
+    built: list[str],
+    settings: dict[str, Any],
+    error: type[Exception],
+    wanted: str,
 ) -> None:
     with pytest.raises(error, match=wanted):
         compile_null(**settings)
     assert built == []
 
 
-def test_a_backend_that_does_not_work_here_says_why(compile_null: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_does_not_work_here_says_why(
+    compile_null: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(NullBackend, "unavailable", lambda _: "there is no GPU")
     with pytest.raises(BackendError, match="backend 'null' does not work here: there is no GPU"):
         compile_null()
@@ -186,15 +221,21 @@ def test_an_engine_that_fails_its_self_test_is_nowhere(
 
     def spoilt(self: NullEngine, inputs: Any) -> Any:
         found = real(self, inputs)
-        return {name: value + 1 if name == "audio_states" else value for name, value in found.items()}
+        return {
+            name: value + 1 if name == "audio_states" else value for name, value in found.items()
+        }
 
     monkeypatch.setattr(NullEngine, "__call__", spoilt)
     with pytest.raises(BackendError) as caught:
         compile_null()
     message = str(caught.value)
-    assert message.startswith("audio_encoder: output 'audio_states' of the null engine (fp32) is off by 1 ")
+    assert message.startswith(
+        "audio_encoder: output 'audio_states' of the null engine (fp32) is off by 1 "
+    )
     assert "0.0005 is allowed" in message
-    assert message.endswith("not installed; try another --backend (5 engines are done and kept: run it again)")
+    assert message.endswith(
+        "not installed; try another --backend (5 engines are done and kept: run it again)"
+    )
     assert entries(tmp_path / "engines") == sorted(set(NETWORKS) - {"audio_encoder"})
     assert not default_output(null_bundle, "null").exists()
     assert leftovers(tmp_path) == []
@@ -206,7 +247,8 @@ def test_a_cached_engine_that_fails_its_self_test_is_built_anew(
     compile_null: Compile, monkeypatch: pytest.MonkeyPatch, built: list[str]
 ) -> None:
     compile_null()
-    real, faults = NullBackend.open_engine, ["vae_encoder"]
+    real = NullBackend.open_engine
+    faults = ["vae_encoder"]
 
     def refuse_once(self: NullBackend, engine: Path, spec: Any, options: Any) -> Any:
         if spec.name in faults:
@@ -243,11 +285,17 @@ def test_a_corrupt_sidecar_is_as_good_as_no_engine(compile_null: Compile, built:
     assert "engine.json" in told[0] or "broken" in told[0]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), OSError(errno.EIO, "I/O error")])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(143), OSError(errno.EIO, "I/O error")]
+)
 def test_a_build_that_ends_early_leaves_finished_engines_and_nothing_half(
-    compile_null: Compile, fail_at: Callable[..., None], tmp_path: Path, error: BaseException,
-    monkeypatch: pytest.MonkeyPatch, null_bundle: Path,
-) -> None:  # fmt: skip
+    compile_null: Compile,
+    fail_at: Callable[..., None],
+    tmp_path: Path,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    null_bundle: Path,
+) -> None:
     fail_at("audio_encoder", error)
     with pytest.raises((type(error), OutputError)):
         compile_null()
@@ -277,16 +325,23 @@ def test_a_cache_that_is_pruned_meanwhile_costs_no_finished_engine(
 
 
 def test_a_builder_that_dies_costs_one_network(
-    compile_null: Compile, fail_at: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compile_null: Compile,
+    fail_at: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fail_at("audio_encoder", BackendError("audio_encoder.onnx: the builder died"))
-    with pytest.raises(BackendError, match=r"^audio_encoder\.onnx: the builder died \(5 engines are done and kept"):
+    with pytest.raises(
+        BackendError, match=r"^audio_encoder\.onnx: the builder died \(5 engines are done and kept"
+    ):
         compile_null()
     assert entries(tmp_path / "engines") == sorted(set(NETWORKS) - {"audio_encoder"})
     assert leftovers(tmp_path) == []
     mend(monkeypatch)
     report, _ = compile_null()
-    assert [name for name, engine in report.engines.items() if not engine.cached] == ["audio_encoder"]
+    assert [name for name, engine in report.engines.items() if not engine.cached] == [
+        "audio_encoder"
+    ]
 
 
 def test_without_a_cache_the_first_failure_is_the_end(
@@ -315,7 +370,10 @@ def test_a_disk_that_fills_while_the_bundle_is_written_leaves_none(
 
 
 def test_a_full_disk_is_one_line_that_says_what_to_do(
-    compile_null: Compile, fail_at: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compile_null: Compile,
+    fail_at: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fail_at("audio_encoder", OSError(errno.ENOSPC, "No space left on device"))
     wanted = r"audio_encoder's engine cannot be written: No space left on device; make room and run it again"
@@ -335,7 +393,10 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     monkeypatch.setattr("echoexport.export.engine_cache.EngineCache.make_staging", refuse)
     report, told = compile_null()
     assert len(told) == 6
-    assert "cannot be written (Read-only file system): vae_encoder is compiled and not kept there" in told[0]
+    assert (
+        "cannot be written (Read-only file system): vae_encoder is compiled and not kept there"
+        in told[0]
+    )
     assert leftovers(tmp_path) == []
     with open_bundle(report.output or "") as bundle:
         assert [bundle.self_test(name).passed for name in NETWORKS] == [True] * 6
@@ -348,11 +409,15 @@ def test_a_single_network_needs_a_cache_that_can_be_written(
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr("echoexport.export.engine_cache.EngineCache.make_staging", refuse)
-    with pytest.raises(OutputError, match="vae_decoder's engine cannot be written: Read-only file system"):
+    with pytest.raises(
+        OutputError, match="vae_decoder's engine cannot be written: Read-only file system"
+    ):
         compile_null(networks=("vae_decoder",))
 
 
-def test_single_networks_are_kept_until_all_are_there(compile_null: Compile, built: list[str]) -> None:
+def test_single_networks_are_kept_until_all_are_there(
+    compile_null: Compile, built: list[str]
+) -> None:
     report, _ = compile_null(networks=NETWORKS[:2])
     assert report.output is None
     assert report.missing == NETWORKS[2:]
@@ -361,21 +426,28 @@ def test_single_networks_are_kept_until_all_are_there(compile_null: Compile, bui
     assert len(built) == 6
 
 
-def test_a_builder_that_writes_nothing_is_found_out(compile_null: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_builder_that_writes_nothing_is_found_out(
+    compile_null: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(null, "build_engine", lambda *_, **__: BuiltEngine(0.0, 0, None))
-    with pytest.raises(BackendError, match="vae_encoder: the builder of backend 'null' wrote no engine"):
+    with pytest.raises(
+        BackendError, match="vae_encoder: the builder of backend 'null' wrote no engine"
+    ):
         compile_null()
 
 
 def test_two_compiles_at_once_share_their_engines(
     null_bundle: Path, tmp_path: Path, built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outputs, faults = [tmp_path / "one", tmp_path / "one", tmp_path / "two"], []
+    outputs = [tmp_path / "one", tmp_path / "one", tmp_path / "two"]
+    faults = []
 
     def compile_to(output: Path) -> None:
         settings = CompileSettings(cache=tmp_path / "engines")
         try:
-            compile_bundle(null_bundle, output, settings=settings, report=lambda *_: None, warn=faults.append)
+            compile_bundle(
+                null_bundle, output, settings=settings, report=lambda *_: None, warn=faults.append
+            )
         except Exception as error:
             faults.append(str(error))
 
@@ -391,7 +463,9 @@ def test_two_compiles_at_once_share_their_engines(
             assert len(list(bundle.check_files())) == 12
 
 
-def test_killed_outright_the_next_run_goes_on(null_bundle: Path, tmp_path: Path, compile_null: Compile) -> None:
+def test_killed_outright_the_next_run_goes_on(
+    null_bundle: Path, tmp_path: Path, compile_null: Compile
+) -> None:
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom echoexport.export.engines import null\n"
         "from echoexport.export.compile import CompileSettings, compile_bundle\n"
@@ -422,7 +496,9 @@ def test_the_first_backend_whose_engines_can_be_kept_is_the_usual_one(null_bundl
     assert choose_backend(manifest, "", untested=False).name == "null"
 
 
-def test_compiling_and_running_need_neither_torch_nor_onnx(build_tiny: Callable[..., Path], tmp_path: Path) -> None:
+def test_compiling_and_running_need_neither_torch_nor_onnx(
+    build_tiny: Callable[..., Path], tmp_path: Path
+) -> None:
     pytest.importorskip("onnxruntime")
     program = (
         "import sys\n"
@@ -441,6 +517,8 @@ def test_compiling_and_running_need_neither_torch_nor_onnx(build_tiny: Callable[
 def test_progress_names_network_and_step(null_bundle: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     settings = CompileSettings(cache=tmp_path / "engines")
-    compile_bundle(null_bundle, None, settings=settings, report=lambda *now: told.append(now), warn=pytest.fail)
+    compile_bundle(
+        null_bundle, None, settings=settings, report=lambda *now: told.append(now), warn=pytest.fail
+    )
     assert ("vae_encoder: self-test of the engine", 0, 6) in told
     assert told[-1] == ("compiled bundle: written", 6, 6)

@@ -27,7 +27,9 @@ def version(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     monkeypatch.setattr(NullBackend, "fingerprint", lambda *_: dict(values))
 
 
-def test_what_is_replaced_is_kept_and_can_be_put_back(compile_null: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_replaced_is_kept_and_can_be_put_back(
+    compile_null: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version(monkeypatch, "10.3")
     output = compile_null()[0].output
     assert output is not None
@@ -88,7 +90,9 @@ def test_there_is_nothing_to_roll_back_to_at_first(compile_null: Compile) -> Non
     open_bundle(output).close()
 
 
-def test_a_spoilt_previous_bundle_is_not_put_back(compile_null: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spoilt_previous_bundle_is_not_put_back(
+    compile_null: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version(monkeypatch, "1")
     output = compile_null()[0].output
     assert output is not None
@@ -101,7 +105,9 @@ def test_a_spoilt_previous_bundle_is_not_put_back(compile_null: Compile, monkeyp
     assert (output / "manifest.json").is_file()
 
 
-def test_a_lost_bundle_is_rolled_back_too(compile_null: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_bundle_is_rolled_back_too(
+    compile_null: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version(monkeypatch, "1")
     output = compile_null()[0].output
     assert output is not None
@@ -114,7 +120,9 @@ def test_a_lost_bundle_is_rolled_back_too(compile_null: Compile, monkeypatch: py
     assert not previous_of(output).exists()
 
 
-def test_files_are_shared_with_the_cache_or_copied(compile_null: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_shared_with_the_cache_or_copied(
+    compile_null: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report, _ = compile_null()
     assert report.output is not None
     assert (report.output / "engines" / "vae_decoder.json").stat().st_nlink == 2
@@ -135,13 +143,17 @@ def test_the_portable_bundle_is_never_the_output(compile_null: Compile, null_bun
     open_bundle(null_bundle).close()
 
 
-def test_nothing_is_compiled_into_the_portable_bundle(compile_null: Compile, null_bundle: Path) -> None:
+def test_nothing_is_compiled_into_the_portable_bundle(
+    compile_null: Compile, null_bundle: Path
+) -> None:
     with pytest.raises(SettingError, match="lies within the bundle"):
         compile_null(null_bundle / "compiled")
     assert not (null_bundle / "compiled").exists()
 
 
-def test_another_portable_bundle_is_not_replaced(compile_null: Compile, make_null_bundle: Callable[..., Path]) -> None:
+def test_another_portable_bundle_is_not_replaced(
+    compile_null: Compile, make_null_bundle: Callable[..., Path]
+) -> None:
     other = make_null_bundle("other")
     with pytest.raises(OutputError, match="holds no compiled bundle"):
         compile_null(other)

@@ -15,7 +15,8 @@ from echoexport.runtime.manifest import FileEntry, Manifest, read_manifest, writ
 
 def compose(plain: Path, other: Path, folder: Path) -> Manifest:
     """The denoiser of ``other``, as int8; the rest of ``plain``."""
-    base, second = read_manifest(plain), read_manifest(other)
+    base = read_manifest(plain)
+    second = read_manifest(other)
     parts = {name: part_of(plain, base, name) for name in base.networks}
     entry = replace(second.networks["denoising_unet"], precision="int8")
     weights = other / entry.weights
@@ -27,7 +28,9 @@ def compose(plain: Path, other: Path, folder: Path) -> Manifest:
     return compose_bundle(parts, folder, base=base)
 
 
-def test_the_files_of_every_part_are_there_and_described(make_null_bundle: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_files_of_every_part_are_there_and_described(
+    make_null_bundle: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "composed"
     manifest = compose(make_null_bundle("plain"), make_null_bundle("other"), folder)
     write_manifest(manifest, folder)
@@ -42,15 +45,16 @@ def test_the_manifest_names_the_smallest_precision_and_each_networks_arithmetic(
 ) -> None:
     manifest = compose(make_null_bundle("plain"), make_null_bundle("other"), tmp_path / "composed")
     assert manifest.precision == "int8"
-    assert {name: entry.compute for name, entry in manifest.networks.items() if entry.compute != "fp32"} == {
-        "denoising_unet": "bf16"
-    }
+    assert {
+        name: entry.compute for name, entry in manifest.networks.items() if entry.compute != "fp32"
+    } == {"denoising_unet": "bf16"}
 
 
 def test_a_file_that_is_composed_again_gives_way_and_its_source_stays(
     make_null_bundle: Callable[..., Path], tmp_path: Path
 ) -> None:
-    plain, folder = make_null_bundle("plain"), tmp_path / "composed"
+    plain = make_null_bundle("plain")
+    folder = tmp_path / "composed"
     compose(plain, make_null_bundle("other"), folder)
     base = read_manifest(plain)
     compose_bundle({name: part_of(plain, base, name) for name in base.networks}, folder, base=base)

@@ -27,12 +27,33 @@ def refusal(draft: Any) -> str:
 
 def test_the_tiny_checkpoints_sizes(tiny_acc: Checkpoint) -> None:
     a = tiny_acc.architecture
-    assert (a.unet.widths, a.unet.heads, a.unet.audio_width) == ((32, 32, 64, 64), (8, 8, 8, 8), 384)
-    assert (a.unet.down_attention, a.unet.up_attention) == ((True, True, True, False), (False, True, True, True))
+    assert (a.unet.widths, a.unet.heads, a.unet.audio_width) == (
+        (32, 32, 64, 64),
+        (8, 8, 8, 8),
+        384,
+    )
+    assert (a.unet.down_attention, a.unet.up_attention) == (
+        (True, True, True, False),
+        (False, True, True, True),
+    )
     assert a.unet.motion is not None
-    assert (a.unet.motion.max_frames, a.unet.motion.attention_blocks, a.unet.motion.heads) == (32, 2, 8)
-    assert (a.audio.mels, a.audio.context, a.audio.width, a.audio.heads, a.audio.layers) == (80, 1500, 384, 6, 4)
-    assert (a.landmark.in_channels, a.landmark.stem, a.landmark.channels) == (1, 16, (16, 32, 32, 96, 96, 256))
+    assert (a.unet.motion.max_frames, a.unet.motion.attention_blocks, a.unet.motion.heads) == (
+        32,
+        2,
+        8,
+    )
+    assert (a.audio.mels, a.audio.context, a.audio.width, a.audio.heads, a.audio.layers) == (
+        80,
+        1500,
+        384,
+        6,
+        4,
+    )
+    assert (a.landmark.in_channels, a.landmark.stem, a.landmark.channels) == (
+        1,
+        16,
+        (16, 32, 32, 96, 96, 256),
+    )
     assert (a.unet.downscale, a.vae.downscale, a.landmark.downscale) == (8, 8, 8)
 
 
@@ -50,7 +71,9 @@ def test_settings_that_may_be_absent_have_the_librarys_defaults(draft: Any) -> N
 
 def test_motion_modules_are_where_the_file_has_them(draft: Any) -> None:
     table = draft.tables[MOTION]
-    draft.tables[MOTION] = {k: v for k, v in table.items() if not k.startswith(("mid_block", "up_blocks.0"))}
+    draft.tables[MOTION] = {
+        k: v for k, v in table.items() if not k.startswith(("mid_block", "up_blocks.0"))
+    }
     motion = draft.open().architecture.unet.motion
     assert (motion.down, motion.mid, motion.up) == ((True, True), False, (False, True))
 
@@ -96,7 +119,9 @@ def test_motion_modules_are_where_the_file_has_them(draft: Any) -> None:
         (VAE, "act_fn", "relu"),
     ],
 )
-def test_a_setting_of_the_wrong_kind_is_named_with_its_value(draft: Any, file: str, name: str, value: Any) -> None:
+def test_a_setting_of_the_wrong_kind_is_named_with_its_value(
+    draft: Any, file: str, name: str, value: Any
+) -> None:
     draft.configs[file][name] = value
     message = refusal(draft)
     assert f"{file}: {name}" in message
@@ -111,7 +136,9 @@ def test_a_missing_setting_is_named(draft: Any, file: str) -> None:
 
 def test_unknown_block_types_list_the_known(draft: Any) -> None:
     draft.configs[UNET]["down_block_types"] = ["AttnDownBlock2D", "DownBlock2D"]
-    assert "block type 'AttnDownBlock2D'; known: CrossAttnDownBlock2D, DownBlock2D" in refusal(draft)
+    assert "block type 'AttnDownBlock2D'; known: CrossAttnDownBlock2D, DownBlock2D" in refusal(
+        draft
+    )
 
 
 def test_lists_of_different_lengths_are_refused(draft: Any) -> None:
@@ -121,10 +148,17 @@ def test_lists_of_different_lengths_are_refused(draft: Any) -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"{", "not readable"), (b"\xff", "not readable"), (b"[1]", "holds a list"), (b"[" * 9999, "not readable")],
+    [
+        (b"{", "not readable"),
+        (b"\xff", "not readable"),
+        (b"[1]", "holds a list"),
+        (b"[" * 9999, "not readable"),
+    ],
     ids=["cut", "bytes", "list", "deep"],
-)  # fmt: skip
-def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
+)
+def test_a_config_that_is_no_json_object_is_refused(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"config\.json: {problem}"):
         read_config(tmp_path / "config.json")
@@ -135,7 +169,9 @@ def test_a_missing_config_is_refused(draft: Any) -> None:
     assert f"{VAE}: no such file" in refusal(draft)
 
 
-@pytest.mark.parametrize(("name", "value"), [("n_mels", None), ("n_audio_ctx", 9.5), ("n_audio_layer", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_mels", None), ("n_audio_ctx", 9.5), ("n_audio_layer", 0)]
+)
 def test_whispers_sizes_are_checked(draft: Any, name: str, value: Any) -> None:
     draft.tables[WHISPER]["dims"][name] = value
     assert f"{WHISPER}: {name} is {value!r}; wanted a positive int" in refusal(draft)
@@ -163,7 +199,9 @@ def test_a_face_locator_with_a_gap_is_refused(draft: Any) -> None:
 
 
 @pytest.mark.parametrize("table", [torch.ones(6, 8), None])
-def test_a_motion_file_without_position_tables_is_refused(draft: Any, table: torch.Tensor | None) -> None:
+def test_a_motion_file_without_position_tables_is_refused(
+    draft: Any, table: torch.Tensor | None
+) -> None:
     old = draft.tables[MOTION]
     positions = {key: table.clone() for key in old if key.endswith(".pe") and table is not None}
     draft.tables[MOTION] = {**{k: v for k, v in old.items() if not k.endswith(".pe")}, **positions}
@@ -171,7 +209,9 @@ def test_a_motion_file_without_position_tables_is_refused(draft: Any, table: tor
 
 
 @pytest.mark.parametrize("value", [torch.ones(8), None])
-def test_a_denoiser_without_audio_attention_is_refused(draft: Any, value: torch.Tensor | None) -> None:
+def test_a_denoiser_without_audio_attention_is_refused(
+    draft: Any, value: torch.Tensor | None
+) -> None:
     table = draft.tables["denoising_unet_acc.safetensors"]
     for key in [key for key in table if key.endswith("attn2.to_k.weight")]:
         del table[key]

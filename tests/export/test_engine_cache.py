@@ -61,7 +61,17 @@ OTHER: dict[str, Any] = {
 def record_of(folder: Path, identity: EngineIdentity = IDENTITY) -> EngineRecord:
     files = {"engine.json.data": describe_file(folder / "engine.json.data")}
     return EngineRecord(
-        SCHEMA, identity.key, identity, files, "2026-01-01T00:00:00+00:00", 1.5, None, (), "fp32", 0.0, 1.0
+        SCHEMA,
+        identity.key,
+        identity,
+        files,
+        "2026-01-01T00:00:00+00:00",
+        1.5,
+        None,
+        (),
+        "fp32",
+        0.0,
+        1.0,
     )
 
 
@@ -157,13 +167,23 @@ def alter(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         (alter(lambda data: data.update(schema=99)), "engine.json is not of schema 1"),
         (alter(lambda data: data.update(more=1)), "engine.json: unknown key 'more'"),
         (alter(lambda data: data.pop("seconds")), "engine.json: missing key 'seconds'"),
-        (alter(lambda data: data["made_of"].update(precision="int8")), "engine.json belongs to another key"),
+        (
+            alter(lambda data: data["made_of"].update(precision="int8")),
+            "engine.json belongs to another key",
+        ),
         (alter(lambda data: data.update(files={})), "engine.json names no file"),
-        (alter(lambda data: data.update(files={"../other": {"sha256": "a", "bytes": 1}})), "or one elsewhere"),
+        (
+            alter(lambda data: data.update(files={"../other": {"sha256": "a", "bytes": 1}})),
+            "or one elsewhere",
+        ),
     ],
 )
 def test_a_broken_entry_is_removed_with_a_warning_and_counts_as_none(
-    cache: EngineCache, put: Callable[..., CachedEngine], told: list[str], fault: Callable[[Path], None], wanted: str
+    cache: EngineCache,
+    put: Callable[..., CachedEngine],
+    told: list[str],
+    fault: Callable[[Path], None],
+    wanted: str,
 ) -> None:
     folder = put().folder
     fault(folder)
@@ -176,13 +196,17 @@ def test_a_broken_entry_is_removed_with_a_warning_and_counts_as_none(
     assert cache.find(IDENTITY.key) is not None
 
 
-def test_a_broken_entry_is_left_out_of_the_list(cache: EngineCache, put: Callable[..., CachedEngine]) -> None:
+def test_a_broken_entry_is_left_out_of_the_list(
+    cache: EngineCache, put: Callable[..., CachedEngine]
+) -> None:
     put()
     cut_sidecar(put(precision="fp16").folder)
     assert [entry.record.made_of.precision for entry in cache.entries()] == ["fp32"]
 
 
-def test_the_later_of_two_engines_with_one_key_is_kept(cache: EngineCache, put: Callable[..., CachedEngine]) -> None:
+def test_the_later_of_two_engines_with_one_key_is_kept(
+    cache: EngineCache, put: Callable[..., CachedEngine]
+) -> None:
     put(10)
     put(20)
     found = cache.find(IDENTITY.key)
@@ -208,10 +232,14 @@ def test_an_engine_that_another_process_puts_in_the_place_meanwhile_is_the_one_t
 
 @pytest.mark.parametrize("others", [[], [20]], ids=["gone", "replaced"])
 def test_an_engine_that_goes_while_it_is_looked_at_is_not_taken_for_a_broken_one(
-    cache: EngineCache, put: Callable[..., CachedEngine], told: list[str], monkeypatch: pytest.MonkeyPatch,
+    cache: EngineCache,
+    put: Callable[..., CachedEngine],
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
     others: list[int],
-) -> None:  # fmt: skip
-    folder, read = put(10).folder, engine_cache._read_entry
+) -> None:
+    folder = put(10).folder
+    read = engine_cache._read_entry
 
     def read_late(found: Path) -> CachedEngine:
         monkeypatch.undo()
@@ -237,8 +265,11 @@ def test_an_entry_that_a_process_is_at_work_with_is_not_dropped(
     assert not folder.exists()
 
 
-def test_use_makes_an_entry_the_youngest(cache: EngineCache, put: Callable[..., CachedEngine]) -> None:
-    first, second = put(), put(precision="fp16")
+def test_use_makes_an_entry_the_youngest(
+    cache: EngineCache, put: Callable[..., CachedEngine]
+) -> None:
+    first = put()
+    second = put(precision="fp16")
     for entry, age in ((first, 100), (second, 50)):
         os.utime(entry.folder / SIDECAR, (1e9 - age, 1e9 - age))
     assert [entry.record.made_of.precision for entry in cache.entries()] == ["fp32", "fp16"]
@@ -255,8 +286,11 @@ def test_an_entry_knows_whether_a_bundle_shares_its_file(
     assert [each.linked for each in cache.entries()] == [True]
 
 
-def test_what_a_killed_build_left_is_swept_and_what_one_at_work_has_is_not(cache: EngineCache) -> None:
-    dead, alive = cache.make_staging("d" * 64, alone=False), cache.make_staging("e" * 64, alone=False)
+def test_what_a_killed_build_left_is_swept_and_what_one_at_work_has_is_not(
+    cache: EngineCache,
+) -> None:
+    dead = cache.make_staging("d" * 64, alone=False)
+    alive = cache.make_staging("e" * 64, alone=False)
     (cache.folder / "locks").mkdir()
     with cache.locked("e" * 64, tell=lambda _: None) as alone:
         assert alone
@@ -277,8 +311,11 @@ def hold_lock(folder: Path, held: threading.Event, go: threading.Event) -> None:
 
 
 def test_a_second_build_waits_for_the_first_and_says_so(cache: EngineCache) -> None:
-    held, go = threading.Event(), threading.Event()
-    first = threading.Thread(target=hold_lock, args=(cache.folder, held, go))  # a lock belongs to an opened file
+    held = threading.Event()
+    go = threading.Event()
+    first = threading.Thread(
+        target=hold_lock, args=(cache.folder, held, go)
+    )  # a lock belongs to an opened file
     first.start()
     assert held.wait(30)
     told = []
@@ -305,7 +342,9 @@ def test_timing_files_go_with_library_and_device(cache: EngineCache) -> None:
     assert cache.timing_file("tensorrt", one) != cache.timing_file("tensorrt", other)
 
 
-def test_the_usual_folder_lies_beside_the_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_usual_folder_lies_beside_the_references(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path))
     assert default_engine_folder() == tmp_path / "engines"
 
@@ -317,12 +356,16 @@ def entries_of(sizes: list[int]) -> list[CachedEngine]:
         identity = replace(IDENTITY, revision=i)
         record = replace(BASE_RECORD, key=identity.key, made_of=identity)
         record = replace(record, files={"engine": replace(BASE_FILE, bytes=size)})
-        found.append(CachedEngine(Path(identity.key), record, 1000.0 - len(sizes) + 1 + i, linked=False))
+        found.append(
+            CachedEngine(Path(identity.key), record, 1000.0 - len(sizes) + 1 + i, linked=False)
+        )
     return found
 
 
 BASE_FILE = describe_file(Path(__file__))
-BASE_RECORD = EngineRecord(SCHEMA, IDENTITY.key, IDENTITY, {"engine": BASE_FILE}, "", 1.0, None, (), "fp32", 0.0, 1.0)
+BASE_RECORD = EngineRecord(
+    SCHEMA, IDENTITY.key, IDENTITY, {"engine": BASE_FILE}, "", 1.0, None, (), "fp32", 0.0, 1.0
+)
 
 
 @given(
@@ -348,6 +391,12 @@ def test_pruning_by_age_and_by_staleness_drops_just_those(ages: int, count: int,
     entries = entries_of([1] * count)
     stale = {entry.record.key for i, entry in enumerate(entries) if odd and i % 2}
     gone = choose_victims(
-        entries, now=1000, older_than=ages, is_stale=lambda entry: entry.record.key in stale, needed=frozenset()
+        entries,
+        now=1000,
+        older_than=ages,
+        is_stale=lambda entry: entry.record.key in stale,
+        needed=frozenset(),
     )
-    assert gone == [entry for entry in entries if 1000 - entry.used > ages or entry.record.key in stale]
+    assert gone == [
+        entry for entry in entries if 1000 - entry.used > ages or entry.record.key in stale
+    ]

@@ -1,4 +1,7 @@
-"""fp16 with a calibration set: planted overflows are computed in fp32, in the bundle and in the plan."""
+"""fp16 with a calibration set.
+
+Planted overflows are computed in fp32, in the bundle and in the plan.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ Build = Callable[..., Manifest]
 
 
 def grow(path: Path, *keys: str) -> None:
-    """Make these tensors as large as fp16 lets them be, all by the same factor: a norm behind them takes it back."""
+    """Make these tensors as large as fp16 lets them be, all by the same factor.
+
+    A norm behind them takes it back.
+    """
     tables = torch.load(path, weights_only=True)
     factor = 60_000 / max(float(tables[key].abs().max()) for key in keys)
     for key in keys:
@@ -45,13 +51,19 @@ def grow(path: Path, *keys: str) -> None:
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory, micro: Architecture) -> Path:
     """A micro checkpoint in which a convolution of the VAE decoder, and one of the denoiser, leave fp16's range."""
-    folder = write_random_checkpoint(tmp_path_factory.mktemp("planted") / "weights", architecture=micro)
+    folder = write_random_checkpoint(
+        tmp_path_factory.mktemp("planted") / "weights", architecture=micro
+    )
     stem = "mid_block.resnets.0"
     grow(
         folder / "sd-vae-ft-mse" / "diffusion_pytorch_model.bin",
         *(f"decoder.{stem}.conv1.{kind}" for kind in ("weight", "bias")),
     )
-    parts = [f"{stem}.{part}.{kind}" for part in ("conv1", "time_emb_proj") for kind in ("weight", "bias")]
+    parts = [
+        f"{stem}.{part}.{kind}"
+        for part in ("conv1", "time_emb_proj")
+        for kind in ("weight", "bias")
+    ]
     grow(folder / "denoising_unet_acc.pth", *parts)
     return folder
 
@@ -61,7 +73,9 @@ def build(planted: Path, trace_folder: Path) -> Build:
     """A function that builds the planted checkpoint for a GPU."""
 
     def run(output: Path, **changes: Any) -> Manifest:
-        plain = BuildSettings(size=(16, 16), frames=4, steps=2, precision="fp16", traces=trace_folder, check="none")
+        plain = BuildSettings(
+            size=(16, 16), frames=4, steps=2, precision="fp16", traces=trace_folder, check="none"
+        )
         return build_bundle(planted, output, target=GPU, settings=replace(plain, **changes))
 
     return run
@@ -86,17 +100,26 @@ def settled(build: Build, recorded: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def run_literally(folder: Path, name: str) -> tuple[float, bool]:
-    """Each value in its own type, as a GPU does it: the largest error over the largest wanted value; all finite."""
+    """Each value in its own type, as a GPU does it.
+
+    The largest error over the largest wanted value; all finite.
+    """
     from onnx.reference import ReferenceEvaluator
 
     entry = read_manifest(folder).networks[name]
     with np.load(folder / entry.self_test) as arrays, np.errstate(all="ignore"):
-        inputs = {key.removeprefix("input."): arrays[key] for key in arrays.files if key.startswith("input.")}
+        inputs = {
+            key.removeprefix("input."): arrays[key]
+            for key in arrays.files
+            if key.startswith("input.")
+        }
         found = ReferenceEvaluator(onnx.load(folder / entry.graph)).run(None, inputs)
         wanted = [np.asarray(arrays[f"output.{tensor.name}"]) for tensor in entry.outputs]
     pairs = [(np.asarray(one, np.float32), other) for one, other in zip(found, wanted, strict=True)]
     finite = all(np.isfinite(one).all() for one, _ in pairs)
-    return max(float(np.abs(one - other).max() / np.abs(other).max()) for one, other in pairs), finite
+    return max(
+        float(np.abs(one - other).max() / np.abs(other).max()) for one, other in pairs
+    ), finite
 
 
 def test_what_overflows_is_computed_in_fp32_and_the_self_test_holds(
@@ -113,19 +136,27 @@ def test_what_overflows_is_computed_in_fp32_and_the_self_test_holds(
 
 
 def test_the_plan_names_the_nodes_and_the_manifest_counts_them(settled: Path) -> None:
-    manifest, plan = read_manifest(settled), read_plan(settled / "quantization.json")
+    manifest = read_manifest(settled)
+    plan = read_plan(settled / "quantization.json")
     assert "quantization.json" in manifest.files
     assert {network.precision for network in plan.networks.values()} == {"fp16"}
     count = len(plan.networks["vae_decoder"].float32_nodes)
     assert count > 1
-    told = [note for note in manifest.provenance.notes if note.startswith("computed in fp32 where fp16 would overflow")]
+    told = [
+        note
+        for note in manifest.provenance.notes
+        if note.startswith("computed in fp32 where fp16 would overflow")
+    ]
     assert len(told) == 1
     assert f"{count} nodes of vae_decoder" in told[0]
     assert not any(note == NOT_SETTLED for note in manifest.provenance.notes)
 
 
 def list_own_graphs(folder: Path) -> set[str]:
-    """Networks with a graph for one backend alone; the manifest lists every file that lies there."""
+    """Networks with a graph for one backend alone.
+
+    The manifest lists every file that lies there.
+    """
     manifest = read_manifest(folder)
     assert list(check_files(folder, manifest)) == list(manifest.files)
     return {name for name, entry in manifest.networks.items() if entry.graphs}
@@ -133,14 +164,20 @@ def list_own_graphs(folder: Path) -> set[str]:
 
 def test_networks_with_nodes_in_fp32_have_no_graph_for_one_backend_alone(settled: Path) -> None:
     plans = read_plan(settled / "quantization.json").networks
-    assert list_own_graphs(settled) == {name for name, plan in plans.items() if not plan.float32_nodes}
+    assert list_own_graphs(settled) == {
+        name for name, plan in plans.items() if not plan.float32_nodes
+    }
 
 
 @pytest.mark.parametrize("precision", ["int8", "auto"])
-def test_int8_networks_have_none_either(build: Build, recorded: Path, tmp_path: Path, precision: str) -> None:
+def test_int8_networks_have_none_either(
+    build: Build, recorded: Path, tmp_path: Path, precision: str
+) -> None:
     built = build(tmp_path / "bundle", precision=precision, calibration=recorded, quality=0.5)
     plans = read_plan(tmp_path / "bundle" / "quantization.json").networks
-    whole = {name for name, plan in plans.items() if plan.precision != "int8" and not plan.float32_nodes}
+    whole = {
+        name for name, plan in plans.items() if plan.precision != "int8" and not plan.float32_nodes
+    }
     assert list_own_graphs(tmp_path / "bundle") == whole
     assert "denoising_unet" not in whole
     assert built.networks.keys() > whole
@@ -148,12 +185,16 @@ def test_int8_networks_have_none_either(build: Build, recorded: Path, tmp_path: 
 
 def test_nvidias_parser_builds_the_networks_with_islands(settled: Path) -> None:
     pytest.importorskip("tensorrt_rtx_libs")
-    (note,) = [note for note in read_manifest(settled).provenance.notes if note.startswith("TensorRT-RTX")]
+    (note,) = [
+        note for note in read_manifest(settled).provenance.notes if note.startswith("TensorRT-RTX")
+    ]
     assert "vae_decoder" in note
     assert "denoising_unet" in note
 
 
-def test_without_a_set_the_manifest_says_that_nothing_was_looked_for(build: Build, tmp_path: Path) -> None:
+def test_without_a_set_the_manifest_says_that_nothing_was_looked_for(
+    build: Build, tmp_path: Path
+) -> None:
     manifest = build(tmp_path / "plain")
     assert NOT_SETTLED in manifest.provenance.notes
     assert "quantization.json" not in manifest.files
@@ -163,8 +204,12 @@ def test_a_plan_is_replayed_without_a_set(build: Build, settled: Path, tmp_path:
     again = build(tmp_path / "bundle", plan=settled / "quantization.json")
     before = read_manifest(settled)
     graphs = [entry.graph for entry in before.networks.values()]
-    assert {name: again.files[name] for name in graphs} == {name: before.files[name] for name in graphs}
-    assert (tmp_path / "bundle" / "quantization.json").read_bytes() == (settled / "quantization.json").read_bytes()
+    assert {name: again.files[name] for name in graphs} == {
+        name: before.files[name] for name in graphs
+    }
+    assert (tmp_path / "bundle" / "quantization.json").read_bytes() == (
+        settled / "quantization.json"
+    ).read_bytes()
 
 
 def test_a_plan_with_a_node_that_is_none_is_refused_and_nothing_is_left(
@@ -172,8 +217,12 @@ def test_a_plan_with_a_node_that_is_none_is_refused_and_nothing_is_left(
 ) -> None:
     plan = read_plan(settled / "quantization.json")
     broken = replace(plan.networks["vae_decoder"], float32_nodes=("nowhere",))
-    write_plan(replace(plan, networks={**plan.networks, "vae_decoder": broken}), tmp_path / "plan.json")
-    with pytest.raises(CalibrationError, match="vae_decoder, float32_nodes: no node is called 'nowhere'"):
+    write_plan(
+        replace(plan, networks={**plan.networks, "vae_decoder": broken}), tmp_path / "plan.json"
+    )
+    with pytest.raises(
+        CalibrationError, match="vae_decoder, float32_nodes: no node is called 'nowhere'"
+    ):
         build(tmp_path / "bundle", plan=tmp_path / "plan.json")
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
 
@@ -204,9 +253,15 @@ def quantize(build: Build, folder: Path, **changes: Any) -> QuantizationPlan:
         return build(output, precision=wanted.precision)
 
     (folder / "networks").mkdir()
-    with float_bundles(build_float, settings=settings, target=GPU, near=folder / "bundle") as floats:
+    with float_bundles(
+        build_float, settings=settings, target=GPU, near=folder / "bundle"
+    ) as floats:
         quantized = quantize_bundles(
-            floats, folder / "networks", settings=settings, target=GPU, report=lambda what, done, total: None
+            floats,
+            folder / "networks",
+            settings=settings,
+            target=GPU,
+            report=lambda what, done, total: None,
         )
     write_plan(quantized.plan, folder / "plan.json")
     return quantized.plan
@@ -240,7 +295,11 @@ def test_a_plan_that_makes_a_node_in_fp32_int8_is_refused(
     denoiser = plan.networks["denoising_unet"]
     name = "mid_block.resnets.0.conv1"
     layers = {**denoiser.layers, name: replace(denoiser.layers[name], mode="int8", amax=1.0)}
-    edited = replace(plan, networks={**plan.networks, "denoising_unet": replace(denoiser, layers=layers)})
+    edited = replace(
+        plan, networks={**plan.networks, "denoising_unet": replace(denoiser, layers=layers)}
+    )
     write_plan(edited, tmp_path / "edited.json")
-    with pytest.raises(CalibrationError, match=rf"layer {name}: mode 'int8', but its node .* among float32_nodes"):
+    with pytest.raises(
+        CalibrationError, match=rf"layer {name}: mode 'int8', but its node .* among float32_nodes"
+    ):
         quantize(build, tmp_path, calibration=recorded, plan=tmp_path / "edited.json")

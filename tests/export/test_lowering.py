@@ -1,4 +1,7 @@
-"""Each lowering against torch: small random modules, traced as the networks are and run in ONNX Runtime."""
+"""Each lowering against torch.
+
+Small random modules, traced as the networks are and run in ONNX Runtime.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,16 @@ from echoexport.runtime.spec import SubnetSpec, TensorSpec
 
 Compute = Callable[..., Any]
 
-RTOL, ATOL = 1e-5, 2e-6  # ONNX Runtime against torch, both in fp32
+# ONNX Runtime against torch, both in fp32
+RTOL = 1e-5
+ATOL = 2e-6
 
 
 class Sandbox(nn.Module):
-    """A network of one formula: ``layers`` hold parameters, ``compute`` says what becomes of the inputs."""
+    """A network of one formula.
+
+    ``layers`` hold parameters, ``compute`` says what becomes of the inputs.
+    """
 
     def __init__(self, compute: Compute, **layers: nn.Module) -> None:
         super().__init__()
@@ -38,7 +46,10 @@ class Sandbox(nn.Module):
 
 @dataclass(frozen=True)
 class Lowered:
-    """A formula's graph, and the largest difference of what it gives to what torch gives: 1 is what is allowed."""
+    """A formula's graph, and the largest difference of what it gives to what torch gives.
+
+    1 is what is allowed.
+    """
 
     model: onnx.ModelProto
     error: float
@@ -60,7 +71,10 @@ def lower(
     def run(compute: Compute, *shapes: tuple[int, ...], **layers: nn.Module) -> Lowered:
         network = fill(Sandbox(compute, **layers), 1) if layers else Sandbox(compute)
         random = np.random.default_rng(2)
-        inputs = {f"in{i}": random.standard_normal(shape, dtype=np.float32) for i, shape in enumerate(shapes)}
+        inputs = {
+            f"in{i}": random.standard_normal(shape, dtype=np.float32)
+            for i, shape in enumerate(shapes)
+        }
         with torch.no_grad():
             given = network(*(torch.from_numpy(value) for value in inputs.values()))
         outputs = given if isinstance(given, tuple) else (given,)
@@ -75,7 +89,9 @@ def lower(
         model = tracing.trace_network(spec, micro)
         found = run_onnx(model, weights, inputs)
         pairs = zip(spec.outputs, outputs, strict=True)
-        errors = [share_of_tolerance(found[tensor.name], wanted.numpy()) for tensor, wanted in pairs]
+        errors = [
+            share_of_tolerance(found[tensor.name], wanted.numpy()) for tensor, wanted in pairs
+        ]
         return Lowered(model, float(np.max(errors)))  # numpy's, which lets no NaN pass
 
     return run
@@ -98,7 +114,15 @@ def test_linear_is_a_matmul_with_the_weight_turned(lower: Any, bias: bool) -> No
 
 
 def test_two_linears_may_share_a_weight(lower: Any) -> None:
-    assert lower(lambda m, x, y: m["linear"](x) + m["linear"](y), (2, 6), (3, 2, 6), linear=nn.Linear(6, 4)).error <= 1
+    assert (
+        lower(
+            lambda m, x, y: m["linear"](x) + m["linear"](y),
+            (2, 6),
+            (3, 2, 6),
+            linear=nn.Linear(6, 4),
+        ).error
+        <= 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,12 +139,19 @@ def test_two_linears_may_share_a_weight(lower: Any) -> None:
     ids=str,
 )
 def test_convolutions_keep_stride_padding_and_groups(lower: Any, options: dict[str, Any]) -> None:
-    assert lower(lambda m, x: m["conv"](x), (2, 4, 7, 6), conv=nn.Conv2d(4, 6, **options)).error <= 1
+    assert (
+        lower(lambda m, x: m["conv"](x), (2, 4, 7, 6), conv=nn.Conv2d(4, 6, **options)).error <= 1
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolutions_in_one_dimension(lower: Any, stride: int) -> None:
-    assert lower(lambda m, x: m["conv"](x), (1, 5, 12), conv=nn.Conv1d(5, 4, 3, stride=stride, padding=1)).error <= 1
+    assert (
+        lower(
+            lambda m, x: m["conv"](x), (1, 5, 12), conv=nn.Conv1d(5, 4, 3, stride=stride, padding=1)
+        ).error
+        <= 1
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 4, 5), (1, 12, 1, 1), (2, 12, 7)], ids=str)
@@ -128,7 +159,11 @@ def test_convolutions_in_one_dimension(lower: Any, stride: int) -> None:
 def test_group_norm(lower: Any, shape: tuple[int, ...], eps: float) -> None:
     lowered = lower(lambda m, x: m["norm"](x), shape, norm=nn.GroupNorm(4, 12, eps=eps))
     assert lowered.error <= 1
-    sides = [s.dim_value for info in lowered.model.graph.value_info for s in info.type.tensor_type.shape.dim]
+    sides = [
+        s.dim_value
+        for info in lowered.model.graph.value_info
+        for s in info.type.tensor_type.shape.dim
+    ]
     assert min(sides) > 0
 
 
@@ -145,29 +180,40 @@ def test_attention(lower: Any, context: int) -> None:
     assert operators(lowered.model).count("Softmax") == 1
 
 
-@pytest.mark.parametrize(("limit", "parts"), [(1296, 1), (1295, 2), (648, 2), (647, 3), (323, 6), (215, 12), (107, 1)])
+@pytest.mark.parametrize(
+    ("limit", "parts"), [(1296, 1), (1295, 2), (648, 2), (647, 3), (323, 6), (215, 12), (107, 1)]
+)
 def test_attention_is_split_no_finer_than_the_limit_wants_and_never_unevenly(
     lower: Any, monkeypatch: pytest.MonkeyPatch, limit: int, parts: int
 ) -> None:
     monkeypatch.setattr(lowering, "MOST_SCORES", limit)
     lowered = lower(lambda m, q, k, v: attend(q, k, v, heads=2), (12, 6, 8), (12, 9, 8), (12, 9, 8))
-    assert 12 * 2 * 6 * 9 == 1296, "scores; of one of 12 parts, 108, are too many for the last limit"
+    assert 12 * 2 * 6 * 9 == 1296, (
+        "scores; of one of 12 parts, 108, are too many for the last limit"
+    )
     assert operators(lowered.model).count("Softmax") == parts
     assert operators(lowered.model).count("Split") == (3 if parts > 1 else 0)
     assert lowered.error <= 1
 
 
 def test_activations(lower: Any) -> None:
-    assert lower(lambda m, x: (F.gelu(x), F.silu(x), F.gelu(x, approximate="tanh")), (3, 7)).error <= 1
+    assert (
+        lower(lambda m, x: (F.gelu(x), F.silu(x), F.gelu(x, approximate="tanh")), (3, 7)).error <= 1
+    )
 
 
 def test_arithmetic_broadcasts_and_takes_numbers(lower: Any) -> None:
-    assert lower(lambda m, x, y: ((x + y) * 3.0, x - y, y / x, 2 * x + 1), (3, 1, 5), (4, 5)).error <= 1
+    assert (
+        lower(lambda m, x, y: ((x + y) * 3.0, x - y, y / x, 2 * x + 1), (3, 1, 5), (4, 5)).error
+        <= 1
+    )
 
 
 def test_a_gate_picks_by_comparison(lower: Any) -> None:
     shapes = (4,), (4, 3), (4, 6, 3)
-    lowered = lower(lambda m, gate, x, y: torch.where((gate > 0.1).reshape(4, 1, 1), x[:, None], y), *shapes)
+    lowered = lower(
+        lambda m, gate, x, y: torch.where((gate > 0.1).reshape(4, 1, 1), x[:, None], y), *shapes
+    )
     assert lowered.error <= 1
 
 
@@ -178,13 +224,17 @@ def test_slices_take_any_bounds(lower: Any, start: int, end: int | None) -> None
 
 @pytest.mark.parametrize("axis", [1, -1])
 def test_chunks_may_be_uneven(lower: Any, axis: int) -> None:
-    assert lower(lambda m, x: tuple(part * 2 for part in x.chunk(3, dim=axis)), (3, 7, 8)).error <= 1
+    assert (
+        lower(lambda m, x: tuple(part * 2 for part in x.chunk(3, dim=axis)), (3, 7, 8)).error <= 1
+    )
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_stack_and_cat(lower: Any, axis: int) -> None:
     shapes = (2, 3, 4), (2, 3, 4)
-    lowered = lower(lambda m, x, y: (torch.stack([x, y, x], dim=axis), torch.cat([x, y], dim=axis)), *shapes)
+    lowered = lower(
+        lambda m, x, y: (torch.stack([x, y, x], dim=axis), torch.cat([x, y], dim=axis)), *shapes
+    )
     assert lowered.error <= 1
 
 
@@ -208,7 +258,9 @@ def test_rearrangements(lower: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [None, (6, 8), (5, 7), (5, 8), (6, 7)], ids=str)
-def test_upsampling_doubles_or_goes_to_the_skips_size(lower: Any, size: tuple[int, int] | None) -> None:
+def test_upsampling_doubles_or_goes_to_the_skips_size(
+    lower: Any, size: tuple[int, int] | None
+) -> None:
     lowered = lower(lambda m, x: m["up"](x, size), (2, 3, 3, 4), up=Upsample(3))
     assert lowered.error <= 1
     resize = next(node for node in lowered.model.graph.node if node.op_type == "Resize")
@@ -216,7 +268,10 @@ def test_upsampling_doubles_or_goes_to_the_skips_size(lower: Any, size: tuple[in
 
 
 def test_new_tensors_of_ones_and_zeros(lower: Any) -> None:
-    assert lower(lambda m, x: torch.cat([x.new_ones(1, 2), x.new_zeros(1, 3), x], dim=1), (1, 4)).error <= 1
+    assert (
+        lower(lambda m, x: torch.cat([x.new_ones(1, 2), x.new_zeros(1, 3), x], dim=1), (1, 4)).error
+        <= 1
+    )
 
 
 def test_an_output_may_have_the_name_of_a_value_inside(lower: Any) -> None:
@@ -235,7 +290,10 @@ def test_nothing_that_reaches_no_output_is_kept(lower: Any) -> None:
     lowered = lower(compute, (2, 4), used=nn.Linear(4, 4), unused=nn.Linear(4, 3))
     assert lowered.error <= 1
     assert operators(lowered.model) == ["MatMul", "Add"]
-    assert {tensor.name for tensor in lowered.model.graph.initializer} == {"layers.used.weight", "layers.used.bias"}
+    assert {tensor.name for tensor in lowered.model.graph.initializer} == {
+        "layers.used.weight",
+        "layers.used.bias",
+    }
 
 
 @pytest.mark.parametrize(
@@ -264,8 +322,12 @@ def test_a_parameter_read_by_a_linear_and_otherwise_is_refused(lower: Any) -> No
         lower(lambda m, x: m["linear"](x) + m["linear"].weight, (4, 4), linear=nn.Linear(4, 4))
 
 
-def test_outputs_that_disagree_with_the_spec_are_refused(micro: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "build_network", lambda *_, **__: Sandbox(lambda m, x: (x * 2, x + 1)))
+def test_outputs_that_disagree_with_the_spec_are_refused(
+    micro: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tracing, "build_network", lambda *_, **__: Sandbox(lambda m, x: (x * 2, x + 1))
+    )
     one = SubnetSpec("sandbox", (describe("x", (2, 3)),), (describe("y", (2, 3)),), {})
     with pytest.raises(GraphError, match="gives 2 outputs, its spec has 1"):
         tracing.trace_network(one, micro)

@@ -1,4 +1,7 @@
-"""A bundle is written aside and takes its place when it is whole; nothing that is not a bundle is ever replaced."""
+"""A bundle is written aside and takes its place when it is whole.
+
+Nothing that is not a bundle is ever replaced.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ HIDDEN = ".*"
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def write(output: Path, text: str = "new") -> None:
@@ -70,7 +75,9 @@ def test_a_build_that_ends_early_leaves_nothing(tmp_path: Path, error: type[Base
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_a_build_that_ends_early_leaves_the_old_bundle_as_it_was(null_bundle: Path, error: type[BaseException]) -> None:
+def test_a_build_that_ends_early_leaves_the_old_bundle_as_it_was(
+    null_bundle: Path, error: type[BaseException]
+) -> None:
     before = listing(null_bundle.parent)
     with pytest.raises(error), written_aside(null_bundle) as folder:
         (folder / "file").write_text("half")
@@ -82,7 +89,8 @@ def test_a_build_that_ends_early_leaves_the_old_bundle_as_it_was(null_bundle: Pa
 def test_failing_between_the_two_renames_puts_the_old_bundle_back(
     null_bundle: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    before, rename = listing(null_bundle.parent), Path.rename
+    before = listing(null_bundle.parent)
+    rename = Path.rename
 
     def fail_for_the_new(self: Path, target: Path) -> Path:
         if ".part-" in self.name:
@@ -114,7 +122,9 @@ def test_a_link_to_nowhere_yet_leads_to_the_new_bundle(tmp_path: Path) -> None:
     assert listing(tmp_path / "version-1") == {"file": b"new"}
 
 
-def test_the_working_folder_can_be_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_folder_can_be_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     write(Path())
@@ -129,7 +139,9 @@ def test_a_file_is_refused_and_stays(tmp_path: Path) -> None:
 
 
 def manifest_of_an_extension(folder: Path) -> None:
-    (folder / "manifest.json").write_text(json.dumps({"manifest_version": 3, "name": "a browser's extension"}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"manifest_version": 3, "name": "a browser's extension"})
+    )
 
 
 def manifest_that_is_no_json(folder: Path) -> None:
@@ -140,20 +152,30 @@ def some_other_file(folder: Path) -> None:
     (folder / "thesis.tex").write_text("years of work")
 
 
-@pytest.mark.parametrize("fill", [manifest_of_an_extension, manifest_that_is_no_json, some_other_file])
-def test_a_folder_with_other_things_in_it_is_refused_and_stays(tmp_path: Path, fill: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "fill", [manifest_of_an_extension, manifest_that_is_no_json, some_other_file]
+)
+def test_a_folder_with_other_things_in_it_is_refused_and_stays(
+    tmp_path: Path, fill: Callable[[Path], None]
+) -> None:
     (tmp_path / "bundle").mkdir()
     fill(tmp_path / "bundle")
     before = listing(tmp_path)
-    with pytest.raises(OutputError, match=r"bundle: a folder with other things in it; name a new folder"):
+    with pytest.raises(
+        OutputError, match=r"bundle: a folder with other things in it; name a new folder"
+    ):
         write(tmp_path / "bundle")
     assert listing(tmp_path) == before
 
 
-def test_a_bundle_that_something_was_put_into_is_refused_with_that_things_name(null_bundle: Path) -> None:
+def test_a_bundle_that_something_was_put_into_is_refused_with_that_things_name(
+    null_bundle: Path,
+) -> None:
     (null_bundle / "talk.mp4").write_bytes(b"a film")
     before = listing(null_bundle)
-    with pytest.raises(OutputError, match=r"talk\.mp4: not a part of the old bundle, which would be replaced; move"):
+    with pytest.raises(
+        OutputError, match=r"talk\.mp4: not a part of the old bundle, which would be replaced; move"
+    ):
         write(null_bundle)
     assert listing(null_bundle) == before
 
@@ -172,7 +194,9 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -
         write(tmp_path / "file" / "bundle")
 
 
-def test_a_folder_without_permission_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_permission_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def deny(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 

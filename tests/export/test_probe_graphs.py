@@ -36,7 +36,9 @@ def test_a_graph_has_the_operations_that_it_is_said_to_have(graph: ProbeGraph) -
 
 
 @pytest.mark.parametrize("graph", PROBES, ids=lambda graph: graph.file)
-def test_the_graphs_that_ship_are_small_and_of_an_opset_that_every_target_reads(graph: ProbeGraph) -> None:
+def test_the_graphs_that_ship_are_small_and_of_an_opset_that_every_target_reads(
+    graph: ProbeGraph,
+) -> None:
     path = SHIPPED / graph.file
     assert path.stat().st_size < 4096
     assert [entry.version for entry in onnx.load(path).opset_import] == [20]
@@ -46,4 +48,6 @@ def test_the_graphs_that_ship_are_small_and_of_an_opset_that_every_target_reads(
 def test_the_graphs_that_ship_are_those_that_are_made(tmp_path: Path) -> None:
     write_probe_graphs(tmp_path)
     for graph in PROBES:
-        assert (tmp_path / graph.file).read_bytes() == (SHIPPED / graph.file).read_bytes(), graph.file
+        assert (tmp_path / graph.file).read_bytes() == (SHIPPED / graph.file).read_bytes(), (
+            graph.file
+        )

@@ -1,4 +1,7 @@
-"""Random checkpoints: the official layout, the same for a seed, and never in the place of trained weights."""
+"""Random checkpoints.
+
+The official layout, the same for a seed, and never in the place of trained weights.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,18 @@ from echoexport.runtime.spec import NETWORKS
 
 def digest(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def values(folder: Path, network: str, architecture: Architecture) -> dict[str, np.ndarray]:
     shapes = wanted_shapes(build_network(network, architecture))
-    return {key: tensor.read() for key, tensor in open_checkpoint(folder, "acc").weights(network, shapes).items()}
+    return {
+        key: tensor.read()
+        for key, tensor in open_checkpoint(folder, "acc").weights(network, shapes).items()
+    }
 
 
 def test_the_files_are_those_of_the_official_layout(tmp_path: Path, micro: Architecture) -> None:
@@ -44,7 +53,9 @@ def test_the_files_are_those_of_the_official_layout(tmp_path: Path, micro: Archi
 
 
 @pytest.mark.parametrize("variant", ["base", "pose_acc"])
-def test_it_opens_as_a_checkpoint_of_the_same_shape(tmp_path: Path, micro: Architecture, variant: str) -> None:
+def test_it_opens_as_a_checkpoint_of_the_same_shape(
+    tmp_path: Path, micro: Architecture, variant: str
+) -> None:
     channels = 3 if variant.startswith("pose") else 1
     wanted = replace(micro, landmark=replace(micro.landmark, in_channels=channels))
     folder = write_random_checkpoint(tmp_path / "weights", architecture=wanted, variant=variant)
@@ -55,7 +66,9 @@ def test_it_opens_as_a_checkpoint_of_the_same_shape(tmp_path: Path, micro: Archi
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_tensor_is_there_and_finite(tmp_path: Path, micro: Architecture, network: str) -> None:
+def test_every_tensor_is_there_and_finite(
+    tmp_path: Path, micro: Architecture, network: str
+) -> None:
     folder = write_random_checkpoint(tmp_path / "weights", architecture=micro)
     for key, value in values(folder, network, micro).items():
         assert np.isfinite(value).all(), key
@@ -63,7 +76,9 @@ def test_every_tensor_is_there_and_finite(tmp_path: Path, micro: Architecture, n
 
 
 def test_the_tiny_architecture_is_read_back_as_it_is(tmp_path: Path) -> None:
-    assert open_checkpoint(write_random_checkpoint(tmp_path / "weights"), "acc").architecture == TINY
+    assert (
+        open_checkpoint(write_random_checkpoint(tmp_path / "weights"), "acc").architecture == TINY
+    )
 
 
 def test_a_seed_decides_every_value(tmp_path: Path, micro: Architecture) -> None:
@@ -76,14 +91,18 @@ def test_a_seed_decides_every_value(tmp_path: Path, micro: Architecture) -> None
 
 
 def test_older_random_weights_are_replaced_whole(tmp_path: Path, micro: Architecture) -> None:
-    folder = write_random_checkpoint(tmp_path / "weights", architecture=micro, variant="base", seed=1)
+    folder = write_random_checkpoint(
+        tmp_path / "weights", architecture=micro, variant="base", seed=1
+    )
     write_random_checkpoint(folder, architecture=micro, variant="acc")
     assert not (folder / "denoising_unet.pth").exists()
     assert (folder / "denoising_unet_acc.pth").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), RuntimeError("write")])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(28, "No space left on device"), RuntimeError("write")]
+)
 def test_a_failure_leaves_the_older_weights_as_they_were(
     tmp_path: Path, micro: Architecture, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
@@ -104,7 +123,9 @@ def test_an_interrupt_between_the_renames_puts_the_older_weights_back(
     tmp_path: Path, micro: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_random_checkpoint(tmp_path / "weights", architecture=micro, seed=1)
-    before, rename, count = digest(folder), Path.rename, 0
+    before = digest(folder)
+    rename = Path.rename
+    count = 0
 
     def interrupted(path: Path, target: Path) -> Path:
         nonlocal count

@@ -23,14 +23,19 @@ def test_the_tiny_checkpoint_at_128_pixels(tiny_acc: Checkpoint) -> None:
     assert (sizes.width, sizes.height, sizes.latent_width, sizes.latent_height) == (128, 96, 16, 12)
     assert (sizes.audio_states, sizes.audio_tokens, sizes.audio_width) == (5, 50, 384)
     assert len(sizes.reference) == 16
-    assert (sizes.reference[0].path, sizes.reference[0].tokens) == ("down_blocks.0.attentions.0", 16 * 12)
+    assert (sizes.reference[0].path, sizes.reference[0].tokens) == (
+        "down_blocks.0.attentions.0",
+        16 * 12,
+    )
 
 
 @pytest.mark.parametrize("size", [(100, 128), (128, 130), (8, 128), (0, 128), (-16, 128)], ids=str)
 def test_sides_that_latents_cannot_tile_are_refused_with_the_nearest_that_fits(
     tiny_acc: Checkpoint, size: tuple[int, int]
 ) -> None:
-    with pytest.raises(SettingError, match="a multiple of 8, at least 16, is wanted; try ") as caught:
+    with pytest.raises(
+        SettingError, match="a multiple of 8, at least 16, is wanted; try "
+    ) as caught:
         size_networks(tiny_acc.architecture, size=size, frames=12, face="mask")
     proposed = int(str(caught.value).rsplit(" ", 1)[1])
     assert proposed >= 16 and proposed % 8 == 0
@@ -38,7 +43,10 @@ def test_sides_that_latents_cannot_tile_are_refused_with_the_nearest_that_fits(
 
 @pytest.mark.parametrize("frames", [2, 32])
 def test_the_shortest_and_the_longest_window_pass(tiny_acc: Checkpoint, frames: int) -> None:
-    assert size_networks(tiny_acc.architecture, size=(64, 64), frames=frames, face="mask").frames == frames
+    assert (
+        size_networks(tiny_acc.architecture, size=(64, 64), frames=frames, face="mask").frames
+        == frames
+    )
 
 
 @pytest.mark.parametrize("frames", [-1, 0, 1, 33])
@@ -58,7 +66,9 @@ def test_a_mask_is_one_frame_and_pose_maps_one_each(micro: Architecture) -> None
     assert size_networks(micro, size=(8, 8), frames=5, face="pose").face_frames == 5
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(height=st.integers(1, 19), width=st.integers(1, 19), layers=st.integers(1, 3))
 def test_taps_are_those_of_the_network_at_any_latent_size(
     micro: Architecture, height: int, width: int, layers: int

@@ -1,4 +1,7 @@
-"""``build --precision int8`` and ``auto``: from a checkpoint to a small bundle that was compared with fp32."""
+"""``build --precision int8`` and ``auto``.
+
+From a checkpoint to a small bundle that was compared with fp32.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ TARGET = load_target("cpu-openvino")
 
 
 def settings(**changes: Any) -> BuildSettings:
-    plain = BuildSettings(size=CHARACTER_SIZE, steps=2, traces=default_trace_folder(), precision="int8")
+    plain = BuildSettings(
+        size=CHARACTER_SIZE, steps=2, traces=default_trace_folder(), precision="int8"
+    )
     return replace(plain, **changes)
 
 
@@ -44,7 +49,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small set of the built-in character, two steps long."""
     folder = tmp_path_factory.mktemp("recorded")
     build_bundle(
-        builtin_checkpoint(), folder / "fp32", target=TARGET, settings=settings(precision="fp32", check="none")
+        builtin_checkpoint(),
+        folder / "fp32",
+        target=TARGET,
+        settings=settings(precision="fp32", check="none"),
     )
     sampling = RecordingSettings(samples=8, steps=2, seconds=1.0)
     record_set(folder / "fp32", builtin_recording_inputs(2), folder / "set", settings=sampling)
@@ -55,7 +63,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in character in int8."""
     folder = tmp_path_factory.mktemp("small") / "bundle"
-    build_bundle(builtin_checkpoint(), folder, target=TARGET, settings=settings(calibration=recorded))
+    build_bundle(
+        builtin_checkpoint(), folder, target=TARGET, settings=settings(calibration=recorded)
+    )
     return folder
 
 
@@ -72,7 +82,9 @@ def test_the_bundle_is_whole_and_its_networks_pass_their_self_tests(small: Path)
     assert {result.precision for result in results} == {"int8"}
 
 
-def test_frames_are_within_the_budget_and_the_mouth_moves_as_before(small: Path, manifest: Manifest) -> None:
+def test_frames_are_within_the_budget_and_the_mouth_moves_as_before(
+    small: Path, manifest: Manifest
+) -> None:
     report = json.loads((small / "quality.json").read_text())
     assert report["misses"] == []
     assert report["candidate"]["name"] == small.name
@@ -106,7 +118,10 @@ def test_the_same_set_gives_the_same_plan_and_files(
     small: Path, recorded: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     again = build_bundle(
-        builtin_checkpoint(), tmp_path / "again", target=TARGET, settings=settings(calibration=recorded)
+        builtin_checkpoint(),
+        tmp_path / "again",
+        target=TARGET,
+        settings=settings(calibration=recorded),
     )
     timed = {"quality.json", "quality.html"}
     assert {n: f for n, f in again.files.items() if n not in timed} == {
@@ -116,10 +131,15 @@ def test_the_same_set_gives_the_same_plan_and_files(
 
 def test_a_plan_that_was_edited_is_followed(small: Path, recorded: Path, tmp_path: Path) -> None:
     plan = read_plan(small / "quantization.json")
-    name = next(n for n, layer in plan.networks["denoising_unet"].layers.items() if layer.mode == "int8")
+    name = next(
+        n for n, layer in plan.networks["denoising_unet"].layers.items() if layer.mode == "int8"
+    )
     layers = dict(plan.networks["denoising_unet"].layers)
     layers[name] = replace(layers[name], mode="float", reason="pinned by hand")
-    networks = {**plan.networks, "denoising_unet": replace(plan.networks["denoising_unet"], layers=layers)}
+    networks = {
+        **plan.networks,
+        "denoising_unet": replace(plan.networks["denoising_unet"], layers=layers),
+    }
     write_plan(replace(plan, networks=networks), tmp_path / "edited.json")
     built = build_bundle(
         builtin_checkpoint(),
@@ -127,7 +147,9 @@ def test_a_plan_that_was_edited_is_followed(small: Path, recorded: Path, tmp_pat
         target=TARGET,
         settings=settings(calibration=recorded, plan=tmp_path / "edited.json"),
     )
-    followed = read_plan(tmp_path / "bundle" / "quantization.json").networks["denoising_unet"].layers[name]
+    followed = (
+        read_plan(tmp_path / "bundle" / "quantization.json").networks["denoising_unet"].layers[name]
+    )
     assert (followed.mode, followed.reason) == ("float", "pinned by hand")
     before = read_manifest(small)
     weights = before.networks["denoising_unet"].weights
@@ -142,13 +164,17 @@ def test_a_budget_that_cannot_be_met_leaves_nothing(
 
     monkeypatch.setattr(layer_choice, "group_layers", few)
     wanted = settings(calibration=recorded, quality=95.0)
-    with pytest.raises(QualityError, match=r"quality 95 dB cannot be met in int8: .* ask for less \(--quality\)"):
+    with pytest.raises(
+        QualityError, match=r"quality 95 dB cannot be met in int8: .* ask for less \(--quality\)"
+    ):
         build_bundle(builtin_checkpoint(), tmp_path / "bundle", target=TARGET, settings=wanted)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checkpoint_of_ones_own_needs_a_set(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"needs a calibration set: record one with 'echoexport calibrate"):
+    with pytest.raises(
+        SettingError, match=r"needs a calibration set: record one with 'echoexport calibrate"
+    ):
         build_bundle(tiny_checkpoint, tmp_path / "bundle", target=TARGET, settings=settings())
     assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +186,9 @@ def test_a_set_of_another_size_is_refused(recorded: Path, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_auto_keeps_the_fastest_of_each_network_and_says_what_lost(recorded: Path, tmp_path: Path) -> None:
+def test_auto_keeps_the_fastest_of_each_network_and_says_what_lost(
+    recorded: Path, tmp_path: Path
+) -> None:
     wanted = settings(precision="auto", calibration=recorded)
     built = build_bundle(builtin_checkpoint(), tmp_path / "bundle", target=TARGET, settings=wanted)
     notes = [note for note in built.provenance.notes if "a call, measured" in note]
@@ -170,8 +198,12 @@ def test_auto_keeps_the_fastest_of_each_network_and_says_what_lost(recorded: Pat
     for note in chosen:
         name, label = note.split(": ")[:2]
         entry = built.networks[name]
-        taken_back = any(n.startswith(f"{name}: ") and "taken back" in n for n in built.provenance.notes)
-        wanted = entry.precision if entry.compute == "fp32" else f"{entry.precision}+{entry.compute}"
+        taken_back = any(
+            n.startswith(f"{name}: ") and "taken back" in n for n in built.provenance.notes
+        )
+        wanted = (
+            entry.precision if entry.compute == "fp32" else f"{entry.precision}+{entry.compute}"
+        )
         assert taken_back or label == wanted
     with open_bundle(tmp_path / "bundle") as bundle:
         outputs = bundle.network("vae_decoder")({"latents": np.zeros((1, 4, 16, 16), np.float32)})

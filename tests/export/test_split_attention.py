@@ -1,4 +1,7 @@
-"""Attention in parts of its batch: the same network as in one, for every engine and whatever reads the graph."""
+"""Attention in parts of its batch.
+
+The same network as in one, for every engine and whatever reads the graph.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,12 @@ from echoexport.runtime.spec import SubnetSpec, describe_networks
 
 pytest.importorskip("onnxruntime")
 
-NETWORK, FRAMES = "denoising_unet", 4
+NETWORK = "denoising_unet"
+FRAMES = 4
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SPATIAL = FRAMES * 2 * 16 * 32
-"""Scores of the micro denoiser's spatial self-attention: frames, heads, own tokens, own and the reference's."""
+"""Scores of the micro denoiser's spatial self-attention: frames, heads, own tokens, own
+and the reference's."""
 LARGEST = FRAMES * 2 * 16 * 50
 """Those of its cross-attention to the audio's tokens."""
 
@@ -68,12 +73,15 @@ def trace(spec: SubnetSpec, micro: Architecture, *, limit: int) -> onnx.ModelPro
 
 
 @pytest.fixture(scope="module")
-def make(micro: Architecture, fill: Any, stored: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def make(
+    micro: Architecture, fill: Any, stored: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     """A function of the limit that writes the denoiser's graph and weights."""
     weights = stored(fill(build_network(NETWORK, micro), 3))
 
     def run(limit: int) -> Denoiser:
-        spec, folder = describe(micro, "fp32"), tmp_path_factory.mktemp("denoiser")
+        spec = describe(micro, "fp32")
+        folder = tmp_path_factory.mktemp("denoiser")
         model = trace(spec, micro, limit=limit)
         write_weights(model, weights, path=folder / f"{NETWORK}.bin")
         onnx.save_model(model, folder / f"{NETWORK}.onnx")
@@ -99,15 +107,29 @@ def count(model: onnx.ModelProto, operator: str) -> int:
 
 def find_nodes(model: onnx.ModelProto, endings: Iterable[str]) -> list[str]:
     """Names of the nodes in the parts of the first attention that is split."""
-    first = next(node.name for node in model.graph.node if node.op_type == "Split").removesuffix(".queries")
-    return [node.name for node in model.graph.node for end in endings if node.name == f"{first}.{end}"]
+    first = next(node.name for node in model.graph.node if node.op_type == "Split").removesuffix(
+        ".queries"
+    )
+    return [
+        node.name for node in model.graph.node for end in endings if node.name == f"{first}.{end}"
+    ]
 
 
 def list_wiring(model: onnx.ModelProto) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
-    """Operator, name, values read and given of each node; constants are numbered, so they are left out."""
-    constants = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith("constant.")}
+    """Operator, name, values read and given of each node.
+
+    Constants are numbered, so they are left out.
+    """
+    constants = {
+        tensor.name for tensor in model.graph.initializer if tensor.name.startswith("constant.")
+    }
     return [
-        (node.op_type, node.name, tuple(name for name in node.input if name not in constants), tuple(node.output))
+        (
+            node.op_type,
+            node.name,
+            tuple(name for name in node.input if name not in constants),
+            tuple(node.output),
+        )
         for node in model.graph.node
     ]
 
@@ -137,10 +159,15 @@ def test_parts_are_the_same_operations_in_the_same_groups(whole: Denoiser, split
     one, other = (count_work(each.model).by_group for each in (whole, split))
     assert one.keys() == other.keys()
     for group, work in one.items():
-        assert (other[group].mac_flops, other[group].other_flops) == (work.mac_flops, work.other_flops), group
+        assert (other[group].mac_flops, other[group].other_flops) == (
+            work.mac_flops,
+            work.other_flops,
+        ), group
 
 
-def test_the_layers_of_parts_are_of_their_attention_s_group(whole: Denoiser, split: Denoiser) -> None:
+def test_the_layers_of_parts_are_of_their_attention_s_group(
+    whole: Denoiser, split: Denoiser
+) -> None:
     wanted, found = (group_nodes(read_graph(each.graph.path)) for each in (whole, split))
     for node in split.model.graph.node:
         base = node.name.partition(".")[0]
@@ -153,7 +180,9 @@ def test_what_can_be_quantized_is_no_more_and_no_less(whole: Denoiser, split: De
     plan = NetworkPlan("int8", {name: LayerPlan("int8", 1.0) for name in layers})
     quantized = add_qdq(split.graph, plan)
     makers = {name: node.op_type for node in quantized.graph.node for name in node.output}
-    parts = [node for node in quantized.graph.node if ".scores" in node.name or ".part" in node.name]
+    parts = [
+        node for node in quantized.graph.node if ".scores" in node.name or ".part" in node.name
+    ]
     read = {makers[name] for node in parts if node.op_type == "MatMul" for name in node.input}
     assert read == {"Mul", "Transpose", "Softmax", "Split"}
 
@@ -168,9 +197,13 @@ def test_parts_are_computed_in_fp32_where_fp16_is_too_small(micro: Architecture)
     assert lint_graph(wide, spec, float32=list_float32(wide)) == []
 
 
-def test_scores_that_fp16_spoils_are_found_in_every_part(split: Denoiser, random_inputs: Any) -> None:
+def test_scores_that_fp16_spoils_are_found_in_every_part(
+    split: Denoiser, random_inputs: Any
+) -> None:
     inputs = random_inputs(split.spec, 8)
-    inputs |= {name: value * 1e3 for name, value in inputs.items() if name.startswith("reference_key")}
+    inputs |= {
+        name: value * 1e3 for name, value in inputs.items() if name.startswith("reference_key")
+    }
     sample = Sample(NETWORK, inputs, portrait="face.png", voice="voice.wav")
     found = {one.node for one in find_overflows(split.graph, [sample])}
     assert set(find_nodes(split.model, ["scores", "weights", "scores.2", "weights.2"])) <= found
@@ -191,7 +224,9 @@ def test_fused_a_split_network_is_the_whole_one(whole: Denoiser, split: Denoiser
 
 def turn_parts(model: onnx.ModelProto) -> None:
     """The parts come back in another order."""
-    concat = next(node for node in model.graph.node if node.op_type == "Concat" and ".part" in node.input[0])
+    concat = next(
+        node for node in model.graph.node if node.op_type == "Concat" and ".part" in node.input[0]
+    )
     concat.input[:] = list(concat.input)[::-1]
 
 
@@ -204,18 +239,24 @@ def mix_parts(model: onnx.ModelProto) -> None:
 
 def leave_part(model: onnx.ModelProto) -> None:
     """The last part of the values is left out."""
-    concat = next(node for node in model.graph.node if node.op_type == "Concat" and ".part" in node.input[0])
+    concat = next(
+        node for node in model.graph.node if node.op_type == "Concat" and ".part" in node.input[0]
+    )
     del concat.input[-1]
 
 
 def join_elsewhere(model: onnx.ModelProto) -> None:
     """The parts come back side by side, as more heads."""
-    concat = next(node for node in model.graph.node if node.op_type == "Concat" and ".part" in node.input[0])
+    concat = next(
+        node for node in model.graph.node if node.op_type == "Concat" and ".part" in node.input[0]
+    )
     concat.attribute[0].i = 1
 
 
 @pytest.mark.parametrize("spoil", [turn_parts, mix_parts, leave_part, join_elsewhere])
-def test_parts_that_are_no_whole_stay_plain(split: Denoiser, spoil: Callable[[onnx.ModelProto], None]) -> None:
+def test_parts_that_are_no_whole_stay_plain(
+    split: Denoiser, spoil: Callable[[onnx.ModelProto], None]
+) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(split.model)
     spoil(model)
@@ -232,7 +273,11 @@ def test_at_512_pixels_and_12_frames_every_tensorrt_takes_the_full_size(
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     full = importlib.import_module("bench_work").FULL
-    spec = describe_networks(size_networks(full, size=(512, 512), frames=12, face="mask"), precision="fp16")[network]
+    spec = describe_networks(
+        size_networks(full, size=(512, 512), frames=12, face="mask"), precision="fp16"
+    )[network]
     model = trace_network(spec, full)
     assert lint_graph(model, spec, tensorrt=["10.3", "10.16", "11.4"]) == []
-    assert count(model, "Split") == (15 if network == "denoising_unet" else 0), "five attentions, three values each"
+    assert count(model, "Split") == (15 if network == "denoising_unet" else 0), (
+        "five attentions, three values each"
+    )

@@ -32,7 +32,10 @@ CASES = [
 
 @dataclass
 class Bench:
-    """The networks of one checkpoint beside the goldens of its size; one network in memory at a time."""
+    """The networks of one checkpoint beside the goldens of its size.
+
+    One network in memory at a time.
+    """
 
     goldens: Any
     reference: Any
@@ -54,17 +57,24 @@ class Bench:
 
     def pose_locator(self) -> nn.Module:
         """The goldens' own: the pose variants' face locator beside the acc variant's denoiser."""
-        tensors = self.reference.checkpoint_tensors("face_locator_pose", size=self.goldens.meta["size"])
+        tensors = self.reference.checkpoint_tensors(
+            "face_locator_pose", size=self.goldens.meta["size"]
+        )
         a = self.checkpoint.architecture
         pose = replace(a, landmark=replace(a.landmark, in_channels=3))
         return load_weights(build_network("landmark_encoder", pose), tensors)
 
     def banks(self) -> tuple[torch.Tensor, dict[str, Any]]:
         with torch.no_grad():
-            return ReferenceUNet.forward(self.network("reference_unet"), self.input("ref_latents", 0.8))  # type: ignore[arg-type]
+            return ReferenceUNet.forward(
+                self.network("reference_unet"), self.input("ref_latents", 0.8)
+            )  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module", params=["tiny", pytest.param("full", marks=[pytest.mark.full, pytest.mark.slow])])
+@pytest.fixture(
+    scope="module",
+    params=["tiny", pytest.param("full", marks=[pytest.mark.full, pytest.mark.slow])],
+)
 def bench(request: pytest.FixtureRequest, echo_reference: Any, load_network: Any) -> Bench:
     goldens = request.getfixturevalue(f"goldens_{request.param}")
     folder = request.getfixturevalue(f"{request.param}_checkpoint")
@@ -86,7 +96,8 @@ def test_the_vae_encoder_gives_the_golden_moments(bench: Bench, relative_error: 
     picture = torch.clamp(bench.input("vae_image", 0.5), -1, 1)
     encoder = bench.network("vae_encoder")
     with torch.no_grad():
-        moments, latents = encoder.moments(picture).clamp(-30, 20), encoder(picture)  # type: ignore[operator]
+        moments = encoder.moments(picture).clamp(-30, 20)
+        latents = encoder(picture)
     wanted = bench.goldens["vae/encode/moments"]
     half = wanted.shape[1] // 2
     assert relative_error(moments.numpy()[:, :half], wanted[:, :half]) < TOLERANCE
@@ -106,11 +117,17 @@ def test_the_reference_unet_gives_the_golden_output_and_banks(
     output, taps = reference
     assert relative_error(output.numpy(), bench.goldens["reference/output"]) < TOLERANCE
     for number, tap in enumerate(taps.values()):
-        assert relative_error(tap.bank.numpy(), bench.goldens[f"reference/bank/{number:02d}"]) < TOLERANCE
+        assert (
+            relative_error(tap.bank.numpy(), bench.goldens[f"reference/bank/{number:02d}"])
+            < TOLERANCE
+        )
 
 
 def test_banks_come_in_the_golden_order(bench: Bench, reference: Any) -> None:
-    wanted = [str(path).rsplit(".transformer_blocks", 1)[0] for path in bench.goldens["reference/write_order"]]
+    wanted = [
+        str(path).rsplit(".transformer_blocks", 1)[0]
+        for path in bench.goldens["reference/write_order"]
+    ]
     assert list(reference[1]) == wanted
 
 
@@ -126,7 +143,10 @@ def test_keys_and_values_are_the_denoisers_own_projections_of_the_banks(
 def test_the_mask_gives_the_golden_face_feature(bench: Bench, relative_error: Any) -> None:
     with torch.no_grad():
         feature = bench.network("landmark_encoder")(bench.mask()[:, :, 0])
-    assert relative_error(feature.numpy()[:, :, None], bench.goldens["face_locator/mask_out"]) < TOLERANCE
+    assert (
+        relative_error(feature.numpy()[:, :, None], bench.goldens["face_locator/mask_out"])
+        < TOLERANCE
+    )
 
 
 def test_pose_maps_give_the_golden_face_features(bench: Bench, relative_error: Any) -> None:
@@ -143,11 +163,15 @@ def test_the_denoiser_gives_the_golden_velocity(
 ) -> None:
     _, guidance, face, step = case.split("/")
     feature = torch.from_numpy(bench.goldens[f"face_locator/{face}_out"])
-    latents, audio, gate = bench.input("den_latents"), bench.input("den_audio"), torch.ones(1)
+    latents = bench.input("den_latents")
+    audio = bench.input("den_audio")
+    gate = torch.ones(1)
     time = torch.from_numpy(sinusoid([int(step[1:])], feature.shape[1]))
     if guidance == "cfg":
-        latents, gate = torch.cat([latents] * 2), torch.tensor([0.0, 1.0])
-        audio, feature = torch.cat([0 * audio, audio]), torch.cat([0 * feature, feature])
+        latents = torch.cat([latents] * 2)
+        gate = torch.tensor([0.0, 1.0])
+        audio = torch.cat([0 * audio, audio])
+        feature = torch.cat([0 * feature, feature])
     pairs = [tensor for tap in reference[1].values() for tensor in (tap.key, tap.value)]
     with torch.no_grad():
         velocity = denoiser(latents, time, audio, feature, gate, *pairs)
@@ -161,7 +185,9 @@ def test_a_closed_gate_is_plain_self_attention(
     block = network.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0")
     shape = (6, 20, block.norm1.normalized_shape[0])  # type: ignore[union-attr, index]
     tokens = torch.from_numpy(echo_reference.reference_input("gate/tokens", shape))
-    given = torch.from_numpy(echo_reference.reference_input("gate/reference", (1, *shape[1:]), 50.0))
+    given = torch.from_numpy(
+        echo_reference.reference_input("gate/reference", (1, *shape[1:]), 50.0)
+    )
     audio = torch.zeros(6, 50, 384)
     results = {}
     for gate in (0.0, 1.0):
@@ -179,16 +205,20 @@ def test_a_closed_gate_is_plain_self_attention(
 def test_a_closed_gate_makes_the_whole_denoiser_blind_to_the_reference(
     micro: Architecture, fill: Any, random_inputs: Any, run_torch: Any
 ) -> None:
-    spec = describe_networks(size_networks(micro, size=(12, 8), frames=3, face="mask"), precision="fp32")[
-        "denoising_unet"
-    ]
+    spec = describe_networks(
+        size_networks(micro, size=(12, 8), frames=3, face="mask"), precision="fp32"
+    )["denoising_unet"]
     network = fill(build_network("denoising_unet", micro), 1)
     inputs = random_inputs(spec, 2)
-    other = {name: value[..., ::-1].copy() if "reference_" in name and value.ndim == 3 else value
-             for name, value in inputs.items()}  # fmt: skip
+    other = {
+        name: value[..., ::-1].copy() if "reference_" in name and value.ndim == 3 else value
+        for name, value in inputs.items()
+    }
     opened = [run_torch(network, spec, given)["velocity"] for given in (inputs, other)]
-    closed = [run_torch(network, spec, {**given, "reference_gate": np.zeros(1, np.float32)})["velocity"]
-              for given in (inputs, other)]  # fmt: skip
+    closed = [
+        run_torch(network, spec, {**given, "reference_gate": np.zeros(1, np.float32)})["velocity"]
+        for given in (inputs, other)
+    ]
     assert not np.allclose(*opened, rtol=0, atol=1e-3)
     np.testing.assert_array_equal(*closed)
 
@@ -205,11 +235,15 @@ def test_the_audio_encoder_gives_the_golden_features(
     assert relative_error(found, goldens_tiny["audio/features"]) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["vae_encoder", "reference_unet", "landmark_encoder", "audio_encoder"])
+@pytest.mark.parametrize(
+    "name", ["vae_encoder", "reference_unet", "landmark_encoder", "audio_encoder"]
+)
 def test_golden_outputs_are_those_of_the_network_with_all_its_weights_loaded(
     micro: Architecture, fill: Any, stored: Any, random_inputs: Any, run_torch: Any, name: str
 ) -> None:
-    spec = describe_networks(size_networks(micro, size=(12, 8), frames=3, face="mask"), precision="fp32")[name]
+    spec = describe_networks(
+        size_networks(micro, size=(12, 8), frames=3, face="mask"), precision="fp32"
+    )[name]
     network = fill(build_network(name, micro), 3)
     inputs = random_inputs(spec, 4)
     found = compute_golden(spec, micro, weights=stored(network), inputs=inputs)

@@ -1,4 +1,7 @@
-"""Building engines in child processes: what goes wrong ends in one message, leaves nothing, and can be retried."""
+"""Building engines in child processes.
+
+What goes wrong ends in one message, leaves nothing, and can be retried.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ from echoexport.runtime.spec import SubnetSpec, TensorSpec
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_tensorrt.py"
 FAKED = replace(TENSORRT, library=str(FAKE))
 AXES = (("rows", 2), ("columns", 4))
-SPEC = SubnetSpec("tiny", (TensorSpec("x", "float16", AXES),), (TensorSpec("y", "float16", AXES),), {})
+SPEC = SubnetSpec(
+    "tiny", (TensorSpec("x", "float16", AXES),), (TensorSpec("y", "float16", AXES),), {}
+)
 
 Fail = Callable[[str], None]
 Build = Callable[..., tuple[Any, Path]]
@@ -64,10 +69,14 @@ def build(graph: Path, tmp_path: Path) -> Build:
     output = tmp_path / "engines" / "tiny.plan"
     output.parent.mkdir()
 
-    def run(*, product: Any = FAKED, report: Any = lambda text: None, timer: Any = None, **settings: Any) -> Any:
+    def run(
+        *, product: Any = FAKED, report: Any = lambda text: None, timer: Any = None, **settings: Any
+    ) -> Any:
         timing = {} if timer is None else {"timer": timer}
         wanted = EngineSettings(timeout=settings.pop("timeout", 120.0), **settings)
-        return build_with(product, graph, SPEC, output, settings=wanted, report=report, **timing), output
+        return build_with(
+            product, graph, SPEC, output, settings=wanted, report=report, **timing
+        ), output
 
     return run
 
@@ -103,7 +112,8 @@ def test_the_builder_of_the_backend_uses_the_product_of_its_module(
     graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorrt, "PRODUCT", FAKED)
-    settings, output = EngineSettings(timeout=120.0), tmp_path / "tiny.plan"
+    settings = EngineSettings(timeout=120.0)
+    output = tmp_path / "tiny.plan"
     tensorrt.build_engine(graph, SPEC, output, settings=settings, report=lambda text: None)
     assert read_plan(output)["fake"] == "10.3"
 
@@ -146,7 +156,9 @@ def test_a_fault_ends_in_its_message_leaves_nothing_and_a_retry_works(
     assert read_plan(output)["outputs"] == ["y", "z"]
 
 
-def test_a_child_that_hangs_is_stopped_and_another_works(build: Build, fail: Fail, tmp_path: Path) -> None:
+def test_a_child_that_hangs_is_stopped_and_another_works(
+    build: Build, fail: Fail, tmp_path: Path
+) -> None:
     fail("hang")
     with pytest.raises(BackendError, match=r"took more than 2 s and was stopped; lower --level$"):
         build(timeout=2.0)
@@ -177,7 +189,9 @@ def test_too_little_memory_is_said_before_anything_is_built(
     assert left_in(tmp_path / "engines") == []
 
 
-def test_a_builder_without_levels_and_progress_builds_all_the_same(build: Build, fail: Fail) -> None:
+def test_a_builder_without_levels_and_progress_builds_all_the_same(
+    build: Build, fail: Fail
+) -> None:
     fail("no-level")
     _, output = build(level=5)
     assert output.exists()
@@ -186,7 +200,9 @@ def test_a_builder_without_levels_and_progress_builds_all_the_same(build: Build,
 def test_kernels_left_out_for_lack_of_memory_are_in_the_notes(build: Build, fail: Fail) -> None:
     fail("skipped")
     built, _ = build()
-    assert any(note.startswith("2 kernels were left out for lack of memory") for note in built.notes)
+    assert any(
+        note.startswith("2 kernels were left out for lack of memory") for note in built.notes
+    )
 
 
 def test_outputs_may_come_in_another_order_than_the_graphs(build: Build, fail: Fail) -> None:
@@ -203,7 +219,9 @@ def test_progress_is_told_and_the_librarys_chatter_is_not(build: Build) -> None:
     assert not any("chatter" in line for line in told)
 
 
-def test_a_long_build_says_what_it_is_at(build: Build, fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_build_says_what_it_is_at(
+    build: Build, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensorrt_process, "HEARTBEAT", 0.2)
 
     def stop_at_the_line(text: str) -> None:
@@ -225,28 +243,39 @@ def test_timings_are_kept_and_used_again(build: Build, tmp_path: Path) -> None:
     assert left_in(cache.parent) == ["cache"]
 
 
-def write_timings(*, version: str = "10.3.0.30", device: str = "Fake Orin", **entries: int) -> bytes:
+def write_timings(
+    *, version: str = "10.3.0.30", device: str = "Fake Orin", **entries: int
+) -> bytes:
     made_by = {"version": version, "device": {"name": device, "compute_capability": "8.7"}}
     return json.dumps({"made_by": made_by, "entries": entries}).encode()
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"\x00 no cache at all", write_timings(device="Other", tiny=1), write_timings(version="10.1.0.27", tiny=1)],
+    [
+        b"\x00 no cache at all",
+        write_timings(device="Other", tiny=1),
+        write_timings(version="10.1.0.27", tiny=1),
+    ],
     ids=["damaged", "of another device", "of another version"],
 )
-def test_a_timing_cache_that_cannot_be_used_is_started_anew(build: Build, tmp_path: Path, content: bytes) -> None:
+def test_a_timing_cache_that_cannot_be_used_is_started_anew(
+    build: Build, tmp_path: Path, content: bytes
+) -> None:
     cache = tmp_path / "cache"
     cache.write_bytes(content)
     built, _ = build(timing_cache=cache)
-    assert any(note.startswith("the timing cache is damaged or of another device") for note in built.notes)
+    assert any(
+        note.startswith("the timing cache is damaged or of another device") for note in built.notes
+    )
     assert json.loads(cache.read_bytes())["entries"]["tiny"] != 1
 
 
 def test_the_best_of_three_is_kept_with_its_timings(build: Build, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.write_bytes(write_timings(other=1, tiny=2))
-    figures, seen = iter([0.03, 0.01, 0.02]), []
+    figures = iter([0.03, 0.01, 0.02])
+    seen = []
 
     def timer(product: Any, engine: Path, spec: SubnetSpec, settings: EngineSettings) -> float:
         seen.append(engine.name)
@@ -254,7 +283,10 @@ def test_the_best_of_three_is_kept_with_its_timings(build: Build, tmp_path: Path
 
     built, output = build(best_of=3, timing_cache=cache, timer=timer)
     assert len(set(seen)) == 3
-    assert "kept the quickest of 3 builds: 10.00 ms a call of 30.00, 10.00, 20.00 (measured)" in built.notes
+    assert (
+        "kept the quickest of 3 builds: 10.00 ms a call of 30.00, 10.00, 20.00 (measured)"
+        in built.notes
+    )
     entries = json.loads(cache.read_bytes())["entries"]
     assert entries["other"] == 1, "what other networks left there stays"
     assert entries["tiny"] != 2, "timed anew, or every build would be the same"
@@ -262,7 +294,9 @@ def test_the_best_of_three_is_kept_with_its_timings(build: Build, tmp_path: Path
     assert left_in(tmp_path) == ["bundle", "cache", "engines"]
 
 
-def test_without_a_device_to_time_on_the_first_build_is_kept_and_no_other_made(build: Build) -> None:
+def test_without_a_device_to_time_on_the_first_build_is_kept_and_no_other_made(
+    build: Build,
+) -> None:
     told: list[str] = []
     built, output = build(best_of=4, timer=lambda *_: "no CUDA device", report=told.append)
     assert "not timed, so the first is kept: no CUDA device" in built.notes
@@ -276,7 +310,9 @@ def test_a_second_build_that_dies_leaves_the_first(build: Build, fail: Fail) -> 
         return 0.5
 
     built, output = build(best_of=2, timer=timer)
-    assert any(note.startswith("build 2 of 2 failed, the best before it is kept: ") for note in built.notes)
+    assert any(
+        note.startswith("build 2 of 2 failed, the best before it is kept: ") for note in built.notes
+    )
     assert "kept the quickest of 1 builds: 500.00 ms a call of 500.00 (measured)" in built.notes
     assert left_in(output.parent) == ["tiny.plan"]
 
@@ -287,14 +323,18 @@ def test_ahead_of_time_nothing_is_timed_cached_or_built_twice(
     monkeypatch.setenv("FAKE_TENSORRT_VERSION", "rtx-1.7")
     told: list[str] = []
     product = replace(TENSORRT_RTX, library=str(FAKE))
-    built, output = build(product=product, best_of=3, timing_cache=tmp_path / "cache", report=told.append)
+    built, output = build(
+        product=product, best_of=3, timing_cache=tmp_path / "cache", report=told.append
+    )
     assert read_plan(output)["device"] == {}
     assert [line for line in told if line.startswith("build ")] == ["build with TensorRT-RTX"]
     assert not (tmp_path / "cache").exists()
     assert built.notes == ("built by TensorRT-RTX 1.7.1.116",)
 
 
-def test_an_interrupt_ends_the_child(build: Build, fail: Fail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_the_child(
+    build: Build, fail: Fail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
@@ -318,7 +358,8 @@ def test_a_child_does_not_outlive_a_killed_parent(graph: Path, tmp_path: Path) -
     job = BuildJob("tensorrt", str(FAKE), str(graph), str(tmp_path / "plan"))
     script = (
         "import subprocess, sys, os\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'echoexport.export.engines.tensorrt_child'],"
+        "child = subprocess.Popen([sys.executable, '-m', "
+        "'echoexport.export.engines.tensorrt_child'],"
         " stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
         f"child.stdin.write({json.dumps(dump(job))!r}); child.stdin.close()\n"
         "child.stdout.readline(); child.stdout.readline()\n"
@@ -326,7 +367,9 @@ def test_a_child_does_not_outlive_a_killed_parent(graph: Path, tmp_path: Path) -
         "os.kill(os.getpid(), 9)\n"
     )
     environment = {"FAKE_TENSORRT_FAULT": "hang", "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
     status = Path(f"/proc/{int(done.stdout)}/stat")
     for _ in range(100):
         if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
@@ -343,11 +386,16 @@ def test_the_child_loads_neither_torch_nor_onnx(graph: Path, tmp_path: Path) -> 
         "import sys\n"
         "from echoexport.export.engines import tensorrt_child, tensorrt_timing\n"
         "code = tensorrt_child.main()\n"
-        "print('loaded', *(m for m in sys.modules if m in ('torch', 'onnx', 'onnx_ir', 'click')), file=sys.stderr)\n"
+        "print('loaded', *(m for m in sys.modules if m in ('torch', 'onnx', 'onnx_ir', "
+        "'click')), file=sys.stderr)\n"
         "sys.exit(code)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], input=json.dumps(dump(job)), capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        input=json.dumps(dump(job)),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "loaded"

@@ -53,8 +53,12 @@ def record_config(library: BuilderLibrary, monkeypatch: pytest.MonkeyPatch) -> A
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     """One node, whose second axis is open."""
-    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, "columns"]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "open", tensors[:1], tensors[1:])
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, "columns"]) for name in "xy"
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])], "open", tensors[:1], tensors[1:]
+    )
     onnx.save(helper.make_model(graph), tmp_path / "graph.onnx")
     return tmp_path / "graph.onnx"
 
@@ -65,7 +69,8 @@ def fixed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[BuilderL
 
     def parse(library: BuilderLibrary) -> Any:
         def take(self: Any, model: str) -> bool:
-            self.network.graph, self.network.outputs = Path(model), ["y"]
+            self.network.graph = Path(model)
+            self.network.outputs = ["y"]
             return True
 
         monkeypatch.setattr(library._trt.OnnxParser, "parse_from_file", take)
@@ -96,7 +101,11 @@ def test_what_is_not_asked_for_is_left_to_the_library(
     library = load(version)
     config = record_config(library, monkeypatch)
     library.build(fixed(library), BuildOptions())
-    assert (config.workspace, config.builder_optimization_level, config.progress_monitor) == (None, 3, None)
+    assert (config.workspace, config.builder_optimization_level, config.progress_monitor) == (
+        None,
+        3,
+        None,
+    )
     assert config.timing is None
 
 
@@ -108,20 +117,26 @@ def test_without_the_typing_flag_a_network_is_made_with_no_flag(
     given: list[int] = []
     network = library._trt.INetworkDefinition
     monkeypatch.setattr(
-        library._trt.Builder, "create_network", lambda self, flags: given.append(flags) or network(strongly_typed=True)
+        library._trt.Builder,
+        "create_network",
+        lambda self, flags: given.append(flags) or network(strongly_typed=True),
     )
     fixed(library)
     assert given == [0]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_instance_norms_are_native_where_that_is_not_the_default(load: Load, fixed: Any, version: str) -> None:
+def test_instance_norms_are_native_where_that_is_not_the_default(
+    load: Load, fixed: Any, version: str
+) -> None:
     library = load(version)
     parser = fixed(library).parser
     assert parser.get_flag(library._trt.OnnxParserFlag.NATIVE_INSTANCENORM)
 
 
-def test_a_parser_without_flags_parses_all_the_same(load: Load, fixed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parser_without_flags_parses_all_the_same(
+    load: Load, fixed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     library = load()
     monkeypatch.delattr(library._trt, "OnnxParserFlag")
     assert fixed(library).layers == 7
@@ -134,7 +149,9 @@ def test_phases_of_the_builder_are_told(load: Load, fixed: Any) -> None:
     assert told == ["Timing kernels"]
 
 
-@pytest.mark.parametrize(("timing", "fresh"), [*itertools.product([b"", b"damaged"], [False, True])])
+@pytest.mark.parametrize(
+    ("timing", "fresh"), [*itertools.product([b"", b"damaged"], [False, True])]
+)
 def test_the_timing_cache_is_there_after_a_build_whatever_it_was_before(
     load: Load, fixed: Any, timing: bytes, fresh: bool
 ) -> None:
@@ -168,7 +185,9 @@ def test_a_timing_cache_that_the_library_throws_out_is_started_anew(
     assert plan.timing is not None and len(plan.notes) == 1
 
 
-def test_a_newer_major_release_is_used_with_a_remark(load: Load, fixed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_newer_major_release_is_used_with_a_remark(
+    load: Load, fixed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     library = load("11.4")
     monkeypatch.setattr(library._trt, "__version__", "12.0.0.1")
     newer = BuilderLibrary(library._trt, library.product)
@@ -182,7 +201,9 @@ def test_what_cannot_be_done_without_is_missed_at_once_by_name(
 ) -> None:
     library = load()
     monkeypatch.delattr(library._trt, name)
-    with pytest.raises(BackendError, match=rf"TensorRT 10\.3\.0\.30 has no {name}: .*install both anew"):
+    with pytest.raises(
+        BackendError, match=rf"TensorRT 10\.3\.0\.30 has no {name}: .*install both anew"
+    ):
         BuilderLibrary(library._trt, library.product)
 
 
@@ -206,7 +227,9 @@ def test_a_file_that_is_no_module_is_named(tmp_path: Path) -> None:
 def test_a_missing_gpu_is_no_complaint_ahead_of_time_but_missing_memory_is(load: Load) -> None:
     complaints = Complaints()
     logger = load("rtx-1.7")._make_logger(complaints)
-    logger.log(logger.Severity.ERROR, "Error Code 35: Cuda Runtime (CUDA driver version is insufficient)")
+    logger.log(
+        logger.Severity.ERROR, "Error Code 35: Cuda Runtime (CUDA driver version is insufficient)"
+    )
     assert complaints.errors == []
     logger.log(logger.Severity.ERROR, "Error Code 1: Cuda Runtime\n (out of memory)")
     assert complaints.errors == ["Error Code 1: Cuda Runtime (out of memory)"]
@@ -226,6 +249,10 @@ def test_the_module_is_used_behind_the_seam_only() -> None:
     users = set()
     for path in ENGINES.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr in {"OnnxParser", "BuilderFlag", "create_builder_config"}:
+            if isinstance(node, ast.Attribute) and node.attr in {
+                "OnnxParser",
+                "BuilderFlag",
+                "create_builder_config",
+            }:
                 users.add(path.name)
     assert users == {"tensorrt_library.py"}

@@ -41,8 +41,12 @@ def test_this_machine_tells() -> None:
     assert free is not None and free > 1_000_000
 
 
-@pytest.mark.parametrize("content", [None, b"", b"MemAvailable: much kB\n", b"MemAvailable:\n", b"\xff\xfe"])
-def test_where_the_system_does_not_tell_free_memory_is_unknown(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "content", [None, b"", b"MemAvailable: much kB\n", b"MemAvailable:\n", b"\xff\xfe"]
+)
+def test_where_the_system_does_not_tell_free_memory_is_unknown(
+    tmp_path: Path, content: bytes | None
+) -> None:
     if content is not None:
         (tmp_path / "meminfo").write_bytes(content)
     assert find_free_memory(tmp_path) is None
@@ -51,7 +55,10 @@ def test_where_the_system_does_not_tell_free_memory_is_unknown(tmp_path: Path, c
 def test_unknown_free_memory_is_no_reason_to_refuse(tmp_path: Path) -> None:
     need = MemoryNeed(10**12, None)
     require_memory(tmp_path / "graph.onnx", need)
-    assert need.describe() == "1000.0 GB were needed by estimate; close programs, add swap, or lower --workspace"
+    assert (
+        need.describe()
+        == "1000.0 GB were needed by estimate; close programs, add swap, or lower --workspace"
+    )
 
 
 @given(needed=st.integers(0, 10**12), free=st.integers(0, 10**12))

@@ -22,7 +22,10 @@ def test_a_line_of_chatter_is_no_answer(line: str) -> None:
     assert answer is None or isinstance(answer["event"], str)
 
 
-@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3), st.text(max_size=5))
+@given(
+    st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
+    st.text(max_size=5),
+)
 def test_an_answer_comes_back_as_it_was_sent(values: dict[str, Any], event: str) -> None:
     sent = {**values, "event": event}
     assert _read_answer(json.dumps(sent) + "\n") == sent
@@ -63,15 +66,21 @@ def test_a_silent_end_has_no_last_words() -> None:
     assert Outcome({}, -9, "", timed_out=False).describe_end() == "died of SIGKILL"
 
 
-def run(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[Outcome, list[str]]:
+def run(
+    tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> tuple[Outcome, list[str]]:
     (tmp_path / "a_child.py").write_text(script)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     told: list[str] = []
     job = BuildJob("tensorrt", "", "graph")
-    return run_child("a_child", job, timeout=settings.get("timeout", 60.0), report=told.append), told
+    return run_child(
+        "a_child", job, timeout=settings.get("timeout", 60.0), report=told.append
+    ), told
 
 
-def test_more_output_than_a_pipe_holds_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_output_than_a_pipe_holds_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = (
         "import sys\n"
         "sys.stdin.read()\n"
@@ -85,7 +94,9 @@ def test_more_output_than_a_pipe_holds_stops_nobody(tmp_path: Path, monkeypatch:
     assert outcome.last_words == "noise; noise; the end"
 
 
-def test_bytes_that_are_no_text_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_that_are_no_text_hide_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = (
         "import sys\n"
         'sys.stdout.buffer.write(b\'\\xff\\xfe\\n{"event": "built"}\\n\')\n'
@@ -96,11 +107,16 @@ def test_bytes_that_are_no_text_hide_nothing(tmp_path: Path, monkeypatch: pytest
     assert outcome.last_words.endswith("told")
 
 
-def test_a_child_that_reads_nothing_is_no_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_reads_nothing_is_no_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome, _ = run(tmp_path, "import os\nos._exit(5)\n", monkeypatch)
     assert (outcome.code, outcome.answers) == (5, {})
 
 
 def test_a_refusal_fits_what_a_pipe_takes_in_one_piece() -> None:
-    """Four bytes a character at most, beside the rest of the line: POSIX's PIPE_BUF is 512 at least, Linux's 4096."""
+    """Four bytes a character at most, beside the rest of the line.
+
+    POSIX's PIPE_BUF is 512 at least, Linux's 4096.
+    """
     assert sys.platform != "linux" or 4 * LONGEST_REASON + 100 < 4096

@@ -14,14 +14,20 @@ from onnx import TensorProto, helper, numpy_helper
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.engines import EngineSettings, tensorrt_rtx
 from echoexport.export.engines.tensorrt_process import Outcome
-from echoexport.export.engines.tensorrt_rtx import ParserReport, check_network, estimate_memory, is_installed
+from echoexport.export.engines.tensorrt_rtx import (
+    ParserReport,
+    check_network,
+    estimate_memory,
+    is_installed,
+)
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.export.weights import write_weights
 from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError
 from echoexport.runtime.spec import NETWORKS, SubnetSpec, TensorSpec
 
 needs_rtx = pytest.mark.skipif(
-    not is_installed(), reason="TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"
+    not is_installed(),
+    reason="TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'",
 )
 
 
@@ -32,7 +38,8 @@ def write_network(
     """A function that writes a tiny fp16 network, and gives its graph's path, its spec, and bytes of its weights."""
 
     def write(name: str) -> tuple[Path, Any, int]:
-        folder, spec = tmp_path_factory.mktemp(name), tiny_specs("fp16")[name]
+        folder = tmp_path_factory.mktemp(name)
+        spec = tiny_specs("fp16")[name]
         model = trace_once(spec, tiny_acc.architecture).model
         weights = tiny_acc.weights(name, wanted_shapes(build_network(name, tiny_acc.architecture)))
         written = write_weights(model, weights, path=folder / f"{name}.bin")
@@ -45,17 +52,24 @@ def write_network(
 @pytest.mark.slow
 @needs_rtx
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_tiny_fp16_networks_parse_and_build_into_engines(write_network: Any, tmp_path: Path, name: str) -> None:
+def test_the_tiny_fp16_networks_parse_and_build_into_engines(
+    write_network: Any, tmp_path: Path, name: str
+) -> None:
     graph, spec, weights = write_network(name)
-    output, told = tmp_path / f"{name}.engine", []
-    settings = EngineSettings(workspace=2_000_000_000, level=3, best_of=2, timing_cache=tmp_path / "timings")
+    output = tmp_path / f"{name}.engine"
+    told = []
+    settings = EngineSettings(
+        workspace=2_000_000_000, level=3, best_of=2, timing_cache=tmp_path / "timings"
+    )
     built = tensorrt_rtx.build_engine(graph, spec, output, settings=settings, report=told.append)
     assert output.stat().st_size == built.bytes > weights, "the weights are in the engine"
     assert built.seconds > 0
     assert built.peak_bytes is not None and built.peak_bytes > built.bytes
     assert built.notes[0].startswith("built by TensorRT-RTX 1.")
     assert told[1].startswith("parsed in ") and told[1].endswith(" layers")
-    assert [path.name for path in tmp_path.iterdir()] == [output.name], "no timings, nothing half-written"
+    assert [path.name for path in tmp_path.iterdir()] == [output.name], (
+        "no timings, nothing half-written"
+    )
 
 
 def write_convolution(path: Path, *, quantized: bool) -> Path:
@@ -76,12 +90,17 @@ def write_convolution(path: Path, *, quantized: bool) -> Path:
             helper.make_node("DequantizeLinear", ["w8", "ws", "wz"], ["w"], axis=0),
         ]
     else:
-        constants, nodes = {"w": weights}, [helper.make_node("Identity", ["x"], ["xd"])]
+        constants = {"w": weights}
+        nodes = [helper.make_node("Identity", ["x"], ["xd"])]
     nodes.append(helper.make_node("Conv", ["xd", "w"], ["y"], pads=[1, 1, 1, 1]))
-    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, 256, 16, 16]) for name in "xy"]
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, 256, 16, 16]) for name in "xy"
+    ]
     stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "convolution", tensors[:1], tensors[1:], stored)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path
+    )
     return path
 
 
@@ -92,7 +111,8 @@ def test_an_int8_engine_holds_its_weights_in_int8(tmp_path: Path) -> None:
     sizes = {}
     for precision in ("fp16", "int8"):
         graph = write_convolution(tmp_path / f"{precision}.onnx", quantized=precision == "int8")
-        spec, settings = SubnetSpec(precision, *tensors, {}, precision=precision), EngineSettings(level=2)
+        spec = SubnetSpec(precision, *tensors, {}, precision=precision)
+        settings = EngineSettings(level=2)
         output = tmp_path / f"{precision}.engine"
         sizes[precision] = tensorrt_rtx.build_engine(
             graph, spec, output, settings=settings, report=lambda text: None
@@ -108,12 +128,16 @@ def test_a_check_reports_the_build_and_keeps_nothing(write_network: Any) -> None
     report = check_network(graph)
     assert report.network == "landmark_encoder"
     assert report.engine_bytes > weights
-    assert report.build_seconds > 0 and 0 <= report.parse_seconds < 60  # a tiny graph parses within the clock's grain
+    assert (
+        report.build_seconds > 0 and 0 <= report.parse_seconds < 60
+    )  # a tiny graph parses within the clock's grain
     assert report.peak_bytes > report.engine_bytes
     assert sorted(graph.parent.iterdir()) == before
 
 
-def write_graph(path: Path, *nodes: onnx.NodeProto, constants: tuple[TensorProto, ...] = (), domain: str = "") -> Path:
+def write_graph(
+    path: Path, *nodes: onnx.NodeProto, constants: tuple[TensorProto, ...] = (), domain: str = ""
+) -> Path:
     graph = helper.make_graph(
         list(nodes),
         "refused",
@@ -130,7 +154,9 @@ def write_graph(path: Path, *nodes: onnx.NodeProto, constants: tuple[TensorProto
 def test_a_custom_operator_is_refused_by_name(tmp_path: Path) -> None:
     node = helper.make_node("FusedThing", ["x"], ["y"], name="the.culprit", domain="com.microsoft")
     path = write_graph(tmp_path / "refused.onnx", node, domain="com.microsoft")
-    with pytest.raises(GraphError, match=r"refused\.onnx: TensorRT-RTX [0-9.]+ refuses it: .*the\.culprit") as caught:
+    with pytest.raises(
+        GraphError, match=r"refused\.onnx: TensorRT-RTX [0-9.]+ refuses it: .*the\.culprit"
+    ) as caught:
         check_network(path)
     assert "FusedThing" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -150,7 +176,9 @@ def test_an_input_without_a_fixed_shape_is_refused_by_name(tmp_path: Path) -> No
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.save(model, path)
-    with pytest.raises(GraphError, match=r"open\.onnx: .* refuses it: input x has no fixed shape: \(-1, 4\)$"):
+    with pytest.raises(
+        GraphError, match=r"open\.onnx: .* refuses it: input x has no fixed shape: \(-1, 4\)$"
+    ):
         check_network(path)
 
 
@@ -159,8 +187,12 @@ def test_a_graph_that_is_refused_leaves_no_engine(tmp_path: Path) -> None:
     node = helper.make_node("FusedThing", ["x"], ["y"], name="the.culprit", domain="com.microsoft")
     path = write_graph(tmp_path / "refused.onnx", node, domain="com.microsoft")
     spec = SubnetSpec("refused", (), (), {})
-    with pytest.raises(BackendError, match=r"refused\.onnx: TensorRT-RTX [0-9.]+ refuses it: .*the\.culprit"):
-        tensorrt_rtx.build_engine(path, spec, tmp_path / "plan", settings=EngineSettings(), report=lambda text: None)
+    with pytest.raises(
+        BackendError, match=r"refused\.onnx: TensorRT-RTX [0-9.]+ refuses it: .*the\.culprit"
+    ):
+        tensorrt_rtx.build_engine(
+            path, spec, tmp_path / "plan", settings=EngineSettings(), report=lambda text: None
+        )
     assert [entry.name for entry in tmp_path.iterdir()] == ["refused.onnx"]
 
 
@@ -189,25 +221,39 @@ def graph(tmp_path: Path) -> Path:
 
 
 def test_the_childs_answer_is_the_report(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = ParserReport("graph", "1", parse_seconds=1.0, build_seconds=2.0, engine_bytes=3, peak_bytes=4)
-    built = {"event": "built", "notes": [], **{k: v for k, v in asdict(report).items() if k != "network"}}
+    report = ParserReport(
+        "graph", "1", parse_seconds=1.0, build_seconds=2.0, engine_bytes=3, peak_bytes=4
+    )
+    built = {
+        "event": "built",
+        "notes": [],
+        **{k: v for k, v in asdict(report).items() if k != "network"},
+    }
     end(monkeypatch, Outcome({"built": built}, 0, "", timed_out=False))
     assert check_network(graph) == report
 
 
-def test_a_child_that_the_library_aborted_is_a_refusal(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_the_library_aborted_is_a_refusal(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     end(monkeypatch, Outcome({}, -6, "chatter; terminate called", timed_out=False))
-    with pytest.raises(GraphError, match=r"graph\.onnx: TensorRT-RTX died of SIGABRT: chatter; terminate called; "):
+    with pytest.raises(
+        GraphError, match=r"graph\.onnx: TensorRT-RTX died of SIGABRT: chatter; terminate called; "
+    ):
         check_network(graph)
 
 
-def test_a_child_that_takes_too_long_is_given_up(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_takes_too_long_is_given_up(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     end(monkeypatch, Outcome({}, -9, "", timed_out=True))
     with pytest.raises(GraphError, match="more than 3 s"):
         check_network(graph, timeout=3)
 
 
-def test_without_the_library_the_extra_is_named(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_extra_is_named(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensorrt_rtx, "is_installed", lambda: False)
     with pytest.raises(MissingPackageError, match=r"pip install 'echoexport\[tensorrt-rtx\]'"):
         check_network(graph)

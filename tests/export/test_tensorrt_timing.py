@@ -16,7 +16,9 @@ from echoexport.export.engines.tensorrt_timing import REPEATS, WARM_UP, time_cal
 from echoexport.runtime.spec import SubnetSpec, TensorSpec
 
 AXES = (("rows", 2),)
-SPEC = SubnetSpec("tiny", (TensorSpec("x", "float16", AXES),), (TensorSpec("y", "float16", AXES),), {})
+SPEC = SubnetSpec(
+    "tiny", (TensorSpec("x", "float16", AXES),), (TensorSpec("y", "float16", AXES),), {}
+)
 SETTINGS = EngineSettings(timeout=120.0)
 
 
@@ -40,6 +42,8 @@ def test_an_engine_that_runs_is_timed(tmp_path: Path) -> None:
     from echoexport.export.engines import null
 
     plan = tmp_path / "plan"
-    null.build_engine(tmp_path / "graph.onnx", SPEC, plan, settings=SETTINGS, report=lambda text: None)
+    null.build_engine(
+        tmp_path / "graph.onnx", SPEC, plan, settings=SETTINGS, report=lambda text: None
+    )
     found = time_engine(replace(TENSORRT, backend="null"), plan, SPEC, SETTINGS)
     assert isinstance(found, float) and found >= 0

@@ -1,4 +1,7 @@
-"""The cache of traces: found again by topology and shapes, whatever the weights, and never trusted blindly."""
+"""The cache of traces.
+
+Found again by topology and shapes, whatever the weights, and never trusted blindly.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,12 @@ from echoexport.export.traces import default_trace_folder, find_trace, trace_key
 from echoexport.runtime.spec import NETWORKS, SubnetSpec, describe_networks
 
 
-def specs_of(a: Architecture, *, side: int = 8, frames: int = 3, precision: str = "fp32") -> dict[str, SubnetSpec]:
-    return describe_networks(size_networks(a, size=(side, side), frames=frames, face="mask"), precision=precision)
+def specs_of(
+    a: Architecture, *, side: int = 8, frames: int = 3, precision: str = "fp32"
+) -> dict[str, SubnetSpec]:
+    return describe_networks(
+        size_networks(a, size=(side, side), frames=frames, face="mask"), precision=precision
+    )
 
 
 @pytest.fixture
@@ -51,7 +58,8 @@ def test_no_folder_means_no_cache(spec: SubnetSpec, micro: Architecture, tmp_pat
 def test_a_trace_cut_off_anywhere_is_made_anew(
     kept: Path, spec: SubnetSpec, micro: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, made = kept.read_bytes(), find_trace(spec, micro, folder=kept.parent).model
+    whole = kept.read_bytes()
+    made = find_trace(spec, micro, folder=kept.parent).model
     monkeypatch.setattr(tracing, "trace_network", lambda *_: made)
     for length in (*range(0, len(whole) - 300, 101), *range(len(whole) - 300, len(whole))):
         kept.write_bytes(whole[:length])
@@ -81,8 +89,13 @@ def test_a_failed_write_leaves_nothing(
 
 def test_keys_differ_by_network_shapes_and_precision(micro: Architecture) -> None:
     variations = (specs_of(micro), specs_of(micro, side=12), specs_of(micro, precision="fp16"))
-    keys = [trace_key(specs["denoising_unet"], micro) for specs in (*variations, specs_of(micro, frames=4))]
-    keys += [trace_key(specs_of(micro)[name], micro) for name in NETWORKS if name != "denoising_unet"]
+    keys = [
+        trace_key(specs["denoising_unet"], micro)
+        for specs in (*variations, specs_of(micro, frames=4))
+    ]
+    keys += [
+        trace_key(specs_of(micro)[name], micro) for name in NETWORKS if name != "denoising_unet"
+    ]
     assert len(set(keys)) == len(keys)
 
 
@@ -96,19 +109,25 @@ def test_keys_differ_by_what_shapes_do_not_show(micro: Architecture) -> None:
         {"motion": replace(micro.unet.motion, heads=4)},
     ):
         changed = replace(micro, unet=replace(micro.unet, **change))  # type: ignore[arg-type]
-        assert trace_key(specs["denoising_unet"], changed) != trace_key(specs["denoising_unet"], micro)
+        assert trace_key(specs["denoising_unet"], changed) != trace_key(
+            specs["denoising_unet"], micro
+        )
         assert trace_key(specs["vae_encoder"], changed) == trace_key(specs["vae_encoder"], micro)
     scaled = replace(micro, vae=replace(micro.vae, scaling=0.2))
     assert trace_key(specs["vae_decoder"], scaled) != trace_key(specs["vae_decoder"], micro)
 
 
-def test_keys_differ_by_our_own_code(spec: SubnetSpec, micro: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_differ_by_our_own_code(
+    spec: SubnetSpec, micro: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = trace_key(spec, micro)
     monkeypatch.setattr(traces, "_source_digest", lambda: "other code")
     assert trace_key(spec, micro) != before
 
 
-def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_lies_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own"))
     assert default_trace_folder() == tmp_path / "own" / "traces"
     monkeypatch.delenv("ECHOEXPORT_CACHE")
@@ -130,7 +149,9 @@ def test_a_trace_written_by_two_processes_of_one_number_at_once_is_whole(
         with path.open("wb") as file:
             file.write(content[:20])
             file.flush()
-            traces._store(trace_of(50), tmp_path / "trace.onnx")  # as another container's process does
+            traces._store(
+                trace_of(50), tmp_path / "trace.onnx"
+            )  # as another container's process does
             file.write(content[20:])
 
     monkeypatch.setattr(Path, "write_bytes", write_slowly)

@@ -48,7 +48,9 @@ def test_values_come_back_as_they_were_turned_where_the_graph_says(
 ) -> None:
     model = trace(micro, precision)
     written = write_weights(model, table, path=tmp_path / "audio_encoder.bin")
-    turned = next(entry.value for entry in model.metadata_props if entry.key == TRANSPOSED).split("\n")
+    turned = next(entry.value for entry in model.metadata_props if entry.key == TRANSPOSED).split(
+        "\n"
+    )
     assert "encoder.blocks.0.mlp.0.weight" in turned
     count = 0
     for tensor in model.graph.initializer:
@@ -61,7 +63,9 @@ def test_values_come_back_as_they_were_turned_where_the_graph_says(
     assert count == written.parameters == sum(t.read().size for t in table.values())
 
 
-def test_size_and_hash_are_those_of_the_file(trace: Any, micro: Architecture, table: Table, tmp_path: Path) -> None:
+def test_size_and_hash_are_those_of_the_file(
+    trace: Any, micro: Architecture, table: Table, tmp_path: Path
+) -> None:
     path = tmp_path / "audio_encoder.bin"
     written = write_weights(trace(micro, "fp16"), table, path=path)
     assert written.file.bytes == path.stat().st_size
@@ -76,7 +80,9 @@ def test_values_that_are_not_finite_are_refused_with_file_and_key(
     values = table["encoder.conv1.weight"].read().astype(dtype)
     values[-1, -1, -1] = value
     replace_values(table, "encoder.conv1.weight", values)
-    with pytest.raises(CheckpointError, match=r"whisper\.pt: 'encoder\.conv1\.weight' holds values that are not"):
+    with pytest.raises(
+        CheckpointError, match=r"whisper\.pt: 'encoder\.conv1\.weight' holds values that are not"
+    ):
         write_weights(trace(micro, "fp32"), table, path=tmp_path / "audio_encoder.bin")
 
 
@@ -87,24 +93,36 @@ def test_values_too_large_for_fp16_are_refused_with_the_way_out(
     values = table["encoder.conv2.bias"].read().copy()
     values[0] = value
     replace_values(table, "encoder.conv2.bias", values)
-    with pytest.raises(CheckpointError, match=r"whisper\.pt: 'encoder\.conv2\.bias' .*float16.* --precision fp32"):
+    with pytest.raises(
+        CheckpointError, match=r"whisper\.pt: 'encoder\.conv2\.bias' .*float16.* --precision fp32"
+    ):
         write_weights(trace(micro, "fp16"), table, path=tmp_path / "audio_encoder.bin")
     write_weights(trace(micro, "fp32"), table, path=tmp_path / "audio_encoder.bin")
 
 
-def test_doubles_too_large_for_fp32_are_refused(trace: Any, micro: Architecture, table: Table, tmp_path: Path) -> None:
+def test_doubles_too_large_for_fp32_are_refused(
+    trace: Any, micro: Architecture, table: Table, tmp_path: Path
+) -> None:
     replace_values(table, "encoder.conv2.bias", np.full(12, 1e39))
     with pytest.raises(CheckpointError, match="more than float32's"):
         write_weights(trace(micro, "fp32"), table, path=tmp_path / "audio_encoder.bin")
 
 
-def test_a_parameter_without_a_value_is_refused(trace: Any, micro: Architecture, table: Table, tmp_path: Path) -> None:
+def test_a_parameter_without_a_value_is_refused(
+    trace: Any, micro: Architecture, table: Table, tmp_path: Path
+) -> None:
     del table["encoder.conv1.bias"]
-    with pytest.raises(GraphError, match=r"'encoder\.conv1\.bias', which the checkpoint does not give"):
+    with pytest.raises(
+        GraphError, match=r"'encoder\.conv1\.bias', which the checkpoint does not give"
+    ):
         write_weights(trace(micro, "fp32"), table, path=tmp_path / "audio_encoder.bin")
 
 
-def test_a_value_of_another_shape_is_refused(trace: Any, micro: Architecture, table: Table, tmp_path: Path) -> None:
+def test_a_value_of_another_shape_is_refused(
+    trace: Any, micro: Architecture, table: Table, tmp_path: Path
+) -> None:
     replace_values(table, "encoder.conv1.bias", np.zeros(13, np.float32))
-    with pytest.raises(GraphError, match=r"encoder\.conv1\.bias: the graph wants \[12\], found \[13\]"):
+    with pytest.raises(
+        GraphError, match=r"encoder\.conv1\.bias: the graph wants \[12\], found \[13\]"
+    ):
         write_weights(trace(micro, "fp32"), table, path=tmp_path / "audio_encoder.bin")

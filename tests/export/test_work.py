@@ -30,8 +30,9 @@ from echoexport.runtime.work import Work
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
-# 2 x MAC in GFLOP at 256 and 512 px, counted by hand from the original's shapes: the denoiser's per frame and step,
-# the audio encoder's for 30 s. The reference UNet's is of the whole network.
+# 2 x MAC in GFLOP at 256 and 512 px, counted by hand from the original's shapes: the
+# denoiser's per frame and step, the audio encoder's for 30 s. The reference UNet's is
+# of the whole network.
 TABLE = {
     "denoising_unet": (262, 1228),
     "reference_unet": (170, 771),
@@ -42,14 +43,22 @@ TABLE = {
 }
 
 
-def make_model(nodes: list[onnx.NodeProto], *, shape: tuple[int, ...], out: tuple[int, ...] | None = None,
-               weights: dict[str, np.ndarray] | None = None) -> onnx.ModelProto:  # fmt: skip
+def make_model(
+    nodes: list[onnx.NodeProto],
+    *,
+    shape: tuple[int, ...],
+    out: tuple[int, ...] | None = None,
+    weights: dict[str, np.ndarray] | None = None,
+) -> onnx.ModelProto:
     """A graph that reads "x" and gives "y"; shapes in between are left for the counter to find."""
     constants = [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()]
     graph = helper.make_graph(
-        nodes, "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)], constants,
-    )  # fmt: skip
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)],
+        constants,
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
@@ -63,38 +72,84 @@ def count_taps(size: int, *, kernel: int, stride: int, padding: int) -> int:
 
 
 @given(
-    groups=st.integers(1, 3), inward=st.integers(1, 3), outward=st.integers(1, 3), kernel=st.integers(1, 3),
-    stride=st.integers(1, 2), padding=st.integers(0, 1), height=st.integers(3, 7), width=st.integers(3, 7),
-)  # fmt: skip
+    groups=st.integers(1, 3),
+    inward=st.integers(1, 3),
+    outward=st.integers(1, 3),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 1),
+    height=st.integers(3, 7),
+    width=st.integers(3, 7),
+)
 @settings(max_examples=40, deadline=None)
 def test_a_convolution_counts_every_tap(
-    groups: int, inward: int, outward: int, kernel: int, stride: int, padding: int, height: int, width: int
+    groups: int,
+    inward: int,
+    outward: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    height: int,
+    width: int,
 ) -> None:
     weight = zeros(groups * outward, inward, kernel, kernel)
     node = helper.make_node(
-        "Conv", ["x", "w"], ["y"], group=groups, strides=[stride] * 2, pads=[padding] * 4, kernel_shape=[kernel] * 2
+        "Conv",
+        ["x", "w"],
+        ["y"],
+        group=groups,
+        strides=[stride] * 2,
+        pads=[padding] * 4,
+        kernel_shape=[kernel] * 2,
     )
-    sides = [count_taps(side, kernel=kernel, stride=stride, padding=padding) for side in (height, width)]
-    model = make_model([node], shape=(2, groups * inward, height, width),
-                       out=(2, groups * outward, *sides), weights={"w": weight})  # fmt: skip
+    sides = [
+        count_taps(side, kernel=kernel, stride=stride, padding=padding) for side in (height, width)
+    ]
+    model = make_model(
+        [node],
+        shape=(2, groups * inward, height, width),
+        out=(2, groups * outward, *sides),
+        weights={"w": weight},
+    )
     expected = 2 * 2 * groups * outward * math.prod(sides) * inward * kernel**2
     work = count_work(model).total
-    assert (work.mac_flops, work.weighted_flops, work.weight_bytes) == (expected, expected, weight.nbytes)
+    assert (work.mac_flops, work.weighted_flops, work.weight_bytes) == (
+        expected,
+        expected,
+        weight.nbytes,
+    )
 
 
 def test_a_transposed_convolution_spreads_every_input() -> None:
     node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], kernel_shape=[2, 2])
-    model = make_model([node], shape=(1, 3, 4, 5), out=(1, 6, 8, 10), weights={"w": zeros(3, 6, 2, 2)})
+    model = make_model(
+        [node], shape=(1, 3, 4, 5), out=(1, 6, 8, 10), weights={"w": zeros(3, 6, 2, 2)}
+    )
     assert count_work(model).total.mac_flops == 2 * (3 * 4 * 5) * (6 * 2 * 2)
 
 
-@given(batch=st.integers(1, 3), rows=st.integers(1, 5), inner=st.integers(1, 5), columns=st.integers(1, 5))
+@given(
+    batch=st.integers(1, 3),
+    rows=st.integers(1, 5),
+    inner=st.integers(1, 5),
+    columns=st.integers(1, 5),
+)
 @settings(max_examples=25, deadline=None)
-def test_matrix_products_count_alike_however_they_are_written(batch: int, rows: int, inner: int, columns: int) -> None:
-    product = make_model([helper.make_node("MatMul", ["x", "w"], ["y"])], shape=(batch, rows, inner),
-                         out=(batch, rows, columns), weights={"w": zeros(inner, columns)})  # fmt: skip
-    gemm = make_model([helper.make_node("Gemm", ["x", "w"], ["y"], transA=1)], shape=(inner, batch * rows),
-                      out=(batch * rows, columns), weights={"w": zeros(inner, columns)})  # fmt: skip
+def test_matrix_products_count_alike_however_they_are_written(
+    batch: int, rows: int, inner: int, columns: int
+) -> None:
+    product = make_model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        shape=(batch, rows, inner),
+        out=(batch, rows, columns),
+        weights={"w": zeros(inner, columns)},
+    )
+    gemm = make_model(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], transA=1)],
+        shape=(inner, batch * rows),
+        out=(batch * rows, columns),
+        weights={"w": zeros(inner, columns)},
+    )
     expected = 2 * batch * rows * inner * columns
     assert count_work(product).total.mac_flops == count_work(gemm).total.mac_flops == expected
 
@@ -105,7 +160,9 @@ def test_a_bias_and_an_activation_count_apart_from_the_products() -> None:
         helper.make_node("Sigmoid", ["c"], ["s"]),
         helper.make_node("Mul", ["c", "s"], ["y"]),
     ]
-    model = make_model(nodes, shape=(1, 4, 3, 3), out=(1, 2, 3, 3), weights={"w": zeros(2, 4, 1, 1), "b": zeros(2)})
+    model = make_model(
+        nodes, shape=(1, 4, 3, 3), out=(1, 2, 3, 3), weights={"w": zeros(2, 4, 1, 1), "b": zeros(2)}
+    )
     work = count_work(model).total
     assert (work.mac_flops, work.other_flops) == (2 * 4 * 18, (1 + 4 + 1) * 18)
 
@@ -117,8 +174,11 @@ def test_what_is_fused_leaves_only_what_goes_in_and_out() -> None:
         helper.make_node("Mul", ["c", "s"], ["m"]),
         helper.make_node("Add", ["m", "x"], ["y"]),
     ]
-    model = make_model(nodes, shape=(1, 4, 3, 3), out=(1, 4, 3, 3), weights={"w": zeros(4, 4, 1, 1)})
-    work, map_bytes = count_work(model).total, 4 * 36
+    model = make_model(
+        nodes, shape=(1, 4, 3, 3), out=(1, 4, 3, 3), weights={"w": zeros(4, 4, 1, 1)}
+    )
+    work = count_work(model).total
+    map_bytes = 4 * 36
     assert work.fused_bytes == 2 * map_bytes, "one read of x, one write of y"
     assert work.activation_bytes == (2 + 2 + 3 + 3) * map_bytes
     assert work.kernels == 1
@@ -147,7 +207,12 @@ def test_int8_layers_are_told_from_the_graph() -> None:
         helper.make_node("MatMul", ["d", "dw"], ["m"]),
         helper.make_node("MatMul", ["m", "f"], ["y"]),
     ]
-    weights = {"s": np.asarray(scale), "z": zeros(dtype="int8"), "w": zeros(8, 4, dtype="int8"), "f": zeros(4, 2)}
+    weights = {
+        "s": np.asarray(scale),
+        "z": zeros(dtype="int8"),
+        "w": zeros(8, 4, dtype="int8"),
+        "f": zeros(4, 2),
+    }
     work = count_work(make_model(nodes, shape=(3, 8), out=(3, 2), weights=weights)).total
     assert (work.int8_flops, work.mac_flops) == (2 * 3 * 8 * 4, 2 * 3 * (8 * 4 + 4 * 2))
     assert work.weighted_flops == work.mac_flops
@@ -173,12 +238,17 @@ def test_a_value_without_a_shape_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_graph_counts_as_torch_does(name: str, micro: Architecture, trace_once: Callable[..., Any]) -> None:
-    spec = describe_networks(size_networks(micro, size=(8, 8), frames=3, face="mask"), precision="fp32")[name]
+def test_the_graph_counts_as_torch_does(
+    name: str, micro: Architecture, trace_once: Callable[..., Any]
+) -> None:
+    spec = describe_networks(
+        size_networks(micro, size=(8, 8), frames=3, face="mask"), precision="fp32"
+    )[name]
     inputs = [torch.empty(tensor.shape, device="meta") for tensor in spec.inputs]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         build_network(name, micro)(*inputs)
-    counted, whole = count_work(trace_once(spec, micro).model).total.mac_flops, counter.get_total_flops()
+    counted = count_work(trace_once(spec, micro).model).total.mac_flops
+    whole = counter.get_total_flops()
     if name == "reference_unet":  # what follows the last keys is not in the graph
         assert 0.9 * whole < counted < whole
     else:
@@ -186,13 +256,26 @@ def test_the_graph_counts_as_torch_does(name: str, micro: Architecture, trace_on
 
 
 def test_groups_follow_our_modules(micro: Architecture, trace_once: Callable[..., Any]) -> None:
-    spec = describe_networks(size_networks(micro, size=(8, 8), frames=3, face="mask"), precision="fp32")
+    spec = describe_networks(
+        size_networks(micro, size=(8, 8), frames=3, face="mask"), precision="fp32"
+    )
     groups = count_work(trace_once(spec["denoising_unet"], micro).model).by_group
     kinds = {split_group(group) for group, work in groups.items() if work.mac_flops}
-    wanted = {"convolution", "self-attention", "cross-attention", "temporal", "feed-forward", "projection"}
+    wanted = {
+        "convolution",
+        "self-attention",
+        "cross-attention",
+        "temporal",
+        "feed-forward",
+        "projection",
+    }
     assert wanted <= {kind for place, kind in kinds if place == "mid"}
     assert {place for place, _ in kinds} == {"", "down", "mid", "up"}
-    strays = sum(work.mac_flops for group, work in groups.items() if split_group(group)[1] in ("other", "norm"))
+    strays = sum(
+        work.mac_flops
+        for group, work in groups.items()
+        if split_group(group)[1] in ("other", "norm")
+    )
     assert strays < 0.02 * sum(work.mac_flops for work in groups.values())
 
 
@@ -239,10 +322,12 @@ def bench_work() -> Any:
 def reference_as_the_table_has_it(side: int, counted: float) -> float:
     """GFLOP of the whole reference UNet, from those of our graph.
 
-    Ours ends at the last keys and values: the rest of the last transformer is left out. In turn it projects keys and
-    values for the denoiser at each of 16 transformers, five on each of three levels and one in the middle.
+    Ours ends at the last keys and values: the rest of the last transformer is left out.
+    In turn it projects keys and values for the denoiser at each of 16 transformers,
+    five on each of three levels and one in the middle.
     """
-    tokens, width = (side // 8) ** 2, 320
+    tokens = (side // 8) ** 2
+    width = 320
     projections = 5 * 3 * 4 * tokens * width**2 + 4 * tokens / 64 * 1280**2
     rest = 4 * tokens**2 * width + (8 + 2 + 2 * (8 + 4)) * tokens * width**2
     return counted + (rest - projections) / 1e9
@@ -250,9 +335,13 @@ def reference_as_the_table_has_it(side: int, counted: float) -> float:
 
 @pytest.mark.parametrize("side", [256, pytest.param(512, marks=pytest.mark.full)])
 @pytest.mark.slow
-def test_the_full_size_networks_count_as_measured(side: int, bench_work: Any, trace_folder: Path) -> None:
+def test_the_full_size_networks_count_as_measured(
+    side: int, bench_work: Any, trace_folder: Path
+) -> None:
     works = bench_work.count_networks(side, traces=trace_folder)
-    recorded = json.loads((BENCHMARKS / "results" / "work_full_size.json").read_text())["pixels"][str(side)]
+    recorded = json.loads((BENCHMARKS / "results" / "work_full_size.json").read_text())["pixels"][
+        str(side)
+    ]
     for name, work in works.items():
         found = work.total.mac_flops / bench_work.frames_of(name) / 1e9
         assert found == pytest.approx(recorded[name]["gflop"], abs=1e-3), name
@@ -273,7 +362,9 @@ def test_the_recorded_counts_agree_with_the_table() -> None:
 
 
 def test_the_denoiser_s_shares_are_those_that_were_counted_by_hand() -> None:
-    recorded = json.loads((BENCHMARKS / "results" / "work_full_size.json").read_text())["pixels"]["512"]
+    recorded = json.loads((BENCHMARKS / "results" / "work_full_size.json").read_text())["pixels"][
+        "512"
+    ]
     shares = {"convolution": 0.34, "temporal": 0.25, "self-attention": 0.24, "feed-forward": 0.125}
     for kind, share in {**shares, "cross-attention": 0.023}.items():
         assert recorded["denoising_unet"]["shares"][kind] == pytest.approx(share, abs=0.005), kind

@@ -1,11 +1,15 @@
-"""A double of ``cuda.bindings.runtime``: device memory in bytearrays, streams that run when waited for, graphs.
+"""A double of ``cuda.bindings.runtime``.
 
-It keeps the rules that a real GPU punishes at some later time: a pinned buffer is read when the stream gets there, not
-when the copy is asked for; pageable memory is read at once; in a capture nothing runs; every address is checked.
+Device memory in bytearrays, streams that run when waited for, graphs.
 
-Faults: ``fail(function, error)`` gives that error code, from the n-th call on or just once; ``raising`` names
-functions that raise RuntimeError, as the wheels of 12.6 do without a driver; ``memory`` is where it runs out;
-``remove`` takes a function away. An error in a stream's own work is reported by the next wait, and sticks.
+It keeps the rules that a real GPU punishes at some later time: a pinned buffer is read
+when the stream gets there, not when the copy is asked for; pageable memory is read at
+once; in a capture nothing runs; every address is checked.
+
+Faults: ``fail(function, error)`` gives that error code, from the n-th call on or just
+once; ``raising`` names functions that raise RuntimeError, as the wheels of 12.6 do
+without a driver; ``memory`` is where it runs out; ``remove`` takes a function away. An
+error in a stream's own work is reported by the next wait, and sticks.
 """
 
 # ruff: noqa: N802, N815 - NVIDIA's names
@@ -76,15 +80,25 @@ class StreamError(Exception):
 
 
 class FakeCuda(types.ModuleType):
-    cudaError_t, cudaMemcpyKind, cudaStreamCaptureMode = Error, Kind, CaptureMode
+    cudaError_t = Error
+    cudaMemcpyKind = Kind
+    cudaStreamCaptureMode = CaptureMode
     cudaStreamNonBlocking = 1
 
-    def __init__(self, *, memory: int = 8 << 30, library: int = 12060, driver: int = 12060, devices: int = 1) -> None:
+    def __init__(
+        self, *, memory: int = 8 << 30, library: int = 12060, driver: int = 12060, devices: int = 1
+    ) -> None:
         super().__init__("cuda.bindings.runtime")
-        self.memory, self.library, self.driver, self.devices = memory, library, driver, devices
-        self.device_name, self.capability = "Fake Orin", (8, 7)
+        self.memory = memory
+        self.library = library
+        self.driver = driver
+        self.devices = devices
+        self.device_name = "Fake Orin"
+        self.capability = (8, 7)
         self.calls: Counter[str] = Counter()
-        self.copies: list[tuple[str, int, bool]] = []  # direction, bytes, whether the host's side is pinned
+        self.copies: list[
+            tuple[str, int, bool]
+        ] = []  # direction, bytes, whether the host's side is pinned
         self.raising: dict[str, str] = {}
         self._faults: dict[str, tuple[Error, int, bool]] = {}
         self._removed: set[str] = set()
@@ -95,7 +109,8 @@ class FakeCuda(types.ModuleType):
         self._events: dict[int, float] = {}
         self._clock = 0.0
         self._handles = itertools.count(0x5000, 16)
-        self._next, self._sticky = FIRST_ADDRESS, Error.cudaSuccess
+        self._next = FIRST_ADDRESS
+        self._sticky = Error.cudaSuccess
 
     # what tests use
 
@@ -118,9 +133,12 @@ class FakeCuda(types.ModuleType):
     def live(self) -> dict[str, int]:
         """What was taken and not given back."""
         kept = {
-            "memory": self._device, "pinned": self._pinned, "streams": self._streams, "graphs": self._graphs,
+            "memory": self._device,
+            "pinned": self._pinned,
+            "streams": self._streams,
+            "graphs": self._graphs,
             "events": self._events,
-        }  # fmt: skip
+        }
         return {name: len(things) for name, things in kept.items() if things}
 
     # what the double of TensorRT uses
@@ -178,7 +196,9 @@ class FakeCuda(types.ModuleType):
         return Error.cudaSuccess, self.driver
 
     def cudaGetDeviceCount(self) -> Any:
-        return (Error.cudaSuccess, self.devices) if self.devices else (Error.cudaErrorNoDevice, None)
+        return (
+            (Error.cudaSuccess, self.devices) if self.devices else (Error.cudaErrorNoDevice, None)
+        )
 
     def cudaGetDeviceProperties(self, device: int) -> Any:
         major, minor = self.capability
@@ -188,7 +208,9 @@ class FakeCuda(types.ModuleType):
         )
 
     def cudaGetErrorString(self, code: Error) -> Any:
-        return Error.cudaSuccess, {2: b"out of memory", 35: b"driver is insufficient"}.get(int(code), b"some error")
+        return Error.cudaSuccess, {2: b"out of memory", 35: b"driver is insufficient"}.get(
+            int(code), b"some error"
+        )
 
     def cudaGetLastError(self) -> Any:
         return (self._sticky,)
@@ -205,7 +227,11 @@ class FakeCuda(types.ModuleType):
         return Error.cudaSuccess, address
 
     def cudaFree(self, address: int) -> Any:
-        return (Error.cudaSuccess if self._device.pop(address, None) is not None else Error.cudaErrorInvalidValue,)
+        return (
+            Error.cudaSuccess
+            if self._device.pop(address, None) is not None
+            else Error.cudaErrorInvalidValue,
+        )
 
     def cudaHostAlloc(self, size: int, flags: int) -> Any:
         memory = ctypes.create_string_buffer(b"\xcd" * size, size)
@@ -213,7 +239,11 @@ class FakeCuda(types.ModuleType):
         return Error.cudaSuccess, ctypes.addressof(memory)
 
     def cudaFreeHost(self, address: int) -> Any:
-        return (Error.cudaSuccess if self._pinned.pop(address, None) is not None else Error.cudaErrorInvalidValue,)
+        return (
+            Error.cudaSuccess
+            if self._pinned.pop(address, None) is not None
+            else Error.cudaErrorInvalidValue,
+        )
 
     def cudaStreamCreateWithFlags(self, flags: int) -> Any:
         handle = next(self._handles)
@@ -257,14 +287,18 @@ class FakeCuda(types.ModuleType):
 
     def cudaStreamBeginCapture(self, stream: Any, mode: CaptureMode) -> Any:
         found = self._streams[int(stream)]
-        if found.recorded is not None:  # a recording goes on until it is ended, whatever happened in it
+        if (
+            found.recorded is not None
+        ):  # a recording goes on until it is ended, whatever happened in it
             return (Error.cudaErrorInvalidValue,)
-        found.recorded, found.spoilt = [], False
+        found.recorded = []
+        found.spoilt = False
         return (Error.cudaSuccess,)
 
     def cudaStreamEndCapture(self, stream: Any) -> Any:
         found = self._streams[int(stream)]
-        recorded, found.recorded = found.recorded, None
+        recorded = found.recorded
+        found.recorded = None
         if recorded is None or found.spoilt:
             return Error.cudaErrorStreamCaptureInvalidated, None
         return Error.cudaSuccess, self._keep_graph(recorded)
@@ -324,17 +358,29 @@ class FakeCuda(types.ModuleType):
         raise StreamError(Error.cudaErrorIllegalAddress)
 
     def _is_pinned(self, address: int, size: int) -> bool:
-        return any(start <= address and address + size <= start + len(m) for start, m in self._pinned.items())
+        return any(
+            start <= address and address + size <= start + len(m)
+            for start, m in self._pinned.items()
+        )
 
     def _used(self) -> int:
         return sum(map(len, self._device.values()))
 
 
 _RESULTS = {
-    "cudaMalloc": 1, "cudaHostAlloc": 1, "cudaStreamCreateWithFlags": 1, "cudaStreamEndCapture": 1,
-    "cudaGraphInstantiate": 1, "cudaEventCreate": 1, "cudaEventElapsedTime": 1, "cudaGetDeviceCount": 1,
-    "cudaGetDeviceProperties": 1, "cudaMemGetInfo": 2, "cudaRuntimeGetVersion": 1, "cudaDriverGetVersion": 1,
-}  # fmt: skip
+    "cudaMalloc": 1,
+    "cudaHostAlloc": 1,
+    "cudaStreamCreateWithFlags": 1,
+    "cudaStreamEndCapture": 1,
+    "cudaGraphInstantiate": 1,
+    "cudaEventCreate": 1,
+    "cudaEventElapsedTime": 1,
+    "cudaGetDeviceCount": 1,
+    "cudaGetDeviceProperties": 1,
+    "cudaMemGetInfo": 2,
+    "cudaRuntimeGetVersion": 1,
+    "cudaDriverGetVersion": 1,
+}
 """How many values each gives besides its error code, which are None with an error."""
 
 

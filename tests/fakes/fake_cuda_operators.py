@@ -1,6 +1,9 @@
-"""What ONNX Runtime's CUDA provider has operators of its own for, in plain ones: its graphs then run on a CPU.
+"""What ONNX Runtime's CUDA provider has operators of its own for, in plain ones.
 
-Written from the operators' documentation: it says what they are meant to compute, and a GPU whether they do.
+Its graphs then run on a CPU.
+
+Written from the operators' documentation: it says what they are meant to compute, and a
+GPU whether they do.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ def with_plain_operators(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.domain != "com.microsoft" or node.op_type in KEPT:
             writer.nodes.append(node)
         else:
-            WAYS[node.op_type](writer, node, {one.name: helper.get_attribute_value(one) for one in node.attribute})
+            WAYS[node.op_type](
+                writer, node, {one.name: helper.get_attribute_value(one) for one in node.attribute}
+            )
     del result.graph.node[:]
     result.graph.node.extend(writer.nodes)
     result.graph.initializer.extend(writer.constants)
@@ -60,7 +65,9 @@ def _convolve(writer: _Writer, node: onnx.NodeProto, given: dict[str, object]) -
     writer.add("Transpose", [made], node.output[0], perm=[0, 2, 3, 1])
 
 
-def _normalize(writer: _Writer, node: onnx.NodeProto, given: dict[str, object], source: str = "") -> None:
+def _normalize(
+    writer: _Writer, node: onnx.NodeProto, given: dict[str, object], source: str = ""
+) -> None:
     """Gain and shift are float32, whatever the map is; statistics too."""
     assert given["channels_last"] == 1
     groups = given["groups"]
@@ -70,11 +77,15 @@ def _normalize(writer: _Writer, node: onnx.NodeProto, given: dict[str, object], 
     grouped = writer.add("Reshape", [image, writer.constant([0, groups, -1])])
     mean = writer.add("ReduceMean", [grouped, writer.constant([2])])
     centred = writer.add("Sub", [grouped, mean])
-    variance = writer.add("ReduceMean", [writer.add("Mul", [centred, centred]), writer.constant([2])])
+    variance = writer.add(
+        "ReduceMean", [writer.add("Mul", [centred, centred]), writer.constant([2])]
+    )
     epsilon = f"{node.output[0]}.fake_epsilon"
     writer.constants.append(numpy_helper.from_array(np.float32(given["epsilon"]), epsilon))
     deviation = writer.add("Sqrt", [writer.add("Add", [variance, epsilon])])
-    normal = writer.add("Reshape", [writer.add("Div", [centred, deviation]), writer.add("Shape", [image])])
+    normal = writer.add(
+        "Reshape", [writer.add("Div", [centred, deviation]), writer.add("Shape", [image])]
+    )
     last = writer.add("Transpose", [normal], perm=[0, 2, 3, 1])
     value = writer.add("Add", [writer.add("Mul", [last, node.input[1]]), node.input[2]])
     if given["activation"]:
@@ -94,7 +105,8 @@ def _skip_normalize(writer: _Writer, node: onnx.NodeProto, given: dict[str, obje
 def _split_gelu(writer: _Writer, node: onnx.NodeProto, given: dict[str, object]) -> None:
     assert not given
     biased = writer.add("Add", list(node.input))
-    left, right = f"{biased}.left", f"{biased}.right"
+    left = f"{biased}.left"
+    right = f"{biased}.right"
     writer.nodes.append(helper.make_node("Split", [biased], [left, right], axis=-1, num_outputs=2))
     writer.add("Mul", [left, writer.add("Gelu", [right])], node.output[0])
 

@@ -1,4 +1,7 @@
-"""A double of ONNX Runtime with GPU providers: it claims them, computes on the CPU, and fails where it is told to."""
+"""A double of ONNX Runtime with GPU providers.
+
+It claims them, computes on the CPU, and fails where it is told to.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,14 @@ class DeviceValue:
     def __init__(self, fake: Fake, shape: list[int], dtype: type) -> None:
         with fake.on_gpu("allocate"):
             self.array = np.zeros(shape, dtype)
-        self._fake, self.copies = fake, 0
+        self._fake = fake
+        self.copies = 0
 
     def update_inplace(self, array: np.ndarray) -> None:
         if array.nbytes != self.array.nbytes:
-            raise RuntimeError("The input size of numpy arrays does not match the size of the OrtValue.")
+            raise RuntimeError(
+                "The input size of numpy arrays does not match the size of the OrtValue."
+            )
         with self._fake.on_gpu("upload"):
             self.array[...] = array
         self.copies += 1
@@ -50,14 +56,17 @@ class Fake:
     providers: tuple[str, ...] = (TENSORRT, CUDA, CPU)
     gives: tuple[str, ...] | None = None  # providers of a session; None for those asked for
     runs_on: str = CUDA  # which provider takes every node
-    placement: tuple[tuple[str, tuple[str, ...]], ...] = ()  # node kinds by provider, where not all run on one
+    placement: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # node kinds by provider, where not all run on one
     records: bool = True
     load_error: Callable[[dict[str, str]], str] = lambda options: ""
     run_error: Callable[[dict[str, str]], str] = lambda options: ""
     bind_error: str = ""
     memory_error: str = ""
     on_gpu: Callable[[str], AbstractContextManager[None]] = lambda what: contextlib.nullcontext()
-    """What goes on while the GPU is asked to "load", "allocate", "upload", "record", "run" or "free" something."""
+    """What goes on while the GPU is asked to "load", "allocate", "upload", "record",
+    "run" or "free" something."""
     asked: list[list[tuple[str, dict[str, str]]]] = field(default_factory=list)
     settings: list[Any] = field(default_factory=list)
     preloaded: int = 0
@@ -74,14 +83,18 @@ class Fake:
 
         class OrtValue:
             @staticmethod
-            def ortvalue_from_shape_and_type(shape: list[int], dtype: type, device: str, number: int) -> DeviceValue:
+            def ortvalue_from_shape_and_type(
+                shape: list[int], dtype: type, device: str, number: int
+            ) -> DeviceValue:
                 assert (device, number) == ("cuda", 0)
                 if fake.memory_error:
                     raise RuntimeError(fake.memory_error)
                 return DeviceValue(fake, shape, dtype)
 
         class Session(FakeSession):
-            def __init__(self, path: str, settings: Any, *, providers: list[Any], enable_fallback: int) -> None:
+            def __init__(
+                self, path: str, settings: Any, *, providers: list[Any], enable_fallback: int
+            ) -> None:
                 assert enable_fallback == 0
                 super().__init__(fake, path, settings, providers)
 
@@ -96,16 +109,22 @@ class Fake:
             print("Failed to load libcufft.so.11: a line that nobody asked for")
 
         return SimpleNamespace(
-            __version__="1.31.1", cuda_version="13.0", OrtValue=OrtValue, InferenceSession=Session,
-            SessionOptions=Settings, preload_dlls=preload_dlls, set_default_logger_severity=set_default_logger_severity,
+            __version__="1.31.1",
+            cuda_version="13.0",
+            OrtValue=OrtValue,
+            InferenceSession=Session,
+            SessionOptions=Settings,
+            preload_dlls=preload_dlls,
+            set_default_logger_severity=set_default_logger_severity,
             get_available_providers=lambda: list(self.providers),
-        )  # fmt: skip
+        )
 
 
 class Settings:
     def __init__(self) -> None:
         self.entries: dict[str, str] = {}
-        self.enable_profiling, self.profile_file_prefix = False, ""
+        self.enable_profiling = False
+        self.profile_file_prefix = ""
 
     def add_session_config_entry(self, key: str, value: str) -> None:
         self.entries[key] = value
@@ -114,17 +133,25 @@ class Settings:
 class FakeSession:
     """Runs the graph with the real library's CPU provider, and claims another one."""
 
-    def __init__(self, fake: Fake, path: str, settings: Any, providers: list[tuple[str, dict[str, str]]]) -> None:
+    def __init__(
+        self, fake: Fake, path: str, settings: Any, providers: list[tuple[str, dict[str, str]]]
+    ) -> None:
         fake.asked.append(providers)
         fake.settings.append(settings)
-        self._fake, self._options, self._settings = fake, providers[0][1], settings
+        self._fake = fake
+        self._options = providers[0][1]
+        self._settings = settings
         if text := fake.load_error(self._options):
             raise RuntimeError(text)
         with fake.on_gpu("load"):
             self._real = real.InferenceSession(path, providers=[CPU])
         self._records = any(self._options.get(key) == "1" for key in GRAPHS)
-        self._recorded = threading.local()  # as ONNX Runtime: each thread that runs it records a graph of its own
-        self._providers = fake.gives if fake.gives is not None else (*(name for name, _ in providers), CPU)
+        self._recorded = (
+            threading.local()
+        )  # as ONNX Runtime: each thread that runs it records a graph of its own
+        self._providers = (
+            fake.gives if fake.gives is not None else (*(name for name, _ in providers), CPU)
+        )
 
     def __del__(self) -> None:
         with self._fake.on_gpu("free"):
@@ -145,9 +172,12 @@ class FakeSession:
             bound["in"][name] = value
 
         return SimpleNamespace(
-            bound=bound, bind_ortvalue_input=bind_input, bind_ortvalue_output=bound["out"].__setitem__,
-            synchronize_inputs=lambda: None, synchronize_outputs=lambda: None,
-        )  # fmt: skip
+            bound=bound,
+            bind_ortvalue_input=bind_input,
+            bind_ortvalue_output=bound["out"].__setitem__,
+            synchronize_inputs=lambda: None,
+            synchronize_outputs=lambda: None,
+        )
 
     def run_with_iobinding(self, binding: Any) -> None:
         if text := self._fake.run_error(self._options):
@@ -163,7 +193,11 @@ class FakeSession:
     def end_profiling(self) -> str:
         assert self._settings.enable_profiling
         events = [
-            {"cat": "Node", "name": f"{kind}_{i}_kernel_time", "args": {"provider": provider, "op_name": kind}}
+            {
+                "cat": "Node",
+                "name": f"{kind}_{i}_kernel_time",
+                "args": {"provider": provider, "op_name": kind},
+            }
             for provider, kinds in self._fake.placed()
             for i, kind in enumerate(kinds)
         ]
@@ -176,14 +210,18 @@ def _tell_placement(session: FakeSession) -> list[Any]:
     assert session._settings.entries["session.record_ep_graph_assignment_info"] == "1"
     nodes = lambda kinds: [SimpleNamespace(name="", op_type=kind) for kind in kinds]  # noqa: E731
     parts = session._fake.placed()
-    return [SimpleNamespace(ep_name=name, get_nodes=lambda kinds=kinds: nodes(kinds)) for name, kinds in parts]
+    return [
+        SimpleNamespace(ep_name=name, get_nodes=lambda kinds=kinds: nodes(kinds))
+        for name, kinds in parts
+    ]
 
 
 class Driver:
     """libcuda.so.1 with so many GPUs."""
 
     def __init__(self, count: int, *, code: int) -> None:
-        self._count, self._code = count, code
+        self._count = count
+        self._code = code
 
     def cuInit(self, flags: int) -> int:  # noqa: N802 - CUDA's name
         return self._code
@@ -202,9 +240,12 @@ def install(
     kind: str = "gpu",
     **pretends: Any,
 ) -> Fake:
-    """The process's ONNX Runtime until the test ends, on a machine of a kind with so many GPUs; ``missing`` libraries.
+    """The process's ONNX Runtime until the test ends, on a machine of a kind with so many GPUs.
 
-    ``driver_code`` is what the driver's start answers; ``pretends`` are the fields of ``Fake``.
+    ``missing`` libraries.
+
+    ``driver_code`` is what the driver's start answers; ``pretends`` are the fields of
+    ``Fake``.
     """
     fake = Fake(**pretends)
     monkeypatch.setitem(sys.modules, "onnxruntime", fake.module())
@@ -215,6 +256,8 @@ def install(
         return Driver(gpus, code=driver_code)
 
     monkeypatch.setattr(ort_providers, "_load_shared", load)
-    device = SimpleNamespace(kind=kind, gpu="NVIDIA A100-SXM4-80GB", model="a server", tensorrt="10.16.2")
+    device = SimpleNamespace(
+        kind=kind, gpu="NVIDIA A100-SXM4-80GB", model="a server", tensorrt="10.16.2"
+    )
     monkeypatch.setattr("echoexport.runtime.device.detect_device", lambda: device)
     return fake

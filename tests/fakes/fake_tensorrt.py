@@ -45,7 +45,12 @@ RTX = VERSION.startswith("rtx")
 _name, _capability = os.environ.get("FAKE_TENSORRT_DEVICE", "Fake Orin/8.7").split("/")
 DEVICE = {} if RTX else {"name": _name, "compute_capability": _capability}
 
-__version__ = {"10.3": "10.3.0.30", "10.16": "10.16.2.10", "11.4": "11.4.1.9", "rtx-1.7": "1.7.1.116"}[VERSION]
+__version__ = {
+    "10.3": "10.3.0.30",
+    "10.16": "10.16.2.10",
+    "11.4": "11.4.1.9",
+    "rtx-1.7": "1.7.1.116",
+}[VERSION]
 if FAULT == "old":
     __version__ = "8.6.2"
 if FAULT == "import":
@@ -186,7 +191,9 @@ class OnnxParser:
 
     def get_error(self, index: int) -> Any:
         operator, name, text = self.errors[index]
-        return SimpleNamespace(node_operator=lambda: operator, node_name=lambda: name, desc=lambda: text)
+        return SimpleNamespace(
+            node_operator=lambda: operator, node_name=lambda: name, desc=lambda: text
+        )
 
     def parse_from_file(self, model: str) -> bool:
         if FAULT == "parser":
@@ -204,8 +211,12 @@ class OnnxParser:
 
 
 def _find(message: Any, *path: int) -> list[Any]:
-    """Values of a field of a protobuf message, by the field numbers that lead there; IndexError if it is none."""
-    found, position = [], 0
+    """Values of a field of a protobuf message, by the field numbers that lead there.
+
+    IndexError if it is none.
+    """
+    found = []
+    position = 0
 
     def number() -> int:
         nonlocal position
@@ -224,12 +235,15 @@ def _find(message: Any, *path: int) -> list[Any]:
             value: Any = number()
         else:
             length = {1: 8, 5: 4}[tag & 7] if tag & 7 in (1, 5) else number()
-            value, position = message[position : position + length], position + length
+            value = message[position : position + length]
+            position = position + length
             if len(value) < length:
                 raise IndexError("cut short")
         if tag >> 3 == path[0]:
             found.append(value)
-    return found if len(path) == 1 else [inner for value in found for inner in _find(value, *path[1:])]
+    return (
+        found if len(path) == 1 else [inner for value in found for inner in _find(value, *path[1:])]
+    )
 
 
 def _read_tensor(content: bytes) -> Any:
@@ -242,7 +256,10 @@ class Builder:
     def __init__(self, logger: ILogger) -> None:
         self.logger = logger
         if FAULT == "no-gpu":
-            logger.log(ILogger.Severity.ERROR, "Error Code 100: Cuda Runtime (no CUDA-capable device is detected)")
+            logger.log(
+                ILogger.Severity.ERROR,
+                "Error Code 100: Cuda Runtime (no CUDA-capable device is detected)",
+            )
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
@@ -252,11 +269,17 @@ class Builder:
     def create_builder_config(self) -> IBuilderConfig:
         return IBuilderConfig()
 
-    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> IHostMemory | None:
+    def build_serialized_network(
+        self, network: INetworkDefinition, config: IBuilderConfig
+    ) -> IHostMemory | None:
         if RTX:
-            self.logger.log(ILogger.Severity.ERROR, "Error Code 35: Cuda Runtime (CUDA driver is insufficient)")
+            self.logger.log(
+                ILogger.Severity.ERROR, "Error Code 35: Cuda Runtime (CUDA driver is insufficient)"
+            )
         if not network.strongly_typed or config.tf32:
-            self.logger.log(ILogger.Severity.ERROR, "the network is weakly typed or may round to TF32")
+            self.logger.log(
+                ILogger.Severity.ERROR, "the network is weakly typed or may round to TF32"
+            )
             return None
         if getattr(config, "progress_monitor", None) is not None:
             config.progress_monitor.phase_start("Timing kernels", None, 2)
@@ -269,7 +292,12 @@ class Builder:
         if config.timing is not None:
             config.timing.entries.setdefault(network.graph.stem, os.getpid())
         outputs = network.outputs[::-1] if FAULT == "reordered" else network.outputs
-        plan = {"fake": VERSION, "onnx": str(network.graph.absolute()), "outputs": outputs, "device": DEVICE}
+        plan = {
+            "fake": VERSION,
+            "onnx": str(network.graph.absolute()),
+            "outputs": outputs,
+            "device": DEVICE,
+        }
         return IHostMemory(json.dumps(plan).encode())
 
 
@@ -295,9 +323,13 @@ def _raise(logger: ILogger) -> None:
 
 
 _WHILE_BUILDING: dict[str, Any] = {
-    "none": _complain("Error Code 10: Could not find any implementation for node {ForeignNode[conv_in]}."),
+    "none": _complain(
+        "Error Code 10: Could not find any implementation for node {ForeignNode[conv_in]}."
+    ),
     "silent": _complain(),
-    "out-of-memory": _complain("Error Code 1: Cuda Runtime (out of memory)", "Error Code 2: OutOfMemory"),
+    "out-of-memory": _complain(
+        "Error Code 1: Cuda Runtime (out of memory)", "Error Code 2: OutOfMemory"
+    ),
     "memory-error": _raise,
     "kill": _die(signal.SIGKILL),
     "segfault": _die(signal.SIGSEGV),
@@ -309,11 +341,11 @@ _WHILE_BUILDING: dict[str, Any] = {
 if FAULT == "skipped":
     _build = Builder.build_serialized_network
 
-    def _build_with_warnings(self: Builder, network: INetworkDefinition, config: IBuilderConfig) -> IHostMemory | None:
+    def _build_with_warnings(
+        self: Builder, network: INetworkDefinition, config: IBuilderConfig
+    ) -> IHostMemory | None:
         for number in (33, 34):
-            text = (
-                f"UNSUPPORTED_STATE: Skipping tactic {number} due to insufficient memory on requested size of 629145600"
-            )
+            text = f"UNSUPPORTED_STATE: Skipping tactic {number} due to insufficient memory on requested size of 629145600"
             self.logger.log(ILogger.Severity.WARNING, text)
         return _build(self, network, config)
 

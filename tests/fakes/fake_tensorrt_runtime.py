@@ -1,15 +1,20 @@
-"""A double of TensorRT's runtime half, after README.md: it runs a plan's graph with ONNX Runtime on fake_cuda's memory.
+"""A double of TensorRT's runtime half, after README.md.
 
-Versions "10.3", "10.16", "11.4" and "rtx-1.7" differ in attributes as NVIDIA's do. Faults, any number of them:
+It runs a plan's graph with ONNX Runtime on fake_cuda's memory.
+
+Versions "10.3", "10.16", "11.4" and "rtx-1.7" differ in attributes as NVIDIA's do.
+Faults, any number of them:
 
 * ``no memory``: a plan's weights do not fit the GPU
 * ``no context``: it cannot take the memory to run in
 * ``cannot run``: execution answers False, with a complaint
-* ``no capture``: execution within a capture spoils it, as an engine with host work in it does
+* ``no capture``: execution within a capture spoils it, as an engine with host work in
+it does
 * ``not finite``: outputs hold NaN
 * ``lacks NAME``: an engine or context without that attribute
 
-A plan of another version or compute capability is refused; of another model of GPU it complains, and goes on.
+A plan of another version or compute capability is refused; of another model of GPU it
+complains, and goes on.
 """
 
 from __future__ import annotations
@@ -24,12 +29,19 @@ from typing import Any
 import numpy as np
 
 VERSIONS = {"10.3": "10.3.0.30", "10.16": "10.16.2.10", "11.4": "11.4.1.9", "rtx-1.7": "1.7.1.116"}
-DTYPES = {"tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(int64)": "INT64", "tensor(int32)": "INT32"}
+DTYPES = {
+    "tensor(float)": "FLOAT",
+    "tensor(float16)": "HALF",
+    "tensor(int64)": "INT64",
+    "tensor(int32)": "INT32",
+}
 NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT64": np.int64, "INT32": np.int32}
 
 Severity = enum.Enum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"])
 TensorIOMode = enum.Enum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"])
-DataType = enum.Enum("DataType", ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "INT64", "BF16"])
+DataType = enum.Enum(
+    "DataType", ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "INT64", "BF16"]
+)
 CudaGraphStrategy = enum.Enum("CudaGraphStrategy", ["DISABLED", "WHOLE_GRAPH_CAPTURE"])
 
 
@@ -41,7 +53,9 @@ class IProfiler:
     pass
 
 
-def write_plan(path: Path, graph: Path, outputs: list[str], *, version: str = "10.3", device: Any = None) -> Path:
+def write_plan(
+    path: Path, graph: Path, outputs: list[str], *, version: str = "10.3", device: Any = None
+) -> Path:
     """The bytes that both halves agree on; ``outputs`` in the engine's order."""
     portable = version.startswith("rtx")
     home = {} if portable else device or {"name": "Fake Orin", "compute_capability": "8.7"}
@@ -53,13 +67,19 @@ def write_plan(path: Path, graph: Path, outputs: list[str], *, version: str = "1
 class FakeTensorRT(types.ModuleType):
     """The module. ``engines`` are all that were opened."""
 
-    ILogger, IProfiler, TensorIOMode, DataType = ILogger, IProfiler, TensorIOMode, DataType
+    ILogger = ILogger
+    IProfiler = IProfiler
+    TensorIOMode = TensorIOMode
+    DataType = DataType
 
     def __init__(self, version: str, cuda: Any, *, faults: tuple[str, ...] = ()) -> None:
         portable = version.startswith("rtx")
         super().__init__("tensorrt_rtx_bindings" if portable else "tensorrt")
         self.__version__ = VERSIONS[version]
-        self.version, self.cuda, self.faults, self.portable = version, cuda, faults, portable
+        self.version = version
+        self.cuda = cuda
+        self.faults = faults
+        self.portable = portable
         self.logger: Any = None
         self.engines: list[FakeEngine] = []
         if portable:
@@ -82,19 +102,29 @@ class FakeRuntime:
         module = self._module
         try:
             plan = json.loads(bytes(memoryview(content)))
-            version, device = plan["fake"], plan["device"]
+            version = plan["fake"]
+            device = plan["device"]
         except (ValueError, KeyError, TypeError):
-            module.complain(Severity.ERROR, "Error Code 1: Serialization (assertion magicTag == kEXPECTED failed.)")
+            module.complain(
+                Severity.ERROR,
+                "Error Code 1: Serialization (assertion magicTag == kEXPECTED failed.)",
+            )
             return None
         if "no memory" in module.faults:
-            module.complain(Severity.ERROR, "Error Code 2: OutOfMemory (Requested size was 2612035584 bytes.)")
+            module.complain(
+                Severity.ERROR, "Error Code 2: OutOfMemory (Requested size was 2612035584 bytes.)"
+            )
             return None
         if version != module.version:
-            module.complain(Severity.ERROR, f"Version tag does not match: {module.version}, engine's {version}")
+            module.complain(
+                Severity.ERROR, f"Version tag does not match: {module.version}, engine's {version}"
+            )
             return None
         major, minor = module.cuda.capability
         if not module.portable and device["compute_capability"] != f"{major}.{minor}":
-            module.complain(Severity.ERROR, f"plan of compute {device['compute_capability']} on {major}.{minor}")
+            module.complain(
+                Severity.ERROR, f"plan of compute {device['compute_capability']} on {major}.{minor}"
+            )
             return None
         if not module.portable and device["name"] != module.cuda.device_name:
             text = "Using an engine plan file across different models of devices is not recommended"
@@ -112,8 +142,12 @@ class FakeEngine:
         settings.intra_op_num_threads = 1
         settings.log_severity_level = 3
         self.module = module
-        self.session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
-        self.tensors = {node.name: node for node in (*self.session.get_inputs(), *self.session.get_outputs())}
+        self.session = onnxruntime.InferenceSession(
+            str(graph), settings, providers=["CPUExecutionProvider"]
+        )
+        self.tensors = {
+            node.name: node for node in (*self.session.get_inputs(), *self.session.get_outputs())
+        }
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = outputs
         self.contexts: list[FakeContext] = []
@@ -143,7 +177,9 @@ class FakeEngine:
 
     def create_execution_context(self, config: Any = None) -> FakeContext | None:
         if "no context" in self.module.faults:
-            self.module.complain(Severity.ERROR, "Error Code 2: OutOfMemory (Requested size was 1048576 bytes.)")
+            self.module.complain(
+                Severity.ERROR, "Error Code 2: OutOfMemory (Requested size was 1048576 bytes.)"
+            )
             return None
         context = FakeContext(self, config)
         self.contexts.append(context)
@@ -157,7 +193,9 @@ class FakeEngine:
 
 class FakeContext:
     def __init__(self, engine: FakeEngine, config: Any) -> None:
-        self.engine, self.module, self.config = engine, engine.module, config
+        self.engine = engine
+        self.module = engine.module
+        self.config = config
         self.addresses: dict[str, int] = {}
         self.runs = 0
         self.profiler: Any = None
@@ -172,10 +210,17 @@ class FakeContext:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         cuda = self.module.cuda
-        if "cannot run" in self.module.faults or set(self.addresses) != {*self.engine.inputs, *self.engine.outputs}:
-            self.module.complain(Severity.ERROR, "IExecutionContext::enqueueV3: Error Code 3: API Usage Error")
+        if "cannot run" in self.module.faults or set(self.addresses) != {
+            *self.engine.inputs,
+            *self.engine.outputs,
+        }:
+            self.module.complain(
+                Severity.ERROR, "IExecutionContext::enqueueV3: Error Code 3: API Usage Error"
+            )
             return False
-        if cuda.is_capturing(stream_handle) and ("no capture" in self.module.faults or not self.runs):
+        if cuda.is_capturing(stream_handle) and (
+            "no capture" in self.module.faults or not self.runs
+        ):
             cuda.spoil_capture(stream_handle)  # memory of its own is taken in a first run
             return False
         cuda.enqueue(stream_handle, self._run)
@@ -195,7 +240,8 @@ class FakeContext:
             self.config.cache.kernels.add(self.engine.session.get_modelmeta().graph_name or "graph")
 
     def _read(self, name: str) -> np.ndarray:
-        shape, dtype = self.engine.get_tensor_shape(name), np.dtype(NUMPY[DTYPES[self.engine.tensors[name].type]])
+        shape = self.engine.get_tensor_shape(name)
+        dtype = np.dtype(NUMPY[DTYPES[self.engine.tensors[name].type]])
         content = self.module.cuda.read(self.addresses[name], int(np.prod(shape)) * dtype.itemsize)
         return np.frombuffer(content, dtype).reshape(shape)
 
@@ -242,7 +288,9 @@ def _require(module: FakeTensorRT | None, name: str) -> None:
         raise AttributeError(f"object has no attribute {name!r}")
 
 
-def install(monkeypatch: Any, version: str, cuda: Any, *, faults: tuple[str, ...] = ()) -> FakeTensorRT:
+def install(
+    monkeypatch: Any, version: str, cuda: Any, *, faults: tuple[str, ...] = ()
+) -> FakeTensorRT:
     """The process's TensorRT until the test ends."""
     module = FakeTensorRT(version, cuda, faults=faults)
     if module.portable:

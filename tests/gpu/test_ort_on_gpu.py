@@ -1,4 +1,7 @@
-"""ONNX Runtime's providers on a real GPU: parity, uploads, CUDA graphs, kept engines. Skipped where there is none."""
+"""ONNX Runtime's providers on a real GPU: parity, uploads, CUDA graphs, kept engines.
+
+Skipped where there is none.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 def open_network(bundle: Bundle, name: str, **options: Any) -> OrtGpuEngine:
     entry = bundle.manifest.networks[name]
     backend: Any = bundle.backend
-    engine = backend.open(bundle.folder / entry.graph, entry.describe(name), EngineOptions(**options))
+    engine = backend.open(
+        bundle.folder / entry.graph, entry.describe(name), EngineOptions(**options)
+    )
     assert isinstance(engine, OrtGpuEngine)
     return engine
 
@@ -46,14 +51,18 @@ def test_every_network_passes_its_self_test(
         assert result.passed, result
 
 
-def test_the_denoiser_runs_wholly_on_the_gpu_and_as_a_graph(backend: str, build_tiny: Callable[..., Path]) -> None:
+def test_the_denoiser_runs_wholly_on_the_gpu_and_as_a_graph(
+    backend: str, build_tiny: Callable[..., Path]
+) -> None:
     with open_bundle(build_tiny(precision="fp16"), backend=backend) as bundle:
         engine = open_network(bundle, "denoising_unet")
         assert engine.notes == []
         engine.close()
 
 
-def test_with_and_without_a_graph_the_outputs_are_the_same(backend: str, build_tiny: Callable[..., Path]) -> None:
+def test_with_and_without_a_graph_the_outputs_are_the_same(
+    backend: str, build_tiny: Callable[..., Path]
+) -> None:
     with open_bundle(build_tiny(precision="fp16"), backend=backend) as bundle:
         inputs = read_self_test_inputs(bundle, "denoising_unet")
         found = []
@@ -64,17 +73,27 @@ def test_with_and_without_a_graph_the_outputs_are_the_same(backend: str, build_t
     assert float(np.abs(found[0] - found[1]).max()) <= 1e-2 * float(np.abs(found[1]).max())
 
 
-def test_a_portraits_keys_and_values_go_up_once(backend: str, build_tiny: Callable[..., Path]) -> None:
+def test_a_portraits_keys_and_values_go_up_once(
+    backend: str, build_tiny: Callable[..., Path]
+) -> None:
     with open_bundle(build_tiny(precision="fp16"), backend=backend) as bundle:
         given = read_self_test_inputs(bundle, "denoising_unet")
-        inputs = {n: freeze(array) if n.startswith("reference_") else array for n, array in given.items()}
+        inputs = {
+            n: freeze(array) if n.startswith("reference_") else array for n, array in given.items()
+        }
         engine = open_network(bundle, "denoising_unet")
         first = engine(inputs)["velocity"]
         before = engine.uploaded
         np.testing.assert_array_equal(engine(inputs)["velocity"], first)
-        small = sum(array.nbytes for name, array in inputs.items() if not name.startswith("reference_"))
+        small = sum(
+            array.nbytes for name, array in inputs.items() if not name.startswith("reference_")
+        )
         assert engine.uploaded - before == small
-        inputs |= {name: freeze(array * 2) for name, array in inputs.items() if name.startswith("reference_")}
+        inputs |= {
+            name: freeze(array * 2)
+            for name, array in inputs.items()
+            if name.startswith("reference_")
+        }
         assert not np.array_equal(engine(inputs)["velocity"], first)
         engine.close()
 

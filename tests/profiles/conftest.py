@@ -33,9 +33,12 @@ class HandClock:
 
 
 class SlowedEngine(NullEngine):
-    def __init__(self, spec: SubnetSpec, clock: HandClock, seconds: float, *, profile: bool = False) -> None:
+    def __init__(
+        self, spec: SubnetSpec, clock: HandClock, seconds: float, *, profile: bool = False
+    ) -> None:
         super().__init__(spec, profile=profile)
-        self.clock, self.seconds = clock, seconds
+        self.clock = clock
+        self.seconds = seconds
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.clock.time += self.seconds
@@ -46,28 +49,41 @@ class SlowedBackend(NullBackend):
     """The null backend; a call of each network that is named takes so many seconds of the clock."""
 
     def __init__(self, clock: HandClock, seconds: Mapping[str, float]) -> None:
-        self.clock, self.seconds = clock, seconds
+        self.clock = clock
+        self.seconds = seconds
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> SlowedEngine:
-        return SlowedEngine(spec, self.clock, self.seconds.get(spec.name, 0.0), profile=options.profile)
+        return SlowedEngine(
+            spec, self.clock, self.seconds.get(spec.name, 0.0), profile=options.profile
+        )
 
 
 @pytest.fixture
 def profile_null(
-    make_null_bundle: Callable[..., Path], portrait_file: Path, make_voice: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> Callable[..., Profiled]:  # fmt: skip
+    make_null_bundle: Callable[..., Path],
+    portrait_file: Path,
+    make_voice: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Callable[..., Profiled]:
     """A function that profiles the null bundle, its networks slowed by seconds of a clock that is the test's."""
 
-    def run(slowed: Mapping[str, float] | None = None, *, frames: int = 24, **plan: Any) -> Profiled:
+    def run(
+        slowed: Mapping[str, float] | None = None, *, frames: int = 24, **plan: Any
+    ) -> Profiled:
         clock = HandClock()
-        monkeypatch.setattr("echoexport.runtime.backends.null.BACKEND", SlowedBackend(clock, slowed or {}))
+        monkeypatch.setattr(
+            "echoexport.runtime.backends.null.BACKEND", SlowedBackend(clock, slowed or {})
+        )
         bundle = tmp_path / "null-bundle"
         bundle = bundle if bundle.exists() else make_null_bundle()
         clip = ClipRequest(
-            portrait_file, make_voice(seconds=2.0), "", face_box=(20, 20, 70, 70),
+            portrait_file,
+            make_voice(seconds=2.0),
+            "",
+            face_box=(20, 20, 70, 70),
             settings=RenderSettings(fps=25, frames=frames),
-        )  # fmt: skip
+        )
         work = ClipWork(bundle, None, EngineOptions(), clip, tmp_path, now=clock)
         return profile_bundle(work, ProfilePlan(**{"warmup": 0, "repeats": 3, **plan}))
 
@@ -76,7 +92,12 @@ def profile_null(
 
 @pytest.fixture
 def null_report(profile_null: Callable[..., Profiled]) -> ProfileReport:
-    """A profile of the null bundle with layers, a denoiser of 2 ms and a decoder of 1 ms; made once in a process."""
+    """A profile of the null bundle with layers, a denoiser of 2 ms and a decoder of 1 ms.
+
+    Made once in a process.
+    """
     if "report" not in _MADE:
-        _MADE["report"] = profile_null({"denoising_unet": 0.002, "vae_decoder": 0.001}, layers=True).report
+        _MADE["report"] = profile_null(
+            {"denoising_unet": 0.002, "vae_decoder": 0.001}, layers=True
+        ).report
     return _MADE["report"]

@@ -22,18 +22,27 @@ from echoexport.runtime.clip import ClipReport
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.session import RenderSettings
 
-REPORT = ClipReport(50, 25.0, 0.5, 1.0, 0.5, 0.8, seconds=2.0, calls={"vae_decoder": 50}, warnings=())
+REPORT = ClipReport(
+    50, 25.0, 0.5, 1.0, 0.5, 0.8, seconds=2.0, calls={"vae_decoder": 50}, warnings=()
+)
 
 
 def test_a_run_says_how_fast_it_was_and_under_which_conditions(null_bundle: Path) -> None:
     with open_bundle(null_bundle) as bundle:
         run = describe_clip_run(bundle, REPORT, RenderSettings(steps=3))
-    assert (run.frames_per_second, run.real_time_factor, run.steps, run.overlap) == (25.0, 1.0, 3, 1)
+    assert (run.frames_per_second, run.real_time_factor, run.steps, run.overlap) == (
+        25.0,
+        1.0,
+        3,
+        1,
+    )
     assert run.conditions.backend.startswith("null: ")
     assert (run.conditions.compute, run.conditions.origin) == ("fp32", "measured")
 
 
-def test_a_run_is_written_as_json_and_nothing_else_is_left(null_bundle: Path, tmp_path: Path) -> None:
+def test_a_run_is_written_as_json_and_nothing_else_is_left(
+    null_bundle: Path, tmp_path: Path
+) -> None:
     with open_bundle(null_bundle) as bundle:
         write_clip_run(tmp_path / "run.json", describe_clip_run(bundle, REPORT, RenderSettings()))
     written = json.loads((tmp_path / "run.json").read_text())
@@ -42,7 +51,9 @@ def test_a_run_is_written_as_json_and_nothing_else_is_left(null_bundle: Path, tm
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["run.json"]
 
 
-def test_a_folder_that_cannot_be_written_is_refused_with_the_files_name(null_bundle: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused_with_the_files_name(
+    null_bundle: Path, tmp_path: Path
+) -> None:
     (tmp_path / "taken").write_text("a file")
     with open_bundle(null_bundle) as bundle:
         run = describe_clip_run(bundle, REPORT, RenderSettings())
@@ -50,7 +61,9 @@ def test_a_folder_that_cannot_be_written_is_refused_with_the_files_name(null_bun
         write_clip_run(tmp_path / "taken" / "run.json", run)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells when a process began")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="only Linux tells when a process began"
+)
 def test_a_process_knows_its_age() -> None:
     code = "import time; time.sleep(0.3); from echoexport.profiles.clip_run import find_process_age as f; print(f())"
     begun = time.monotonic()

@@ -11,11 +11,15 @@ from echoexport.profiles.figures import compare_samples, find_drift, summarize
 from echoexport.profiles.profile import make_timing
 
 SECONDS = st.floats(1e-6, 1e3)
-SAMPLES = st.lists(st.lists(SECONDS, min_size=1, max_size=20).map(tuple), min_size=1, max_size=5).map(tuple)
+SAMPLES = st.lists(
+    st.lists(SECONDS, min_size=1, max_size=20).map(tuple), min_size=1, max_size=5
+).map(tuple)
 
 
 @given(SAMPLES)
-def test_percentiles_are_in_order_and_within_the_samples(samples: tuple[tuple[float, ...], ...]) -> None:
+def test_percentiles_are_in_order_and_within_the_samples(
+    samples: tuple[tuple[float, ...], ...],
+) -> None:
     figures = summarize(samples)
     values = [value for repeat in samples for value in repeat]
     assert figures is not None
@@ -52,7 +56,10 @@ def test_a_difference_larger_than_the_noise_is_found_and_its_interval_holds_it()
 
 
 def test_noise_alone_is_rarely_taken_for_a_difference() -> None:
-    changes = [compare_samples(make_noise(1.0, seed=seed), make_noise(1.0, seed=seed + 50)) for seed in range(12)]
+    changes = [
+        compare_samples(make_noise(1.0, seed=seed), make_noise(1.0, seed=seed + 50))
+        for seed in range(12)
+    ]
     assert sum(change is not None and change.exceeds_noise for change in changes) <= 2
 
 
@@ -65,10 +72,14 @@ def test_one_sample_each_says_nothing_of_noise() -> None:
 @pytest.mark.parametrize(
     ("samples", "drift"),
     [
-        (((1.0,), (1.0,), (1.2,), (1.2,)), 0.2), (((1.0, 1.0, 1.5, 1.5),), 0.5), (((1.0,), (1.0,)), 0.0),
-        (((1.0,), (1.1,), (1.0,), (1.1,)), 0.1), (((1.0,),), None), ((), None),
+        (((1.0,), (1.0,), (1.2,), (1.2,)), 0.2),
+        (((1.0, 1.0, 1.5, 1.5),), 0.5),
+        (((1.0,), (1.0,)), 0.0),
+        (((1.0,), (1.1,), (1.0,), (1.1,)), 0.1),
+        (((1.0,),), None),
+        ((), None),
     ],
-)  # fmt: skip
+)
 def test_drift_is_the_larger_difference_of_halves_in_time_and_in_turns(
     samples: tuple[tuple[float, ...], ...], drift: float | None
 ) -> None:

@@ -1,4 +1,7 @@
-"""Layers of an engine in our modules: the graph read without onnx, fused names split, what cannot be told."""
+"""Layers of an engine in our modules.
+
+The graph read without onnx, fused names split, what cannot be told.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,57 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.profiles.layers import LayerTable, LayerTime, assign_layers, group_nodes, measure_layers
+from echoexport.profiles.layers import (
+    LayerTable,
+    LayerTime,
+    assign_layers,
+    group_nodes,
+    measure_layers,
+)
 from echoexport.profiles.onnx_nodes import GraphNode, OnnxGraph, read_graph
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.backends.ort import read_profile
 from echoexport.runtime.bundle import Bundle, open_bundle
 from echoexport.runtime.errors import BackendError, GraphError, SettingError
-from echoexport.runtime.layer_times import LayerClock, LayerRecord, make_trt_profiler, split_trt_name
+from echoexport.runtime.layer_times import (
+    LayerClock,
+    LayerRecord,
+    make_trt_profiler,
+    split_trt_name,
+)
 from echoexport.runtime.manifest import read_manifest
 
-# A resnet's norm and convolution, a query's projection, and scores, which have no parameter of their own.
+# A resnet's norm and convolution, a query's projection, and scores, which have no
+# parameter of their own.
 NODES = (
-    GraphNode("norm", "InstanceNormalization", ("x", "down_blocks.0.resnets.0.norm1.weight"), ("norm.out",)),
+    GraphNode(
+        "norm",
+        "InstanceNormalization",
+        ("x", "down_blocks.0.resnets.0.norm1.weight"),
+        ("norm.out",),
+    ),
     GraphNode("silu", "Mul", ("norm.out",), ("silu.out",)),
-    GraphNode("conv2d", "Conv", ("silu.out", "down_blocks.0.resnets.0.conv1.weight"), ("conv.out",)),
-    GraphNode("linear.matmul", "MatMul", ("conv.out", "mid_block.attentions.0.attn2.to_q.weight"), ("product",)),
+    GraphNode(
+        "conv2d", "Conv", ("silu.out", "down_blocks.0.resnets.0.conv1.weight"), ("conv.out",)
+    ),
+    GraphNode(
+        "linear.matmul",
+        "MatMul",
+        ("conv.out", "mid_block.attentions.0.attn2.to_q.weight"),
+        ("product",),
+    ),
     GraphNode("linear", "Add", ("product", "mid_block.attentions.0.attn2.to_q.bias"), ("query",)),
     GraphNode("scores", "MatMul", ("query", "key"), ("scores.out",)),
-    GraphNode("linear_1", "MatMul", ("scores.out", "up_blocks.1.motion_modules.0.proj.weight"), ("picture",)),
-)  # fmt: skip
-PARAMETERS = frozenset(name for node in NODES for name in node.inputs if name.endswith((".weight", ".bias")))
+    GraphNode(
+        "linear_1",
+        "MatMul",
+        ("scores.out", "up_blocks.1.motion_modules.0.proj.weight"),
+        ("picture",),
+    ),
+)
+PARAMETERS = frozenset(
+    name for node in NODES for name in node.inputs if name.endswith((".weight", ".bias"))
+)
 GRAPH = OnnxGraph(NODES, PARAMETERS)
 
 
@@ -52,19 +86,29 @@ def test_a_norm_over_groups_is_of_the_group_of_its_gain() -> None:
         GraphNode("gn.grouped", "Reshape", ("a", "constant.4"), ("b",)),
         GraphNode("gn.normal", "InstanceNormalization", ("b", "constant.5", "constant.6"), ("c",)),
         GraphNode("gn.map", "Reshape", ("c", "constant.3"), ("d",)),
-        GraphNode("gn.scale", "Reshape", ("up_blocks.0.resnets.0.norm2.weight", "constant.7"), ("e",)),
+        GraphNode(
+            "gn.scale", "Reshape", ("up_blocks.0.resnets.0.norm2.weight", "constant.7"), ("e",)
+        ),
         GraphNode("gn.scaled", "Mul", ("d", "e"), ("f",)),
     )
     parameters = {name for node in nodes for name in node.inputs if "." in name}
     groups = group_nodes(OnnxGraph(nodes, frozenset(parameters)))
-    assert groups["gn.normal"] == groups["gn.map"] == groups["gn.scale"] == groups["gn.scaled"] == "up/norm"
+    assert (
+        groups["gn.normal"]
+        == groups["gn.map"]
+        == groups["gn.scale"]
+        == groups["gn.scaled"]
+        == "up/norm"
+    )
     assert groups["gn.grouped"] == "up/convolution"
 
 
 def test_a_product_with_a_dequantized_weight_is_of_the_weights_group() -> None:
     weight = "mid_block.attentions.0.attn1.to_k.weight"
     nodes = (
-        GraphNode("dequantize", "DequantizeLinear", (f"{weight}.int8", f"{weight}.scale"), (weight,)),
+        GraphNode(
+            "dequantize", "DequantizeLinear", (f"{weight}.int8", f"{weight}.scale"), (weight,)
+        ),
         GraphNode("product", "MatMul", ("x", weight), ("y",)),
     )
     groups = group_nodes(OnnxGraph(nodes, frozenset({f"{weight}.int8", f"{weight}.scale"})))
@@ -72,15 +116,21 @@ def test_a_product_with_a_dequantized_weight_is_of_the_weights_group() -> None:
 
 
 def test_a_value_that_is_called_like_a_parameter_is_none() -> None:
-    nodes = (GraphNode("only", "Add", ("group_norm.scaled", "reference_key.up_blocks.0.attn1.to_k"), ("y",)),)
+    nodes = (
+        GraphNode(
+            "only", "Add", ("group_norm.scaled", "reference_key.up_blocks.0.attn1.to_k"), ("y",)
+        ),
+    )
     assert group_nodes(OnnxGraph(nodes)) == {"only": "other"}
 
 
 def test_a_fused_layer_is_of_the_group_of_its_product() -> None:
-    assert groups_of(LayerRecord("conv2d/WithoutBiases", "Convolution", 2.0, ("conv2d/WithoutBiases", "silu"))) == {
-        "down/convolution": 2.0
+    assert groups_of(
+        LayerRecord("conv2d/WithoutBiases", "Convolution", 2.0, ("conv2d/WithoutBiases", "silu"))
+    ) == {"down/convolution": 2.0}
+    assert groups_of(LayerRecord("MVN_17", "MVN", 2.0, ("MVN_17", "norm", "silu"))) == {
+        "down/norm": 2.0
     }
-    assert groups_of(LayerRecord("MVN_17", "MVN", 2.0, ("MVN_17", "norm", "silu"))) == {"down/norm": 2.0}
 
 
 def test_a_layer_fused_from_products_of_several_groups_is_shared_among_them() -> None:
@@ -90,7 +140,11 @@ def test_a_layer_fused_from_products_of_several_groups_is_shared_among_them() ->
 
 def test_a_range_of_nodes_is_all_that_lies_between() -> None:
     fused = LayerRecord("{ForeignNode[norm...linear_1]}", "ForeignNode", 4.0, ("norm...linear_1",))
-    assert groups_of(fused) == {"mid/cross-attention": 2.0, "down/convolution": 1.0, "up/temporal": 1.0}
+    assert groups_of(fused) == {
+        "mid/cross-attention": 2.0,
+        "down/convolution": 1.0,
+        "up/temporal": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,21 +166,31 @@ def test_a_layer_without_origins_goes_by_what_its_name_begins_with(name: str, gr
 def test_a_layer_without_nodes_goes_with_the_first_that_it_reads_from() -> None:
     split = LayerRecord("Split_9", "Split", 1.0, after=("Constant_1", "conv2d"))
     after_split = LayerRecord("Reorder_10", "Reorder", 1.0, after=("Split_9",))
-    assert groups_of(LayerRecord("conv2d", "Convolution", 1.0), split, after_split) == {"down/convolution": 3.0}
+    assert groups_of(LayerRecord("conv2d", "Convolution", 1.0), split, after_split) == {
+        "down/convolution": 3.0
+    }
     assert groups_of(split) == {"other": 1.0}
 
 
 @given(
     st.lists(
         st.tuples(
-            st.lists(st.sampled_from([*(node.name for node in NODES), "unknown", "norm...scores"]), max_size=4),
+            st.lists(
+                st.sampled_from([*(node.name for node in NODES), "unknown", "norm...scores"]),
+                max_size=4,
+            ),
             st.floats(0, 1e3),
         ),
         max_size=8,
     )
 )
-def test_however_layers_were_fused_their_groups_add_up_to_their_time(layers: list[tuple[list[str], float]]) -> None:
-    records = [LayerRecord(f"layer-{i}", "Any", seconds, tuple(names)) for i, (names, seconds) in enumerate(layers)]
+def test_however_layers_were_fused_their_groups_add_up_to_their_time(
+    layers: list[tuple[list[str], float]],
+) -> None:
+    records = [
+        LayerRecord(f"layer-{i}", "Any", seconds, tuple(names))
+        for i, (names, seconds) in enumerate(layers)
+    ]
     table = LayerTable("net", 1, 1.0, assign_layers(records, GRAPH))
     assert table.seconds == pytest.approx(sum(seconds for _, seconds in layers))
     assert sum(table.groups.values()) == pytest.approx(table.seconds)
@@ -134,7 +198,10 @@ def test_however_layers_were_fused_their_groups_add_up_to_their_time(layers: lis
 
 
 def test_the_share_of_what_cannot_be_told_is_shown() -> None:
-    layers = (LayerTime("a", "Conv", 3.0, "up/convolution"), LayerTime("b", "Reorder", 1.0, "other"))
+    layers = (
+        LayerTime("a", "Conv", 3.0, "up/convolution"),
+        LayerTime("b", "Reorder", 1.0, "other"),
+    )
     assert LayerTable("net", 1, 5.0, layers).other_share == 0.25
     assert LayerTable("net", 1, 5.0, ()).other_share == 0.0
 
@@ -143,7 +210,9 @@ def test_the_graph_is_read_as_onnx_itself_reads_it(build_tiny: Any) -> None:
     onnx = pytest.importorskip("onnx")
     for path in sorted(build_tiny().glob("*.onnx")):
         model = onnx.load(path, load_external_data=False)
-        expected = [GraphNode(n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node]
+        expected = [
+            GraphNode(n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node
+        ]
         graph = read_graph(path)
         assert list(graph.nodes) == expected
         assert graph.parameters == {tensor.name for tensor in model.graph.initializer}
@@ -174,7 +243,9 @@ def test_a_cut_graph_is_refused(build_tiny: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["openvino", "ort"])
 @pytest.mark.parametrize("network", ["vae_decoder", "denoising_unet"])
-def test_an_engines_own_profile_is_told_in_our_modules(build_tiny: Any, backend: str, network: str) -> None:
+def test_an_engines_own_profile_is_told_in_our_modules(
+    build_tiny: Any, backend: str, network: str
+) -> None:
     pytest.importorskip({"ort": "onnxruntime"}.get(backend, backend))
     with open_bundle(build_tiny(), backend=backend) as bundle:
         table = measure_layers(bundle, network, calls=3)
@@ -205,7 +276,10 @@ def test_a_profiled_engine_computes_what_the_plain_one_does(build_tiny: Any) -> 
     with open_bundle(build_tiny(), backend="openvino") as bundle:
         inputs = read_self_test_inputs(bundle, "landmark_encoder")
         profiled = bundle.open_profiled("landmark_encoder")
-        difference = profiled(inputs)["face_feature"] - bundle.network("landmark_encoder")(inputs)["face_feature"]
+        difference = (
+            profiled(inputs)["face_feature"]
+            - bundle.network("landmark_encoder")(inputs)["face_feature"]
+        )
         profiled.close()
     assert abs(difference).max() < 1e-5
 
@@ -251,7 +325,8 @@ def test_a_backend_that_times_no_layers_is_refused_in_one_line(null_bundle: Path
             assert options.profile
             return Plain()
 
-    backend, manifest = PlainBackend(), read_manifest(null_bundle)
+    backend = PlainBackend()
+    manifest = read_manifest(null_bundle)
     with (
         Bundle(null_bundle, manifest, backend=backend, options=EngineOptions()) as bundle,
         pytest.raises(BackendError, match="vae_decoder: its backend times no layers"),
@@ -314,9 +389,30 @@ def test_a_tensorrt_layers_name_is_split_at_its_nodes(name: str, nodes: tuple[st
 def test_onnx_runtimes_profile_is_read_by_its_node_events(tmp_path: Path) -> None:
     events = [
         {"cat": "Session", "name": "model_run", "ph": "X", "ts": 0, "dur": 900, "args": {}},
-        {"cat": "Node", "name": "conv2d_nchwc_kernel_time", "ph": "X", "ts": 1, "dur": 70, "args": {"op_name": "Conv"}},
-        {"cat": "Node", "name": "conv2d_nchwc_fence_before", "ph": "X", "ts": 1, "dur": 5, "args": {"op_name": "Conv"}},
-        {"cat": "Node", "name": "conv2d_nchwc_kernel_time", "ph": "X", "ts": 9, "dur": 40, "args": {"op_name": "Conv"}},
+        {
+            "cat": "Node",
+            "name": "conv2d_nchwc_kernel_time",
+            "ph": "X",
+            "ts": 1,
+            "dur": 70,
+            "args": {"op_name": "Conv"},
+        },
+        {
+            "cat": "Node",
+            "name": "conv2d_nchwc_fence_before",
+            "ph": "X",
+            "ts": 1,
+            "dur": 5,
+            "args": {"op_name": "Conv"},
+        },
+        {
+            "cat": "Node",
+            "name": "conv2d_nchwc_kernel_time",
+            "ph": "X",
+            "ts": 9,
+            "dur": 40,
+            "args": {"op_name": "Conv"},
+        },
     ]
     (tmp_path / "profile.json").write_text(json.dumps(events))
     records = read_profile(tmp_path / "profile.json")

@@ -28,11 +28,17 @@ from echoexport.runtime.errors import InputError, SettingError
 from echoexport.runtime.trace import Span
 
 
-def test_both_ways_of_rendering_are_told_with_all_their_networks(null_report: ProfileReport) -> None:
+def test_both_ways_of_rendering_are_told_with_all_their_networks(
+    null_report: ProfileReport,
+) -> None:
     assert [mode.name for mode in null_report.modes] == [OVERLAPPED, IN_TURNS]
     for mode in null_report.modes:
         assert mode.frames == 24
-        assert {network.name for network in mode.networks} >= {"denoising_unet", "vae_decoder", "audio_encoder"}
+        assert {network.name for network in mode.networks} >= {
+            "denoising_unet",
+            "vae_decoder",
+            "audio_encoder",
+        }
         decoder = mode.network("vae_decoder")
         assert decoder is not None and decoder.calls == 24
         assert [len(repeat) for repeat in decoder.host.samples] == [24] * 3
@@ -47,10 +53,14 @@ def test_stages_in_turns_and_the_unaccounted_add_up_to_the_wall(null_report: Pro
     main = [stage for stage in turns.stages if stage.track == "main"]
     assert main[-1].name == UNACCOUNTED
     for index, (wall,) in enumerate(turns.wall.samples):
-        assert sum(stage.timing.samples[index][0] for stage in main) == pytest.approx(wall, rel=1e-6)
+        assert sum(stage.timing.samples[index][0] for stage in main) == pytest.approx(
+            wall, rel=1e-6
+        )
 
 
-def test_a_report_comes_back_from_json_as_it_was(null_report: ProfileReport, tmp_path: Path) -> None:
+def test_a_report_comes_back_from_json_as_it_was(
+    null_report: ProfileReport, tmp_path: Path
+) -> None:
     (tmp_path / "report.json").write_text(format_profile_json(null_report), encoding="utf-8")
     assert read_profile(tmp_path / "report.json") == null_report
 
@@ -58,10 +68,13 @@ def test_a_report_comes_back_from_json_as_it_was(null_report: ProfileReport, tmp
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"schema": 99}, "profile schema 99"), ({"kind": "other"}, "not a profile"), ({"extra": 1}, "unknown key"),
-        ({"modes": []}, "without a mode"), ({"bundle": None}, "wanted an object"),
+        ({"schema": 99}, "profile schema 99"),
+        ({"kind": "other"}, "not a profile"),
+        ({"extra": 1}, "unknown key"),
+        ({"modes": []}, "without a mode"),
+        ({"bundle": None}, "wanted an object"),
     ],
-)  # fmt: skip
+)
 def test_another_file_is_refused_in_one_line(
     null_report: ProfileReport, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
@@ -86,13 +99,18 @@ def test_a_slowed_network_is_the_one_that_the_comparison_names(
     own = dict.fromkeys(("denoising_unet", "vae_decoder", "reference_unet"), 0.002)
     plain = profile_null(own).report
     slow = profile_null({**own, slowed: 0.012}).report
-    assert [line.partition(":")[0] for line in find_culprits(plain, slow)] == [f"{slowed} is slower"]
-    before, after = plain.modes[-1].network(slowed), slow.modes[-1].network(slowed)
+    assert [line.partition(":")[0] for line in find_culprits(plain, slow)] == [
+        f"{slowed} is slower"
+    ]
+    before = plain.modes[-1].network(slowed)
+    after = slow.modes[-1].network(slowed)
     assert before is not None and after is not None
     assert after.host.figures.p50 - before.host.figures.p50 == pytest.approx(0.01)
 
 
-def test_the_report_says_which_network_takes_most_of_the_time(profile_null: Callable[..., Profiled]) -> None:
+def test_the_report_says_which_network_takes_most_of_the_time(
+    profile_null: Callable[..., Profiled],
+) -> None:
     report = profile_null({"vae_decoder": 0.01}, repeats=1).report
     assert find_slowest(report.modes[-1]).startswith("vae_decoder takes ")
 
@@ -106,7 +124,9 @@ def test_layers_are_left_out_unless_they_are_asked_for(
     assert all(summary.count == 1 for summary in null_report.layers)
 
 
-def test_a_short_clip_has_no_steady_pace_and_says_why(profile_null: Callable[..., Profiled]) -> None:
+def test_a_short_clip_has_no_steady_pace_and_says_why(
+    profile_null: Callable[..., Profiled],
+) -> None:
     mode = profile_null(repeats=1, frames=3).report.headline
     assert (mode.steady, mode.steady_fps) == (None, None)
     assert "longer --duration" in mode.steady_reason
@@ -135,7 +155,9 @@ def test_frames_whose_work_was_done_before_give_no_steady_pace() -> None:
 
 
 def test_repeats_that_drift_apart_are_called_noise(null_report: ProfileReport) -> None:
-    calm, wild = (replace(null_report.headline, drift=drift) for drift in (NOISE * 0.9, NOISE * 1.1))
+    calm, wild = (
+        replace(null_report.headline, drift=drift) for drift in (NOISE * 0.9, NOISE * 1.1)
+    )
     assert find_noise([calm]) == ""
     assert "noisy" in find_noise([calm, wild])
     assert find_noise([replace(calm, drift=None)]) == ""
@@ -144,17 +166,22 @@ def test_repeats_that_drift_apart_are_called_noise(null_report: ProfileReport) -
 @pytest.mark.parametrize(
     ("seconds", "line"),
     [
-        (0.025, "real-time at 25 fps: yes, 1.6 x headroom"), (0.04, "real-time at 25 fps: yes, 1 x headroom"),
+        (0.025, "real-time at 25 fps: yes, 1.6 x headroom"),
+        (0.04, "real-time at 25 fps: yes, 1 x headroom"),
         (0.32, "real-time at 25 fps: no, 3.12 fps; no change that the model knows would do it"),
     ],
-)  # fmt: skip
-def test_the_verdict_is_about_the_steady_pace(null_report: ProfileReport, seconds: float, line: str) -> None:
+)
+def test_the_verdict_is_about_the_steady_pace(
+    null_report: ProfileReport, seconds: float, line: str
+) -> None:
     mode = replace(null_report.headline, steady=make_timing(((seconds,),)))
     verdict = give_verdict([mode], null_report.forecast, wanted=25.0)
     assert (verdict.line, verdict.real_time) == (line, seconds <= 0.04)
 
 
-def test_a_mode_that_is_quicker_than_the_one_that_is_judged_is_told(null_report: ProfileReport) -> None:
+def test_a_mode_that_is_quicker_than_the_one_that_is_judged_is_told(
+    null_report: ProfileReport,
+) -> None:
     one = null_report.headline
     wall = make_timing(tuple(tuple(value / 2 for value in repeat) for repeat in one.wall.samples))
     assert wall is not None

@@ -37,7 +37,9 @@ def make_work(flops: int, moved: int, *, int8: int = 0) -> NetworkWork:
 def manifest(null_bundle: Path) -> Manifest:
     """Six networks with work, each with ten times as much to compute as to move."""
     plain = read_manifest(null_bundle)
-    entries = {name: replace(entry, work=make_work(1000, 100)) for name, entry in plain.networks.items()}
+    entries = {
+        name: replace(entry, work=make_work(1000, 100)) for name, entry in plain.networks.items()
+    }
     return replace(plain, networks=entries)
 
 
@@ -63,7 +65,9 @@ def test_achieved_figures_are_work_by_time(flops: int, moved: int, seconds: floa
 @given(flops=sizes, moved=sizes)
 def test_a_call_that_takes_what_the_roof_allows_has_all_of_it(flops: int, moved: int) -> None:
     least = max(flops / 100, moved / 10)
-    assert place_network("x", make_work(flops, moved), least, roof=ROOF).fraction == pytest.approx(1)
+    assert place_network("x", make_work(flops, moved), least, roof=ROOF).fraction == pytest.approx(
+        1
+    )
 
 
 def test_int8_layers_have_a_peak_of_their_own() -> None:
@@ -86,7 +90,9 @@ def test_int8_work_without_an_int8_peak_is_unknown() -> None:
 
 def test_every_timed_network_is_placed_under_both_roofs(manifest: Manifest) -> None:
     medians = {"denoising_unet": 20.0, "vae_decoder": 10.0}
-    found = draw_roofline(manifest, medians, peak=Roof(None, None, reason="no data sheet"), probe=ROOF)
+    found = draw_roofline(
+        manifest, medians, peak=Roof(None, None, reason="no data sheet"), probe=ROOF
+    )
     assert [network.name for network in found.by_probe] == ["denoising_unet", "vae_decoder"]
     assert [network.fraction for network in found.by_probe] == [0.5, 1.0]
     assert {network.bound for network in found.by_peak} == {"unknown"}
@@ -104,7 +110,9 @@ def test_the_manifest_keeps_work_and_reads_it_back(manifest: Manifest) -> None:
     assert find_work(again) == find_work(manifest) is not None
 
 
-def test_a_manifest_with_less_than_no_work_is_refused(manifest: Manifest, null_bundle: Path) -> None:
+def test_a_manifest_with_less_than_no_work_is_refused(
+    manifest: Manifest, null_bundle: Path
+) -> None:
     data = dump(manifest)
     data["networks"]["vae_decoder"]["work"]["by_group"]["other"]["mac_flops"] = -5
     (null_bundle / "manifest.json").write_text(json.dumps(data))
@@ -113,7 +121,9 @@ def test_a_manifest_with_less_than_no_work_is_refused(manifest: Manifest, null_b
 
 
 def test_a_roofline_survives_its_json(manifest: Manifest) -> None:
-    found = draw_roofline(manifest, {"denoising_unet": 2.0}, peak=ROOF, probe=Roof(None, 5.0, reason="no test"))
+    found = draw_roofline(
+        manifest, {"denoising_unet": 2.0}, peak=ROOF, probe=Roof(None, 5.0, reason="no test")
+    )
     assert parse(Roofline, json.loads(json.dumps(dump(found))), where="roofline") == found
 
 

@@ -22,7 +22,8 @@ class FakeClock:
     """Every look at it is ``step`` seconds after the last one."""
 
     def __init__(self, step: float) -> None:
-        self.now, self.step = 0.0, step
+        self.now = 0.0
+        self.step = step
 
     def __call__(self) -> float:
         self.now += self.step
@@ -33,7 +34,8 @@ class FakeEngine:
     precision = "fp16"
 
     def __init__(self) -> None:
-        self.calls, self.closed = 0, False
+        self.calls = 0
+        self.closed = False
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         self.calls += 1
@@ -44,10 +46,14 @@ class FakeEngine:
 
 
 class FakeBackend:
-    """Opens engines that compute nothing; remembers the graphs, and fails on those it is told to."""
+    """Opens engines that compute nothing.
+
+    Remembers the graphs, and fails on those it is told to.
+    """
 
     def __init__(self, name: str, *, fails: str = "") -> None:
-        self.name, self._fails = name, fails
+        self.name = name
+        self._fails = fails
         self.opened: list[str] = []
         self.engines: list[FakeEngine] = []
 

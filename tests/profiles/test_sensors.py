@@ -23,7 +23,9 @@ def no_command(command: Sequence[str]) -> str | None:
     return None
 
 
-def read_all(machine: str, run: Callable[[Sequence[str]], str | None] = no_command) -> dict[tuple[str, str], float]:
+def read_all(
+    machine: str, run: Callable[[Sequence[str]], str | None] = no_command
+) -> dict[tuple[str, str], float]:
     found = find_sensors(MACHINES / machine, run=run)
     return {(sensor.kind, sensor.name): sensor.read() or 0.0 for sensor in found}
 
@@ -39,7 +41,10 @@ class HandClock:
 def log_values(
     sensors: Sequence[Sensor], change: Callable[[], None] = lambda: None, *, seconds: float = 2.0
 ) -> SensorReport:
-    """Two readings, ``seconds`` apart by a clock of the test's own; the thread of the log comes to none."""
+    """Two readings, ``seconds`` apart by a clock of the test's own.
+
+    The thread of the log comes to none.
+    """
     clock = HandClock()
     with SensorLog(sensors, interval=3600, now=clock) as log:
         clock.time += seconds
@@ -48,10 +53,14 @@ def log_values(
 
 
 def test_a_jetsons_rails_are_volts_times_amperes() -> None:
-    power = {name: watts for (kind, name), watts in read_all("orin-nano-8").items() if kind == "power"}
+    power = {
+        name: watts for (kind, name), watts in read_all("orin-nano-8").items() if kind == "power"
+    }
     assert power == {
-        "VDD_IN": pytest.approx(7.43552), "VDD_CPU_GPU_CV": pytest.approx(2.40768), "VDD_SOC": pytest.approx(1.60768),
-    }  # fmt: skip
+        "VDD_IN": pytest.approx(7.43552),
+        "VDD_CPU_GPU_CV": pytest.approx(2.40768),
+        "VDD_SOC": pytest.approx(1.60768),
+    }
 
 
 def test_energy_of_a_board_that_measures_its_supply_is_the_supplys() -> None:
@@ -93,7 +102,8 @@ def test_rapls_energy_is_that_of_packages_across_a_wrap(tmp_path: Path) -> None:
         (root / "sys/class/powercap/intel-rapl:1/energy_uj").write_text("31000000\n")
 
     report = log_values(find_sensors(root, run=no_command), go_on)
-    # 143.32885 J up to the wrap and 6.67115 J after it, and 30 J of the other package; dram is within a package
+    # 143.32885 J up to the wrap and 6.67115 J after it, and 30 J of the other package;
+    # dram is within a package
     assert report.energy.value == pytest.approx(180.0)
     assert report.power.value == pytest.approx(90.0)
 
@@ -102,7 +112,9 @@ def test_throttling_counts_events_since_the_beginning(tmp_path: Path) -> None:
     root = copy_machine("xeon", tmp_path)
 
     def throttle() -> None:
-        (root / "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count").write_text("10\n")
+        (root / "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count").write_text(
+            "10\n"
+        )
 
     report = log_values(find_sensors(root, run=no_command), throttle)
     assert report.throttling.value == 3
@@ -112,9 +124,16 @@ def test_throttling_counts_events_since_the_beginning(tmp_path: Path) -> None:
 def test_a_machine_that_shows_nothing_has_no_figures_and_no_zeros(tmp_path: Path) -> None:
     report = log_values(find_sensors(tmp_path, run=no_command))
     readings = (
-        report.energy, report.power, report.throttling, report.peak_memory, report.steady_memory, report.device_memory,
-    )  # fmt: skip
-    assert [(reading.value, describe_reading(reading)) for reading in readings] == [(None, NOT_AVAILABLE)] * 6
+        report.energy,
+        report.power,
+        report.throttling,
+        report.peak_memory,
+        report.steady_memory,
+        report.device_memory,
+    )
+    assert [(reading.value, describe_reading(reading)) for reading in readings] == [
+        (None, NOT_AVAILABLE)
+    ] * 6
     assert report.series == ()
 
 
@@ -128,7 +147,9 @@ def test_a_sensor_that_the_kernel_refuses_is_not_there(tmp_path: Path) -> None:
     root = copy_machine("orin-nano-8", tmp_path)
     (root / "sys/class/thermal/thermal_zone1/temp").unlink()
     (root / "sys/class/thermal/thermal_zone1/temp").mkdir()  # reading it fails
-    names = [sensor.name for sensor in find_sensors(root, run=no_command) if sensor.kind == "temperature"]
+    names = [
+        sensor.name for sensor in find_sensors(root, run=no_command) if sensor.kind == "temperature"
+    ]
     assert names == ["cpu-thermal", "tj-thermal"]
 
 
@@ -149,20 +170,34 @@ def test_a_card_is_asked_once_for_all_of_its_figures() -> None:
     assert asked == ["nvidia-smi"]
 
 
-@pytest.mark.parametrize(("reasons", "events"), [("0x0000000000000001", 0), ("0x0000000000000044", 1)])
+@pytest.mark.parametrize(
+    ("reasons", "events"), [("0x0000000000000001", 0), ("0x0000000000000044", 1)]
+)
 def test_an_idle_card_is_not_throttled_and_a_hot_one_is(reasons: str, events: int) -> None:
-    sensors = find_sensors(MACHINES / "agx-orin-64", run=lambda command: f"10, 300, 40, 100, {reasons}\n")
+    sensors = find_sensors(
+        MACHINES / "agx-orin-64", run=lambda command: f"10, 300, 40, 100, {reasons}\n"
+    )
     assert log_values([sensor for sensor in sensors if sensor.slow]).throttling.value == events
 
 
-@pytest.mark.parametrize("answer", ["", "[N/A], [N/A], [N/A], [N/A], [N/A]\n", "No devices were found\n"])
+@pytest.mark.parametrize(
+    "answer", ["", "[N/A], [N/A], [N/A], [N/A], [N/A]\n", "No devices were found\n"]
+)
 def test_a_card_that_says_nothing_is_not_there(answer: str) -> None:
-    assert not [sensor for sensor in find_sensors(MACHINES / "xeon", run=lambda command: answer) if sensor.slow]
+    assert not [
+        sensor
+        for sensor in find_sensors(MACHINES / "xeon", run=lambda command: answer)
+        if sensor.slow
+    ]
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=600))
-def test_a_long_series_keeps_its_ends_and_the_largest_value_as_a_figure(values: list[float]) -> None:
-    left = iter([values[0], *values])  # the first reading of all finds out whether there is a sensor
+def test_a_long_series_keeps_its_ends_and_the_largest_value_as_a_figure(
+    values: list[float],
+) -> None:
+    left = iter(
+        [values[0], *values]
+    )  # the first reading of all finds out whether there is a sensor
     sensor = Sensor("process", "memory", "bytes", "test", lambda: next(left, None))
     sensor.read()
     log = SensorLog([sensor], interval=3600, now=HandClock())
@@ -186,12 +221,18 @@ def test_a_thread_reads_while_something_runs() -> None:
 def test_a_report_made_while_the_thread_reads_has_as_many_times_as_values() -> None:
     usual = sys.getswitchinterval()
     rail = Sensor("rail", "power", "W", "test", lambda: 1.0)
-    sys.setswitchinterval(1e-6)  # s; threads take turns within a report, as they do by chance otherwise
+    sys.setswitchinterval(
+        1e-6
+    )  # s; threads take turns within a report, as they do by chance otherwise
     try:
         with SensorLog([rail], interval=1e-5) as log:
             reports = [log.report()]
-            while len(reports[-1].series[0].values) < 100:  # reports are made until the thread has read so often
+            while (
+                len(reports[-1].series[0].values) < 100
+            ):  # reports are made until the thread has read so often
                 reports.append(log.report())
     finally:
         sys.setswitchinterval(usual)
-    assert all(len(series.times) == len(series.values) for report in reports for series in report.series)
+    assert all(
+        len(series.times) == len(series.values) for report in reports for series in report.series
+    )

@@ -1,4 +1,7 @@
-"""Fixtures of the runtime's tests: the doubles of CUDA, TensorRT and ONNX Runtime's GPU providers, small networks."""
+"""Fixtures of the runtime's tests.
+
+The doubles of CUDA, TensorRT and ONNX Runtime's GPU providers, small networks.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ def cuda_errors() -> Any:
 
 @pytest.fixture
 def make_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """A function that puts a fake CUDA in the process's place; its settings are those of ``FakeCuda``."""
+    """A function that puts a fake CUDA in the process's place.
+
+    Its settings are those of ``FakeCuda``.
+    """
     module = load_fake("fake_cuda")
 
     def make(**settings: Any) -> Any:
@@ -76,8 +82,13 @@ def make_tensorrt(monkeypatch: pytest.MonkeyPatch, cuda: Any, fakes: Any) -> Cal
 
 
 @pytest.fixture(scope="session")
-def small_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, SubnetSpec]]:
-    """A function that gives a network of two inputs and outputs in a dtype: noise - reference, noise * reference."""
+def small_graph(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], tuple[Path, SubnetSpec]]:
+    """A function that gives a network of two inputs and outputs in a dtype.
+
+    Noise - reference, noise * reference.
+    """
 
     def make(dtype: str = "float32") -> tuple[Path, SubnetSpec]:
         from onnx import TensorProto, helper, save_model
@@ -91,7 +102,8 @@ def small_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tup
         ]
         inputs, outputs = ([values[name] for name in half] for half in (names[:2], names[2:]))
         model = helper.make_model(
-            helper.make_graph(nodes, "small", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)]
+            helper.make_graph(nodes, "small", inputs, outputs),
+            opset_imports=[helper.make_opsetid("", 17)],
         )
         model.ir_version = 8
         path = tmp_path_factory.mktemp("small") / f"{dtype}.onnx"
@@ -104,7 +116,10 @@ def small_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tup
 
 @pytest.fixture
 def make_ort(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A function that puts a fake ONNX Runtime in the process's place; its settings are those of ``install``."""
+    """A function that puts a fake ONNX Runtime in the process's place.
+
+    Its settings are those of ``install``.
+    """
     pytest.importorskip("onnxruntime")
     return functools.partial(load_fake("fake_ort_gpu").install, monkeypatch)
 
@@ -135,7 +150,8 @@ def open_ort() -> Callable[..., OrtGpuEngine]:
 
 def describe_arithmetic(dtype: str = "float32", *, precision: str = "") -> SubnetSpec:
     values = [
-        TensorSpec(name, dtype, (("batch", 1), ("width", 4))) for name in ("left", "right", "difference", "product")
+        TensorSpec(name, dtype, (("batch", 1), ("width", 4)))
+        for name in ("left", "right", "difference", "product")
     ]
     return SubnetSpec("arithmetic", tuple(values[:2]), tuple(values[2:]), TOLERANCES, precision)
 
@@ -152,22 +168,33 @@ def gpu_graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Sub
     from onnx import TensorProto, helper, save_model
 
     kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[request.param]
-    values = {n: helper.make_tensor_value_info(n, kind, [1, 4]) for n in ("left", "right", "difference", "product")}
+    values = {
+        n: helper.make_tensor_value_info(n, kind, [1, 4])
+        for n in ("left", "right", "difference", "product")
+    }
     nodes = [
         helper.make_node("Sub", ["left", "right"], ["difference"], name="sub"),
         helper.make_node("Mul", ["left", "right"], ["product"], name="mul"),
     ]
     body = helper.make_graph(
-        nodes, "arithmetic", [values["left"], values["right"]], [values["product"], values["difference"]]
+        nodes,
+        "arithmetic",
+        [values["left"], values["right"]],
+        [values["product"], values["difference"]],
     )
     path = tmp_path / "arithmetic.onnx"
-    save_model(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    save_model(
+        helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path
+    )
     return path, describe_arithmetic(request.param)
 
 
 @pytest.fixture(scope="session")
 def make_reference() -> Callable[..., dict[str, np.ndarray]]:
-    """A function that draws what the cache keeps of a portrait from a seed: ``size`` keys and ``size`` features."""
+    """A function that draws what the cache keeps of a portrait from a seed.
+
+    ``size`` keys and ``size`` features.
+    """
 
     def make(seed: int, size: int = 1000) -> dict[str, np.ndarray]:
         numbers = np.random.default_rng(seed)
@@ -181,7 +208,10 @@ def make_reference() -> Callable[..., dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable[[dict[str, np.ndarray] | None], Any]:
-    """A function that gives arrays by name as what can be compared: their order, types, shapes and every bit."""
+    """A function that gives arrays by name as what can be compared.
+
+    Their order, types, shapes and every bit.
+    """
 
     def describe(arrays: dict[str, np.ndarray] | None) -> Any:
         if arrays is None:

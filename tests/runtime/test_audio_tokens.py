@@ -19,7 +19,9 @@ from echoexport.runtime.audio_tokens import (
 )
 from echoexport.runtime.errors import AudioError, BackendError, SettingError
 
-LAYERS, WIDTH, CONTEXT = 5, 4, 30
+LAYERS = 5
+WIDTH = 4
+CONTEXT = 30
 
 
 class CountingEncoder:
@@ -44,14 +46,20 @@ def numbered_mel(columns: int) -> np.ndarray:
 def test_counts_and_rows_of_every_frame_match_the_golden_ones(goldens_tiny, fps):
     golden = goldens_tiny[f"audio/chunks_fps{fps}/indices"]
     rows = len(goldens_tiny["audio/features"])
-    assert original_frame_count(rows, fps) == goldens_tiny[f"audio/chunks_fps{fps}/count"] == len(golden)
+    assert (
+        original_frame_count(rows, fps)
+        == goldens_tiny[f"audio/chunks_fps{fps}/count"]
+        == len(golden)
+    )
     assert np.array_equal([token_rows(frame, fps, rows) for frame in range(len(golden))], golden)
 
 
 @pytest.mark.parametrize("fps", [24, 25])
 def test_the_first_ten_frames_tokens_match_the_golden_ones(goldens_tiny, fps):
     tokens = AudioTokens(goldens_tiny["audio/features"], fps, frames=74)
-    assert np.array_equal(tokens.window(range(10))[0], goldens_tiny[f"audio/chunks_fps{fps}/first10"])
+    assert np.array_equal(
+        tokens.window(range(10))[0], goldens_tiny[f"audio/chunks_fps{fps}/first10"]
+    )
 
 
 @pytest.mark.parametrize("fps", [24, 25])
@@ -60,14 +68,18 @@ def test_counts_over_30_s_match_the_golden_ones(goldens_tiny, fps):
     assert original_frame_count(rows, fps) == goldens_tiny[f"audio/long/count_fps{fps}"]
 
 
-@given(st.integers(1, 4000), st.one_of(st.integers(1, 120), st.floats(1, 120), st.fractions(1, 120)))
+@given(
+    st.integers(1, 4000), st.one_of(st.integers(1, 120), st.floats(1, 120), st.fractions(1, 120))
+)
 def test_the_originals_count_ends_with_the_first_frame_past_the_features(rows, fps):
     count = original_frame_count(rows, fps)
     assert int((count - 1) * (50 / fps)) > rows
     assert count == 1 or int((count - 2) * (50 / fps)) <= rows
 
 
-@given(st.integers(0, 10_000), st.one_of(st.integers(1, 120), st.floats(1, 120)), st.integers(1, 500))
+@given(
+    st.integers(0, 10_000), st.one_of(st.integers(1, 120), st.floats(1, 120)), st.integers(1, 500)
+)
 def test_rows_are_ten_in_order_and_within_the_clip(frame, fps, rows):
     found = token_rows(frame, fps, rows)
     assert len(found) == 10
@@ -124,7 +136,8 @@ def test_a_piece_of_n_columns_gives_its_first_half_n_rows(columns):
     pieces = [min(2 * CONTEXT, columns - start) for start in range(0, columns, 2 * CONTEXT)]
     assert features.shape == (sum(n // 2 for n in pieces), LAYERS, WIDTH)
     assert features.dtype == np.float32
-    # The cut falls on even columns, so row r is the mean of columns 2r and 2r+1 whatever the piece.
+    # The cut falls on even columns, so row r is the mean of columns 2r and 2r+1
+    # whatever the piece.
     wanted = 2 * np.arange(len(features)) + 1.5
     assert np.array_equal(features[:, 0, 0], wanted.astype(np.float32))
     assert np.array_equal(features[:, 4, 3], (wanted + 4000).astype(np.float32))
@@ -144,7 +157,9 @@ def test_a_clip_without_one_row_is_refused(columns):
 
 def test_an_encoder_with_another_context_is_refused():
     with pytest.raises(BackendError, match="audio_encoder gave shape"):
-        encode_features(numbered_mel(10), lambda mel: np.zeros((1, 5, 7, 4), np.float32), context=CONTEXT)
+        encode_features(
+            numbered_mel(10), lambda mel: np.zeros((1, 5, 7, 4), np.float32), context=CONTEXT
+        )
 
 
 def numbered_features(rows: int) -> np.ndarray:

@@ -16,7 +16,12 @@ import pytest
 from echoexport.runtime.backends import EngineOptions, list_backends, load_backend
 from echoexport.runtime.backends import openvino as openvino_backend
 from echoexport.runtime.backends.openvino import OpenVINOEngine
-from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError, UnknownNameError
+from echoexport.runtime.errors import (
+    BackendError,
+    MissingPackageError,
+    SettingError,
+    UnknownNameError,
+)
 from echoexport.runtime.network import Network
 from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
 
@@ -39,16 +44,24 @@ def graph(
     from onnx import TensorProto, helper, save_model
 
     kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[request.param]
-    values = {n: helper.make_tensor_value_info(n, kind, [1, 4]) for n in ("left", "right", "difference", "product")}
+    values = {
+        n: helper.make_tensor_value_info(n, kind, [1, 4])
+        for n in ("left", "right", "difference", "product")
+    }
     nodes = [
         helper.make_node("Sub", ["left", "right"], ["difference"]),
         helper.make_node("Mul", ["left", "right"], ["product"]),
     ]
     body = helper.make_graph(
-        nodes, "arithmetic", [values["left"], values["right"]], [values["product"], values["difference"]]
+        nodes,
+        "arithmetic",
+        [values["left"], values["right"]],
+        [values["product"], values["difference"]],
     )
     path = tmp_path_factory.mktemp("graph") / "arithmetic.onnx"
-    save_model(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    save_model(
+        helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path
+    )
     yield path, spec_of(request.param)
 
 
@@ -72,7 +85,9 @@ def test_the_support_list_is_the_folders_listing() -> None:
 
 
 def test_an_unknown_backend_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown backend 'openvno'; known: .*Did you mean 'openvino'\?"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown backend 'openvno'; known: .*Did you mean 'openvino'\?"
+    ):
         load_backend("openvno")
 
 
@@ -96,11 +111,14 @@ def test_a_backend_whose_library_is_not_installed_names_the_extra(
 def test_every_engine_computes_by_name(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
     path, spec = graph
     network = Network(spec, backend.open(path, spec, EngineOptions()))
-    left, right = np.array([[1, 2, 3, 4]]), np.array([[4, 3, 2, 1]])
+    left = np.array([[1, 2, 3, 4]])
+    right = np.array([[4, 3, 2, 1]])
     found = network({"right": right, "left": left})
     np.testing.assert_array_equal(found["difference"], left - right)
     np.testing.assert_array_equal(found["product"], left * right)
-    assert {name: array.dtype.name for name, array in found.items()} == {t.name: t.dtype for t in spec.outputs}
+    assert {name: array.dtype.name for name, array in found.items()} == {
+        t.name: t.dtype for t in spec.outputs
+    }
     assert network.precision == {"float32": "fp32", "float16": "fp16"}[spec.inputs[0].dtype]
 
 
@@ -147,12 +165,16 @@ def test_a_graph_that_is_broken_or_missing_is_refused_with_its_name(
     path = tmp_path / "broken.onnx"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BackendError, match=r"broken\.onnx: .* cannot (load|compile) it: ") as caught:
+    with pytest.raises(
+        BackendError, match=r"broken\.onnx: .* cannot (load|compile) it: "
+    ) as caught:
         backend.open(path, spec_of("float32"), EngineOptions())
     assert "\n" not in str(caught.value)
 
 
-def test_inputs_that_an_engine_refuses_are_a_backend_error(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
+def test_inputs_that_an_engine_refuses_are_a_backend_error(
+    backend: Any, graph: tuple[Path, SubnetSpec]
+) -> None:
     path, spec = graph
     engine = backend.open(path, spec, EngineOptions())
     with pytest.raises(BackendError, match=r"failed: ") as caught:
@@ -160,8 +182,12 @@ def test_inputs_that_an_engine_refuses_are_a_backend_error(backend: Any, graph: 
     assert "\n" not in str(caught.value)
 
 
-def test_onnx_runtime_refuses_bf16_and_names_the_backend_that_has_it(graph: tuple[Path, SubnetSpec]) -> None:
-    with pytest.raises(SettingError, match=r"compute 'bf16': backend 'ort' has fp32 only; 'openvino' has bf16"):
+def test_onnx_runtime_refuses_bf16_and_names_the_backend_that_has_it(
+    graph: tuple[Path, SubnetSpec],
+) -> None:
+    with pytest.raises(
+        SettingError, match=r"compute 'bf16': backend 'ort' has fp32 only; 'openvino' has bf16"
+    ):
         load_backend("ort").open(*graph, EngineOptions(compute="bf16"))
 
 
@@ -180,10 +206,14 @@ def test_openvino_refuses_bf16_on_a_cpu_without_it(
         """A core whose CPU has no bf16."""
 
         def get_property(self, device: str, name: str) -> list[str]:
-            return [capability for capability in core.get_property(device, name) if capability != "BF16"]
+            return [
+                capability for capability in core.get_property(device, name) if capability != "BF16"
+            ]
 
     monkeypatch.setattr(openvino_backend, "_CORES", [OldCPU()])
-    with pytest.raises(SettingError, match=r"compute 'bf16': this CPU has no bf16 instructions; use fp32"):
+    with pytest.raises(
+        SettingError, match=r"compute 'bf16': this CPU has no bf16 instructions; use fp32"
+    ):
         load_backend("openvino").open(*graph, EngineOptions(compute="bf16"))
 
 
@@ -196,15 +226,21 @@ def test_openvino_computes_in_bf16_where_the_cpu_has_it(graph: tuple[Path, Subne
     assert engine.precision == "bf16"
 
 
-def test_openvino_keeps_compiled_networks_where_it_is_told_to(graph: tuple[Path, SubnetSpec], tmp_path: Path) -> None:
+def test_openvino_keeps_compiled_networks_where_it_is_told_to(
+    graph: tuple[Path, SubnetSpec], tmp_path: Path
+) -> None:
     load_backend("openvino").open(*graph, EngineOptions(cache=tmp_path / "compiled"))
     assert list((tmp_path / "compiled").iterdir())
 
 
-def test_openvino_does_without_a_cache_that_cannot_be_made(graph: tuple[Path, SubnetSpec], tmp_path: Path) -> None:
+def test_openvino_does_without_a_cache_that_cannot_be_made(
+    graph: tuple[Path, SubnetSpec], tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     cache = tmp_path / "file" / "network"
-    with pytest.warns(RuntimeWarning, match=r"the engine cache .*/file cannot be made \(Not a directory\)"):
+    with pytest.warns(
+        RuntimeWarning, match=r"the engine cache .*/file cannot be made \(Not a directory\)"
+    ):
         engine = load_backend("openvino").open(*graph, EngineOptions(cache=cache))
     ones = {tensor.name: np.ones(tensor.shape, tensor.dtype) for tensor in graph[1].inputs}
     assert engine(ones)["product"].tolist() == [[1, 1, 1, 1]]
@@ -241,7 +277,9 @@ def norm_graph(groups: int, *, scale: float = 1.0) -> bytes:
         helper.make_node("Mul", ["d", "gain"], ["e"]),
         helper.make_node("Conv", ["e", "weight"], ["y"], **pads),
     ]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4, 6, 5]) for name in ("x", "y")]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4, 6, 5]) for name in ("x", "y")
+    ]
     tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     body = helper.make_graph(nodes, "norms", values[:1], values[1:], tensors)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
@@ -252,7 +290,8 @@ def test_openvino_normalizes_a_single_group_in_one_operation_with_the_same_resul
     openvino = pytest.importorskip("openvino")
     from echoexport.runtime.backends.openvino import merge_single_group_norms
 
-    core, given = openvino.Core(), np.random.default_rng(1).standard_normal((2, 4, 6, 5)).astype(np.float32)
+    core = openvino.Core()
+    given = np.random.default_rng(1).standard_normal((2, 4, 6, 5)).astype(np.float32)
     plain, merged = (core.read_model(norm_graph(1)) for _ in range(2))
     assert merge_single_group_norms(merged) == 1
     config = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -262,7 +301,9 @@ def test_openvino_normalizes_a_single_group_in_one_operation_with_the_same_resul
     assert kinds.count("MVN") == 1
 
 
-@pytest.mark.parametrize("graph", [{"groups": 2}, {"groups": 1, "scale": 2.0}], ids=["two groups", "a scale of two"])
+@pytest.mark.parametrize(
+    "graph", [{"groups": 2}, {"groups": 1, "scale": 2.0}], ids=["two groups", "a scale of two"]
+)
 def test_openvino_leaves_any_other_norm_as_it_is(graph: dict[str, Any]) -> None:
     openvino = pytest.importorskip("openvino")
     from echoexport.runtime.backends.openvino import merge_single_group_norms
@@ -296,7 +337,9 @@ print(len(opened), "opened")
 def test_two_threads_may_open_the_first_networks_at_once(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "norms.onnx").write_bytes(norm_graph(1))
-    for _ in range(3):  # in processes of their own: only the first use can hang, and then nothing ends it
+    for _ in range(
+        3
+    ):  # in processes of their own: only the first use can hang, and then nothing ends it
         command = [sys.executable, "-c", OPEN_TWICE, str(tmp_path / "norms.onnx")]
         done = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
         assert done.stdout == "2 opened\n"
@@ -317,7 +360,9 @@ def test_openvino_runs_as_many_calls_at_once_as_it_is_told(graph: tuple[Path, Su
     network.close()
 
 
-def test_a_network_is_called_one_at_a_time_unless_told_otherwise(backend: Any, graph: tuple[Path, SubnetSpec]) -> None:
+def test_a_network_is_called_one_at_a_time_unless_told_otherwise(
+    backend: Any, graph: tuple[Path, SubnetSpec]
+) -> None:
     path, spec = graph
     assert Network(spec, backend.open(path, spec, EngineOptions())).streams == 1
 
@@ -326,7 +371,8 @@ class CompiledOnce:
     """A compiled model whose requests end when they are told to."""
 
     def __init__(self) -> None:
-        self.begun, self.end = threading.Event(), threading.Event()
+        self.begun = threading.Event()
+        self.end = threading.Event()
         self.outputs: list[Any] = []
 
     def get_property(self, name: str) -> bool:
@@ -341,8 +387,12 @@ class CompiledOnce:
         return {}
 
 
-def test_a_call_that_waits_for_a_stream_of_an_openvino_engine_is_refused_when_another_thread_closes_it() -> None:
-    compiled, asking, found = CompiledOnce(), threading.Event(), list[Any]()
+def test_a_call_that_waits_for_a_stream_of_an_openvino_engine_is_refused_when_another_thread_closes_it() -> (
+    None
+):
+    compiled = CompiledOnce()
+    asking = threading.Event()
+    found = list[Any]()
     engine = OpenVINOEngine(compiled, "fp32")
 
     def call(asks: threading.Event) -> None:
@@ -352,7 +402,10 @@ def test_a_call_that_waits_for_a_stream_of_an_openvino_engine_is_refused_when_an
         except BackendError as error:
             found.append(str(error))
 
-    threads = [threading.Thread(target=call, args=(asks,), daemon=True) for asks in (threading.Event(), asking)]
+    threads = [
+        threading.Thread(target=call, args=(asks,), daemon=True)
+        for asks in (threading.Event(), asking)
+    ]
     threads[0].start()
     assert compiled.begun.wait(30)
     threads[1].start()

@@ -1,4 +1,7 @@
-"""From files to a file: the face that is used, the report, and what is left when something fails."""
+"""From files to a file.
+
+The face that is used, the report, and what is left when something fails.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,13 @@ from PIL import Image
 
 from echoexport.runtime.bundle import Bundle, open_bundle
 from echoexport.runtime.clip import ClipReport, ClipRequest, find_face, make_clip
-from echoexport.runtime.errors import AudioError, OutputError, PortraitError, PoseError, SettingError
+from echoexport.runtime.errors import (
+    AudioError,
+    OutputError,
+    PortraitError,
+    PoseError,
+    SettingError,
+)
 from echoexport.runtime.reference_cache import ReferenceCache
 from echoexport.runtime.session import RenderSettings, Session
 
@@ -43,7 +52,12 @@ def test_the_report_counts_frames_calls_and_time(
     assert sum(parts) == pytest.approx(report.seconds)
     assert report.preparing_seconds < report.first_frame_seconds < report.seconds
     assert report.calls["vae_decoder"] == 12
-    assert report.calls["vae_encoder"] == report.calls["reference_unet"] == report.calls["landmark_encoder"] == 1
+    assert (
+        report.calls["vae_encoder"]
+        == report.calls["reference_unet"]
+        == report.calls["landmark_encoder"]
+        == 1
+    )
     assert report.calls["audio_encoder"] == 1
     assert report.calls["denoising_unet"] % 2 == 0  # windows times the bundle's two steps
 
@@ -76,7 +90,9 @@ def test_progress_tells_both_phases_to_their_end(
     bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path
 ) -> None:
     told: list[tuple[str, int, int]] = []
-    make_clip(Session(bundle), request_of(tmp_path / "out.mp4"), progress=lambda *step: told.append(step))
+    make_clip(
+        Session(bundle), request_of(tmp_path / "out.mp4"), progress=lambda *step: told.append(step)
+    )
     sampling = [(done, total) for name, done, total in told if name == "sampling"]
     assert [done for done, _ in sampling] == list(range(1, sampling[0][1] + 1))
     decoding = [done for name, done, _ in told if name == "decoding"]
@@ -84,14 +100,20 @@ def test_progress_tells_both_phases_to_their_end(
     assert told[-1] == ("decoding", 12, 12)
 
 
-def test_settings_reach_the_rendering(bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path) -> None:
+def test_settings_reach_the_rendering(
+    bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path
+) -> None:
     settings = RenderSettings(fps=Fraction(30000, 1001), frames=5, steps=3)
-    report = make_clip(Session(bundle), replace(request_of(tmp_path / "out.mp4"), settings=settings))
+    report = make_clip(
+        Session(bundle), replace(request_of(tmp_path / "out.mp4"), settings=settings)
+    )
     assert (report.frames, report.fps) == (5, float(Fraction(30000, 1001)))
     assert report.calls["denoising_unet"] % 3 == 0
 
 
-def test_a_clip_of_one_frame_works(bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path) -> None:
+def test_a_clip_of_one_frame_works(
+    bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path
+) -> None:
     settings = RenderSettings(frames=1)
     report = make_clip(Session(bundle), replace(request_of(tmp_path / "pngs"), settings=settings))
     assert report.frames == 1
@@ -113,15 +135,23 @@ def test_a_warning_is_told_before_the_work_and_reported_after_it(
     assert order.count(order[0]) == 1
 
 
-def test_without_box_and_model_the_whole_picture_may_move(portrait_file: Path, voice_file: Path) -> None:
+def test_without_box_and_model_the_whole_picture_may_move(
+    portrait_file: Path, voice_file: Path
+) -> None:
     crop, warnings = find_face(ClipRequest(portrait_file, voice_file, "-"), size=(32, 32))
     assert crop.rect == (0, 0, 96, 96)
     assert (crop.mask == 255).all()
     assert "--face-box" in warnings[0] and "--face-model" in warnings[0]
 
 
-def test_a_box_cuts_out_the_face_and_wins_over_a_model(request_of: Callable[..., ClipRequest], tmp_path: Path) -> None:
-    request = replace(request_of("-"), face_box=(40.0, 40.0, 60.0, 60.0), face_model=tmp_path / "never-read.tflite")
+def test_a_box_cuts_out_the_face_and_wins_over_a_model(
+    request_of: Callable[..., ClipRequest], tmp_path: Path
+) -> None:
+    request = replace(
+        request_of("-"),
+        face_box=(40.0, 40.0, 60.0, 60.0),
+        face_model=tmp_path / "never-read.tflite",
+    )
     crop, warnings = find_face(request, size=(32, 32))
     assert crop.rect == (30, 30, 70, 70)
     assert warnings == ()
@@ -215,7 +245,9 @@ def test_a_pose_bundle_reads_drawn_maps(
 ) -> None:
     (tmp_path / "poses").mkdir()
     for index in range(12):
-        Image.fromarray(np.full((32, 32, 3), index, np.uint8)).save(tmp_path / "poses" / f"{index:03d}.png")
+        Image.fromarray(np.full((32, 32, 3), index, np.uint8)).save(
+            tmp_path / "poses" / f"{index:03d}.png"
+        )
     with open_bundle(make_null_bundle("pose", face="pose")) as bundle:
         request = replace(request_of(tmp_path / "out.mp4"), poses=tmp_path / "poses")
         report = make_clip(Session(bundle), request)

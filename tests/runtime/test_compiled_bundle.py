@@ -44,7 +44,9 @@ def change(compiled: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path]
 
 
 def test_it_holds_engines_and_self_tests_and_no_graph_or_weights(compiled: Path) -> None:
-    files = {path.relative_to(compiled).as_posix() for path in compiled.rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(compiled).as_posix() for path in compiled.rglob("*") if path.is_file()
+    }
     engines = {f"engines/{name}.json" for name in NETWORKS}
     assert files == {"manifest.json", *engines, *(f"self-test/{name}.npz" for name in NETWORKS)}
 
@@ -65,7 +67,10 @@ def test_sizes_and_identity_are_those_of_the_engines(compiled: Path, null_bundle
 
 
 def test_another_backend_is_refused_with_the_way_out(compiled: Path) -> None:
-    with pytest.raises(BackendError, match=r"compiled for backend 'null'; for 'ort' open the portable bundle 'null-"):
+    with pytest.raises(
+        BackendError,
+        match=r"compiled for backend 'null'; for 'ort' open the portable bundle 'null-",
+    ):
         open_bundle(compiled, backend="ort")
 
 
@@ -88,12 +93,15 @@ def test_a_fingerprint_that_differs_names_the_key_both_values_and_the_fix(
     assert "\n" not in message
 
 
-def test_a_fingerprint_with_a_key_more_or_less_differs(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fingerprint_with_a_key_more_or_less_differs(
+    compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = load_backend("null").fingerprint(EngineOptions())  # type: ignore[attr-defined]
     there = {"library": here["library"], "power_mode": "MAXN"}
     monkeypatch.setattr(NullBackend, "fingerprint", lambda *_: there)
     with pytest.raises(
-        BackendError, match=r"arch '\w+' there, 'nothing' here; power_mode 'nothing' there, 'MAXN' here"
+        BackendError,
+        match=r"arch '\w+' there, 'nothing' here; power_mode 'nothing' there, 'MAXN' here",
     ):
         open_bundle(compiled)
 
@@ -102,9 +110,13 @@ def test_equal_fingerprints_have_no_differences() -> None:
     assert compare_fingerprints({"a": "1", "b": "2"}, {"b": "2", "a": "1"}) == []
 
 
-def test_a_backend_that_does_not_work_here_says_why(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_does_not_work_here_says_why(
+    compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(NullBackend, "unavailable", lambda _: "there is no device")
-    with pytest.raises(BackendError, match="its backend 'null' does not work here: there is no device"):
+    with pytest.raises(
+        BackendError, match="its backend 'null' does not work here: there is no device"
+    ):
         open_bundle(compiled)
 
 
@@ -117,7 +129,10 @@ def test_an_engine_that_was_changed_is_never_handed_to_its_library(
     size = path.stat().st_size
     path.unlink()  # the cache shares the file
     path.write_bytes(b"x" * size)
-    with open_bundle(compiled) as bundle, pytest.raises(BundleError, match=r"vae_decoder\.json: sha256 is"):
+    with (
+        open_bundle(compiled) as bundle,
+        pytest.raises(BundleError, match=r"vae_decoder\.json: sha256 is"),
+    ):
         bundle.network("vae_decoder")
     assert opened == []
 
@@ -130,19 +145,26 @@ def test_an_engine_that_its_library_refuses_names_the_fix(change: Callable[..., 
     with (
         open_bundle(change(spoil)) as bundle,
         pytest.raises(
-            BackendError, match=r"vae_decoder: .*not an engine of vae_decoder.*echoexport compile null-bundle"
+            BackendError,
+            match=r"vae_decoder: .*not an engine of vae_decoder.*echoexport compile null-bundle",
         ),
     ):
         bundle.network("vae_decoder")
 
 
-def test_arithmetic_that_the_engines_do_not_have_is_refused_with_the_command(compiled: Path) -> None:
-    wanted = r"compute 'bf16': .*with vae_encoder in fp32: echoexport compile null-bundle --compute bf16"
+def test_arithmetic_that_the_engines_do_not_have_is_refused_with_the_command(
+    compiled: Path,
+) -> None:
+    wanted = (
+        r"compute 'bf16': .*with vae_encoder in fp32: echoexport compile null-bundle --compute bf16"
+    )
     with pytest.raises(SettingError, match=wanted):
         open_bundle(compiled, options=EngineOptions(compute="bf16"))
 
 
-def test_an_engine_that_was_never_tested_is_tested_when_it_is_first_opened(change: Callable[..., Path]) -> None:
+def test_an_engine_that_was_never_tested_is_tested_when_it_is_first_opened(
+    change: Callable[..., Path],
+) -> None:
     def forget(data: dict[str, Any]) -> None:
         data["compiled"]["engines"]["vae_decoder"]["error"] = None
         data["files"]["self-test/vae_decoder.npz"] = data["files"]["self-test/vae_encoder.npz"]
@@ -151,7 +173,10 @@ def test_an_engine_that_was_never_tested_is_tested_when_it_is_first_opened(chang
     test = folder / "self-test" / "vae_decoder.npz"
     test.unlink()
     test.write_bytes((folder / "self-test" / "vae_encoder.npz").read_bytes())
-    with open_bundle(folder) as bundle, pytest.raises(BundleError, match="not the arrays of vae_decoder"):
+    with (
+        open_bundle(folder) as bundle,
+        pytest.raises(BundleError, match="not the arrays of vae_decoder"),
+    ):
         bundle.network("vae_decoder")
 
 
@@ -188,7 +213,10 @@ def drop_key(section: dict[str, Any]) -> None:
     [
         (drop_network, "compiled: engines of .*wanted: those of vae_encoder, .*vae_decoder"),
         (drop_files, "compiled: vae_decoder: no file"),
-        (name_other_file, r"compiled: vae_decoder: \['engines/other.json'\]: not in the manifest's table"),
+        (
+            name_other_file,
+            r"compiled: vae_decoder: \['engines/other.json'\]: not in the manifest's table",
+        ),
         (exceed_tolerance, "compiled: vae_decoder: error 1.0 with a tolerance of 0.0005"),
         (misname_compute, "compiled: vae_decoder: compute 'fp8'; known: fp32, bf16"),
         (add_key, "compiled: unknown key 'speed'"),
@@ -204,7 +232,9 @@ def test_a_section_that_breaks_its_rules_is_refused(
 
 
 @pytest.fixture(scope="module")
-def compile_tiny(build_tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def compile_tiny(
+    build_tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """A function that compiles the tiny bundle for a backend, once."""
 
     @functools.cache
@@ -216,7 +246,9 @@ def compile_tiny(build_tiny: Callable[..., Path], tmp_path_factory: pytest.TempP
             pytest.skip(reason)
         output = tmp_path_factory.mktemp("compiled") / backend
         settings = CompileSettings(backend=backend)
-        compile_bundle(build_tiny(), output, settings=settings, report=lambda *_: None, warn=pytest.fail)
+        compile_bundle(
+            build_tiny(), output, settings=settings, report=lambda *_: None, warn=pytest.fail
+        )
         return output
 
     return compile_for
@@ -232,21 +264,30 @@ def test_engines_of_cpu_backends_compute_what_their_graphs_do(
         for network in ("landmark_encoder", "vae_decoder"):
             spec = graphs.network(network).spec
             random = np.random.default_rng(0)
-            inputs = {each.name: random.standard_normal(each.shape, np.float32) for each in spec.inputs}
-            wanted, found = graphs.network(network)(inputs), engines.network(network)(inputs)
+            inputs = {
+                each.name: random.standard_normal(each.shape, np.float32) for each in spec.inputs
+            }
+            wanted = graphs.network(network)(inputs)
+            found = engines.network(network)(inputs)
             for key, value in wanted.items():
                 np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5)
 
 
-def test_an_openvino_engine_runs_as_many_streams_as_it_is_told(compile_tiny: Callable[[str], Path]) -> None:
+def test_an_openvino_engine_runs_as_many_streams_as_it_is_told(
+    compile_tiny: Callable[[str], Path],
+) -> None:
     for streams in (1, 2):
-        with open_bundle(compile_tiny("openvino"), options=EngineOptions(streams=streams)) as bundle:
+        with open_bundle(
+            compile_tiny("openvino"), options=EngineOptions(streams=streams)
+        ) as bundle:
             assert bundle.network("denoising_unet").streams == streams
             assert bundle.self_test("denoising_unet").passed
 
 
 @pytest.mark.parametrize("name", ["openvino", "ort", "null"])
-def test_a_file_that_is_no_engine_is_refused_in_a_line(name: str, null_bundle: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_engine_is_refused_in_a_line(
+    name: str, null_bundle: Path, tmp_path: Path
+) -> None:
     backend = as_compiling(load_backend(name))
     assert backend is not None
     if backend.unavailable() is not None:

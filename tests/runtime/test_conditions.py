@@ -1,4 +1,7 @@
-"""What the denoiser is told: computed once where it can be, refused by size and dtype where it cannot be."""
+"""What the denoiser is told.
+
+Computed once where it can be, refused by size and dtype where it cannot be.
+"""
 
 from __future__ import annotations
 
@@ -67,10 +70,14 @@ class MeanBackend:
 @pytest.fixture
 def means(null_bundle: Path) -> tuple[Bundle, MeanBackend]:
     backend = MeanBackend()
-    return Bundle(null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()), backend
+    return Bundle(
+        null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()
+    ), backend
 
 
-def test_the_vae_sees_a_picture_from_minus_one_to_one_channels_first(means: tuple[Bundle, MeanBackend]) -> None:
+def test_the_vae_sees_a_picture_from_minus_one_to_one_channels_first(
+    means: tuple[Bundle, MeanBackend],
+) -> None:
     bundle, backend = means
     encode_picture(bundle, PICTURE)
     seen = backend.engines["vae_encoder"].given[0]
@@ -80,18 +87,24 @@ def test_the_vae_sees_a_picture_from_minus_one_to_one_channels_first(means: tupl
 def test_the_face_locator_sees_a_mask_from_zero_to_one(means: tuple[Bundle, MeanBackend]) -> None:
     bundle, backend = means
     feature = find_mask_feature(bundle, MASK, cache=None)
-    np.testing.assert_allclose(backend.engines["landmark_encoder"].given[0][0, 0], MASK / 255, atol=1e-6)
+    np.testing.assert_allclose(
+        backend.engines["landmark_encoder"].given[0][0, 0], MASK / 255, atol=1e-6
+    )
     assert feature.shape == (1, 8, 1, 4, 4)
 
 
-def test_without_a_cache_a_portrait_is_computed_every_time(means: tuple[Bundle, MeanBackend]) -> None:
+def test_without_a_cache_a_portrait_is_computed_every_time(
+    means: tuple[Bundle, MeanBackend],
+) -> None:
     bundle, _ = means
     for _ in range(2):
         find_reference(bundle, PICTURE, cache=None)
     assert (bundle.calls()["vae_encoder"], bundle.calls()["reference_unet"]) == (2, 2)
 
 
-def test_a_cached_portrait_gives_the_same_arrays_and_costs_no_call(means: tuple[Bundle, MeanBackend]) -> None:
+def test_a_cached_portrait_gives_the_same_arrays_and_costs_no_call(
+    means: tuple[Bundle, MeanBackend],
+) -> None:
     bundle, _ = means
     cache = ReferenceCache(None)
     first, second = (find_reference(bundle, PICTURE.copy(), cache=cache) for _ in range(2))
@@ -103,7 +116,8 @@ def test_a_cached_portrait_gives_the_same_arrays_and_costs_no_call(means: tuple[
 
 def test_one_pixel_makes_another_portrait(means: tuple[Bundle, MeanBackend]) -> None:
     bundle, _ = means
-    cache, other = ReferenceCache(None), PICTURE.copy()
+    cache = ReferenceCache(None)
+    other = PICTURE.copy()
     other[-1, -1, -1] ^= 1
     find_reference(bundle, PICTURE, cache=cache)
     find_reference(bundle, other, cache=cache)
@@ -127,13 +141,21 @@ def test_a_mask_is_cached_and_never_taken_for_a_portrait(means: tuple[Bundle, Me
 def test_a_portrait_of_another_shape_or_dtype_is_refused(
     means: tuple[Bundle, MeanBackend], picture: np.ndarray
 ) -> None:
-    with pytest.raises(PortraitError, match=r"the portrait is \(.*; this bundle wants \(32, 32, 3\) uint8"):
+    with pytest.raises(
+        PortraitError, match=r"the portrait is \(.*; this bundle wants \(32, 32, 3\) uint8"
+    ):
         find_reference(means[0], picture, cache=None)
 
 
-@pytest.mark.parametrize("mask", [MASK[:8], MASK[..., None], MASK > 0], ids=["too small", "3-D", "boolean"])
-def test_a_mask_of_another_shape_or_dtype_is_refused(means: tuple[Bundle, MeanBackend], mask: np.ndarray) -> None:
-    with pytest.raises(PortraitError, match=r"the face mask is \(.*; this bundle wants \(32, 32\) uint8"):
+@pytest.mark.parametrize(
+    "mask", [MASK[:8], MASK[..., None], MASK > 0], ids=["too small", "3-D", "boolean"]
+)
+def test_a_mask_of_another_shape_or_dtype_is_refused(
+    means: tuple[Bundle, MeanBackend], mask: np.ndarray
+) -> None:
+    with pytest.raises(
+        PortraitError, match=r"the face mask is \(.*; this bundle wants \(32, 32\) uint8"
+    ):
         find_mask_feature(means[0], mask, cache=None)
 
 
@@ -146,7 +168,9 @@ def pose_bundle(make_null_bundle: Callable[..., Path]) -> Bundle:
     return Bundle(folder, read_manifest(folder), backend=MeanBackend(), options=EngineOptions())
 
 
-def test_pose_features_come_in_the_order_of_the_window(make_null_bundle: Callable[..., Path]) -> None:
+def test_pose_features_come_in_the_order_of_the_window(
+    make_null_bundle: Callable[..., Path],
+) -> None:
     features = PoseFeatures(pose_bundle(make_null_bundle), maps).window([3, 0, 2])
     assert features.shape == (1, 8, 3, 4, 4)
     np.testing.assert_array_equal(features[0, 0, :, 0, 0], [3, 0, 2])
@@ -174,14 +198,20 @@ def test_the_poses_used_longest_ago_are_forgotten_first(
     assert bundle.calls()["landmark_encoder"] == 4
 
 
-def test_a_pose_map_of_another_shape_is_refused_with_its_number(make_null_bundle: Callable[..., Path]) -> None:
-    features = PoseFeatures(pose_bundle(make_null_bundle), lambda index: np.zeros((3, 32, 30 + index), np.float32))
+def test_a_pose_map_of_another_shape_is_refused_with_its_number(
+    make_null_bundle: Callable[..., Path],
+) -> None:
+    features = PoseFeatures(
+        pose_bundle(make_null_bundle), lambda index: np.zeros((3, 32, 30 + index), np.float32)
+    )
     with pytest.raises(PoseError, match=r"pose map 1 is \(3, 32, 31\) float32; .*\(3, 32, 32\)"):
         features.window([2, 1])
 
 
 @pytest.mark.parametrize("seconds", [0.5, 30.0, 30.5])
-def test_a_voice_gives_fifty_rows_a_second_one_call_for_thirty_seconds(null_bundle: Path, seconds: float) -> None:
+def test_a_voice_gives_fifty_rows_a_second_one_call_for_thirty_seconds(
+    null_bundle: Path, seconds: float
+) -> None:
     samples = np.random.default_rng(3).uniform(-0.5, 0.5, int(16000 * seconds)).astype(np.float32)
     with open_bundle(null_bundle) as bundle:
         features = encode_voice(bundle, voice_from_samples(samples))

@@ -44,9 +44,16 @@ def read_files(root: Path) -> Device:
     return detect_device(root, answer_nothing, package=lambda name: None, environment={})
 
 
-def test_an_agx_orin_is_read_with_its_jetpack_power_mode_and_libraries(recorded_device: Read) -> None:
+def test_an_agx_orin_is_read_with_its_jetpack_power_mode_and_libraries(
+    recorded_device: Read,
+) -> None:
     device = recorded_device("agx-orin-64-jetpack-6.2")
-    assert (device.kind, device.target, device.jetpack, device.l4t) == ("jetson", "jetson-orin", "6.2", "36.4.3")
+    assert (device.kind, device.target, device.jetpack, device.l4t) == (
+        "jetson",
+        "jetson-orin",
+        "6.2",
+        "36.4.3",
+    )
     assert (device.power_mode, device.tensorrt, device.cuda) == ("MAXN", "10.3.0.30", "12.6.11")
     assert (device.compute_capability, device.cores, device.arch) == ("8.7", 12, "aarch64")
     assert device.model == "NVIDIA Jetson AGX Orin Developer Kit: Jetson AGX Orin 64 GB"
@@ -64,7 +71,11 @@ def test_a_real_h100_is_read_as_it_was_recorded(recorded_device: Read) -> None:
 def test_an_orin_nano_in_super_mode_on_jetpack_7_is_read(recorded_device: Read) -> None:
     device = recorded_device("orin-nano-8-super-jetpack-7.2.1")
     assert (device.target, device.jetpack, device.l4t) == ("jetson-orin-nano-8", "7.2.1", "39.2.1")
-    assert (device.power_mode, device.tensorrt, device.driver) == ("MAXN_SUPER", "10.16.2.10", "595.78")
+    assert (device.power_mode, device.tensorrt, device.driver) == (
+        "MAXN_SUPER",
+        "10.16.2.10",
+        "595.78",
+    )
     assert device.memory == 7802548 * 1024
     assert device.memory == device.host_memory
 
@@ -76,7 +87,9 @@ def test_a_board_without_a_module_number_is_known_by_name_and_memory(recorded_de
     assert any("has no module number" in note for note in device.notes)
 
 
-def test_a_release_that_is_not_in_the_table_leaves_the_jetpack_unknown(recorded_device: Read) -> None:
+def test_a_release_that_is_not_in_the_table_leaves_the_jetpack_unknown(
+    recorded_device: Read,
+) -> None:
     device = recorded_device("orin-nx-16-own-carrier")
     assert (device.l4t, device.jetpack) == ("36.9.9", None)
     assert any("36.9.9 is of no JetPack known here" in note for note in device.notes)
@@ -92,7 +105,9 @@ def test_a_board_that_was_never_told_a_mode_is_in_its_tables_default(recorded_de
     assert device.sources["power_mode"] == "/etc/nvpmodel.conf (its default)"
 
 
-def test_a_container_that_mounts_the_device_tree_elsewhere_knows_its_board(recorded_device: Read) -> None:
+def test_a_container_that_mounts_the_device_tree_elsewhere_knows_its_board(
+    recorded_device: Read,
+) -> None:
     device = recorded_device("orin-nx-8-in-a-container")
     assert (device.target, device.jetpack) == ("jetson-orin-nx-8", "6.2.1")
     assert device.sources["target"].startswith("/run/device-tree/compatible")
@@ -105,12 +120,19 @@ def test_a_container_that_hides_the_board_is_a_processor_of_no_name(recorded_dev
 
 def test_a_thor_is_a_jetson_of_no_target(recorded_device: Read) -> None:
     device = recorded_device("agx-thor-jetpack-7.1")
-    assert (device.kind, device.target, device.jetpack, device.compute_capability) == ("jetson", None, "7.1", "11.0")
+    assert (device.kind, device.target, device.jetpack, device.compute_capability) == (
+        "jetson",
+        None,
+        "7.1",
+        "11.0",
+    )
     assert (device.power_mode, device.sources["power_mode"]) == ("MAXN", "nvpmodel -q")
     assert device.notes == ("module p3834-0008 is none known here",)
 
 
-def test_the_first_of_several_equal_gpus_is_read_and_the_others_are_told(recorded_device: Read) -> None:
+def test_the_first_of_several_equal_gpus_is_read_and_the_others_are_told(
+    recorded_device: Read,
+) -> None:
     device = recorded_device("a100-server")
     assert (device.kind, device.target, device.gpu) == ("gpu", "a100", "NVIDIA A100-SXM4-80GB")
     assert (device.compute_capability, device.driver, device.cuda) == ("8.0", "580.82.07", "13.0")
@@ -142,7 +164,11 @@ def test_gpus_that_the_environment_hides_are_not_there(recorded_device: Read, hi
 
 def test_a_slice_of_a_gpu_has_its_own_memory_and_is_no_target(recorded_device: Read) -> None:
     device = recorded_device("h100-mig-slice")
-    assert (device.gpu, device.memory, device.target) == ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", 40 * 10**9, None)
+    assert (device.gpu, device.memory, device.target) == (
+        "NVIDIA H100 80GB HBM3 MIG 3g.40gb",
+        40 * 10**9,
+        None,
+    )
     assert device.memory_available is None
 
 
@@ -151,26 +177,45 @@ def test_the_slice_that_the_environment_chooses_is_read(recorded_device: Read) -
     assert (device.gpu, device.memory) == ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 10**10)
 
 
-def test_a_driver_too_old_to_tell_the_compute_capability_tells_the_rest(recorded_device: Read) -> None:
+def test_a_driver_too_old_to_tell_the_compute_capability_tells_the_rest(
+    recorded_device: Read,
+) -> None:
     device = recorded_device("old-driver-l4")
-    assert (device.gpu, device.compute_capability, device.driver) == ("NVIDIA L4", None, "470.82.01")
+    assert (device.gpu, device.compute_capability, device.driver) == (
+        "NVIDIA L4",
+        None,
+        "470.82.01",
+    )
     assert device.memory == 23034 * 2**20
 
 
-def test_a_driver_without_its_tools_is_found_through_the_kernel_module(recorded_device: Read) -> None:
+def test_a_driver_without_its_tools_is_found_through_the_kernel_module(
+    recorded_device: Read,
+) -> None:
     device = recorded_device("driver-without-smi")
-    assert (device.kind, device.gpu, device.driver, device.target) == ("gpu", "NVIDIA A10", "580.82.07", "a10")
+    assert (device.kind, device.gpu, device.driver, device.target) == (
+        "gpu",
+        "NVIDIA A10",
+        "580.82.07",
+        "a10",
+    )
     assert any("nvidia-smi does not answer" in note for note in device.notes)
 
 
 def test_a_machine_without_a_gpu_is_its_processor(recorded_device: Read) -> None:
     device = recorded_device("cpu-box")
-    assert (device.kind, device.target, device.model) == ("cpu", "cpu", "Intel(R) Core(TM) i7-14700")
+    assert (device.kind, device.target, device.model) == (
+        "cpu",
+        "cpu",
+        "Intel(R) Core(TM) i7-14700",
+    )
     assert device.memory == device.host_memory == 32650236 * 1024
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_value_says_where_it_was_read_and_nothing_else_does(recorded_device: Read, name: str) -> None:
+def test_every_value_says_where_it_was_read_and_nothing_else_does(
+    recorded_device: Read, name: str
+) -> None:
     device = recorded_device(name)
     values = {key: value for key, value in vars(device).items() if key not in NOT_READ}
     assert set(device.sources) == {key for key, value in values.items() if value is not None}
@@ -178,9 +223,14 @@ def test_every_value_says_where_it_was_read_and_nothing_else_does(recorded_devic
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_device_can_be_hashed_compared_and_written_as_json(recorded_device: Read, name: str) -> None:
+def test_a_device_can_be_hashed_compared_and_written_as_json(
+    recorded_device: Read, name: str
+) -> None:
     assert len({recorded_device(name), recorded_device(name)}) == 1
-    assert json.loads(json.dumps(dataclasses.asdict(recorded_device(name))))["kind"] == recorded_device(name).kind
+    assert (
+        json.loads(json.dumps(dataclasses.asdict(recorded_device(name))))["kind"]
+        == recorded_device(name).kind
+    )
 
 
 def test_this_very_machine_can_be_read() -> None:
@@ -190,32 +240,44 @@ def test_this_very_machine_can_be_read() -> None:
     assert device.cores is None or device.cores > 0
 
 
-def test_a_machine_of_which_nothing_can_be_read_is_a_processor_that_says_nothing(tmp_path: Path) -> None:
+def test_a_machine_of_which_nothing_can_be_read_is_a_processor_that_says_nothing(
+    tmp_path: Path,
+) -> None:
     device = read_files(tmp_path / "nowhere")
     silent = {key for key, value in vars(device).items() if value is None}
     assert (device.kind, device.target) == ("cpu", "cpu")
     assert {"model", "memory", "cores", "os", "arch", "tensorrt"} <= silent
 
 
-def test_a_library_without_pythons_part_is_still_named(write_machine: Callable[[dict[str, str]], Path]) -> None:
-    status = "Package: libnvinfer10\nStatus: install ok installed\nVersion: 1:10.3.0.30-1+cuda12.5\n"
+def test_a_library_without_pythons_part_is_still_named(
+    write_machine: Callable[[dict[str, str]], Path],
+) -> None:
+    status = (
+        "Package: libnvinfer10\nStatus: install ok installed\nVersion: 1:10.3.0.30-1+cuda12.5\n"
+    )
     device = read_files(write_machine({"var/lib/dpkg/status": status}))
     assert device.tensorrt == "10.3.0.30"
     assert device.sources["tensorrt"] == "Debian package libnvinfer10 1:10.3.0.30-1+cuda12.5"
 
 
-def test_a_removed_package_is_not_installed(write_machine: Callable[[dict[str, str]], Path]) -> None:
+def test_a_removed_package_is_not_installed(
+    write_machine: Callable[[dict[str, str]], Path],
+) -> None:
     status = "Package: libnvinfer10\nStatus: deinstall ok config-files\nVersion: 10.3.0.30-1\n"
     assert read_files(write_machine({"var/lib/dpkg/status": status})).tensorrt is None
 
 
 def test_pythons_package_wins_over_another_version_of_the_system(tmp_path: Path) -> None:
     folder = DEVICES / "agx-orin-64-jetpack-6.2" / "root"
-    device = detect_device(folder, answer_nothing, package={"tensorrt": "10.7.0"}.get, environment={})
+    device = detect_device(
+        folder, answer_nothing, package={"tensorrt": "10.7.0"}.get, environment={}
+    )
     assert (device.tensorrt, device.sources["tensorrt"]) == ("10.7.0", "Python package tensorrt")
 
 
-@pytest.mark.parametrize("release", ["R36 (release), REVISION: 4", "# R36 (release), REVISION: 4.0,"])
+@pytest.mark.parametrize(
+    "release", ["R36 (release), REVISION: 4", "# R36 (release), REVISION: 4.0,"]
+)
 def test_releases_of_fewer_numbers_are_the_same_release(
     release: str, write_machine: Callable[[dict[str, str]], Path]
 ) -> None:
@@ -227,7 +289,9 @@ def test_every_module_of_the_table_names_a_target_that_exists_with_that_memory()
     for name, target in MODULES.values():
         if target is not None:
             assert f"{load_target(target).hardware.memory.value:g} GB" in name
-    assert {target for _, target in MODULES.values() if target} == {n for n in list_targets() if n.startswith("jetson")}
+    assert {target for _, target in MODULES.values() if target} == {
+        n for n in list_targets() if n.startswith("jetson")
+    }
 
 
 def test_each_release_of_the_table_is_of_the_line_that_its_number_says() -> None:
@@ -239,16 +303,29 @@ def test_each_release_of_the_table_is_of_the_line_that_its_number_says() -> None
 
 
 FILES = (
-    "proc/device-tree/model", "proc/device-tree/compatible", "etc/nv_tegra_release", "etc/nvpmodel.conf",
-    "var/lib/nvpmodel/status", "proc/meminfo", "var/lib/dpkg/status", "usr/local/cuda/version.json",
-    "proc/driver/nvidia/version", "proc/cpuinfo", "sys/devices/system/cpu/online", "etc/os-release",
-)  # fmt: skip
+    "proc/device-tree/model",
+    "proc/device-tree/compatible",
+    "etc/nv_tegra_release",
+    "etc/nvpmodel.conf",
+    "var/lib/nvpmodel/status",
+    "proc/meminfo",
+    "var/lib/dpkg/status",
+    "usr/local/cuda/version.json",
+    "proc/driver/nvidia/version",
+    "proc/cpuinfo",
+    "sys/devices/system/cpu/online",
+    "etc/os-release",
+)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     content=st.dictionaries(st.sampled_from(FILES), st.binary(max_size=60)),
-    answer=st.none() | st.text(max_size=60) | st.lists(st.text(max_size=4), min_size=9, max_size=9).map(",".join),
+    answer=st.none()
+    | st.text(max_size=60)
+    | st.lists(st.text(max_size=4), min_size=9, max_size=9).map(",".join),
 )
 def test_whatever_the_files_and_commands_hold_nothing_is_raised(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, bytes], answer: str | None

@@ -7,12 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from echoexport.runtime.device import Device, detect_device, match_target, require_target, usable_memory
+from echoexport.runtime.device import (
+    Device,
+    detect_device,
+    match_target,
+    require_target,
+    usable_memory,
+)
 from echoexport.runtime.device.matching import describe_device
 from echoexport.runtime.errors import TargetMismatchError
 from echoexport.targets.spec import TargetSpec, list_targets, load_target
 
-BOX = detect_device(Path("/nowhere"), lambda command: None, package=lambda name: None, environment={})
+BOX = detect_device(
+    Path("/nowhere"), lambda command: None, package=lambda name: None, environment={}
+)
 GB = 10**9
 
 
@@ -25,7 +33,13 @@ def make_gpu(name: str, capability: str = "8.9") -> Device:
 
 
 def make_jetson(target: str | None = "jetson-orin") -> Device:
-    return make("jetson", target=target, model="NVIDIA Jetson Board", compute_capability="8.7", arch="aarch64")
+    return make(
+        "jetson",
+        target=target,
+        model="NVIDIA Jetson Board",
+        compute_capability="8.7",
+        arch="aarch64",
+    )
 
 
 def why_refused(device: Device, target: TargetSpec) -> str:
@@ -68,24 +82,35 @@ def test_an_rtx_gpu_that_tensorrt_rtx_builds_nothing_for_is_no_target() -> None:
     assert match_target(make_gpu("NVIDIA RTX of another age", "9.9")) is None
 
 
-@pytest.mark.parametrize("name", [name for name in list_targets() if load_target(name).kind == "cpu"])
-@pytest.mark.parametrize("device", [BOX, make_jetson(), make_gpu("NVIDIA L4")], ids=["cpu", "jetson", "gpu"])
+@pytest.mark.parametrize(
+    "name", [name for name in list_targets() if load_target(name).kind == "cpu"]
+)
+@pytest.mark.parametrize(
+    "device", [BOX, make_jetson(), make_gpu("NVIDIA L4")], ids=["cpu", "jetson", "gpu"]
+)
 def test_every_machine_can_be_compiled_for_as_a_processor(device: Device, name: str) -> None:
     assert why_refused(device, load_target(name)) == ""
     assert match_target(BOX) == "cpu"
 
 
-@pytest.mark.parametrize("name", [name for name in list_targets() if load_target(name).kind == "jetson"])
+@pytest.mark.parametrize(
+    "name", [name for name in list_targets() if load_target(name).kind == "jetson"]
+)
 def test_a_board_passes_as_itself_only(name: str) -> None:
     assert why_refused(make_jetson(name), load_target(name)) == ""
     other = next(n for n in ("jetson-orin", "jetson-orin-32") if n != name)
-    with pytest.raises(TargetMismatchError, match=f"target {other} .*this machine is {name} .*--target {name} here"):
+    with pytest.raises(
+        TargetMismatchError, match=f"target {other} .*this machine is {name} .*--target {name} here"
+    ):
         require_target(make_jetson(name), load_target(other))
 
 
 @pytest.mark.parametrize(
     "device",
-    [make("cpu", arch="x86_64"), make("gpu", arch="x86_64", gpu="NVIDIA GeForce RTX 4090", compute_capability="8.9")],
+    [
+        make("cpu", arch="x86_64"),
+        make("gpu", arch="x86_64", gpu="NVIDIA GeForce RTX 4090", compute_capability="8.9"),
+    ],
     ids=["no GPU", "RTX 4090"],
 )
 def test_engines_for_kiosks_are_built_on_every_x86_machine(device: Device) -> None:
@@ -105,7 +130,8 @@ def test_a_slice_of_a_gpu_passes_as_none_of_our_targets() -> None:
 
 def test_another_gpu_is_refused_with_both_names_and_the_fix() -> None:
     with pytest.raises(
-        TargetMismatchError, match=r"target h100 .*this machine is l4 \(NVIDIA L4 in AMD EPYC\).*--target l4"
+        TargetMismatchError,
+        match=r"target h100 .*this machine is l4 \(NVIDIA L4 in AMD EPYC\).*--target l4",
     ):
         require_target(make_gpu("NVIDIA L4"), load_target("h100"))
 
@@ -119,20 +145,25 @@ def test_an_x86_machine_is_told_that_it_is_no_jetson() -> None:
 def test_a_container_that_hides_the_board_says_what_was_not_readable() -> None:
     device = make("cpu", arch="aarch64")
     with pytest.raises(
-        TargetMismatchError, match=r"/proc/device-tree/compatible nor /etc/nv_tegra_release.*mount both"
+        TargetMismatchError,
+        match=r"/proc/device-tree/compatible nor /etc/nv_tegra_release.*mount both",
     ):
         require_target(device, load_target("jetson-orin"))
 
 
 def test_a_board_without_a_number_says_that_none_was_readable() -> None:
-    with pytest.raises(TargetMismatchError, match=r"NVIDIA Jetson Board.*no module number was readable"):
+    with pytest.raises(
+        TargetMismatchError, match=r"NVIDIA Jetson Board.*no module number was readable"
+    ):
         require_target(make_jetson(None), load_target("jetson-orin"))
 
 
 def test_a_target_file_of_the_users_own_passes_by_kind_and_compute_capability() -> None:
     own = dataclasses.replace(load_target("jetson-orin"), name="my-board")
     assert why_refused(make_jetson(None), own) == ""
-    with pytest.raises(TargetMismatchError, match=r"my-board .*wants kind jetson, compute capability 8.7.*kind gpu"):
+    with pytest.raises(
+        TargetMismatchError, match=r"my-board .*wants kind jetson, compute capability 8.7.*kind gpu"
+    ):
         require_target(make_gpu("NVIDIA L4"), own)
 
 
@@ -152,14 +183,18 @@ def test_a_target_file_without_a_compute_capability_passes_by_kind() -> None:
         (make("gpu", memory=8 * GB, memory_available=None), None),
     ],
 )
-def test_a_small_board_never_plans_with_more_than_six_gigabytes(device: Device, usable: int | None) -> None:
+def test_a_small_board_never_plans_with_more_than_six_gigabytes(
+    device: Device, usable: int | None
+) -> None:
     assert usable_memory(device) == usable
 
 
 def test_the_planning_figure_is_that_of_the_target_files() -> None:
     named = [load_target(name).hardware for name in ("jetson-orin-nano-8", "jetson-orin-nx-8")]
     device = make("jetson", memory=8 * GB, memory_available=None)
-    assert {usable_memory(device)} == {int((hardware.memory_usable.value or 0) * GB) for hardware in named}
+    assert {usable_memory(device)} == {
+        int((hardware.memory_usable.value or 0) * GB) for hardware in named
+    }
 
 
 def test_a_machine_is_described_in_a_few_words() -> None:

@@ -43,7 +43,8 @@ def answer(*faces: tuple[int, tuple[float, float, float, float], float]) -> Netw
 
     def run(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert picture.shape == (1, SIDE, SIDE, 3)
-        values, logits = np.zeros((896, 16), np.float32), np.full(896, -20, np.float32)
+        values = np.zeros((896, 16), np.float32)
+        logits = np.full(896, -20, np.float32)
         for anchor, box, logit in faces:
             values[anchor, :4] = box
             logits[anchor] = logit
@@ -53,7 +54,9 @@ def answer(*faces: tuple[int, tuple[float, float, float, float], float]) -> Netw
 
 
 def test_values_are_decoded_from_their_anchor_to_picture_pixels() -> None:
-    picture = np.zeros((256, 512, 3), np.uint8)  # fitted at a quarter, 32 rows of bars above and below
+    picture = np.zeros(
+        (256, 512, 3), np.uint8
+    )  # fitted at a quarter, 32 rows of bars above and below
     network = answer((512, (20.0, 30.0, 40.0, 24.0), 2.0))  # anchor at (8,8) of 128
     (face,) = find_boxes(picture, network)
     # centre (28,38), 40x24 of 128 -> x 8..48, y 26..50 -> x4, minus the bar of 128 rows
@@ -79,7 +82,8 @@ def test_the_letterbox_keeps_the_aspect_and_fills_with_black() -> None:
 
 
 def test_overlap_is_intersection_over_union() -> None:
-    first, second = FaceBox(0, 0, 10, 10, 1), FaceBox(5, 0, 15, 10, 1)
+    first = FaceBox(0, 0, 10, 10, 1)
+    second = FaceBox(5, 0, 15, 10, 1)
     assert measure_overlap(first, second) == pytest.approx(50 / 150)
     assert measure_overlap(first, FaceBox(10, 0, 20, 10, 1)) == 0
     assert measure_overlap(first, first) == 1
@@ -94,7 +98,8 @@ def test_overlapping_boxes_become_their_weighted_mean() -> None:
 
 
 def test_the_largest_face_is_selected_not_the_surest() -> None:
-    small, large = FaceBox(0, 0, 10, 10, 0.99), FaceBox(20, 20, 60, 60, 0.6)
+    small = FaceBox(0, 0, 10, 10, 0.99)
+    large = FaceBox(20, 20, 60, 60, 0.6)
     assert select_face([small, large]) is large
     assert select_face([]) is None
 
@@ -103,10 +108,16 @@ def test_the_largest_face_is_selected_not_the_surest() -> None:
 
 
 def see_bright_square(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, logits = np.zeros((896, 16), np.float32), np.full(896, -20, np.float32)
+    values = np.zeros((896, 16), np.float32)
+    logits = np.full(896, -20, np.float32)
     rows, columns = np.nonzero(picture[0, ..., 0] > 0)
-    if len(rows) and min(np.ptp(rows), np.ptp(columns)) > 20:  # blind for small ones, as the true network
-        x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    if (
+        len(rows) and min(np.ptp(rows), np.ptp(columns)) > 20
+    ):  # blind for small ones, as the true network
+        x0 = columns.min()
+        y0 = rows.min()
+        x1 = columns.max() + 1
+        y1 = rows.max() + 1
         values[512, :4] = (x0 + x1) / 2 - 8, (y0 + y1) / 2 - 8, x1 - x0, y1 - y0
         logits[512] = 3
     return values, logits
@@ -167,7 +178,9 @@ def test_a_damaged_model_is_refused_with_its_name(tmp_path: Path, engine: str) -
         open_detector(tmp_path / "a.tflite", engine=engine)
 
 
-def test_without_any_engine_the_extras_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_engine_the_extras_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.tflite").write_bytes(b"abcdTFL3")
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
@@ -189,7 +202,8 @@ def network(media_dir: Path) -> Network:
     return open_detector(media_dir / "models" / "blaze_face_short_range.tflite", engine="openvino")
 
 
-# Brow to chin and cheek to cheek, read off the pictures: a box must hold them without being far larger.
+# Brow to chin and cheek to cheek, read off the pictures: a box must hold them without
+# being far larger.
 FACES = {
     "portrait_a.jpg": (165, 228, 385, 465),
     "portrait_b.png": (150, 208, 352, 415),
@@ -218,25 +232,34 @@ def test_the_drawn_portrait_has_a_face_too(reference_dir: Path, network: Network
 
 
 @pytest.mark.parametrize("name", FACES)
-def test_both_engines_and_both_model_files_agree(name: str, media_dir: Path, network: Network) -> None:
+def test_both_engines_and_both_model_files_agree(
+    name: str, media_dir: Path, network: Network
+) -> None:
     pytest.importorskip("ai_edge_litert")
-    picture, models = read_portrait(media_dir / name), media_dir / "models"
+    picture = read_portrait(media_dir / name)
+    models = media_dir / "models"
     wanted = select_face(find_faces(picture, network))
     assert wanted is not None
     for engine in ("openvino", "litert"):
-        found = detect_face(picture, model=models / "face_landmarker_v2_with_blendshapes.task", engine=engine)
+        found = detect_face(
+            picture, model=models / "face_landmarker_v2_with_blendshapes.task", engine=engine
+        )
         assert found is not None
         assert found.corners == pytest.approx(wanted.corners, abs=0.5)
         assert found.score == pytest.approx(wanted.score, abs=1e-3)
 
 
-def expect_box(picture: np.ndarray, network: Network, *, box: tuple[float, ...], within: float = 15) -> None:
+def expect_box(
+    picture: np.ndarray, network: Network, *, box: tuple[float, ...], within: float = 15
+) -> None:
     face = select_face(find_faces(picture, network))
     assert face is not None
     assert face.corners == pytest.approx(box, abs=within)
 
 
-def test_a_mirrored_padded_enlarged_or_turned_portrait_moves_the_box(media_dir: Path, network: Network) -> None:
+def test_a_mirrored_padded_enlarged_or_turned_portrait_moves_the_box(
+    media_dir: Path, network: Network
+) -> None:
     picture = read_portrait(media_dir / "portrait_b.png")
     face = select_face(find_faces(picture, network))
     assert face is not None
@@ -255,7 +278,9 @@ def test_a_small_face_in_a_large_picture_is_found(media_dir: Path, network: Netw
     assert face is not None
     scene = np.full((900, 1600, 3), 90, np.uint8)
     scene[300:556, 1000:1256] = resize_bilinear(portrait, size=(256, 256))
-    wanted = [offset + value / 2 for offset, value in zip((1000, 300) * 2, face.corners, strict=True)]
+    wanted = [
+        offset + value / 2 for offset, value in zip((1000, 300) * 2, face.corners, strict=True)
+    ]
     expect_box(scene, network, box=tuple(wanted), within=8)
 
 
@@ -266,9 +291,15 @@ def test_noise_holds_no_face(seed: int, network: Network) -> None:
 
 
 @pytest.mark.parametrize("engine", ["openvino", "litert"])
-def test_another_network_is_refused_with_its_shapes(tmp_path: Path, media_dir: Path, engine: str) -> None:
+def test_another_network_is_refused_with_its_shapes(
+    tmp_path: Path, media_dir: Path, engine: str
+) -> None:
     pytest.importorskip({"openvino": "openvino", "litert": "ai_edge_litert"}[engine])
-    with zipfile.ZipFile(media_dir / "models" / "face_landmarker_v2_with_blendshapes.task") as bundle:
+    with zipfile.ZipFile(
+        media_dir / "models" / "face_landmarker_v2_with_blendshapes.task"
+    ) as bundle:
         (tmp_path / "mesh.tflite").write_bytes(bundle.read("face_landmarks_detector.tflite"))
-    with pytest.raises(PortraitError, match=r"mesh\.tflite is not BlazeFace short range .*256, 256, 3"):
+    with pytest.raises(
+        PortraitError, match=r"mesh\.tflite is not BlazeFace short range .*256, 256, 3"
+    ):
         open_detector(tmp_path / "mesh.tflite", engine=engine)

@@ -27,7 +27,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def load(name: str) -> Any:
             if name == "of a later release":
                 return load_backend(name)
-            return SimpleNamespace(name=name, unavailable=lambda: None if name in working else f"no {name} here")
+            return SimpleNamespace(
+                name=name, unavailable=lambda: None if name in working else f"no {name} here"
+            )
 
         monkeypatch.setattr(fallback, "load_backend", load)
 
@@ -40,7 +42,9 @@ def describe(folder: Path, backends: tuple[str, ...], chosen: str) -> str | None
     return describe_backend_fallback(manifest, backend)
 
 
-def test_the_cpu_in_a_gpus_place_is_said_with_every_reason(null_bundle: Path, machine: Callable[..., None]) -> None:
+def test_the_cpu_in_a_gpus_place_is_said_with_every_reason(
+    null_bundle: Path, machine: Callable[..., None]
+) -> None:
     machine("ort")
     assert describe(null_bundle, ("tensorrt", "ort_cuda", "ort"), "ort") == (
         "computing on the CPU with backend 'ort', more slowly than the bundle is made for "
@@ -48,7 +52,9 @@ def test_the_cpu_in_a_gpus_place_is_said_with_every_reason(null_bundle: Path, ma
     )
 
 
-def test_one_gpu_library_in_anothers_place_is_said_too(null_bundle: Path, machine: Callable[..., None]) -> None:
+def test_one_gpu_library_in_anothers_place_is_said_too(
+    null_bundle: Path, machine: Callable[..., None]
+) -> None:
     machine("ort_cuda")
     found = describe(null_bundle, ("tensorrt", "ort_cuda", "ort"), "ort_cuda") or ""
     assert found.startswith("computing on backend 'ort_cuda', more slowly")
@@ -56,7 +62,12 @@ def test_one_gpu_library_in_anothers_place_is_said_too(null_bundle: Path, machin
 
 @pytest.mark.parametrize(
     ("backends", "chosen"),
-    [(("tensorrt", "ort"), "tensorrt"), (("openvino", "ort"), "ort"), (("ort",), "openvino"), (("ort",), "ort")],
+    [
+        (("tensorrt", "ort"), "tensorrt"),
+        (("openvino", "ort"), "ort"),
+        (("ort",), "openvino"),
+        (("ort",), "ort"),
+    ],
 )
 def test_a_bundles_first_backend_and_one_cpu_library_for_another_are_no_fallback(
     null_bundle: Path, machine: Callable[..., None], backends: tuple[str, ...], chosen: str
@@ -65,7 +76,9 @@ def test_a_bundles_first_backend_and_one_cpu_library_for_another_are_no_fallback
     assert describe(null_bundle, backends, chosen) is None
 
 
-def test_a_choice_of_ones_own_is_no_fallback(null_bundle: Path, machine: Callable[..., None]) -> None:
+def test_a_choice_of_ones_own_is_no_fallback(
+    null_bundle: Path, machine: Callable[..., None]
+) -> None:
     machine("tensorrt", "ort")
     assert describe(null_bundle, ("tensorrt", "ort"), "ort") is None
 
@@ -88,7 +101,8 @@ def test_verify_warns_of_the_fallback_once(
     outcome = command("verify", null_bundle)
     assert outcome.code == 0
     assert outcome.told == [
-        "echoexport: warning: computing on the CPU with backend 'null', more slowly than the bundle is made for "
+        "echoexport: warning: computing on the CPU with backend 'null', more slowly than the "
+        "bundle is made for "
         "(ort_tensorrt: no ort_tensorrt here)"
     ]
 
@@ -119,7 +133,9 @@ class NotingBackend:
 
 
 def test_what_engines_note_is_kept_when_they_close_and_said_once(null_bundle: Path) -> None:
-    bundle = Bundle(null_bundle, read_manifest(null_bundle), backend=NotingBackend(), options=EngineOptions())
+    bundle = Bundle(
+        null_bundle, read_manifest(null_bundle), backend=NotingBackend(), options=EngineOptions()
+    )
     with bundle:
         assert bundle.notes() == ()
         bundle.network("vae_decoder")({"latents": np.zeros((1, 4, 4, 4))})
@@ -134,6 +150,8 @@ def test_what_engines_note_is_kept_when_they_close_and_said_once(null_bundle: Pa
 
 def test_an_engine_without_notes_has_none(null_bundle: Path) -> None:
     manifest = read_manifest(null_bundle)
-    with Bundle(null_bundle, manifest, backend=load_backend("null"), options=EngineOptions()) as bundle:
+    with Bundle(
+        null_bundle, manifest, backend=load_backend("null"), options=EngineOptions()
+    ) as bundle:
         assert bundle.network("vae_decoder").notes == ()
         assert bundle.notes() == ()

@@ -30,8 +30,10 @@ class Visitor:
     """A thread that enters by an entrance and stays until it is let go."""
 
     def __init__(self, gate: Gate, entrance: Entrance) -> None:
-        self._gate, self._entrance = gate, entrance
-        self._inside, self._leave = threading.Event(), threading.Event()
+        self._gate = gate
+        self._entrance = entrance
+        self._inside = threading.Event()
+        self._leave = threading.Event()
         self._thread = threading.Thread(target=self._visit, daemon=True)
         self._thread.start()
 
@@ -74,7 +76,8 @@ def test_many_share(gate: Gate) -> None:
 
 
 def test_who_wants_to_be_alone_waits_until_the_last_has_left(gate: Gate) -> None:
-    first, second = Visitor(gate, Gate.shared), Visitor(gate, Gate.shared)
+    first = Visitor(gate, Gate.shared)
+    second = Visitor(gate, Gate.shared)
     assert first.is_inside() and second.is_inside()
     alone = Visitor(gate, Gate.alone)
     first.leave()

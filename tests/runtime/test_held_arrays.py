@@ -43,7 +43,8 @@ def test_freezing_twice_gives_the_same_array() -> None:
 
 
 def test_a_frozen_array_is_known_again_and_an_equal_one_is_not() -> None:
-    held, frozen = Held(), freeze(np.ones(4))
+    held = Held()
+    frozen = freeze(np.ones(4))
     assert not held.is_same(frozen)
     held.hold(frozen)
     assert held.is_same(frozen)
@@ -51,13 +52,15 @@ def test_a_frozen_array_is_known_again_and_an_equal_one_is_not() -> None:
 
 
 def test_a_writeable_array_is_not_known_again() -> None:
-    held, array = Held(), np.ones(4)
+    held = Held()
+    array = np.ones(4)
     held.hold(array)
     assert not held.is_same(array)
 
 
 def test_holding_a_writeable_array_forgets_the_one_before() -> None:
-    held, frozen = Held(), freeze(np.ones(4))
+    held = Held()
+    frozen = freeze(np.ones(4))
     held.hold(frozen)
     held.hold(np.ones(4))
     assert not held.is_same(frozen)
@@ -67,4 +70,6 @@ def test_what_is_held_is_not_kept_in_memory() -> None:
     held = Held()
     held.hold(freeze(np.ones(4)))
     gc.collect()
-    assert not any(held.is_same(freeze(np.ones(4))) for _ in range(100))  # one may get the same address
+    assert not any(
+        held.is_same(freeze(np.ones(4))) for _ in range(100)
+    )  # one may get the same address

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from echoexport.runtime.errors import BundleError
-from echoexport.runtime.manifest import FileEntry, QuantizationSummary, read_manifest, replace_manifest, write_manifest
+from echoexport.runtime.manifest import (
+    FileEntry,
+    QuantizationSummary,
+    read_manifest,
+    replace_manifest,
+    write_manifest,
+)
 from echoexport.runtime.spec import NETWORKS, TOLERANCES
 
 FILE = "manifest.json"
@@ -57,7 +63,9 @@ def test_a_linked_manifest_is_refused(null_bundle: Path, tmp_path: Path) -> None
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"format": "echoexport-bundle",}', "\ufeff", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"format": "echoexport-bundle",}', "\ufeff", "[" * 100_000]
+)
 def test_broken_json_is_refused_with_the_files_name(null_bundle: Path, text: str) -> None:
     (null_bundle / FILE).write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.json: not readable JSON"):
@@ -70,7 +78,9 @@ def test_bytes_that_are_no_text_are_refused_with_the_files_name(null_bundle: Pat
         read_manifest(null_bundle)
 
 
-def test_a_manifest_that_may_not_be_read_is_refused(null_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_may_not_be_read_is_refused(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def deny(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
@@ -87,27 +97,39 @@ def test_another_format_is_refused(null_bundle: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])
-def test_an_unknown_schema_version_is_refused_before_anything_else(null_bundle: Path, version: object) -> None:
-    (null_bundle / FILE).write_text(json.dumps({"format": "echoexport-bundle", "schema": version, "new": 1}))
-    with pytest.raises(BundleError, match=r"manifest\.json: schema version .*; this release reads 1"):
+def test_an_unknown_schema_version_is_refused_before_anything_else(
+    null_bundle: Path, version: object
+) -> None:
+    (null_bundle / FILE).write_text(
+        json.dumps({"format": "echoexport-bundle", "schema": version, "new": 1})
+    )
+    with pytest.raises(
+        BundleError, match=r"manifest\.json: schema version .*; this release reads 1"
+    ):
         read_manifest(null_bundle)
 
 
 def test_an_unknown_key_is_refused(null_bundle: Path) -> None:
     change(null_bundle, set_at("window/stride", 1))
-    with pytest.raises(BundleError, match=r"manifest\.json: manifest\.window: unknown key 'stride'"):
+    with pytest.raises(
+        BundleError, match=r"manifest\.json: manifest\.window: unknown key 'stride'"
+    ):
         read_manifest(null_bundle)
 
 
 def test_a_missing_key_is_refused(null_bundle: Path) -> None:
     change(null_bundle, lambda data: data["sampler"].pop("steps"))
-    with pytest.raises(BundleError, match=r"manifest\.json: manifest\.sampler: missing key 'steps'"):
+    with pytest.raises(
+        BundleError, match=r"manifest\.json: manifest\.sampler: missing key 'steps'"
+    ):
         read_manifest(null_bundle)
 
 
 def test_a_wrong_type_is_refused(null_bundle: Path) -> None:
     change(null_bundle, set_at("picture/width", "512"))
-    with pytest.raises(BundleError, match=r"manifest\.json: manifest\.picture\.width: wanted a int, found '512'"):
+    with pytest.raises(
+        BundleError, match=r"manifest\.json: manifest\.picture\.width: wanted a int, found '512'"
+    ):
         read_manifest(null_bundle)
 
 
@@ -125,18 +147,33 @@ def test_a_seventh_network_is_refused(null_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.bin", "/etc/passwd", "a/../../b", "..", "", ".", "a\\..\\b", "a\0b", "manifest.json"]
+    "name",
+    [
+        "../outside.bin",
+        "/etc/passwd",
+        "a/../../b",
+        "..",
+        "",
+        ".",
+        "a\\..\\b",
+        "a\0b",
+        "manifest.json",
+    ],
 )
 def test_a_path_that_leaves_the_folder_is_refused_by_name(null_bundle: Path, name: str) -> None:
     change(null_bundle, lambda data: data["files"].update({name: {"sha256": "", "bytes": 0}}))
-    with pytest.raises(BundleError, match=r"leaves the bundle or is not a plain relative path; refused") as caught:
+    with pytest.raises(
+        BundleError, match=r"leaves the bundle or is not a plain relative path; refused"
+    ) as caught:
         read_manifest(null_bundle)
     assert repr(name) in str(caught.value)
 
 
 def test_a_networks_file_must_be_in_the_table_of_files(null_bundle: Path) -> None:
     change(null_bundle, set_at("networks/vae_decoder/graph", "../vae_decoder.onnx"))
-    with pytest.raises(BundleError, match=r"network vae_decoder: '\.\./vae_decoder\.onnx' is not in the manifest's"):
+    with pytest.raises(
+        BundleError, match=r"network vae_decoder: '\.\./vae_decoder\.onnx' is not in the manifest's"
+    ):
         read_manifest(null_bundle)
 
 
@@ -169,24 +206,34 @@ def test_numbers_that_json_does_not_have_are_refused(null_bundle: Path, number: 
         read_manifest(null_bundle)
 
 
-def test_a_noise_schedule_that_nobody_implements_is_refused_with_the_files_name(null_bundle: Path) -> None:
+def test_a_noise_schedule_that_nobody_implements_is_refused_with_the_files_name(
+    null_bundle: Path,
+) -> None:
     change(null_bundle, set_at("sampler/scheduler/prediction_type", "epsilon"))
-    with pytest.raises(BundleError, match=r"manifest\.json: scheduler prediction_type 'epsilon' is not supported"):
+    with pytest.raises(
+        BundleError, match=r"manifest\.json: scheduler prediction_type 'epsilon' is not supported"
+    ):
         read_manifest(null_bundle)
 
 
 @pytest.mark.parametrize("dtype", ["object", "float64", "U16", ""])
 def test_a_tensor_of_a_dtype_that_no_network_has_is_refused(null_bundle: Path, dtype: str) -> None:
-    change(null_bundle, lambda data: data["networks"]["vae_decoder"]["outputs"][0].update(dtype=dtype))
+    change(
+        null_bundle, lambda data: data["networks"]["vae_decoder"]["outputs"][0].update(dtype=dtype)
+    )
     with pytest.raises(BundleError, match=r"network vae_decoder: tensor 'picture' is "):
         read_manifest(null_bundle)
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)
-def test_a_network_without_a_tolerance_for_each_precision_is_refused(null_bundle: Path, precision: str) -> None:
+def test_a_network_without_a_tolerance_for_each_precision_is_refused(
+    null_bundle: Path, precision: str
+) -> None:
     change(null_bundle, set_at("networks/vae_encoder/precision", "int8"))
     change(null_bundle, lambda data: data["networks"]["vae_encoder"]["tolerances"].pop(precision))
-    with pytest.raises(BundleError, match=rf"network vae_encoder: no tolerance above 0 for {precision}"):
+    with pytest.raises(
+        BundleError, match=rf"network vae_encoder: no tolerance above 0 for {precision}"
+    ):
         read_manifest(null_bundle)
 
 
@@ -210,9 +257,15 @@ def test_a_bundle_from_before_int8_is_read_as_it_was_meant(null_bundle: Path) ->
 
 def test_what_quantization_did_comes_back_as_it_was_written(null_bundle: Path) -> None:
     manifest = read_manifest(null_bundle)
-    files = {**manifest.files, "quantization.json": FileEntry("0" * 64, 2), "quality.json": FileEntry("1" * 64, 2)}
+    files = {
+        **manifest.files,
+        "quantization.json": FileEntry("0" * 64, 2),
+        "quality.json": FileEntry("1" * 64, 2),
+    }
     summary = QuantizationSummary("quantization.json", "entropy", "abc", 20.0, None)
-    write_manifest(replace(manifest, files=files, quantization=summary, quality="quality.json"), null_bundle)
+    write_manifest(
+        replace(manifest, files=files, quantization=summary, quality="quality.json"), null_bundle
+    )
     found = read_manifest(null_bundle)
     assert (found.quantization, found.quality) == (summary, "quality.json")
 
@@ -220,12 +273,30 @@ def test_what_quantization_did_comes_back_as_it_was_written(null_bundle: Path) -
 @pytest.mark.parametrize(
     ("place", "value", "complaint"),
     [
-        ("networks/vae_decoder/precision", "int4", r"network vae_decoder: precision 'int4'; known: fp32, fp16, int8"),
-        ("networks/vae_decoder/compute", "tf32", r"network vae_decoder: compute 'tf32'; known: fp32, bf16"),
-        ("quality", "report.json", r"quality: 'report\.json' is not in the manifest's table of files"),
+        (
+            "networks/vae_decoder/precision",
+            "int4",
+            r"network vae_decoder: precision 'int4'; known: fp32, fp16, int8",
+        ),
+        (
+            "networks/vae_decoder/compute",
+            "tf32",
+            r"network vae_decoder: compute 'tf32'; known: fp32, bf16",
+        ),
+        (
+            "quality",
+            "report.json",
+            r"quality: 'report\.json' is not in the manifest's table of files",
+        ),
         (
             "quantization",
-            {"plan": "plan.json", "method": "", "calibration": "", "budget_db": None, "reached_db": None},
+            {
+                "plan": "plan.json",
+                "method": "",
+                "calibration": "",
+                "budget_db": None,
+                "reached_db": None,
+            },
             r"quantization: 'plan\.json' is not in the manifest's table of files",
         ),
         ("quantization", {"plan": "plan.json"}, r"manifest\.quantization: missing key 'method'"),
@@ -239,9 +310,14 @@ def test_what_is_said_of_precision_must_be_known_and_its_files_listed(
         read_manifest(null_bundle)
 
 
-def test_a_finished_bundles_manifest_is_replaced_and_nothing_else_is_left(null_bundle: Path) -> None:
+def test_a_finished_bundles_manifest_is_replaced_and_nothing_else_is_left(
+    null_bundle: Path,
+) -> None:
     names = sorted(path.name for path in (*null_bundle.iterdir(), *null_bundle.parent.iterdir()))
     manifest = replace(read_manifest(null_bundle), fps=30.0)
     replace_manifest(manifest, null_bundle)
     assert read_manifest(null_bundle) == manifest
-    assert sorted(path.name for path in (*null_bundle.iterdir(), *null_bundle.parent.iterdir())) == names
+    assert (
+        sorted(path.name for path in (*null_bundle.iterdir(), *null_bundle.parent.iterdir()))
+        == names
+    )

@@ -45,7 +45,9 @@ def test_the_log_mel_matches_the_golden_one(goldens_tiny):
 
 
 def test_the_log_mel_of_more_than_30_s_matches_the_golden_columns(goldens_tiny):
-    samples = np.resize(goldens_tiny["audio/waveform_int16"], goldens_tiny.meta["conf"]["long_samples"])
+    samples = np.resize(
+        goldens_tiny["audio/waveform_int16"], goldens_tiny.meta["conf"]["long_samples"]
+    )
     made = log_mel(as_voice(samples))
     golden = goldens_tiny["audio/long/mel_columns"]
     assert np.abs(made[:, [0, 1, 2999, 3000, -1]] - golden).max() < 1e-4 * np.abs(golden).max()
@@ -64,7 +66,8 @@ def test_the_blocks_do_not_show(count, columns):
 
 def test_the_floor_is_that_of_the_whole_clip():
     rng = np.random.default_rng(0)
-    quiet, loud = rng.standard_normal(16_000) * 1e-5, rng.standard_normal(16_000) * 0.5
+    quiet = rng.standard_normal(16_000) * 1e-5
+    loud = rng.standard_normal(16_000) * 0.5
     alone = log_mel(quiet.astype(np.float32))
     joined = log_mel(np.concatenate([quiet, loud]).astype(np.float32))
     assert joined.min() == pytest.approx(joined.max() - 8 / 4)
@@ -72,7 +75,9 @@ def test_the_floor_is_that_of_the_whole_clip():
 
 
 def test_silence_is_flat_and_finite():
-    assert np.array_equal(log_mel(np.zeros(1600, np.float32)), np.full((80, 10), (-10 + 4) / 4, np.float32))
+    assert np.array_equal(
+        log_mel(np.zeros(1600, np.float32)), np.full((80, 10), (-10 + 4) / 4, np.float32)
+    )
 
 
 def test_work_space_does_not_grow_with_a_three_minute_clip():

@@ -27,7 +27,9 @@ def make_frames(count: int, *, seed: int = 0) -> list[np.ndarray]:
 
 def write_voice(path: Path, *, seconds: float = 1.0, rate: int = 24_000, channels: int = 1) -> Path:
     rng = np.random.default_rng(0)
-    slow = np.repeat(rng.integers(-9000, 9000, int(seconds * rate) // 20 + 1), 20)[: int(seconds * rate)]
+    slow = np.repeat(rng.integers(-9000, 9000, int(seconds * rate) // 20 + 1), 20)[
+        : int(seconds * rate)
+    ]
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(2)
@@ -60,14 +62,20 @@ def probe(path: Path) -> dict[str, object]:
             "sounds": len(container.streams.audio),
         }
         for sound in container.streams.audio:
-            found |= {"sound": sound.codec_context.name, "sound_rate": sound.rate, "channels": sound.channels}
+            found |= {
+                "sound": sound.codec_context.name,
+                "sound_rate": sound.rate,
+                "channels": sound.channels,
+            }
             found["sound_seconds"] = sound.duration * sound.time_base
     return found
 
 
 def list_boxes(path: Path) -> list[str]:
     """Names of an mp4's top-level boxes, in order."""
-    data, start, names = path.read_bytes(), 0, []
+    data = path.read_bytes()
+    start = 0
+    names = []
     while start < len(data):
         size = int.from_bytes(data[start : start + 4], "big")
         names.append(data[start + 4 : start + 8].decode())
@@ -79,7 +87,9 @@ def list_boxes(path: Path) -> list[str]:
 def test_an_mp4_holds_every_frame_and_the_sound_to_within_a_frame(tmp_path, fps):
     voice = write_voice(tmp_path / "voice.wav", seconds=1.11)
     count = covering_frame_count(read_voice(voice).duration, fps)
-    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=fps, voice_path=voice), make_frames(count))
+    write_all(
+        open_sink(tmp_path / "a.mp4", size=SIZE, fps=fps, voice_path=voice), make_frames(count)
+    )
     found = probe(tmp_path / "a.mp4")
     rate = Fraction(fps).limit_denominator(1001)
     assert (found["video"], found["pixels"], found["size"]) == ("h264", "yuv420p", SIZE)
@@ -100,7 +110,9 @@ def test_the_index_comes_before_the_pictures(tmp_path):
 def test_the_speech_beside_the_checkout_ends_with_the_picture(tmp_path, media_dir):
     speech = media_dir / "speech_en.wav"
     count = covering_frame_count(read_voice(speech).duration, 24)
-    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=speech), make_frames(1) * count)
+    write_all(
+        open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=speech), make_frames(1) * count
+    )
     found = probe(tmp_path / "a.mp4")
     assert found["decoded"] == count == 126
     assert 0 <= found["seconds"] - found["sound_seconds"] < Fraction(1, 24)
@@ -124,7 +136,12 @@ def test_a_single_frame_makes_a_video(tmp_path):
 
 @pytest.mark.parametrize(
     ("rate", "channels", "wanted"),
-    [(16_000, 1, (16_000, 1)), (44_100, 2, (44_100, 2)), (37_800, 1, (48_000, 1)), (48_000, 6, (48_000, 2))],
+    [
+        (16_000, 1, (16_000, 1)),
+        (44_100, 2, (44_100, 2)),
+        (37_800, 1, (48_000, 1)),
+        (48_000, 6, (48_000, 2)),
+    ],
 )
 def test_the_sound_keeps_its_rate_where_aac_has_it(tmp_path, rate, channels, wanted):
     voice = write_voice(tmp_path / "voice.wav", rate=rate, channels=channels)
@@ -136,7 +153,10 @@ def test_the_sound_keeps_its_rate_where_aac_has_it(tmp_path, rate, channels, wan
 
 def test_the_sound_of_an_array_is_muxed_in_step(tmp_path):
     voice = read_voice(write_voice(tmp_path / "voice.wav", rate=16_000))
-    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_samples=voice.samples), make_frames(24))
+    write_all(
+        open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_samples=voice.samples),
+        make_frames(24),
+    )
     heard = read_voice(tmp_path / "a.mp4").samples[: voice.samples.size]
     assert np.corrcoef(heard, voice.samples)[0, 1] > 0.98
 
@@ -179,7 +199,10 @@ def test_a_video_named_as_a_folder_is_refused(tmp_path):
 
 def test_the_voice_is_never_overwritten(tmp_path):
     talk = tmp_path / "talk.mp4"
-    write_all(open_sink(talk, size=SIZE, fps=24, voice_path=write_voice(tmp_path / "v.wav")), make_frames(24))
+    write_all(
+        open_sink(talk, size=SIZE, fps=24, voice_path=write_voice(tmp_path / "v.wav")),
+        make_frames(24),
+    )
     with pytest.raises(SettingError, match="the voice itself"):
         write_all(open_sink(talk, size=SIZE, fps=24, voice_path=talk), make_frames(24))
     assert probe(talk)["decoded"] == 24
@@ -187,14 +210,18 @@ def test_the_voice_is_never_overwritten(tmp_path):
 
 def test_a_missing_voice_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(AudioError, match=r"nobody\.wav"):
-        write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=tmp_path / "nobody.wav"), [])
+        write_all(
+            open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=tmp_path / "nobody.wav"), []
+        )
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
 def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, share):
     voice = write_voice(tmp_path / "voice.wav")
-    write_all(open_sink(tmp_path / "whole.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(24))
+    write_all(
+        open_sink(tmp_path / "whole.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(24)
+    )
     limit = int((tmp_path / "whole.mp4").stat().st_size * share)
     script = """
         import resource, signal, sys

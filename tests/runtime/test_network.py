@@ -22,7 +22,8 @@ SPEC = SubnetSpec(
     (TensorSpec("sum", "float32", (("batch", 1), ("width", 3))),),
     TOLERANCES,
 )
-LEFT, RIGHT = np.arange(3, dtype=np.float32)[None], np.ones((1, 3), np.float16)
+LEFT = np.arange(3, dtype=np.float32)[None]
+RIGHT = np.ones((1, 3), np.float16)
 
 
 class Adder:
@@ -42,7 +43,8 @@ class Adder:
 
 def test_outputs_come_by_name_whatever_the_order_of_the_inputs() -> None:
     network = Network(SPEC, Adder())
-    first, second = network({"left": LEFT, "right": RIGHT}), network({"right": RIGHT, "left": LEFT})
+    first = network({"left": LEFT, "right": RIGHT})
+    second = network({"right": RIGHT, "left": LEFT})
     np.testing.assert_array_equal(first["sum"], [[1, 2, 3]])
     np.testing.assert_array_equal(first["sum"], second["sum"])
 
@@ -51,12 +53,17 @@ def test_outputs_come_by_name_whatever_the_order_of_the_inputs() -> None:
 def test_inputs_are_cast_to_the_dtype_of_the_spec(dtype: type) -> None:
     engine = Adder()
     Network(SPEC, engine)({"left": np.ones((1, 3), dtype), "right": np.ones((1, 3), dtype)})
-    assert {name: array.dtype.name for name, array in engine.given.items()} == {"left": "float32", "right": "float16"}
+    assert {name: array.dtype.name for name, array in engine.given.items()} == {
+        "left": "float32",
+        "right": "float16",
+    }
 
 
 def test_inputs_reach_the_engine_in_one_piece_of_memory() -> None:
     engine = Adder()
-    Network(SPEC, engine)({"left": np.zeros((3, 1), np.float32).T, "right": np.zeros((1, 6), np.float16)[:, ::2]})
+    Network(SPEC, engine)(
+        {"left": np.zeros((3, 1), np.float32).T, "right": np.zeros((1, 6), np.float16)[:, ::2]}
+    )
     assert all(array.flags.c_contiguous for array in engine.given.values())
 
 
@@ -68,26 +75,32 @@ def test_an_input_that_fits_already_is_not_copied() -> None:
 
 def test_an_unknown_input_is_refused_with_a_suggestion() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"unknown input of adder 'rihgt'; known: left, right\. Did you mean 'ri"
+        UnknownNameError,
+        match=r"unknown input of adder 'rihgt'; known: left, right\. Did you mean 'ri",
     ):
         Network(SPEC, Adder())({"left": LEFT, "rihgt": RIGHT})
 
 
 def test_a_missing_input_is_refused_with_what_is_wanted() -> None:
-    with pytest.raises(BackendError, match=r"adder: input 'right' is missing; wanted \(batch 1, width 3\) float16"):
+    with pytest.raises(
+        BackendError, match=r"adder: input 'right' is missing; wanted \(batch 1, width 3\) float16"
+    ):
         Network(SPEC, Adder())({"left": LEFT})
 
 
 def test_a_misshapen_input_is_refused_with_both_shapes() -> None:
     with pytest.raises(
-        BackendError, match=r"adder: input 'left' has shape \(3,\); wanted \(batch 1, width 3\) float32"
+        BackendError,
+        match=r"adder: input 'left' has shape \(3,\); wanted \(batch 1, width 3\) float32",
     ):
         Network(SPEC, Adder())({"left": LEFT[0], "right": RIGHT})
 
 
 @pytest.mark.parametrize("values", [[["a", "b", "c"]], [[1j, 2j, 3j]], [[None, None, None]]])
 def test_inputs_that_are_no_real_numbers_are_refused(values: list[list[object]]) -> None:
-    with pytest.raises(BackendError, match=r"adder: input 'left' is .*; wanted \(batch 1, width 3\) float32"):
+    with pytest.raises(
+        BackendError, match=r"adder: input 'left' is .*; wanted \(batch 1, width 3\) float32"
+    ):
         Network(SPEC, Adder())({"left": np.array(values), "right": RIGHT})
 
 
@@ -112,7 +125,9 @@ def test_axes_read_as_people_write_them() -> None:
 
 
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=5), st.floats(0, 1))
-def test_the_difference_is_relative_to_the_largest_wanted_value(values: list[float], share: float) -> None:
+def test_the_difference_is_relative_to_the_largest_wanted_value(
+    values: list[float], share: float
+) -> None:
     wanted = np.array([*values, 100.0], np.float32)
     found = wanted + np.float32(100 * share)
     assert compare_outputs({"y": found}, {"y": wanted}) == pytest.approx(share, abs=1e-6)
@@ -133,16 +148,21 @@ def test_the_worst_output_counts() -> None:
     ],
     ids=["not a number", "infinite", "another shape", "missing"],
 )
-def test_an_output_that_cannot_be_compared_is_infinitely_wrong(found: dict[str, np.ndarray]) -> None:
+def test_an_output_that_cannot_be_compared_is_infinitely_wrong(
+    found: dict[str, np.ndarray],
+) -> None:
     assert compare_outputs(found, {"y": np.ones(2, np.float32)}) == float("inf")
 
 
 def test_outputs_that_should_be_zero_are_compared_absolutely() -> None:
-    assert compare_outputs({"y": np.full(2, 0.25, np.float32)}, {"y": np.zeros(2, np.float32)}) == 0.25
+    assert (
+        compare_outputs({"y": np.full(2, 0.25, np.float32)}, {"y": np.zeros(2, np.float32)}) == 0.25
+    )
 
 
 def test_a_frozen_input_in_another_dtype_is_cast_once() -> None:
-    engine, left = Adder(), freeze(np.ones((1, 3)))
+    engine = Adder()
+    left = freeze(np.ones((1, 3)))
     network = Network(SPEC, engine)
     casts = []
     for _ in range(2):
@@ -156,13 +176,15 @@ def test_a_frozen_input_in_another_dtype_is_cast_once() -> None:
 def test_another_frozen_input_is_cast_anew() -> None:
     network = Network(SPEC, Adder())
     sums = [
-        network({"left": freeze(np.full((1, 3), float(value))), "right": RIGHT})["sum"][0, 0] for value in (1, 2, 1)
+        network({"left": freeze(np.full((1, 3), float(value))), "right": RIGHT})["sum"][0, 0]
+        for value in (1, 2, 1)
     ]
     assert sums == [2, 3, 2]
 
 
 def test_an_input_that_can_be_written_to_is_cast_at_every_call() -> None:
-    network, left = Network(SPEC, Adder()), np.zeros((1, 3))
+    network = Network(SPEC, Adder())
+    left = np.zeros((1, 3))
     first = network({"left": left, "right": RIGHT})["sum"]
     left[:] = 5
     second = network({"left": left, "right": RIGHT})["sum"]

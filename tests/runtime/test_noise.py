@@ -46,14 +46,17 @@ def test_the_last_values_of_the_largest_seed_are_fixed_too() -> None:
 
 def test_the_normals_are_box_and_mullers_of_the_raw_words() -> None:
     words = np.random.Philox(key=np.array([7, 2], dtype=np.uint64)).random_raw(2)
-    u, v = ((int(words[0]) >> 11) + 1) / 2**53, (int(words[1]) >> 11) / 2**53
+    u = ((int(words[0]) >> 11) + 1) / 2**53
+    v = (int(words[1]) >> 11) / 2**53
     wanted = np.sqrt(-2 * np.log(u)) * np.array([np.cos(2 * np.pi * v), np.sin(2 * np.pi * v)])
     actual = initial_latents(7, frames=3, shape=SHAPE, clamp=None)[0, 0, 2, 0, :2]
     np.testing.assert_allclose(actual, wanted, rtol=1e-6)
 
 
 @given(seeds, st.integers(1, 12), st.integers(1, 12))
-def test_a_frames_noise_does_not_depend_on_the_clips_length(seed: int, short: int, more: int) -> None:
+def test_a_frames_noise_does_not_depend_on_the_clips_length(
+    seed: int, short: int, more: int
+) -> None:
     first = initial_latents(seed, frames=short, shape=(2, 3, 3), clamp=None)
     second = initial_latents(seed, frames=short + more, shape=(2, 3, 3), clamp=None)
     np.testing.assert_array_equal(first, second[:, :, :short])
@@ -68,7 +71,9 @@ def test_values_are_finite_and_vary_for_every_seed(seed: int) -> None:
 
 
 def test_a_million_values_are_standard_normal() -> None:
-    values = initial_latents(42, frames=64, shape=(4, 64, 64), clamp=None).astype(np.float64).ravel()
+    values = (
+        initial_latents(42, frames=64, shape=(4, 64, 64), clamp=None).astype(np.float64).ravel()
+    )
     assert values.size == 2**20
     assert abs(values.mean()) < 5e-3
     assert abs(values.var() - 1) < 7e-3
@@ -134,18 +139,24 @@ def test_empty_latents_are_refused(frames: int, shape: Any) -> None:
 
 def test_without_a_share_every_bit_is_as_if_there_were_none() -> None:
     plain = initial_latents(420, frames=3, shape=SHAPE, clamp=1.5)
-    np.testing.assert_array_equal(initial_latents(420, frames=3, shape=SHAPE, clamp=1.5, shared=0.0), plain)
+    np.testing.assert_array_equal(
+        initial_latents(420, frames=3, shape=SHAPE, clamp=1.5, shared=0.0), plain
+    )
 
 
 def test_wholly_shared_noise_is_the_same_in_every_frame_of_any_clip() -> None:
     latents = initial_latents(420, frames=5, shape=SHAPE, clamp=1.5, shared=1.0)
     np.testing.assert_array_equal(latents, np.broadcast_to(latents[:, :, :1], latents.shape))
-    np.testing.assert_array_equal(latents[:, :, :1], initial_latents(420, frames=1, shape=SHAPE, clamp=1.5, shared=1.0))
+    np.testing.assert_array_equal(
+        latents[:, :, :1], initial_latents(420, frames=1, shape=SHAPE, clamp=1.5, shared=1.0)
+    )
 
 
 def test_shared_noise_is_no_frames_own() -> None:
     shared = initial_latents(5, frames=1, shape=(4, 32, 32), clamp=None, shared=1.0).ravel()
-    for frame in initial_latents(5, frames=4, shape=(4, 32, 32), clamp=None)[0].transpose(1, 0, 2, 3):
+    for frame in initial_latents(5, frames=4, shape=(4, 32, 32), clamp=None)[0].transpose(
+        1, 0, 2, 3
+    ):
         assert abs(np.corrcoef(shared, frame.ravel())[0, 1]) < 5 / np.sqrt(shared.size)
 
 
@@ -160,7 +171,9 @@ def test_a_share_keeps_the_variance_and_is_the_frames_correlation(shared: float)
 
 
 @given(seeds, st.floats(0, 1))
-def test_a_frames_noise_does_not_depend_on_the_clips_length_whatever_is_shared(seed: int, shared: float) -> None:
+def test_a_frames_noise_does_not_depend_on_the_clips_length_whatever_is_shared(
+    seed: int, shared: float
+) -> None:
     first = initial_latents(seed, frames=2, shape=(2, 3, 3), clamp=1.5, shared=shared)
     second = initial_latents(seed, frames=4, shape=(2, 3, 3), clamp=1.5, shared=shared)
     np.testing.assert_array_equal(first, second[:, :, :2])

@@ -41,7 +41,9 @@ except KeyboardInterrupt:
 """
 
 
-def test_an_interrupt_is_heard_after_another_thread_closed_a_network(small_graph: Callable[[str], Graph]) -> None:
+def test_an_interrupt_is_heard_after_another_thread_closed_a_network(
+    small_graph: Callable[[str], Graph],
+) -> None:
     pytest.importorskip("openvino")
     command = [sys.executable, "-c", CLOSE_AND_INTERRUPT, str(small_graph("float32")[0])]
     done = subprocess.run(command, timeout=100, capture_output=True, text=True, check=False)

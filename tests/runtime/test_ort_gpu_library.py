@@ -52,17 +52,31 @@ def test_sessions_log_errors_only(make_ort: Make, open_ort: Make, gpu_graph: Any
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        ({"providers": (CPU,)}, r"built without CUDAExecutionProvider: pip uninstall onnxruntime, then pip install "
-                                r"'echoexport\[onnxruntime-gpu\]'"),
+        (
+            {"providers": (CPU,)},
+            r"built without CUDAExecutionProvider: pip uninstall onnxruntime, then pip install "
+            r"'echoexport\[onnxruntime-gpu\]'",
+        ),
         ({"providers": (CPU,), "kind": "jetson"}, "holds no code for Orin: use backend 'tensorrt'"),
-        ({"missing": ("libcuda.so.1",)}, r"no NVIDIA driver is installed \(libcuda.so.1 is missing\)"),
+        (
+            {"missing": ("libcuda.so.1",)},
+            r"no NVIDIA driver is installed \(libcuda.so.1 is missing\)",
+        ),
         ({"gpus": 0}, "this process sees no NVIDIA GPU"),
         ({"driver_code": 100}, "this process sees no NVIDIA GPU"),
-        ({"missing": ("libcudart.so.13",)}, r"libcudart.so.13 cannot be loaded.*onnxruntime-gpu\[cuda,cudnn\]"),
-        ({"missing": ("libcudnn.so.9",)}, r"libcudnn.so.9 cannot be loaded.*onnxruntime-gpu\[cuda,cudnn\]"),
+        (
+            {"missing": ("libcudart.so.13",)},
+            r"libcudart.so.13 cannot be loaded.*onnxruntime-gpu\[cuda,cudnn\]",
+        ),
+        (
+            {"missing": ("libcudnn.so.9",)},
+            r"libcudnn.so.9 cannot be loaded.*onnxruntime-gpu\[cuda,cudnn\]",
+        ),
     ],
-)  # fmt: skip
-def test_what_is_missing_is_named_with_the_fix(make_ort: Make, state: dict[str, Any], reason: str) -> None:
+)
+def test_what_is_missing_is_named_with_the_fix(
+    make_ort: Make, state: dict[str, Any], reason: str
+) -> None:
     make_ort(**state)
     found = load_backend("ort_cuda").unavailable() or ""
     assert re.search(reason, found), found
@@ -80,14 +94,18 @@ def test_without_the_package_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, gpu_backend: str, tmp_path: Path, arithmetic_spec: Make
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'echoexport[onnxruntime-gpu]'" in (load_backend(gpu_backend).unavailable() or "")
+    assert "pip install 'echoexport[onnxruntime-gpu]'" in (
+        load_backend(gpu_backend).unavailable() or ""
+    )
     with pytest.raises(MissingPackageError, match=r"pip install 'echoexport\[onnxruntime-gpu\]'"):
         load_backend(gpu_backend).open(tmp_path / "graph.onnx", arithmetic_spec(), EngineOptions())
 
 
 def test_a_gpu_backend_describes_library_provider_and_device(make_ort: Make) -> None:
     make_ort()
-    assert load_backend("ort_cuda").describe() == f"onnxruntime 1.31.1, {CUDA}, NVIDIA A100-SXM4-80GB"
+    assert (
+        load_backend("ort_cuda").describe() == f"onnxruntime 1.31.1, {CUDA}, NVIDIA A100-SXM4-80GB"
+    )
     assert load_backend("ort_tensorrt").describe() == (
         f"onnxruntime 1.31.1, {TENSORRT}, TensorRT 10.16.2, NVIDIA A100-SXM4-80GB"
     )

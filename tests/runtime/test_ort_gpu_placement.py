@@ -25,12 +25,16 @@ def test_a_silent_fall_back_to_the_cpu_is_an_error(
     make_ort: Make, open_ort: Make, gpu_backend: str, gpu_provider: str, gpu_graph: Graph
 ) -> None:
     make_ort(gives=(CPU,))
-    with pytest.raises(BackendError, match=rf"asked for {gpu_provider}, got {CPU}: pip install") as caught:
+    with pytest.raises(
+        BackendError, match=rf"asked for {gpu_provider}, got {CPU}: pip install"
+    ) as caught:
         open_ort(gpu_backend, gpu_graph)
     assert "\n" not in str(caught.value)
 
 
-def test_a_fall_back_from_tensorrt_to_cuda_is_an_error_too(make_ort: Make, open_ort: Make, gpu_graph: Graph) -> None:
+def test_a_fall_back_from_tensorrt_to_cuda_is_an_error_too(
+    make_ort: Make, open_ort: Make, gpu_graph: Graph
+) -> None:
     make_ort(gives=(CUDA, CPU))
     with pytest.raises(BackendError, match=rf"asked for {TENSORRT}, got {CUDA}, {CPU}"):
         open_ort("ort_tensorrt", gpu_graph)
@@ -48,7 +52,9 @@ def test_a_provider_that_claims_the_session_but_runs_nothing_is_an_error(
     make_ort: Make, open_ort: Make, gpu_graph: Graph
 ) -> None:
     make_ort(placement=((CPU, ("Sub", "Mul")),))
-    with pytest.raises(BackendError, match=rf"not one node runs on {CUDA}, all on {CPU}; use backend 'ort'"):
+    with pytest.raises(
+        BackendError, match=rf"not one node runs on {CUDA}, all on {CPU}; use backend 'ort'"
+    ):
         open_ort("ort_cuda", gpu_graph)
 
 
@@ -56,9 +62,14 @@ def test_a_provider_that_claims_the_session_but_runs_nothing_is_an_error(
 def test_nodes_on_the_cpu_are_named_in_the_notes(
     make_ort: Make, open_ort: Make, gpu_graph: Graph, records: bool
 ) -> None:
-    fake = make_ort(placement=((CUDA, ("Sub", "Sub", "Mul")), (CPU, ("Gelu", "Gelu", "Resize"))), records=records)
+    fake = make_ort(
+        placement=((CUDA, ("Sub", "Sub", "Mul")), (CPU, ("Gelu", "Gelu", "Resize"))),
+        records=records,
+    )
     engine = open_ort("ort_cuda", gpu_graph)
-    assert engine.notes == [f"{CUDA}: 3 of 6 nodes run elsewhere: 2 Gelu on {CPU}, 1 Resize on {CPU}, which is slow"]
+    assert engine.notes == [
+        f"{CUDA}: 3 of 6 nodes run elsewhere: 2 Gelu on {CPU}, 1 Resize on {CPU}, which is slow"
+    ]
     assert fake.settings[-1].enable_profiling is not records
 
 
@@ -72,7 +83,9 @@ def test_nodes_that_tensorrt_leaves_to_cuda_are_named_without_alarm(
     make_ort: Make, open_ort: Make, gpu_graph: Graph
 ) -> None:
     make_ort(placement=((TENSORRT, ("Mul",) * 9), (CUDA, ("Sub",))))
-    assert open_ort("ort_tensorrt", gpu_graph).notes == [f"{TENSORRT}: 1 of 10 nodes run elsewhere: 1 Sub on {CUDA}"]
+    assert open_ort("ort_tensorrt", gpu_graph).notes == [
+        f"{TENSORRT}: 1 of 10 nodes run elsewhere: 1 Sub on {CUDA}"
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"cat": "Node", "name": "a_kernel_time"}]'])
@@ -96,7 +109,8 @@ def test_the_real_library_tells_where_nodes_run(gpu_graph: Graph) -> None:
 def test_the_real_librarys_profile_tells_it_too(gpu_graph: Graph, tmp_path: Path) -> None:
     path, spec = gpu_graph
     settings = ort_providers.make_settings(real, EngineOptions(), backend="ort")
-    settings.enable_profiling, settings.profile_file_prefix = True, str(tmp_path / "nodes")
+    settings.enable_profiling = True
+    settings.profile_file_prefix = str(tmp_path / "nodes")
     session = ort_providers.start_session(real, path, settings, providers=[(CPU, {})])
     session.run(None, {t.name: np.ones(t.shape, t.dtype) for t in spec.inputs})
     placement = ort_providers.read_placement(Path(session.end_profiling()), CPU)

@@ -1,4 +1,7 @@
-"""ONNX Runtime's recordings of CUDA graphs on a double that loses them as CUDA does: to any work beside them."""
+"""ONNX Runtime's recordings of CUDA graphs on a double that loses them as CUDA does.
+
+To any work beside them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ ZEROS = np.zeros((1, 4), np.float32)
 
 
 class Gpu:
-    """A GPU whose recording is lost where any other thread asks for anything meanwhile. ``seen`` is what was asked."""
+    """A GPU whose recording is lost where any other thread asks for anything meanwhile.
+
+    ``seen`` is what was asked.
+    """
 
     def __init__(self) -> None:
         self.recording = 0.02  # seconds that a recording takes, unless it is lost before
@@ -90,7 +96,10 @@ def give(network: Any) -> dict[str, np.ndarray]:
 
 
 def run_beside(*actions: Action) -> list[Any]:
-    """What each gives, in threads that begin at once; an error in one is raised, and so is one that hangs."""
+    """What each gives, in threads that begin at once.
+
+    An error in one is raised, and so is one that hangs.
+    """
     begin = threading.Barrier(len(actions))
     results: dict[int, Any] = {}
     errors: list[BaseException] = []
@@ -102,7 +111,9 @@ def run_beside(*actions: Action) -> list[Any]:
         except BaseException as error:  # whatever it is
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(place,), daemon=True) for place in range(len(actions))]
+    threads = [
+        threading.Thread(target=run, args=(place,), daemon=True) for place in range(len(actions))
+    ]
     for thread in threads:
         thread.start()
     end = time.monotonic() + LIMIT
@@ -118,7 +129,9 @@ class Runner:
     """Calls a network again and again until what runs beside it is done."""
 
     def __init__(self, network: Any) -> None:
-        self._network, self._done, self.calls = network, threading.Event(), 0
+        self._network = network
+        self._done = threading.Event()
+        self.calls = 0
 
     def __call__(self) -> bool:
         same = True
@@ -189,7 +202,9 @@ def test_several_networks_are_opened_at_once(gpu: Gpu, open_ort: Make, graph: Gr
     assert gpu.seen.count("record") == 4
 
 
-def test_networks_are_closed_while_another_is_opened(gpu: Gpu, open_ort: Make, graph: Graph) -> None:
+def test_networks_are_closed_while_another_is_opened(
+    gpu: Gpu, open_ort: Make, graph: Graph
+) -> None:
     held = open_some(open_ort, graph, 6)
 
     gpu.began.clear()
@@ -204,8 +219,11 @@ def test_networks_are_closed_while_another_is_opened(gpu: Gpu, open_ort: Make, g
     assert gpu.seen.count("free") == 6
 
 
-def test_networks_run_side_by_side_once_they_are_open(make_ort: Make, open_ort: Make, graph: Graph) -> None:
-    inside, together = threading.Barrier(2), []
+def test_networks_run_side_by_side_once_they_are_open(
+    make_ort: Make, open_ort: Make, graph: Graph
+) -> None:
+    inside = threading.Barrier(2)
+    together = []
 
     @contextmanager
     def ask(what: str) -> Iterator[None]:
@@ -248,7 +266,8 @@ def test_what_fails_while_a_network_is_opened_keeps_nobody_else_out(
 def test_a_networks_memory_goes_back_inside_the_gate_even_if_its_recording_failed(
     make_ort: Make, open_ort: Make, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, inside = Gate(), list[bool]()
+    gate = Gate()
+    inside = list[bool]()
 
     @contextmanager
     def ask(what: str) -> Iterator[None]:
@@ -266,7 +285,9 @@ def test_a_networks_memory_goes_back_inside_the_gate_even_if_its_recording_faile
     assert inside == [True, True]
 
 
-def test_a_call_that_fails_keeps_nobody_else_out(make_ort: Make, open_ort: Make, graph: Graph) -> None:
+def test_a_call_that_fails_keeps_nobody_else_out(
+    make_ort: Make, open_ort: Make, graph: Graph
+) -> None:
     fake = make_ort()
     engine = open_ort("ort_cuda", graph)
     fake.run_error = lambda options: "CUDA failure 700: an illegal memory access was encountered"
@@ -296,7 +317,9 @@ def test_a_bundle_opens_networks_ahead_while_one_runs(
 
     runner = Runner(Network(graph[1], open_ort("ort_cuda", graph)))
     names = ["vae_encoder", "reference_unet", "denoising_unet"]
-    with Bundle(null_bundle, read_manifest(null_bundle), backend=Small(), options=EngineOptions()) as bundle:
+    with Bundle(
+        null_bundle, read_manifest(null_bundle), backend=Small(), options=EngineOptions()
+    ) as bundle:
 
         def open_ahead() -> list[tuple[str, ...]]:
             bundle.open_ahead(*names)

@@ -1,4 +1,7 @@
-"""ONNX Runtime's telemetry: off as soon as our runtime is imported, and left to a user who has decided otherwise."""
+"""ONNX Runtime's telemetry.
+
+Off as soon as our runtime is imported, and left to a user who has decided otherwise.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,22 @@ def run_python(code: str, *, cache: Path, **more: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     environment |= {"XDG_CACHE_HOME": str(cache), **more}
     outcome = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=cache, capture_output=True, text=True, check=True, timeout=99
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=cache,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=99,
     )
     return outcome.stdout.strip()
 
 
 def test_onnxruntime_leaves_no_device_number_in_the_cache_folder(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    run_python("from echoexport.runtime.backends.ort import load_library; load_library()", cache=tmp_path)
+    run_python(
+        "from echoexport.runtime.backends.ort import load_library; load_library()", cache=tmp_path
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,7 @@
-"""A backend's own graph of a network: opened by that backend alone, checked like any file, and never trusted."""
+"""A backend's own graph of a network.
+
+Opened by that backend alone, checked like any file, and never trusted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from echoexport.runtime.errors import BackendError, BundleError, SettingError
 from echoexport.runtime.manifest import FileEntry, Manifest, read_manifest, write_manifest
 from echoexport.runtime.spec import NETWORKS, SubnetSpec
 
-NAME, OWN, PLAIN = "vae_decoder", "vae_decoder.own.onnx", "vae_decoder.onnx"
+NAME = "vae_decoder"
+OWN = "vae_decoder.own.onnx"
+PLAIN = "vae_decoder.onnx"
 LATENTS = {"latents": np.zeros((1, 4, 4, 4), np.float32)}
 
 
@@ -26,22 +31,34 @@ class Engine:
     """Gives one value everywhere."""
 
     def __init__(self, spec: SubnetSpec, value: float, precision: str) -> None:
-        self._spec, self._value, self.precision = spec, value, precision
-        self.runs, self.closed = 0, False
+        self._spec = spec
+        self._value = value
+        self.precision = precision
+        self.runs = 0
+        self.closed = False
 
     def __call__(self, inputs: Any) -> dict[str, np.ndarray]:
         self.runs += 1
-        return {tensor.name: np.full(tensor.shape, self._value, tensor.dtype) for tensor in self._spec.outputs}
+        return {
+            tensor.name: np.full(tensor.shape, self._value, tensor.dtype)
+            for tensor in self._spec.outputs
+        }
 
     def close(self) -> None:
         self.closed = True
 
 
 class OwnBackend:
-    """Opens graphs as ``values`` says by file name: an engine that gives the value, or the error; 0 is right."""
+    """Opens graphs as ``values`` says by file name: an engine that gives the value, or the error.
 
-    def __init__(self, name: str = "own", *, precision: str = "fp32", **values: float | Exception) -> None:
-        self.name, self._precision = name, precision
+    0 is right.
+    """
+
+    def __init__(
+        self, name: str = "own", *, precision: str = "fp32", **values: float | Exception
+    ) -> None:
+        self.name = name
+        self._precision = precision
         self._values = {f"{key.replace('__', '.')}.onnx": value for key, value in values.items()}
         self.opened: list[str] = []
         self.engines: list[Engine] = []
@@ -66,9 +83,14 @@ def folder(null_bundle: Path) -> Path:
     """A bundle that has a graph of one network for the backend called ``own``."""
     manifest = read_manifest(null_bundle)
     (null_bundle / OWN).write_text("graph in own operators")
-    files = {**manifest.files, OWN: FileEntry(hash_file(null_bundle / OWN), (null_bundle / OWN).stat().st_size)}
+    files = {
+        **manifest.files,
+        OWN: FileEntry(hash_file(null_bundle / OWN), (null_bundle / OWN).stat().st_size),
+    }
     entry = replace(manifest.networks[NAME], graphs={"own": OWN})
-    write_manifest(replace(manifest, networks={**manifest.networks, NAME: entry}, files=files), null_bundle)
+    write_manifest(
+        replace(manifest, networks={**manifest.networks, NAME: entry}, files=files), null_bundle
+    )
     return null_bundle
 
 
@@ -90,7 +112,9 @@ def without_graphs(folder: Path) -> Manifest:
 
 
 @pytest.mark.parametrize(("backend", "wanted"), [("own", OWN), ("other", PLAIN)])
-def test_a_backend_opens_its_own_graph_and_others_the_plain_one(folder: Path, backend: str, wanted: str) -> None:
+def test_a_backend_opens_its_own_graph_and_others_the_plain_one(
+    folder: Path, backend: str, wanted: str
+) -> None:
     double = OwnBackend(backend)
     with open_with(folder, double) as bundle:
         assert bundle.network(NAME).notes == ()
@@ -200,7 +224,10 @@ def test_what_was_asked_for_wrongly_is_no_reason_to_run_the_plain_graph(folder: 
 def test_a_changed_own_graph_is_refused_before_it_opens(folder: Path) -> None:
     (folder / OWN).write_text((folder / OWN).read_text().swapcase())
     double = OwnBackend()
-    with open_with(folder, double) as bundle, pytest.raises(BundleError, match=r"own\.onnx: sha256 is [0-9a-f]{64}"):
+    with (
+        open_with(folder, double) as bundle,
+        pytest.raises(BundleError, match=r"own\.onnx: sha256 is [0-9a-f]{64}"),
+    ):
         bundle.network(NAME)
     assert double.opened == []
 
@@ -208,14 +235,19 @@ def test_a_changed_own_graph_is_refused_before_it_opens(folder: Path) -> None:
 def test_a_plain_graph_that_takes_its_place_is_hashed_first(folder: Path) -> None:
     (folder / PLAIN).write_text((folder / PLAIN).read_text().swapcase())
     double = OwnBackend(vae_decoder__own=0.5)
-    with open_with(folder, double) as bundle, pytest.raises(BundleError, match=r"vae_decoder\.onnx: sha256 is"):
+    with (
+        open_with(folder, double) as bundle,
+        pytest.raises(BundleError, match=r"vae_decoder\.onnx: sha256 is"),
+    ):
         bundle.network(NAME)
     assert double.opened == [OWN]
 
 
 def test_a_missing_own_graph_is_refused_when_the_bundle_is_opened(folder: Path) -> None:
     (folder / OWN).unlink()
-    with pytest.raises(BundleError, match=r"vae_decoder\.own\.onnx: missing; build or copy the bundle again"):
+    with pytest.raises(
+        BundleError, match=r"vae_decoder\.own\.onnx: missing; build or copy the bundle again"
+    ):
         open_bundle(folder)
 
 
@@ -231,12 +263,16 @@ def test_another_graph_is_another_identity_of_that_network_alone(folder: Path) -
     own = open_with(folder, OwnBackend())
     plain = Bundle(folder, without_graphs(folder), backend=OwnBackend(), options=EngineOptions())
     assert own.identity(NAME) != plain.identity(NAME)
-    assert own.identity("vae_encoder", "reference_unet") == plain.identity("vae_encoder", "reference_unet")
+    assert own.identity("vae_encoder", "reference_unet") == plain.identity(
+        "vae_encoder", "reference_unet"
+    )
 
 
 def test_to_another_backend_the_own_graph_makes_no_difference(folder: Path) -> None:
     with_it = open_with(folder, OwnBackend("other"))
-    plain = Bundle(folder, without_graphs(folder), backend=OwnBackend("other"), options=EngineOptions())
+    plain = Bundle(
+        folder, without_graphs(folder), backend=OwnBackend("other"), options=EngineOptions()
+    )
     assert with_it.identity(*NETWORKS) == plain.identity(*NETWORKS)
 
 
@@ -247,7 +283,9 @@ def test_weights_are_those_of_the_plain_graph(folder: Path) -> None:
 
 def test_a_manifest_that_names_a_missing_own_graph_is_refused_in_one_line(folder: Path) -> None:
     change(folder, lambda data: data["networks"][NAME]["graphs"].update(own="nowhere.onnx"))
-    with pytest.raises(BundleError, match=r"network vae_decoder: 'nowhere\.onnx' is not in the manifest's") as caught:
+    with pytest.raises(
+        BundleError, match=r"network vae_decoder: 'nowhere\.onnx' is not in the manifest's"
+    ) as caught:
         read_manifest(folder)
     assert "\n" not in str(caught.value)
 

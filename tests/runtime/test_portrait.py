@@ -114,7 +114,9 @@ def test_a_transparent_palette_colour_turns_white(tmp_path: Path) -> None:
 
 
 def test_a_cmyk_picture_becomes_rgb(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.jpg", np.full((80, 80, 3), (200, 40, 40), np.uint8), mode="CMYK", quality=95)
+    path = save(
+        tmp_path / "a.jpg", np.full((80, 80, 3), (200, 40, 40), np.uint8), mode="CMYK", quality=95
+    )
     assert np.abs(read_portrait(path).astype(int) - (200, 40, 40)).max() < 12
 
 
@@ -143,7 +145,9 @@ def test_what_is_no_picture_is_refused_with_its_name(tmp_path: Path, content: by
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif"])
 @pytest.mark.parametrize("share", [0.3, 0.8])
-def test_a_truncated_picture_is_refused_with_its_name(tmp_path: Path, name: str, share: float) -> None:
+def test_a_truncated_picture_is_refused_with_its_name(
+    tmp_path: Path, name: str, share: float
+) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (90, 90, 3), dtype=np.uint8)
     path = save(tmp_path / name, noise)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -152,9 +156,13 @@ def test_a_truncated_picture_is_refused_with_its_name(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize("size", [(16, 16), (63, 500), (500, 63)])
-def test_a_tiny_portrait_is_refused_with_the_least_size(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_tiny_portrait_is_refused_with_the_least_size(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
     path = save(tmp_path / "a.png", draw_gradient(*size[::-1]))
-    with pytest.raises(PortraitError, match=rf"a\.png is {size[0]}x{size[1]}: the least size is 64x64"):
+    with pytest.raises(
+        PortraitError, match=rf"a\.png is {size[0]}x{size[1]}: the least size is 64x64"
+    ):
         read_portrait(path)
     assert read_picture(path).shape == (*size[::-1], 3)
 
@@ -171,7 +179,9 @@ def write_png_header(path: Path, *, width: int, height: int) -> Path:
         return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
     return path
 
 
@@ -182,14 +192,18 @@ def test_an_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path, side: in
         read_portrait(path)
 
 
-def test_the_limit_holds_when_pillows_own_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_holds_when_pillows_own_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     path = write_png_header(tmp_path / "bomb.png", width=60_000, height=60_000)
     with pytest.raises(PortraitError, match=r"bomb\.png is 60000x60000"):
         read_portrait(path)
 
 
-def test_an_allowed_size_gives_no_bomb_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allowed_size_gives_no_bomb_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7000)  # 80 x 100 is above it, below twice of it
     assert read_portrait(save(tmp_path / "a.png", draw_gradient())).shape == (80, 100, 3)
 
@@ -205,7 +219,9 @@ def test_a_huge_portrait_is_read_and_cropped(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert (crop.picture == (10, 200, 30)).all()
-    assert peak < 3 * 8000 * 8000 * 3  # what numpy and bytes take: at most the picture and two copies
+    assert (
+        peak < 3 * 8000 * 8000 * 3
+    )  # what numpy and bytes take: at most the picture and two copies
 
 
 # From memory
@@ -254,7 +270,9 @@ def drawn_face(reference_dir: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", range(4))
-def test_the_crop_equals_the_originals(case: int, drawn_face: np.ndarray, goldens_pipeline: Any) -> None:
+def test_the_crop_equals_the_originals(
+    case: int, drawn_face: np.ndarray, goldens_pipeline: Any
+) -> None:
     meta = goldens_pipeline.meta["preprocess"][case]
     crop = crop_face(drawn_face, meta["bbox"], size=(512, 512))
     wanted = goldens_pipeline[f"preprocess/{case}/crop_strided"][..., ::-1]  # stored as BGR
@@ -263,7 +281,9 @@ def test_the_crop_equals_the_originals(case: int, drawn_face: np.ndarray, golden
 
 
 @pytest.mark.parametrize("case", [0, 2, 3])
-def test_the_mask_equals_the_originals(case: int, drawn_face: np.ndarray, goldens_pipeline: Any) -> None:
+def test_the_mask_equals_the_originals(
+    case: int, drawn_face: np.ndarray, goldens_pipeline: Any
+) -> None:
     meta = goldens_pipeline.meta["preprocess"][case]
     mask = crop_face(drawn_face, meta["bbox"], size=(512, 512)).mask
     wanted = goldens_pipeline[f"preprocess/{case}/mask_strided"]
@@ -278,9 +298,11 @@ def test_a_mask_at_the_pictures_corner_is_clamped_where_the_originals_is_empty(
     crop = crop_face(drawn_face, meta["bbox"], size=(512, 512))
     assert meta["mask_nonzero"] == 0
     x0, y0, x1, _ = crop.rect
-    # The box (5,3,120,140) grown by 11 and 13 pixels and cut to the picture is (0,0,131,153).
+    # The box (5,3,120,140) grown by 11 and 13 pixels and cut to the picture is
+    # (0,0,131,153).
     scale = 512 / (x1 - x0)
-    right, bottom = round((131 - x0) * scale), round((153 - y0) * scale)
+    right = round((131 - x0) * scale)
+    bottom = round((153 - y0) * scale)
     assert (crop.mask[: bottom - 4, : right - 4] == 255).all()
     assert (crop.mask[bottom + 4 :] == 0).all()
     assert (crop.mask[:, right + 4 :] == 0).all()
@@ -292,11 +314,16 @@ def test_a_face_at_half_a_pixel_is_rounded_to_even() -> None:
 
 
 @st.composite
-def faces_in_pictures(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[float, ...], tuple[int, int]]:
+def faces_in_pictures(
+    draw: st.DrawFn,
+) -> tuple[tuple[int, int], tuple[float, ...], tuple[int, int]]:
     """A picture's size, a box that overlaps it, and a target size."""
-    width, height = draw(st.integers(64, 300)), draw(st.integers(64, 300))
-    x0, y0 = draw(st.floats(-40, width - 20)), draw(st.floats(-40, height - 20))
-    x1, y1 = x0 + draw(st.floats(10, 300)), y0 + draw(st.floats(10, 300))
+    width = draw(st.integers(64, 300))
+    height = draw(st.integers(64, 300))
+    x0 = draw(st.floats(-40, width - 20))
+    y0 = draw(st.floats(-40, height - 20))
+    x1 = x0 + draw(st.floats(10, 300))
+    y1 = y0 + draw(st.floats(10, 300))
     assume(x1 > 20 and y1 > 20)
     size = draw(st.sampled_from([(64, 64), (64, 96), (120, 64), (64, 128)]))
     return (width, height), (x0, y0, x1, y1), size
@@ -314,7 +341,9 @@ def test_the_crop_lies_in_the_picture_and_has_the_targets_shape(case: Any) -> No
     x0, y0, x1, y1 = crop.rect
     assert 0 <= x0 < x1 <= width
     assert 0 <= y0 < y1 <= height
-    assert abs((x1 - x0) * size[1] - (y1 - y0) * size[0]) <= max(size)  # a pixel at most from the aspect
+    assert abs((x1 - x0) * size[1] - (y1 - y0) * size[0]) <= max(
+        size
+    )  # a pixel at most from the aspect
     assert crop.picture.shape == (size[1], size[0], 3)
     assert crop.mask.shape == (size[1], size[0])
     assert crop.mask.max() > 0
@@ -324,12 +353,14 @@ def test_the_crop_lies_in_the_picture_and_has_the_targets_shape(case: Any) -> No
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_mask_covers_the_grown_box_and_no_more(x: int, y: int, wide: int, high: int) -> None:
     picture = draw_gradient(300, 300)
-    # With the target of the crop's own size nothing is resized, so the mask can be compared exactly.
+    # With the target of the crop's own size nothing is resized, so the mask can be
+    # compared exactly.
     rect = crop_face(picture, (x, y, x + wide, y + high), size=(64, 64)).rect
     side = rect[2] - rect[0]
     crop = crop_face(picture, (x, y, x + wide, y + high), size=(side, side))
     full = np.zeros((300, 300), np.uint8)
-    left, top = max(x - int(0.1 * wide), 0), max(y - int(0.1 * high), 0)
+    left = max(x - int(0.1 * wide), 0)
+    top = max(y - int(0.1 * high), 0)
     full[top : y + high + int(0.1 * high), left : x + wide + int(0.1 * wide)] = 255
     assert crop.rect == rect
     assert (crop.mask == full[rect[1] : rect[3], rect[0] : rect[2]]).all()
@@ -350,7 +381,9 @@ def test_the_mask_covers_the_grown_box_and_no_more(x: int, y: int, wide: int, hi
         ((10, 10, 50), "four finite numbers"),
     ],
 )
-def test_a_box_that_cannot_be_used_is_refused_with_its_values(box: tuple[float, ...], reason: str) -> None:
+def test_a_box_that_cannot_be_used_is_refused_with_its_values(
+    box: tuple[float, ...], reason: str
+) -> None:
     with pytest.raises(PortraitError, match=reason) as caught:
         crop_face(draw_gradient(80, 100), box, size=(64, 64))
     assert "picture of 100x80" in str(caught.value)
@@ -375,7 +408,9 @@ def test_a_picture_of_the_right_size_passes_through_untouched() -> None:
 
 @given(st.integers(64, 400), st.integers(64, 400), st.sampled_from([(64, 64), (64, 96), (128, 64)]))
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_the_whole_picture_is_cut_about_its_centre(width: int, height: int, size: tuple[int, int]) -> None:
+def test_the_whole_picture_is_cut_about_its_centre(
+    width: int, height: int, size: tuple[int, int]
+) -> None:
     crop = whole_picture(np.zeros((height, width, 3), np.uint8), size=size)
     x0, y0, x1, y1 = crop.rect
     assert (x1 - x0 == width) or (y1 - y0 == height)

@@ -47,14 +47,18 @@ def test_landmarks_taken_for_pixels_of_a_smaller_picture_draw_as_the_originals(
 
 def test_the_table_of_strokes_is_the_originals(goldens_pipeline: Any) -> None:
     meta = goldens_pipeline.json("meta_pose")
-    ours = [[first, second, list(colour), 2] for colour, pairs in STROKES for first, second in pairs]
+    ours = [
+        [first, second, list(colour), 2] for colour, pairs in STROKES for first, second in pairs
+    ]
     assert ours == meta["connections_in_draw_order"]
     assert {str(landmark): list(colour) for landmark, colour in DOTS} == meta["points"]
 
 
 @given(st.one_of(st.tuples(POINTS, POINTS), st.tuples(NEAR_A_CORNER, NEAR_A_CORNER)))
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_a_stroke_covers_the_pixels_of_opencvs_line(ends: tuple[tuple[int, int], tuple[int, int]]) -> None:
+def test_a_stroke_covers_the_pixels_of_opencvs_line(
+    ends: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
     cv2 = pytest.importorskip("cv2")
     ours, wanted = np.zeros((2, 512, 512, 3), np.uint8)
     _draw_stroke(ours, *ends, colour=(9, 8, 7))
@@ -115,7 +119,9 @@ def test_a_folder_gives_one_map_per_file(tmp_path: Path, suffix: str) -> None:
 
 
 def test_one_array_gives_one_map_per_row(tmp_path: Path) -> None:
-    np.save(tmp_path / "poses.npy", np.stack([make_landmarks(0), make_landmarks(1)]).astype(np.float32))
+    np.save(
+        tmp_path / "poses.npy", np.stack([make_landmarks(0), make_landmarks(1)]).astype(np.float32)
+    )
     maps = read_poses(tmp_path / "poses.npy", size=SIZE)
     assert len(list(maps)) == 2
     assert not np.array_equal(maps[0], maps[1])
@@ -134,8 +140,10 @@ def test_pickles_of_either_numpy_are_read(tmp_path: Path) -> None:
     folder = tmp_path / "poses"
     folder.mkdir()
     content = pickle.dumps(make_landmarks(), protocol=4)
-    new, old = b"numpy._core.multiarray", b"numpy.core.multiarray"
-    # A short string's opcode is its length in one byte; the frame's length, 8 bytes from byte 3, shrinks too.
+    new = b"numpy._core.multiarray"
+    old = b"numpy.core.multiarray"
+    # A short string's opcode is its length in one byte; the frame's length, 8 bytes
+    # from byte 3, shrinks too.
     for found, wanted in ((new, old), (old, new)):
         if bytes([len(found)]) + found in content:
             content = content.replace(bytes([len(found)]) + found, bytes([len(wanted)]) + wanted)
@@ -157,7 +165,9 @@ class Malicious:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_a_pickle_that_wants_code_is_refused_and_nothing_runs(tmp_path: Path, protocol: int) -> None:
+def test_a_pickle_that_wants_code_is_refused_and_nothing_runs(
+    tmp_path: Path, protocol: int
+) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".pkl")
     (folder / "1.pkl").write_bytes(pickle.dumps(Malicious(tmp_path / "owned"), protocol=protocol))
     with pytest.raises(PoseError, match=r"1\.pkl is refused: .*(posix|nt|os)\.mkdir"):
@@ -186,7 +196,9 @@ def test_a_pickle_that_hides_code_in_an_object_array_is_refused(tmp_path: Path) 
     ],
     ids=["empty", "nonsense", "list", "other shape", "objects", "too large"],
 )
-def test_a_pickle_of_something_else_is_refused_with_what_was_found(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_pickle_of_something_else_is_refused_with_what_was_found(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".pkl")
     (folder / "1.pkl").write_bytes(content)
     with pytest.raises(PoseError, match=reason) as caught:
@@ -216,7 +228,9 @@ def test_a_frame_past_the_last_pose_is_named(tmp_path: Path, index: int) -> None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_landmarks_that_are_not_finite_are_refused_with_their_frame(tmp_path: Path, value: float) -> None:
+def test_landmarks_that_are_not_finite_are_refused_with_their_frame(
+    tmp_path: Path, value: float
+) -> None:
     poses = np.stack([make_landmarks(0), make_landmarks(1)])
     poses[1, 7, 0] = value
     np.save(tmp_path / "poses.npy", poses)
@@ -227,7 +241,9 @@ def test_landmarks_that_are_not_finite_are_refused_with_their_frame(tmp_path: Pa
 
 
 @pytest.mark.parametrize("shape", [(478, 3), (2, 468, 3), (2, 478, 2), (0, 478, 3)])
-def test_an_array_of_another_shape_is_refused_with_its_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_an_array_of_another_shape_is_refused_with_its_shape(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
     np.save(tmp_path / "poses.npy", np.zeros(shape))
     with pytest.raises(PoseError, match=r"poses\.npy"):
         read_poses(tmp_path / "poses.npy", size=SIZE)

@@ -38,7 +38,9 @@ def test_an_unknown_key_is_a_miss(tmp_path: Path) -> None:
     assert (cache.stats.hits, cache.stats.misses) == (0, 1)
 
 
-def test_what_is_put_comes_back_from_memory_without_a_folder(make_reference: MakeReference, contents: Contents) -> None:
+def test_what_is_put_comes_back_from_memory_without_a_folder(
+    make_reference: MakeReference, contents: Contents
+) -> None:
     cache = ReferenceCache(None)
     cache.put(KEY, make_reference(1))
     assert contents(cache.get(KEY)) == contents(make_reference(1))
@@ -55,7 +57,9 @@ def test_a_second_process_finds_on_disk_what_the_first_put(
     assert (second.stats.hits, second.stats.disk_hits, second.stats.misses) == (2, 1, 0)
 
 
-def test_the_folder_is_made_when_needed_and_private(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_the_folder_is_made_when_needed_and_private(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     folder = tmp_path / "a" / "b"
     cache = ReferenceCache(folder)
     assert cache.get(KEY) is None
@@ -69,7 +73,9 @@ def test_the_folder_is_made_when_needed_and_private(make_reference: MakeReferenc
 @given(
     st.dictionaries(
         st.text(max_size=10),
-        hnp.arrays(st.sampled_from(PLAIN), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)),
+        hnp.arrays(
+            st.sampled_from(PLAIN), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
+        ),
         max_size=4,
     )
 )
@@ -92,7 +98,9 @@ def test_arrays_that_are_not_contiguous_come_back_right(contents: Contents, tmp_
 
 
 @pytest.mark.parametrize("from_disk", [False, True])
-def test_returned_arrays_cannot_be_written_to(make_reference: MakeReference, from_disk: bool, tmp_path: Path) -> None:
+def test_returned_arrays_cannot_be_written_to(
+    make_reference: MakeReference, from_disk: bool, tmp_path: Path
+) -> None:
     cache = ReferenceCache(tmp_path)
     kept = cache.put(KEY, make_reference(1))
     found = (ReferenceCache(tmp_path) if from_disk else cache).get(KEY)
@@ -117,7 +125,9 @@ def test_the_caller_may_reuse_the_arrays_and_the_mapping_afterwards(
     assert contents(cache.get(KEY)) == contents(make_reference(1))
 
 
-def test_arrays_nobody_can_write_to_are_not_copied(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_arrays_nobody_can_write_to_are_not_copied(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     ReferenceCache(tmp_path).put(KEY, make_reference(1))
     found = ReferenceCache(tmp_path).get(KEY)
     assert found is not None
@@ -146,7 +156,9 @@ def test_a_later_put_replaces_the_earlier_one(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_reset_forgets_memory_and_counts_but_not_the_disk(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_a_reset_forgets_memory_and_counts_but_not_the_disk(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     cache = ReferenceCache(tmp_path)
     cache.put(KEY, make_reference(1))
     cache.get(KEY)
@@ -206,7 +218,9 @@ def test_disk_keeps_the_entries_used_last_and_stays_below_its_bound(
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= bound
 
 
-def test_a_hit_in_memory_also_counts_as_use_on_disk(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_a_hit_in_memory_also_counts_as_use_on_disk(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     cache = ReferenceCache(tmp_path, disk_bytes=2 * 6500)
     cache.put("aa" * 8, make_reference(1))
     cache.put("bb" * 8, make_reference(2))
@@ -215,7 +229,9 @@ def test_a_hit_in_memory_also_counts_as_use_on_disk(make_reference: MakeReferenc
     assert {path.name[:2] for path in tmp_path.iterdir()} == {"aa", "cc"}
 
 
-def test_replacing_an_entry_needs_room_for_the_new_one_only(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_replacing_an_entry_needs_room_for_the_new_one_only(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     cache = ReferenceCache(tmp_path, disk_bytes=2 * 6500)
     cache.put(KEY, make_reference(1))
     cache.put(OTHER, make_reference(2))
@@ -262,7 +278,9 @@ def test_whatever_happens_the_bounds_hold_and_what_is_found_is_what_was_put(
         assert sum(path.stat().st_size for path in folder.iterdir()) <= 1500
 
 
-def test_files_of_others_in_the_folder_are_left_alone(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_files_of_others_in_the_folder_are_left_alone(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").write_bytes(bytes(20_000))
     cache = ReferenceCache(tmp_path, disk_bytes=6500)
     cache.put(KEY, make_reference(1))

@@ -1,4 +1,7 @@
-"""The reference cache when things go wrong: broken files, crashes, full disks and many users do no harm."""
+"""The reference cache when things go wrong.
+
+Broken files, crashes, full disks and many users do no harm.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,9 @@ def test_an_entry_with_any_bit_turned_is_dropped(
     assert not entry_of(folder).exists()
 
 
-def test_an_entry_renamed_to_another_key_is_dropped(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_an_entry_renamed_to_another_key_is_dropped(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     ReferenceCache(tmp_path).put(KEY, make_reference(1))
     entry_of(tmp_path).rename(entry_of(tmp_path, OTHER))
     assert ReferenceCache(tmp_path).get(OTHER) is None
@@ -109,7 +114,9 @@ def test_an_entry_whose_header_lies_under_a_valid_checksum_is_dropped(
     assert cache.stats.dropped == 1
 
 
-def test_a_header_longer_than_the_file_is_dropped(make_reference: MakeReference, tmp_path: Path) -> None:
+def test_a_header_longer_than_the_file_is_dropped(
+    make_reference: MakeReference, tmp_path: Path
+) -> None:
     ReferenceCache(tmp_path).put(KEY, make_reference(1))
     content = entry_of(tmp_path).read_bytes()
     entry_of(tmp_path).write_bytes(resealed(content[:8] + b"\xff" * 8 + content[16:]))
@@ -156,7 +163,11 @@ reference_cache.ReferenceCache(Path(sys.argv[1])).put({KEY!r}, {{"a": np.zeros(9
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_a_disk_that_takes_no_more_leaves_memory_working_with_one_warning_and_no_part(
-    make_reference: MakeReference, contents: Contents, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_reference: MakeReference,
+    contents: Contents,
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(file: Any, header: bytes, arrays: object) -> None:
         file.write(header)
@@ -170,7 +181,9 @@ def test_a_disk_that_takes_no_more_leaves_memory_working_with_one_warning_and_no
         cache.put(OTHER, make_reference(2))
     assert len(caught) == 1
     assert contents(cache.get(KEY)) == contents(make_reference(1))
-    assert contents(cache.get("ef" * 8)) == contents(make_reference(0))  # what the disk holds is still of use
+    assert contents(cache.get("ef" * 8)) == contents(
+        make_reference(0)
+    )  # what the disk holds is still of use
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -213,7 +226,9 @@ def test_a_read_only_folder_still_serves_what_it_holds(
 # --- several at once
 
 
-def test_processes_that_write_read_and_evict_at_once_never_see_a_wrong_entry(tmp_path: Path) -> None:
+def test_processes_that_write_read_and_evict_at_once_never_see_a_wrong_entry(
+    tmp_path: Path,
+) -> None:
     program = """
 import sys
 from pathlib import Path
@@ -246,7 +261,9 @@ def test_threads_may_share_one_cache(tmp_path: Path) -> None:
 
     def work(seed: int) -> None:
         for n in np.random.default_rng(seed).integers(5, size=40):
-            arrays = cache.get(f"{n:08x}") or cache.put(f"{n:08x}", {"a": np.full(1000, n, np.float32)})
+            arrays = cache.get(f"{n:08x}") or cache.put(
+                f"{n:08x}", {"a": np.full(1000, n, np.float32)}
+            )
             if not (arrays["a"] == n).all():
                 wrong.append(int(n))
 

@@ -1,4 +1,7 @@
-"""What a reference is cached under: keys that are safe as file names and never shared, and the folder."""
+"""What a reference is cached under.
+
+Keys that are safe as file names and never shared, and the folder.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,18 @@ KEY = "ab" * 32
 
 
 @pytest.mark.parametrize(
-    "key", ["", "../../etc/passwd", "ABCDEF0123", "abc", "ab" * 100, KEY + "\n", "xyz" * 8, None, b"ab" * 8]
+    "key",
+    [
+        "",
+        "../../etc/passwd",
+        "ABCDEF0123",
+        "abc",
+        "ab" * 100,
+        KEY + "\n",
+        "xyz" * 8,
+        None,
+        b"ab" * 8,
+    ],
 )
 def test_a_key_that_is_not_hex_is_refused_before_it_becomes_a_path(
     make_reference: MakeReference, key: Any, tmp_path: Path
@@ -64,7 +78,9 @@ def test_a_key_does_not_depend_on_how_an_array_lies_in_memory() -> None:
 
 @given(st.lists(st.text(max_size=5) | st.binary(max_size=5), min_size=1, max_size=4), st.data())
 def test_different_parts_give_different_keys(parts: list[Any], data: st.DataObject) -> None:
-    others = data.draw(st.lists(st.text(max_size=5) | st.binary(max_size=5), min_size=1, max_size=4))
+    others = data.draw(
+        st.lists(st.text(max_size=5) | st.binary(max_size=5), min_size=1, max_size=4)
+    )
     assert (cache_key(*parts) == cache_key(*others)) == (parts == others)
 
 
@@ -74,7 +90,9 @@ def test_parts_that_cannot_be_hashed_are_refused(parts: tuple[Any, ...]) -> None
         cache_key(*parts)
 
 
-def test_the_default_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own"))

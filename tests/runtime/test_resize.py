@@ -17,9 +17,17 @@ def draw_noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
 
 
-@given(rows=SIDES, columns=SIDES, width=SIDES, height=SIDES, channels=st.sampled_from([(), (1,), (3,), (4,)]))
+@given(
+    rows=SIDES,
+    columns=SIDES,
+    width=SIDES,
+    height=SIDES,
+    channels=st.sampled_from([(), (1,), (3,), (4,)]),
+)
 @settings(max_examples=100, deadline=None, derandomize=True)
-def test_bilinear_equals_opencvs(rows: int, columns: int, width: int, height: int, channels: tuple[int, ...]) -> None:
+def test_bilinear_equals_opencvs(
+    rows: int, columns: int, width: int, height: int, channels: tuple[int, ...]
+) -> None:
     cv2 = pytest.importorskip("cv2")
     picture = draw_noise(rows, columns, *channels)
     wanted = cv2.resize(picture, (width, height)).reshape(height, width, *channels)
@@ -29,7 +37,9 @@ def test_bilinear_equals_opencvs(rows: int, columns: int, width: int, height: in
     assert (found != wanted).mean() < 0.01
 
 
-@pytest.mark.parametrize(("side", "target"), [(433, 512), (100, 512), (512, 256), (512, 128), (700, 512)])
+@pytest.mark.parametrize(
+    ("side", "target"), [(433, 512), (100, 512), (512, 256), (512, 128), (700, 512)]
+)
 def test_bilinear_equals_opencvs_at_the_sizes_in_use(side: int, target: int) -> None:
     cv2 = pytest.importorskip("cv2")
     picture = draw_noise(side, side, 3)

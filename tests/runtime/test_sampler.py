@@ -69,14 +69,21 @@ class FakeBackend:
 
 def fake_bundle(folder: Path, denoise: Denoiser) -> tuple[Bundle, FakeEngine]:
     engine = FakeEngine(denoise)
-    return Bundle(folder, read_manifest(folder), backend=FakeBackend(engine), options=EngineOptions()), engine
+    return Bundle(
+        folder, read_manifest(folder), backend=FakeBackend(engine), options=EngineOptions()
+    ), engine
 
 
 def frame_conditions(bundle: Bundle) -> Conditions:
     """Audio tokens and face features that say which frame they belong to; references of sevens."""
     shapes = {t.name: t.shape for t in bundle.manifest.networks["denoising_unet"].inputs}
-    tokens, face = shapes["audio_tokens"], shapes["face_feature"]
-    reference = {n: np.full(s, 7, np.float32) for n, s in shapes.items() if n.startswith("reference_") and len(s) == 3}
+    tokens = shapes["audio_tokens"]
+    face = shapes["face_feature"]
+    reference = {
+        n: np.full(s, 7, np.float32)
+        for n, s in shapes.items()
+        if n.startswith("reference_") and len(s) == 3
+    }
 
     def audio(indices: object) -> np.ndarray:
         frames = np.array(list(indices), np.float32)  # type: ignore[call-overload]
@@ -92,12 +99,19 @@ def noise(frames: int = FRAMES) -> np.ndarray:
 def velocity_of_frame(inputs: Arrays) -> np.ndarray:
     """A velocity that is the frame's index, read from its audio tokens."""
     frames = inputs["audio_tokens"][0, :, 0, 0]
-    return np.broadcast_to(frames[None, None, :, None, None], inputs["latents"].shape).astype(np.float32)
+    return np.broadcast_to(frames[None, None, :, None, None], inputs["latents"].shape).astype(
+        np.float32
+    )
 
 
 def sample(
-    bundle: Bundle, latents: np.ndarray, *, steps: int = 3, guidance: float = 1.0, overlap: int = 1,
-) -> tuple[np.ndarray, list[SamplingStep]]:  # fmt: skip
+    bundle: Bundle,
+    latents: np.ndarray,
+    *,
+    steps: int = 3,
+    guidance: float = 1.0,
+    overlap: int = 1,
+) -> tuple[np.ndarray, list[SamplingStep]]:
     seen: list[SamplingStep] = []
     result = sample_latents(
         bundle,
@@ -110,7 +124,9 @@ def sample(
 
 
 @pytest.mark.parametrize("overlap", [0, 1, 2, 3])
-def test_overlapping_windows_that_agree_give_what_one_window_gives(null_bundle: Path, overlap: int) -> None:
+def test_overlapping_windows_that_agree_give_what_one_window_gives(
+    null_bundle: Path, overlap: int
+) -> None:
     bundle, _ = fake_bundle(null_bundle, velocity_of_frame)
     _, steps = sample(bundle, noise(), overlap=overlap)
     for step in steps:
@@ -135,7 +151,9 @@ def test_each_window_sees_its_own_frames_of_the_latents_in_order(null_bundle: Pa
     bundle, engine = fake_bundle(null_bundle, lambda inputs: np.zeros_like(inputs["latents"]))
     start = noise()
     sample(bundle, start, steps=1)
-    for window, given in zip(context_windows(FRAMES, context=4, overlap=1), engine.given, strict=True):
+    for window, given in zip(
+        context_windows(FRAMES, context=4, overlap=1), engine.given, strict=True
+    ):
         np.testing.assert_array_equal(given["latents"], start[:, :, list(window)])
         np.testing.assert_array_equal(given["audio_tokens"][0, :, 0, 0], window)
 
@@ -144,12 +162,15 @@ def test_windows_move_on_by_the_bundles_shift_at_each_step(null_bundle: Path) ->
     bundle, _ = fake_bundle(null_bundle, velocity_of_frame)
     _, steps = sample(bundle, noise())
     windows = context_windows(FRAMES, context=4, overlap=1)
-    assert [s.windows for s in steps] == [shifted_windows(windows, i, shift=2, frames=FRAMES) for i in range(3)]
+    assert [s.windows for s in steps] == [
+        shifted_windows(windows, i, shift=2, frames=FRAMES) for i in range(3)
+    ]
 
 
 def test_latents_follow_the_scheduler_from_step_to_step(null_bundle: Path) -> None:
     bundle, _ = fake_bundle(null_bundle, velocity_of_frame)
-    scheduler, wanted = DDIMScheduler(bundle.manifest.sampler.scheduler), noise()
+    scheduler = DDIMScheduler(bundle.manifest.sampler.scheduler)
+    wanted = noise()
     result, steps = sample(bundle, wanted)
     assert [step.timestep for step in steps] == scheduler.timesteps(3).tolist()
     for step in steps:
@@ -160,7 +181,8 @@ def test_latents_follow_the_scheduler_from_step_to_step(null_bundle: Path) -> No
 
 
 def test_a_denoiser_that_knows_the_answer_leads_to_it(null_bundle: Path) -> None:
-    # with zero terminal SNR the velocity at the first timestep is minus the clean sample
+    # with zero terminal SNR the velocity at the first timestep is minus the clean
+    # sample
     clean = noise(4)
     bundle, _ = fake_bundle(null_bundle, lambda inputs: -clean)
     result, _ = sample(bundle, noise(4), steps=1)
@@ -175,7 +197,9 @@ def test_the_starting_noise_is_left_as_it_was(null_bundle: Path) -> None:
 
 def test_guidance_moves_away_from_the_unconditional_velocity(null_bundle: Path) -> None:
     def denoise(inputs: Arrays) -> np.ndarray:
-        return np.full(inputs["latents"].shape, 5.0 if inputs["reference_gate"][0] else 2.0, np.float32)
+        return np.full(
+            inputs["latents"].shape, 5.0 if inputs["reference_gate"][0] else 2.0, np.float32
+        )
 
     bundle, _ = fake_bundle(null_bundle, denoise)
     _, steps = sample(bundle, noise(), guidance=2.5)
@@ -186,7 +210,8 @@ def test_guidance_moves_away_from_the_unconditional_velocity(null_bundle: Path) 
 def test_the_unconditional_half_hears_and_sees_nothing(null_bundle: Path) -> None:
     bundle, engine = fake_bundle(null_bundle, velocity_of_frame)
     sample(bundle, noise(), steps=1, guidance=1.8)
-    conditional, unconditional = engine.given[::2], engine.given[1::2]
+    conditional = engine.given[::2]
+    unconditional = engine.given[1::2]
     assert len(conditional) == len(unconditional) > 1
     for with_all, without in zip(conditional, unconditional, strict=True):
         assert (with_all["reference_gate"][0], without["reference_gate"][0]) == (1.0, 0.0)
@@ -214,7 +239,9 @@ def test_the_reference_and_the_timestep_reach_every_call(null_bundle: Path) -> N
 
 
 def test_half_precision_velocities_are_summed_in_single(null_bundle: Path) -> None:
-    bundle, _ = fake_bundle(null_bundle, lambda inputs: np.full(inputs["latents"].shape, 6e4, np.float16))
+    bundle, _ = fake_bundle(
+        null_bundle, lambda inputs: np.full(inputs["latents"].shape, 6e4, np.float16)
+    )
     _, steps = sample(bundle, noise(), steps=1, overlap=3)
     np.testing.assert_allclose(steps[0].velocity, np.float16(6e4), rtol=1e-6)
 
@@ -241,19 +268,24 @@ def test_a_number_of_steps_that_has_no_schedule_is_refused(null_bundle: Path, st
 
 
 @pytest.mark.parametrize("overlap", [-1, 4])
-def test_an_overlap_that_the_window_does_not_hold_is_refused(null_bundle: Path, overlap: int) -> None:
+def test_an_overlap_that_the_window_does_not_hold_is_refused(
+    null_bundle: Path, overlap: int
+) -> None:
     with pytest.raises(SettingError, match="overlap"):
         sample(fake_bundle(null_bundle, velocity_of_frame)[0], noise(), overlap=overlap)
 
 
-def start_sampling(bundle: Bundle, latents: np.ndarray, *, steps: int = 3, guidance: float = 1.0) -> Sampling:
+def start_sampling(
+    bundle: Bundle, latents: np.ndarray, *, steps: int = 3, guidance: float = 1.0
+) -> Sampling:
     plan = SamplingPlan(steps, guidance, 1)
     return Sampling(bundle, latents, conditions=frame_conditions(bundle), plan=plan)
 
 
 def mix_neighbours(inputs: Arrays) -> np.ndarray:
     """A velocity in which every frame of a window depends on all others, and on its place."""
-    latents, audio = inputs["latents"], inputs["audio_tokens"][0, :, 0, 0]
+    latents = inputs["latents"]
+    audio = inputs["audio_tokens"][0, :, 0, 0]
     mixed = latents.mean(axis=2, keepdims=True) + 0.1 * audio[None, None, :, None, None]
     return np.asarray(mixed + 0.01 * latents, np.float32)
 
@@ -297,12 +329,17 @@ def test_every_window_runs_once_a_step_however_frames_are_asked_for(null_bundle:
     assert len(engine.given) == 4 * len(context_windows(30, context=4, overlap=1))
 
 
-def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(null_bundle: Path) -> None:
+def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(
+    null_bundle: Path,
+) -> None:
     bundle, _ = fake_bundle(null_bundle, mix_neighbours)
     _, wanted = sample(bundle, noise(25), steps=3)
     seen: list[SamplingStep] = []
-    plan, hooks = SamplingPlan(3, 1.0, 1), SamplingHooks(on_step=seen.append)
-    sampling = Sampling(bundle, noise(25), conditions=frame_conditions(bundle), plan=plan, hooks=hooks)
+    plan = SamplingPlan(3, 1.0, 1)
+    hooks = SamplingHooks(on_step=seen.append)
+    sampling = Sampling(
+        bundle, noise(25), conditions=frame_conditions(bundle), plan=plan, hooks=hooks
+    )
     for frame in range(25):
         sampling.frame(frame)
     assert [step.index for step in seen] == [0, 1, 2]

@@ -20,7 +20,9 @@ STEP_COUNTS_WITH_ONE_TOO_MANY = (61, 103, 121, 122)
 
 @pytest.fixture(scope="module")
 def echo_reference(reference_dir: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("echo_reference_of_scheduler", reference_dir / "echo_reference.py")
+    spec = importlib.util.spec_from_file_location(
+        "echo_reference_of_scheduler", reference_dir / "echo_reference.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -47,8 +49,9 @@ def test_the_noise_schedule_is_the_originals(goldens_tiny: Any) -> None:
     wanted = goldens_tiny["scheduler/alphas_cumprod"]
     assert alphas.dtype == np.float32
     np.testing.assert_allclose(alphas[:900], wanted[:900], rtol=1.2e-6)
-    # The last ones are differences of nearly equal float32 numbers: one bit of those is 4e-6 of the result,
-    # and PyTorch itself differs by so much from one machine to the next.
+    # The last ones are differences of nearly equal float32 numbers: one bit of those is
+    # 4e-6 of the result, and PyTorch itself differs by so much from one machine to the
+    # next.
     np.testing.assert_allclose(alphas[900:], wanted[900:], rtol=4e-6)
 
 
@@ -70,7 +73,9 @@ def test_without_rescaling_some_signal_is_left_at_the_end() -> None:
 def test_the_scaled_linear_schedule_is_linear_in_the_roots_of_beta() -> None:
     config = SchedulerConfig(beta_schedule="scaled_linear", rescale_zero_snr=False)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    np.testing.assert_allclose(DDIMScheduler(config).alphas_cumprod, np.cumprod(1 - betas), rtol=1e-5)
+    np.testing.assert_allclose(
+        DDIMScheduler(config).alphas_cumprod, np.cumprod(1 - betas), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("steps", [4, 6, 20, 30])
@@ -81,7 +86,9 @@ def test_timesteps_are_exactly_the_originals(steps: int, goldens_tiny: Any) -> N
 
 
 @pytest.mark.parametrize("run", ["acc", "acc_cfg", "base", "pose", "pose_acc"])
-def test_timesteps_of_the_pipeline_runs_are_exactly_the_originals(run: str, goldens_pipeline: Any) -> None:
+def test_timesteps_of_the_pipeline_runs_are_exactly_the_originals(
+    run: str, goldens_pipeline: Any
+) -> None:
     wanted = goldens_pipeline[f"pipeline/{run}/timesteps"]
     np.testing.assert_array_equal(DDIMScheduler().timesteps(len(wanted)), wanted)
 
@@ -107,20 +114,29 @@ def test_the_clean_estimate_is_the_originals(
     assert deviation(original, goldens_tiny[f"scheduler/origin/t{timestep}"]) < 1e-6
 
 
-def test_a_step_that_ends_below_zero_ends_at_the_clean_sample(sample: np.ndarray, velocity: np.ndarray) -> None:
+def test_a_step_that_ends_below_zero_ends_at_the_clean_sample(
+    sample: np.ndarray, velocity: np.ndarray
+) -> None:
     previous, original = DDIMScheduler().step(velocity, 249, sample, steps=4)
     np.testing.assert_array_equal(previous, original)
 
 
-def test_six_steps_end_at_timestep_zero_and_so_keep_a_trace_of_noise(sample: np.ndarray, velocity: np.ndarray) -> None:
+def test_six_steps_end_at_timestep_zero_and_so_keep_a_trace_of_noise(
+    sample: np.ndarray, velocity: np.ndarray
+) -> None:
     previous, original = DDIMScheduler().step(velocity, 166, sample, steps=6)
     assert 1e-3 < np.abs(previous - original).max() < 0.2
 
 
-def test_half_precision_inputs_are_computed_in_float32(sample: np.ndarray, velocity: np.ndarray) -> None:
-    half_v, half_x = velocity.astype(np.float16), sample.astype(np.float16)
+def test_half_precision_inputs_are_computed_in_float32(
+    sample: np.ndarray, velocity: np.ndarray
+) -> None:
+    half_v = velocity.astype(np.float16)
+    half_x = sample.astype(np.float16)
     actual = DDIMScheduler().step(half_v, 500, half_x, steps=6)
-    wanted = DDIMScheduler().step(half_v.astype(np.float32), 500, half_x.astype(np.float32), steps=6)
+    wanted = DDIMScheduler().step(
+        half_v.astype(np.float32), 500, half_x.astype(np.float32), steps=6
+    )
     assert actual[0].dtype == np.float32
     np.testing.assert_array_equal(actual[0], wanted[0])
 
@@ -128,26 +144,37 @@ def test_half_precision_inputs_are_computed_in_float32(sample: np.ndarray, veloc
 @given(st.integers(0, 999), st.integers(1, 60))
 def test_a_step_with_the_true_velocity_lands_on_the_true_path(timestep: int, steps: int) -> None:
     scheduler = DDIMScheduler()
-    clean, noise = np.float32([0.3, -1.2, 0.0]), np.float32([-0.7, 0.4, 2.0])
+    clean = np.float32([0.3, -1.2, 0.0])
+    noise = np.float32([-0.7, 0.4, 2.0])
     alpha = scheduler.alphas_cumprod.astype(np.float64)
-    a, b = np.sqrt(alpha[timestep]), np.sqrt(1 - alpha[timestep])
+    a = np.sqrt(alpha[timestep])
+    b = np.sqrt(1 - alpha[timestep])
     previous = timestep - 1000 // steps
     c, d = (np.sqrt(alpha[previous]), np.sqrt(1 - alpha[previous])) if previous >= 0 else (1.0, 0.0)
-    actual, original = scheduler.step(a * noise - b * clean, timestep, a * clean + b * noise, steps=steps)
+    actual, original = scheduler.step(
+        a * noise - b * clean, timestep, a * clean + b * noise, steps=steps
+    )
     np.testing.assert_allclose(original, clean, atol=1e-6)
     np.testing.assert_allclose(actual, c * clean + d * noise, atol=2e-6)
 
 
 @pytest.mark.parametrize("steps", STEP_COUNTS_WITH_ONE_TOO_MANY)
-def test_a_step_count_that_gives_one_timestep_too_many_is_refused_with_the_nearest(steps: int) -> None:
-    with pytest.raises(SettingError, match=rf"{steps} sampling steps do not work; the nearest count that does: \d+ "):
+def test_a_step_count_that_gives_one_timestep_too_many_is_refused_with_the_nearest(
+    steps: int,
+) -> None:
+    with pytest.raises(
+        SettingError,
+        match=rf"{steps} sampling steps do not work; the nearest count that does: \d+ ",
+    ):
         DDIMScheduler().timesteps(steps)
 
 
 @pytest.mark.parametrize(
     ("steps", "nearest"), [(0, 1), (-3, 1), (1001, 1000), (61, 60), (122, 123), (2.5, 2), (True, 1)]
 )
-def test_an_impossible_step_count_is_refused_naming_the_nearest_that_works(steps: Any, nearest: int) -> None:
+def test_an_impossible_step_count_is_refused_naming_the_nearest_that_works(
+    steps: Any, nearest: int
+) -> None:
     with pytest.raises(SettingError, match=f"nearest count that does: {nearest} "):
         DDIMScheduler().timesteps(steps)
 
@@ -201,17 +228,23 @@ def test_the_timestep_embedding_has_cosines_first() -> None:
 
 
 @pytest.mark.parametrize("dim", [32, 64, 320])
-def test_the_timestep_embedding_follows_its_formula_up_to_the_rounding_of_float32_angles(dim: int) -> None:
+def test_the_timestep_embedding_follows_its_formula_up_to_the_rounding_of_float32_angles(
+    dim: int,
+) -> None:
     timesteps = DDIMScheduler().timesteps(30)
     angles = timesteps[:, None] * np.exp(-np.log(10000) * np.arange(dim // 2) / (dim // 2))
     embedding = sinusoid(timesteps, dim)
     assert embedding.shape == (30, dim) and embedding.dtype == np.float32
     # A frequency w = exp(-x) carries the rounding of x (9e-7 at most) and its own.
     limit = np.tile(angles * 8e-7, 2) + 1e-7
-    assert np.all(np.abs(embedding - np.concatenate([np.cos(angles), np.sin(angles)], axis=1)) < limit)
+    assert np.all(
+        np.abs(embedding - np.concatenate([np.cos(angles), np.sin(angles)], axis=1)) < limit
+    )
 
 
-def test_the_timestep_embedding_equals_torchs_float32_but_for_the_last_bit_of_its_frequencies() -> None:
+def test_the_timestep_embedding_equals_torchs_float32_but_for_the_last_bit_of_its_frequencies() -> (
+    None
+):
     torch = pytest.importorskip("torch")
     half = 160
     exponents = -float(np.log(10000)) * torch.arange(half, dtype=torch.float32) / half

@@ -82,7 +82,9 @@ def test_any_json_gives_a_value_or_a_value_error(data: Any) -> None:
 
 
 @given(json_values)
-def test_any_json_in_the_place_of_a_part_gives_a_value_or_an_error_naming_the_place(data: Any) -> None:
+def test_any_json_in_the_place_of_a_part_gives_a_value_or_an_error_naming_the_place(
+    data: Any,
+) -> None:
     try:
         parse(Leaf, leaf(ratio=data), where="leaf")
     except ValueError as error:

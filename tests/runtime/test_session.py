@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.runtime import Bundle, Rendering, RenderInputs, RenderSettings, Session, open_bundle, session
+from echoexport.runtime import (
+    Bundle,
+    Rendering,
+    RenderInputs,
+    RenderSettings,
+    Session,
+    open_bundle,
+    session,
+)
 from echoexport.runtime.backends import Arrays, EngineOptions
 from echoexport.runtime.errors import PortraitError, PoseError, SettingError
 from echoexport.runtime.manifest import read_manifest
@@ -24,11 +32,15 @@ from echoexport.runtime.session import hold_still, settle_hold, to_pixels
 from echoexport.runtime.spec import SubnetSpec
 from echoexport.runtime.voice import Voice, voice_from_samples
 
-SIDE, WINDOW = 32, 4
+SIDE = 32
+WINDOW = 4
 
 
 class EchoEngine:
-    """Gives back what it is given, so far as shapes allow; frames show their latents. Keeps what the denoiser got."""
+    """Gives back what it is given, so far as shapes allow; frames show their latents.
+
+    Keeps what the denoiser got.
+    """
 
     precision = "fp32"
 
@@ -45,7 +57,9 @@ class EchoEngine:
             return {"picture": enlarged}
         if self.spec.name == "audio_encoder":
             rows = np.arange(1500, dtype=np.float32)  # a row of features is its own number
-            return {"audio_states": np.broadcast_to(rows[None, None, :, None], (1, 5, 1500, 4)).copy()}
+            return {
+                "audio_states": np.broadcast_to(rows[None, None, :, None], (1, 5, 1500, 4)).copy()
+            }
         return {t.name: np.ones(t.shape, np.float32) for t in self.spec.outputs}
 
     def close(self) -> None:
@@ -82,7 +96,12 @@ def voice_of(seconds: float) -> Voice:
 
 def inputs_for(seconds: float = 0.5, **changes: Any) -> RenderInputs:
     picture = np.random.default_rng(6).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    given = {"picture": picture, "voice": voice_of(seconds), "mask": np.full((SIDE, SIDE), 255, np.uint8), **changes}
+    given = {
+        "picture": picture,
+        "voice": voice_of(seconds),
+        "mask": np.full((SIDE, SIDE), 255, np.uint8),
+        **changes,
+    }
     return RenderInputs(**given)
 
 
@@ -104,7 +123,9 @@ def test_frames_can_be_gone_through_twice(null_bundle: Path) -> None:
     np.testing.assert_array_equal(np.stack(list(rendering)), np.stack(list(rendering)))
 
 
-@pytest.mark.parametrize(("fps", "cover", "original"), [(24, 24, 26), (25, 25, 27), (Fraction(30000, 1001), 30, 32)])
+@pytest.mark.parametrize(
+    ("fps", "cover", "original"), [(24, 24, 26), (25, 25, 27), (Fraction(30000, 1001), 30, 32)]
+)
 def test_frames_cover_the_voice_or_are_as_many_as_in_the_original(
     null_bundle: Path, fps: Any, cover: int, original: int
 ) -> None:
@@ -113,8 +134,12 @@ def test_frames_cover_the_voice_or_are_as_many_as_in_the_original(
         assert render(bundle, inputs_for(1.0), fps=fps, frame_count="original").frames == original
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 1), (3, 3), (4, 4), (5, 5), (12, 12), (13, 12), (10_000, 12)])
-def test_a_limit_of_frames_shortens_a_clip_and_never_lengthens_it(null_bundle: Path, asked: int, given: int) -> None:
+@pytest.mark.parametrize(
+    ("asked", "given"), [(1, 1), (3, 3), (4, 4), (5, 5), (12, 12), (13, 12), (10_000, 12)]
+)
+def test_a_limit_of_frames_shortens_a_clip_and_never_lengthens_it(
+    null_bundle: Path, asked: int, given: int
+) -> None:
     with open_bundle(null_bundle) as bundle:
         assert len(list(render(bundle, inputs_for(0.5), frames=asked))) == given
 
@@ -125,9 +150,13 @@ def test_a_clip_shorter_than_the_window_holds_its_last_tokens_and_is_cut(null_bu
     first = backend.given[0]
     assert first["latents"].shape[2] == WINDOW
     tokens = first["audio_tokens"][0, :, 0, 0]
-    assert tokens[1] != tokens[0] or (first["audio_tokens"][0, 0] != first["audio_tokens"][0, 1]).any()
+    assert (
+        tokens[1] != tokens[0] or (first["audio_tokens"][0, 0] != first["audio_tokens"][0, 1]).any()
+    )
     for padding in range(2, WINDOW):
-        np.testing.assert_array_equal(first["audio_tokens"][0, padding], first["audio_tokens"][0, 1])
+        np.testing.assert_array_equal(
+            first["audio_tokens"][0, padding], first["audio_tokens"][0, 1]
+        )
     assert rendering.latents.shape[2] == 2
 
 
@@ -140,7 +169,9 @@ def test_a_clip_of_one_frame_is_rendered(null_bundle: Path) -> None:
 
 def test_the_same_seed_gives_the_same_frames_and_another_seed_others(null_bundle: Path) -> None:
     bundle, _ = echo_bundle(null_bundle)
-    first, same, other = (np.stack(list(render(bundle, inputs_for(0.3), seed=seed))) for seed in (7, 7, 8))
+    first, same, other = (
+        np.stack(list(render(bundle, inputs_for(0.3), seed=seed))) for seed in (7, 7, 8)
+    )
     np.testing.assert_array_equal(first, same)
     assert (first != other).mean() > 0.5
 
@@ -151,7 +182,9 @@ def test_a_frames_noise_does_not_depend_on_the_clips_length(null_bundle: Path) -
     np.testing.assert_array_equal(short, long[:, :, : short.shape[2]])
 
 
-def test_seeded_noise_is_clamped_as_the_bundle_says(null_bundle: Path, make_null_bundle: Callable[..., Path]) -> None:
+def test_seeded_noise_is_clamped_as_the_bundle_says(
+    null_bundle: Path, make_null_bundle: Callable[..., Path]
+) -> None:
     poses = np.zeros((12, 3, SIDE, SIDE), np.float32)
     for folder, clamped in ((null_bundle, True), (make_null_bundle("pose", face="pose"), False)):
         bundle, backend = echo_bundle(folder)
@@ -164,10 +197,14 @@ def test_given_noise_is_used_as_it_is_unclamped(null_bundle: Path) -> None:
     noise = initial_latents(9, frames=12, shape=(4, 4, 4), clamp=None)
     bundle, backend = echo_bundle(null_bundle)
     render(bundle, inputs_for(0.5, noise=noise), steps=1, overlap=0)
-    np.testing.assert_array_equal(np.concatenate([given["latents"] for given in backend.given], axis=2), noise)
+    np.testing.assert_array_equal(
+        np.concatenate([given["latents"] for given in backend.given], axis=2), noise
+    )
 
 
-def test_noise_for_a_short_clip_stands_in_its_first_frames_or_fills_the_window(null_bundle: Path) -> None:
+def test_noise_for_a_short_clip_stands_in_its_first_frames_or_fills_the_window(
+    null_bundle: Path,
+) -> None:
     noise = initial_latents(9, frames=WINDOW, shape=(4, 4, 4), clamp=None)
     for part in (noise[:, :, :2], noise):
         bundle, backend = echo_bundle(null_bundle)
@@ -184,11 +221,16 @@ def test_given_noise_is_left_as_it_was(null_bundle: Path) -> None:
     np.testing.assert_array_equal(noise, kept)
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 11, 4, 4), (1, 4, 12, 4, 5), (4, 12, 4, 4), (1, 3, 12, 4, 4)])
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 11, 4, 4), (1, 4, 12, 4, 5), (4, 12, 4, 4), (1, 3, 12, 4, 4)]
+)
 def test_noise_of_another_shape_is_refused_with_the_shape_that_is_wanted(
     null_bundle: Path, shape: tuple[int, ...]
 ) -> None:
-    with open_bundle(null_bundle) as bundle, pytest.raises(SettingError, match=r"wanted \(1, 4, 12, 4, 4\)"):
+    with (
+        open_bundle(null_bundle) as bundle,
+        pytest.raises(SettingError, match=r"wanted \(1, 4, 12, 4, 4\)"),
+    ):
         render(bundle, inputs_for(0.5, noise=np.zeros(shape, np.float32)))
 
 
@@ -204,10 +246,16 @@ def test_a_picture_or_mask_of_another_size_is_refused(null_bundle: Path) -> None
 def test_a_bundle_for_masks_needs_a_mask_and_one_for_poses_poses(
     null_bundle: Path, make_null_bundle: Callable[..., Path]
 ) -> None:
-    with open_bundle(null_bundle) as bundle, pytest.raises(SettingError, match=r"variant 'acc' needs a mask"):
+    with (
+        open_bundle(null_bundle) as bundle,
+        pytest.raises(SettingError, match=r"variant 'acc' needs a mask"),
+    ):
         render(bundle, inputs_for(mask=None, poses=np.zeros((99, 3, SIDE, SIDE))))
     folder = make_null_bundle("pose", face="pose")
-    with open_bundle(folder) as bundle, pytest.raises(SettingError, match=r"variant 'pose_acc' needs a pose"):
+    with (
+        open_bundle(folder) as bundle,
+        pytest.raises(SettingError, match=r"variant 'pose_acc' needs a pose"),
+    ):
         render(bundle, inputs_for())
 
 
@@ -221,7 +269,10 @@ def test_too_few_poses_are_refused_with_both_counts(make_null_bundle: Callable[.
 
 def test_pose_maps_of_another_size_are_refused(make_null_bundle: Callable[..., Path]) -> None:
     poses = np.zeros((12, 3, 16, 16), np.float32)
-    with open_bundle(make_null_bundle(face="pose")) as bundle, pytest.raises(PoseError, match=r"pose map 0 is \(3, 16"):
+    with (
+        open_bundle(make_null_bundle(face="pose")) as bundle,
+        pytest.raises(PoseError, match=r"pose map 0 is \(3, 16"),
+    ):
         render(bundle, inputs_for(0.5, poses=poses))
 
 
@@ -262,13 +313,19 @@ def test_a_short_clip_holds_its_last_pose(make_null_bundle: Callable[..., Path])
         ({"seed": -1}, "seed must be"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(null_bundle: Path, settings: dict[str, Any], message: str) -> None:
+def test_settings_that_cannot_work_are_refused(
+    null_bundle: Path, settings: dict[str, Any], message: str
+) -> None:
     with open_bundle(null_bundle) as bundle, pytest.raises(SettingError, match=message):
         render(bundle, inputs_for(), **settings)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 61}, {"overlap": WINDOW}, {"guidance": -1.0}, {"fps": 0}])
-def test_settings_are_refused_before_any_network_runs(null_bundle: Path, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"steps": 61}, {"overlap": WINDOW}, {"guidance": -1.0}, {"fps": 0}]
+)
+def test_settings_are_refused_before_any_network_runs(
+    null_bundle: Path, settings: dict[str, Any]
+) -> None:
     with open_bundle(null_bundle) as bundle:
         with pytest.raises(SettingError):
             render(bundle, inputs_for(), **settings)
@@ -306,7 +363,9 @@ def test_another_session_finds_the_portrait_on_disk(null_bundle: Path, tmp_path:
         with open_bundle(null_bundle) as bundle:
             Session(bundle, cache=ReferenceCache(tmp_path / "cache")).render(inputs_for())
             calls = bundle.calls()
-        assert (calls["vae_encoder"], calls["reference_unet"], calls["landmark_encoder"]) == (expected,) * 3
+        assert (calls["vae_encoder"], calls["reference_unet"], calls["landmark_encoder"]) == (
+            expected,
+        ) * 3
 
 
 def test_another_portrait_is_computed_anew(null_bundle: Path) -> None:
@@ -347,7 +406,9 @@ def test_a_sampled_clip_holds_little_besides_its_latents(null_bundle: Path) -> N
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
     frames = rendering.frames * SIDE * SIDE * 3
-    assert held < rendering.latents.nbytes + frames // 2  # the engines' own arrays are a good part of it
+    assert (
+        held < rendering.latents.nbytes + frames // 2
+    )  # the engines' own arrays are a good part of it
 
 
 def test_pixels_are_cut_not_rounded_and_clamped() -> None:
@@ -381,9 +442,12 @@ def test_a_frugal_session_keeps_a_small_denoiser_open(null_bundle: Path) -> None
         bundle.close_network = type(bundle).close_network.__get__(bundle)  # type: ignore[method-assign]
 
 
-def test_frames_that_are_sampled_as_they_are_needed_are_those_of_the_whole_clip(null_bundle: Path) -> None:
+def test_frames_that_are_sampled_as_they_are_needed_are_those_of_the_whole_clip(
+    null_bundle: Path,
+) -> None:
     with open_bundle(null_bundle, backend="null") as bundle:
-        at_once, one_by_one = Session(bundle).render(inputs_for(0.9)), Session(bundle).start(inputs_for(0.9))
+        at_once = Session(bundle).render(inputs_for(0.9))
+        one_by_one = Session(bundle).start(inputs_for(0.9))
         assert not one_by_one.sampled
         for frame, other in zip(at_once, one_by_one, strict=True):
             np.testing.assert_array_equal(frame, other)
@@ -409,9 +473,12 @@ def test_nothing_is_held_at_the_start_nor_without_levels() -> None:
 @given(seed=st.integers(0, 2**32 - 1), levels=st.integers(0, 20))
 def test_a_held_video_is_never_further_from_its_own_than_the_levels(seed: int, levels: int) -> None:
     draw = np.random.default_rng(seed)
-    frame, shown = draw.integers(0, 256, (3, 3, 3)).astype(np.uint8), None
+    frame = draw.integers(0, 256, (3, 3, 3)).astype(np.uint8)
+    shown = None
     for _ in range(12):
-        frame = np.clip(frame.astype(np.int16) + draw.integers(-3, 4, frame.shape), 0, 255).astype(np.uint8)
+        frame = np.clip(frame.astype(np.int16) + draw.integers(-3, 4, frame.shape), 0, 255).astype(
+            np.uint8
+        )
         shown = hold_still(frame, shown, levels=levels)
         assert int(np.abs(shown.astype(np.int16) - frame).max()) <= levels
 

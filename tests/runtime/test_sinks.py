@@ -29,7 +29,9 @@ def make_frames(count: int, *, seed: int = 0) -> list[np.ndarray]:
 
 def write_voice(path: Path, *, seconds: float = 1.0, rate: int = 24_000, channels: int = 1) -> Path:
     rng = np.random.default_rng(0)
-    slow = np.repeat(rng.integers(-9000, 9000, int(seconds * rate) // 20 + 1), 20)[: int(seconds * rate)]
+    slow = np.repeat(rng.integers(-9000, 9000, int(seconds * rate) // 20 + 1), 20)[
+        : int(seconds * rate)
+    ]
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(2)
@@ -121,9 +123,14 @@ def test_a_file_with_the_folders_name_is_refused_and_kept(tmp_path):
 
 
 def test_raw_frames_are_bytes_in_order():
-    stream, frames = io.BytesIO(), make_frames(3)
-    write_all(RawSink(stream), [frames[0], frames[1][::-1], frames[2]])  # the second is not contiguous
-    assert stream.getvalue() == frames[0].tobytes() + frames[1][::-1].tobytes() + frames[2].tobytes()
+    stream = io.BytesIO()
+    frames = make_frames(3)
+    write_all(
+        RawSink(stream), [frames[0], frames[1][::-1], frames[2]]
+    )  # the second is not contiguous
+    assert (
+        stream.getvalue() == frames[0].tobytes() + frames[1][::-1].tobytes() + frames[2].tobytes()
+    )
     assert not stream.closed
 
 
@@ -139,7 +146,8 @@ class StingyStream(io.RawIOBase):
 
 
 def test_a_pipe_that_takes_parts_gets_everything():
-    stream, frames = StingyStream(), make_frames(2)
+    stream = StingyStream()
+    frames = make_frames(2)
     write_all(RawSink(stream), frames)
     assert stream.taken == frames[0].tobytes() + frames[1].tobytes()
 
@@ -147,7 +155,10 @@ def test_a_pipe_that_takes_parts_gets_everything():
 def test_a_reader_that_has_gone_is_said_so():
     reader, writer = os.pipe()
     os.close(reader)
-    with io.FileIO(writer, "wb") as stream, pytest.raises(OutputError, match="reading it has ended"):
+    with (
+        io.FileIO(writer, "wb") as stream,
+        pytest.raises(OutputError, match="reading it has ended"),
+    ):
         write_all(RawSink(stream), make_frames(1))
 
 
@@ -176,7 +187,12 @@ def test_a_dash_writes_to_standard_output(tmp_path):
         with open_sink("-", size=(4, 2), fps=24) as sink:
             sink.write(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
     """
-    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, cwd=tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
+    )
     assert run.stdout == bytes(range(24))
     assert not run.stderr
 
@@ -195,7 +211,9 @@ def test_a_closed_standard_output_gives_one_error_and_no_second_one(tmp_path):
             sys.exit(str(error))
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as run:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    ) as run:
         run.stdout.read(1000)
         run.stdout.close()
         assert run.stderr.read().decode() == "raw output: the program reading it has ended\n"
@@ -219,13 +237,17 @@ def test_the_name_chooses_the_sink(tmp_path, out, kind):
 
 @pytest.mark.parametrize("name", ["", " ", ".mp4", "clips/.MOV"])
 def test_an_output_without_a_name_is_refused(name):
-    with pytest.raises(SettingError, match=r"output '.*': has no name; name a file, e\.g\. clip\.mp4"):
+    with pytest.raises(
+        SettingError, match=r"output '.*': has no name; name a file, e\.g\. clip\.mp4"
+    ):
         open_sink(name, size=SIZE, fps=24)
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.gif", "a.png"])
 def test_a_suffix_that_no_sink_writes_is_refused_with_those_that_work(tmp_path, name):
-    with pytest.raises(SettingError, match=r"no way to write \.\w+; name a \.mp4 or \.mov file, a folder"):
+    with pytest.raises(
+        SettingError, match=r"no way to write \.\w+; name a \.mp4 or \.mov file, a folder"
+    ):
         open_sink(tmp_path / name, size=SIZE, fps=24)
 
 

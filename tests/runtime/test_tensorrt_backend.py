@@ -1,4 +1,7 @@
-"""TensorRT's two backends: what is missing is said in a line, plans are tied to all that they depend on."""
+"""TensorRT's two backends.
+
+What is missing is said in a line, plans are tied to all that they depend on.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def test_where_library_driver_and_gpu_are_there_nothing_is_missing(backend: Any)
 
 
 def test_a_backend_says_versions_and_device(backend: Any) -> None:
-    title = {"tensorrt": "TensorRT 10.3.0.30", "tensorrt_rtx": "TensorRT-RTX 1.7.1.116"}[backend.name]
+    title = {"tensorrt": "TensorRT 10.3.0.30", "tensorrt_rtx": "TensorRT-RTX 1.7.1.116"}[
+        backend.name
+    ]
     assert backend.describe() == f"{title}, Fake Orin (8.7), CUDA 12.6"
 
 
@@ -45,7 +50,9 @@ def test_its_engines_can_be_kept(backend: Any) -> None:
 def test_a_graph_is_computed_in_what_it_is_stored_in(backend: Any) -> None:
     assert list_arithmetic(backend) == ("fp32",)
     spec = SubnetSpec("small", (), (), {}, "fp16")
-    with pytest.raises(SettingError, match=r"compute 'bf16': backend 'tensorrt(_rtx)?' computes in what"):
+    with pytest.raises(
+        SettingError, match=r"compute 'bf16': backend 'tensorrt(_rtx)?' computes in what"
+    ):
         backend.open_engine(Path("any.plan"), spec, EngineOptions(compute="bf16"))
 
 
@@ -54,7 +61,8 @@ def test_a_graph_is_computed_in_what_it_is_stored_in(backend: Any) -> None:
     [
         (
             "tensorrt",
-            "TensorRT's Python module is not installed: on a Jetson 'sudo apt install python3-libnvinfer' and",
+            "TensorRT's Python module is not installed: on a Jetson 'sudo apt install "
+            "python3-libnvinfer' and",
         ),
         ("tensorrt_rtx", "TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"),
     ],
@@ -70,8 +78,12 @@ def test_a_library_that_is_not_installed_is_told_with_the_fix(
         found.open_engine(Path("any.plan"), SubnetSpec("small", (), (), {}, "fp16"), OPTIONS)
 
 
-def test_a_library_that_does_not_load_is_told_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open\\nshared object file')")
+def test_a_library_that_does_not_load_is_told_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt.py").write_text(
+        "raise ImportError('libnvinfer.so.10: cannot open\\nshared object file')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     assert load_backend("tensorrt").unavailable() == (
@@ -96,7 +108,8 @@ def test_a_library_that_is_too_old_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("capability", "runs"), [((7, 5), False), ((8, 0), True), ((8, 9), True), ((9, 0), False), ((12, 1), True)]
+    ("capability", "runs"),
+    [((7, 5), False), ((8, 0), True), ((8, 9), True), ((9, 0), False), ((12, 1), True)],
 )
 def test_rtx_says_which_gpus_it_has_no_kernels_for(
     make_tensorrt: Callable[..., Any], cuda: Any, capability: tuple[int, int], runs: bool
@@ -149,19 +162,30 @@ def fingerprint_on(machine: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_on_a_jetson_a_plan_is_tied_to_module_jetpack_and_power_mode(
-    make_tensorrt: Callable[..., Any], recorded_device: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    make_tensorrt: Callable[..., Any],
+    recorded_device: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_tensorrt("10.3")
     board = recorded_device("agx-orin-64-jetpack-6.2")
     found = fingerprint_on(board, "tensorrt", monkeypatch)
     assert found == {
-        "library": "tensorrt", "version": "10.3.0.30", "os": "linux", "arch": found["arch"], "device": "jetson-orin",
-        "compute_capability": "8.7", "jetpack": "6.2", "l4t": board.l4t, "power_mode": board.power_mode,
-    }  # fmt: skip
+        "library": "tensorrt",
+        "version": "10.3.0.30",
+        "os": "linux",
+        "arch": found["arch"],
+        "device": "jetson-orin",
+        "compute_capability": "8.7",
+        "jetpack": "6.2",
+        "l4t": board.l4t,
+        "power_mode": board.power_mode,
+    }
 
 
 def test_the_board_that_carries_a_module_makes_no_other_plan(
-    make_tensorrt: Callable[..., Any], recorded_device: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    make_tensorrt: Callable[..., Any],
+    recorded_device: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_tensorrt("10.3")
     board = recorded_device("orin-nx-16-own-carrier")
@@ -169,11 +193,14 @@ def test_the_board_that_carries_a_module_makes_no_other_plan(
 
 
 def test_on_a_server_a_plan_is_tied_to_gpu_and_driver(
-    make_tensorrt: Callable[..., Any], recorded_device: Callable[..., Any], cuda: Any,
+    make_tensorrt: Callable[..., Any],
+    recorded_device: Callable[..., Any],
+    cuda: Any,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     make_tensorrt("11.4")
-    cuda.device_name, cuda.capability = "NVIDIA A100-SXM4-80GB", (8, 0)
+    cuda.device_name = "NVIDIA A100-SXM4-80GB"
+    cuda.capability = (8, 0)
     server = recorded_device("a100-server")
     found = fingerprint_on(server, "tensorrt", monkeypatch)
     assert (found["device"], found["compute_capability"]) == ("NVIDIA A100-SXM4-80GB", "8.0")
@@ -190,7 +217,9 @@ def test_plans_of_rtx_are_tied_to_the_library_alone_and_need_no_gpu_to_say_so(
     assert set(found.fingerprint(OPTIONS)) == {"library", "version", "os", "arch"}
 
 
-def test_without_a_gpu_there_is_nothing_to_tie_a_plan_to(make_tensorrt: Callable[..., Any], cuda: Any) -> None:
+def test_without_a_gpu_there_is_nothing_to_tie_a_plan_to(
+    make_tensorrt: Callable[..., Any], cuda: Any
+) -> None:
     make_tensorrt("10.3")
     cuda.driver = 0
     found: Any = load_backend("tensorrt")
@@ -205,9 +234,12 @@ def test_nothing_heavy_is_imported_to_list_and_load_the_backends(tmp_path: Path)
         "import sys\n"
         "from echoexport.runtime.backends import list_backends, load_backend\n"
         "for name in list_backends(): load_backend(name)\n"
-        "print(sorted({'tensorrt', 'tensorrt_rtx_bindings', 'cuda', 'onnxruntime', 'openvino'} & set(sys.modules)))"
+        "print(sorted({'tensorrt', 'tensorrt_rtx_bindings', 'cuda', 'onnxruntime', "
+        "'openvino'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -217,6 +249,8 @@ def test_the_real_rtx_library_refuses_noise_or_is_refused_for_want_of_a_gpu(
     pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT-RTX is not installed")
     (tmp_path / "noise.plan").write_bytes(np.random.default_rng(0).bytes(4096))
     found: Any = load_backend("tensorrt_rtx")
-    with pytest.raises(BackendError, match=r"noise\.plan: TensorRT-RTX [\d.]+ refuses it: .*(Serialization|Cuda)"):
+    with pytest.raises(
+        BackendError, match=r"noise\.plan: TensorRT-RTX [\d.]+ refuses it: .*(Serialization|Cuda)"
+    ):
         found.open_engine(tmp_path / "noise.plan", small_graph()[1], OPTIONS)
     assert cuda.live == {}

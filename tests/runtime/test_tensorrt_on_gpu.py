@@ -1,4 +1,7 @@
-"""The same on a real GPU: copies, graphs and whole clips. Skipped, with the reason, where there is none."""
+"""The same on a real GPU: copies, graphs and whole clips.
+
+Skipped, with the reason, where there is none.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,16 @@ from echoexport.runtime.voice import voice_from_samples
 
 pytestmark = pytest.mark.gpu
 
-# Of each output's largest value; a network is held to 5e-4 in fp32, and a clip adds up several calls.
+# Of each output's largest value; a network is held to 5e-4 in fp32, and a clip adds up
+# several calls.
 CLIP_TOLERANCE = 1e-2
 
 
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt_rtx"])
 def compiled(
-    request: pytest.FixtureRequest, build_tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    build_tiny: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Bundle]:
     """The tiny bundle, compiled here."""
     from echoexport.export.compile import CompileSettings, compile_bundle
@@ -34,14 +40,17 @@ def compiled(
         pytest.skip(reason)
     output = tmp_path_factory.mktemp(request.param) / "compiled"
     settings = CompileSettings(backend=request.param)
-    compile_bundle(build_tiny(), output, settings=settings, report=lambda *told: None, warn=lambda told: None)
+    compile_bundle(
+        build_tiny(), output, settings=settings, report=lambda *told: None, warn=lambda told: None
+    )
     with open_bundle(output) as bundle:
         yield bundle
 
 
 def inputs_of(bundle: Bundle) -> RenderInputs:
     generator = np.random.default_rng(3)
-    height, width = bundle.manifest.picture.height, bundle.manifest.picture.width
+    height = bundle.manifest.picture.height
+    width = bundle.manifest.picture.width
     voice = voice_from_samples(generator.uniform(-0.3, 0.3, 16000).astype(np.float32))
     picture = generator.integers(0, 255, (height, width, 3), np.uint8)
     return RenderInputs(picture, voice, mask=np.full((height, width), 255, np.uint8))
@@ -67,8 +76,10 @@ def need_cuda() -> None:
 @pytest.mark.usefixtures("need_cuda")
 def test_bytes_go_to_the_gpu_and_come_back() -> None:
     cuda = open_cuda()
-    stream, address = cuda.create_stream(), cuda.malloc(1 << 20)
-    given, pinned = np.random.default_rng(0).integers(0, 255, 1 << 20, np.uint8), cuda.host_alloc(1 << 20)
+    stream = cuda.create_stream()
+    address = cuda.malloc(1 << 20)
+    given = np.random.default_rng(0).integers(0, 255, 1 << 20, np.uint8)
+    pinned = cuda.host_alloc(1 << 20)
     cuda.upload(address, given, stream)
     cuda.download(pinned, address, stream)
     cuda.synchronize(stream)
@@ -81,8 +92,10 @@ def test_bytes_go_to_the_gpu_and_come_back() -> None:
 @pytest.mark.usefixtures("need_cuda")
 def test_recorded_copies_are_replayed_with_what_is_there_then() -> None:
     cuda = open_cuda()
-    stream, address = cuda.create_stream(), cuda.malloc(64)
-    source, target = cuda.host_alloc(64), cuda.host_alloc(64)
+    stream = cuda.create_stream()
+    address = cuda.malloc(64)
+    source = cuda.host_alloc(64)
+    target = cuda.host_alloc(64)
     cuda.begin_capture(stream)
     cuda.upload(address, source, stream)
     cuda.download(target, address, stream)
@@ -103,12 +116,16 @@ def test_recorded_copies_are_replayed_with_what_is_there_then() -> None:
 def test_too_large_a_buffer_is_refused_with_the_fix() -> None:
     from echoexport.runtime.errors import DeviceError
 
-    with pytest.raises(DeviceError, match=r"cudaErrorMemoryAllocation .* are free; close other programs"):
+    with pytest.raises(
+        DeviceError, match=r"cudaErrorMemoryAllocation .* are free; close other programs"
+    ):
         open_cuda().malloc(1 << 50)
     assert find_cuda_trouble() is None
 
 
-def test_a_clip_is_the_one_that_the_cpu_gives(compiled: Bundle, build_tiny: Callable[..., Path]) -> None:
+def test_a_clip_is_the_one_that_the_cpu_gives(
+    compiled: Bundle, build_tiny: Callable[..., Path]
+) -> None:
     settings = RenderSettings(steps=2, frames=13)
     found = Session(compiled).start(inputs_of(compiled), settings).latents
     with open_bundle(build_tiny(), backend="ort", options=EngineOptions(threads=2)) as plain:
@@ -117,7 +134,8 @@ def test_a_clip_is_the_one_that_the_cpu_gives(compiled: Bundle, build_tiny: Call
 
 
 def test_replayed_calls_give_what_the_first_gave(compiled: Bundle) -> None:
-    network, inputs = compiled.network("denoising_unet"), denoiser_inputs(compiled)
+    network = compiled.network("denoising_unet")
+    inputs = denoiser_inputs(compiled)
     first = network(inputs)
     for _ in range(3):
         assert compare_outputs(network(inputs), first) <= 1e-5
@@ -125,7 +143,8 @@ def test_replayed_calls_give_what_the_first_gave(compiled: Bundle) -> None:
 
 
 def test_frozen_inputs_go_up_once(compiled: Bundle) -> None:
-    network, inputs = compiled.network("denoising_unet"), denoiser_inputs(compiled)
+    network = compiled.network("denoising_unet")
+    inputs = denoiser_inputs(compiled)
     network(inputs)
     before = engine_of(compiled).uploaded
     changed = {**inputs, "latents": inputs["latents"] + 1}
@@ -136,7 +155,8 @@ def test_frozen_inputs_go_up_once(compiled: Bundle) -> None:
 
 
 def test_closing_a_network_gives_its_memory_back(compiled: Bundle) -> None:
-    cuda, inputs = open_cuda(), denoiser_inputs(compiled)
+    cuda = open_cuda()
+    inputs = denoiser_inputs(compiled)
     left = []
     for _ in range(3):
         compiled.network("denoising_unet")(inputs)

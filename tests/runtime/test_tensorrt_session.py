@@ -1,4 +1,7 @@
-"""Whole clips on a fake GPU: the same as ONNX Runtime's, with no more bytes moved than have to be."""
+"""Whole clips on a fake GPU.
+
+The same as ONNX Runtime's, with no more bytes moved than have to be.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,20 @@ from echoexport.runtime.spec import SubnetSpec
 from echoexport.runtime.tensorrt_engine import TensorRTEngine
 from echoexport.runtime.voice import voice_from_samples
 
-STEPS, FRAMES = 2, 13  # two windows a step
+# two windows a step
+STEPS = 2
+FRAMES = 13
 HOT = ("latents", "timestep_sinusoid", "audio_tokens", "reference_gate")
 """What is another at each call of the denoiser, as a pose's feature is too."""
 
 
-def make_compiling(kind: type[TensorRTBackend], fakes: Any, folder: Path, version: str) -> TensorRTBackend:
-    """A backend that compiles at once what it opens, for a fake library; engines list their outputs backwards."""
+def make_compiling(
+    kind: type[TensorRTBackend], fakes: Any, folder: Path, version: str
+) -> TensorRTBackend:
+    """A backend that compiles at once what it opens, for a fake library.
+
+    Engines list their outputs backwards.
+    """
 
     class Compiling(kind):  # type: ignore[valid-type,misc]
         def __init__(self) -> None:
@@ -45,7 +55,9 @@ def make_compiling(kind: type[TensorRTBackend], fakes: Any, folder: Path, versio
 
 
 @pytest.fixture
-def open_fake(fakes: Any, make_tensorrt: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[..., Bundle]]:
+def open_fake(
+    fakes: Any, make_tensorrt: Callable[..., Any], tmp_path: Path
+) -> Iterator[Callable[..., Bundle]]:
     """A function that opens a portable bundle on a fake TensorRT, with faults."""
     opened = []
 
@@ -53,7 +65,9 @@ def open_fake(fakes: Any, make_tensorrt: Callable[..., Any], tmp_path: Path) -> 
         make_tensorrt(version, *faults)
         kind = TensorRTRTXBackend if version.startswith("rtx") else TensorRTBackend
         backend = make_compiling(kind, fakes, tmp_path, version)
-        opened.append(Bundle(folder, read_manifest(folder), backend=backend, options=EngineOptions()))
+        opened.append(
+            Bundle(folder, read_manifest(folder), backend=backend, options=EngineOptions())
+        )
         return opened[-1]
 
     yield run
@@ -63,7 +77,8 @@ def open_fake(fakes: Any, make_tensorrt: Callable[..., Any], tmp_path: Path) -> 
 
 def inputs_of(bundle: Bundle) -> RenderInputs:
     generator = np.random.default_rng(3)
-    height, width = bundle.manifest.picture.height, bundle.manifest.picture.width
+    height = bundle.manifest.picture.height
+    width = bundle.manifest.picture.width
     picture = generator.integers(0, 200, (height, width, 3), np.uint8)
     voice = voice_from_samples(generator.uniform(-0.3, 0.3, 16000).astype(np.float32))
     return RenderInputs(picture, voice, mask=np.full((height, width), 255, np.uint8))
@@ -79,13 +94,19 @@ def sample(bundle: Bundle, *, session: Session | None = None, **settings: Any) -
 def wanted(build_tiny: Callable[..., Path]) -> tuple[np.ndarray, np.ndarray]:
     """A clip's latents and the first frame by ONNX Runtime."""
     with open_bundle(build_tiny(), backend="ort", options=EngineOptions(threads=1)) as bundle:
-        rendering = Session(bundle).start(inputs_of(bundle), RenderSettings(steps=STEPS, frames=FRAMES))
+        rendering = Session(bundle).start(
+            inputs_of(bundle), RenderSettings(steps=STEPS, frames=FRAMES)
+        )
         return rendering.latents, rendering.decode(rendering.sample(0))
 
 
 def bytes_of(bundle: Bundle, *names: str) -> int:
     inputs = bundle.manifest.networks["denoising_unet"].inputs
-    return sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in inputs if not names or t.name in names)
+    return sum(
+        int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize
+        for t in inputs
+        if not names or t.name in names
+    )
 
 
 def denoiser_of(bundle: Bundle) -> TensorRTEngine:
@@ -94,11 +115,15 @@ def denoiser_of(bundle: Bundle) -> TensorRTEngine:
 
 @pytest.mark.parametrize("version", ["10.3", "11.4", "rtx-1.7"])
 def test_a_whole_clip_is_the_one_that_onnx_runtime_gives(
-    build_tiny: Callable[..., Path], open_fake: Callable[..., Bundle], wanted: tuple[np.ndarray, np.ndarray],
+    build_tiny: Callable[..., Path],
+    open_fake: Callable[..., Bundle],
+    wanted: tuple[np.ndarray, np.ndarray],
     version: str,
-) -> None:  # fmt: skip
+) -> None:
     bundle = open_fake(build_tiny(), version)
-    rendering = Session(bundle).render(inputs_of(bundle), RenderSettings(steps=STEPS, frames=FRAMES))
+    rendering = Session(bundle).render(
+        inputs_of(bundle), RenderSettings(steps=STEPS, frames=FRAMES)
+    )
     np.testing.assert_allclose(rendering.latents, wanted[0], rtol=0, atol=1e-5)
     first = next(iter(rendering)).astype(int)
     assert np.abs(first - wanted[1]).max() <= 1
@@ -110,20 +135,28 @@ def test_a_portraits_keys_and_values_are_copied_once_for_a_clip(
     bundle = open_fake(build_tiny())
     uploaded: list[int] = []
     Session(bundle).render(
-        inputs_of(bundle), RenderSettings(steps=STEPS, frames=FRAMES),
-        hooks=SamplingHooks(on_call=lambda done, total: uploaded.append(denoiser_of(bundle).uploaded)),
-    )  # fmt: skip
+        inputs_of(bundle),
+        RenderSettings(steps=STEPS, frames=FRAMES),
+        hooks=SamplingHooks(
+            on_call=lambda done, total: uploaded.append(denoiser_of(bundle).uploaded)
+        ),
+    )
     assert len(uploaded) >= 4
     assert uploaded[0] == bytes_of(bundle)
-    assert set(np.diff(uploaded)) == {bytes_of(bundle, *HOT)}  # a still mask's feature too stays where it is
-    assert denoiser_of(bundle).downloaded == len(uploaded) * bytes_of(bundle, "latents")  # as many as of the velocity
+    assert set(np.diff(uploaded)) == {
+        bytes_of(bundle, *HOT)
+    }  # a still mask's feature too stays where it is
+    assert denoiser_of(bundle).downloaded == len(uploaded) * bytes_of(
+        bundle, "latents"
+    )  # as many as of the velocity
 
 
 def test_a_face_that_changes_goes_up_at_every_call_and_the_portrait_does_not(
     build_tiny: Callable[..., Path], open_fake: Callable[..., Bundle]
 ) -> None:
     bundle = open_fake(build_tiny())
-    network, generator = bundle.network("denoising_unet"), np.random.default_rng(0)
+    network = bundle.network("denoising_unet")
+    generator = np.random.default_rng(0)
     changing = (*HOT, "face_feature")
     given = {t.name: freeze(generator.random(t.shape, np.float32)) for t in network.spec.inputs}
     network(given)
@@ -133,12 +166,16 @@ def test_a_face_that_changes_goes_up_at_every_call_and_the_portrait_does_not(
         assert denoiser_of(bundle).uploaded - before == bytes_of(bundle, *changing)
 
 
-def test_guidance_copies_no_portrait_again(build_tiny: Callable[..., Path], open_fake: Callable[..., Bundle]) -> None:
+def test_guidance_copies_no_portrait_again(
+    build_tiny: Callable[..., Path], open_fake: Callable[..., Bundle]
+) -> None:
     bundle = open_fake(build_tiny())
     sample(bundle, guidance=2.0, steps=1)
     engine = denoiser_of(bundle)
     assert engine.calls == 4
-    assert engine.uploaded == bytes_of(bundle) + (engine.calls - 1) * bytes_of(bundle, *HOT, "face_feature")
+    assert engine.uploaded == bytes_of(bundle) + (engine.calls - 1) * bytes_of(
+        bundle, *HOT, "face_feature"
+    )
 
 
 def test_a_second_clip_of_the_same_portrait_copies_it_not_again(
@@ -148,17 +185,22 @@ def test_a_second_clip_of_the_same_portrait_copies_it_not_again(
     session = Session(bundle, cache=ReferenceCache(None))
     sample(bundle, session=session, steps=1)
     engine = denoiser_of(bundle)
-    before, calls = engine.uploaded, engine.calls
+    before = engine.uploaded
+    calls = engine.calls
     sample(bundle, session=session, steps=1)
     again = engine.uploaded - before
-    assert again == (engine.calls - calls) * bytes_of(bundle, *HOT) + bytes_of(bundle, "face_feature")
-
-
-def test_every_network_passes_its_self_test(build_tiny: Callable[..., Path], open_fake: Callable[..., Bundle]) -> None:
-    bundle = open_fake(build_tiny())
-    assert {name: bundle.self_test(name).passed for name in bundle.manifest.networks} == dict.fromkeys(
-        bundle.manifest.networks, True
+    assert again == (engine.calls - calls) * bytes_of(bundle, *HOT) + bytes_of(
+        bundle, "face_feature"
     )
+
+
+def test_every_network_passes_its_self_test(
+    build_tiny: Callable[..., Path], open_fake: Callable[..., Bundle]
+) -> None:
+    bundle = open_fake(build_tiny())
+    assert {
+        name: bundle.self_test(name).passed for name in bundle.manifest.networks
+    } == dict.fromkeys(bundle.manifest.networks, True)
 
 
 def test_outputs_that_are_not_finite_fail_the_self_test(
@@ -181,9 +223,12 @@ def test_closing_a_bundle_leaves_nothing_on_the_device(
 
 @pytest.fixture
 def compile_fake(
-    fakes: Any, make_tensorrt: Callable[..., Any], build_tiny: Callable[..., Path], tmp_path: Path,
+    fakes: Any,
+    make_tensorrt: Callable[..., Any],
+    build_tiny: Callable[..., Path],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., Path]:  # fmt: skip
+) -> Callable[..., Path]:
     """A function that compiles the tiny bundle for the fake TensorRT, by a builder that only writes plans."""
     from echoexport.export import compiled_network
     from echoexport.export.compile import CompileSettings, compile_bundle
@@ -191,7 +236,9 @@ def compile_fake(
 
     class Builder:
         @staticmethod
-        def build_engine(graph: Path, spec: SubnetSpec, output: Path, **settings: Any) -> BuiltEngine:
+        def build_engine(
+            graph: Path, spec: SubnetSpec, output: Path, **settings: Any
+        ) -> BuiltEngine:
             fakes.write_plan(output, graph, [tensor.name for tensor in spec.outputs])
             return BuiltEngine(0.0, output.stat().st_size, None)
 
@@ -200,7 +247,11 @@ def compile_fake(
         monkeypatch.setattr(compiled_network, "load_builder", lambda name: Builder)
         settings = CompileSettings(backend="tensorrt")
         report = compile_bundle(
-            build_tiny(), tmp_path / "compiled", settings=settings, report=lambda *told: None, warn=lambda told: None
+            build_tiny(),
+            tmp_path / "compiled",
+            settings=settings,
+            report=lambda *told: None,
+            warn=lambda told: None,
         )
         assert report.output is not None
         return report.output
@@ -221,7 +272,9 @@ def test_a_compiled_bundle_is_refused_by_another_version_with_both_and_the_fix(
 ) -> None:
     folder = compile_fake()
     make_tensorrt("10.16")
-    with pytest.raises(BackendError, match=r"'10\.3\.0\.30' there, '10\.16\.2\.10' here.*echoexport compile "):
+    with pytest.raises(
+        BackendError, match=r"'10\.3\.0\.30' there, '10\.16\.2\.10' here.*echoexport compile "
+    ):
         open_bundle(folder)
 
 
@@ -232,18 +285,24 @@ def test_a_compiled_bundle_is_refused_by_another_version_with_both_and_the_fix(
         ("Fake Orin", (8, 0), "'8.7' there, '8.0' here"),
     ],
     ids=["device", "compute capability"],
-)  # fmt: skip
+)
 def test_a_compiled_bundle_is_refused_by_another_gpu(
     compile_fake: Callable[..., Path], cuda: Any, name: str, capability: tuple[int, int], words: str
 ) -> None:
     folder = compile_fake()
-    cuda.device_name, cuda.capability = name, capability
+    cuda.device_name = name
+    cuda.capability = capability
     with pytest.raises(BackendError, match=f"{words}.*echoexport compile "):
         open_bundle(folder)
 
 
-def test_engines_that_compute_nonsense_are_not_installed(compile_fake: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=r"output '\w+' of the tensorrt engine .* is off by inf .*: not installed"):
+def test_engines_that_compute_nonsense_are_not_installed(
+    compile_fake: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(
+        BackendError,
+        match=r"output '\w+' of the tensorrt engine .* is off by inf .*: not installed",
+    ):
         compile_fake("not finite")
     assert not (tmp_path / "compiled").exists()
 
@@ -253,7 +312,9 @@ def test_a_compiled_engine_that_finds_no_memory_is_not_said_to_need_compiling(
 ) -> None:
     with open_bundle(compile_fake()) as compiled:
         cuda.memory = 1 << 12
-        with pytest.raises(DeviceError, match=r"vae_decoder: CUDA: cudaMalloc .* close other programs") as caught:
+        with pytest.raises(
+            DeviceError, match=r"vae_decoder: CUDA: cudaMalloc .* close other programs"
+        ) as caught:
             compiled.network("vae_decoder")
     assert "compile" not in str(caught.value)
 
@@ -265,7 +326,9 @@ def test_an_uncompiled_bundle_says_to_compile_it_first(
     folder = build_tiny()
     with (
         open_bundle(folder, backend="tensorrt") as bundle,
-        pytest.raises(BackendError, match=rf"compile first: echoexport compile {folder} --backend tensorrt"),
+        pytest.raises(
+            BackendError, match=rf"compile first: echoexport compile {folder} --backend tensorrt"
+        ),
     ):
         bundle.network("vae_decoder")
     assert load_backend("tensorrt").unavailable() is None

@@ -18,12 +18,17 @@ REFERENCE = np.arange(4, dtype=np.float32)[None]
 
 @pytest.fixture
 def engine(
-    small_graph: Callable[..., tuple[Path, SubnetSpec]], fakes: Any, make_tensorrt: Callable[..., Any], tmp_path: Path
+    small_graph: Callable[..., tuple[Path, SubnetSpec]],
+    fakes: Any,
+    make_tensorrt: Callable[..., Any],
+    tmp_path: Path,
 ) -> Any:
     """The small network on a fake TensorRT."""
     graph, spec = small_graph("float32")
     make_tensorrt("10.3")
-    plan = fakes.write_plan(tmp_path / "small.plan", graph, ["product", "difference"], version="10.3", device=None)
+    plan = fakes.write_plan(
+        tmp_path / "small.plan", graph, ["product", "difference"], version="10.3", device=None
+    )
     backend: Any = load_backend("tensorrt")
     return backend.open_engine(plan, spec, EngineOptions())
 
@@ -34,12 +39,15 @@ def give(engine: Any, noise: float) -> list[float]:
     return [float(value) for value in found["product"][0]]
 
 
-def test_an_interrupt_while_a_graph_is_recorded_spoils_no_later_call(engine: Any, cuda: Any) -> None:
+def test_an_interrupt_while_a_graph_is_recorded_spoils_no_later_call(
+    engine: Any, cuda: Any
+) -> None:
     def interrupt(stream: int) -> bool:
         raise KeyboardInterrupt
 
     give(engine, 1)
-    execute, engine._execute = engine._execute, interrupt
+    execute = engine._execute
+    engine._execute = interrupt
     with pytest.raises(KeyboardInterrupt):
         give(engine, 2)
     engine._execute = execute
@@ -47,7 +55,9 @@ def test_an_interrupt_while_a_graph_is_recorded_spoils_no_later_call(engine: Any
     assert (engine.notes, cuda.calls["cudaGraphLaunch"]) == ([], 1)
 
 
-def test_the_library_may_complain_in_one_thread_while_another_asks_what_it_said(engine: Any) -> None:
+def test_the_library_may_complain_in_one_thread_while_another_asks_what_it_said(
+    engine: Any,
+) -> None:
     library = engine._library
 
     class Kind:
@@ -77,7 +87,9 @@ def test_a_file_of_kernels_written_by_two_processes_of_one_number_at_once_is_who
         with path.open("wb") as file:
             file.write(content[:20])
             file.flush()
-            _keep_in(tmp_path / "kernels", FakeKernels(b"b" * 50))()  # as another container's process does
+            _keep_in(
+                tmp_path / "kernels", FakeKernels(b"b" * 50)
+            )()  # as another container's process does
             file.write(content[20:])
 
     monkeypatch.setattr(Path, "write_bytes", write_slowly)

@@ -14,7 +14,9 @@ from echoexport.runtime.text_file import require_writable, write_whole
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("old")
     write_whole(tmp_path / "report.json", "new")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.json", "new")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("report.json", "new")
+    ]
 
 
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
@@ -25,7 +27,9 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize("name", ["/dev/null", "/dev/stdout", "/dev/../dev/null", "/proc/self/fd/1"])
+@pytest.mark.parametrize(
+    "name", ["/dev/null", "/dev/stdout", "/dev/../dev/null", "/proc/self/fd/1"]
+)
 def test_devices_are_refused(name: str) -> None:
     with pytest.raises(OutputError, match="is no plain file"):
         require_writable(Path(name))

@@ -57,7 +57,8 @@ class TimedBackend:
     name = "timed"
 
     def __init__(self, clock: HandClock, costs: dict[str, float]) -> None:
-        self.clock, self.costs = clock, costs
+        self.clock = clock
+        self.costs = costs
 
     def unavailable(self) -> str | None:
         return None
@@ -82,7 +83,9 @@ def clip_request(portrait_file: Path, voice_file: Path, tmp_path: Path) -> ClipR
 
 
 @pytest.fixture
-def trace_clip(null_bundle: Path, clip_request: ClipRequest) -> Callable[..., tuple[tuple[Span, ...], ClipReport]]:
+def trace_clip(
+    null_bundle: Path, clip_request: ClipRequest
+) -> Callable[..., tuple[tuple[Span, ...], ClipReport]]:
     """A function that renders half a second with the null backend, and gives the spans and the report."""
 
     def trace(**options: Any) -> tuple[tuple[Span, ...], ClipReport]:
@@ -99,7 +102,9 @@ def test_a_span_has_its_name_category_times_and_arguments() -> None:
     tracer = Tracer(now=clock)
     with tracer.span("window", "sampling", step=2, window=7):
         clock.time += 3
-    assert tracer.spans() == (Span("window", "sampling", 100.0, 103.0, "main", {"step": 2, "window": 7}),)
+    assert tracer.spans() == (
+        Span("window", "sampling", 100.0, 103.0, "main", {"step": 2, "window": 7}),
+    )
     assert tracer.spans()[0].seconds == 3
 
 
@@ -135,7 +140,8 @@ def test_taking_the_spans_begins_a_new_trace() -> None:
 
 
 def test_threads_lose_no_span_and_go_by_their_own_names() -> None:
-    tracer, begin = Tracer(), threading.Barrier(8)
+    tracer = Tracer()
+    begin = threading.Barrier(8)
 
     def work(number: int) -> None:
         if number:
@@ -167,22 +173,33 @@ def test_an_engine_call_knows_the_window_and_frame_it_was_part_of() -> None:
     ):
         pass
     by_name = {span.name: span.arguments for span in tracer.spans()}
-    assert by_name["denoising_unet"] == {"frame": 3, "step": 1, "window": 2, "network": "denoising_unet"}
+    assert by_name["denoising_unet"] == {
+        "frame": 3,
+        "step": 1,
+        "window": 2,
+        "network": "denoising_unet",
+    }
     assert by_name["window"] == {"step": 1, "window": 2}
 
 
-# A stage's own time is what no inner span takes: trees of spans on whole seconds, so that every sum is exact.
+# A stage's own time is what no inner span takes: trees of spans on whole seconds, so
+# that every sum is exact.
 NAMES = st.sampled_from(["clip", "open", "reference"])
 TREES = st.recursive(
     st.tuples(NAMES, st.sampled_from(CATEGORIES), st.integers(0, 3), st.just(())),
     lambda inner: st.tuples(
-        NAMES, st.sampled_from(CATEGORIES), st.integers(0, 3), st.lists(inner, max_size=3).map(tuple)
+        NAMES,
+        st.sampled_from(CATEGORIES),
+        st.integers(0, 3),
+        st.lists(inner, max_size=3).map(tuple),
     ),
     max_leaves=12,
 )
 
 
-def run_tree(tree: Any, tracer: Tracer, clock: HandClock, stages: Counter[str], outer: str | None) -> None:
+def run_tree(
+    tree: Any, tracer: Tracer, clock: HandClock, stages: Counter[str], outer: str | None
+) -> None:
     name, category, seconds, inner = tree
     own = name if category == "stage" else category
     if category in ("engine", "copy") and outer is not None:
@@ -195,8 +212,11 @@ def run_tree(tree: Any, tracer: Tracer, clock: HandClock, stages: Counter[str], 
 
 
 @given(st.lists(TREES, min_size=1, max_size=4), st.integers(0, 2))
-def test_stages_and_the_unaccounted_add_up_to_the_wall_each_moment_once(trees: list[Any], gap: int) -> None:
-    clock, stages = HandClock(), Counter[str]()
+def test_stages_and_the_unaccounted_add_up_to_the_wall_each_moment_once(
+    trees: list[Any], gap: int
+) -> None:
+    clock = HandClock()
+    stages = Counter[str]()
     tracer = Tracer(now=clock)
     for tree in trees:
         run_tree(tree, tracer, clock, stages, None)
@@ -228,7 +248,11 @@ def check_events(trace: dict[str, Any]) -> list[dict[str, Any]]:
     """The complete events of a trace whose every event has the fields that the Trace Event format demands of it."""
     assert set(trace) == {"traceEvents", "displayTimeUnit", "otherData"}
     assert trace["displayTimeUnit"] in ("ms", "ns")
-    named: dict[str, set[tuple[int, int]]] = {"process_name": set(), "thread_name": set(), "thread_sort_index": set()}
+    named: dict[str, set[tuple[int, int]]] = {
+        "process_name": set(),
+        "thread_name": set(),
+        "thread_sort_index": set(),
+    }
     complete = []
     for event in trace["traceEvents"]:
         assert isinstance(event["pid"], int)
@@ -256,26 +280,38 @@ def check_events(trace: dict[str, Any]) -> list[dict[str, Any]]:
             lambda name, category, start, length, track, clock: Span(
                 name, category, start, start + length, track, {"frame": 1}, clock
             ),
-            st.text(max_size=5), st.sampled_from(CATEGORIES), st.floats(0, 1e5), st.floats(0, 1e3),
-            st.sampled_from(["main", "sampler", "stream 1"]), st.sampled_from(["host", "device"]),
+            st.text(max_size=5),
+            st.sampled_from(CATEGORIES),
+            st.floats(0, 1e5),
+            st.floats(0, 1e3),
+            st.sampled_from(["main", "sampler", "stream 1"]),
+            st.sampled_from(["host", "device"]),
         )
     )
-)  # fmt: skip
+)
 def test_a_trace_file_holds_every_span_in_microseconds_from_the_first(spans: list[Span]) -> None:
     events = check_events(json.loads(json.dumps(describe_trace(spans))))
     zero = min((span.start for span in spans), default=0.0)
     expected = sorted((span.name, (span.start - zero) * 1e6, span.seconds * 1e6) for span in spans)
     found = sorted((event["name"], event["ts"], event["dur"]) for event in events)
     assert [name for name, _, _ in found] == [name for name, _, _ in expected]
-    assert np.allclose(sorted(e["ts"] for e in events), sorted(ts for _, ts, _ in expected), atol=1e-3)
-    assert np.allclose(sorted(e["dur"] for e in events), sorted(dur for _, _, dur in expected), atol=1e-3)
+    assert np.allclose(
+        sorted(e["ts"] for e in events), sorted(ts for _, ts, _ in expected), atol=1e-3
+    )
+    assert np.allclose(
+        sorted(e["dur"] for e in events), sorted(dur for _, _, dur in expected), atol=1e-3
+    )
 
 
 def test_host_and_device_are_two_processes_of_a_trace_file() -> None:
     spans = [Span("a", "engine", 0.0, 1.0), Span("b", "engine", 0.2, 0.9, "main", clock="device")]
     host, device = check_events(describe_trace(spans))
     assert host["pid"] != device["pid"]
-    names = [e["args"]["name"] for e in describe_trace(spans)["traceEvents"] if e["name"] == "process_name"]
+    names = [
+        e["args"]["name"]
+        for e in describe_trace(spans)["traceEvents"]
+        if e["name"] == "process_name"
+    ]
     assert names == ["host", "device"]
 
 
@@ -294,12 +330,25 @@ def test_a_clip_tells_of_each_engine_call_frame_and_window(
     engines = Counter(span.arguments["network"] for span in spans if span.category == "engine")
     assert engines == Counter({name: calls for name, calls in report.calls.items() if calls})
     for name in ("decode", "encode", "sample"):
-        assert [span.arguments["frame"] for span in spans if span.name == name] == list(range(FRAMES))
-    windows = [(span.arguments["step"], span.arguments["window"]) for span in spans if span.name == "window"]
+        assert [span.arguments["frame"] for span in spans if span.name == name] == list(
+            range(FRAMES)
+        )
+    windows = [
+        (span.arguments["step"], span.arguments["window"])
+        for span in spans
+        if span.name == "window"
+    ]
     assert len(set(windows)) == len(windows) == report.calls["denoising_unet"]
-    assert {"read voice", "portrait", "log-mel", "voice features", "reference", "face", "mux", "open output"} <= {
-        span.name for span in spans
-    }
+    assert {
+        "read voice",
+        "portrait",
+        "log-mel",
+        "voice features",
+        "reference",
+        "face",
+        "mux",
+        "open output",
+    } <= {span.name for span in spans}
     assert {span.category for span in spans} <= set(CATEGORIES)
     assert [span.name for span in spans if span.name == CLIP] == [CLIP]
 
@@ -309,9 +358,17 @@ def test_an_engine_call_says_which_portrait_or_window_it_is_for(
 ) -> None:
     spans, _ = trace_clip()
     calls = [span for span in spans if span.category == "engine"]
-    portraits = {span.arguments["portrait"] for span in calls if span.name in ("vae_encoder", "reference_unet")}
+    portraits = {
+        span.arguments["portrait"]
+        for span in calls
+        if span.name in ("vae_encoder", "reference_unet")
+    }
     assert len(portraits) == 1
-    assert all({"step", "window"} <= span.arguments.keys() for span in calls if span.name == "denoising_unet")
+    assert all(
+        {"step", "window"} <= span.arguments.keys()
+        for span in calls
+        if span.name == "denoising_unet"
+    )
     assert all("frame" in span.arguments for span in calls if span.name == "vae_decoder")
 
 
@@ -332,29 +389,45 @@ def test_a_clip_in_turns_has_all_its_work_on_one_track(
     assert not [span for span in spans if span.category == "wait" and span.name != "opening"]
 
 
-def test_a_clip_in_turns_has_the_same_frames(null_bundle: Path, clip_request: ClipRequest, tmp_path: Path) -> None:
+def test_a_clip_in_turns_has_the_same_frames(
+    null_bundle: Path, clip_request: ClipRequest, tmp_path: Path
+) -> None:
     with open_bundle(null_bundle) as bundle:
         for folder, ahead in (("ahead", 24), ("turns", 0)):
-            make_clip(Session(bundle, ahead=ahead), replace(clip_request, output=str(tmp_path / folder)))
+            make_clip(
+                Session(bundle, ahead=ahead), replace(clip_request, output=str(tmp_path / folder))
+            )
     files = sorted((tmp_path / "ahead").iterdir())
     assert len(files) == FRAMES
-    assert [path.read_bytes() for path in files] == [(tmp_path / "turns" / path.name).read_bytes() for path in files]
+    assert [path.read_bytes() for path in files] == [
+        (tmp_path / "turns" / path.name).read_bytes() for path in files
+    ]
 
 
 def test_what_engines_cost_is_found_in_their_stages_and_nothing_is_unaccounted(
     null_bundle: Path, clip_request: ClipRequest
 ) -> None:
     clock = HandClock()
-    costs = {"audio_encoder": 64.0, "reference_unet": 32.0, "landmark_encoder": 16.0, "denoising_unet": 4.0}
+    costs = {
+        "audio_encoder": 64.0,
+        "reference_unet": 32.0,
+        "landmark_encoder": 16.0,
+        "denoising_unet": 4.0,
+    }
     backend = TimedBackend(clock, {**costs, "vae_decoder": 1.0})
     tracer = Tracer(now=clock)
-    with Bundle(null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()) as bundle:
+    with Bundle(
+        null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()
+    ) as bundle:
         report = make_clip(Session(bundle, ahead=0), clip_request, tracer=tracer)
     found = summarize_stages(tracer.spans())
     assert {name: seconds for name, seconds in found.stages.items() if seconds} == {
-        "audio": 64.0, "reference": 32.0, "face": 16.0, "sampling": 4.0 * report.calls["denoising_unet"],
+        "audio": 64.0,
+        "reference": 32.0,
+        "face": 16.0,
+        "sampling": 4.0 * report.calls["denoising_unet"],
         "decode": float(FRAMES),
-    }  # fmt: skip
+    }
     assert found.unaccounted == 0
 
 
@@ -366,25 +439,31 @@ def test_a_slowed_network_is_slower_in_its_own_spans_alone(
         clock = HandClock()
         tracer = Tracer(now=clock)
         backend = TimedBackend(clock, {slowed: extra})
-        with Bundle(null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()) as bundle:
+        with Bundle(
+            null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()
+        ) as bundle:
             make_clip(Session(bundle, ahead=0), clip_request, tracer=tracer)
         totals = Counter[str]()
         for span in tracer.spans():
             totals[span.name] += span.seconds if span.category == "engine" else 0.0
         return totals
 
-    before, after = measure(0.0), measure(0.25)
+    before = measure(0.0)
+    after = measure(0.25)
     assert {name for name in after if after[name] != before[name]} == {slowed}
 
 
 def test_a_cached_portrait_is_a_reference_without_engine_calls(
     null_bundle: Path, clip_request: ClipRequest, tmp_path: Path
 ) -> None:
-    tracer, cache = Tracer(), ReferenceCache(tmp_path / "cache")
+    tracer = Tracer()
+    cache = ReferenceCache(tmp_path / "cache")
     with open_bundle(null_bundle, tracer=tracer) as bundle:
         make_clip(Session(bundle, cache=cache), clip_request)
         first = tracer.take()
-        make_clip(Session(bundle, cache=cache), replace(clip_request, output=str(tmp_path / "again.mp4")))
+        make_clip(
+            Session(bundle, cache=cache), replace(clip_request, output=str(tmp_path / "again.mp4"))
+        )
     second = tracer.take()
     assert [span.name for span in first].count("reference_unet") == 1
     assert "reference" in {span.name for span in second}
@@ -394,7 +473,9 @@ def test_a_cached_portrait_is_a_reference_without_engine_calls(
 def test_a_tracer_that_a_bundle_gets_later_reaches_open_networks_too(null_bundle: Path) -> None:
     with open_bundle(null_bundle) as bundle:
         network = bundle.network("vae_decoder")
-        inputs = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in network.spec.inputs}
+        inputs = {
+            tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in network.spec.inputs
+        }
         network(inputs)
         bundle.tracer = tracer = Tracer()
         network(inputs)
@@ -411,27 +492,38 @@ def test_opening_a_network_is_a_stage_of_its_own(null_bundle: Path) -> None:
             bundle.network("vae_encoder")
         bundle.open_ahead("vae_decoder")
         bundle.network("vae_decoder")
-    opened = [(span.arguments["network"], span.track) for span in tracer.spans() if span.name == "open"]
+    opened = [
+        (span.arguments["network"], span.track) for span in tracer.spans() if span.name == "open"
+    ]
     assert opened == [("vae_encoder", "main"), ("vae_decoder", "opener")]
 
 
-def test_an_engine_with_a_device_is_given_the_tracer_and_keeps_its_time_apart(null_bundle: Path) -> None:
+def test_an_engine_with_a_device_is_given_the_tracer_and_keeps_its_time_apart(
+    null_bundle: Path,
+) -> None:
     class DeviceEngine(NullEngine):
         tracer = NULL
 
         def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-            self.tracer.record("vae_decoder", "engine", start=1.0, end=1.5, track="gpu", clock="device")
+            self.tracer.record(
+                "vae_decoder", "engine", start=1.0, end=1.5, track="gpu", clock="device"
+            )
             return super().__call__(inputs)
 
     class DeviceBackend(TimedBackend):
         def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
             return DeviceEngine(spec)
 
-    tracer, manifest = Tracer(), read_manifest(null_bundle)
+    tracer = Tracer()
+    manifest = read_manifest(null_bundle)
     backend = DeviceBackend(HandClock(), {})
-    with Bundle(null_bundle, manifest, backend=backend, options=EngineOptions(), tracer=tracer) as bundle:
+    with Bundle(
+        null_bundle, manifest, backend=backend, options=EngineOptions(), tracer=tracer
+    ) as bundle:
         network = bundle.network("vae_decoder")
-        network({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in network.spec.inputs})
+        network(
+            {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in network.spec.inputs}
+        )
     device = [span for span in tracer.spans() if span.clock == "device"]
     assert [(span.track, span.seconds) for span in device] == [("gpu", 0.5)]
     assert "engine" in {span.category for span in tracer.spans() if span.clock == "host"}

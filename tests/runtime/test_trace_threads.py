@@ -13,7 +13,8 @@ from echoexport.runtime.trace import Tracer
 def test_what_another_thread_records_while_the_spans_are_taken_is_of_the_next_trace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tracer, nest = Tracer(), trace.nest_spans
+    tracer = Tracer()
+    nest = trace.nest_spans
 
     def nest_slowly(spans: Any) -> Any:
         tracer.record("late", "stage", start=2, end=3)

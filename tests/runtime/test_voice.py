@@ -50,9 +50,15 @@ def encode_sound(path: Path, samples: np.ndarray, *, codec: str, rate: int) -> P
         stream.layout = "mono"
         stream.bit_rate = 128_000
         packet = 1152 if codec == "libmp3lame" else 1024
-        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate, frame_size=packet)
-        sound = av.AudioFrame.from_ndarray(np.rint(samples).astype("i2")[None], format="s16", layout="mono")
-        sound.sample_rate, sound.pts, sound.time_base = rate, 0, Fraction(1, rate)
+        resampler = av.AudioResampler(
+            format=stream.format, layout="mono", rate=rate, frame_size=packet
+        )
+        sound = av.AudioFrame.from_ndarray(
+            np.rint(samples).astype("i2")[None], format="s16", layout="mono"
+        )
+        sound.sample_rate = rate
+        sound.pts = 0
+        sound.time_base = Fraction(1, rate)
         for frame in [*resampler.resample(sound), *resampler.resample(None)]:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -79,13 +85,17 @@ def test_a_sine_at_any_rate_becomes_the_same_sine_at_16_khz(tmp_path, rate):
 
 def test_two_channels_are_averaged(tmp_path):
     left = make_sine(rate=SAMPLE_RATE)
-    voice = read_voice(write_wav(tmp_path / "stereo.wav", np.stack([left, left / 2], axis=1), rate=SAMPLE_RATE))
+    voice = read_voice(
+        write_wav(tmp_path / "stereo.wav", np.stack([left, left / 2], axis=1), rate=SAMPLE_RATE)
+    )
     assert np.abs(voice.samples * 32768 - left * 0.75).max() <= 1.5
 
 
 def test_opposite_channels_cancel(tmp_path):
     left = make_sine(rate=SAMPLE_RATE)
-    voice = read_voice(write_wav(tmp_path / "stereo.wav", np.stack([left, -left], axis=1), rate=SAMPLE_RATE))
+    voice = read_voice(
+        write_wav(tmp_path / "stereo.wav", np.stack([left, -left], axis=1), rate=SAMPLE_RATE)
+    )
     assert np.abs(voice.samples * 32768).max() <= 1
 
 
@@ -106,7 +116,9 @@ def test_a_float_wav_is_read_as_16_bit_integers(tmp_path):
     assert np.abs(voice.samples - sine).max() <= 1 / 32768
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.flac", "flac")])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.flac", "flac")]
+)
 def test_compressed_sound_is_read_whole(tmp_path, name, codec):
     sine = make_sine(rate=44_100, seconds=1.5)
     voice = read_voice(encode_sound(tmp_path / name, sine, codec=codec, rate=44_100))
@@ -116,7 +128,9 @@ def test_compressed_sound_is_read_whole(tmp_path, name, codec):
     pitch = np.abs(np.fft.rfft(middle)).argmax() * SAMPLE_RATE / middle.size
     assert pitch == A4
     # LAME makes everything 5 % quieter
-    assert np.sqrt(np.mean(middle**2)) == pytest.approx(12_000 / 32768 / np.sqrt(2), rel=0.06)  # LAME takes 5 % off
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(
+        12_000 / 32768 / np.sqrt(2), rel=0.06
+    )  # LAME takes 5 % off
 
 
 def test_the_sound_of_a_video_is_read(tmp_path, reference_dir):
@@ -128,7 +142,9 @@ def test_the_sound_of_a_video_is_read(tmp_path, reference_dir):
             sink.write(np.zeros((32, 32, 3), np.uint8))
     voice = read_voice(video)
     original = read_voice(reference_dir / "voice.wav")
-    assert 0 <= voice.duration - original.duration < Fraction(1024, 16_000)  # the last AAC packet's padding
+    assert (
+        0 <= voice.duration - original.duration < Fraction(1024, 16_000)
+    )  # the last AAC packet's padding
     heard = voice.samples[: original.samples.size]
     assert np.corrcoef(heard, original.samples)[0, 1] > 0.99  # in step to the sample
 
@@ -207,7 +223,9 @@ def test_less_than_a_tenth_of_a_second_is_refused(tmp_path, count):
 
 
 def test_just_a_tenth_of_a_second_is_enough(tmp_path):
-    assert read_voice(write_wav(tmp_path / "short.wav", np.zeros(4410), rate=44_100)).duration == Fraction(1, 10)
+    assert read_voice(
+        write_wav(tmp_path / "short.wav", np.zeros(4410), rate=44_100)
+    ).duration == Fraction(1, 10)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -234,7 +252,9 @@ def test_a_flac_cut_short_is_refused(tmp_path):
 
 
 def test_an_mp3_damaged_in_the_middle_is_refused_and_says_where(tmp_path):
-    mp3 = encode_sound(tmp_path / "scratched.mp3", make_sine(rate=44_100), codec="libmp3lame", rate=44_100)
+    mp3 = encode_sound(
+        tmp_path / "scratched.mp3", make_sine(rate=44_100), codec="libmp3lame", rate=44_100
+    )
     data = bytearray(mp3.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 1500] = np.random.default_rng(0).bytes(1500)

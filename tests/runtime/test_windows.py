@@ -29,14 +29,20 @@ def test_windows_are_the_originals_for_every_recorded_length(goldens_pipeline: A
 @pytest.mark.parametrize("run", ["acc", "acc_cfg", "base", "pose", "pose_acc"])
 def test_shifted_windows_are_the_originals_at_every_step(run: str, goldens_pipeline: Any) -> None:
     settings = goldens_pipeline.meta["runs"][run]
-    frames, shift = settings["frames"], settings["shift_per_step"]
+    frames = settings["frames"]
+    shift = settings["shift_per_step"]
     windows = context_windows(frames, context=12, overlap=3)
-    actual = [shifted_windows(windows, step, shift=shift, frames=frames) for step in range(settings["steps"])]
+    actual = [
+        shifted_windows(windows, step, shift=shift, frames=frames)
+        for step in range(settings["steps"])
+    ]
     np.testing.assert_array_equal(actual, goldens_pipeline[f"pipeline/{run}/windows"])
 
 
 @given(lengths, contexts, st.data())
-def test_every_frame_is_covered_and_no_window_sees_one_twice(frames: int, context: int, data: st.DataObject) -> None:
+def test_every_frame_is_covered_and_no_window_sees_one_twice(
+    frames: int, context: int, data: st.DataObject
+) -> None:
     overlap = data.draw(st.integers(0, context - 1))
     windows = context_windows(frames, context=context, overlap=overlap)
     assert set().union(*windows) == set(range(frames))
@@ -44,7 +50,9 @@ def test_every_frame_is_covered_and_no_window_sees_one_twice(frames: int, contex
 
 
 @given(lengths, contexts, st.data())
-def test_neighbouring_windows_share_exactly_the_overlap(frames: int, context: int, data: st.DataObject) -> None:
+def test_neighbouring_windows_share_exactly_the_overlap(
+    frames: int, context: int, data: st.DataObject
+) -> None:
     overlap = data.draw(st.integers(0, context - 1))
     windows = context_windows(frames, context=context, overlap=overlap)
     for first, second in itertools.pairwise(windows):
@@ -52,10 +60,13 @@ def test_neighbouring_windows_share_exactly_the_overlap(frames: int, context: in
 
 
 @given(lengths, st.integers(0, 60), st.integers(0, 5))
-def test_a_shift_moves_every_index_and_keeps_the_coverage(frames: int, step: int, shift: int) -> None:
+def test_a_shift_moves_every_index_and_keeps_the_coverage(
+    frames: int, step: int, shift: int
+) -> None:
     windows = context_windows(frames, context=12, overlap=3)
     shifted = shifted_windows(windows, step, shift=shift, frames=frames)
-    flat, moved = np.concatenate(windows), np.concatenate(shifted)
+    flat = np.concatenate(windows)
+    moved = np.concatenate(shifted)
     np.testing.assert_array_equal((moved - flat - step * shift) % frames, 0)
     assert set(moved) == set(range(frames))
 
@@ -70,7 +81,8 @@ def test_a_clip_shorter_than_the_window_is_one_short_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "context", "overlap"), [(0, 12, 3), (20, 0, 0), (20, 12, 12), (20, 12, 13), (20, 12, -1)]
+    ("frames", "context", "overlap"),
+    [(0, 12, 3), (20, 0, 0), (20, 12, 12), (20, 12, 13), (20, 12, -1)],
 )
 def test_values_that_cannot_work_are_refused(frames: int, context: int, overlap: int) -> None:
     with pytest.raises(SettingError, match=r"frame|overlap"):

@@ -72,13 +72,18 @@ def leaves(content: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
     pairs = content.items() if isinstance(content, dict) else enumerate(content)  # type: ignore[arg-type]
     for key, value in pairs:
         yield (*path, key)
-        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+        if isinstance(value, dict) or (
+            isinstance(value, list) and value and isinstance(value[0], dict)
+        ):
             yield from leaves(value, (*path, key))
 
 
-# All keys, but the inner ones of one figure and one TensorRT line only: the others are read by the same code.
+# All keys, but the inner ones of one figure and one TensorRT line only: the others are
+# read by the same code.
 KEYS = [
-    path for path in leaves(ORIN) if isinstance(path[-1], str) and (len(path) < 3 or path[1] in ("memory", 0, "steps"))
+    path
+    for path in leaves(ORIN)
+    if isinstance(path[-1], str) and (len(path) < 3 or path[1] in ("memory", 0, "steps"))
 ]
 
 
@@ -104,17 +109,25 @@ def test_a_shipped_target_is_called_like_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_hardware_figure_has_a_source_or_a_reason_for_its_absence(name: str) -> None:
     for key, figure in figures(name):
-        given_text, other = (figure.reason, figure.source) if figure.value is None else (figure.source, figure.reason)
+        given_text, other = (
+            (figure.reason, figure.source)
+            if figure.value is None
+            else (figure.source, figure.reason)
+        )
         assert len(given_text) > 8, key
         assert other == "", key
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_int8_peak_is_twice_that_in_fp16_or_four_times_where_fp32_accumulates(name: str) -> None:
+def test_the_int8_peak_is_twice_that_in_fp16_or_four_times_where_fp32_accumulates(
+    name: str,
+) -> None:
     hardware = load_target(name).hardware
     if hardware.fp16_dense.value is not None and hardware.int8_dense.value is not None:
         wanted = 4 if name == "rtx-4090" else 2
-        assert hardware.int8_dense.value / hardware.fp16_dense.value == pytest.approx(wanted, rel=0.03)
+        assert hardware.int8_dense.value / hardware.fp16_dense.value == pytest.approx(
+            wanted, rel=0.03
+        )
 
 
 @pytest.mark.parametrize("name", ["cpu", "cpu-openvino"])
@@ -149,7 +162,11 @@ def test_the_default_jetson_is_the_agx_orin_with_64_gb() -> None:
 
 def test_a_kiosk_is_no_single_board_so_it_claims_no_figures() -> None:
     target = load_target("rtx")
-    assert (target.kind, target.backends.default, target.backends.portable) == ("gpu", "tensorrt_rtx", ("ort",))
+    assert (target.kind, target.backends.default, target.backends.portable) == (
+        "gpu",
+        "tensorrt_rtx",
+        ("ort",),
+    )
     assert all(figure.value is None for _, figure in figures("rtx"))
     assert "x86" in target.next_step
 
@@ -160,7 +177,9 @@ def test_what_is_left_to_do_on_a_gpu_is_to_compile(name: str) -> None:
 
 
 def test_an_unknown_target_lists_the_known_ones_and_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"'jetson-oren'.*rtx-4090.*Did you mean 'jetson-orin'"):
+    with pytest.raises(
+        UnknownNameError, match=r"'jetson-oren'.*rtx-4090.*Did you mean 'jetson-orin'"
+    ):
         load_target("jetson-oren")
 
 
@@ -174,7 +193,9 @@ def test_steps_for_an_unknown_variant_lists_the_variants() -> None:
         load_target("cpu").build.steps_for("pose-acc")
 
 
-def test_a_users_own_file_is_read_like_a_shipped_one(content: dict[str, Any], tmp_path: Path) -> None:
+def test_a_users_own_file_is_read_like_a_shipped_one(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
     content["name"] = "my-board"
     target = read_target(write(tmp_path, content))
     assert dataclasses.replace(target, name="jetson-orin") == load_target("jetson-orin")
@@ -199,7 +220,9 @@ def test_an_unknown_key_in_any_mapping_is_refused_with_file_and_key(
 ) -> None:
     unknown = (*path, "colour")
     parent_of(content, unknown)["colour"] = "blue"
-    with pytest.raises(TargetError, match=rf"mine\.yaml: {re.escape(dotted(unknown))} is an unknown key"):
+    with pytest.raises(
+        TargetError, match=rf"mine\.yaml: {re.escape(dotted(unknown))} is an unknown key"
+    ):
         read_target(write(tmp_path, content))
 
 
@@ -208,7 +231,9 @@ def test_a_value_of_the_wrong_type_is_refused_with_file_and_key(
     path: tuple[str | int, ...], content: dict[str, Any], tmp_path: Path
 ) -> None:
     parent_of(content, path)[path[-1]] = [{"wrong": -1}]
-    with pytest.raises(TargetError, match=rf"mine\.yaml: {re.escape(dotted(path))}(\[0\]\.system)? "):
+    with pytest.raises(
+        TargetError, match=rf"mine\.yaml: {re.escape(dotted(path))}(\[0\]\.system)? "
+    ):
         read_target(write(tmp_path, content))
 
 
@@ -258,7 +283,9 @@ def test_a_null_figure_without_a_reason_is_refused(content: dict[str, Any], tmp_
 
 
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
-def test_a_cpu_cannot_default_to_tensorrt(backend: str, content: dict[str, Any], tmp_path: Path) -> None:
+def test_a_cpu_cannot_default_to_tensorrt(
+    backend: str, content: dict[str, Any], tmp_path: Path
+) -> None:
     content.update(kind="cpu", next_step="")
     content["backends"]["default"] = backend
     with pytest.raises(TargetError, match=rf"backends\.default {backend} needs"):
@@ -273,7 +300,9 @@ def test_a_cpu_has_nothing_to_say_about_engines(content: dict[str, Any], tmp_pat
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("cpu")])
-def test_every_number_of_an_engine_block_has_a_source_or_a_reason_for_its_absence(name: str) -> None:
+def test_every_number_of_an_engine_block_has_a_source_or_a_reason_for_its_absence(
+    name: str,
+) -> None:
     engine = load_target(name).engine
     assert engine is not None
     for figure in (engine.workspace, engine.level, engine.best_of):
@@ -336,7 +365,9 @@ def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+        ),
         max_leaves=8,
     ),
     st.sampled_from(KEYS),

@@ -1,4 +1,7 @@
-"""A clip made from its plan: samples, and the face that belongs to them, a hundred times a second."""
+"""A clip made from its plan.
+
+Samples, and the face that belongs to them, a hundred times a second.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _PEAK = 0.95  # of full scale; louder speech is turned down to it
 
 @dataclass(frozen=True, eq=False)
 class SpeechClip:
-    """Samples (n,) int16 at 16 kHz; states (n // 160 + 1, 8) float32, columns as in ``motion.COLUMNS``; the plan."""
+    """Samples (n,) int16 at 16 kHz.
+
+    States (n // 160 + 1, 8) float32, columns as in ``motion.COLUMNS``; the plan.
+    """
 
     samples: NDArray[np.int16] = field(repr=False)
     states: NDArray[np.float32] = field(repr=False)
@@ -47,7 +53,10 @@ def make_clip(plan: ClipPlan) -> SpeechClip:
 
 
 def write_wave(path: Path, samples: NDArray[np.int16]) -> None:
-    """Write (n,) int16 samples at 16 kHz as a WAV file, whole or not at all. Raises ``OutputError``."""
+    """Write (n,) int16 samples at 16 kHz as a WAV file, whole or not at all.
+
+    Raises ``OutputError``.
+    """
     aside = path.with_name(f".{path.name}.part-{uuid.uuid4().hex[:12]}")
     try:
         try:
@@ -85,7 +94,9 @@ def _set_level(sound: NDArray[np.float64], plan: ClipPlan) -> NDArray[np.float64
     return scaled
 
 
-def _add_noise(sound: NDArray[np.float64], timeline: Timeline, plan: ClipPlan) -> NDArray[np.float64]:
+def _add_noise(
+    sound: NDArray[np.float64], timeline: Timeline, plan: ClipPlan
+) -> NDArray[np.float64]:
     """Noise over everything, and ``hush`` where nobody speaks."""
     generator = np.random.default_rng(plan.seed)
     hiss = generator.standard_normal(sound.size)

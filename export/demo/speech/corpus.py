@@ -30,17 +30,22 @@ def build_corpus(
     workers: int = 2,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Make the plans' clips into a folder, ``workers`` at once; shards already there for the same plans stay.
+    """Make the plans' clips into a folder, ``workers`` at once.
 
-    Each sentence is said by a process of its own, so threads are enough here. ``report`` is told (clips done, all)
-    after each shard. Shards beyond the plans' are removed: the folder holds these plans and nothing else.
+    Shards already there for the same plans stay.
 
-    Raises ``OutputError`` for a folder that cannot be written, ``SettingError`` for less than one worker, and what
-    ``make_clip`` raises.
+    Each sentence is said by a process of its own, so threads are enough here.
+    ``report`` is told (clips done, all) after each shard. Shards beyond the plans' are
+    removed: the folder holds these plans and nothing else.
+
+    Raises ``OutputError`` for a folder that cannot be written, ``SettingError`` for
+    less than one worker, and what ``make_clip`` raises.
     """
     if workers < 1:
         raise SettingError(f"workers {workers}: at least 1 is needed")
-    shards = [list(plans[start : start + SHARD_CLIPS]) for start in range(0, len(plans), SHARD_CLIPS)]
+    shards = [
+        list(plans[start : start + SHARD_CLIPS]) for start in range(0, len(plans), SHARD_CLIPS)
+    ]
     paths = [folder / _PATTERN.format(index) for index in range(len(shards))]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,11 +57,16 @@ def build_corpus(
                     _write_shard(path, list(pool.map(make_clip, shard)))
                 report(min((index + 1) * SHARD_CLIPS, len(plans)), len(plans))
     except OSError as error:
-        raise OutputError(f"{folder}: cannot write the corpus ({error.strerror or error})") from error
+        raise OutputError(
+            f"{folder}: cannot write the corpus ({error.strerror or error})"
+        ) from error
 
 
 def load_corpus(folder: Path) -> list[SpeechClip]:
-    """All clips of a folder, in the order of their plans. Raises ``InputError``, naming the file that is damaged."""
+    """All clips of a folder, in the order of their plans.
+
+    Raises ``InputError``, naming the file that is damaged.
+    """
     paths = sorted(folder.glob("speech-*.npz"))
     if not paths:
         raise InputError(f"{folder}: holds no speech; build it first")
@@ -93,7 +103,19 @@ def _read_shard(path: Path) -> list[SpeechClip]:
         with np.load(path, allow_pickle=False) as shard:
             plans = [ClipPlan.from_json(str(text)) for text in shard["plans"]]
             samples = np.split(shard["samples"], np.cumsum(shard["sample_counts"])[:-1])
-            states = np.split(shard["states"].astype(np.float32), np.cumsum(shard["state_counts"])[:-1])
+            states = np.split(
+                shard["states"].astype(np.float32), np.cumsum(shard["state_counts"])[:-1]
+            )
             return [SpeechClip(*one) for one in zip(samples, states, plans, strict=True)]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, InputError) as error:
-        raise InputError(f"{path}: no readable shard of speech ({error}); delete it and build again") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        InputError,
+    ) as error:
+        raise InputError(
+            f"{path}: no readable shard of speech ({error}); delete it and build again"
+        ) from error

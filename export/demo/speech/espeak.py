@@ -23,7 +23,8 @@ from echoexport.runtime.voice import voice_from_samples
 __all__ = ["DATA_VARIABLE", "Speaker", "Speech", "is_available", "speak"]
 
 DATA_VARIABLE = "ECHOEXPORT_ESPEAK_DATA"
-"""Names the folder that holds ``espeak-ng-data`` where the library does not find it by itself."""
+"""Names the folder that holds ``espeak-ng-data`` where the library does not find it by
+itself."""
 
 _SCRIPT = Path(__file__).with_name("espeak_process.py")
 _TIMEOUT = 120.0  # seconds; a sentence takes 0.1
@@ -55,12 +56,16 @@ class Speech:
 
 
 def speak(texts: Sequence[str], speaker: Speaker, *, data: str | None = None) -> list[Speech]:
-    """Say texts, each on its own: the same text, speaker and library give the same samples, whatever else is said.
+    """Say texts, each on its own.
 
-    The library runs in a process of its own (see ``espeak_process``), so calls may run side by side in threads.
-    ``data`` is the folder that holds ``espeak-ng-data``; the library's own, or ``DATA_VARIABLE``'s, by default.
+    The same text, speaker and library give the same samples, whatever else is said.
 
-    Raises ``BackendError`` without the library, ``SettingError`` for a text or voice it cannot say.
+    The library runs in a process of its own (see ``espeak_process``), so calls may run
+    side by side in threads. ``data`` is the folder that holds ``espeak-ng-data``; the
+    library's own, or ``DATA_VARIABLE``'s, by default.
+
+    Raises ``BackendError`` without the library, ``SettingError`` for a text or voice it
+    cannot say.
     """
     for text in texts:
         if not text.strip() or "\0" in text:
@@ -79,16 +84,23 @@ def is_available() -> bool:
 
 
 def _ask(requests: list[dict[str, Any]], *, data: str | None) -> list[tuple[dict[str, Any], bytes]]:
-    """Requests to a fresh process. -I -S: isolated and without site-packages, which it does not need."""
+    """Requests to a fresh process.
+
+    -I -S: isolated and without site-packages, which it does not need.
+    """
     data = data or os.environ.get(DATA_VARIABLE)
     text = json.dumps([{**request, "data": data} for request in requests]).encode()
     command = [sys.executable, "-I", "-S", str(_SCRIPT)]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, timeout=_TIMEOUT, check=False)
+        done = subprocess.run(
+            command, input=text, capture_output=True, timeout=_TIMEOUT, check=False
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise BackendError(f"espeak-ng did not answer: {error}") from error
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
+            f"exit status {done.returncode}"
+        ]
         raise BackendError(f"espeak-ng failed ({said[0]}); reinstall Debian's package espeak-ng")
     return _split_answers(done.stdout)
 
@@ -111,12 +123,22 @@ def _read_speech(header: dict[str, Any], pcm: bytes, *, text: str) -> Speech:
     if not timeline:
         raise SettingError(f"text {text!r}: espeak-ng says nothing for it")
     voice = voice_from_samples(native, sample_rate=header["rate"])
-    return Speech(np.round(voice.samples * 32768.0).astype(np.int16), timeline)  # exact: a Voice holds n / 32768
+    return Speech(
+        np.round(voice.samples * 32768.0).astype(np.int16), timeline
+    )  # exact: a Voice holds n / 32768
 
 
 def _read_timeline(phonemes: list[tuple[str, int]], *, rate: int, end: int) -> Timeline:
     """Each sound lasts until the next event; pauses become gaps. Times in seconds."""
-    phonemes = [(name, start) for name, start in phonemes if not name.startswith("(")]  # "(en)": language changes
+    phonemes = [
+        (name, start) for name, start in phonemes if not name.startswith("(")
+    ]  # "(en)": language changes
     starts = [start for _, start in phonemes[1:]] + [end]
-    sounds = [(name, start, stop) for (name, start), stop in zip(phonemes, starts, strict=True) if stop > start]
-    return tuple(Phone(name, start / rate, stop / rate) for name, start, stop in sounds if not is_pause(name))
+    sounds = [
+        (name, start, stop)
+        for (name, start), stop in zip(phonemes, starts, strict=True)
+        if stop > start
+    ]
+    return tuple(
+        Phone(name, start / rate, stop / rate) for name, start, stop in sounds if not is_pause(name)
+    )

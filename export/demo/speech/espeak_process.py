@@ -1,8 +1,9 @@
 """Says texts with libespeak-ng and ends: run as a script, requests on stdin, the sounds on stdout.
 
-espeak-ng keeps state between calls (noise, flutter, where its filters stand) that nothing resets, and ending and
-starting it again in one process hangs. So each text is said by a fork of this process, which has not used the library
-yet: that makes a sound a function of its request alone. Standard library only: it starts in about 50 ms.
+espeak-ng keeps state between calls (noise, flutter, where its filters stand) that
+nothing resets, and ending and starting it again in one process hangs. So each text is
+said by a fork of this process, which has not used the library yet: that makes a sound a
+function of its request alone. Standard library only: it starts in about 50 ms.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ LIBRARY = "libespeak-ng.so.1"
 
 # From espeak-ng's speak_lib.h, 1.51 (https://github.com/espeak-ng/espeak-ng).
 SYNCHRONOUS = 2  # the sound comes to the callback while espeak_Synth runs
-PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 1, 2, 0x8000
-LAST_EVENT, PHONEME_EVENT = 0, 7
-AT_CHARACTER, UTF8_TEXT = 1, 1
+PHONEME_EVENTS = 1
+PHONEME_IPA = 2
+DONT_EXIT = 0x8000
+LAST_EVENT = 0
+PHONEME_EVENT = 7
+AT_CHARACTER = 1
+UTF8_TEXT = 1
 RATE, VOLUME, PITCH, PITCH_RANGE, PUNCTUATION, CAPITALS, WORD_GAP = range(1, 8)
 
 
@@ -38,7 +43,9 @@ class Event(ctypes.Structure):
     )
 
 
-Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
+Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event)
+)
 
 
 class RequestError(Exception):
@@ -50,7 +57,10 @@ class InstallationError(RequestError):
 
 
 class Recorder:
-    """Collects what the library hands to its callback: 16-bit samples, and (name, sample) per phoneme."""
+    """Collects what the library hands to its callback.
+
+    16-bit samples, and (name, sample) per phoneme.
+    """
 
     def __init__(self) -> None:
         self.pcm = bytearray()
@@ -69,17 +79,26 @@ class Recorder:
         return 0  # carry on
 
 
-def open_library(recorder: Recorder, *, data: str | None) -> tuple[ctypes.CDLL, int, dict[str, str]]:
-    """The library, its sample rate, and what it says of itself: ``version`` and ``data``, its folder."""
+def open_library(
+    recorder: Recorder, *, data: str | None
+) -> tuple[ctypes.CDLL, int, dict[str, str]]:
+    """The library, its sample rate, and what it says of itself.
+
+    ``version`` and ``data``, its folder.
+    """
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise InstallationError(f"{LIBRARY} cannot be loaded; install Debian's package espeak-ng") from error
+        raise InstallationError(
+            f"{LIBRARY} cannot be loaded; install Debian's package espeak-ng"
+        ) from error
     library.espeak_Info.restype = ctypes.c_char_p
     options = PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT
     rate = library.espeak_Initialize(SYNCHRONOUS, 0, data.encode() if data else None, options)
     if rate <= 0:
-        raise InstallationError(f"{LIBRARY} finds no voices in {data or 'its folder'}; give espeak-ng-data's parent")
+        raise InstallationError(
+            f"{LIBRARY} finds no voices in {data or 'its folder'}; give espeak-ng-data's parent"
+        )
     library.espeak_SetSynthCallback(recorder.callback)
     folder = ctypes.c_char_p()
     version = library.espeak_Info(ctypes.byref(folder))
@@ -90,25 +109,44 @@ def choose_voice(library: ctypes.CDLL, voice: str, *, data: str) -> None:
     """Set the voice; espeak-ng itself passes over a variant that it does not know."""
     _, _, variant = voice.partition("+")
     if variant and not os.path.isfile(f"{data}/voices/!v/{variant}"):  # noqa: PTH113 (pathlib takes 10 ms to import)
-        raise RequestError(f"voice {voice}: no variant {variant!r} in {data}; see espeak-ng --voices=variant")
+        raise RequestError(
+            f"voice {voice}: no variant {variant!r} in {data}; see espeak-ng --voices=variant"
+        )
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
-        raise RequestError(f"voice {voice}: espeak-ng has none of this name; see espeak-ng --voices")
+        raise RequestError(
+            f"voice {voice}: espeak-ng has none of this name; see espeak-ng --voices"
+        )
 
 
 def say_request(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The answer's header and its 16-bit samples. A request without a text only asks for the version."""
+    """The answer's header and its 16-bit samples.
+
+    A request without a text only asks for the version.
+    """
     recorder = Recorder()
     library, rate, about = open_library(recorder, data=request.get("data"))
     if "text" not in request:
         return {**about, "rate": rate, "phonemes": []}, b""
     choose_voice(library, request["voice"], data=about["data"])
-    settings = {RATE: request["speed"], VOLUME: 100, PITCH: request["pitch"], PITCH_RANGE: request["pitch_range"]}
+    settings = {
+        RATE: request["speed"],
+        VOLUME: 100,
+        PITCH: request["pitch"],
+        PITCH_RANGE: request["pitch_range"],
+    }
     for name, value in {**settings, PUNCTUATION: 0, CAPITALS: 0, WORD_GAP: 0}.items():
         library.espeak_SetParameter(name, value, 0)
     ctypes.CDLL(None).srand(1)  # its hiss is the C library's rand()
     text = request["text"].encode()
     status = library.espeak_Synth(
-        text, ctypes.c_size_t(len(text) + 1), ctypes.c_uint(0), AT_CHARACTER, ctypes.c_uint(0), UTF8_TEXT, None, None
+        text,
+        ctypes.c_size_t(len(text) + 1),
+        ctypes.c_uint(0),
+        AT_CHARACTER,
+        ctypes.c_uint(0),
+        UTF8_TEXT,
+        None,
+        None,
     )
     library.espeak_Synchronize()
     if status != 0:
@@ -121,7 +159,8 @@ def answer_request(request: dict[str, Any]) -> None:
     try:
         header, pcm = say_request(request)
     except RequestError as error:
-        header, pcm = {"error": str(error), "missing": isinstance(error, InstallationError)}, b""
+        header = {"error": str(error), "missing": isinstance(error, InstallationError)}
+        pcm = b""
     sys.stdout.buffer.write(json.dumps({**header, "bytes": len(pcm)}).encode() + b"\n" + pcm)
     sys.stdout.buffer.flush()
 

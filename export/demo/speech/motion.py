@@ -22,11 +22,19 @@ _MARGIN = 0.6  # seconds around the timeline after which every curve is back at 
 _MOUTH_KERNEL = 0.13  # full width of the Hann window that blends mouths: 65 ms at half height
 _HEAD_KERNEL = 0.6  # of the one for head and brows: 0.3 s at half height
 _RAMP = 0.06  # seconds in which lips close for, and open from, a closure
-_CLOSURE = 0.05  # seconds that a plosive's silence lasts before its burst, which is what espeak-ng reports
+_CLOSURE = (
+    0.05  # seconds that a plosive's silence lasts before its burst, which is what espeak-ng reports
+)
 _SHORTEST_PAUSE = 0.25  # seconds of silence that end a phrase
-_BLINK_DELAY, _BLINK_SECONDS = 0.03, 0.2
-_VOWEL_SECONDS = (0.05, 0.17)  # from short to long vowels; the long ones, mostly stressed, raise the brows
-_NOD_GAIN, _BROW_GAIN, _BROW_BASE = 1.5, 1.5, 0.25
+_BLINK_DELAY = 0.03
+_BLINK_SECONDS = 0.2
+_VOWEL_SECONDS = (
+    0.05,
+    0.17,
+)  # from short to long vowels; the long ones, mostly stressed, raise the brows
+_NOD_GAIN = 1.5
+_BROW_GAIN = 1.5
+_BROW_BASE = 0.25
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,13 @@ class _Piece:
 def animate(timeline: Timeline, times: ArrayLike) -> NDArray[np.float32]:
     """The face at each time (n,) in seconds: (n, 8) float32, columns as in ``COLUMNS``.
 
-    Targets of neighbouring sounds are blended with a symmetric window, each by its firmness; lips meet for every
-    p, b and m; the mouth is shut from 65 ms after a sound on. Head and brows follow the speech of the 0.3 s around,
-    and a blink starts right after each phrase that at least 0.25 s of silence follow. Sway and tilt stay 0.
+    Targets of neighbouring sounds are blended with a symmetric window, each by its
+    firmness; lips meet for every p, b and m; the mouth is shut from 65 ms after a sound
+    on. Head and brows follow the speech of the 0.3 s around, and a blink starts right
+    after each phrase that at least 0.25 s of silence follow. Sway and tilt stay 0.
 
-    Raises ``SettingError`` for a timeline out of order, and for times that are not finite or not one-dimensional.
+    Raises ``SettingError`` for a timeline out of order, and for times that are not
+    finite or not one-dimensional.
     """
     wanted = np.asarray(times, dtype=np.float64)
     if wanted.ndim != 1 or not np.isfinite(wanted).all():
@@ -68,7 +78,8 @@ def animate(timeline: Timeline, times: ArrayLike) -> NDArray[np.float32]:
     if not timeline:
         return state
     pieces = _cut_pieces(timeline)
-    start, stop = timeline[0].start - _MARGIN, timeline[-1].end + _MARGIN
+    start = timeline[0].start - _MARGIN
+    stop = timeline[-1].end + _MARGIN
     grid = start + np.arange(int(np.ceil((stop - start) * _RATE)) + 1) / _RATE
     curves = _blend_mouths(pieces, grid)
     curves[0] *= 1.0 - _close_lips(pieces, grid)
@@ -83,7 +94,8 @@ def _check_timeline(timeline: Timeline) -> None:
     for phone in timeline:
         if not (np.isfinite(phone.end) and last <= phone.start < phone.end):
             raise SettingError(
-                f"sound {phone.name!r} at {phone.start} s to {phone.end} s: sounds need order and length"
+                f"sound {phone.name!r} at {phone.start} s to {phone.end} s: sounds need order "
+                "and length"
             )
         last = phone.end
 
@@ -97,12 +109,17 @@ def _cut_pieces(timeline: Timeline) -> list[_Piece]:
         edges = phone.start + (phone.end - phone.start) * shares / shares[-1]
         if visemes[0].plosive:
             edges[0] = _start_closure(phone, pieces)
-        pieces += [_Piece(one, float(edges[i]), float(edges[i + 1])) for i, one in enumerate(visemes)]
+        pieces += [
+            _Piece(one, float(edges[i]), float(edges[i + 1])) for i, one in enumerate(visemes)
+        ]
     return pieces
 
 
 def _start_closure(phone: Phone, pieces: list[_Piece]) -> float:
-    """When a plosive's mouth starts: before its burst, at the cost of up to half of the sound before."""
+    """When a plosive's mouth starts.
+
+    Before its burst, at the cost of up to half of the sound before.
+    """
     start = phone.start - _CLOSURE
     if pieces and pieces[-1].end > start:
         before = pieces[-1]
@@ -116,11 +133,16 @@ def _blend_mouths(pieces: list[_Piece], grid: Curve) -> list[Curve]:
     targets = np.zeros((3, grid.size))
     firmness = np.full((3, grid.size), REST.opening)
     for piece in pieces:
-        viseme, part = piece.viseme, _find_part(piece, grid)
+        viseme = piece.viseme
+        part = _find_part(piece, grid)
         targets[:, part] = np.array([[viseme.openness], [viseme.width], [viseme.rounding]])
         firmness[:, part] = np.array([[viseme.opening], [viseme.shaping], [viseme.shaping]])
-    over, under = targets * firmness, firmness
-    return [_smooth(a, _MOUTH_KERNEL) / _smooth(b, _MOUTH_KERNEL) for a, b in zip(over, under, strict=True)]
+    over = targets * firmness
+    under = firmness
+    return [
+        _smooth(a, _MOUTH_KERNEL) / _smooth(b, _MOUTH_KERNEL)
+        for a, b in zip(over, under, strict=True)
+    ]
 
 
 def _close_lips(pieces: list[_Piece], grid: Curve) -> Curve:
@@ -138,7 +160,8 @@ def _close_lips(pieces: list[_Piece], grid: Curve) -> Curve:
 
 def _move_head(pieces: list[_Piece], grid: Curve) -> tuple[Curve, Curve]:
     """Brows and nod (k,), in [0, 1): speech and long vowels raise the brows, open vowels lower the head."""
-    nod, brows = np.zeros(grid.size), np.zeros(grid.size)
+    nod = np.zeros(grid.size)
+    brows = np.zeros(grid.size)
     short, long = _VOWEL_SECONDS
     for piece in pieces:
         part = _find_part(piece, grid)
@@ -146,11 +169,16 @@ def _move_head(pieces: list[_Piece], grid: Curve) -> tuple[Curve, Curve]:
         if piece.viseme.vowel:
             nod[part] = piece.viseme.openness
             brows[part] += np.clip((piece.end - piece.start - short) / (long - short), 0.0, 1.0)
-    return np.tanh(_BROW_GAIN * _smooth(brows, _HEAD_KERNEL)), np.tanh(_NOD_GAIN * _smooth(nod, _HEAD_KERNEL))
+    return np.tanh(_BROW_GAIN * _smooth(brows, _HEAD_KERNEL)), np.tanh(
+        _NOD_GAIN * _smooth(nod, _HEAD_KERNEL)
+    )
 
 
 def _blink(timeline: Timeline, grid: Curve) -> Curve:
-    """Lids (k,): one raised cosine after each phrase; the silence after the last sound ends one too."""
+    """Lids (k,): one raised cosine after each phrase.
+
+    The silence after the last sound ends one too.
+    """
     lids = np.zeros(grid.size)
     following = [phone.start for phone in timeline[1:]] + [np.inf]
     for phone, start in zip(timeline, following, strict=True):
@@ -168,7 +196,10 @@ def _find_part(piece: _Piece, grid: Curve) -> slice:
 
 
 def _smooth(curve: Curve, seconds: float) -> Curve:
-    """Weighted mean under a Hann window of that full width; what lies beyond the ends repeats them."""
+    """Weighted mean under a Hann window of that full width.
+
+    What lies beyond the ends repeats them.
+    """
     half = round(seconds * _RATE / 2)
     window = 0.5 + 0.5 * np.cos(np.pi * np.arange(-half + 1, half) / half)
     return np.convolve(np.pad(curve, half - 1, mode="edge"), window / window.sum(), mode="valid")

@@ -1,4 +1,7 @@
-"""Plans of clips: who says what, with which silences and how loud; drawn from a seed, kept as strict JSON."""
+"""Plans of clips: who says what, with which silences and how loud.
+
+Drawn from a seed, kept as strict JSON.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,23 @@ __all__ = ["ClipPlan", "demo_voice_plan", "plan_clips"]
 _SPOKEN_SECONDS = (3.0, 5.2)  # of the sentences of a clip, together, by estimate
 _MOST_SENTENCES = 3
 _CHARACTERS_PER_SECOND = 16.5 / 165  # measured over all sentences, for each word a minute
-_SILENT_EVERY, _NOISY_SHARE = 25, 0.15
-_LEVELS = {"speech": (1500.0, 4500.0), "hush": (1.0, 12.0), "noise": (10.0, 90.0)}  # rms of 16-bit samples
+_SILENT_EVERY = 25
+_NOISY_SHARE = 0.15
+_LEVELS = {
+    "speech": (1500.0, 4500.0),
+    "hush": (1.0, 12.0),
+    "noise": (10.0, 90.0),
+}  # rms of 16-bit samples
 
 
 @dataclass(frozen=True)
 class ClipPlan:
     """All that decides a clip, ``seed`` its noise.
 
-    ``lead``, ``pauses`` (after each sentence but the last) and ``trail`` are seconds of silence. ``level`` is the
-    root mean square of the speech, ``hush`` of the noise in the silences, ``noise`` of the noise over everything,
-    all in steps of 16-bit samples; 0 for none. Without sentences it is a silent clip of ``lead`` + ``trail``.
+    ``lead``, ``pauses`` (after each sentence but the last) and ``trail`` are seconds of
+    silence. ``level`` is the root mean square of the speech, ``hush`` of the noise in
+    the silences, ``noise`` of the noise over everything, all in steps of 16-bit
+    samples; 0 for none. Without sentences it is a silent clip of ``lead`` + ``trail``.
 
     Raises ``SettingError`` for pauses that do not fit the sentences, or values below 0.
     """
@@ -49,7 +58,9 @@ class ClipPlan:
 
     def __post_init__(self) -> None:
         if len(self.pauses) != max(len(self.sentences) - 1, 0):
-            raise SettingError(f"{len(self.pauses)} pauses for {len(self.sentences)} sentences: one less is wanted")
+            raise SettingError(
+                f"{len(self.pauses)} pauses for {len(self.sentences)} sentences: one less is wanted"
+            )
         values = (self.seed, self.lead, *self.pauses, self.trail, self.level, self.hush, self.noise)
         if not all(np.isfinite(value) and value >= 0 for value in values):
             raise SettingError("a clip's plan holds a value that is below 0 or not finite")
@@ -70,22 +81,34 @@ class ClipPlan:
 
     @classmethod
     def from_json(cls, text: str) -> ClipPlan:
-        """The plan of a line of JSON. Raises ``InputError`` for another set of keys, or values of another kind."""
+        """The plan of a line of JSON.
+
+        Raises ``InputError`` for another set of keys, or values of another kind.
+        """
         try:
             entry = json.loads(text)
             _check_keys(entry, cls)
             _check_keys(entry["speaker"], Speaker)
             entry["speaker"] = Speaker(**entry["speaker"])
-            return cls(**{**entry, "sentences": tuple(entry["sentences"]), "pauses": tuple(entry["pauses"])})
+            return cls(
+                **{
+                    **entry,
+                    "sentences": tuple(entry["sentences"]),
+                    "pauses": tuple(entry["pauses"]),
+                }
+            )
         except (ValueError, TypeError, KeyError, SettingError) as error:
             raise InputError(f"not the plan of a clip: {error}") from error
 
 
 def plan_clips(seed: int, count: int, *, held_out: bool = False) -> list[ClipPlan]:
-    """Plan so many clips of about 4 to 7 s; speakers take turns in an order drawn anew for each round.
+    """Plan so many clips of about 4 to 7 s.
 
-    ``held_out`` draws from the speakers and sentences that training never uses, and has no silent clips. The first n
-    plans do not depend on ``count``. Raises ``SettingError`` for a seed or count below 0.
+    Speakers take turns in an order drawn anew for each round.
+
+    ``held_out`` draws from the speakers and sentences that training never uses, and has
+    no silent clips. The first n plans do not depend on ``count``. Raises
+    ``SettingError`` for a seed or count below 0.
     """
     if seed < 0 or count < 0:
         raise SettingError(f"seed {seed}, count {count}: neither may be below 0")
@@ -103,8 +126,14 @@ def plan_clips(seed: int, count: int, *, held_out: bool = False) -> list[ClipPla
 
 
 def demo_voice_plan() -> ClipPlan:
-    """The voice that comes with the demo: six seconds of a held-out English voice, with one pause."""
-    sentences = ("I am a portrait that has learned how to speak.", "Give me any voice, and I will move my mouth to it.")
+    """The voice that comes with the demo.
+
+    Six seconds of a held-out English voice, with one pause.
+    """
+    sentences = (
+        "I am a portrait that has learned how to speak.",
+        "Give me any voice, and I will move my mouth to it.",
+    )
     speaker = Speaker("en-us+f4", speed=168, pitch=48, pitch_range=60)
     return ClipPlan(0, speaker, sentences, lead=0.3, pauses=(0.45,), trail=0.3, level=3000.0)
 
@@ -112,7 +141,8 @@ def demo_voice_plan() -> ClipPlan:
 def _plan_silence(speaker: Speaker, generator: np.random.Generator) -> ClipPlan:
     """Half of them digital silence, half low noise."""
     hush = _draw_level("hush", generator) * int(generator.integers(2))
-    seed, lead = int(generator.integers(2**31)), _draw(4.0, 6.0, generator)
+    seed = int(generator.integers(2**31))
+    lead = _draw(4.0, 6.0, generator)
     return ClipPlan(seed, speaker, (), lead=lead, pauses=(), trail=0.0, level=0.0, hush=hush)
 
 
@@ -132,8 +162,13 @@ def _plan_clip(speaker: Speaker, generator: np.random.Generator, *, held_out: bo
     )
 
 
-def _draw_sentences(speaker: Speaker, generator: np.random.Generator, *, held_out: bool) -> tuple[str, ...]:
-    """One to three sentences, in a drawn order, until they last long enough; one too long is passed over."""
+def _draw_sentences(
+    speaker: Speaker, generator: np.random.Generator, *, held_out: bool
+) -> tuple[str, ...]:
+    """One to three sentences, in a drawn order, until they last long enough.
+
+    One too long is passed over.
+    """
     least, most = _SPOKEN_SECONDS
     choices = read_sentences(find_language(speaker), held_out=held_out)
     chosen: list[str] = []

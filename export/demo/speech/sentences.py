@@ -13,7 +13,8 @@ _FILE = Path(__file__).with_name("sentences.txt")
 _HELD_OUT_EVERY = 6  # of a language's sentences, each sixth is kept from training
 _HELD_OUT_LANGUAGE = "pl"
 
-# espeak-ng's variants (m.. and f..): which vocal tract and voice quality a language is spoken with.
+# espeak-ng's variants (m.. and f..): which vocal tract and voice quality a language is
+# spoken with.
 _TRAINING_VARIANTS = {
     "en-us": "m1 m2 m3 m4 m7 f1 f2 f3 f5",
     "en-gb-x-rp": "m1 m3 m7 f2 f5",
@@ -41,12 +42,18 @@ _RANGES = (50, 60, 40, 70, 30, 55, 45)
 
 
 def _list_speakers(variants: dict[str, str]) -> tuple[Speaker, ...]:
-    """One speaker a language and variant; speeds, pitches and ranges go around with different periods."""
-    names = [f"{language}+{one}" for language, several in variants.items() for one in several.split()]
+    """One speaker a language and variant.
+
+    Speeds, pitches and ranges go around with different periods.
+    """
+    names = [
+        f"{language}+{one}" for language, several in variants.items() for one in several.split()
+    ]
     speakers = []
     for index, name in enumerate(names):
         pitches = _PITCHES[name.partition("+")[2][0]]
-        speed, pitch = _SPEEDS[index % len(_SPEEDS)], pitches[index % len(pitches)]
+        speed = _SPEEDS[index % len(_SPEEDS)]
+        pitch = pitches[index % len(pitches)]
         speakers.append(Speaker(name, speed, pitch, _RANGES[index % len(_RANGES)]))
     return tuple(speakers)
 
@@ -63,11 +70,16 @@ def find_language(speaker: Speaker) -> str:
 
 @cache
 def read_sentences(language: str, *, held_out: bool = False) -> tuple[str, ...]:
-    """The sentences of a language ("en", "de", ...) of one side of the split; none for an unknown language."""
+    """The sentences of a language ("en", "de", ...) of one side of the split.
+
+    None for an unknown language.
+    """
     lines = _read_sections().get(language, ())
     if language == _HELD_OUT_LANGUAGE:
         return lines if held_out else ()
-    return tuple(line for index, line in enumerate(lines) if (index % _HELD_OUT_EVERY == 0) == held_out)
+    return tuple(
+        line for index, line in enumerate(lines) if (index % _HELD_OUT_EVERY == 0) == held_out
+    )
 
 
 @cache

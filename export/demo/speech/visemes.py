@@ -1,4 +1,7 @@
-"""What a mouth does for a sound: IPA symbols to how open, spread and rounded it is, and how firmly."""
+"""What a mouth does for a sound.
+
+IPA symbols to how open, spread and rounded it is, and how firmly.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ __all__ = ["REST", "Viseme", "is_pause", "read_visemes"]
 class Viseme:
     """A sound's target mouth, and how firmly it holds against its neighbours (after Cohen and Massaro 1993).
 
-    openness [0, 1], width [-1, 1] and rounding [0, 1] as in the face's state; ``opening`` and ``shaping`` are the
-    firmness of the first and of the other two. ``share`` is the part of the sound's time it takes, against the
-    other visemes of the same sound. ``lips`` is whether the lips must meet, ``plosive`` whether it is heard only after
-    its closure, and ``vowel`` whether it carries a syllable.
+    openness [0, 1], width [-1, 1] and rounding [0, 1] as in the face's state;
+    ``opening`` and ``shaping`` are the firmness of the first and of the other two.
+    ``share`` is the part of the sound's time it takes, against the other visemes of the
+    same sound. ``lips`` is whether the lips must meet, ``plosive`` whether it is heard
+    only after its closure, and ``vowel`` whether it carries a syllable.
     """
 
     openness: float
@@ -37,8 +41,9 @@ def _vowels(openness: float, width: float, *, rounding: float = 0.0) -> Viseme:
     return Viseme(openness, width, rounding, vowel=True)
 
 
-# Openness follows vowel height, width frontness, rounding the lips: the axes of the IPA's vowel chart.
-# Consonants' openness is the jaw's; where lips and jaw are free to follow the vowels, the firmness is small.
+# Openness follows vowel height, width frontness, rounding the lips: the axes of the
+# IPA's vowel chart. Consonants' openness is the jaw's; where lips and jaw are free to
+# follow the vowels, the firmness is small.
 _CLASSES: tuple[tuple[str, Viseme], ...] = (
     ("aɑɐæ", _vowels(1.0, 0.2)),
     ("ʌɜ", _vowels(0.8, 0.1)),
@@ -71,8 +76,12 @@ _TABLE = {symbol: viseme for symbols, viseme in _CLASSES for symbol in symbols}
 _UNKNOWN_VOWEL = _vowels(0.5, 0.1)
 _UNKNOWN_CONSONANT = Viseme(0.25, 0.1, 0.0, 0.5, 0.2)
 # espeak-ng's own names for sounds, where a letter means another sound than in IPA.
-_MNEMONICS = str.maketrans({"@": "ə", "A": "ɑ", "E": "ɛ", "I": "ɪ", "O": "ɔ", "U": "ʊ", "V": "ʌ", "Q": "ɣ", "Y": "ʏ"})
-_MNEMONICS |= str.maketrans({"0": "ɒ", "3": "ɜ", "D": "ð", "T": "θ", "N": "ŋ", "S": "ʃ", "Z": "ʒ", "C": "ç", "W": "œ"})
+_MNEMONICS = str.maketrans(
+    {"@": "ə", "A": "ɑ", "E": "ɛ", "I": "ɪ", "O": "ɔ", "U": "ʊ", "V": "ʌ", "Q": "ɣ", "Y": "ʏ"}
+)
+_MNEMONICS |= str.maketrans(
+    {"0": "ɒ", "3": "ɜ", "D": "ð", "T": "θ", "N": "ŋ", "S": "ʃ", "Z": "ʒ", "C": "ç", "W": "œ"}
+)
 _CEDILLA = "\N{LATIN SMALL LETTER C WITH CEDILLA}"
 _LONG = ":ː"
 _LONG_SHARE = 2.0
@@ -84,10 +93,13 @@ def is_pause(name: str) -> bool:
 
 
 def read_visemes(name: str) -> tuple[Viseme, ...]:
-    """The mouths of one sound, in order: one for "m", two for a diphthong as "aɪ", ``REST`` for a pause.
+    """The mouths of one sound, in order.
 
-    Takes IPA or espeak-ng's names; stress, nasal and other marks are passed over; a symbol that is not in the table
-    is taken for a vowel or consonant of the middle. Never raises.
+    One for "m", two for a diphthong as "aɪ", ``REST`` for a pause.
+
+    Takes IPA or espeak-ng's names; stress, nasal and other marks are passed over; a
+    symbol that is not in the table is taken for a vowel or consonant of the middle.
+    Never raises.
     """
     if is_pause(name):
         return (REST,)
@@ -96,14 +108,21 @@ def read_visemes(name: str) -> tuple[Viseme, ...]:
         if symbol in _LONG:
             if visemes:
                 visemes[-1] = replace(visemes[-1], share=_LONG_SHARE)
-        elif symbol in _TABLE or (symbol.isalpha() and unicodedata.category(symbol) != "Lm"):  # Lm: modifiers, stress
+        elif symbol in _TABLE or (
+            symbol.isalpha() and unicodedata.category(symbol) != "Lm"
+        ):  # Lm: modifiers, stress
             visemes.append(_find_viseme(symbol))
     return tuple(visemes) or (_UNKNOWN_CONSONANT,)
 
 
 def _split_marks(name: str) -> list[str]:
-    """A name's symbols without combining marks; the cedilla of ç is no mark but makes another sound."""
-    letters = (symbol if symbol == _CEDILLA else unicodedata.normalize("NFD", symbol)[0] for symbol in name)
+    """A name's symbols without combining marks.
+
+    The cedilla of ç is no mark but makes another sound.
+    """
+    letters = (
+        symbol if symbol == _CEDILLA else unicodedata.normalize("NFD", symbol)[0] for symbol in name
+    )
     return [letter for letter in letters if not unicodedata.combining(letter)]
 
 

@@ -1,4 +1,7 @@
-"""``python -m echoexport.export.demo.training``: trains the demo character, on a GPU where there is one."""
+"""``python -m echoexport.export.demo.training``.
+
+Trains the demo character, on a GPU where there is one.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,51 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--folder", "-o", default="character", show_default=True, type=click.Path(path_type=Path),
-              help="Where data, states, logs, samples and the checkpoint go; run again to go on.")  # fmt: skip
-@click.option("--recipe", "name", default="full", show_default=True, help="full, or smoke: a few steps of everything.")
-@click.option("--device", default=None, metavar="NAME", help="cpu or cuda; a GPU is used where there is one.")
-@click.option("--minutes", type=click.FloatRange(min=0), default=None, help="Save and leave after so long.")
-@click.option("--until", type=click.Choice(["audio", "vae"]), default=None, help="Leave once this stage is done.")
-@click.option("--workers", type=click.IntRange(min=1), default=None,
-              help="Processes that synthesize speech and draw people; one for each processor by default.")  # fmt: skip
+@click.option(
+    "--folder",
+    "-o",
+    default="character",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where data, states, logs, samples and the checkpoint go; run again to go on.",
+)
+@click.option(
+    "--recipe",
+    "name",
+    default="full",
+    show_default=True,
+    help="full, or smoke: a few steps of everything.",
+)
+@click.option(
+    "--device", default=None, metavar="NAME", help="cpu or cuda; a GPU is used where there is one."
+)
+@click.option(
+    "--minutes", type=click.FloatRange(min=0), default=None, help="Save and leave after so long."
+)
+@click.option(
+    "--until",
+    type=click.Choice(["audio", "vae"]),
+    default=None,
+    help="Leave once this stage is done.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Processes that synthesize speech and draw people; one for each processor by default.",
+)
 def train_command(
-    folder: Path, name: str, device: str | None, minutes: float | None, until: str | None, workers: int | None
+    folder: Path,
+    name: str,
+    device: str | None,
+    minutes: float | None,
+    until: str | None,
+    workers: int | None,
 ) -> None:
     """Draw people, synthesize speech and train the demo character's six networks.
 
-    Can be stopped at any time (Ctrl-C, SIGTERM, --minutes) and goes on where it was, with the same result.
+    Can be stopped at any time (Ctrl-C, SIGTERM, --minutes) and goes on where it was,
+    with the same result.
     """
     begun = time.monotonic()
     recipe = find_recipe(name)
@@ -41,7 +75,9 @@ def train_command(
     from echoexport.export.demo.training.run import train_character
     from echoexport.export.demo.training.session import Session, StopTrainingError
 
-    session = Session(folder, _find_device(device), recipe.seed, tell=lambda line: _tell(line, since=begun))
+    session = Session(
+        folder, _find_device(device), recipe.seed, tell=lambda line: _tell(line, since=begun)
+    )
     session.until = until
     session.workers = workers or session.workers
     session.deadline = begun + 60 * minutes if minutes is not None else session.deadline
@@ -71,16 +107,23 @@ def _find_device(name: str | None) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise SettingError(f"device {name!r}: training runs on cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BackendError(f"device {name!r}: PyTorch sees no such GPU here; leave --device out, or name cpu")
+        raise BackendError(
+            f"device {name!r}: PyTorch sees no such GPU here; leave --device out, or name cpu"
+        )
     return device
 
 
 def _heed_signals(session: Session) -> None:
-    """The first Ctrl-C or SIGTERM asks the session to save and leave; a second Ctrl-C leaves at once."""
+    """The first Ctrl-C or SIGTERM asks the session to save and leave.
+
+    A second Ctrl-C leaves at once.
+    """
 
     def stop(number: int, _: object) -> None:
         session.stop = True
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_IGN)
+        signal.signal(
+            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_IGN
+        )
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
@@ -93,7 +136,9 @@ def _tell(line: str, *, since: float) -> None:
 def main() -> None:
     """Run the command: exits with 1 and one line for what cannot work, with 130 when it is interrupted twice."""
     try:
-        train_command.main(prog_name="python -m echoexport.export.demo.training", standalone_mode=False)
+        train_command.main(
+            prog_name="python -m echoexport.export.demo.training", standalone_mode=False
+        )
     except EchoExportError as error:
         _fail(str(error))
     except click.ClickException as error:

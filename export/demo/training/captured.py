@@ -14,8 +14,9 @@ Batch = tuple[Tensor, ...]
 class CapturedStep:
     """Runs a step of thousands of small kernels as one CUDA graph, which costs the host next to nothing.
 
-    The first steps run as they are, which also readies the libraries; then one is recorded, and from then on replayed
-    with every batch copied into the recorded one's place.
+    The first steps run as they are, which also readies the libraries; then one is
+    recorded, and from then on replayed with every batch copied into the recorded one's
+    place.
     """
 
     _EAGER_STEPS = 3

@@ -1,4 +1,7 @@
-"""Many drawn people at once, by several processes; without torch, which each of them would have to import."""
+"""Many drawn people at once, by several processes.
+
+Without torch, which each of them would have to import.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ _LEAST_SEEDS_TO_SHARE = 2000  # below, more processes cost more than they save
 _SHARE = 500
 
 
-def gather_people(seeds: range, *, workers: int, report: Callable[[int, int], None]) -> NDArray[np.float32]:
+def gather_people(
+    seeds: range, *, workers: int, report: Callable[[int, int], None]
+) -> NDArray[np.float32]:
     """The people of these seeds as (n, P), drawn by ``workers`` processes.
 
     ``report`` is told (drawn, all) now and then; what it raises ends the drawing.

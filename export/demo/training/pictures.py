@@ -24,7 +24,9 @@ from echoexport.export.subnets.vae import VAEDecoder, VAEEncoder
 
 _CHUNK = 128  # pictures measured at a time
 _DRAWN_AT_ONCE = 1024
-_LATENT_NOISE = 0.05  # of a latent's standard deviation: what 6 steps of sampling leave is about 0.03
+_LATENT_NOISE = (
+    0.05  # of a latent's standard deviation: what 6 steps of sampling leave is about 0.03
+)
 _LATENT_PULL = 1e-3
 
 
@@ -45,18 +47,28 @@ class Faces:
     """
 
     def __init__(self, recipe: Recipe, *, first: int, count: int, session: Session) -> None:
-        """Raises ``StopTrainingError`` when the session is over; on a CPU, what is drawn by then is kept."""
-        self._name, self._session = f"faces-{first}", session
+        """Raises ``StopTrainingError`` when the session is over.
+
+        On a CPU, what is drawn by then is kept.
+        """
+        self._name = f"faces-{first}"
+        self._session = session
         people = gather_people(
-            range(first, first + count), workers=session.workers, report=partial(session.report, "people")
+            range(first, first + count),
+            workers=session.workers,
+            report=partial(session.report, "people"),
         )
         states = random_states(count, seed=first)
 
         def draw(part: slice) -> dict[str, Tensor]:
-            return {"pictures": draw_levels(people[part], states[part], recipe=recipe, session=session)}
+            return {
+                "pictures": draw_levels(people[part], states[part], recipe=recipe, session=session)
+            }
 
         keep = session.device.type == "cpu"  # a GPU draws them quicker than a disk reads them
-        drawn = make_in_parts(self._name, draw, count=count, part=_DRAWN_AT_ONCE, keep=keep, session=session)
+        drawn = make_in_parts(
+            self._name, draw, count=count, part=_DRAWN_AT_ONCE, keep=keep, session=session
+        )
         self.pictures = drawn["pictures"]
         self.regions = torch.from_numpy(find_regions(people, size=recipe.size)).to(session.device)
 
@@ -71,7 +83,9 @@ class Faces:
         mirrored = torch.rand(count, 1, 1, 1, generator=generator, device=device) < 0.5
         pictures = self.pictures[pick]
         weights = weigh_regions(self.regions[pick], size=pictures.shape[-1])
-        return torch.where(mirrored, pictures.flip(-1), pictures), torch.where(mirrored, weights.flip(-1), weights)
+        return torch.where(mirrored, pictures.flip(-1), pictures), torch.where(
+            mirrored, weights.flip(-1), weights
+        )
 
 
 @torch.no_grad()
@@ -96,11 +110,14 @@ def to_levels(frames: Tensor) -> Tensor:
 def find_regions(people: NDArray[np.float32], *, size: int) -> NDArray[np.float32]:
     """Rectangles (x0, y0, x1, y1) in pixels about the mouth and about the eyes, (n, 2, 4)."""
     mouth = mouth_geometry(people, size=size)
-    wide, high = 1.15 * mouth.half_width, 1.1 * mouth.half_height
-    x, y = mouth.x, mouth.y + mouth.drop
+    wide = 1.15 * mouth.half_width
+    high = 1.1 * mouth.half_height
+    x = mouth.x
+    y = mouth.y + mouth.drop
     lips = np.stack([x - wide, y - high, x + wide, y + high], axis=1)
     left, top, right, bottom = np.asarray(face_box(people, size=size)).T
-    inset, band = 0.08 * (right - left), bottom - top
+    inset = 0.08 * (right - left)
+    band = bottom - top
     eyes = np.stack([left + inset, top + 0.2 * band, right - inset, top + 0.5 * band], axis=1)
     return np.stack([lips, eyes], axis=1).astype(np.float32)
 
@@ -108,13 +125,19 @@ def find_regions(people: NDArray[np.float32], *, size: int) -> NDArray[np.float3
 def fill_boxes(boxes: Tensor, *, size: int) -> Tensor:
     """Boxes (n, 4) in pixels as masks of 0 and 1, (n, H, W)."""
     grid = torch.arange(size, device=boxes.device) + 0.5
-    inside = (grid >= boxes[:, :2, None]) & (grid < boxes[:, 2:, None])  # (n, 2, size): columns, then rows
+    inside = (grid >= boxes[:, :2, None]) & (
+        grid < boxes[:, 2:, None]
+    )  # (n, 2, size): columns, then rows
     return (inside[:, 1, :, None] & inside[:, 0, None, :]).float()
 
 
 def weigh_regions(regions: Tensor, *, size: int) -> Tensor:
-    """How much each pixel counts: about the mouth 4, about the eyes 2, elsewhere 1; (n, 1, H, W)."""
-    mouth, eyes = fill_boxes(regions[:, 0], size=size), fill_boxes(regions[:, 1], size=size)
+    """How much each pixel counts: about the mouth 4, about the eyes 2, elsewhere 1.
+
+    (n, 1, H, W).
+    """
+    mouth = fill_boxes(regions[:, 0], size=size)
+    eyes = fill_boxes(regions[:, 1], size=size)
     return torch.maximum(1 + 3 * mouth, 1 + eyes)[:, None]
 
 
@@ -132,13 +155,21 @@ def random_states(count: int, *, seed: int) -> NDArray[np.float32]:
     return states
 
 
-def picture_objective(pair: PicturePair, faces: Faces, *, count: int, session: Session) -> Objective:
-    """The VAE's stage: absolute and squared error, edges and structure; latents kept near unit size."""
-    scaling, sides = pair.vae_encoder.scaling, faces.pictures.shape[-1] // pair.downscale
+def picture_objective(
+    pair: PicturePair, faces: Faces, *, count: int, session: Session
+) -> Objective:
+    """The VAE's stage: absolute and squared error, edges and structure.
+
+    Latents kept near unit size.
+    """
+    scaling = pair.vae_encoder.scaling
+    sides = faces.pictures.shape[-1] // pair.downscale
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         shape = (count, pair.vae_encoder.latent_channels, sides, sides)
-        return *faces.draw(generator, count), torch.randn(shape, generator=generator, device=session.device)
+        return *faces.draw(generator, count), torch.randn(
+            shape, generator=generator, device=session.device
+        )
 
     def loss(levels: Tensor, weight: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         picture = (levels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
@@ -166,14 +197,20 @@ def _down(x: Tensor) -> Tensor:
 
 
 def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """SSIM (Wang et al. 2004) with a 7x7 box, of pictures in [-1, 1]; a map a little smaller than the pictures."""
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    """SSIM (Wang et al. 2004) with a 7x7 box, of pictures in [-1, 1].
+
+    A map a little smaller than the pictures.
+    """
+    c1 = (0.01 * 2) ** 2
+    c2 = (0.03 * 2) ** 2
 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 7, stride=1)
 
-    mean_a, mean_b = mean(a), mean(b)
-    variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    mean_a = mean(a)
+    mean_b = mean(b)
+    variance_a = mean(a * a) - mean_a**2
+    variance_b = mean(b * b) - mean_b**2
     covariance = mean(a * b) - mean_a * mean_b
     top = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     return top / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
@@ -183,7 +220,8 @@ def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
 def whiten(pair: PicturePair, faces: Faces) -> None:
     """Fold a linear map into the 1x1 convolutions so that scaled latents have mean 0 and covariance 1.
 
-    The scaling factor then means what it does in the original, where it brings latents to about unit size.
+    The scaling factor then means what it does in the original, where it brings latents
+    to about unit size.
     """
     latents = []
     for start in range(0, min(len(faces.pictures), 4096), _CHUNK):
@@ -197,9 +235,15 @@ def whiten(pair: PicturePair, faces: Faces) -> None:
 
 
 def _fold(pair: PicturePair, *, mean: Tensor, forward: Tensor, backward: Tensor) -> None:
-    """mean' = forward @ (mean - m) on the way in, its inverse on the way out; forward and backward (4, 4)."""
-    channels, quant, post = len(mean), pair.vae_encoder.quant_conv, pair.vae_decoder.post_quant_conv
-    weight, bias = quant.weight[:channels, :, 0, 0].double(), quant.bias[:channels].double()  # type: ignore[index]
+    """mean' = forward @ (mean - m) on the way in, its inverse on the way out.
+
+    Forward and backward (4, 4).
+    """
+    channels = len(mean)
+    quant = pair.vae_encoder.quant_conv
+    post = pair.vae_decoder.post_quant_conv
+    weight = quant.weight[:channels, :, 0, 0].double()
+    bias = quant.bias[:channels].double()  # type: ignore[index]
     quant.weight[:channels, :, 0, 0] = (forward @ weight).float()
     quant.bias[:channels] = (forward @ (bias - mean)).float()  # type: ignore[index]
     inner = post.weight[:, :, 0, 0].double()
@@ -210,7 +254,8 @@ def _fold(pair: PicturePair, *, mean: Tensor, forward: Tensor, backward: Tensor)
 @torch.no_grad()
 def measure_pair(pair: PicturePair, faces: Faces) -> dict[str, float]:
     """PSNR in dB and SSIM of pictures that were not trained on."""
-    psnr, ssim = [], []
+    psnr = []
+    ssim = []
     for start in range(0, len(faces.pictures), _CHUNK):
         picture = faces.pictures[start : start + _CHUNK].float() / 127.5 - 1
         again = pair.vae_decoder(pair.vae_encoder(picture)).clamp(-1, 1)
@@ -219,6 +264,8 @@ def measure_pair(pair: PicturePair, faces: Faces) -> dict[str, float]:
         ssim += [float(s) for s in structural_similarity(again, picture).mean(dim=(1, 2, 3))]
     worst = sorted(range(len(psnr)), key=lambda i: psnr[i])[: max(len(psnr) // 10, 1)]
     return {
-        "psnr": float(np.mean(psnr)), "psnr_worst_decile": float(np.mean([psnr[i] for i in worst])),
-        "ssim": float(np.mean(ssim)), "ssim_worst_decile": float(np.mean(sorted(ssim)[: len(worst)])),
-    }  # fmt: skip
+        "psnr": float(np.mean(psnr)),
+        "psnr_worst_decile": float(np.mean([psnr[i] for i in worst])),
+        "ssim": float(np.mean(ssim)),
+        "ssim_worst_decile": float(np.mean(sorted(ssim)[: len(worst)])),
+    }

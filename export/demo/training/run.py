@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from echoexport.export.demo.speech.corpus import build_corpus, load_corpus
 from echoexport.export.demo.speech.plans import plan_clips
-from echoexport.export.demo.training.pictures import Faces, PicturePair, measure_pair, picture_objective, whiten
+from echoexport.export.demo.training.pictures import (
+    Faces,
+    PicturePair,
+    measure_pair,
+    picture_objective,
+    whiten,
+)
 from echoexport.export.demo.training.publish import publish_checkpoint
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.saving import load_state, save_atomically, write_beside
@@ -42,22 +48,30 @@ def train_character(recipe: Recipe, session: Session) -> Path:
     """Train everything that is not trained yet and write the checkpoint to ``<folder>/checkpoint``.
 
     Raises:
-        StopTrainingError: the session's time is up, or it was asked to stop; run again to go on.
-        SettingError: the folder belongs to another recipe.
-        BackendError: there is no speech yet, and no espeak-ng to make it.
-        OutputError: a file cannot be written.
-        CheckpointError, InputError: a file of an earlier run is damaged.
+        StopTrainingError: the session's time is up, or it was asked to stop; run again
+            to go on. SettingError: the folder belongs to another recipe. BackendError:
+            there is no speech yet, and no espeak-ng to make it. OutputError: a file
+            cannot be written. CheckpointError, InputError: a file of an earlier run is
+            damaged.
     """
     _seal(recipe, session)
-    torch.manual_seed(recipe.seed)  # the networks' first weights; every step has a generator of its own
+    torch.manual_seed(
+        recipe.seed
+    )  # the networks' first weights; every step has a generator of its own
     talker, pair, listener = _make_networks(recipe, session)
     sounds = _make_sounds(recipe, session)
     _train_listener(listener, sounds, recipe, session)
     session.leave_after("audio")
     _train_pair(pair, recipe, session)
     session.leave_after("vae")
-    _train_talker(talker, pair, listener.audio_encoder, sounds=sounds, recipe=recipe, session=session)
-    modules = {"audio_encoder": listener.audio_encoder, **dict(pair.named_children()), **dict(talker.named_children())}
+    _train_talker(
+        talker, pair, listener.audio_encoder, sounds=sounds, recipe=recipe, session=session
+    )
+    modules = {
+        "audio_encoder": listener.audio_encoder,
+        **dict(pair.named_children()),
+        **dict(talker.named_children()),
+    }
     folder = publish_checkpoint(session.folder / "checkpoint", recipe, modules=modules)
     session.tell(f"{folder}: written")
     return folder
@@ -68,15 +82,22 @@ def _seal(recipe: Recipe, session: Session) -> None:
     path = session.folder / "recipe.json"
     if not path.exists():
         with write_beside(path) as aside:
-            aside.write_text(json.dumps({"recipe": recipe.name, "digest": recipe.digest}) + "\n", encoding="utf-8")
+            aside.write_text(
+                json.dumps({"recipe": recipe.name, "digest": recipe.digest}) + "\n",
+                encoding="utf-8",
+            )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        name, digest = found["recipe"], found["digest"]
+        name = found["recipe"]
+        digest = found["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: does not say whose folder this is; name another with --folder") from error
+        raise CheckpointError(
+            f"{path}: does not say whose folder this is; name another with --folder"
+        ) from error
     if digest != recipe.digest:
         raise SettingError(
-            f"{session.folder}: begun with recipe {name!r} ({digest}), not {recipe.name!r} ({recipe.digest}) as it is "
+            f"{session.folder}: begun with recipe {name!r} ({digest}), not {recipe.name!r} "
+            f"({recipe.digest}) as it is "
             "now; name another with --folder, or empty this one"
         )
 
@@ -96,14 +117,22 @@ def _make_sounds(recipe: Recipe, session: Session) -> list[Sound]:
         session.tell(f"speech: saying {recipe.voices} clips")
         folder = session.folder / "speech"
         plans = plan_clips(recipe.seed, recipe.voices)
-        build_corpus(folder, plans=plans, workers=session.workers, report=partial(session.report, "speech"))
-        write_sounds(path, [describe_sound(clip.samples, clip.states) for clip in load_corpus(folder)])
+        build_corpus(
+            folder, plans=plans, workers=session.workers, report=partial(session.report, "speech")
+        )
+        write_sounds(
+            path, [describe_sound(clip.samples, clip.states) for clip in load_corpus(folder)]
+        )
     sounds = read_sounds(path)
-    session.tell(f"speech: {len(sounds)} clips, {sum(s.rows for s in sounds) / 50 / 60:.1f} minutes")
+    session.tell(
+        f"speech: {len(sounds)} clips, {sum(s.rows for s in sounds) / 50 / 60:.1f} minutes"
+    )
     return sounds
 
 
-def _train_listener(listener: Listener, sounds: list[Sound], recipe: Recipe, session: Session) -> None:
+def _train_listener(
+    listener: Listener, sounds: list[Sound], recipe: Recipe, session: Session
+) -> None:
     batches = ListeningBatches(sounds, recipe.architecture.audio, device=session.device)
     objective = listening_objective(listener, batches, count=recipe.audio.batch, session=session)
     run_stage("audio", listener, objective, plan=recipe.audio, session=session)
@@ -118,7 +147,9 @@ def _train_pair(pair: PicturePair, recipe: Recipe, session: Session) -> None:
     else:
         session.tell(f"faces: drawing {recipe.faces}")
         faces = Faces(recipe, first=0, count=recipe.faces, session=session)
-        unseen = Faces(recipe, first=_UNSEEN_FACES, count=min(_UNSEEN_COUNT, recipe.faces), session=session)
+        unseen = Faces(
+            recipe, first=_UNSEEN_FACES, count=min(_UNSEEN_COUNT, recipe.faces), session=session
+        )
         _fit_pair(pair, faces, unseen, recipe=recipe, session=session)
         whiten(pair, faces)
         save_atomically({"model": pair.state_dict()}, whitened)
@@ -127,12 +158,19 @@ def _train_pair(pair: PicturePair, recipe: Recipe, session: Session) -> None:
     pair.eval().requires_grad_(False)
 
 
-def _fit_pair(pair: PicturePair, faces: Faces, unseen: Faces, *, recipe: Recipe, session: Session) -> None:
+def _fit_pair(
+    pair: PicturePair, faces: Faces, unseen: Faces, *, recipe: Recipe, session: Session
+) -> None:
     def look(_: nn.Module, step: int) -> None:
         figures = measure_pair(pair, unseen)
-        session.tell(f"vae: unseen faces at {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        session.tell(
+            f"vae: unseen faces at {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items())
+        )
         shown = unseen.pictures[:8].float() / 127.5 - 1
-        write_rows(session.folder / "samples" / "vae.png", [shown, pair.vae_decoder(pair.vae_encoder(shown))])
+        write_rows(
+            session.folder / "samples" / "vae.png",
+            [shown, pair.vae_decoder(pair.vae_encoder(shown))],
+        )
 
     objective = picture_objective(pair, faces, count=recipe.vae.batch, session=session)
     _lay_out(pair, torch.channels_last)  # quicker convolutions
@@ -145,7 +183,13 @@ def _lay_out(modules: nn.Module, memory: torch.memory_format) -> None:
 
 
 def _train_talker(
-    talker: Talker, pair: PicturePair, encoder: AudioEncoder, *, sounds: list[Sound], recipe: Recipe, session: Session
+    talker: Talker,
+    pair: PicturePair,
+    encoder: AudioEncoder,
+    *,
+    sounds: list[Sound],
+    recipe: Recipe,
+    session: Session,
 ) -> None:
     """The UNets' stage."""
     scenes = Scenes(recipe, sounds, pair=pair, session=session)
@@ -161,7 +205,10 @@ def _train_talker(
         for steps in (6, 4):
             sampled = sample_window(talker, shown, steps=steps, seed=recipe.seed)
             error = (sampled - shown.latents).square().mean().sqrt()
-            session.tell(f"unets: sampled windows of training at {step}, {steps} steps: latent rmse {error:.4f}")
+            session.tell(
+                f"unets: sampled windows of training at {step}, {steps} steps: latent rmse "
+                f"{error:.4f}"
+            )
             rows = [row for i in range(2) for row in _decode_rows(pair, shown, sampled, i)]
             write_rows(session.folder / "samples" / f"unets-{steps}-steps.png", rows)
 
@@ -171,4 +218,6 @@ def _train_talker(
 
 def _decode_rows(pair: PicturePair, shown: Window, sampled: Tensor, index: int) -> list[Tensor]:
     """The true frames of a window, and the sampled ones: (f, 3, H, W) each."""
-    return [pair.vae_decoder(latents[index].transpose(0, 1)) for latents in (shown.latents, sampled)]
+    return [
+        pair.vae_decoder(latents[index].transpose(0, 1)) for latents in (shown.latents, sampled)
+    ]

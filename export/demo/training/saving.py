@@ -1,4 +1,7 @@
-"""What training keeps on disk: each file appears whole or not at all, and a damaged one is named."""
+"""What training keeps on disk.
+
+Each file appears whole or not at all, and a damaged one is named.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from echoexport.runtime.sinks import name_staging, refuse_output
 
 @contextlib.contextmanager
 def write_beside(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to, which takes its place at the end: a crash leaves the old file.
+    """A name beside ``path`` to write to, which takes its place at the end.
+
+    A crash leaves the old file.
 
     Raises:
         OutputError: the file cannot be written.
@@ -45,13 +50,18 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
 
 
 def read_saved(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What ``save_atomically`` wrote, its tensors on ``device``. Raises ``CheckpointError`` for a damaged file."""
+    """What ``save_atomically`` wrote, its tensors on ``device``.
+
+    Raises ``CheckpointError`` for a damaged file.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         raise CheckpointError(f"{path}: damaged; remove it to have it made anew") from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: not a file of this training; remove it to have it made anew")
+        raise CheckpointError(
+            f"{path}: not a file of this training; remove it to have it made anew"
+        )
     return state
 
 
@@ -64,16 +74,24 @@ def load_state(modules: nn.Module, path: Path) -> None:
     try:
         modules.load_state_dict(read_saved(path)["model"])
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: the weights of other networks; remove it to train them anew") from error
+        raise CheckpointError(
+            f"{path}: the weights of other networks; remove it to train them anew"
+        ) from error
 
 
 def make_in_parts(
-    name: str, make: Callable[[slice], dict[str, Tensor]], *, count: int, part: int, keep: bool, session: Session
+    name: str,
+    make: Callable[[slice], dict[str, Tensor]],
+    *,
+    count: int,
+    part: int,
+    keep: bool,
+    session: Session,
 ) -> dict[str, Tensor]:
     """``make`` for each ``part`` of ``count`` items in turn, joined along the first axis.
 
-    With ``keep`` the parts, then on the CPU, lie in ``<folder>/<name>.parts`` until they are dropped, so that a stop
-    loses no more than one.
+    With ``keep`` the parts, then on the CPU, lie in ``<folder>/<name>.parts`` until
+    they are dropped, so that a stop loses no more than one.
 
     Raises:
         StopTrainingError: the session is over.

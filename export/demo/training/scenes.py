@@ -1,4 +1,7 @@
-"""Moving people for the UNets' stage: latents of every frame, the portrait's, the face mask and the voice."""
+"""Moving people for the UNets' stage.
+
+Latents of every frame, the portrait's, the face mask and the voice.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,20 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from echoexport.export.demo.training.people import gather_people
-from echoexport.export.demo.training.pictures import PicturePair, draw_levels, fill_boxes, find_regions, weigh_regions
+from echoexport.export.demo.training.pictures import (
+    PicturePair,
+    draw_levels,
+    fill_boxes,
+    find_regions,
+    weigh_regions,
+)
 from echoexport.export.demo.training.recipe import Recipe
-from echoexport.export.demo.training.saving import drop_parts, make_in_parts, read_saved, save_atomically
+from echoexport.export.demo.training.saving import (
+    drop_parts,
+    make_in_parts,
+    read_saved,
+    save_atomically,
+)
 from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import Sound, states_at
 from echoexport.export.demo.world.geometry import face_box
@@ -25,13 +39,18 @@ _RATES = (25, 24, 25, 30)  # frames a second; a bundle may be rendered at any
 _RESTING = 0.8  # of the portraits; the others are caught with their mouth open
 _FIRST_PERSON = 100_000  # the VAE's faces come before, held-out people from a million on
 _MASK_MARGIN = 0.1  # the pipeline grows a face box by this share on each side
-_ROWS_ABOUT = range(-4, 6)  # the feature rows that a frame hears, as in runtime.audio_tokens.token_rows
+_ROWS_ABOUT = range(
+    -4, 6
+)  # the feature rows that a frame hears, as in runtime.audio_tokens.token_rows
 _CHUNK = 40  # clips drawn at a time
 
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """One moving person: which voice from when, at how many frames a second; drawn from the seed alone."""
+    """One moving person: which voice from when, at how many frames a second.
+
+    Drawn from the seed alone.
+    """
 
     person: int
     sound: int
@@ -64,20 +83,28 @@ def plan_scenes(recipe: Recipe, sounds: list[Sound]) -> list[ScenePlan]:
         sound = int(draw.integers(len(sounds)))
         fps = _RATES[int(draw.integers(len(_RATES)))]
         longest = sounds[sound].rows / ROWS_PER_SECOND - recipe.clip_frames / fps
-        plans.append(ScenePlan(_FIRST_PERSON + i, sound, float(draw.uniform(0, max(longest, 0.0))), fps))
+        plans.append(
+            ScenePlan(_FIRST_PERSON + i, sound, float(draw.uniform(0, max(longest, 0.0))), fps)
+        )
     return plans
 
 
 class Scenes:
-    """All clips on the device; latents are drawn and encoded once, and kept in the session's folder.
+    """All clips on the device.
 
-    latents (clips, frames, 4, h, w) and references (clips, 4, h, w) in fp16; boxes (clips, 4) of the faces and regions
-    (clips, 2, 4), as of :func:`find_regions`, in pixels.
+    Latents are drawn and encoded once, and kept in the session's folder.
+
+    latents (clips, frames, 4, h, w) and references (clips, 4, h, w) in fp16; boxes
+    (clips, 4) of the faces and regions (clips, 2, 4), as of :func:`find_regions`, in
+    pixels.
     """
 
-    def __init__(self, recipe: Recipe, sounds: list[Sound], *, pair: PicturePair, session: Session) -> None:
+    def __init__(
+        self, recipe: Recipe, sounds: list[Sound], *, pair: PicturePair, session: Session
+    ) -> None:
         """Raises ``StopTrainingError`` when the session is over; what is drawn by then is kept."""
-        self._recipe, self._session = recipe, session
+        self._recipe = recipe
+        self._session = session
         self.plans = plan_scenes(recipe, sounds)
         path = session.folder / f"scenes-{recipe.digest}.pt"
         if not path.is_file():
@@ -85,13 +112,19 @@ class Scenes:
             save_atomically(self._draw_all(sounds, pair), path)
             drop_parts("scenes", session)
         kept = read_saved(path, device=session.device)
-        self.latents, self.references = kept["latents"], kept["references"]
-        self.boxes, self.regions = kept["boxes"], kept["regions"]
+        self.latents = kept["latents"]
+        self.references = kept["references"]
+        self.boxes = kept["boxes"]
+        self.regions = kept["regions"]
 
     def _draw_all(self, sounds: list[Sound], pair: PicturePair) -> dict[str, Tensor]:
-        size, session, count = self._recipe.size, self._session, len(self.plans)
+        size = self._recipe.size
+        session = self._session
+        count = len(self.plans)
         seeds = range(_FIRST_PERSON, _FIRST_PERSON + count)
-        everyone = gather_people(seeds, workers=session.workers, report=partial(session.report, "people"))
+        everyone = gather_people(
+            seeds, workers=session.workers, report=partial(session.report, "people")
+        )
 
         def draw(part: slice) -> dict[str, Tensor]:
             return self._draw_part(self.plans[part], everyone[part], sounds=sounds, pair=pair)
@@ -104,15 +137,29 @@ class Scenes:
 
     @torch.no_grad()
     def _draw_part(
-        self, plans: list[ScenePlan], people: NDArray[np.float32], *, sounds: list[Sound], pair: PicturePair
+        self,
+        plans: list[ScenePlan],
+        people: NDArray[np.float32],
+        *,
+        sounds: list[Sound],
+        pair: PicturePair,
     ) -> dict[str, Tensor]:
         """Some clips, of people (n, P): latents and references, on the CPU."""
-        states = np.stack([states_at(sounds[p.sound], p.times(self._recipe.clip_frames)) for p in plans])
-        frames = self._encode(np.repeat(people, states.shape[1], axis=0), states.reshape(-1, STATE_WIDTH), pair)
+        states = np.stack(
+            [states_at(sounds[p.sound], p.times(self._recipe.clip_frames)) for p in plans]
+        )
+        frames = self._encode(
+            np.repeat(people, states.shape[1], axis=0), states.reshape(-1, STATE_WIDTH), pair
+        )
         latents = frames.reshape(len(plans), states.shape[1], *frames.shape[1:])
-        return {"latents": latents.cpu(), "references": self._encode(people, portrait_states(plans), pair).cpu()}
+        return {
+            "latents": latents.cpu(),
+            "references": self._encode(people, portrait_states(plans), pair).cpu(),
+        }
 
-    def _encode(self, people: NDArray[np.float32], states: NDArray[np.float32], pair: PicturePair) -> Tensor:
+    def _encode(
+        self, people: NDArray[np.float32], states: NDArray[np.float32], pair: PicturePair
+    ) -> Tensor:
         """People (n, P) in states (n, 8) to fp16 latents (n, 4, h, w)."""
         levels = draw_levels(people, states, recipe=self._recipe, session=self._session)
         latents: Tensor = pair.vae_encoder(levels.float() / 127.5 - 1)
@@ -125,14 +172,18 @@ def portrait_states(plans: list[ScenePlan]) -> NDArray[np.float32]:
     for i, plan in enumerate(plans):
         draw = np.random.Generator(np.random.PCG64(plan.person + 31))
         if draw.random() > _RESTING:
-            states[i, 0], states[i, 1] = draw.uniform(0, 0.7), draw.uniform(-0.7, 0.7)
+            states[i, 0] = draw.uniform(0, 0.7)
+            states[i, 1] = draw.uniform(-0.7, 0.7)
     return states
 
 
 def hear_rows(plan: ScenePlan, frames: int, rows: int) -> NDArray[np.int64]:
-    """The ten feature rows that each frame of a clip hears, of a sound that has ``rows``: (frames, 10).
+    """The ten feature rows that each frame of a clip hears, of a sound that has ``rows``.
 
-    As a frame at that time would hear it, were there one: the runtime's rows, from the clip's start on.
+    (frames, 10).
+
+    As a frame at that time would hear it, were there one: the runtime's rows, from the
+    clip's start on.
     """
     first = plan.start * ROWS_PER_SECOND
     centres = [int(first + frame * ROWS_PER_SECOND / plan.fps + 1e-9) for frame in range(frames)]
@@ -143,33 +194,49 @@ def hear_rows(plan: ScenePlan, frames: int, rows: int) -> NDArray[np.int64]:
 class WindowBatches:
     """Draws windows from the scenes, with the tokens of their voices."""
 
-    def __init__(self, scenes: Scenes, features: list[list[Tensor]], *, recipe: Recipe, session: Session) -> None:
-        """``features``: several readings of every sound, each (rows, layers + 1, width); a window takes one."""
-        self._scenes, self._recipe, self._session = scenes, recipe, session
+    def __init__(
+        self, scenes: Scenes, features: list[list[Tensor]], *, recipe: Recipe, session: Session
+    ) -> None:
+        """``features``: several readings of every sound, each (rows, layers + 1, width).
+
+        A window takes one.
+        """
+        self._scenes = scenes
+        self._recipe = recipe
+        self._session = session
         table = [rows for reading in features for rows in reading]
         firsts = np.cumsum([0, *(len(rows) for rows in table[:-1])]).reshape(len(features), -1)
         self._features = torch.cat(table)
         self._rows = self._index_rows(firsts, [len(rows) for rows in features[0]])
 
     def _index_rows(self, firsts: NDArray[np.int64], lengths: list[int]) -> Tensor:
-        """For each reading, clip and frame, the ten rows of the feature table: (readings, clips, frames, 10).
+        """For each reading, clip and frame, the ten rows of the feature table.
+
+        (readings, clips, frames, 10).
 
         firsts (readings, sounds): where a sound's rows begin in the table.
         """
-        heard = [hear_rows(plan, self._recipe.clip_frames, lengths[plan.sound]) for plan in self._scenes.plans]
+        heard = [
+            hear_rows(plan, self._recipe.clip_frames, lengths[plan.sound])
+            for plan in self._scenes.plans
+        ]
         sounds = [plan.sound for plan in self._scenes.plans]
         table = np.stack(heard) + firsts[:, sounds, None, None]
         return torch.from_numpy(table).to(self._session.device)
 
     def draw(self, generator: torch.Generator, count: int) -> Window:
         """``count`` windows of different people."""
-        device, scenes, length = self._session.device, self._scenes, self._recipe.window
-        size, downscale = self._recipe.size, self._recipe.architecture.vae.downscale
+        device = self._session.device
+        scenes = self._scenes
+        length = self._recipe.window
+        size = self._recipe.size
+        downscale = self._recipe.architecture.vae.downscale
 
         def pick(limit: int) -> Tensor:
             return torch.randint(limit, (count,), generator=generator, device=device)
 
-        clip, start = pick(len(scenes.plans)), pick(self._recipe.clip_frames - length + 1)
+        clip = pick(len(scenes.plans))
+        start = pick(self._recipe.clip_frames - length + 1)
         reading = pick(len(self._rows))
         frames = start[:, None] + torch.arange(length, device=device)
         latents = scenes.latents[clip[:, None], frames].float().transpose(1, 2)
@@ -182,7 +249,9 @@ class WindowBatches:
 
 
 def draw_masks(boxes: Tensor, jitter: Tensor, *, size: int) -> Tensor:
-    """Face boxes (b, 4) in pixels, grown as the pipeline grows them, as masks of 0 and 1: (b, 1, H, W).
+    """Face boxes (b, 4) in pixels, grown as the pipeline grows them, as masks of 0 and 1.
+
+    (b, 1, H, W).
 
     Each side lies further out by ``jitter`` (b, 4), a share of the box.
     """

@@ -1,4 +1,7 @@
-"""One run of the training command: where its files lie, on which device, until when, and who is told."""
+"""One run of the training command.
+
+Where its files lie, on which device, until when, and who is told.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,10 @@ def count_processors() -> int:
 
 @dataclass
 class Session:
-    """What a run is given. ``stop`` may be set at any time, also by a signal; ``until`` names the last stage wanted.
+    """What a run is given.
 
-    deadline: of ``time.monotonic``. workers: processes that synthesize speech and draw people.
+    ``stop`` may be set at any time, also by a signal; ``until`` names the last stage
+    wanted.
     """
 
     folder: Path
@@ -37,7 +41,9 @@ class Session:
     seed: int
     tell: Callable[[str], None]
     workers: int = field(default_factory=count_processors)
+    """Processes that synthesize speech and draw people."""
     deadline: float = math.inf
+    """Of ``time.monotonic``."""
     until: str | None = None
     stop: bool = False
     save_seconds: float = 120.0
@@ -55,7 +61,10 @@ class Session:
             raise StopTrainingError(f"{stage}: done, and no more was asked for")
 
     def report(self, work: str, done: int, total: int) -> None:
-        """Tell how far some work is, every ten seconds. Raises StopTrainingError when the session is over."""
+        """Tell how far some work is, every ten seconds.
+
+        Raises StopTrainingError when the session is over.
+        """
         if self.over:
             raise StopTrainingError(f"{work}: stopped at {done} of {total}")
         now = time.monotonic()
@@ -64,11 +73,19 @@ class Session:
             self.tell(f"{work}: {done} of {total}")
 
     def generator(self, name: str, step: int = 0) -> torch.Generator:
-        """Random numbers of one step of one stage; on the device, so that batches are drawn there."""
+        """Random numbers of one step of one stage.
+
+        On the device, so that batches are drawn there.
+        """
         words = int.from_bytes(name.encode()[:5], "little")
-        return torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + words * 10_007 + step)
+        return torch.Generator(self.device).manual_seed(
+            self.seed * 1_000_003 + words * 10_007 + step
+        )
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bf16 arithmetic where it is fast, on a GPU; float32 on a CPU."""
-        # no cache of cast weights: a captured graph would go on reading the first step's
-        return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False)
+        # no cache of cast weights: a captured graph would go on reading the first
+        # step's
+        return torch.autocast(
+            "cuda", torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False
+        )

@@ -27,7 +27,8 @@ from echoexport.runtime.mel import log_mel
 _STATE_HERTZ = 100
 _MEL_RANGE = 2.0  # 80 dB: the runtime cuts a log-mel so far below its peak
 _POSITION_SIZE = 0.2  # of Whisper's table: the encoder should hear sounds, not clocks
-# How much each curve of a face state counts: the mouth most, then lids; sway and tilt do not depend on the voice.
+# How much each curve of a face state counts: the mouth most, then lids; sway and tilt
+# do not depend on the voice.
 _CURVES = (4.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.0, 0.0)
 
 
@@ -47,11 +48,16 @@ class Sound:
 def describe_sound(samples: NDArray[np.int16], states: NDArray[np.float32]) -> Sound:
     """A clip with its log-mel, as the runtime computes it, to the precision that is kept on disk."""
     mel = log_mel(samples.astype(np.float32) / np.float32(32768))
-    return Sound(mel.astype(np.float16).astype(np.float32), states.astype(np.float16).astype(np.float32))
+    return Sound(
+        mel.astype(np.float16).astype(np.float32), states.astype(np.float16).astype(np.float32)
+    )
 
 
 def write_sounds(path: Path, sounds: list[Sound]) -> None:
-    """Keep sounds in one file: training needs no synthesizer once it is there. Raises ``OutputError``."""
+    """Keep sounds in one file: training needs no synthesizer once it is there.
+
+    Raises ``OutputError``.
+    """
     arrays: dict[str, Any] = {
         "mels": np.concatenate([sound.mel.T for sound in sounds]).astype(np.float16),
         "states": np.concatenate([sound.states for sound in sounds]).astype(np.float16),
@@ -68,9 +74,22 @@ def read_sounds(path: Path) -> list[Sound]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             mels = np.split(kept["mels"].astype(np.float32), np.cumsum(kept["columns"])[:-1])
             states = np.split(kept["states"].astype(np.float32), np.cumsum(kept["lengths"])[:-1])
-        return [Sound(np.ascontiguousarray(mel.T), curve) for mel, curve in zip(mels, states, strict=True)]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: no readable sounds ({error}); remove it to have them made anew") from error
+        return [
+            Sound(np.ascontiguousarray(mel.T), curve)
+            for mel, curve in zip(mels, states, strict=True)
+        ]
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        raise InputError(
+            f"{path}: no readable sounds ({error}); remove it to have them made anew"
+        ) from error
 
 
 class Listener(nn.Module):
@@ -103,7 +122,9 @@ class ListeningBatches:
         mel = torch.zeros(count, self._mels[0].shape[0], self._columns, device=self._device)
         target = torch.zeros(count, self._columns // 2, len(_CURVES), device=self._device)
         known = torch.zeros(count, self._columns // 2, device=self._device)
-        picks = torch.randint(len(self._mels), (count, 12), generator=generator, device=self._device).tolist()
+        picks = torch.randint(
+            len(self._mels), (count, 12), generator=generator, device=self._device
+        ).tolist()
         single = torch.rand(count, generator=generator, device=self._device).lt(0.4).tolist()
         for i, (choice, alone) in enumerate(zip(picks, single, strict=True)):
             column = 0
@@ -120,25 +141,31 @@ class ListeningBatches:
 
 
 def vary_voice(mel: Tensor, known: Tensor, generator: torch.Generator) -> Tensor:
-    """Log-mels (b, 80, columns) as other throats, microphones and rooms would give them; padding stays as it is.
+    """Log-mels (b, 80, columns) as other throats, microphones and rooms would give them.
 
-    Bands are stretched by up to an eighth (vocal tract length perturbation, Jaitly and Hinton 2013), lifted and tilted,
-    and in two of five segments laid over a steady noise of 28 to 80 dB below the peak. known (b, columns) is 1 where
-    there is sound.
+    Padding stays as it is.
+
+    Bands are stretched by up to an eighth (vocal tract length perturbation, Jaitly and
+    Hinton 2013), lifted and tilted, and in two of five segments laid over a steady
+    noise of 28 to 80 dB below the peak. known (b, columns) is 1 where there is sound.
     """
     count, bands, _ = mel.shape
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, device=mel.device)
 
-    place = (torch.arange(bands, device=mel.device) * (0.88 + 0.26 * draw(count, 1))).clamp(max=bands - 1)
+    place = (torch.arange(bands, device=mel.device) * (0.88 + 0.26 * draw(count, 1))).clamp(
+        max=bands - 1
+    )
     low = place.floor().long().clamp(max=bands - 2)
     part = (place - low)[..., None]
     index = low[..., None].expand(-1, -1, mel.shape[2])
     warped = mel.gather(1, index) * (1 - part) + mel.gather(1, index + 1) * part
     slope = torch.linspace(-1, 1, bands, device=mel.device)[None, :, None]
     warped = warped + 0.3 * (draw(count, 1, 1) - 0.5) + 0.3 * (draw(count, 1, 1) - 0.5) * slope
-    peak = torch.where(known[:, None] > 0, warped, warped.new_full((), -10.0)).amax(dim=(1, 2), keepdim=True)
+    peak = torch.where(known[:, None] > 0, warped, warped.new_full((), -10.0)).amax(
+        dim=(1, 2), keepdim=True
+    )
     level = peak - _MEL_RANGE + 1.3 * draw(count, 1, 1) + 0.2 * (draw(count, bands, 1) - 0.5)
     noise = level + 0.15 * (draw(*mel.shape) - 0.5)
     decades = 4 * math.log(10)  # a log-mel is (log10 of power + 4) / 4
@@ -147,16 +174,23 @@ def vary_voice(mel: Tensor, known: Tensor, generator: torch.Generator) -> Tensor
     return torch.where(known[:, None] > 0, warped, mel)
 
 
-def listening_objective(listener: Listener, batches: ListeningBatches, *, count: int, session: Session) -> Objective:
+def listening_objective(
+    listener: Listener, batches: ListeningBatches, *, count: int, session: Session
+) -> Objective:
     """The audio stage: weighted squared error of the curves, read from every state."""
     weights = torch.tensor(_CURVES, device=session.device)
 
     def loss(mel: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with session.autocast():
             readings = listener(mel)
-        errors = [((r.float() - target).square() * weights * known[..., None]).sum() / known.sum() for r in readings]
+        errors = [
+            ((r.float() - target).square() * weights * known[..., None]).sum() / known.sum()
+            for r in readings
+        ]
         last = (readings[-1].float() - target).square()[..., 0]
-        return errors[-1] + 0.3 * torch.stack(errors[:-1]).sum(), {"openness_mse": (last * known).sum() / known.sum()}
+        return errors[-1] + 0.3 * torch.stack(errors[:-1]).sum(), {
+            "openness_mse": (last * known).sum() / known.sum()
+        }
 
     return Objective(lambda generator: batches.draw(generator, count), loss)
 
@@ -167,8 +201,9 @@ def encode_sounds(
 ) -> list[Tensor]:
     """Each clip's features (rows, layers + 1, width), fp16 on the device.
 
-    ``shifts`` lays the clips later in the segment, behind others, as in a long recording; without it each stands at
-    the start, alone, as in a short one. ``varied``: heard as :func:`vary_voice` has it.
+    ``shifts`` lays the clips later in the segment, behind others, as in a long
+    recording; without it each stands at the start, alone, as in a short one.
+    ``varied``: heard as :func:`vary_voice` has it.
     """
     columns = 2 * encoder.encoder.positional_embedding.shape[0]
     features: list[Tensor] = []
@@ -180,7 +215,9 @@ def encode_sounds(
             before = sounds[(i * 7 + 3) % len(sounds)].mel
             start = min(before.shape[1], columns - sound.mel.shape[1]) // 2 * 2
             mel[0, :, :start] = torch.from_numpy(before[:, :start]).to(session.device)
-        mel[0, :, start : start + sound.mel.shape[1]] = torch.from_numpy(sound.mel).to(session.device)
+        mel[0, :, start : start + sound.mel.shape[1]] = torch.from_numpy(sound.mel).to(
+            session.device
+        )
         if varied:
             known = torch.zeros(1, columns, device=session.device)
             known[:, : start + sound.mel.shape[1]] = 1

@@ -1,4 +1,7 @@
-"""One stage of training: steps whose random numbers depend on their number alone, so that a stop changes nothing."""
+"""One stage of training.
+
+Steps whose random numbers depend on their number alone, so that a stop changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,9 @@ _LARGEST_GRADIENT = 1.0
 class Objective:
     """What a stage minimizes.
 
-    ``draw`` makes a step's batch, of the same shapes at every step, with the step's generator. ``loss`` takes it and
-    gives the scalar to go down and scalars to be logged, without reading any value back to the host.
+    ``draw`` makes a step's batch, of the same shapes at every step, with the step's
+    generator. ``loss`` takes it and gives the scalar to go down and scalars to be
+    logged, without reading any value back to the host.
     """
 
     draw: Callable[[torch.Generator], Batch]
@@ -37,13 +41,20 @@ class Objective:
 
 
 def run_stage(
-    name: str, modules: nn.Module, objective: Objective, *, plan: StagePlan, session: Session,
+    name: str,
+    modules: nn.Module,
+    objective: Objective,
+    *,
+    plan: StagePlan,
+    session: Session,
     look: Callable[[nn.Module, int], None] | None = None,
-) -> None:  # fmt: skip
-    """Train ``modules`` for ``plan.steps`` steps, going on from a saved state; leaves them with averaged weights.
+) -> None:
+    """Train ``modules`` for ``plan.steps`` steps, going on from a saved state.
 
-    The result is kept as ``<name>.pt``: a finished stage is loaded and not run again. ``look`` sees the averaged
-    modules now and then and at the end.
+    Leaves them with averaged weights.
+
+    The result is kept as ``<name>.pt``: a finished stage is loaded and not run again.
+    ``look`` sees the averaged modules now and then and at the end.
 
     Raises:
         StopTrainingError: the session is over; the state is saved.
@@ -72,20 +83,33 @@ class _Training:
     """Weights, their average and the optimizer of one stage."""
 
     def __init__(self, name: str, modules: nn.Module, plan: StagePlan, session: Session) -> None:
-        self.name, self.modules, self.plan, self.session = name, modules, plan, session
+        self.name = name
+        self.modules = modules
+        self.plan = plan
+        self.session = session
         self.path = session.folder / f"{name}.state.pt"
         self.parameters = [p for p in modules.parameters() if p.requires_grad]
         on_gpu = session.device.type == "cuda"
         # tensors on a GPU, so that a captured step reads each step's own values
-        self.rate = torch.tensor(plan.learning_rate, device=session.device) if on_gpu else plan.learning_rate
+        self.rate = (
+            torch.tensor(plan.learning_rate, device=session.device)
+            if on_gpu
+            else plan.learning_rate
+        )
         self.fade = torch.zeros((), device=session.device)  # 1 - the average's decay
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=on_gpu, capturable=on_gpu
+            self.parameters,
+            lr=self.rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.01,
+            fused=on_gpu,
+            capturable=on_gpu,
         )
         self.average = [p.detach().clone() for p in self.parameters]
         self._captured = CapturedStep() if on_gpu else None
         self.start = self._load()
-        self._saved, self._told = time.monotonic(), (time.monotonic(), self.start)
+        self._saved = time.monotonic()
+        self._told = (time.monotonic(), self.start)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0  # steps since the last line of the log, of this run alone
 
@@ -94,7 +118,9 @@ class _Training:
         for step in range(self.start, self.plan.steps):
             if self.session.over:
                 self._save(step)
-                raise StopTrainingError(f"{self.name}: stopped at step {step} of {self.plan.steps}; state saved")
+                raise StopTrainingError(
+                    f"{self.name}: stopped at step {step} of {self.plan.steps}; state saved"
+                )
             if time.monotonic() - self._saved > self.session.save_seconds:
                 self._save(step)
             yield step
@@ -110,7 +136,9 @@ class _Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
         update = partial(self._update, objective)
-        self._log(step, update(*batch) if self._captured is None else self._captured.run(update, batch))
+        self._log(
+            step, update(*batch) if self._captured is None else self._captured.run(update, batch)
+        )
 
     def _update(self, objective: Objective, *batch: Tensor) -> dict[str, Tensor]:
         """Everything of a step that runs on the device alone."""
@@ -126,7 +154,10 @@ class _Training:
         return {"loss": value.detach(), **{key: figure.detach() for key, figure in figures.items()}}
 
     def is_due(self, step: int) -> bool:
-        """Whether it is time to look at samples: the step reaches a quarter of the stage, or its end."""
+        """Whether it is time to look at samples.
+
+        The step reaches a quarter of the stage, or its end.
+        """
         return (step + 1) * 4 // self.plan.steps != step * 4 // self.plan.steps
 
     @contextlib.contextmanager
@@ -157,7 +188,8 @@ class _Training:
         if (step + 1) % self.session.log_every and step + 1 != self.plan.steps:
             return
         means = {key: float(total) / self._summed for key, total in self._sums.items()}
-        self._sums, self._summed = {}, 0
+        self._sums = {}
+        self._summed = 0
         now = time.monotonic()
         rate = (step + 1 - self._told[1]) / max(now - self._told[0], 1e-9)
         self._told = (now, step + 1)
@@ -191,12 +223,17 @@ class _Training:
         try:
             self.modules.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.average = [value.to(p.device) for value, p in zip(state["average"], self.parameters, strict=True)]
+            self.average = [
+                value.to(p.device)
+                for value, p in zip(state["average"], self.parameters, strict=True)
+            ]
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate
             step = int(state["step"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{self.path}: a state of other networks; remove it to start anew") from error
+            raise CheckpointError(
+                f"{self.path}: a state of other networks; remove it to start anew"
+            ) from error
         self.session.tell(f"{self.name}: going on at step {step}")
         return step
 
@@ -206,4 +243,6 @@ def find_rate(plan: StagePlan, step: int) -> float:
     if step < plan.warmup:
         return plan.learning_rate * (step + 1) / plan.warmup
     along = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
-    return plan.learning_rate * (_LEAST_RATE + (1 - _LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * along)))
+    return plan.learning_rate * (
+        _LEAST_RATE + (1 - _LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * along))
+    )

@@ -12,10 +12,15 @@ from echoexport.export.demo.training.saving import write_beside
 
 
 def write_rows(path: Path, rows: list[Tensor]) -> None:
-    """Rows of pictures (n, 3, H, W) in [-1, 1], one row under the other, as a PNG. Raises ``OutputError``."""
+    """Rows of pictures (n, 3, H, W) in [-1, 1], one row under the other, as a PNG.
+
+    Raises ``OutputError``.
+    """
     from PIL import Image
 
     strips = [torch.cat(list(row.detach().float().cpu().clamp(-1, 1)), dim=-1) for row in rows]
-    levels = ((torch.cat(strips, dim=-2) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    levels = (
+        ((torch.cat(strips, dim=-2) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    )
     with write_beside(path) as aside:
         Image.fromarray(np.ascontiguousarray(levels)).save(aside, format="PNG")

@@ -28,7 +28,9 @@ def paint_eyes(canvas: Canvas, scene: Scene) -> None:
     canvas.shade(inside * fall_off(x, y - top, width=1.0, height=0.008), 0.80)
     _paint_iris(canvas, scene, inside, x, y, side)
     tail = 1.0 + 0.35 * across.clip(0.0, 1.0)
-    lash = band(y, top - traits.lash * tail * (0.25 + 0.75 * arc), top + 0.0015, footprint=footprint)
+    lash = band(
+        y, top - traits.lash * tail * (0.25 + 0.75 * arc), top + 0.0015, footprint=footprint
+    )
     ends = (1.0 - (abs(across) - 1.0) * 12.0).clip(0.0, 1.0)
     canvas.paint(lash * ends, 0.22 * traits.brow + 0.06)
 
@@ -38,13 +40,16 @@ def trace_lids(traits: Traits, across: Array) -> tuple[Array, Array, Array]:
     across = across.clip(-1.0, 1.0)
     bulge = 1.0 - across * across
     arc = 0.55 * bulge + 0.45 * (namespace_of(traits.people).sqrt(bulge + 1e-6) - 1e-3)
-    bottom, top = 0.62 * traits.eye_height * arc, -traits.eye_height * arc
+    bottom = 0.62 * traits.eye_height * arc
+    top = -traits.eye_height * arc
     return top + (bottom - top) * traits.lids, bottom, arc
 
 
 def trace_brow(traits: Traits, across: Array) -> tuple[Array, Array]:
     """Height of a brow's middle over the eye's middle at places ``across`` it, and half its thickness there."""
-    middle = traits.brow_y - traits.brow_arch * (1.0 - (across - 0.2) ** 2) + traits.brow_slant * across
+    middle = (
+        traits.brow_y - traits.brow_arch * (1.0 - (across - 0.2) ** 2) + traits.brow_slant * across
+    )
     round_ends = namespace_of(traits.people).sqrt((1.0 - across * across).clip(0.0, 1.0) + 1e-6)
     half = traits.brow_thickness * (1.0 - 0.35 * across) * round_ends
     return middle - BROW_TRAVEL * traits.brows, half
@@ -60,14 +65,20 @@ def _mirror(scene: Scene) -> tuple[Array, Array, Array]:
 def _paint_socket(canvas: Canvas, scene: Scene, x: Array, y: Array) -> None:
     """A soft shadow about the eye and the crease above it."""
     height = scene.traits.eye_height
-    canvas.paint(0.35 * fall_off(x, y + 0.3 * height, width=0.058, height=1.35 * height), scene.traits.shade)
+    canvas.paint(
+        0.35 * fall_off(x, y + 0.3 * height, width=0.058, height=1.35 * height), scene.traits.shade
+    )
 
 
-def _paint_iris(canvas: Canvas, scene: Scene, inside: Array, x: Array, y: Array, side: Array) -> None:
+def _paint_iris(
+    canvas: Canvas, scene: Scene, inside: Array, x: Array, y: Array, side: Array
+) -> None:
     """A ringed iris with its pupil and a light, cut by the lids."""
-    traits, pixel = scene.traits, scene.pixel
+    traits = scene.traits
+    pixel = scene.pixel
     xp = namespace_of(x)
-    radius, y = traits.iris_size, y + 0.10 * traits.eye_height
+    radius = traits.iris_size
+    y = y + 0.10 * traits.eye_height
     away = xp.sqrt(x * x + y * y + 1e-8)
     canvas.paint(inside * cover(away - radius, pixel), traits.iris * 0.55)
     canvas.paint(inside * cover(away - 0.82 * radius, pixel), traits.iris)
@@ -89,11 +100,14 @@ def paint_brows(canvas: Canvas, scene: Scene) -> None:
 
 def paint_glasses(canvas: Canvas, scene: Scene) -> None:
     """Rims about the eyes, a bridge between them and arms to the ears, where a person wears them."""
-    traits, pixel = scene.traits, scene.pixel
+    traits = scene.traits
+    pixel = scene.pixel
     _, x, y = _mirror(scene)
     xp = namespace_of(x)
-    y, power = y - 0.006, traits.glasses_round
-    rx, ry = 0.078, 0.062
+    y = y - 0.006
+    power = traits.glasses_round
+    rx = 0.078
+    ry = 0.062
     size = ((abs(x) / rx + 1e-4) ** power + (abs(y) / ry + 1e-4) ** power) ** (1.0 / power)
     rim = abs(xp.hypot(x, y) * (1.0 - 1.0 / (size + 1e-4))) - 0.0042
     outside = abs(scene.face[0])

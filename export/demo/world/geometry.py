@@ -1,4 +1,7 @@
-"""Where things are in a drawn picture: mouth, face box, the regions that move, and the colours to measure by."""
+"""Where things are in a drawn picture.
+
+Mouth, face box, the regions that move, and the colours to measure by.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,15 @@ from echoexport.export.demo.world.scene import Scene, Traits, find_pose, see_sce
 from echoexport.export.demo.world.shapes import slot
 from echoexport.export.demo.world.state import STATE_WIDTH
 
-__all__ = ["MouthColours", "MouthGeometry", "eyes_mask", "face_box", "mouth_colours", "mouth_geometry", "mouth_mask"]
+__all__ = [
+    "MouthColours",
+    "MouthGeometry",
+    "eyes_mask",
+    "face_box",
+    "mouth_colours",
+    "mouth_geometry",
+    "mouth_mask",
+]
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -27,9 +38,10 @@ HAIRLINE = 0.75  # of the skull's height: where hair begins on a face, drawn or 
 class MouthGeometry:
     """A mouth in a picture, in pixels, one value a row.
 
-    ``x, y`` is the middle of the line between the lips; ``half_width`` reaches from there to a corner at rest.
-    Wide open, the mouth with its lips is 2 ``half_height`` tall and its middle lies ``drop`` below (x, y), and
-    the lips are ``opening`` apart. ``roll`` is the head's turn in radians, clockwise as seen.
+    ``x, y`` is the middle of the line between the lips; ``half_width`` reaches from
+    there to a corner at rest. Wide open, the mouth with its lips is 2 ``half_height``
+    tall and its middle lies ``drop`` below (x, y), and the lips are ``opening`` apart.
+    ``roll`` is the head's turn in radians, clockwise as seen.
     """
 
     x: Floats
@@ -43,7 +55,10 @@ class MouthGeometry:
 
 @dataclass(frozen=True)
 class MouthColours:
-    """What a mouth is painted with, RGB in [0,1], (n,3) each; skin and lips before their soft shading."""
+    """What a mouth is painted with, RGB in [0,1], (n,3) each.
+
+    Skin and lips before their soft shading.
+    """
 
     skin: Floats
     lips: Floats
@@ -70,7 +85,9 @@ def mouth_geometry(people: Floats, states: Floats | None = None, *, size: int) -
         "opening": traits.mouth_range * unit,
         "roll": np.arctan2(pose.sine, pose.cosine),
     }
-    return MouthGeometry(**{name: value[:, 0, 0].astype(np.float32) for name, value in values.items()})
+    return MouthGeometry(
+        **{name: value[:, 0, 0].astype(np.float32) for name, value in values.items()}
+    )
 
 
 def face_box(people: Floats, *, size: int) -> Floats:
@@ -91,7 +108,8 @@ def mouth_mask(people: Floats, *, size: int) -> Mask:
     states = rest_of(people)
     states[:, 0] = 1
     scene = see_scene(people, states, size=size)
-    traits, (x, y) = scene.traits, scene.face
+    traits = scene.traits
+    (x, y) = scene.face
     lips = slot(x, y - traits.mouth_y - 0.032, 1.22 * traits.mouth_width, 0.104, corner=0.04)
     jaw = (measure_head(scene) < 0.006 + 2.0 * scene.pixel) & (y > traits.mouth_y - scene.pixel)
     mask: Mask = _widen(scene, lips) | jaw
@@ -101,13 +119,22 @@ def mouth_mask(people: Floats, *, size: int) -> Mask:
 def eyes_mask(people: Floats, *, size: int) -> Mask:
     """The pixels that blinks and brows of these people may change, (n,size,size)."""
     scene = see_scene(people, rest_of(people), size=size)
-    traits, (x, y) = scene.traits, scene.face
-    return _widen(scene, slot(abs(x) - traits.eye_x, y - traits.eye_y + 0.038, 0.066, 0.078, corner=0.03))
+    traits = scene.traits
+    (x, y) = scene.face
+    return _widen(
+        scene, slot(abs(x) - traits.eye_x, y - traits.eye_y + 0.038, 0.066, 0.078, corner=0.03)
+    )
 
 
 def mouth_colours(people: Floats) -> MouthColours:
     """The colours of people's mouths and skin, for measures on pixels."""
-    names = {"skin": "skin", "lips": "lip", "interior": "interior", "teeth": "teeth", "tongue": "tongue"}
+    names = {
+        "skin": "skin",
+        "lips": "lip",
+        "interior": "interior",
+        "teeth": "teeth",
+        "tongue": "tongue",
+    }
     return MouthColours(**{name: people[:, SLICES[part]] for name, part in names.items()})
 
 

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from echoexport.export.demo.world.scene import Scene
-from echoexport.export.demo.world.shapes import Array, Canvas, cover, fall_off, namespace_of, slot, smoothstep
+from echoexport.export.demo.world.shapes import (
+    Array,
+    Canvas,
+    cover,
+    fall_off,
+    namespace_of,
+    slot,
+    smoothstep,
+)
 
 __all__ = ["measure_hair", "paint_hair_behind", "paint_hair_front"]
 
 
 def measure_hair(scene: Scene) -> Array:
-    """Distance to all of the hair, (n,H,W): a cap with curls about its edge, the long part and a bun."""
-    traits, (x, y) = scene.traits, scene.head
+    """Distance to all of the hair, (n,H,W).
+
+    A cap with curls about its edge, the long part and a bun.
+    """
+    traits = scene.traits
+    (x, y) = scene.head
     xp = namespace_of(x)
     y = y + 0.03
     width = traits.head_width + traits.hair_side
-    height = xp.where(y > 0, traits.hair_low + 0.06 + 0.0 * y, traits.skull + traits.hair_top - 0.03 + 0.0 * y)
+    height = xp.where(
+        y > 0, traits.hair_low + 0.06 + 0.0 * y, traits.skull + traits.hair_top - 0.03 + 0.0 * y
+    )
     power = traits.boxiness
     size = ((abs(x) / width + 1e-4) ** power + (abs(y) / height + 1e-4) ** power) ** (1.0 / power)
     around = xp.arctan2(x, -y)
@@ -27,7 +41,8 @@ def measure_hair(scene: Scene) -> Array:
 
 def _measure_length(scene: Scene, width: Array) -> Array:
     """What hangs beside and behind the face."""
-    traits, (x, y) = scene.traits, scene.head
+    traits = scene.traits
+    (x, y) = scene.head
     top = -0.10
     half = 0.5 * (traits.hair_bottom - top)
     flare = traits.hair_flare * smoothstep((y - top) / 0.5)
@@ -35,12 +50,16 @@ def _measure_length(scene: Scene, width: Array) -> Array:
 
 
 def _measure_bun(scene: Scene) -> Array:
-    traits, (x, y) = scene.traits, scene.head
+    traits = scene.traits
+    (x, y) = scene.head
     return namespace_of(x).hypot(x - traits.bun_x, y - traits.bun_y) - traits.bun
 
 
 def paint_hair_behind(canvas: Canvas, scene: Scene, outline: Array) -> None:
-    """The mass behind neck and ears, darker than the front; ``outline`` is from ``measure_hair``."""
+    """The mass behind neck and ears, darker than the front.
+
+    ``outline`` is from ``measure_hair``.
+    """
     traits = scene.traits
     share = traits.hair_amount * cover(outline, scene.pixel)
     fade = smoothstep((scene.head[1] + 0.30) / 0.45)[:, None]
@@ -49,7 +68,8 @@ def paint_hair_behind(canvas: Canvas, scene: Scene, outline: Array) -> None:
 
 def paint_hair_front(canvas: Canvas, scene: Scene, outline: Array) -> None:
     """The hair above the hair line, with its strands and a shine."""
-    traits, (x, y) = scene.traits, scene.head
+    traits = scene.traits
+    (x, y) = scene.head
     xp = namespace_of(x)
     across = (x - traits.part) / traits.head_width
     away = abs(across).clip(0.0, 1.25)
@@ -59,7 +79,11 @@ def paint_hair_front(canvas: Canvas, scene: Scene, outline: Array) -> None:
     steep = rise * traits.hairline_power / (away + 0.02) / traits.head_width
     border = (y - line) / xp.sqrt(1.0 + steep * steep)
     inside = traits.hair_amount * cover(xp.maximum(outline, border), scene.pixel)
-    below = traits.hair_amount * cover(outline, scene.pixel) * fall_off(border, 0.0 * y, width=0.022, height=1.0)
+    below = (
+        traits.hair_amount
+        * cover(outline, scene.pixel)
+        * fall_off(border, 0.0 * y, width=0.022, height=1.0)
+    )
     canvas.paint(0.35 * below * cover(-border, scene.pixel), traits.shade * 0.8)
     strands = 0.5 + 0.5 * xp.sin(across * 17.0 + 5.0 * y * across + 2.0)
     shine = fall_off(x + 0.05, y + 0.235 - 0.9 * x * x, width=0.16, height=0.035)

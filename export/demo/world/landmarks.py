@@ -1,4 +1,7 @@
-"""Places MediaPipe's 478 face landmarks on a drawn face: eyes, brows, pupils, nose, lips, outline by number."""
+"""Places MediaPipe's 478 face landmarks on a drawn face.
+
+Eyes, brows, pupils, nose, lips, outline by number.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,17 @@ Floats = NDArray[np.float32]
 Places = tuple[Floats, Floats]
 
 LANDMARKS = 478
-# Numbers in MediaPipe's order of points; "right" is the person's right, the left of the picture. Lids and brows
-# run from the nose outwards, lips from the picture's left to its right, the outline clockwise from the forehead.
+# Numbers in MediaPipe's order of points; "right" is the person's right, the left of the
+# picture. Lids and brows run from the nose outwards, lips from the picture's left to
+# its right, the outline clockwise from the forehead.
 UPPER_LID = {
     "right": (133, 173, 157, 158, 159, 160, 161, 246, 33),
     "left": (362, 398, 384, 385, 386, 387, 388, 466, 263),
 }
-LOWER_LID = {"right": (155, 154, 153, 145, 144, 163, 7), "left": (382, 381, 380, 374, 373, 390, 249)}
+LOWER_LID = {
+    "right": (155, 154, 153, 145, 144, 163, 7),
+    "left": (382, 381, 380, 374, 373, 390, 249),
+}
 BROW_TOP = {"right": (107, 66, 105, 63, 70), "left": (336, 296, 334, 293, 300)}
 BROW_BOTTOM = {"right": (55, 65, 52, 53, 46), "left": (285, 295, 282, 283, 276)}
 IRIS = {"right": (468, 469, 470, 471, 472), "left": (473, 474, 475, 476, 477)}
@@ -33,18 +40,65 @@ OUTER_BOTTOM = (146, 91, 181, 84, 17, 314, 405, 321, 375)
 INNER_TOP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_BOTTOM = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 NOSE_LINE = (168, 6, 197, 195, 5, 4, 1, 19, 94, 2)
-NOSE_SIDES = {48: (-1.0, -0.1), 64: (-0.9, 0.3), 98: (-0.6, 0.5), 97: (-0.25, 0.55),
-              326: (0.25, 0.55), 327: (0.6, 0.5), 294: (0.9, 0.3), 278: (1.0, -0.1)}  # fmt: skip
-OUTLINE = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-           152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
+NOSE_SIDES = {
+    48: (-1.0, -0.1),
+    64: (-0.9, 0.3),
+    98: (-0.6, 0.5),
+    97: (-0.25, 0.55),
+    326: (0.25, 0.55),
+    327: (0.6, 0.5),
+    294: (0.9, 0.3),
+    278: (1.0, -0.1),
+}
+OUTLINE = (
+    10,
+    338,
+    297,
+    332,
+    284,
+    251,
+    389,
+    356,
+    454,
+    323,
+    361,
+    288,
+    397,
+    365,
+    379,
+    378,
+    400,
+    377,
+    152,
+    148,
+    176,
+    149,
+    150,
+    136,
+    172,
+    58,
+    132,
+    93,
+    234,
+    127,
+    162,
+    21,
+    54,
+    103,
+    67,
+    109,
+)
 SIDES = {"right": -1.0, "left": 1.0}
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5.0))
 
 
 def draw_landmarks(people: Floats, states: Floats, *, size: int) -> Floats:
-    """Landmarks of people (n,P) in states (n,8), numpy, as (n,478,2): x and y in pixels of a ``size`` picture.
+    """Landmarks of people (n,P) in states (n,8), numpy, as (n,478,2).
 
-    Points that no name above covers are spread over the face. Raises SettingError for shapes that do not fit.
+    X and y in pixels of a ``size`` picture.
+
+    Points that no name above covers are spread over the face. Raises SettingError for
+    shapes that do not fit.
     """
     check_batch(people, states, size=size)
     traits = Traits(people, states)
@@ -92,17 +146,29 @@ def place_outline(sheet: Sheet, traits: Traits) -> None:
     """The outline, and all points inside it that nothing else places, in a sunflower's pattern."""
     turns = spread(0, 2 * np.pi, count=len(OUTLINE) + 1)[..., :-1]
     sheet.put_on_head(OUTLINE, *find_rim(traits, np.sin(turns), -np.cos(turns)))
-    named = {*OUTLINE, *NOSE_LINE, *NOSE_SIDES, *OUTER_TOP, *OUTER_BOTTOM, *INNER_TOP, *INNER_BOTTOM}
+    named = {
+        *OUTLINE,
+        *NOSE_LINE,
+        *NOSE_SIDES,
+        *OUTER_TOP,
+        *OUTER_BOTTOM,
+        *INNER_TOP,
+        *INNER_BOTTOM,
+    }
     for group in (UPPER_LID, LOWER_LID, BROW_TOP, BROW_BOTTOM, IRIS):
         named.update(*group.values())
     rest = tuple(number for number in range(LANDMARKS) if number not in named)
     steps = np.arange(len(rest), dtype=np.float32)[None, None]
-    radius, angle = 0.95 * np.sqrt((steps + 0.5) / len(rest)), steps * np.float32(GOLDEN_ANGLE)
+    radius = 0.95 * np.sqrt((steps + 0.5) / len(rest))
+    angle = steps * np.float32(GOLDEN_ANGLE)
     sheet.put_on_head(rest, *find_rim(traits, radius * np.cos(angle), radius * np.sin(angle)))
 
 
 def find_rim(traits: Traits, across: Floats, down: Floats) -> Places:
-    """Places on the head for places on the unit disc; its rim is the face's outline, its top the hair line."""
+    """Places on the head for places on the unit disc.
+
+    Its rim is the face's outline, its top the hair line.
+    """
     y = np.where(down > 0, traits.chin, 0.80 * traits.skull) * down
     narrow = 1 - traits.taper * (y / traits.chin).clip(0, 1) ** 2
     fallen = smoothstep((y - traits.mouth_y) / (traits.chin - 0.03 - traits.mouth_y))
@@ -124,8 +190,13 @@ def place_eye(sheet: Sheet, traits: Traits, side: str) -> None:
         across = spread(-0.9, 0.9, count=len(brow))
         middle, half = trace_brow(traits, across)
         put(brow, across * traits.brow_width, middle + direction * half)
-    right, down = listed(0, 1, 0, -1, 0), listed(0, 0, -1, 0, 1)
-    put(IRIS[side], sign * right * traits.iris_size, down * traits.iris_size - 0.10 * traits.eye_height)
+    right = listed(0, 1, 0, -1, 0)
+    down = listed(0, 0, -1, 0, 1)
+    put(
+        IRIS[side],
+        sign * right * traits.iris_size,
+        down * traits.iris_size - 0.10 * traits.eye_height,
+    )
 
 
 def place_lips(sheet: Sheet, traits: Traits) -> None:
@@ -149,4 +220,6 @@ def place_nose(sheet: Sheet, traits: Traits) -> None:
     below = listed(0, 0, 0, 0, 0, 0, 0.2, 0.45, 0.7, 0.8) * traits.nose_width
     sheet.put(NOSE_LINE, 0 * below, traits.eye_y + (traits.nose_y - traits.eye_y) * share + below)
     across, down = (listed(*values) for values in zip(*NOSE_SIDES.values(), strict=True))
-    sheet.put(tuple(NOSE_SIDES), across * traits.nose_width, traits.nose_y + down * traits.nose_width)
+    sheet.put(
+        tuple(NOSE_SIDES), across * traits.nose_width, traits.nose_y + down * traits.nose_width
+    )

@@ -15,7 +15,10 @@ LINE = 0.0042  # half the thickness of the line between closed lips
 
 @dataclass(frozen=True)
 class MouthShape:
-    """Sizes of a mouth in a state, shares of the side: half width, opening, lips; ``round`` from 0 to 1."""
+    """Sizes of a mouth in a state, shares of the side: half width, opening, lips.
+
+    ``round`` from 0 to 1.
+    """
 
     width: Array
     opening: Array
@@ -27,7 +30,9 @@ class MouthShape:
 
 def measure_mouth(traits: Traits) -> MouthShape:
     """How wide and open a mouth is in its state."""
-    rounding, width, openness = traits.rounding, traits.width, traits.openness
+    rounding = traits.rounding
+    width = traits.width
+    openness = traits.openness
     pursed = 1.0 - 0.40 * rounding
     return MouthShape(
         width=traits.mouth_width * (1.0 + 0.13 * width - 0.05 * openness) * pursed,
@@ -41,7 +46,10 @@ def measure_mouth(traits: Traits) -> MouthShape:
 
 @dataclass(frozen=True)
 class LipEdges:
-    """Heights of the four lip edges below the mouth's line, before the corners are lifted; y grows downwards."""
+    """Heights of the four lip edges below the mouth's line, before the corners are lifted.
+
+    Y grows downwards.
+    """
 
     outer_top: Array
     inner_top: Array
@@ -52,7 +60,10 @@ class LipEdges:
 
 @dataclass(frozen=True)
 class Curves:
-    """The mouth over a grid: place across (-1 to 1 at the corners), height, lip edges, and the edges' footprint."""
+    """The mouth over a grid.
+
+    Place across (-1 to 1 at the corners), height, lip edges, and the edges' footprint.
+    """
 
     across: Array
     y: Array
@@ -68,7 +79,8 @@ def trace_lips(traits: Traits, shape: MouthShape, across: Array) -> LipEdges:
     full = xp.sqrt(bulge + 1e-6) - 1e-3
     opening = shape.opening * (full * shape.round + bulge * (1.0 - shape.round))
     dip = 1.0 - traits.bow * (1.0 - 0.6 * traits.rounding) * xp.exp(-((across * 4.5) ** 2))
-    inner_top, inner_bottom = -RISE * opening, (1.0 - RISE) * opening
+    inner_top = -RISE * opening
+    inner_bottom = (1.0 - RISE) * opening
     return LipEdges(
         outer_top=inner_top - shape.upper * dip * (0.35 * full + 0.65 * bulge),
         inner_top=inner_top,
@@ -100,15 +112,26 @@ def cover_interior(scene: Scene) -> Array:
 
 def paint_mouth(canvas: Canvas, scene: Scene) -> None:
     """Lips, the line between them, then what shows between them."""
-    traits, shape = scene.traits, measure_mouth(scene.traits)
+    traits = scene.traits
+    shape = measure_mouth(scene.traits)
     curves = trace_curves(scene, shape)
-    edges, y, pixel = curves.edges, curves.y, curves.footprint
-    below = fall_off(scene.face[0], y - shape.opening * (1 - RISE) - shape.lower - 0.010, width=0.05, height=0.010)
+    edges = curves.edges
+    y = curves.y
+    pixel = curves.footprint
+    below = fall_off(
+        scene.face[0],
+        y - shape.opening * (1 - RISE) - shape.lower - 0.010,
+        width=0.05,
+        height=0.010,
+    )
     canvas.paint(0.30 * below, traits.shade)
     canvas.paint(band(y, edges.outer_top, edges.outer_bottom, footprint=pixel), traits.lip)
     canvas.shade(band(y, edges.outer_top, edges.inner_top, footprint=pixel), 0.86)
     middle = edges.inner_bottom + 0.42 * shape.lower
-    canvas.paint(0.22 * fall_off(scene.face[0], y - middle, width=0.4 * shape.width, height=0.006), traits.teeth)
+    canvas.paint(
+        0.22 * fall_off(scene.face[0], y - middle, width=0.4 * shape.width, height=0.006),
+        traits.teeth,
+    )
     thick = LINE * (1.0 - 0.75 * curves.across**4).clip(0.0, 1.0)
     line = band(y, edges.inner_top - thick, edges.inner_bottom + thick, footprint=pixel)
     canvas.paint(0.9 * line, traits.lip * 0.52)
@@ -117,13 +140,20 @@ def paint_mouth(canvas: Canvas, scene: Scene) -> None:
 
 def _paint_inside(canvas: Canvas, scene: Scene, shape: MouthShape, curves: Curves) -> None:
     """The dark, a tongue at the bottom and a strip of teeth at the top, all cut by the opening."""
-    traits, edges, y, pixel = scene.traits, curves.edges, curves.y, curves.footprint
+    traits = scene.traits
+    edges = curves.edges
+    y = curves.y
+    pixel = curves.footprint
     xp = namespace_of(y)
     inside = band(y, edges.inner_top, edges.inner_bottom, footprint=pixel)
     canvas.paint(inside, traits.interior)
     low = (1.0 - RISE) * shape.opening
-    tongue = ellipse(scene.face[0], y - low - 0.006, 0.58 * shape.width, 0.10 * shape.opening + 0.020)
+    tongue = ellipse(
+        scene.face[0], y - low - 0.006, 0.58 * shape.width, 0.10 * shape.opening + 0.020
+    )
     canvas.paint(inside * (0.5 - tongue / (3.0 * scene.pixel)).clip(0.0, 1.0) * 0.9, traits.tongue)
-    height = (0.017 * (1.0 + 0.25 * traits.width) * (1.0 - 0.5 * traits.rounding)) * (1.0 - 0.35 * curves.across**2)
+    height = (0.017 * (1.0 + 0.25 * traits.width) * (1.0 - 0.5 * traits.rounding)) * (
+        1.0 - 0.35 * curves.across**2
+    )
     edge = edges.inner_top + xp.minimum(0.40 * (edges.inner_bottom - edges.inner_top), height)
     canvas.paint(inside * band(y, edges.inner_top - 0.01, edge, footprint=pixel), traits.teeth)

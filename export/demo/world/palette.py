@@ -11,9 +11,33 @@ __all__ = ["draw_colours", "mix"]
 
 Colour = tuple[float, float, float]
 
-SKINS = ("fbe0cf", "f6d3b8", "f0c5a3", "e8b78f", "dca57c", "cc9167", "b57a52", "98623f", "7c4d31", "5f3a27")
-HAIRS = ("1f1a1d", "2f2320", "4a3022", "6b4327", "8c5a2e", "b98445", "d9b36c", "a4472c", "c8643a", "8d8f96", "d8d6d2",
-         "3a2b45", "27404f")  # fmt: skip
+SKINS = (
+    "fbe0cf",
+    "f6d3b8",
+    "f0c5a3",
+    "e8b78f",
+    "dca57c",
+    "cc9167",
+    "b57a52",
+    "98623f",
+    "7c4d31",
+    "5f3a27",
+)
+HAIRS = (
+    "1f1a1d",
+    "2f2320",
+    "4a3022",
+    "6b4327",
+    "8c5a2e",
+    "b98445",
+    "d9b36c",
+    "a4472c",
+    "c8643a",
+    "8d8f96",
+    "d8d6d2",
+    "3a2b45",
+    "27404f",
+)
 IRISES = ("4b2e1e", "6b4423", "8a6a3a", "5c7a45", "4a7a86", "4c72a8", "6d7a88")
 FRAMES = ("2a2730", "5a3424", "8a2f3a", "2f4a6b", "b08a4a")
 
@@ -57,27 +81,43 @@ def draw_colours(lot: np.random.Generator) -> dict[str, float | Sequence[float]]
 def draw_skin(lot: np.random.Generator) -> tuple[Colour, Colour, float]:
     """A skin colour, that of its shadows, and how dark it is from 0 to 1."""
     position = lot.uniform(0, len(SKINS) - 1.001)
-    first, second = read_colour(SKINS[int(position)]), read_colour(SKINS[int(position) + 1])
+    first = read_colour(SKINS[int(position)])
+    second = read_colour(SKINS[int(position) + 1])
     skin = _vary(lot, mix(first, second, share=position % 1), amount=0.012)
     shade = mix(skin, (0.45, 0.13, 0.12), share=0.30)
     return skin, shade, position / (len(SKINS) - 1)
 
 
-def _draw_surroundings(lot: np.random.Generator, *, hue: float) -> dict[str, float | Sequence[float]]:
+def _draw_surroundings(
+    lot: np.random.Generator, *, hue: float
+) -> dict[str, float | Sequence[float]]:
     """Background and clothes, apart in hue; the background light and muted, the clothes deeper."""
-    light, dark = lot.uniform(0.70, 0.92), lot.uniform(0.28, 0.78)
+    light = lot.uniform(0.70, 0.92)
+    dark = lot.uniform(0.28, 0.78)
     cloth_hue = hue + lot.uniform(0.25, 0.75)
     return {
         "backdrop": _of_hue(hue, saturation=lot.uniform(0.08, 0.28), value=light),
-        "backdrop_end": _of_hue(hue + lot.uniform(-0.12, 0.12), saturation=lot.uniform(0.14, 0.38), value=light - 0.14),
+        "backdrop_end": _of_hue(
+            hue + lot.uniform(-0.12, 0.12), saturation=lot.uniform(0.14, 0.38), value=light - 0.14
+        ),
         "backdrop_angle": lot.uniform(0, 2 * np.pi),
-        "disc": _of_hue(hue + lot.uniform(-0.2, 0.2), saturation=lot.uniform(0.08, 0.35), value=min(light + 0.1, 0.97)),
+        "disc": _of_hue(
+            hue + lot.uniform(-0.2, 0.2),
+            saturation=lot.uniform(0.08, 0.35),
+            value=min(light + 0.1, 0.97),
+        ),
         "disc_strength": float(lot.uniform() < 0.7) * lot.uniform(0.4, 0.8),
-        "disc_x": lot.uniform(-0.1, 0.4), "disc_y": lot.uniform(0, 0.9), "disc_size": lot.uniform(0.12, 0.30),
-        "disc2_x": lot.uniform(0.6, 1.1), "disc2_y": lot.uniform(0, 0.9), "disc2_size": lot.uniform(0.08, 0.26),
+        "disc_x": lot.uniform(-0.1, 0.4),
+        "disc_y": lot.uniform(0, 0.9),
+        "disc_size": lot.uniform(0.12, 0.30),
+        "disc2_x": lot.uniform(0.6, 1.1),
+        "disc2_y": lot.uniform(0, 0.9),
+        "disc2_size": lot.uniform(0.08, 0.26),
         "cloth": _of_hue(cloth_hue, saturation=lot.uniform(0.20, 0.62), value=dark),
-        "trim": _of_hue(cloth_hue + lot.uniform(-0.1, 0.1), saturation=0.25, value=0.93 if dark < 0.6 else 0.40),
-    }  # fmt: skip
+        "trim": _of_hue(
+            cloth_hue + lot.uniform(-0.1, 0.1), saturation=0.25, value=0.93 if dark < 0.6 else 0.40
+        ),
+    }
 
 
 def _of_hue(hue: float, *, saturation: float, value: float) -> Colour:
@@ -89,5 +129,7 @@ def _choose(lot: np.random.Generator, codes: Sequence[str]) -> Colour:
 
 
 def _vary(lot: np.random.Generator, colour: Sequence[float], *, amount: float) -> Colour:
-    red, green, blue = (float(np.clip(part + lot.uniform(-amount, amount), 0, 1)) for part in colour)
+    red, green, blue = (
+        float(np.clip(part + lot.uniform(-amount, amount), 0, 1)) for part in colour
+    )
     return red, green, blue

@@ -1,4 +1,7 @@
-"""Where everything is: people's numbers by name, and the pixel grid as seen from body, head and face."""
+"""Where everything is.
+
+People's numbers by name, and the pixel grid as seen from body, head and face.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,12 @@ from echoexport.runtime.errors import SettingError
 __all__ = ["Pose", "Scene", "Traits", "find_pose", "see_scene"]
 
 NECK = 0.33  # the head rolls about this point of the neck, below the head's middle
-YAW, PITCH = 0.020, 0.010  # how far a full turn of the person's own pose shifts the face on the head
-MOVE_HEAD, MOVE_FACE = 0.004, 0.002  # how far a full nod or sway shifts the head, and the face on it
+# how far a full turn of the person's own pose shifts the face on the head
+YAW = 0.020
+PITCH = 0.010
+# how far a full nod or sway shifts the head, and the face on it
+MOVE_HEAD = 0.004
+MOVE_FACE = 0.002
 TILT = 0.0175  # radians, one degree
 JAW_DROP = 0.030  # how far the chin falls at full openness
 STATE_NAMES = tuple(field.name for field in fields(FaceState))
@@ -25,7 +32,8 @@ class Traits:
     """People's numbers and the frame's state by name: scalars as (n,1,1), colours as (n,3,1,1)."""
 
     def __init__(self, people: Array, states: Array) -> None:
-        self.people, self.states = people, states
+        self.people = people
+        self.states = states
 
     def __getattr__(self, name: str) -> Array:
         if name in STATE_NAMES:
@@ -52,7 +60,8 @@ class Pose:
 
     def to_picture(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Places on the head as shares of the picture's side."""
-        across, down = x, y - NECK
+        across = x
+        down = y - NECK
         turned_x = across * self.cosine - down * self.sine + self.head_x
         turned_y = across * self.sine + down * self.cosine + self.head_y + NECK
         return self.x + self.scale * turned_x, self.y + self.scale * turned_y
@@ -64,10 +73,13 @@ class Pose:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that painters need: numbers by name, the side of a pixel, and every pixel's place, (n,H,W) each.
+    """All that painters need.
 
-    ``x, y`` are shares of the picture; ``body`` is fixed to the shoulders, ``head`` to the skull, ``face`` to
-    eyes, nose and mouth; ``jaw`` is the head's y with the opening of the jaw taken out.
+    Numbers by name, the side of a pixel, and every pixel's place, (n,H,W) each.
+
+    ``x, y`` are shares of the picture; ``body`` is fixed to the shoulders, ``head`` to
+    the skull, ``face`` to eyes, nose and mouth; ``jaw`` is the head's y with the
+    opening of the jaw taken out.
     """
 
     traits: Traits
@@ -97,16 +109,22 @@ def find_pose(traits: Traits) -> Pose:
 
 
 def see_scene(people: Array, states: Array, *, size: int) -> Scene:
-    """The scene of people (n,P) in states (n,8), on a grid of ``size``. Raises SettingError for odd shapes."""
+    """The scene of people (n,P) in states (n,8), on a grid of ``size``.
+
+    Raises SettingError for odd shapes.
+    """
     check_batch(people, states, size=size)
     traits = Traits(people, states)
     pose = find_pose(traits)
     x, y = make_grid(people, size=size)
-    body_x, body_y = (x - pose.x) / pose.scale, (y - pose.y) / pose.scale
-    across, down = body_x - pose.head_x, body_y - pose.head_y - NECK
+    body_x = (x - pose.x) / pose.scale
+    body_y = (y - pose.y) / pose.scale
+    across = body_x - pose.head_x
+    down = body_y - pose.head_y - NECK
     head_x = across * pose.cosine + down * pose.sine
     head_y = down * pose.cosine - across * pose.sine + NECK
-    face_x, face_y = head_x - pose.face_x, head_y - pose.face_y
+    face_x = head_x - pose.face_x
+    face_y = head_y - pose.face_y
     start = traits.mouth_y + pose.face_y
     fallen = smoothstep((head_y - start) / (traits.chin - 0.03 - start))
     return Scene(
@@ -123,10 +141,13 @@ def see_scene(people: Array, states: Array, *, size: int) -> Scene:
 def check_batch(people: Array, states: Array, *, size: int) -> None:
     """Refuse a batch whose shapes do not fit."""
     if people.ndim != 2 or people.shape[1] != PERSON_WIDTH:
-        raise SettingError(f"people have shape (n, {PERSON_WIDTH}), not {tuple(people.shape)}; use stack_people")
+        raise SettingError(
+            f"people have shape (n, {PERSON_WIDTH}), not {tuple(people.shape)}; use stack_people"
+        )
     if tuple(states.shape) != (people.shape[0], STATE_WIDTH):
         raise SettingError(
-            f"states of {people.shape[0]} people have shape (n, {STATE_WIDTH}), not {tuple(states.shape)}"
+            f"states of {people.shape[0]} people have shape (n, {STATE_WIDTH}), not "
+            f"{tuple(states.shape)}"
         )
     if size < 8:
         raise SettingError(f"a picture has a size of 8 pixels or more, not {size}")

@@ -1,7 +1,7 @@
 """Distances to simple shapes and the share of a pixel they cover, for numpy arrays and torch tensors alike.
 
-Distances are negative inside. Only functions that both libraries spell the same are used; plain numbers go
-through ``clip``, never through ``maximum``.
+Distances are negative inside. Only functions that both libraries spell the same are
+used; plain numbers go through ``clip``, never through ``maximum``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,27 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "Canvas", "band", "cover", "ellipse", "fall_off", "namespace_of", "slot", "smoothstep"]
+__all__ = [
+    "Array",
+    "Canvas",
+    "band",
+    "cover",
+    "ellipse",
+    "fall_off",
+    "namespace_of",
+    "slot",
+    "smoothstep",
+]
 
 Array = Any
 """A float32 numpy array or torch tensor."""
 
 
 def namespace_of(array: Array) -> Any:
-    """The module whose functions take ``array``: torch for its tensors (loaded, then), else numpy."""
+    """The module whose functions take ``array``.
+
+    Torch for its tensors (loaded, then), else numpy.
+    """
     return sys.modules["torch"] if type(array).__module__.partition(".")[0] == "torch" else np
 
 
@@ -28,22 +41,28 @@ def cover(distance: Array, pixel: Array) -> Array:
 
 
 def band(y: Array, top: Array, bottom: Array, *, footprint: Array) -> Array:
-    """The share of pixels of height ``footprint`` about ``y`` between two curves; 0 where they meet."""
-    xp, half = namespace_of(y), 0.5 * footprint
+    """The share of pixels of height ``footprint`` about ``y`` between two curves.
+
+    0 where they meet.
+    """
+    xp = namespace_of(y)
+    half = 0.5 * footprint
     return ((xp.minimum(bottom, y + half) - xp.maximum(top, y - half)) / footprint).clip(0.0, 1.0)
 
 
 def ellipse(x: Array, y: Array, width: Array, height: Array) -> Array:
     """Distance to an ellipse of two radii, exact to first order near its edge."""
     xp = namespace_of(x)
-    u, v = x / width, y / height
+    u = x / width
+    v = y / height
     size = xp.sqrt(u * u + v * v + 1e-8)
     return size * (size - 1.0) / xp.sqrt((u / width) ** 2 + (v / height) ** 2 + 1e-6)
 
 
 def slot(x: Array, y: Array, width: Array, height: Array, *, corner: Array) -> Array:
     """Distance to a rectangle of two half sides with round corners."""
-    u, v = abs(x) - width + corner, abs(y) - height + corner
+    u = abs(x) - width + corner
+    v = abs(y) - height + corner
     xp = namespace_of(u)
     outside = xp.hypot(u.clip(0.0, None), v.clip(0.0, None))
     return outside + xp.maximum(u, v).clip(None, 0.0) - corner

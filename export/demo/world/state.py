@@ -1,4 +1,7 @@
-"""What a face does in each frame of a clip: mouth, eyes and small head motion, the same for every person."""
+"""What a face does in each frame of a clip.
+
+Mouth, eyes and small head motion, the same for every person.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ Curve = NDArray[np.float32]
 class FaceState:
     """Eight curves of equal length, one value a frame, float32 (n,); all 0 is a neutral face.
 
-    openness [0,1]: 0 is closed lips, 1 the jaw fully down. width [-1,1]: -1 narrow, 1 spread.
-    rounding [0,1]: lips pursed. lids [0,1]: 1 is eyes closed. brows [-1,1]: 1 is raised.
-    nod [-1,1]: 1 moves the face down by 0.6 % of the picture's side. sway [-1,1]: the same to the right.
-    tilt [-1,1]: 1 rolls the head by one degree, clockwise as seen.
+    openness [0,1]: 0 is closed lips, 1 the jaw fully down. width [-1,1]: -1 narrow, 1
+    spread. rounding [0,1]: lips pursed. lids [0,1]: 1 is eyes closed. brows [-1,1]: 1
+    is raised. nod [-1,1]: 1 moves the face down by 0.6 % of the picture's side. sway
+    [-1,1]: the same to the right. tilt [-1,1]: 1 rolls the head by one degree,
+    clockwise as seen.
 
     Raises SettingError where the curves differ in length or are not one-dimensional.
     """
@@ -40,7 +44,11 @@ class FaceState:
         for field in fields(self):
             object.__setattr__(self, field.name, np.asarray(getattr(self, field.name), np.float32))
         shapes = {field.name: getattr(self, field.name).shape for field in fields(self)}
-        odd = {name: shape for name, shape in shapes.items() if len(shape) != 1 or shape != self.openness.shape}
+        odd = {
+            name: shape
+            for name, shape in shapes.items()
+            if len(shape) != 1 or shape != self.openness.shape
+        }
         if odd:
             raise SettingError(
                 f"curves of a face state need one length: openness is {self.openness.shape}, but "
@@ -55,9 +63,14 @@ class FaceState:
 
     @classmethod
     def from_matrix(cls, matrix: NDArray[Any]) -> FaceState:
-        """The inverse of ``as_matrix``: (n,8) columns in the order of the fields. Raises SettingError."""
+        """The inverse of ``as_matrix``: (n,8) columns in the order of the fields.
+
+        Raises SettingError.
+        """
         if matrix.ndim != 2 or matrix.shape[1] != STATE_WIDTH:
-            raise SettingError(f"a face state's matrix has shape (n, {STATE_WIDTH}), not {tuple(matrix.shape)}")
+            raise SettingError(
+                f"a face state's matrix has shape (n, {STATE_WIDTH}), not {tuple(matrix.shape)}"
+            )
         return cls(*np.asarray(matrix, np.float32).T.copy())
 
     def as_matrix(self) -> NDArray[np.float32]:
@@ -66,7 +79,9 @@ class FaceState:
 
     def take(self, indices: ArrayLike | slice) -> FaceState:
         """The frames at ``indices`` (integers, a slice or a boolean mask), in that order."""
-        return FaceState.from_matrix(self.as_matrix()[indices if isinstance(indices, slice) else np.asarray(indices)])
+        return FaceState.from_matrix(
+            self.as_matrix()[indices if isinstance(indices, slice) else np.asarray(indices)]
+        )
 
     def __len__(self) -> int:
         return len(self.openness)

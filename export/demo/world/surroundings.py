@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from echoexport.export.demo.world.scene import Scene
-from echoexport.export.demo.world.shapes import Array, Canvas, cover, ellipse, fall_off, namespace_of, slot
+from echoexport.export.demo.world.shapes import (
+    Array,
+    Canvas,
+    cover,
+    ellipse,
+    fall_off,
+    namespace_of,
+    slot,
+)
 
 __all__ = ["make_backdrop", "paint_body"]
 
 
 def make_backdrop(scene: Scene) -> Array:
     """A gradient with two soft discs, (n,3,H,W)."""
-    traits, (x, y) = scene.traits, scene.xy
+    traits = scene.traits
+    (x, y) = scene.xy
     xp = namespace_of(traits.backdrop_angle)
-    along = 0.5 + (x - 0.5) * xp.cos(traits.backdrop_angle) + (y - 0.5) * xp.sin(traits.backdrop_angle)
+    along = (
+        0.5 + (x - 0.5) * xp.cos(traits.backdrop_angle) + (y - 0.5) * xp.sin(traits.backdrop_angle)
+    )
     canvas = Canvas(traits.backdrop + along[:, None] * (traits.backdrop_end - traits.backdrop))
     pixel = 1.0 / x.shape[2]
     for left, top, size in (
@@ -26,7 +37,8 @@ def make_backdrop(scene: Scene) -> Array:
 
 def paint_body(canvas: Canvas, scene: Scene) -> None:
     """Neck, shoulders in their clothes, and the neckline."""
-    traits, (x, y) = scene.traits, scene.body
+    traits = scene.traits
+    (x, y) = scene.body
     xp = namespace_of(x)
     neck = slot(x, y - 0.30, traits.neck + 0.25 * (y - 0.34).clip(0.0, 0.1), 0.16, corner=0.02)
     canvas.paint(cover(neck, scene.pixel), traits.skin * 0.97)
@@ -41,13 +53,15 @@ def paint_body(canvas: Canvas, scene: Scene) -> None:
     cloth = traits.cloth * (1.06 - 0.30 * (x + 0.3).clip(0.0, 0.8))[:, None]
     cloth = cloth + stripe[:, None] * (traits.trim - cloth)
     canvas.paint(cover(shoulder, scene.pixel), cloth)
-    # A pixel beyond the cloth, lest its half covered edge shows as a line across the neck.
+    # A pixel beyond the cloth, lest its half covered edge shows as a line across the
+    # neck.
     _paint_neckline(canvas, scene, cover(shoulder - scene.pixel, scene.pixel))
 
 
 def _paint_neckline(canvas: Canvas, scene: Scene, covered: Array) -> None:
     """A round or pointed cut in what the cloth has ``covered`` that shows the skin, with a hem."""
-    traits, (x, y) = scene.traits, scene.body
+    traits = scene.traits
+    (x, y) = scene.body
     opening = traits.neck + 0.030
     round_cut = ellipse(x, y - 0.370, opening, 0.070 + 0.0 * opening)
     pointed = (abs(x) / opening + (y - 0.36) / 0.135 - 1.0) * 0.075

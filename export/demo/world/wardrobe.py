@@ -25,9 +25,25 @@ HAIR_STYLES: dict[str, tuple[float, ...]] = {
     "curly fringe": (0.040, 0.075, 0.13, NO_LENGTH, 0, -0.150, 0.17, 5, 0.012, 17, -0.03),
     "cloud": (0.095, 0.105, 0.24, NO_LENGTH, 0, -0.185, 0.20, 4, 0.007, 25, -0.03),
 }
-NAMES = ("hair_side", "hair_top", "hair_low", "hair_bottom", "hair_flare", "hairline", "hairline_drop",
-         "hairline_power", "curl_size", "curl_count", "bun")  # fmt: skip
-ONE_SIDED = {"short": 0.6, "swept": 1.0, "long": 0.5, "bob": 0.7}  # how strongly these may lean to one side
+NAMES = (
+    "hair_side",
+    "hair_top",
+    "hair_low",
+    "hair_bottom",
+    "hair_flare",
+    "hairline",
+    "hairline_drop",
+    "hairline_power",
+    "curl_size",
+    "curl_count",
+    "bun",
+)
+ONE_SIDED = {
+    "short": 0.6,
+    "swept": 1.0,
+    "long": 0.5,
+    "bob": 0.7,
+}  # how strongly these may lean to one side
 BEARDED = {"bald", "cropped", "short", "swept", "curly fringe"}
 
 

@@ -1,4 +1,7 @@
-"""A recipe so small that it trains in seconds, and the voices for it: what the tests of the training share."""
+"""A recipe so small that it trains in seconds, and the voices for it.
+
+What the tests of the training share.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ def micro_sounds() -> list[Sound]:
     sounds = []
     for count in (12_000, 14_400, 16_000, 17_120):
         samples = (random.standard_normal(count) * 3000).astype(np.int16)
-        sounds.append(describe_sound(samples, random.random((count // 160 + 1, 8), dtype=np.float32)))
+        sounds.append(
+            describe_sound(samples, random.random((count // 160 + 1, 8), dtype=np.float32))
+        )
     return sounds
 
 

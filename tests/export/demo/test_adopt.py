@@ -21,13 +21,19 @@ SHIPPED = {"correlation": 0.92, "ssim": 0.98, "psnr": 36.0, "flicker": 1.4}
 def figures(**values: float) -> dict[str, Any]:
     found = {**SHIPPED, **values}
     lines = [
-        {"name": name, "value": value, "passed": value <= LIMITS[name] if name == "flicker" else value >= LIMITS[name]}
+        {
+            "name": name,
+            "value": value,
+            "passed": value <= LIMITS[name] if name == "flicker" else value >= LIMITS[name],
+        }
         for name, value in found.items()
     ]
     return {"settings": {"clips": 44, "steps": 6}, "lines": lines}
 
 
-@pytest.mark.parametrize("better", [{"correlation": 0.93}, {"ssim": 0.985}, {"psnr": 36.5}, {"flicker": 1.3}])
+@pytest.mark.parametrize(
+    "better", [{"correlation": 0.93}, {"ssim": 0.985}, {"psnr": 36.5}, {"flicker": 1.3}]
+)
 def test_one_figure_that_is_better_is_enough(better: dict[str, float]) -> None:
     assert find_objections(figures(**better), figures()) == []
 
@@ -58,7 +64,8 @@ def test_figures_of_other_settings_are_not_compared() -> None:
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
-    new, place = tmp_path / "new", tmp_path / "place"
+    new = tmp_path / "new"
+    place = tmp_path / "place"
     for folder in (new, place):
         folder.mkdir()
     (new / "echoexport.yaml").write_text("new")
@@ -87,5 +94,8 @@ def test_the_command_says_why_and_changes_nothing(tmp_path: Path) -> None:
     options = ["--figures", str(tmp_path / "new.json"), "--shipped", str(tmp_path / "old.json")]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and "correlation: 0.900 is worse than 0.920" in done.stderr
+    assert (
+        done.stderr.startswith("error: ")
+        and "correlation: 0.900 is worse than 0.920" in done.stderr
+    )
     assert json.loads((tmp_path / "old.json").read_text()) == figures()

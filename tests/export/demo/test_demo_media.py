@@ -1,4 +1,7 @@
-"""What ships with the demo character: small, whole, and what the functions that made it make again."""
+"""What ships with the demo character.
+
+Small, whole, and what the functions that made it make again.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,13 @@ from echoexport.export.demo.assets import (
     builtin_voice,
     is_builtin,
 )
-from echoexport.export.demo.media import PERSON, draw_portrait, measure_face_box, write_portrait, write_voice
+from echoexport.export.demo.media import (
+    PERSON,
+    draw_portrait,
+    measure_face_box,
+    write_portrait,
+    write_voice,
+)
 from echoexport.export.demo.speech import is_available
 from echoexport.export.demo.training.recipe import CHARACTER
 from echoexport.runtime.errors import CheckpointError, InputError, OutputError
@@ -33,13 +42,24 @@ LARGEST_CHECKPOINT = 24_000_000
 def test_the_checkpoint_is_the_recipes_and_has_the_samplers_defaults() -> None:
     opened = open_checkpoint(builtin_checkpoint(), CHARACTER_VARIANT)
     assert opened.architecture == CHARACTER
-    assert (opened.variant.steps, opened.variant.guidance, opened.variant.shared_noise) == (6, 1.0, 1.0)
+    assert (opened.variant.steps, opened.variant.guidance, opened.variant.shared_noise) == (
+        6,
+        1.0,
+        1.0,
+    )
     assert opened.settings.scheduler == SchedulerConfig()
 
 
 def test_the_checkpoint_holds_half_precision_and_is_small() -> None:
     opened = open_checkpoint(builtin_checkpoint(), CHARACTER_VARIANT)
-    tables = (opened.denoising, opened.motion, opened.reference, opened.landmark, opened.vae, opened.audio)
+    tables = (
+        opened.denoising,
+        opened.motion,
+        opened.reference,
+        opened.landmark,
+        opened.vae,
+        opened.audio,
+    )
     assert {tensor.dtype for table in tables for tensor in table.values()} == {"float16"}
     files = [path for path in builtin_checkpoint().rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= LARGEST_CHECKPOINT
@@ -90,16 +110,22 @@ def test_the_voice_lasts_six_seconds_at_16_khz_and_begins_and_ends_in_silence() 
     assert np.abs(samples).max() > 8000
 
 
-def test_the_built_in_folder_is_known_however_it_is_spelled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_built_in_folder_is_known_however_it_is_spelled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(builtin_checkpoint().parent)
     assert is_builtin(Path("checkpoint"))
     assert is_builtin(builtin_checkpoint() / "sd-vae-ft-mse" / "..")
     assert not is_builtin(tmp_path)
 
 
-def test_an_installation_without_the_files_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_installation_without_the_files_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(assets, "_DATA", tmp_path)
-    with pytest.raises(CheckpointError, match=f"{tmp_path}/checkpoint: the built-in character is missing"):
+    with pytest.raises(
+        CheckpointError, match=f"{tmp_path}/checkpoint: the built-in character is missing"
+    ):
         builtin_checkpoint()
     for find in (builtin_portrait, builtin_voice):
         with pytest.raises(InputError, match=f"{tmp_path}/.*: missing from this installation"):

@@ -15,7 +15,16 @@ from echoexport.runtime.errors import SettingError
 
 Floats = NDArray[np.float32]
 
-MOUTHS = ((1, 0, 0), (0.5, 1, 0), (0, 1, 0), (0, -1, 0), (0.3, 0, 1), (0, 0, 1), (1, 1, 0), (1, -1, 1))
+MOUTHS = (
+    (1, 0, 0),
+    (0.5, 1, 0),
+    (0, 1, 0),
+    (0, -1, 0),
+    (0.3, 0, 1),
+    (0, 0, 1),
+    (1, 1, 0),
+    (1, -1, 1),
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +64,9 @@ def test_numpy_and_torch_draw_the_same(people: Floats) -> None:
 def test_a_batch_draws_each_person_as_alone(people: Floats) -> None:
     states = wild_states(12)
     together = draw_frames(people, states, size=48)
-    alone = np.concatenate([draw_frames(people[n : n + 1], states[n : n + 1], size=48) for n in range(12)])
+    alone = np.concatenate(
+        [draw_frames(people[n : n + 1], states[n : n + 1], size=48) for n in range(12)]
+    )
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
@@ -67,25 +78,35 @@ def test_a_large_picture_shrinks_to_the_small_one(people: Floats) -> None:
 
 
 @pytest.mark.parametrize("mouth", MOUTHS)
-def test_a_mouth_changes_nothing_outside_its_mask(people: Floats, mouth: tuple[float, float, float]) -> None:
+def test_a_mouth_changes_nothing_outside_its_mask(
+    people: Floats, mouth: tuple[float, float, float]
+) -> None:
     openness, width, rounding = mouth
     rest = draw_frames(people, states_of(12), size=64)
-    moved = draw_frames(people, states_of(12, openness=openness, width=width, rounding=rounding), size=64)
+    moved = draw_frames(
+        people, states_of(12, openness=openness, width=width, rounding=rounding), size=64
+    )
     change = np.abs(moved - rest).max(axis=1)
     assert change[mouth_mask(people, size=64)].max() > 0.05
     assert change[~mouth_mask(people, size=64)].max() < 1 / 255
 
 
 @pytest.mark.parametrize("eyes", [{"lids": 1.0}, {"lids": 0.5}, {"brows": 1.0}, {"brows": -1.0}])
-def test_eyes_and_brows_change_nothing_outside_their_mask(people: Floats, eyes: dict[str, float]) -> None:
+def test_eyes_and_brows_change_nothing_outside_their_mask(
+    people: Floats, eyes: dict[str, float]
+) -> None:
     rest = draw_frames(people, states_of(12), size=64)
     change = np.abs(draw_frames(people, states_of(12, **eyes), size=64) - rest).max(axis=1)
     assert change.max() > 0.1
     assert change[~eyes_mask(people, size=64)].max() < 1 / 255
 
 
-@pytest.mark.parametrize("curve", ["openness", "width", "rounding", "lids", "brows", "nod", "sway", "tilt"])
-def test_small_steps_change_frames_a_little_and_never_not_at_all(people: Floats, curve: str) -> None:
+@pytest.mark.parametrize(
+    "curve", ["openness", "width", "rounding", "lids", "brows", "nod", "sway", "tilt"]
+)
+def test_small_steps_change_frames_a_little_and_never_not_at_all(
+    people: Floats, curve: str
+) -> None:
     steps = np.linspace(0.2, 0.4, 21)
     states = np.concatenate([states_of(1, **{curve: step}) for step in steps])
     frames = draw_frames(np.repeat(people[:1], 21, axis=0), states, size=64)
@@ -96,14 +117,21 @@ def test_small_steps_change_frames_a_little_and_never_not_at_all(people: Floats,
 
 def test_closed_lips_show_no_interior_whatever_their_shape(people: Floats) -> None:
     for width, rounding in ((0, 0), (1, 0), (-1, 1)):
-        assert draw_mouth_interior(people, states_of(12, width=width, rounding=rounding), size=64).max() == 0
+        assert (
+            draw_mouth_interior(
+                people, states_of(12, width=width, rounding=rounding), size=64
+            ).max()
+            == 0
+        )
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (1, 0), (-0.5, 1)])
 def test_the_interior_grows_with_openness(people: Floats, shape: tuple[float, float]) -> None:
     width, rounding = shape
     areas = [
-        draw_mouth_interior(people, states_of(12, openness=step, width=width, rounding=rounding), size=64).sum((1, 2))
+        draw_mouth_interior(
+            people, states_of(12, openness=step, width=width, rounding=rounding), size=64
+        ).sum((1, 2))
         for step in np.linspace(0, 1, 9)
     ]
     assert (np.diff(areas, axis=0) > 0).all()

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from echoexport.export.demo.world.geometry import face_box, mouth_colours, mouth_geometry, mouth_mask
+from echoexport.export.demo.world.geometry import (
+    face_box,
+    mouth_colours,
+    mouth_geometry,
+    mouth_mask,
+)
 from echoexport.export.demo.world.landmarks import LANDMARKS, draw_landmarks
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.picture import draw_frames, draw_mouth_interior
@@ -34,7 +39,8 @@ def test_the_open_mouth_lies_where_its_geometry_says(people: Floats) -> None:
     mouth = mouth_geometry(people, size=SIZE)
     inside = draw_mouth_interior(people, opened(people, 1), size=SIZE) > 0.5
     for n, picture in enumerate(inside):
-        rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
+        rows = np.flatnonzero(picture.any(1))
+        columns = np.flatnonzero(picture.any(0))
         assert abs(columns.mean() + 0.5 - mouth.x[n]) < 2
         assert rows.min() > mouth.y[n] + mouth.drop[n] - mouth.half_height[n] - 2
         assert rows.max() < mouth.y[n] + mouth.drop[n] + mouth.half_height[n] + 2
@@ -69,7 +75,8 @@ def test_a_mouths_mask_leaves_most_of_the_picture_alone(people: Floats) -> None:
 
 
 def test_the_dark_of_the_mouth_has_the_colour_that_is_told(people: Floats) -> None:
-    states, frames = opened(people, 1), draw_frames(people, opened(people, 1), size=SIZE)
+    states = opened(people, 1)
+    frames = draw_frames(people, opened(people, 1), size=SIZE)
     interior = mouth_colours(people).interior
     inside = draw_mouth_interior(people, states, size=SIZE) > 0.99
     for n in range(len(people)):
@@ -118,7 +125,9 @@ def test_lid_landmarks_meet_in_a_blink(people: Floats) -> None:
 
 
 def test_the_pose_drawing_shows_every_colour(people: Floats) -> None:
-    points = np.pad(draw_landmarks(people[:1], opened(people[:1], 0), size=SIZE)[0], ((0, 0), (0, 1)))
+    points = np.pad(
+        draw_landmarks(people[:1], opened(people[:1], 0), size=SIZE)[0], ((0, 0), (0, 1))
+    )
     drawn = draw_pose_map(points, size=(512, 512), picture=(SIZE, SIZE)).reshape(-1, 3)
     shown = set(map(tuple, np.unique(drawn, axis=0).tolist()))
     assert {colour for colour, _ in STROKES} <= shown

@@ -15,7 +15,8 @@ from echoexport.runtime.errors import SettingError
 
 
 def test_a_seed_gives_the_same_person_every_time() -> None:
-    first, second = draw_person(7), draw_person(7)
+    first = draw_person(7)
+    second = draw_person(7)
     np.testing.assert_array_equal(first.parameters, second.parameters)
     assert first.parameters.dtype == np.float32
     assert first.parameters.shape == (PERSON_WIDTH,)
@@ -35,7 +36,9 @@ def test_four_hundred_seeds_give_four_hundred_people() -> None:
 
 
 def test_the_layout_covers_the_vector_without_gaps() -> None:
-    assert [SLICES[name].stop - SLICES[name].start for name, _ in FIELDS] == [width for _, width in FIELDS]
+    assert [SLICES[name].stop - SLICES[name].start for name, _ in FIELDS] == [
+        width for _, width in FIELDS
+    ]
     assert SLICES[FIELDS[-1][0]].stop == PERSON_WIDTH
     assert len(SLICES) == len(FIELDS)
 

@@ -1,4 +1,7 @@
-"""Speech from the installed espeak-ng: repeatable, in time with its timeline, with lips that meet."""
+"""Speech from the installed espeak-ng.
+
+Repeatable, in time with its timeline, with lips that meet.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from echoexport.export.demo.speech.espeak import Speaker, is_available, speak
 from echoexport.export.demo.speech.plans import demo_voice_plan
 from echoexport.runtime.errors import BackendError, SettingError
 
-needs_espeak = pytest.mark.skipif(not is_available(), reason="libespeak-ng is not installed (package espeak-ng)")
+needs_espeak = pytest.mark.skipif(
+    not is_available(), reason="libespeak-ng is not installed (package espeak-ng)"
+)
 
 TEXT = "The purple map shows five big shoes."
 SPEAKER = Speaker("en-us+f3")
@@ -73,8 +78,12 @@ def test_a_text_of_nothing_is_refused() -> None:
         speak(["  "], SPEAKER)
 
 
-def test_a_missing_library_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    script = espeak._SCRIPT.read_text(encoding="utf-8").replace("libespeak-ng.so.1", "libno-such-espeak.so.1")
+def test_a_missing_library_names_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    script = espeak._SCRIPT.read_text(encoding="utf-8").replace(
+        "libespeak-ng.so.1", "libno-such-espeak.so.1"
+    )
     changed = type(espeak._SCRIPT)(str(tmp_path)) / "script.py"
     changed.write_text(script, encoding="utf-8")
     monkeypatch.setattr(espeak, "_SCRIPT", changed)
@@ -83,7 +92,9 @@ def test_a_missing_library_names_its_package(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @needs_espeak
-def test_the_demo_voice_lasts_six_seconds_with_silent_ends_and_one_pause(demo_clip: SpeechClip) -> None:
+def test_the_demo_voice_lasts_six_seconds_with_silent_ends_and_one_pause(
+    demo_clip: SpeechClip,
+) -> None:
     assert 5.8 <= demo_clip.samples.size / 16000 <= 6.2
     assert not demo_clip.samples[:4000].any()
     assert not demo_clip.samples[-4000:].any()

@@ -34,7 +34,9 @@ def test_frames_are_taken_by_slice_index_and_mask() -> None:
     state = FaceState.from_matrix(np.arange(32, dtype=np.float32).reshape(4, 8))
     np.testing.assert_array_equal(state.take(slice(1, 3)).openness, [8, 16])
     np.testing.assert_array_equal(state.take([3, 0]).openness, [24, 0])
-    np.testing.assert_array_equal(state.take(np.array([True, False, False, True])).openness, [0, 24])
+    np.testing.assert_array_equal(
+        state.take(np.array([True, False, False, True])).openness, [0, 24]
+    )
 
 
 def test_curves_of_different_length_are_refused_by_name() -> None:

@@ -9,10 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoexport.export.demo.gate_clips import GateCase, find_silence, join_clips, measure_case, measure_drift, pair_up
+from echoexport.export.demo.gate_clips import (
+    GateCase,
+    find_silence,
+    join_clips,
+    measure_case,
+    measure_drift,
+    pair_up,
+)
 from echoexport.export.demo.gate_mouth import draw_person_frames
 from echoexport.export.demo.gate_strip import draw_strip
-from echoexport.export.demo.gates import GateReport, GateSettings, format_report, judge, list_cases, run_gates
+from echoexport.export.demo.gates import (
+    GateReport,
+    GateSettings,
+    format_report,
+    judge,
+    list_cases,
+    run_gates,
+)
 from echoexport.export.demo.held_out import HeldOutClip, make_silent_clip, read_held_out
 from echoexport.export.demo.world.state import FaceState
 from echoexport.runtime.errors import InputError
@@ -37,7 +51,9 @@ def cases(clips: list[HeldOutClip]) -> list[GateCase]:
 
 def failures(cases: list[GateCase], spoil: Spoil) -> set[str]:
     """The gates that the true frames miss once they are spoilt."""
-    results = [measure_case(case, lambda *_, case=case: spoil(case.truth, case))[0] for case in cases[:-1]]
+    results = [
+        measure_case(case, lambda *_, case=case: spoil(case.truth, case))[0] for case in cases[:-1]
+    ]
     found = measure_drift(cases[-1], lambda *_: spoil(cases[-1].truth, cases[-1]))
     return {line.name for line in judge(results, found) if not line.passed} - {"shuffled"}
 
@@ -51,20 +67,26 @@ def test_the_truth_passes_every_gate(cases: list[GateCase]) -> None:
 
 
 def test_a_frozen_mouth_fails_lip_sync(cases: list[GateCase]) -> None:
-    found = failures(cases, lambda frames, case: np.repeat(case.portrait[None], len(frames), axis=0))
+    found = failures(
+        cases, lambda frames, case: np.repeat(case.portrait[None], len(frames), axis=0)
+    )
     assert {"correlation", "correlation_worst"} <= found
     assert "silence" not in found
 
 
 def test_a_noisy_picture_fails_flicker(cases: list[GateCase]) -> None:
     noise = np.random.default_rng(0)
-    found = failures(cases, lambda frames, case: shift_levels(frames, noise.uniform(-6, 6, frames.shape)))
+    found = failures(
+        cases, lambda frames, case: shift_levels(frames, noise.uniform(-6, 6, frames.shape))
+    )
     assert "flicker" in found
     assert not found & {"correlation", "delta_e", "silence"}
 
 
 def test_a_mouth_four_frames_late_fails_lag(cases: list[GateCase]) -> None:
-    assert "lag" in failures(cases, lambda frames, case: np.concatenate([frames[:1]] * 4 + [frames[:-4]]))
+    assert "lag" in failures(
+        cases, lambda frames, case: np.concatenate([frames[:1]] * 4 + [frames[:-4]])
+    )
 
 
 def test_wrong_colours_fail_the_colour_gate(cases: list[GateCase]) -> None:
@@ -85,7 +107,9 @@ def test_a_mouth_that_never_closes_fails_silence(cases: list[GateCase]) -> None:
 
 def test_colours_that_wander_fail_drift(cases: list[GateCase]) -> None:
     def wander(frames: np.ndarray, case: GateCase) -> np.ndarray:
-        return shift_levels(frames, np.linspace(0, 8, len(frames))[:, None, None, None] * [1, 0, -1])
+        return shift_levels(
+            frames, np.linspace(0, 8, len(frames))[:, None, None, None] * [1, 0, -1]
+        )
 
     found = failures(cases, wander)
     assert {"drift_psnr", "drift_delta_e"} <= found
@@ -111,13 +135,18 @@ def test_a_run_goes_on_from_known_results_and_its_report_is_json(
     known = [measure_case(case, lambda *_, case=case: case.truth)[0] for case in cases[:-1]]
     fresh: list[str] = []
     report = run_gates(
-        lambda *_: cases[0].truth, clips, settings=SETTINGS, known=known[1:],
+        lambda *_: cases[0].truth,
+        clips,
+        settings=SETTINGS,
+        known=known[1:],
         on_clip=lambda result, frames, case: fresh.append(result.name),
-    )  # fmt: skip
+    )
     assert fresh == [known[0].name]
     assert parse(GateReport, json.loads(json.dumps(dump(report))), where="report") == report
     assert format_report(report).count("\n") == len(report.lines) + 2
-    draw_strip(tmp_path / "strip.png", cases[0].truth, cases[0].clip.samples, result=report.clips[0])
+    draw_strip(
+        tmp_path / "strip.png", cases[0].truth, cases[0].clip.samples, result=report.clips[0]
+    )
     assert (tmp_path / "strip.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -21,12 +21,16 @@ def shipped() -> list[HeldOutClip]:
 
 def make_clip() -> HeldOutClip:
     draw = np.random.default_rng(0)
-    samples = np.rint(8000 * np.sin(np.arange(16_000) * 0.12) * np.linspace(0, 1, 16_000)).astype(np.int16)
+    samples = np.rint(8000 * np.sin(np.arange(16_000) * 0.12) * np.linspace(0, 1, 16_000)).astype(
+        np.int16
+    )
     states = draw.uniform([0, -1, 0, 0, -1, -1, -1, -1], 1, (51, 8)).astype(np.float32)
     return HeldOutClip("one", "voice", "Text", samples, states)
 
 
-def test_the_shipped_clips_are_as_many_and_as_varied_as_the_gates_need(shipped: list[HeldOutClip]) -> None:
+def test_the_shipped_clips_are_as_many_and_as_varied_as_the_gates_need(
+    shipped: list[HeldOutClip],
+) -> None:
     speaking = [clip for clip in shipped if not clip.is_silent]
     assert len(speaking) >= 40
     assert len(shipped) - len(speaking) >= 3

@@ -17,7 +17,8 @@ NAMES = ("a", "i", "u", "aɪ", "p", "b", "m", "s", "t", "k", "f", "w", "l", "n",
 
 def lay_sounds(*sounds: tuple[str, float]) -> Timeline:
     """Sounds end to end from 0.5 s on; "" is silence."""
-    phones, time = [], 0.5
+    phones = []
+    time = 0.5
     for name, seconds in sounds:
         if name:
             phones.append(Phone(name, time, time + seconds))
@@ -25,9 +26,9 @@ def lay_sounds(*sounds: tuple[str, float]) -> Timeline:
     return tuple(phones)
 
 
-timelines = st.lists(st.tuples(st.sampled_from(("", *NAMES)), st.floats(0.03, 0.4)), min_size=1, max_size=25).map(
-    lambda sounds: lay_sounds(*sounds)
-)
+timelines = st.lists(
+    st.tuples(st.sampled_from(("", *NAMES)), st.floats(0.03, 0.4)), min_size=1, max_size=25
+).map(lambda sounds: lay_sounds(*sounds))
 
 
 def sample(timeline: Timeline, *, seconds: float = 3.0) -> NDArray[np.float32]:
@@ -70,7 +71,9 @@ def test_a_round_vowel_rounds_and_narrows() -> None:
 def test_one_blink_follows_each_phrase_and_none_a_short_pause() -> None:
     state = sample(lay_sounds(("a", 0.2), ("", 0.12), ("i", 0.2), ("", 0.5), ("a", 0.2)))
     lids = state[:, LIDS]
-    peaks = np.flatnonzero((lids[1:-1] > lids[:-2]) & (lids[1:-1] >= lids[2:]) & (lids[1:-1] > 0.9)) + 1
+    peaks = (
+        np.flatnonzero((lids[1:-1] > lids[:-2]) & (lids[1:-1] >= lids[2:]) & (lids[1:-1] > 0.9)) + 1
+    )
     np.testing.assert_allclose(peaks / 100, [1.02 + 0.13, 1.72 + 0.13], atol=0.02)
 
 
@@ -108,7 +111,9 @@ def test_every_closure_is_reached(timeline: Timeline) -> None:
 @given(timelines)
 def test_silence_is_shut_120_ms_from_any_sound(timeline: Timeline) -> None:
     times = np.arange(1200) / 100
-    away = np.array([min((max(one.start - t, t - one.end) for one in timeline), default=9.0) for t in times])
+    away = np.array(
+        [min((max(one.start - t, t - one.end) for one in timeline), default=9.0) for t in times]
+    )
     assert not animate(timeline, times)[away > 0.12, OPENNESS].any()
 
 
@@ -121,7 +126,11 @@ def test_a_time_alone_gives_what_it_gives_among_others(timeline: Timeline, time:
 
 @pytest.mark.parametrize(
     "timeline",
-    [(Phone("a", 1.0, 1.0),), (Phone("a", 1.0, 2.0), Phone("b", 1.5, 3.0)), (Phone("a", 0.0, float("nan")),)],
+    [
+        (Phone("a", 1.0, 1.0),),
+        (Phone("a", 1.0, 2.0), Phone("b", 1.5, 3.0)),
+        (Phone("a", 0.0, float("nan")),),
+    ],
 )
 def test_sounds_out_of_order_or_without_length_are_refused(timeline: Timeline) -> None:
     with pytest.raises(SettingError, match="order and length"):

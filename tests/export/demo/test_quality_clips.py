@@ -1,4 +1,7 @@
-"""The built-in comparison clips: who is in them, what is heard, and scores that know an open mouth."""
+"""The built-in comparison clips.
+
+Who is in them, what is heard, and scores that know an open mouth.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,15 @@ SIDE = 128
 @pytest.fixture
 def character(make_null_bundle: Callable[..., Path]) -> Manifest:
     """The manifest of a bundle that says it was built from the character's own checkpoint."""
-    manifest, folder = read_manifest(make_null_bundle(side=SIDE)), builtin_checkpoint()
-    files = {name: FileEntry(hash_file(folder / name), 1) for name in ("face_locator.pth", "echoexport.yaml")}
-    return dataclasses.replace(manifest, provenance=dataclasses.replace(manifest.provenance, checkpoint_files=files))
+    manifest = read_manifest(make_null_bundle(side=SIDE))
+    folder = builtin_checkpoint()
+    files = {
+        name: FileEntry(hash_file(folder / name), 1)
+        for name in ("face_locator.pth", "echoexport.yaml")
+    }
+    return dataclasses.replace(
+        manifest, provenance=dataclasses.replace(manifest.provenance, checkpoint_files=files)
+    )
 
 
 def speak(openness: np.ndarray, *, seed: int) -> np.ndarray:
@@ -62,7 +71,9 @@ def test_nobody_was_calibrated_with_and_the_last_one_hears_silence(character: Ma
 
 
 def test_the_same_clips_come_every_time(character: Manifest) -> None:
-    one, other = (list_quality_clips(character, ClipPlan(people=2, seconds=0.5), fps=24) for _ in range(2))
+    one, other = (
+        list_quality_clips(character, ClipPlan(people=2, seconds=0.5), fps=24) for _ in range(2)
+    )
     for first, second in zip(one, other, strict=True):
         assert np.array_equal(first.inputs.picture, second.inputs.picture)
         assert np.array_equal(first.inputs.voice.samples, second.inputs.voice.samples)
@@ -74,7 +85,8 @@ def test_a_mouth_that_follows_scores_well_and_one_that_does_not_badly(character:
     assert clip.score is not None
     loudness = measure_loudness(clip.inputs.voice.samples, fps=24)
     moving = speak(loudness / loudness.max(), seed=FIRST_PERSON)
-    still, against = speak(0 * loudness, seed=FIRST_PERSON), speak(1 - loudness / loudness.max(), seed=FIRST_PERSON)
+    still = speak(0 * loudness, seed=FIRST_PERSON)
+    against = speak(1 - loudness / loudness.max(), seed=FIRST_PERSON)
     own, stuck, wrong = (clip.score(frames, moving) for frames in (moving, still, against))
     assert own[FOLLOWS] == pytest.approx(1) and own[SOUND] > 0.9
     assert stuck[FOLLOWS] == 0
@@ -85,7 +97,8 @@ def test_a_mouth_that_follows_scores_well_and_one_that_does_not_badly(character:
 def test_in_silence_only_a_closed_mouth_is_right(character: Manifest) -> None:
     clip = list_quality_clips(character, ClipPlan(people=1, seconds=0.5), fps=24)[1]
     assert clip.score is not None
-    closed, opened = speak(np.zeros(12), seed=FIRST_PERSON), speak(np.full(12, 0.5), seed=FIRST_PERSON)
+    closed = speak(np.zeros(12), seed=FIRST_PERSON)
+    opened = speak(np.full(12, 0.5), seed=FIRST_PERSON)
     assert clip.score(closed, closed) == {CLOSED: 1.0}
     assert clip.score(opened, closed) == {CLOSED: 0.0}
 
@@ -93,7 +106,10 @@ def test_in_silence_only_a_closed_mouth_is_right(character: Manifest) -> None:
 def test_mouths_of_another_checkpoint_are_not_scored(make_null_bundle: Callable[..., Path]) -> None:
     manifest = read_manifest(make_null_bundle(side=SIDE))
     assert not is_character(manifest)
-    assert [clip.score for clip in list_quality_clips(manifest, ClipPlan(people=1), fps=24)] == [None, None]
+    assert [clip.score for clip in list_quality_clips(manifest, ClipPlan(people=1), fps=24)] == [
+        None,
+        None,
+    ]
 
 
 def test_another_shape_of_picture_gets_its_own_crop(character: Manifest) -> None:
@@ -103,7 +119,9 @@ def test_another_shape_of_picture_gets_its_own_crop(character: Manifest) -> None
     assert {clip.score for clip in clips} == {None}
 
 
-@pytest.mark.parametrize("changes", [{"people": -1}, {"people": 300_000}, {"seconds": 0.1}, {"seconds": float("nan")}])
+@pytest.mark.parametrize(
+    "changes", [{"people": -1}, {"people": 300_000}, {"seconds": 0.1}, {"seconds": float("nan")}]
+)
 def test_plans_that_cannot_be_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(SettingError, match="half a second"):
         ClipPlan(**changes)  # type: ignore[arg-type]

@@ -1,4 +1,7 @@
-"""Clips kept in shards: written whole, read back, and not made twice. Silent clips need no synthesizer."""
+"""Clips kept in shards: written whole, read back, and not made twice.
+
+Silent clips need no synthesizer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from echoexport.runtime.errors import InputError, OutputError, SettingError
 
 def plan_silence(seed: int, *, hush: float = 5.0) -> ClipPlan:
     seconds = 0.3 + 0.01 * seed
-    return ClipPlan(seed, Speaker("en-us"), (), lead=seconds, pauses=(), trail=0.1, level=0.0, hush=hush)
+    return ClipPlan(
+        seed, Speaker("en-us"), (), lead=seconds, pauses=(), trail=0.1, level=0.0, hush=hush
+    )
 
 
 PLANS = [plan_silence(seed) for seed in range(7)]
@@ -53,10 +58,14 @@ def test_clips_read_back_as_they_were_made(tmp_path: Path) -> None:
 
 def test_nothing_but_shards_is_left_in_the_folder(tmp_path: Path) -> None:
     build_corpus(tmp_path, plans=PLANS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"speech-{index:04d}.npz" for index in range(3)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"speech-{index:04d}.npz" for index in range(3)
+    ]
 
 
-def test_a_second_build_makes_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_build_makes_only_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build_corpus(tmp_path, plans=PLANS)
     (tmp_path / "speech-0001.npz").unlink()
     (tmp_path / "speech-0002.npz").write_bytes(b"PK broken")
@@ -83,7 +92,9 @@ def test_progress_is_told_after_each_shard(tmp_path: Path) -> None:
     assert told == [(3, 7), (6, 7), (7, 7)]
 
 
-def test_a_failing_clip_leaves_no_half_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_clip_leaves_no_half_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(plan: ClipPlan) -> SpeechClip:
         raise SettingError(f"clip {plan.seed} cannot be said")
 

@@ -23,7 +23,8 @@ LANGUAGES = ("en", "de", "es", "fr", "it", "pt", "nl", "sv")
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_language_has_25_sentences_split_without_overlap(language: str) -> None:
-    training, held_out = read_sentences(language), read_sentences(language, held_out=True)
+    training = read_sentences(language)
+    held_out = read_sentences(language, held_out=True)
     assert len(training) + len(held_out) >= 25
     assert len(held_out) >= 4
     assert not set(training) & set(held_out)
@@ -62,7 +63,9 @@ def test_held_out_plans_say_only_held_out_sentences() -> None:
     for plan in plan_clips(0, 60, held_out=True):
         assert plan.speaker in HELD_OUT_SPEAKERS
         assert plan.sentences
-        assert set(plan.sentences) <= set(read_sentences(find_language(plan.speaker), held_out=True))
+        assert set(plan.sentences) <= set(
+            read_sentences(find_language(plan.speaker), held_out=True)
+        )
 
 
 @settings(deadline=None)
@@ -72,7 +75,9 @@ def test_a_plan_reads_back_from_its_json(seed: int, held_out: bool) -> None:
         assert ClipPlan.from_json(plan.to_json()) == plan
 
 
-@pytest.mark.parametrize("change", [{"extra": 1}, {"lead": -1.0}, {"lead": "long"}, {"pauses": [0.1, 0.2, 0.3]}])
+@pytest.mark.parametrize(
+    "change", [{"extra": 1}, {"lead": -1.0}, {"lead": "long"}, {"pauses": [0.1, 0.2, 0.3]}]
+)
 def test_a_plan_with_other_keys_or_values_is_refused(change: dict[str, object]) -> None:
     entry = {**json.loads(demo_voice_plan().to_json()), **change}
     with pytest.raises(InputError, match="not the plan of a clip"):

@@ -1,4 +1,7 @@
-"""``python -m echoexport.export.demo.training``: quick to explain itself, friendly in refusing, easy to stop."""
+"""``python -m echoexport.export.demo.training``.
+
+Quick to explain itself, friendly in refusing, easy to stop.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ Refusal = Callable[..., str]
 
 
 @pytest.fixture
-def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Refusal]:
+def refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Refusal]:
     """A function that runs the command in an empty folder, which must fail with one line, and gives that line."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.chdir(tmp_path)
@@ -46,7 +51,9 @@ def test_help_comes_without_importing_torch() -> None:
         "train_command(['--help'], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "same result" in done.stdout
 
@@ -79,7 +86,9 @@ def test_every_number_of_a_recipe_is_in_its_digest() -> None:
         (("--until", "unets"), "--until"),
     ],
 )
-def test_what_cannot_work_is_one_line(refusal: Refusal, tmp_path: Path, options: tuple[str, ...], named: str) -> None:
+def test_what_cannot_work_is_one_line(
+    refusal: Refusal, tmp_path: Path, options: tuple[str, ...], named: str
+) -> None:
     assert named in refusal("--recipe", "smoke", *options)
     assert not list(tmp_path.iterdir())
 
@@ -92,11 +101,26 @@ def test_a_folder_that_is_a_file_is_refused(refusal: Refusal, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_ends_well(tmp_path: Path, micro_sounds: list[Sound], number: signal.Signals) -> None:
+def test_a_signal_saves_and_ends_well(
+    tmp_path: Path, micro_sounds: list[Sound], number: signal.Signals
+) -> None:
     recipe = find_recipe("smoke")
     write_sounds(tmp_path / f"sounds-{recipe.voices}-{recipe.seed}.npz", micro_sounds)
-    command = [sys.executable, "-u", "-m", MODULE, "-o", str(tmp_path), "--recipe", "smoke", "--device", "cpu"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        MODULE,
+        "-o",
+        str(tmp_path),
+        "--recipe",
+        "smoke",
+        "--device",
+        "cpu",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         guard = threading.Timer(60, process.kill)
         guard.start()
         assert process.stdout is not None

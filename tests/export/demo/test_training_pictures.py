@@ -49,7 +49,9 @@ def faces(micro_recipe: Recipe, make_session: MakeSession) -> Faces:
     return Faces(micro_recipe, first=0, count=micro_recipe.faces, session=make_session("faces"))
 
 
-def test_whitened_latents_have_unit_covariance_and_give_the_same_pictures(pair: PicturePair, faces: Faces) -> None:
+def test_whitened_latents_have_unit_covariance_and_give_the_same_pictures(
+    pair: PicturePair, faces: Faces
+) -> None:
     pictures = faces.pictures.float() / 127.5 - 1
     with torch.no_grad():
         before = pair.vae_decoder(pair.vae_encoder(pictures))
@@ -58,7 +60,9 @@ def test_whitened_latents_have_unit_covariance_and_give_the_same_pictures(pair: 
         after = pair.vae_decoder(latents)
     flat = latents.transpose(0, 1).flatten(1).double()
     torch.testing.assert_close(torch.cov(flat), torch.eye(4, dtype=torch.double), rtol=0, atol=1e-3)
-    torch.testing.assert_close(flat.mean(dim=1), torch.zeros(4, dtype=torch.double), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        flat.mean(dim=1), torch.zeros(4, dtype=torch.double), rtol=0, atol=1e-3
+    )
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
 
 
@@ -97,7 +101,8 @@ def test_faces_stopped_while_they_are_drawn_are_gone_on_with(
     micro_recipe: Recipe, faces: Faces, make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echoexport.export.demo.training.pictures._DRAWN_AT_ONCE", 10)
-    session, drawn = make_session("stopped"), []
+    session = make_session("stopped")
+    drawn = []
 
     def draw_and_stop(*arguments: np.ndarray, recipe: Recipe, session: Session) -> torch.Tensor:
         drawn.append(len(arguments[0]))
@@ -119,7 +124,8 @@ def test_numpy_and_torch_draw_the_same_levels() -> None:
     from echoexport.export.demo.training.pictures import to_levels
     from echoexport.export.demo.world.picture import draw_frames
 
-    people, states = stack_people([draw_person(i) for i in range(4)]), random_states(4, seed=1)
+    people = stack_people([draw_person(i) for i in range(4)])
+    states = random_states(4, seed=1)
     ours = to_levels(torch.from_numpy(draw_frames(people, states, size=32)))
     theirs = to_levels(draw_frames(torch.from_numpy(people), torch.from_numpy(states), size=32))
     assert int((ours.int() - theirs.int()).abs().max()) <= 1
@@ -147,7 +153,9 @@ def test_what_the_report_raises_ends_the_drawing(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("index", "mask"), [(0, mouth_mask), (1, eyes_mask)])
-def test_regions_lie_about_the_mouth_and_the_eyes(index: int, mask: Callable[..., np.ndarray]) -> None:
+def test_regions_lie_about_the_mouth_and_the_eyes(
+    index: int, mask: Callable[..., np.ndarray]
+) -> None:
     people = stack_people([draw_person(i) for i in range(12)])
     boxes = find_regions(people, size=64)[:, index]
     for box, truth in zip(boxes, np.asarray(mask(people, size=64)), strict=True):

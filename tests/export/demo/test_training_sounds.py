@@ -37,7 +37,9 @@ def test_sounds_are_read_back_as_they_were(tmp_path: Path, micro_sounds: list[So
 
 
 @pytest.mark.parametrize("cut", [0, 100, -30])
-def test_damaged_sounds_are_refused_with_their_path(tmp_path: Path, micro_sounds: list[Sound], cut: int) -> None:
+def test_damaged_sounds_are_refused_with_their_path(
+    tmp_path: Path, micro_sounds: list[Sound], cut: int
+) -> None:
     path = tmp_path / "sounds.npz"
     write_sounds(path, micro_sounds)
     path.write_bytes(path.read_bytes()[:cut])
@@ -61,8 +63,12 @@ def test_the_file_of_something_else_is_refused(tmp_path: Path) -> None:
         read_sounds(tmp_path / "sounds.npz")
 
 
-def test_batches_hold_clips_and_say_where_they_are(micro_recipe: Recipe, micro_sounds: list[Sound]) -> None:
-    batches = ListeningBatches(micro_sounds, micro_recipe.architecture.audio, device=torch.device("cpu"))
+def test_batches_hold_clips_and_say_where_they_are(
+    micro_recipe: Recipe, micro_sounds: list[Sound]
+) -> None:
+    batches = ListeningBatches(
+        micro_sounds, micro_recipe.architecture.audio, device=torch.device("cpu")
+    )
     mel, target, known = batches.draw(torch.Generator().manual_seed(2), 30)
     assert (mel.shape, target.shape, known.shape) == ((30, 80, 120), (30, 60, 8), (30, 60))
     silent = known == 0
@@ -84,7 +90,9 @@ def test_a_varied_voice_keeps_its_padding_and_its_range() -> None:
     assert not varied[:, :, 40:].any()
     heard = varied[:, :, :40]
     assert torch.isfinite(heard).all()
-    assert float((heard.amax(dim=(1, 2)) - heard.amin(dim=(1, 2))).max()) <= 2.0 + 0.5  # noise may rise above the peak
+    assert (
+        float((heard.amax(dim=(1, 2)) - heard.amin(dim=(1, 2))).max()) <= 2.0 + 0.5
+    )  # noise may rise above the peak
     assert not torch.equal(varied, vary_voice(mel, known, generator))
 
 
@@ -93,7 +101,9 @@ def test_hearing_stops_when_the_session_is_over(
 ) -> None:
     encoder = Listener(micro_recipe.architecture.audio).audio_encoder
     with pytest.raises(StopTrainingError, match="voices heard: stopped at 0 of 4"):
-        encode_sounds(encoder, micro_sounds, session=make_session(stop=True), shifts=False, varied=False)
+        encode_sounds(
+            encoder, micro_sounds, session=make_session(stop=True), shifts=False, varied=False
+        )
 
 
 def test_features_are_what_the_runtime_would_hear(
@@ -106,7 +116,9 @@ def test_features_are_what_the_runtime_would_hear(
     found = encode_sounds(encoder, micro_sounds, session=make_session(), shifts=False, varied=False)
     for sound, features in zip(micro_sounds, found, strict=True):
         with torch.no_grad():
-            wanted = encode_features(sound.mel, lambda mel: encoder(torch.from_numpy(mel)).numpy(), context=60)
+            wanted = encode_features(
+                sound.mel, lambda mel: encoder(torch.from_numpy(mel)).numpy(), context=60
+            )
         np.testing.assert_allclose(features.float().numpy(), wanted, rtol=2e-3, atol=2e-3)
 
 

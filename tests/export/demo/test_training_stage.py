@@ -74,39 +74,71 @@ def run_through(session: Session, plan: StagePlan = PLAN) -> Line:
 
 
 def log_of(session: Session) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in (session.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(text)
+        for text in (session.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 @pytest.mark.parametrize("step", range(1, PLAN.steps))
-def test_a_stage_that_stops_and_goes_on_ends_with_the_same_bits(make_session: MakeSession, step: int) -> None:
+def test_a_stage_that_stops_and_goes_on_ends_with_the_same_bits(
+    make_session: MakeSession, step: int
+) -> None:
     straight = run_through(make_session("straight"))
-    session, line = make_session("stopped"), make_line()
+    session = make_session("stopped")
+    line = make_line()
     with pytest.raises(StopTrainingError, match=f"line: stopped at step {step} of 9; state saved"):
-        run_stage("line", line, stop_at(session, objective_of(line), step=step), plan=PLAN, session=session)
+        run_stage(
+            "line",
+            line,
+            stop_at(session, objective_of(line), step=step),
+            plan=PLAN,
+            session=session,
+        )
     again = Line()  # other first weights: all of them come from the state
     run_stage("line", again, objective_of(again), plan=PLAN, session=make_session("stopped"))
     for key, value in straight.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
 
 
-def test_a_stage_stopped_at_every_step_keeps_weights_average_and_optimizer(make_session: MakeSession) -> None:
-    straight, session, line = make_session("straight"), make_session("often"), make_line()
+def test_a_stage_stopped_at_every_step_keeps_weights_average_and_optimizer(
+    make_session: MakeSession,
+) -> None:
+    straight = make_session("straight")
+    session = make_session("often")
+    line = make_line()
     with pytest.raises(StopTrainingError):
-        run_stage("line", line, stop_at(straight, objective_of(line), step=6), plan=PLAN, session=straight)
+        run_stage(
+            "line", line, stop_at(straight, objective_of(line), step=6), plan=PLAN, session=straight
+        )
     for _ in range(6):
-        session.stop, line = False, make_line()
+        session.stop = False
+        line = make_line()
         with pytest.raises(StopTrainingError):
-            run_stage("line", line, stop_at(session, objective_of(line), step=1), plan=PLAN, session=session)
-    one, other = (torch.load(s.folder / "line.state.pt", weights_only=True) for s in (straight, session))
+            run_stage(
+                "line",
+                line,
+                stop_at(session, objective_of(line), step=1),
+                plan=PLAN,
+                session=session,
+            )
+    one, other = (
+        torch.load(s.folder / "line.state.pt", weights_only=True) for s in (straight, session)
+    )
     assert one["step"] == other["step"] == 6
     torch.testing.assert_close(other["model"], one["model"], rtol=0, atol=0)
     torch.testing.assert_close(other["average"], one["average"], rtol=0, atol=0)
-    torch.testing.assert_close(other["optimizer"]["state"], one["optimizer"]["state"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        other["optimizer"]["state"], one["optimizer"]["state"], rtol=0, atol=0
+    )
 
 
-def test_what_is_saved_by_the_clock_is_gone_on_from_after_a_crash(make_session: MakeSession) -> None:
+def test_what_is_saved_by_the_clock_is_gone_on_from_after_a_crash(
+    make_session: MakeSession,
+) -> None:
     straight = run_through(make_session("straight"))
-    session, line = make_session("crash", save_seconds=-1.0), make_line()
+    session = make_session("crash", save_seconds=-1.0)
+    line = make_line()
     objective = objective_of(line)
 
     def fail(*batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -117,7 +149,9 @@ def test_what_is_saved_by_the_clock_is_gone_on_from_after_a_crash(make_session: 
     with pytest.raises(ZeroDivisionError):
         run_stage("line", line, Objective(objective.draw, fail), plan=PLAN, session=session)
     again = run_through(make_session("crash"))
-    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(straight.parameters(), again.parameters(), strict=True)
+    )
 
 
 def test_a_finished_stage_is_loaded_and_not_run_again(make_session: MakeSession) -> None:
@@ -126,7 +160,9 @@ def test_a_finished_stage_is_loaded_and_not_run_again(make_session: MakeSession)
     line = Line()
     run_stage("line", line, objective_of(line, drawn=drawn), plan=PLAN, session=make_session())
     assert not drawn
-    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), line.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(trained.parameters(), line.parameters(), strict=True)
+    )
     assert sorted(path.name for path in make_session().folder.iterdir()) == ["line.pt", "log.jsonl"]
 
 
@@ -140,12 +176,21 @@ def test_a_stage_leaves_the_average_behind(make_session: MakeSession) -> None:
 
 def test_a_batch_depends_on_its_step_alone(make_session: MakeSession) -> None:
     straight: list[Tensor] = []
-    line, session = make_line(), make_session("straight")
+    line = make_line()
+    session = make_session("straight")
     run_stage("line", line, objective_of(line, drawn=straight), plan=PLAN, session=session)
     for first in (2, 7):
-        stopped, line, rest = make_session(f"from-{first}"), make_line(), list[Tensor]()
+        stopped = make_session(f"from-{first}")
+        line = make_line()
+        rest = list[Tensor]()
         with pytest.raises(StopTrainingError):
-            run_stage("line", line, stop_at(stopped, objective_of(line), step=first), plan=PLAN, session=stopped)
+            run_stage(
+                "line",
+                line,
+                stop_at(stopped, objective_of(line), step=first),
+                plan=PLAN,
+                session=stopped,
+            )
         stopped.stop = False
         torch.rand(first)  # somebody else's numbers
         run_stage("line", line, objective_of(line, drawn=rest), plan=PLAN, session=stopped)
@@ -156,7 +201,11 @@ def test_generators_differ_by_stage_step_and_seed(make_session: MakeSession) -> 
     session = make_session()
     other = make_session()
     other.seed = 2
-    generators = [session.generator("vae", 3), session.generator("vae", 4), session.generator("unets", 3)]
+    generators = [
+        session.generator("vae", 3),
+        session.generator("vae", 4),
+        session.generator("unets", 3),
+    ]
     drawn = [torch.rand(4, generator=g).tolist() for g in [*generators, other.generator("vae", 3)]]
     assert len({tuple(numbers) for numbers in drawn}) == 4
     assert torch.rand(4, generator=session.generator("vae", 3)).tolist() == drawn[0]
@@ -164,7 +213,9 @@ def test_generators_differ_by_stage_step_and_seed(make_session: MakeSession) -> 
 
 @pytest.mark.parametrize("name", ["line.state.pt", "line.pt"])
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut"])
-def test_a_damaged_file_is_refused_with_its_path(make_session: MakeSession, name: str, content: bytes) -> None:
+def test_a_damaged_file_is_refused_with_its_path(
+    make_session: MakeSession, name: str, content: bytes
+) -> None:
     session = make_session()
     (session.folder / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"{name}: damaged; remove it") as caught:
@@ -172,7 +223,9 @@ def test_a_damaged_file_is_refused_with_its_path(make_session: MakeSession, name
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("foreign", [{"model": {"a": torch.zeros(1)}}, {}, {"model": None, "step": 0}, [1]])
+@pytest.mark.parametrize(
+    "foreign", [{"model": {"a": torch.zeros(1)}}, {}, {"model": None, "step": 0}, [1]]
+)
 @pytest.mark.parametrize("name", ["line.state.pt", "line.pt"])
 def test_the_file_of_other_networks_is_refused_with_its_path(
     make_session: MakeSession, name: str, foreign: object
@@ -185,9 +238,12 @@ def test_the_file_of_other_networks_is_refused_with_its_path(
 
 
 def test_a_state_without_its_step_is_refused(make_session: MakeSession) -> None:
-    session, line = make_session(), make_line()
+    session = make_session()
+    line = make_line()
     with pytest.raises(StopTrainingError):
-        run_stage("line", line, stop_at(session, objective_of(line), step=2), plan=PLAN, session=session)
+        run_stage(
+            "line", line, stop_at(session, objective_of(line), step=2), plan=PLAN, session=session
+        )
     path = session.folder / "line.state.pt"
     state = torch.load(path, weights_only=True)
     del state["step"]
@@ -204,17 +260,23 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(make_session: MakeSes
 
 
 def test_nothing_half_written_is_left_by_a_stop(make_session: MakeSession) -> None:
-    session, line = make_session(), make_line()
+    session = make_session()
+    line = make_line()
     with pytest.raises(StopTrainingError):
-        run_stage("line", line, stop_at(session, objective_of(line), step=2), plan=PLAN, session=session)
+        run_stage(
+            "line", line, stop_at(session, objective_of(line), step=2), plan=PLAN, session=session
+        )
     assert [path.name for path in session.folder.iterdir()] == ["line.state.pt"]
 
 
 @given(st.integers(1, 40), st.integers(0, 60), st.floats(1e-5, 1.0))
-def test_the_rate_rises_to_its_height_and_falls_to_a_fiftieth(warmup: int, more: int, height: float) -> None:
+def test_the_rate_rises_to_its_height_and_falls_to_a_fiftieth(
+    warmup: int, more: int, height: float
+) -> None:
     plan = StagePlan(warmup + more, 1, height, warmup=warmup)
     rates = [find_rate(plan, step) for step in range(plan.steps)]
-    rise, fall = rates[:warmup], rates[warmup:]
+    rise = rates[:warmup]
+    fall = rates[warmup:]
     assert rise == sorted(rise)
     assert rise[-1] == pytest.approx(height)
     assert fall == sorted(fall, reverse=True)
@@ -227,7 +289,8 @@ def test_the_rate_rises_to_its_height_and_falls_to_a_fiftieth(warmup: int, more:
 
 
 @pytest.mark.parametrize(
-    ("steps", "looks"), [(1, [1]), (2, [1, 2]), (4, [1, 2, 3, 4]), (6, [2, 3, 5, 6]), (9, [3, 5, 7, 9])]
+    ("steps", "looks"),
+    [(1, [1]), (2, [1, 2]), (4, [1, 2, 3, 4]), (6, [2, 3, 5, 6]), (9, [3, 5, 7, 9])],
 )
 def test_samples_are_looked_at_at_the_quarters_and_the_end(
     make_session: MakeSession, steps: int, looks: list[int]
@@ -235,34 +298,44 @@ def test_samples_are_looked_at_at_the_quarters_and_the_end(
     seen: list[int] = []
     line = make_line()
     run_stage(
-        "line", line, objective_of(line), plan=replace(PLAN, steps=steps), session=make_session(),
+        "line",
+        line,
+        objective_of(line),
+        plan=replace(PLAN, steps=steps),
+        session=make_session(),
         look=lambda modules, step: seen.append(step),
-    )  # fmt: skip
+    )
     assert seen == looks
 
 
 def test_looking_sees_the_average_and_changes_nothing(make_session: MakeSession) -> None:
-    straight, line, seen = run_through(make_session("blind")), make_line(), []
+    straight = run_through(make_session("blind"))
+    line = make_line()
+    seen = []
 
     def look(modules: nn.Module, step: int) -> None:
         assert not modules.training
         assert not torch.is_grad_enabled()
         seen.append({key: value.clone() for key, value in modules.state_dict().items()})
 
-    run_stage("line", line, objective_of(line), plan=PLAN, session=make_session("seeing"), look=look)
+    run_stage(
+        "line", line, objective_of(line), plan=PLAN, session=make_session("seeing"), look=look
+    )
     torch.testing.assert_close(seen[-1], dict(straight.state_dict()), rtol=0, atol=0)
     assert line.training
 
 
 def test_the_log_holds_means_over_the_steps_since_its_last_line(make_session: MakeSession) -> None:
-    every, some = make_session("every", log_every=1), make_session("some", log_every=4)
+    every = make_session("every", log_every=1)
+    some = make_session("some", log_every=4)
     run_through(every)
     line = make_line()
     with pytest.raises(StopTrainingError):
         run_stage("line", line, stop_at(some, objective_of(line), step=6), plan=PLAN, session=some)
     some.stop = False
     run_stage("line", line, objective_of(line), plan=PLAN, session=some)
-    losses, lines = [entry["loss"] for entry in log_of(every)], log_of(some)
+    losses = [entry["loss"] for entry in log_of(every)]
+    lines = log_of(some)
     assert [entry["step"] for entry in lines] == [4, 8, 9]
     assert lines[0]["loss"] == pytest.approx(sum(losses[:4]) / 4)
     assert lines[1]["loss"] == pytest.approx(sum(losses[6:8]) / 2)  # of the run that wrote it
@@ -277,7 +350,9 @@ def test_a_deadline_ends_a_session_and_so_does_a_wish(make_session: MakeSession)
     assert make_session().deadline == math.inf
 
 
-def test_progress_is_told_sparingly_and_stops_when_the_session_is_over(make_session: MakeSession) -> None:
+def test_progress_is_told_sparingly_and_stops_when_the_session_is_over(
+    make_session: MakeSession,
+) -> None:
     said: list[str] = []
     session = make_session(tell=said.append)
     session.report("faces", 1, 9)

@@ -22,7 +22,13 @@ from echoexport.export.demo.training.scenes import (
 )
 from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.export.demo.training.sounds import Sound, encode_sounds, states_at
-from echoexport.export.demo.training.talking import NOISE_CLAMP, Noising, Talker, draw_noise, sample_window
+from echoexport.export.demo.training.talking import (
+    NOISE_CLAMP,
+    Noising,
+    Talker,
+    draw_noise,
+    sample_window,
+)
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.subnets.transformer import DenoisingBlock, ReferenceBlock
@@ -43,7 +49,9 @@ def pair(micro_recipe: Recipe) -> PicturePair:
 
 
 @pytest.fixture
-def scenes(micro_recipe: Recipe, micro_sounds: list[Sound], pair: PicturePair, make_session: MakeSession) -> Scenes:
+def scenes(
+    micro_recipe: Recipe, micro_sounds: list[Sound], pair: PicturePair, make_session: MakeSession
+) -> Scenes:
     return Scenes(micro_recipe, micro_sounds, pair=pair, session=make_session())
 
 
@@ -58,26 +66,37 @@ def test_shared_noise_is_one_for_all_frames_and_independent_noise_is_not() -> No
     own = draw_noise(like, torch.Generator().manual_seed(1), independent=1.0)
     assert torch.equal(shared, shared[:, :, :1].expand_as(shared))
     assert torch.equal(own[:, :, 0], shared[:, :, 0])
-    first, second = own[:, :, 0].flatten(), own[:, :, 1].flatten()
+    first = own[:, :, 0].flatten()
+    second = own[:, :, 1].flatten()
     assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 5 / len(first) ** 0.5
 
 
 def test_a_window_has_either_kind_of_noise_by_the_recipes_share() -> None:
-    noise = draw_noise(torch.zeros(2000, 1, 2, 1, 1), torch.Generator().manual_seed(2), independent=0.2)
-    assert float((noise[:, :, 0] != noise[:, :, 1]).float().mean()) == pytest.approx(0.2 * 0.98, abs=0.04)
+    noise = draw_noise(
+        torch.zeros(2000, 1, 2, 1, 1), torch.Generator().manual_seed(2), independent=0.2
+    )
+    assert float((noise[:, :, 0] != noise[:, :, 1]).float().mean()) == pytest.approx(
+        0.2 * 0.98, abs=0.04
+    )
 
 
 def test_noise_is_normal_up_to_the_samplers_clamp() -> None:
-    noise = draw_noise(torch.zeros(50, 4, 4, 8, 8), torch.Generator().manual_seed(3), independent=1.0)
+    noise = draw_noise(
+        torch.zeros(50, 4, 4, 8, 8), torch.Generator().manual_seed(3), independent=1.0
+    )
     assert float(noise.abs().max()) == NOISE_CLAMP == 1.5
     assert float((noise.abs() == NOISE_CLAMP).float().mean()) == pytest.approx(0.1336, abs=0.005)
     assert abs(float(noise.mean())) < 0.01
 
 
 @pytest.mark.parametrize(("steps", "last"), [(4, None), (6, 0)])
-def test_the_sampler_comes_back_to_the_latents_along_the_trained_velocity(steps: int, last: int | None) -> None:
-    # 6 steps end at timestep 0, where a trace of the noise is left; 4 end at the clean latents.
-    scheduler, noising = DDIMScheduler(), Noising(width=8, device=CPU)
+def test_the_sampler_comes_back_to_the_latents_along_the_trained_velocity(
+    steps: int, last: int | None
+) -> None:
+    # 6 steps end at timestep 0, where a trace of the noise is left; 4 end at the clean
+    # latents.
+    scheduler = DDIMScheduler()
+    noising = Noising(width=8, device=CPU)
     generator = torch.Generator().manual_seed(4)
     clean, noise = (torch.randn(2, 4, 3, 5, 5, generator=generator) for _ in range(2))
     for step in map(int, scheduler.timesteps(steps)):
@@ -92,9 +111,12 @@ def test_the_sampler_comes_back_to_the_latents_along_the_trained_velocity(steps:
 
 
 def test_the_schedule_is_the_runtimes() -> None:
-    noising, scheduler = Noising(width=8, device=CPU), DDIMScheduler()
+    noising = Noising(width=8, device=CPU)
+    scheduler = DDIMScheduler()
     np.testing.assert_array_equal(noising.alphas.numpy(), scheduler.alphas_cumprod)
-    np.testing.assert_array_equal(noising.sinusoids[[0, 499, 999]].numpy(), sinusoid([0, 499, 999], 8))
+    np.testing.assert_array_equal(
+        noising.sinusoids[[0, 499, 999]].numpy(), sinusoid([0, 499, 999], 8)
+    )
 
 
 def test_timesteps_are_the_samplers_for_the_most_part_and_the_noisiest_for_a_third() -> None:
@@ -108,8 +130,12 @@ def test_timesteps_are_the_samplers_for_the_most_part_and_the_noisiest_for_a_thi
 
 def test_reference_readers_are_the_denoisers_own_projections(micro_recipe: Recipe) -> None:
     talker = Talker(micro_recipe.architecture)
-    readers = {m.path: m.reader for m in talker.reference_unet.modules() if isinstance(m, ReferenceBlock)}
-    blocks = {m.path: m.attn1 for m in talker.denoising_unet.modules() if isinstance(m, DenoisingBlock)}
+    readers = {
+        m.path: m.reader for m in talker.reference_unet.modules() if isinstance(m, ReferenceBlock)
+    }
+    blocks = {
+        m.path: m.attn1 for m in talker.denoising_unet.modules() if isinstance(m, DenoisingBlock)
+    }
     assert readers.keys() == blocks.keys() != set()
     for path, block in blocks.items():
         assert readers[path].to_k is block.to_k
@@ -119,7 +145,9 @@ def test_reference_readers_are_the_denoisers_own_projections(micro_recipe: Recip
 def test_a_new_talker_says_nothing_yet_and_its_motion_modules_change_nothing(
     micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_session: MakeSession
 ) -> None:
-    batches = WindowBatches(scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, session=make_session())
+    batches = WindowBatches(
+        scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, session=make_session()
+    )
     window = batches.draw(torch.Generator().manual_seed(1), 2)
     talker = Talker(micro_recipe.architecture)
     noising = Noising(width=8, device=CPU)
@@ -154,15 +182,26 @@ def test_windows_hold_the_tokens_of_their_own_clip(
     assert window.mask.shape == (20, 1, 16, 16)
     assert window.weights.shape == (20, 1, 1, 8, 8)
     heard = set()
-    for latents, reference, tokens in zip(window.latents, window.reference, window.tokens, strict=True):
-        clip = next(i for i, known in enumerate(scenes.references) if torch.equal(known.float(), reference))
+    for latents, reference, tokens in zip(
+        window.latents, window.reference, window.tokens, strict=True
+    ):
+        clip = next(
+            i for i, known in enumerate(scenes.references) if torch.equal(known.float(), reference)
+        )
         plan = scenes.plans[clip]
-        starts = [s for s in range(3) if torch.equal(scenes.latents[clip, s : s + 3].float().transpose(0, 1), latents)]
+        starts = [
+            s
+            for s in range(3)
+            if torch.equal(scenes.latents[clip, s : s + 3].float().transpose(0, 1), latents)
+        ]
         rows = hear_rows(plan, micro_recipe.clip_frames, micro_sounds[plan.sound].rows)
         found = [
             reading
             for reading, features in enumerate(readings)
-            if any(torch.equal(features[plan.sound][rows[s : s + 3]].float().flatten(1, 2), tokens) for s in starts)
+            if any(
+                torch.equal(features[plan.sound][rows[s : s + 3]].float().flatten(1, 2), tokens)
+                for s in starts
+            )
         ]
         assert len(found) == 1
         heard.update(found)
@@ -186,12 +225,15 @@ def test_masks_are_the_pipelines_for_a_box_where_it_is(seed: int) -> None:
 def test_jitter_moves_each_side_of_a_mask_by_its_share() -> None:
     boxes = torch.tensor([[40.0, 40.0, 90.0, 90.0]])
     mask = draw_masks(boxes, torch.tensor([[0.04, 0.0, -0.04, 0.1]]), size=128)[0, 0]
-    columns, rows = mask.amax(0).nonzero().flatten(), mask.amax(1).nonzero().flatten()
+    columns = mask.amax(0).nonzero().flatten()
+    rows = mask.amax(1).nonzero().flatten()
     assert (int(columns[0]), int(columns[-1]) + 1) == (33, 93)
     assert (int(rows[0]), int(rows[-1]) + 1) == (35, 100)
 
 
-def test_scenes_are_planned_within_their_sounds(micro_recipe: Recipe, micro_sounds: list[Sound]) -> None:
+def test_scenes_are_planned_within_their_sounds(
+    micro_recipe: Recipe, micro_sounds: list[Sound]
+) -> None:
     plans = plan_scenes(micro_recipe, micro_sounds)
     assert plans == plan_scenes(micro_recipe, micro_sounds)
     assert len({plan.person for plan in plans}) == micro_recipe.clips
@@ -214,13 +256,17 @@ def test_states_between_samples_lie_between_them(micro_sounds: list[Sound]) -> N
 
 
 def test_scenes_stopped_while_they_are_drawn_are_gone_on_with(
-    micro_recipe: Recipe, micro_sounds: list[Sound], pair: PicturePair, make_session: MakeSession,
+    micro_recipe: Recipe,
+    micro_sounds: list[Sound],
+    pair: PicturePair,
+    make_session: MakeSession,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("echoexport.export.demo.training.scenes._CHUNK", 2)
     straight = Scenes(micro_recipe, micro_sounds, pair=pair, session=make_session("straight"))
     session = make_session("stopped")
-    encode, calls = Scenes._encode, []
+    encode = Scenes._encode
+    calls = []
 
     def stop_later(self: Scenes, *arguments: object) -> torch.Tensor:
         calls.append(1)
@@ -250,7 +296,9 @@ def test_damaged_scenes_are_refused_with_their_path(
 def test_sampling_a_window_is_repeatable_and_clean_for_a_perfect_talker(
     micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_session: MakeSession
 ) -> None:
-    batches = WindowBatches(scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, session=make_session())
+    batches = WindowBatches(
+        scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, session=make_session()
+    )
     window = batches.draw(torch.Generator().manual_seed(9), 2)
     noising = Noising(width=8, device=CPU)
 
@@ -275,7 +323,9 @@ def test_a_clip_is_heard_the_same_alone_and_later_but_for_its_place(
     encoder = Listener(micro_recipe.architecture.audio).audio_encoder
     given = {"session": make_session(), "varied": False}
     short = [Sound(sound.mel[:, :60], sound.states[:61]) for sound in micro_sounds]
-    alone, later = (encode_sounds(encoder, short, shifts=shifts, **given) for shifts in (False, True))  # type: ignore[arg-type]
+    alone, later = (
+        encode_sounds(encoder, short, shifts=shifts, **given) for shifts in (False, True)
+    )  # type: ignore[arg-type]
     assert [tuple(features.shape) for features in alone] == [(30, 2, 12)] * 4
     assert alone[0].dtype == torch.float16
     assert not torch.equal(alone[0], later[0])

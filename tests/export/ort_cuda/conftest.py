@@ -23,7 +23,10 @@ Arrays = dict[str, np.ndarray]
 
 
 class Sketch:
-    """A graph with static shapes, written node by node; every value is called as it is told, or numbered."""
+    """A graph with static shapes, written node by node.
+
+    Every value is called as it is told, or numbered.
+    """
 
     def __init__(self, dtype: str = "float32", *, seed: int = 0) -> None:
         self.dtype = dtype
@@ -35,7 +38,9 @@ class Sketch:
 
     def input(self, *shape: int, name: str = "", dtype: str = "") -> str:
         name = name or f"in{len(self._inputs)}"
-        self._inputs.append(helper.make_tensor_value_info(name, KINDS[dtype or self.dtype], list(shape)))
+        self._inputs.append(
+            helper.make_tensor_value_info(name, KINDS[dtype or self.dtype], list(shape))
+        )
         return name
 
     def weight(self, *shape: int, name: str = "") -> str:
@@ -52,7 +57,9 @@ class Sketch:
     def number(self, value: float) -> str:
         return self.constant(np.array(value, self.dtype))
 
-    def add(self, operator: str, *inputs: str, name: str = "", outputs: int = 1, **attributes: Any) -> str:
+    def add(
+        self, operator: str, *inputs: str, name: str = "", outputs: int = 1, **attributes: Any
+    ) -> str:
         """The first output's name; the others are called ``NAME.1`` and so on."""
         name = name or f"value{len(self.nodes)}"
         names = [name, *(f"{name}.{i}" for i in range(1, outputs))]
@@ -62,7 +69,9 @@ class Sketch:
     def reshape(self, value: str, *shape: int, name: str = "") -> str:
         return self.add("Reshape", value, self.integers(*shape), name=name)
 
-    def norm(self, value: str, shape: Sequence[int], *, groups: int, silu: bool = False, name: str = "") -> str:
+    def norm(
+        self, value: str, shape: Sequence[int], *, groups: int, silu: bool = False, name: str = ""
+    ) -> str:
         """A group norm of a map as the export writes it."""
         grouped = self.reshape(value, shape[0], groups, -1)
         ones, zeros = (self.constant(np.full(groups, fill, self.dtype)) for fill in (1, 0))
@@ -76,11 +85,18 @@ class Sketch:
 
     def model(self, *outputs: str) -> onnx.ModelProto:
         """The model, its shapes inferred."""
-        given = [helper.make_tensor_value_info(name, KINDS[self.dtype], self.values.get(name)) for name in outputs]
-        graph = helper.make_graph(self.nodes, "sketch", self._inputs, given, list(self._constants.values()))
+        given = [
+            helper.make_tensor_value_info(name, KINDS[self.dtype], self.values.get(name))
+            for name in outputs
+        ]
+        graph = helper.make_graph(
+            self.nodes, "sketch", self._inputs, given, list(self._constants.values())
+        )
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
         kind = KINDS[self.dtype]
-        graph.value_info.extend(helper.make_tensor_value_info(name, kind, sh) for name, sh in self.values.items())
+        graph.value_info.extend(
+            helper.make_tensor_value_info(name, kind, sh) for name, sh in self.values.items()
+        )
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
 
@@ -106,16 +122,21 @@ def with_plain_operators() -> Callable[[onnx.ModelProto], onnx.ModelProto]:
 
 @pytest.fixture(scope="session")
 def run_graph(
-    with_plain_operators: Callable[[onnx.ModelProto], onnx.ModelProto], tmp_path_factory: pytest.TempPathFactory
+    with_plain_operators: Callable[[onnx.ModelProto], onnx.ModelProto],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Arrays]:
-    """A function that runs a graph, also one for the CUDA provider, on the CPU; weights beside it lie in ``folder``."""
+    """A function that runs a graph, also one for the CUDA provider, on the CPU.
+
+    Weights beside it lie in ``folder``.
+    """
     ort = pytest.importorskip("onnxruntime")
 
     def run(model: onnx.ModelProto, inputs: Arrays, *, folder: Path | None = None) -> Arrays:
         path = (folder or tmp_path_factory.mktemp("graph")) / "run.onnx"
         path.write_bytes(with_plain_operators(model).SerializeToString())
         options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
@@ -125,20 +146,33 @@ def run_graph(
 
 @pytest.fixture(scope="session")
 def largest_error() -> Callable[[Arrays, Arrays], float]:
-    """The largest difference of any output, over that output's largest wanted value; infinite where shapes differ."""
+    """The largest difference of any output, over that output's largest wanted value.
+
+    Infinite where shapes differ.
+    """
 
     def error(found: Arrays, wanted: Arrays) -> float:
-        pairs = [(np.asarray(found[name], np.float64), values.astype(np.float64)) for name, values in wanted.items()]
+        pairs = [
+            (np.asarray(found[name], np.float64), values.astype(np.float64))
+            for name, values in wanted.items()
+        ]
         if any(one.shape != other.shape for one, other in pairs):
             return float("inf")
-        return float(np.max([np.abs(one - other).max() / max(np.abs(other).max(), 1e-9) for one, other in pairs]))
+        return float(
+            np.max(
+                [np.abs(one - other).max() / max(np.abs(other).max(), 1e-9) for one, other in pairs]
+            )
+        )
 
     return error
 
 
 @pytest.fixture
 def rewritten(run_graph: Any, largest_error: Any) -> Callable[..., tuple[Counter[str], float]]:
-    """A function of a model and a rewriting of its graph: the operators that it then has, and how far it is off."""
+    """A function of a model and a rewriting of its graph.
+
+    The operators that it then has, and how far it is off.
+    """
 
     def rewrite(model: onnx.ModelProto, *ways: Callable[[EditedGraph], None], seed: int = 1) -> Any:
         random = np.random.default_rng(seed)
@@ -154,6 +188,8 @@ def rewritten(run_graph: Any, largest_error: Any) -> Callable[..., tuple[Counter
             graph.index()
         result = graph.finish()
         onnx.checker.check_model(result)
-        return Counter(node.op_type for node in result.graph.node), largest_error(run_graph(result, inputs), wanted)
+        return Counter(node.op_type for node in result.graph.node), largest_error(
+            run_graph(result, inputs), wanted
+        )
 
     return rewrite

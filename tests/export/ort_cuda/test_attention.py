@@ -47,7 +47,9 @@ def test_a_network_gives_the_same_with_every_attention_fused(
     with open_bundle(folder, backend="ort") as bundle:
         inputs = read_self_test_inputs(bundle, network)
         wanted = bundle.network(network)(inputs)
-    session = ort.InferenceSession(str(tmp_path / f"{network}.onnx"), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        str(tmp_path / f"{network}.onnx"), providers=["CPUExecutionProvider"]
+    )
     names = [output.name for output in session.get_outputs()]
     assert compare_outputs(dict(zip(names, session.run(names, inputs), strict=True)), wanted) < 1e-4
 
@@ -59,7 +61,9 @@ def test_the_graph_that_is_fused_stays_as_it_was(build_tiny: Callable[..., Path]
     assert model.SerializeToString() == before
 
 
-def test_heads_that_are_too_wide_stay_plain(build_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_that_are_too_wide_stay_plain(
+    build_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from echoexport.export.ort_cuda import attention
 
     monkeypatch.setattr(attention, "WIDEST_HEAD", 3)

@@ -1,4 +1,7 @@
-"""Bundles with graphs for ONNX Runtime's CUDA provider: which targets and networks have one, and what becomes of it."""
+"""Bundles with graphs for ONNX Runtime's CUDA provider.
+
+Which targets and networks have one, and what becomes of it.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +35,21 @@ pytest.importorskip("onnxruntime")
 
 WITH, WITHOUT = (
     sorted(
-        name for name in list_targets()
-        if (BACKEND in (load_target(name).backends.default, *load_target(name).backends.portable)) == wanted
+        name
+        for name in list_targets()
+        if (BACKEND in (load_target(name).backends.default, *load_target(name).backends.portable))
+        == wanted
     )
     for wanted in (True, False)
-)  # fmt: skip
+)
 OWN = {name: f"{name}.ort_cuda.onnx" for name in NETWORKS}
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, micro: Architecture) -> Path:
-    return write_random_checkpoint(tmp_path_factory.mktemp("random") / "weights", architecture=micro)
+    return write_random_checkpoint(
+        tmp_path_factory.mktemp("random") / "weights", architecture=micro
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +57,12 @@ def build(checkpoint: Path, trace_folder: Path) -> Callable[..., Manifest]:
     """A function that builds the checkpoint for a target."""
 
     def run(output: Path, *, target: str = "h100", **changes: Any) -> Manifest:
-        plain = BuildSettings(size=(16, 16), frames=4, steps=2, precision="fp32", traces=trace_folder, check="none")
-        return build_bundle(checkpoint, output, target=load_target(target), settings=replace(plain, **changes))
+        plain = BuildSettings(
+            size=(16, 16), frames=4, steps=2, precision="fp32", traces=trace_folder, check="none"
+        )
+        return build_bundle(
+            checkpoint, output, target=load_target(target), settings=replace(plain, **changes)
+        )
 
     return run
 
@@ -124,7 +135,9 @@ def test_a_backend_that_is_only_the_targets_default_counts_too(copy: Path) -> No
     assert own_graphs(add_own_graphs(read_manifest(copy), copy, target=target))["vae_encoder"]
 
 
-def test_own_graphs_read_the_weights_of_the_plain_ones(built: Path, run_graph: Any, largest_error: Any) -> None:
+def test_own_graphs_read_the_weights_of_the_plain_ones(
+    built: Path, run_graph: Any, largest_error: Any
+) -> None:
     manifest = read_manifest(built)
     for name, entry in manifest.networks.items():
         with np.load(built / entry.self_test) as arrays:
@@ -134,7 +147,10 @@ def test_own_graphs_read_the_weights_of_the_plain_ones(built: Path, run_graph: A
         folder.mkdir()
         shutil.copy(built / entry.weights, folder)
         model = onnx.load_model(built / OWN[name], load_external_data=False)
-        assert largest_error(run_graph(model, inputs, folder=folder), wanted) < entry.tolerances["fp32"], name
+        assert (
+            largest_error(run_graph(model, inputs, folder=folder), wanted)
+            < entry.tolerances["fp32"]
+        ), name
 
 
 def test_own_graphs_are_small(built: Path) -> None:
@@ -148,14 +164,24 @@ def test_a_build_in_fp16_has_them_as_well(build: Callable[..., Manifest], tmp_pa
     assert own_graphs(manifest) == {name: {BACKEND: OWN[name]} for name in NETWORKS}
 
 
-def test_the_same_build_gives_the_same_files(build: Callable[..., Manifest], built: Path, tmp_path: Path) -> None:
+def test_the_same_build_gives_the_same_files(
+    build: Callable[..., Manifest], built: Path, tmp_path: Path
+) -> None:
     assert build(tmp_path / "bundle").files == read_manifest(built).files
 
 
-@pytest.mark.parametrize(("backend", "suffix"), [(BACKEND, ".ort_cuda.onnx"), ("ort", ".onnx"), ("tensorrt", ".onnx")])
-def test_the_cuda_backend_opens_them_and_the_others_do_not(built: Path, backend: str, suffix: str) -> None:
-    with Bundle(built, read_manifest(built), backend=load_backend(backend), options=EngineOptions()) as bundle:
-        assert [bundle.graph_of(name) for name in NETWORKS] == [f"{name}{suffix}" for name in NETWORKS]
+@pytest.mark.parametrize(
+    ("backend", "suffix"), [(BACKEND, ".ort_cuda.onnx"), ("ort", ".onnx"), ("tensorrt", ".onnx")]
+)
+def test_the_cuda_backend_opens_them_and_the_others_do_not(
+    built: Path, backend: str, suffix: str
+) -> None:
+    with Bundle(
+        built, read_manifest(built), backend=load_backend(backend), options=EngineOptions()
+    ) as bundle:
+        assert [bundle.graph_of(name) for name in NETWORKS] == [
+            f"{name}{suffix}" for name in NETWORKS
+        ]
 
 
 def test_where_the_library_lacks_the_operators_the_bundle_still_runs(built: Path) -> None:
@@ -164,13 +190,17 @@ def test_where_the_library_lacks_the_operators_the_bundle_still_runs(built: Path
     class OnTheCpu:
         """ONNX Runtime's CPU provider, called like the CUDA one."""
 
-        name, describe, unavailable = BACKEND, ort.describe, ort.unavailable
+        name = BACKEND
+        describe = ort.describe
+        unavailable = ort.unavailable
         open = staticmethod(ort.open)
 
     with Bundle(built, read_manifest(built), backend=OnTheCpu(), options=EngineOptions()) as bundle:
         assert bundle.self_test("vae_decoder").passed
         (note,) = bundle.notes()
-    assert note.startswith("vae_decoder: runs in plain operators, which is slower: its graph for ort_cuda: ")
+    assert note.startswith(
+        "vae_decoder: runs in plain operators, which is slower: its graph for ort_cuda: "
+    )
     assert "\n" not in note
 
 
@@ -189,7 +219,11 @@ def test_verify_hashes_them(built: Path, command: Any, refusal: Any, tmp_path: P
 def test_a_part_of_another_bundle_comes_without_them(built: Path) -> None:
     part = part_of(built, read_manifest(built), "vae_decoder")
     assert part.entry.graphs == {}
-    assert sorted(part.files) == ["self-test/vae_decoder.npz", "vae_decoder.bin", "vae_decoder.onnx"]
+    assert sorted(part.files) == [
+        "self-test/vae_decoder.npz",
+        "vae_decoder.bin",
+        "vae_decoder.onnx",
+    ]
 
 
 def quantize(built: Path, folder: Path, name: str) -> Part:
@@ -204,7 +238,9 @@ def quantize(built: Path, folder: Path, name: str) -> Part:
     return Part(folder, replace(part.entry, precision="int8"), {**part.files, **files})
 
 
-def test_a_network_that_became_int8_has_none_and_no_old_one_is_left(built: Path, tmp_path: Path) -> None:
+def test_a_network_that_became_int8_has_none_and_no_old_one_is_left(
+    built: Path, tmp_path: Path
+) -> None:
     base = read_manifest(built)
     parts = {name: part_of(built, base, name) for name in NETWORKS}
     parts["denoising_unet"] = quantize(built, tmp_path / "int8", "denoising_unet")
@@ -213,7 +249,9 @@ def test_a_network_that_became_int8_has_none_and_no_old_one_is_left(built: Path,
     manifest = add_own_graphs(composed, tmp_path / "bundle", target=load_target("h100"))
     write_manifest(manifest, tmp_path / "bundle")
     assert manifest.networks["denoising_unet"].graphs == {}
-    assert {name for name, entry in manifest.networks.items() if entry.graphs} == {*NETWORKS} - {"denoising_unet"}
+    assert {name for name, entry in manifest.networks.items() if entry.graphs} == {*NETWORKS} - {
+        "denoising_unet"
+    }
     assert list(check_files(tmp_path / "bundle", manifest)) == list(manifest.files)
 
 
@@ -221,12 +259,19 @@ def test_a_network_with_nodes_in_fp32_has_none_and_the_others_keep_theirs(
     build: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     build(tmp_path / "plain", precision="fp16")
-    names = {each.name for each in FloatGraph(tmp_path / "plain" / "vae_decoder.onnx").model.graph.node}
+    names = {
+        each.name for each in FloatGraph(tmp_path / "plain" / "vae_decoder.onnx").model.graph.node
+    }
     node = sorted(name for name in names if "conv" in name)[0]
-    plans = {name: NetworkPlan("fp16", float32_nodes=(node,) * (name == "vae_decoder")) for name in NETWORKS}
+    plans = {
+        name: NetworkPlan("fp16", float32_nodes=(node,) * (name == "vae_decoder"))
+        for name in NETWORKS
+    }
     write_plan(QuantizationPlan(1, "by hand", "0" * 64, plans), tmp_path / "plan.json")
     manifest = build(tmp_path / "bundle", precision="fp16", plan=tmp_path / "plan.json")
-    assert {name for name, entry in manifest.networks.items() if not entry.graphs} == {"vae_decoder"}
+    assert {name for name, entry in manifest.networks.items() if not entry.graphs} == {
+        "vae_decoder"
+    }
     assert files_on_disk(tmp_path / "bundle") == sorted(manifest.files)
 
 

@@ -24,24 +24,36 @@ def finish(draft: Any, *outputs: str) -> Any:
     return draft.model(*(draft.add("Identity", name) for name in outputs))
 
 
-def convolve(draft: Any, value: str, *, size: int = 3, channels: tuple[int, int] = (8, 8), **attributes: Any) -> str:
+def convolve(
+    draft: Any, value: str, *, size: int = 3, channels: tuple[int, int] = (8, 8), **attributes: Any
+) -> str:
     attributes = attributes or {"pads": [size // 2] * 4}
-    return str(draft.add("Conv", value, draft.weight(channels[1], channels[0], size, size), **attributes))
+    return str(
+        draft.add("Conv", value, draft.weight(channels[1], channels[0], size, size), **attributes)
+    )
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     "attributes",
-    [{}, PADDED, {"pads": [0, 1, 2, 1]}, {"strides": [2, 2], **PADDED}, {"dilations": [1, 2], **PADDED},
-     {"strides": [1, 2], "kernel_shape": [3, 3]}],
-)  # fmt: skip
+    [
+        {},
+        PADDED,
+        {"pads": [0, 1, 2, 1]},
+        {"strides": [2, 2], **PADDED},
+        {"dilations": [1, 2], **PADDED},
+        {"strides": [1, 2], "kernel_shape": [3, 3]},
+    ],
+)
 def test_a_convolution_of_any_kind_is_channels_last(
     sketch: Any, rewritten: Any, attributes: dict[str, Any], bias: bool
 ) -> None:
     draft = sketch()
     weights = [draft.weight(6, 8, 3, 3), *([draft.weight(6)] if bias else [])]
-    found, error = rewritten(draft.model(draft.add("Conv", draft.input(*SHAPE), *weights, **attributes)),
-                             lay_channels_last)  # fmt: skip
+    found, error = rewritten(
+        draft.model(draft.add("Conv", draft.input(*SHAPE), *weights, **attributes)),
+        lay_channels_last,
+    )
     assert error <= EXACT
     assert (found["NhwcConv"], found["Conv"], found["Add"]) == (1, 0, int(bias))
 
@@ -50,15 +62,21 @@ def test_a_convolution_of_any_kind_is_channels_last(
 def test_a_pointwise_convolution_is_a_product(sketch: Any, rewritten: Any, bias: bool) -> None:
     draft = sketch()
     weights = [draft.weight(6, 8, 1, 1), *([draft.weight(6)] if bias else [])]
-    found, error = rewritten(draft.model(draft.add("Conv", draft.input(*SHAPE), *weights)), lay_channels_last)
+    found, error = rewritten(
+        draft.model(draft.add("Conv", draft.input(*SHAPE), *weights)), lay_channels_last
+    )
     assert error <= EXACT
     assert (found["NhwcConv"], found["Conv"], found["MatMul"]) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("attributes", [{"strides": [2, 2]}, {"pads": [1, 1, 1, 1]}])
-def test_one_that_strides_or_pads_is_none(sketch: Any, rewritten: Any, attributes: dict[str, Any]) -> None:
+def test_one_that_strides_or_pads_is_none(
+    sketch: Any, rewritten: Any, attributes: dict[str, Any]
+) -> None:
     draft = sketch()
-    found, error = rewritten(draft.model(convolve(draft, draft.input(*SHAPE), size=1, **attributes)), lay_channels_last)
+    found, error = rewritten(
+        draft.model(convolve(draft, draft.input(*SHAPE), size=1, **attributes)), lay_channels_last
+    )
     assert error <= EXACT
     assert (found["NhwcConv"], found["MatMul"]) == (1, 0)
 
@@ -72,11 +90,15 @@ def of_a_sound(draft: Any) -> str:
 
 
 def padded_by_itself(draft: Any) -> str:
-    return str(draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), auto_pad="SAME_UPPER"))
+    return str(
+        draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), auto_pad="SAME_UPPER")
+    )
 
 
 @pytest.mark.parametrize("make", [in_groups, of_a_sound, padded_by_itself])
-def test_other_convolutions_stay_as_they_are(sketch: Any, rewritten: Any, make: Callable[[Any], str]) -> None:
+def test_other_convolutions_stay_as_they_are(
+    sketch: Any, rewritten: Any, make: Callable[[Any], str]
+) -> None:
     draft = sketch()
     found, error = rewritten(draft.model(make(draft)), lay_channels_last)
     assert error == 0
@@ -89,20 +111,26 @@ def test_a_group_norm_is_one_operator_with_the_silu_behind_it(
     sketch: Any, rewritten: Any, groups: int, silu: bool
 ) -> None:
     draft = sketch()
-    found, error = rewritten(draft.model(draft.norm(draft.input(*SHAPE), SHAPE, groups=groups, silu=silu)),
-                             lay_channels_last)  # fmt: skip
+    found, error = rewritten(
+        draft.model(draft.norm(draft.input(*SHAPE), SHAPE, groups=groups, silu=silu)),
+        lay_channels_last,
+    )
     assert error <= EXACT
     assert found == {"Transpose": 2, "Cast": 2, "GroupNorm": 1}
 
 
 def test_gain_and_shift_of_a_norm_in_fp16_are_float32(sketch: Any, rewritten: Any) -> None:
     draft = sketch("float16")
-    found, error = rewritten(draft.model(draft.norm(draft.input(*SHAPE), SHAPE, groups=4)), lay_channels_last)
+    found, error = rewritten(
+        draft.model(draft.norm(draft.input(*SHAPE), SHAPE, groups=4)), lay_channels_last
+    )
     assert error <= 4e-3
     assert found["GroupNorm"] == 1
 
 
-def test_the_published_networks_norms_fit_the_kernel_and_larger_ones_do_not(sketch: Any, rewritten: Any) -> None:
+def test_the_published_networks_norms_fit_the_kernel_and_larger_ones_do_not(
+    sketch: Any, rewritten: Any
+) -> None:
     draft = sketch()
     shapes = [(1, 64, 2, 2), (1, 66, 2, 2)]
     norms = [draft.norm(draft.input(*shape), shape, groups=shape[1] // 2) for shape in shapes]
@@ -119,7 +147,9 @@ def test_more_pictures_than_the_kernel_takes_stay_plain(
 ) -> None:
     draft = sketch()
     shape = (pictures, 4, 2, 2)
-    found, error = rewritten(draft.model(draft.norm(draft.input(*shape), shape, groups=2)), lay_channels_last)
+    found, error = rewritten(
+        draft.model(draft.norm(draft.input(*shape), shape, groups=2)), lay_channels_last
+    )
     assert error <= EXACT
     assert found["GroupNorm"] == wanted
 
@@ -127,7 +157,9 @@ def test_more_pictures_than_the_kernel_takes_stay_plain(
 def test_an_odd_number_of_channels_a_group_stays_plain(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
     shape = (2, 6, 3, 4)
-    found, error = rewritten(draft.model(draft.norm(draft.input(*shape), shape, groups=2)), lay_channels_last)
+    found, error = rewritten(
+        draft.model(draft.norm(draft.input(*shape), shape, groups=2)), lay_channels_last
+    )
     assert error <= EXACT
     assert found["GroupNorm"] == 0
 
@@ -135,31 +167,56 @@ def test_an_odd_number_of_channels_a_group_stays_plain(sketch: Any, rewritten: A
 class Norm:
     """A group norm whose parts can be changed one at a time."""
 
-    shape, groups, grouped, back = (2, 4, 4, 4), 2, (2, 2, -1), (2, 4, 4, 4)
-    gain, ones, zeros, constant = (4, 1, 1), 1.0, 0.0, True
+    shape = (2, 4, 4, 4)
+    groups = 2
+    grouped = (2, 2, -1)
+    back = (2, 4, 4, 4)
+    gain = (4, 1, 1)
+    ones = 1.0
+    zeros = 0.0
+    constant = True
 
     def write(self, draft: Any) -> dict[str, str]:
         source = draft.input(*self.shape)
         grouped = draft.reshape(source, *self.grouped)
-        fills = (draft.constant(np.full(self.groups, fill, np.float32)) for fill in (self.ones, self.zeros))
+        fills = (
+            draft.constant(np.full(self.groups, fill, np.float32))
+            for fill in (self.ones, self.zeros)
+        )
         normal = draft.add("InstanceNormalization", grouped, *fills, epsilon=1e-5)
         back = draft.reshape(normal, *self.back)
         gain = draft.reshape(draft.weight(4) if self.constant else draft.input(4), *self.gain)
         scaled = draft.add("Mul", back, gain)
         shifted = draft.add("Add", scaled, draft.reshape(draft.weight(4), 4, 1, 1))
-        return {"grouped": grouped, "normal": normal, "gain": gain, "scaled": scaled, "shifted": shifted}
+        return {
+            "grouped": grouped,
+            "normal": normal,
+            "gain": gain,
+            "scaled": scaled,
+            "shifted": shifted,
+        }
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"ones": 2.0}, {"zeros": 0.5}, {"constant": False}, {"gain": (1, 1, 4)}, {"gain": (1, 4, 1)}, {"gain": (4,)},
-        {"back": (2, 4, 2, 8)}, {"grouped": (4, 2, -1)}, {"shape": (8, 4, 4), "grouped": (2, 2, -1)},
+        {"ones": 2.0},
+        {"zeros": 0.5},
+        {"constant": False},
+        {"gain": (1, 1, 4)},
+        {"gain": (1, 4, 1)},
+        {"gain": (4,)},
+        {"back": (2, 4, 2, 8)},
+        {"grouped": (4, 2, -1)},
+        {"shape": (8, 4, 4), "grouped": (2, 2, -1)},
     ],
     ids=str,
-)  # fmt: skip
-def test_what_only_looks_like_a_group_norm_stays_plain(sketch: Any, rewritten: Any, changes: dict[str, Any]) -> None:
-    draft, norm = sketch(), Norm()
+)
+def test_what_only_looks_like_a_group_norm_stays_plain(
+    sketch: Any, rewritten: Any, changes: dict[str, Any]
+) -> None:
+    draft = sketch()
+    norm = Norm()
     vars(norm).update(changes)
     found, error = rewritten(finish(draft, norm.write(draft)["shifted"]), lay_channels_last)
     assert error <= EXACT
@@ -174,7 +231,9 @@ def test_the_group_norm_whose_parts_those_are_is_one(sketch: Any, rewritten: Any
 
 
 @pytest.mark.parametrize("part", ["normal", "scaled"])
-def test_a_group_norm_of_which_a_part_is_wanted_stays_plain(sketch: Any, rewritten: Any, part: str) -> None:
+def test_a_group_norm_of_which_a_part_is_wanted_stays_plain(
+    sketch: Any, rewritten: Any, part: str
+) -> None:
     draft = sketch()
     parts = Norm().write(draft)
     found, error = rewritten(finish(draft, parts["shifted"], parts[part]), lay_channels_last)
@@ -186,11 +245,13 @@ def test_a_group_norm_of_which_a_part_is_wanted_stays_plain(sketch: Any, rewritt
 @pytest.mark.parametrize("given_out", [True, False])
 def test_views_that_others_want_stay_beside_the_norm(
     sketch: Any, rewritten: Any, part: str, given_out: bool
-) -> None:  # fmt: skip
+) -> None:
     draft = sketch()
     parts = Norm().write(draft)
     outputs = [parts["shifted"], parts[part]]
-    found, error = rewritten(draft.model(*outputs) if given_out else finish(draft, *outputs), lay_channels_last)
+    found, error = rewritten(
+        draft.model(*outputs) if given_out else finish(draft, *outputs), lay_channels_last
+    )
     assert error <= EXACT
     assert (found["GroupNorm"], found["InstanceNormalization"]) == (1, 0)
 
@@ -199,8 +260,11 @@ def test_a_norm_that_others_read_before_its_silu_has_none_in_it(sketch: Any) -> 
     draft = sketch()
     shifted = Norm().write(draft)["shifted"]
     product = draft.add("Mul", shifted, draft.add("Sigmoid", shifted))
-    inside, outside = draft.model(product), draft.model(product, shifted)
-    assert [norm.silu for model in (inside, outside) for norm in find_norms(EditedGraph(model))] == [True, False]
+    inside = draft.model(product)
+    outside = draft.model(product, shifted)
+    assert [
+        norm.silu for model in (inside, outside) for norm in find_norms(EditedGraph(model))
+    ] == [True, False]
 
 
 def test_a_sigmoid_times_something_else_is_no_silu(sketch: Any, rewritten: Any) -> None:
@@ -218,26 +282,55 @@ def test_a_chain_of_maps_is_turned_once_and_back_once(sketch: Any, rewritten: An
     first = draft.norm(convolve(draft, source), SHAPE, groups=4, silu=True)
     total = draft.add("Add", convolve(draft, first), convolve(draft, first, size=1))
     wide = draft.add("Concat", total, first, axis=1)
-    large = draft.add("Resize", wide, "", draft.constant(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
-                      nearest_mode="floor", coordinate_transformation_mode="asymmetric")  # fmt: skip
+    large = draft.add(
+        "Resize",
+        wide,
+        "",
+        draft.constant(np.array([1, 1, 2, 2], np.float32)),
+        mode="nearest",
+        nearest_mode="floor",
+        coordinate_transformation_mode="asymmetric",
+    )
     model = draft.model(convolve(draft, large, channels=(16, 8)))
     graph = EditedGraph(model)
     lay_channels_last(graph)
     turned = [node for node in graph.finish().graph.node if node.op_type == "Transpose"]
-    weights = {name for name, shape in graph.shapes.items() if name in graph._tensors and len(shape) == 4}
+    weights = {
+        name for name, shape in graph.shapes.items() if name in graph._tensors and len(shape) == 4
+    }
     assert rewritten(model, lay_channels_last)[1] <= EXACT
-    assert len([node for node in turned if node.input[0] not in weights and len(node.attribute[0].ints) == 4]) == 2
+    assert (
+        len(
+            [
+                node
+                for node in turned
+                if node.input[0] not in weights and len(node.attribute[0].ints) == 4
+            ]
+        )
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
     "sizes", [{"scales": [1, 1, 2, 3]}, {"scales": [2, 1, 1, 2]}, {"sizes": [2, 8, 6, 8]}], ids=str
 )
-def test_a_map_is_resized_as_it_lies(sketch: Any, rewritten: Any, sizes: dict[str, list[int]]) -> None:
+def test_a_map_is_resized_as_it_lies(
+    sketch: Any, rewritten: Any, sizes: dict[str, list[int]]
+) -> None:
     draft = sketch()
-    how = [draft.constant(np.array(sizes.get("scales", []), np.float32)), draft.integers(*sizes.get("sizes", []))]
+    how = [
+        draft.constant(np.array(sizes.get("scales", []), np.float32)),
+        draft.integers(*sizes.get("sizes", [])),
+    ]
     inputs = ["", how[0]] if "scales" in sizes else ["", "", how[1]]
-    large = draft.add("Resize", convolve(draft, draft.input(*SHAPE)), *inputs, mode="nearest", nearest_mode="floor",
-                      coordinate_transformation_mode="asymmetric")  # fmt: skip
+    large = draft.add(
+        "Resize",
+        convolve(draft, draft.input(*SHAPE)),
+        *inputs,
+        mode="nearest",
+        nearest_mode="floor",
+        coordinate_transformation_mode="asymmetric",
+    )
     found, error = rewritten(finish(draft, large), lay_channels_last)
     assert error <= EXACT
     assert (found["Resize"], found["NhwcConv"]) == (1, 1)
@@ -253,16 +346,22 @@ def test_a_map_that_becomes_tokens_is_a_view(sketch: Any, rewritten: Any) -> Non
     assert found["Transpose"] == 4  # the map in, the map out, and each kernel
 
 
-def test_a_map_that_is_given_out_and_read_on_is_the_same_in_both(sketch: Any, rewritten: Any) -> None:
+def test_a_map_that_is_given_out_and_read_on_is_the_same_in_both(
+    sketch: Any, rewritten: Any
+) -> None:
     draft = sketch()
     middle = convolve(draft, draft.input(*SHAPE))
     tokens = draft.add("Transpose", draft.reshape(middle, 2, 8, 12), perm=[0, 2, 1])
-    found, error = rewritten(draft.model(middle, tokens, convolve(draft, middle)), lay_channels_last)
+    found, error = rewritten(
+        draft.model(middle, tokens, convolve(draft, middle)), lay_channels_last
+    )
     assert error <= EXACT
     assert found["NhwcConv"] == 2
 
 
-def test_maps_of_one_shape_that_lie_otherwise_are_added_as_they_are(sketch: Any, rewritten: Any) -> None:
+def test_maps_of_one_shape_that_lie_otherwise_are_added_as_they_are(
+    sketch: Any, rewritten: Any
+) -> None:
     draft = sketch()
     tokens = draft.add("Transpose", draft.input(4, 6, 4), perm=[0, 2, 1])
     views = draft.reshape(tokens, 1, 4, 4, 6)

@@ -17,9 +17,13 @@ from echoexport.export.ort_cuda.channels_last import lay_channels_last
 pytest.importorskip("onnxruntime")
 
 EXACT = 2e-5
-CHANNELS, SIDES = (1, 2, 4, 6), (1, 2, 3, 4)
+CHANNELS = (1, 2, 4, 6)
+SIDES = (1, 2, 3, 4)
 FUSED = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
@@ -39,7 +43,10 @@ class Walk:
         return self.input(ranks[0])
 
     def input(self, rank: int) -> tuple[str, tuple[int, ...]]:
-        sides = [self.data.draw(st.sampled_from(CHANNELS if axis == 1 else SIDES)) for axis in range(rank)]
+        sides = [
+            self.data.draw(st.sampled_from(CHANNELS if axis == 1 else SIDES))
+            for axis in range(rank)
+        ]
         return self.keep(self.draft.input(*sides), sides)
 
     def keep(self, name: str, shape: Any) -> tuple[str, tuple[int, ...]]:
@@ -52,14 +59,22 @@ class Walk:
 
 def convolve(walk: Walk) -> None:
     name, shape = walk.pick(4)
-    made, size = walk.data.draw(st.sampled_from(CHANNELS)), walk.data.draw(st.sampled_from((1, 3)))
-    weights = [walk.draft.weight(made, shape[1], size, size), *([walk.draft.weight(made)] if walk.flag() else [])]
-    walk.keep(walk.draft.add("Conv", name, *weights, pads=[size // 2] * 4), (shape[0], made, *shape[2:]))
+    made = walk.data.draw(st.sampled_from(CHANNELS))
+    size = walk.data.draw(st.sampled_from((1, 3)))
+    weights = [
+        walk.draft.weight(made, shape[1], size, size),
+        *([walk.draft.weight(made)] if walk.flag() else []),
+    ]
+    walk.keep(
+        walk.draft.add("Conv", name, *weights, pads=[size // 2] * 4), (shape[0], made, *shape[2:])
+    )
 
 
 def normalize(walk: Walk) -> None:
     name, shape = walk.pick(4)
-    groups = walk.data.draw(st.sampled_from([groups for groups in (1, 2, 3) if shape[1] % groups == 0]))
+    groups = walk.data.draw(
+        st.sampled_from([groups for groups in (1, 2, 3) if shape[1] % groups == 0])
+    )
     walk.keep(walk.draft.norm(name, shape, groups=groups, silu=walk.flag()), shape)
 
 
@@ -83,15 +98,24 @@ def concatenate(walk: Walk) -> None:
     name, shape = walk.pick(4)
     other, second = walk.pick(4)
     if (second[0], *second[2:]) != (shape[0], *shape[2:]):
-        other, second = name, shape
-    walk.keep(walk.draft.add("Concat", name, other, axis=1), (shape[0], shape[1] + second[1], *shape[2:]))
+        other = name
+        second = shape
+    walk.keep(
+        walk.draft.add("Concat", name, other, axis=1), (shape[0], shape[1] + second[1], *shape[2:])
+    )
 
 
 def resize(walk: Walk) -> None:
     name, shape = walk.pick(4)
     scales = walk.draft.constant(np.array([1, 1, 2, 2], np.float32))
     large = walk.draft.add(
-        "Resize", name, "", scales, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
+        "Resize",
+        name,
+        "",
+        scales,
+        mode="nearest",
+        nearest_mode="floor",
+        coordinate_transformation_mode="asymmetric",
     )
     walk.keep(large, (*shape[:2], 2 * shape[2], 2 * shape[3]))
 
@@ -99,9 +123,14 @@ def resize(walk: Walk) -> None:
 def view(walk: Walk) -> None:
     name, shape = walk.pick(3, 4)
     views = {
-        (*shape[:2], int(np.prod(shape[2:]))), (1, *shape[:1], *shape[1:])[-4:], (*shape[:2], 1, shape[-1])[:4],
-        (shape[0], shape[-1], -1), (1, *shape[:3]), (*shape[1:], shape[0])[:4], (*shape[:2], *shape[:1:-1]),
-    }  # fmt: skip
+        (*shape[:2], int(np.prod(shape[2:]))),
+        (1, *shape[:1], *shape[1:])[-4:],
+        (*shape[:2], 1, shape[-1])[:4],
+        (shape[0], shape[-1], -1),
+        (1, *shape[:3]),
+        (*shape[1:], shape[0])[:4],
+        (*shape[:2], *shape[:1:-1]),
+    }
     total = int(np.prod(shape))
     fitting = sorted(each for each in views if len(each) in (3, 4) and np.prod(each) == total)
     if fitting:
@@ -118,7 +147,8 @@ def transpose(walk: Walk) -> None:
 
 def normalize_tokens(walk: Walk) -> None:
     name, shape = walk.pick(3)
-    gain, shift = walk.draft.weight(shape[-1]), walk.draft.weight(shape[-1])
+    gain = walk.draft.weight(shape[-1])
+    shift = walk.draft.weight(shape[-1])
     walk.keep(walk.draft.add("LayerNormalization", name, gain, shift, epsilon=0.5), shape)
 
 
@@ -129,7 +159,15 @@ def scale(walk: Walk) -> None:
     walk.keep(walk.draft.add("Mul", total, walk.draft.number(0.5)), (*shape[:-1], 4))
 
 
-MAPS: list[Callable[[Walk], None]] = [convolve, normalize, add, concatenate, resize, view, transpose]
+MAPS: list[Callable[[Walk], None]] = [
+    convolve,
+    normalize,
+    add,
+    concatenate,
+    resize,
+    view,
+    transpose,
+]
 ALL = [*MAPS, add_bias, normalize_tokens, scale]
 
 

@@ -31,7 +31,14 @@ def operators(model: onnx.ModelProto) -> list[str]:
 
 
 def test_shapes_of_all_values_are_known(graph: EditedGraph) -> None:
-    assert graph.shapes == {"x": (2, 3), "w": (3, 4), "b": (4,), "product": (2, 4), "spare": (2, 4), "sum": (2, 4)}
+    assert graph.shapes == {
+        "x": (2, 3),
+        "w": (3, 4),
+        "b": (4,),
+        "product": (2, 4),
+        "spare": (2, 4),
+        "sum": (2, 4),
+    }
     assert graph.dtype == np.float32
 
 
@@ -61,10 +68,16 @@ def test_nodes_that_run_as_they_are_keep_their_order(graph: EditedGraph) -> None
 def test_every_node_comes_after_those_it_reads(order: list[int], data: st.DataObject) -> None:
     nodes = []
     for place in range(12):
-        read = data.draw(st.lists(st.integers(0, place - 1), max_size=3, unique=True)) if place else []
+        read = (
+            data.draw(st.lists(st.integers(0, place - 1), max_size=3, unique=True)) if place else []
+        )
         nodes.append(onnx.helper.make_node("Sum", ["x", *(f"v{i}" for i in read)], [f"v{place}"]))
-    values = [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "v11")]
-    model = onnx.helper.make_model(onnx.helper.make_graph([nodes[i] for i in order], "any", values[:1], values[1:]))
+    values = [
+        onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "v11")
+    ]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([nodes[i] for i in order], "any", values[:1], values[1:])
+    )
     known = {"x"}
     for node in EditedGraph(model).finish().graph.node:
         assert set(node.input) <= known
@@ -89,13 +102,18 @@ def test_a_fresh_name_is_nobodys(graph: EditedGraph) -> None:
 
 
 def test_a_constant_is_made_once_for_all_who_want_it(graph: EditedGraph) -> None:
-    first, second = graph.integers([0, -1]), graph.integers([0, -1])
+    first = graph.integers([0, -1])
+    second = graph.integers([0, -1])
     assert first == second
     assert graph.integers([0, 1]) != first
 
 
-@pytest.mark.parametrize("other", [np.zeros((1, 2), np.float32), np.zeros(2, np.int64), np.zeros(4, np.float16)])
-def test_a_constant_of_another_shape_or_type_is_another_one(graph: EditedGraph, other: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    "other", [np.zeros((1, 2), np.float32), np.zeros(2, np.int64), np.zeros(4, np.float16)]
+)
+def test_a_constant_of_another_shape_or_type_is_another_one(
+    graph: EditedGraph, other: np.ndarray
+) -> None:
     assert graph.constant(np.zeros(2, np.float32), "zeros") != graph.constant(other, "zeros")
 
 
@@ -115,7 +133,9 @@ def test_makers_and_readers_are_known_after_an_index(graph: EditedGraph) -> None
     assert [node.op_type for node in graph.readers["product"]] == ["Relu", "Add"]
 
 
-@pytest.mark.parametrize(("name", "operator"), [("product", "Relu"), ("sum", "Mul"), ("spare", "Relu")])
+@pytest.mark.parametrize(
+    ("name", "operator"), [("product", "Relu"), ("sum", "Mul"), ("spare", "Relu")]
+)
 def test_a_value_with_two_readers_or_none_or_given_out_has_no_only_reader(
     graph: EditedGraph, name: str, operator: str
 ) -> None:
@@ -132,7 +152,9 @@ def test_an_operator_of_another_domain_is_another_operator(graph: EditedGraph) -
 
 
 @pytest.mark.parametrize(("operator", "domain"), [("Relu", ""), ("Gelu", MICROSOFT)])
-def test_the_librarys_domain_is_named_once_where_it_is_used(graph: EditedGraph, operator: str, domain: str) -> None:
+def test_the_librarys_domain_is_named_once_where_it_is_used(
+    graph: EditedGraph, operator: str, domain: str
+) -> None:
     del graph._model.opset_import[1]
     graph.nodes = [graph.make(operator, ["x"], "sum", (2, 3), domain=domain)]
     once = graph.finish()
@@ -148,7 +170,9 @@ def test_weights_beside_the_graph_are_not_read(graph: EditedGraph) -> None:
     assert graph.read("b") is not None
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("b", True), ("w", False), ("product", False), ("x", False)])
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("b", True), ("w", False), ("product", False), ("x", False)]
+)
 def test_a_vector_is_a_constant_of_one_axis(graph: EditedGraph, name: str, wanted: bool) -> None:
     assert graph.is_vector(name) == wanted
 
@@ -156,14 +180,20 @@ def test_a_vector_is_a_constant_of_one_axis(graph: EditedGraph, name: str, wante
 def test_a_scalar_is_a_constant_of_one_value(sketch: Callable[[], Any]) -> None:
     draft = sketch()
     half = draft.number(0.5)
-    model = draft.model(draft.add("Mul", draft.add("Mul", draft.input(2, 2), half), draft.weight(2, name="two")))
+    model = draft.model(
+        draft.add("Mul", draft.add("Mul", draft.input(2, 2), half), draft.weight(2, name="two"))
+    )
     graph = EditedGraph(model)
     assert (graph.scalar(half), graph.scalar("two"), graph.scalar("in0")) == (0.5, None, None)
 
 
 def test_an_attribute_that_is_not_there_has_its_default() -> None:
     node = onnx.helper.make_node("Concat", ["a"], ["b"], axis=1)
-    assert (attribute(node, "axis"), attribute(node, "no"), attribute(node, "no", 3)) == (1, None, 3)
+    assert (attribute(node, "axis"), attribute(node, "no"), attribute(node, "no", 3)) == (
+        1,
+        None,
+        3,
+    )
 
 
 def test_a_volume_is_a_product_and_a_scalars_is_one() -> None:

@@ -14,11 +14,17 @@ from echoexport.export.ort_cuda.channels_last import lay_channels_last
 pytest.importorskip("onnxruntime")
 
 EXACT = 1e-5
-B, T, C = 3, 5, 6
+B = 3
+T = 5
+C = 6
 
 
 def layer_norm(draft: Any, value: str, width: int = C, **attributes: Any) -> str:
-    return str(draft.add("LayerNormalization", value, draft.weight(width), draft.weight(width), **attributes))
+    return str(
+        draft.add(
+            "LayerNormalization", value, draft.weight(width), draft.weight(width), **attributes
+        )
+    )
 
 
 def finish(draft: Any, *outputs: str) -> Any:
@@ -46,7 +52,9 @@ def test_a_bias_before_it_goes_in_as_well(sketch: Any, rewritten: Any) -> None:
 def test_two_biases_are_added_once_in_float32(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
     sides = [draft.add("Add", draft.input(B, T, C), draft.weight(C)) for _ in range(2)]
-    found, error = rewritten(finish(draft, layer_norm(draft, draft.add("Add", *sides))), fusions._fuse_layer_norms)
+    found, error = rewritten(
+        finish(draft, layer_norm(draft, draft.add("Add", *sides))), fusions._fuse_layer_norms
+    )
     assert error <= EXACT
     assert found == {"SkipLayerNormalization": 1, "Identity": 1, "Cast": 3, "Add": 1}
 
@@ -60,11 +68,15 @@ def test_a_bias_alone_is_added_to_a_skip_of_zeros(sketch: Any, rewritten: Any) -
 
 
 @pytest.mark.parametrize("given_out", [True, False])
-def test_the_sum_comes_out_too_where_it_is_wanted(sketch: Any, rewritten: Any, given_out: bool) -> None:
+def test_the_sum_comes_out_too_where_it_is_wanted(
+    sketch: Any, rewritten: Any, given_out: bool
+) -> None:
     draft = sketch()
     total = draft.add("Add", draft.input(B, T, C), draft.input(B, T, C))
     normal = layer_norm(draft, total)
-    model = draft.model(normal, total) if given_out else finish(draft, normal, draft.add("Relu", total))
+    model = (
+        draft.model(normal, total) if given_out else finish(draft, normal, draft.add("Relu", total))
+    )
     found, error = rewritten(model, fusions._fuse_layer_norms)
     assert error <= EXACT
     assert (found["SkipLayerNormalization"], found["Add"]) == (1, 0)
@@ -81,7 +93,9 @@ def test_of_two_norms_of_one_sum_the_first_takes_it_in(sketch: Any, rewritten: A
 
 def another_axis(draft: Any) -> str:
     total = draft.add("Add", draft.input(B, T, C), draft.input(B, T, C))
-    return str(draft.add("LayerNormalization", total, draft.weight(T, C), draft.weight(T, C), axis=1))
+    return str(
+        draft.add("LayerNormalization", total, draft.weight(T, C), draft.weight(T, C), axis=1)
+    )
 
 
 def no_shift(draft: Any) -> str:
@@ -111,7 +125,9 @@ def product(draft: Any) -> str:
     return layer_norm(draft, draft.add("Mul", draft.input(B, T, C), draft.input(B, T, C)))
 
 
-@pytest.mark.parametrize("make", [another_axis, no_shift, mean_wanted, other_rank, row_for_all, stretched, product])
+@pytest.mark.parametrize(
+    "make", [another_axis, no_shift, mean_wanted, other_rank, row_for_all, stretched, product]
+)
 def test_what_the_skip_norm_does_not_compute_stays_plain(
     sketch: Any, rewritten: Any, make: Callable[[Any], str]
 ) -> None:
@@ -155,7 +171,8 @@ def test_a_value_added_to_itself_has_its_bias_twice(sketch: Any, rewritten: Any)
     draft = sketch()
     biased = draft.add("Add", draft.input(B, T, C), draft.weight(C))
     found, error = rewritten(
-        finish(draft, layer_norm(draft, draft.add("Add", biased, biased))), fusions._fuse_layer_norms
+        finish(draft, layer_norm(draft, draft.add("Add", biased, biased))),
+        fusions._fuse_layer_norms,
     )
     assert error <= EXACT
     assert found["SkipLayerNormalization"] == 1
@@ -173,24 +190,37 @@ def fuse_maps(graph: Any) -> None:
 @pytest.mark.parametrize("side", [SHAPE, (2, 8, 1, 1), (1, 8, 1, 1)])
 def test_a_sum_and_a_group_norm_are_one(
     sketch: Any, rewritten: Any, side: tuple[int, ...], silu: bool
-) -> None:  # fmt: skip
+) -> None:
     draft = sketch()
-    source = draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), draft.weight(8), pads=[1, 1, 1, 1])
+    source = draft.add(
+        "Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), draft.weight(8), pads=[1, 1, 1, 1]
+    )
     total = draft.add("Add", source, draft.input(*side))
-    found, error = rewritten(finish(draft, draft.norm(total, SHAPE, groups=4, silu=silu)), fuse_maps)
+    found, error = rewritten(
+        finish(draft, draft.norm(total, SHAPE, groups=4, silu=silu)), fuse_maps
+    )
     assert error <= EXACT
-    assert (found["SkipGroupNorm"], found["GroupNorm"], found["Add"], found["Sigmoid"]) == (1, 0, 0, 0)
+    assert (found["SkipGroupNorm"], found["GroupNorm"], found["Add"], found["Sigmoid"]) == (
+        1,
+        0,
+        0,
+        0,
+    )
 
 
 def test_a_bias_alone_is_the_group_norms_skip(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
-    source = draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), draft.weight(8), pads=[1, 1, 1, 1])
+    source = draft.add(
+        "Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), draft.weight(8), pads=[1, 1, 1, 1]
+    )
     found, error = rewritten(finish(draft, draft.norm(source, SHAPE, groups=4)), fuse_maps)
     assert error <= EXACT
     assert (found["SkipGroupNorm"], found["Add"]) == (1, 0)
 
 
-def test_a_convolution_without_a_bias_is_followed_by_a_plain_group_norm(sketch: Any, rewritten: Any) -> None:
+def test_a_convolution_without_a_bias_is_followed_by_a_plain_group_norm(
+    sketch: Any, rewritten: Any
+) -> None:
     draft = sketch()
     source = draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), pads=[1, 1, 1, 1])
     found, error = rewritten(finish(draft, draft.norm(source, SHAPE, groups=4)), fuse_maps)
@@ -200,7 +230,9 @@ def test_a_convolution_without_a_bias_is_followed_by_a_plain_group_norm(sketch: 
 
 def test_of_two_group_norms_of_one_sum_the_first_takes_it_in(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
-    total = draft.add("Add", draft.input(*SHAPE), draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 1, 1)))
+    total = draft.add(
+        "Add", draft.input(*SHAPE), draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 1, 1))
+    )
     norms = [draft.norm(total, SHAPE, groups=groups) for groups in (2, 4)]
     found, error = rewritten(finish(draft, *norms, draft.add("Relu", total)), fuse_maps)
     assert error <= EXACT
@@ -231,12 +263,16 @@ def test_a_bias_and_a_residual_are_one(
 ) -> None:
     draft = sketch()
     biased = draft.add("Add", draft.input(*shape), draft.weight(C))
-    found, error = rewritten(finish(draft, draft.add("Add", draft.input(*shape), biased)), fusions._fuse_residuals)
+    found, error = rewritten(
+        finish(draft, draft.add("Add", draft.input(*shape), biased)), fusions._fuse_residuals
+    )
     assert error <= EXACT
     assert (found["BiasAdd"], found["Add"]) == (1, 0)
 
 
-def test_of_two_biased_sides_the_biases_are_added_once(sketch: Any, rewritten: Any, residual_width: None) -> None:
+def test_of_two_biased_sides_the_biases_are_added_once(
+    sketch: Any, rewritten: Any, residual_width: None
+) -> None:
     draft = sketch()
     sides = [draft.add("Add", draft.input(B, T, C), draft.weight(C)) for _ in range(2)]
     found, error = rewritten(finish(draft, draft.add("Add", *sides)), fusions._fuse_residuals)
@@ -253,15 +289,27 @@ def only_a_bias(draft: Any) -> str:
 
 
 def a_given_bias(draft: Any) -> str:
-    return str(draft.add("Add", draft.add("Add", draft.input(B, T, C), draft.input(C)), draft.input(B, T, C)))
+    return str(
+        draft.add(
+            "Add", draft.add("Add", draft.input(B, T, C), draft.input(C)), draft.input(B, T, C)
+        )
+    )
 
 
 def another_shape(draft: Any) -> str:
-    return str(draft.add("Add", draft.add("Add", draft.input(B, T, C), draft.weight(C)), draft.input(B, 1, C)))
+    return str(
+        draft.add(
+            "Add", draft.add("Add", draft.input(B, T, C), draft.weight(C)), draft.input(B, 1, C)
+        )
+    )
 
 
 def another_width(draft: Any) -> str:
-    return str(draft.add("Add", draft.add("Add", draft.input(B, T, 8), draft.weight(8)), draft.input(B, T, 8)))
+    return str(
+        draft.add(
+            "Add", draft.add("Add", draft.input(B, T, 8), draft.weight(8)), draft.input(B, T, 8)
+        )
+    )
 
 
 @pytest.mark.parametrize("make", [no_bias, only_a_bias, a_given_bias, another_shape, another_width])

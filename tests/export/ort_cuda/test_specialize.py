@@ -1,4 +1,7 @@
-"""Whole networks rewritten for ONNX Runtime's CUDA provider: the same values, from the same weights."""
+"""Whole networks rewritten for ONNX Runtime's CUDA provider.
+
+The same values, from the same weights.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,14 @@ from echoexport.runtime.spec import NETWORKS, SubnetSpec, describe_networks
 
 pytest.importorskip("onnxruntime")
 
-FP32, FP16 = 1e-5, 4e-3
+FP32 = 1e-5
+FP16 = 4e-3
 """Largest errors, over each output's largest value."""
 
-GEGLU, RESIDUAL = (32, 64), (8, 16)
-"""What the micro networks have in place of the published widths: half a token of a feed-forward, and channels."""
+GEGLU = (32, 64)
+RESIDUAL = (8, 16)
+"""What the micro networks have in place of the published widths: half a token of a
+feed-forward, and channels."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,21 @@ Trace = Callable[..., Traced]
 
 
 @pytest.fixture(scope="module")
-def trace(micro: Architecture, fill: Any, stored: Any, tmp_path_factory: pytest.TempPathFactory) -> Trace:
+def trace(
+    micro: Architecture, fill: Any, stored: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Trace:
     """A function that writes a micro network of a name, a size and a precision, each once."""
     kept: dict[Any, Traced] = {}
 
     def run(
-        name: str, *, size: tuple[int, int] = (8, 8), frames: int = 4, precision: str = "fp32", face: str = "mask",
+        name: str,
+        *,
+        size: tuple[int, int] = (8, 8),
+        frames: int = 4,
+        precision: str = "fp32",
+        face: str = "mask",
         most_scores: int = lowering.MOST_SCORES,
-    ) -> Traced:  # fmt: skip
+    ) -> Traced:
         key = (name, size, frames, precision, face, most_scores)
         if key not in kept:
             sizes = size_networks(micro, size=size, frames=frames, face=face)
@@ -63,7 +76,9 @@ def trace(micro: Architecture, fill: Any, stored: Any, tmp_path_factory: pytest.
                 patch.setattr(lowering, "MOST_SCORES", most_scores)
                 model = trace_network(spec, micro)
             folder = tmp_path_factory.mktemp("traced")
-            write_weights(model, stored(fill(build_network(name, micro), 3)), path=folder / f"{name}.bin")
+            write_weights(
+                model, stored(fill(build_network(name, micro), 3)), path=folder / f"{name}.bin"
+            )
             onnx.save_model(model, folder / f"{name}.onnx")
             kept[key] = Traced(spec, model, folder)
         return kept[key]
@@ -72,7 +87,9 @@ def trace(micro: Architecture, fill: Any, stored: Any, tmp_path_factory: pytest.
 
 
 @pytest.fixture
-def compare(random_inputs: Any, run_graph: Any, largest_error: Any) -> Callable[..., tuple[Counter[str], float]]:
+def compare(
+    random_inputs: Any, run_graph: Any, largest_error: Any
+) -> Callable[..., tuple[Counter[str], float]]:
     """A function of a plain network that gives the operators of its own graph, and how far that is off."""
 
     def run(traced: Traced, *, gate: float = 1.0) -> tuple[Counter[str], float]:
@@ -103,7 +120,9 @@ def external(model: onnx.ModelProto) -> dict[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_gives_what_its_plain_graph_does(trace: Trace, compare: Any, name: str) -> None:
+def test_every_network_gives_what_its_plain_graph_does(
+    trace: Trace, compare: Any, name: str
+) -> None:
     used, error = compare(trace(name))
     assert error <= FP32
     assert used
@@ -112,7 +131,7 @@ def test_every_network_gives_what_its_plain_graph_does(trace: Trace, compare: An
 @pytest.mark.parametrize("gate", [0.0, 1.0])
 @pytest.mark.parametrize(
     ("size", "frames"), [((8, 8), 4), ((8, 16), 4), ((12, 8), 3), ((8, 8), 2), ((16, 16), 5)]
-)  # fmt: skip
+)
 def test_the_denoiser_does_so_with_and_without_a_reference_in_every_shape(
     trace: Trace, compare: Any, size: tuple[int, int], frames: int, gate: float
 ) -> None:
@@ -144,28 +163,42 @@ def test_temporal_attention_is_packed_where_positions_divide(
 ) -> None:
     traced = trace("denoising_unet", size=size)
     used, error = compare(traced)
-    masks = [t for t in specialize(traced.model)[0].graph.initializer if t.name.startswith("attention_mask")]
+    masks = [
+        t
+        for t in specialize(traced.model)[0].graph.initializer
+        if t.name.startswith("attention_mask")
+    ]
     assert error <= FP32
     assert used["MultiHeadAttention"] > 0
     assert bool(masks) == packed
 
 
 @pytest.mark.parametrize("most_scores", [4 * 2 * 16 * 32 // 2, 4 * 2 * 16 * 32 // 4])
-def test_attention_in_parts_is_one_operator_again(trace: Trace, compare: Any, most_scores: int) -> None:
-    whole, split = trace("denoising_unet"), trace("denoising_unet", most_scores=most_scores)
+def test_attention_in_parts_is_one_operator_again(
+    trace: Trace, compare: Any, most_scores: int
+) -> None:
+    whole = trace("denoising_unet")
+    split = trace("denoising_unet", most_scores=most_scores)
     used, error = compare(split)
-    assert sum(node.op_type == "Softmax" for node in split.model.graph.node) > used["MultiHeadAttention"]
+    assert (
+        sum(node.op_type == "Softmax" for node in split.model.graph.node)
+        > used["MultiHeadAttention"]
+    )
     assert used == compare(whole)[0]
     assert error <= FP32
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fp16_networks_give_the_same_within_its_rounding(trace: Trace, compare: Any, name: str) -> None:
+def test_fp16_networks_give_the_same_within_its_rounding(
+    trace: Trace, compare: Any, name: str
+) -> None:
     assert compare(trace(name, precision="fp16"))[1] <= FP16
 
 
 @pytest.mark.parametrize("name", ["denoising_unet", "reference_unet", "audio_encoder"])
-def test_every_attention_and_nearly_every_layer_norm_is_an_operator_of_the_library(trace: Trace, name: str) -> None:
+def test_every_attention_and_nearly_every_layer_norm_is_an_operator_of_the_library(
+    trace: Trace, name: str
+) -> None:
     plain = Counter(node.op_type for node in trace(name).model.graph.node)
     own = Counter(node.op_type for node in specialize(trace(name).model)[0].graph.node)
     assert own["MultiHeadAttention"] == plain["Softmax"]
@@ -193,13 +226,17 @@ def test_weights_stay_beside_the_graph_under_their_names(trace: Trace, name: str
     model = trace(name).model
     own, _ = specialize(model)
     assert external(own) == external(model)
-    inside = sum(len(t.raw_data) for t in own.graph.initializer if not t.name.startswith("attention_mask"))
+    inside = sum(
+        len(t.raw_data) for t in own.graph.initializer if not t.name.startswith("attention_mask")
+    )
     assert inside < 16_000
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_graph_is_rewritten_alike_each_time(trace: Trace, name: str) -> None:
-    first, second = (specialize(trace(name).model)[0].SerializeToString(deterministic=True) for _ in range(2))
+    first, second = (
+        specialize(trace(name).model)[0].SerializeToString(deterministic=True) for _ in range(2)
+    )
     assert first == second
 
 
@@ -207,7 +244,10 @@ def test_the_same_graph_is_rewritten_alike_each_time(trace: Trace, name: str) ->
 def test_inputs_and_outputs_are_those_of_the_plain_graph(trace: Trace, name: str) -> None:
     model = trace(name).model
     own, _ = specialize(model)
-    assert (list(own.graph.input), list(own.graph.output)) == (list(model.graph.input), list(model.graph.output))
+    assert (list(own.graph.input), list(own.graph.output)) == (
+        list(model.graph.input),
+        list(model.graph.output),
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -221,7 +261,9 @@ def test_each_value_is_made_once_and_every_domain_is_named_once(trace: Trace, na
 
 def quantize(traced: Traced) -> onnx.ModelProto:
     graph = FloatGraph(traced.folder / f"{traced.spec.name}.onnx")
-    return add_qdq(graph, NetworkPlan("int8", {name: LayerPlan("int8", 1.0) for name in graph.layers}))
+    return add_qdq(
+        graph, NetworkPlan("int8", {name: LayerPlan("int8", 1.0) for name in graph.layers})
+    )
 
 
 def widen(traced: Traced) -> onnx.ModelProto:
@@ -247,10 +289,16 @@ def test_a_graph_that_was_rewritten_comes_back_as_it_is(trace: Trace) -> None:
     assert again.SerializeToString() == own.SerializeToString()
 
 
-def test_a_mask_lets_no_packed_attention_see_its_neighbours(trace: Trace, run_graph: Any, random_inputs: Any) -> None:
+def test_a_mask_lets_no_packed_attention_see_its_neighbours(
+    trace: Trace, run_graph: Any, random_inputs: Any
+) -> None:
     traced = trace("denoising_unet")
     own, _ = specialize(traced.model)
-    masks = [onnx.numpy_helper.to_array(t) for t in own.graph.initializer if t.name.startswith("attention_mask")]
+    masks = [
+        onnx.numpy_helper.to_array(t)
+        for t in own.graph.initializer
+        if t.name.startswith("attention_mask")
+    ]
     (mask,) = masks
     frames = traced.spec.inputs[0].shape[2]
     blocks = np.kron(np.eye(fusions.PACKED), np.ones((frames, frames)))

@@ -1,4 +1,7 @@
-"""Two bundles compared: figures that can be worked out by hand, from engines that err by a known amount."""
+"""Two bundles compared.
+
+Figures that can be worked out by hand, from engines that err by a known amount.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.profiles.quality.comparison import ComparisonClip, ComparisonSettings, compare_bundles
+from echoexport.profiles.quality.comparison import (
+    ComparisonClip,
+    ComparisonSettings,
+    compare_bundles,
+)
 from echoexport.profiles.quality.recording import CallReservoir, RecordedCall, RecordingBundle
 from echoexport.profiles.quality.report import QualityBudget, QualityReport, format_quality_json
 from echoexport.profiles.quality.signals import MOST_DECIBELS, ClosenessSums, measure_closeness
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.bundle import Bundle, open_bundle
 from echoexport.runtime.bundle_files import hash_file
-from echoexport.runtime.errors import BackendError, BundleError, InputError, SettingError, UnknownNameError
+from echoexport.runtime.errors import (
+    BackendError,
+    BundleError,
+    InputError,
+    SettingError,
+    UnknownNameError,
+)
 from echoexport.runtime.manifest import FileEntry, read_manifest, write_manifest
 from echoexport.runtime.session import RenderInputs, RenderSettings, Session
 from echoexport.runtime.spec import NETWORKS, SubnetSpec
@@ -35,7 +48,8 @@ class WaveEngine:
     precision = "fp32"
 
     def __init__(self, spec: SubnetSpec, *, error: float) -> None:
-        self._spec, self._error = spec, error
+        self._spec = spec
+        self._error = error
 
     def __call__(self, inputs: Any) -> dict[str, np.ndarray]:
         base = float(np.mean([np.mean(value, dtype=np.float64) for value in inputs.values()]))
@@ -68,7 +82,9 @@ class WaveBackend:
 
 
 def open_waves(folder: Path, **errors: float) -> Bundle:
-    return Bundle(folder, read_manifest(folder), backend=WaveBackend(**errors), options=EngineOptions("fp32"))
+    return Bundle(
+        folder, read_manifest(folder), backend=WaveBackend(**errors), options=EngineOptions("fp32")
+    )
 
 
 def make_clip(name: str = "one", *, frames: int = 5, **more: Any) -> ComparisonClip:
@@ -82,16 +98,22 @@ def make_clip(name: str = "one", *, frames: int = 5, **more: Any) -> ComparisonC
 QUICK = ComparisonSettings(calls=4, warmup=0, repeats=1)
 
 
-def compare(reference: Bundle, candidate: Bundle, *clips: ComparisonClip, **settings: Any) -> QualityReport:
+def compare(
+    reference: Bundle, candidate: Bundle, *clips: ComparisonClip, **settings: Any
+) -> QualityReport:
     return compare_bundles(
-        reference, candidate, clips or (make_clip(),), settings=dataclasses.replace(QUICK, **settings)
+        reference,
+        candidate,
+        clips or (make_clip(),),
+        settings=dataclasses.replace(QUICK, **settings),
     )
 
 
 def add_plan(folder: Path, plan: Any) -> Path:
     """Put a plan into a bundle and its manifest."""
     (folder / "quantization.json").write_text(plan if isinstance(plan, str) else json.dumps(plan))
-    manifest, path = read_manifest(folder), folder / "quantization.json"
+    manifest = read_manifest(folder)
+    path = folder / "quantization.json"
     files = {**manifest.files, "quantization.json": FileEntry(hash_file(path), path.stat().st_size)}
     write_manifest(dataclasses.replace(manifest, files=files), folder)
     return folder
@@ -132,12 +154,15 @@ def test_an_error_in_one_network_is_found_there_and_in_the_frames(null_bundle: P
     with open_waves(null_bundle) as one, open_waves(null_bundle, vae_decoder=0.1) as other:
         report = compare(one, other)
     found = {network.name: network.closeness for network in report.networks}
-    assert {name for name, closeness in found.items() if closeness.snr < MOST_DECIBELS} == {"vae_decoder"}
+    assert {name for name, closeness in found.items() if closeness.snr < MOST_DECIBELS} == {
+        "vae_decoder"
+    }
     # A sine's mean square is a half, the error's is a hundredth.
     assert found["vae_decoder"].snr == pytest.approx(10 * np.log10(0.5 / 0.01), abs=0.05)
     assert found["vae_decoder"].largest == pytest.approx(0.1, abs=1e-4)
     assert report.headline.latents_snr == MOST_DECIBELS
-    # A tenth of [-1, 1] is 12.75 of 255 levels, less where it is clipped, cut to whole ones.
+    # A tenth of [-1, 1] is 12.75 of 255 levels, less where it is clipped, cut to whole
+    # ones.
     assert 26 < report.headline.psnr < 28
     clip = report.clips[0]
     assert clip.psnr_worst == pytest.approx(min(clip.psnr_frames), abs=0.006)
@@ -149,7 +174,9 @@ def test_an_early_error_reaches_only_what_comes_after_it(null_bundle: Path) -> N
         report = compare(one, other)
     assert report.headline.latents_snr < 60
     # The decoder got the reference's latents and is not blamed.
-    assert {n.name for n in report.networks if n.closeness.snr < MOST_DECIBELS} == {"denoising_unet"}
+    assert {n.name for n in report.networks if n.closeness.snr < MOST_DECIBELS} == {
+        "denoising_unet"
+    }
 
 
 def test_calls_that_are_kept_are_bounded_and_counted(null_bundle: Path) -> None:
@@ -177,11 +204,16 @@ def test_the_same_inputs_give_the_same_report_but_for_time(null_bundle: Path) ->
 
 def test_small_changes_are_not_held_while_frames_are_compared(null_bundle: Path) -> None:
     manifest = read_manifest(null_bundle)
-    write_manifest(dataclasses.replace(manifest, picture=dataclasses.replace(manifest.picture, hold=255)), null_bundle)
+    write_manifest(
+        dataclasses.replace(manifest, picture=dataclasses.replace(manifest.picture, hold=255)),
+        null_bundle,
+    )
     seen = []
     with open_waves(null_bundle) as one, open_waves(null_bundle) as other:
         compare(one, other, make_clip(score=lambda frames, reference: seen.append(frames) or {}))  # type: ignore[func-returns-value]
-        wanted = np.stack(list(Session(one).render(make_clip().inputs, RenderSettings(frames=5, hold=0))))
+        wanted = np.stack(
+            list(Session(one).render(make_clip().inputs, RenderSettings(frames=5, hold=0)))
+        )
     assert np.array_equal(seen[0], wanted)
 
 
@@ -191,7 +223,9 @@ def test_scores_are_asked_of_both_and_their_loss_is_judged(null_bundle: Path) ->
 
     budget = QualityBudget(losses={"brightness": 1.0})
     with open_waves(null_bundle) as one, open_waves(null_bundle, vae_decoder=0.1) as other:
-        report = compare(one, other, make_clip(score=brightness), make_clip("unscored"), budget=budget)
+        report = compare(
+            one, other, make_clip(score=brightness), make_clip("unscored"), budget=budget
+        )
     (score,) = report.headline.scores
     assert (score.name, score.reference) == ("brightness", 0)
     assert score.candidate == pytest.approx(score.difference) and score.difference < -5
@@ -203,18 +237,31 @@ def test_scores_are_asked_of_both_and_their_loss_is_judged(null_bundle: Path) ->
 def test_the_share_of_weights_in_int8_and_the_size_against_fp32_are_given(
     make_null_bundle: Callable[..., Path],
 ) -> None:
-    plain, small = make_null_bundle("plain"), make_null_bundle("small")
+    plain = make_null_bundle("plain")
+    small = make_null_bundle("small")
     manifest = read_manifest(small)
-    denoiser = dataclasses.replace(manifest.networks["denoising_unet"], precision="int8", int8_parameters=6)
-    write_manifest(dataclasses.replace(manifest, networks={**manifest.networks, "denoising_unet": denoiser}), small)
+    denoiser = dataclasses.replace(
+        manifest.networks["denoising_unet"], precision="int8", int8_parameters=6
+    )
+    write_manifest(
+        dataclasses.replace(manifest, networks={**manifest.networks, "denoising_unet": denoiser}),
+        small,
+    )
     with open_waves(plain) as one, open_waves(small) as other:
         report = compare(one, other)
     found = {network.name: network for network in report.networks}
     assert denoiser.parameters == 7
     size = manifest.files[denoiser.weights].bytes / 28
     side = found["denoising_unet"].candidate
-    assert (side.int8_share, side.of_fp32) == (pytest.approx(6 / 7, abs=1e-4), pytest.approx(size, abs=1e-4))
-    assert found["denoising_unet"].reference.int8_share == found["vae_decoder"].candidate.int8_share == 0
+    assert (side.int8_share, side.of_fp32) == (
+        pytest.approx(6 / 7, abs=1e-4),
+        pytest.approx(size, abs=1e-4),
+    )
+    assert (
+        found["denoising_unet"].reference.int8_share
+        == found["vae_decoder"].candidate.int8_share
+        == 0
+    )
     assert report.candidate.int8_share == pytest.approx(1 / 7, abs=1e-4)
     assert report.reference.int8_share == 0
     data = json.loads(format_quality_json(report))
@@ -224,9 +271,13 @@ def test_the_share_of_weights_in_int8_and_the_size_against_fp32_are_given(
 def test_an_int8_network_whose_bundle_does_not_say_how_much_of_it_is_has_no_share(
     make_null_bundle: Callable[..., Path],
 ) -> None:
-    plain, small = make_null_bundle("plain"), make_null_bundle("small")
+    plain = make_null_bundle("plain")
+    small = make_null_bundle("small")
     manifest = read_manifest(small)
-    entries = {name: dataclasses.replace(entry, precision="int8") for name, entry in manifest.networks.items()}
+    entries = {
+        name: dataclasses.replace(entry, precision="int8")
+        for name, entry in manifest.networks.items()
+    }
     write_manifest(dataclasses.replace(manifest, networks=entries), small)
     with open_waves(plain) as one, open_waves(small) as other:
         report = compare(one, other)
@@ -242,12 +293,19 @@ def test_a_budget_is_kept_or_missed_by_what_was_measured(null_bundle: Path) -> N
 
 
 def test_a_budget_for_a_score_that_nobody_took_is_refused(null_bundle: Path) -> None:
-    with open_waves(null_bundle) as one, open_waves(null_bundle) as other, pytest.raises(InputError, match="'lips'"):
+    with (
+        open_waves(null_bundle) as one,
+        open_waves(null_bundle) as other,
+        pytest.raises(InputError, match="'lips'"),
+    ):
         compare(one, other, budget=QualityBudget(losses={"lips": 0.1}))
 
 
-def test_layers_come_from_the_plan_that_travels_with_the_candidate(make_null_bundle: Callable[..., Path]) -> None:
-    plain, planned = make_null_bundle("plain"), add_plan(make_null_bundle("planned"), PLAN)
+def test_layers_come_from_the_plan_that_travels_with_the_candidate(
+    make_null_bundle: Callable[..., Path],
+) -> None:
+    plain = make_null_bundle("plain")
+    planned = add_plan(make_null_bundle("planned"), PLAN)
     with open_waves(plain) as one, open_waves(planned) as other:
         report = compare(one, other, damage={"denoising_unet": {"mid": 1.25}})
     assert (report.reference.label, report.candidate.label) == ("fp32", "int8")
@@ -268,31 +326,59 @@ def test_layers_come_from_the_plan_that_travels_with_the_candidate(make_null_bun
         (json.dumps(PLAN).replace('"int8", "amax"', '"int4", "amax"'), "layer mid: mode 'int4'"),
     ],
 )
-def test_a_plan_that_breaks_its_schema_is_named(make_null_bundle: Callable[..., Path], plan: Any, told: str) -> None:
-    plain, planned = make_null_bundle("plain"), add_plan(make_null_bundle("planned"), plan)
-    with open_waves(plain) as one, open_waves(planned) as other, pytest.raises(BundleError, match=told):
+def test_a_plan_that_breaks_its_schema_is_named(
+    make_null_bundle: Callable[..., Path], plan: Any, told: str
+) -> None:
+    plain = make_null_bundle("plain")
+    planned = add_plan(make_null_bundle("planned"), plan)
+    with (
+        open_waves(plain) as one,
+        open_waves(planned) as other,
+        pytest.raises(BundleError, match=told),
+    ):
         compare(one, other)
 
 
-def test_damage_of_a_layer_that_the_plan_lacks_is_refused(make_null_bundle: Callable[..., Path]) -> None:
-    plain, planned = make_null_bundle("plain"), add_plan(make_null_bundle("planned"), PLAN)
-    with open_waves(plain) as one, open_waves(planned) as other, pytest.raises(UnknownNameError, match="'midd'"):
+def test_damage_of_a_layer_that_the_plan_lacks_is_refused(
+    make_null_bundle: Callable[..., Path],
+) -> None:
+    plain = make_null_bundle("plain")
+    planned = add_plan(make_null_bundle("planned"), PLAN)
+    with (
+        open_waves(plain) as one,
+        open_waves(planned) as other,
+        pytest.raises(UnknownNameError, match="'midd'"),
+    ):
         compare(one, other, damage={"denoising_unet": {"midd": 1.0}})
 
 
-def test_bundles_that_cannot_render_the_same_clip_are_refused(make_null_bundle: Callable[..., Path]) -> None:
-    small, large = make_null_bundle("small"), make_null_bundle("large", side=64)
-    with open_bundle(small) as one, open_bundle(large) as other, pytest.raises(InputError, match="picture size"):
+def test_bundles_that_cannot_render_the_same_clip_are_refused(
+    make_null_bundle: Callable[..., Path],
+) -> None:
+    small = make_null_bundle("small")
+    large = make_null_bundle("large", side=64)
+    with (
+        open_bundle(small) as one,
+        open_bundle(large) as other,
+        pytest.raises(InputError, match="picture size"),
+    ):
         compare(one, other)
     longer = make_null_bundle("longer", frames=5)
-    with open_bundle(small) as one, open_bundle(longer) as other, pytest.raises(InputError, match="window"):
+    with (
+        open_bundle(small) as one,
+        open_bundle(longer) as other,
+        pytest.raises(InputError, match="window"),
+    ):
         compare(one, other)
 
 
 def test_another_checkpoint_is_noted(make_null_bundle: Callable[..., Path]) -> None:
-    plain, other_folder = make_null_bundle("plain"), make_null_bundle("other")
+    plain = make_null_bundle("plain")
+    other_folder = make_null_bundle("other")
     manifest = read_manifest(other_folder)
-    made = dataclasses.replace(manifest.provenance, checkpoint_files={"a.pth": FileEntry("0" * 64, 1)})
+    made = dataclasses.replace(
+        manifest.provenance, checkpoint_files={"a.pth": FileEntry("0" * 64, 1)}
+    )
     write_manifest(dataclasses.replace(manifest, provenance=made), other_folder)
     with open_waves(plain) as one, open_waves(other_folder) as other:
         assert "different checkpoints" in compare(one, other).notes[0]
@@ -315,7 +401,9 @@ def test_no_clips_and_two_of_one_name_are_refused(null_bundle: Path) -> None:
             compare(one, other, make_clip(), make_clip())
 
 
-@pytest.mark.parametrize("spoilt", [{"calls": 0}, {"repeats": 0}, {"warmup": -1}, {"strip_clips": -1}])
+@pytest.mark.parametrize(
+    "spoilt", [{"calls": 0}, {"repeats": 0}, {"warmup": -1}, {"strip_clips": -1}]
+)
 def test_settings_that_measure_nothing_are_refused(spoilt: dict[str, int]) -> None:
     with pytest.raises(SettingError, match="are wanted"):
         ComparisonSettings(**spoilt)  # type: ignore[arg-type]
@@ -324,7 +412,9 @@ def test_settings_that_measure_nothing_are_refused(spoilt: dict[str, int]) -> No
 def test_progress_goes_from_nothing_to_all(null_bundle: Path) -> None:
     told: list[tuple[str, int, int]] = []
     with open_waves(null_bundle) as one, open_waves(null_bundle) as other:
-        compare_bundles(one, other, [make_clip()], settings=QUICK, report=lambda *line: told.append(line))
+        compare_bundles(
+            one, other, [make_clip()], settings=QUICK, report=lambda *line: told.append(line)
+        )
     assert told[0] == ("rendering", 0, 1) and told[1] == ("rendering", 1, 1)
     assert told[-1] == ("networks", 6, 6)
 
@@ -346,7 +436,9 @@ def test_recording_leaves_the_bundle_open_and_its_results_as_they_are(null_bundl
         recording.close()
         plain = np.stack(list(Session(bundle).render(clip.inputs, RenderSettings(frames=5))))
     assert np.array_equal(seen, plain)
-    assert {name: len(kept.calls) for name, kept in recording.reservoirs.items()}["denoising_unet"] == 3
+    assert {name: len(kept.calls) for name, kept in recording.reservoirs.items()}[
+        "denoising_unet"
+    ] == 3
 
 
 def test_every_call_has_the_same_chance_to_be_kept() -> None:
@@ -362,7 +454,11 @@ def test_every_call_has_the_same_chance_to_be_kept() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32)), min_size=1, max_size=40),
+    st.lists(
+        st.tuples(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32)),
+        min_size=1,
+        max_size=40,
+    ),
     st.integers(1, 40),
 )
 def test_blocks_add_up_to_the_formula(pairs: list[tuple[float, float]], split: int) -> None:
@@ -374,9 +470,11 @@ def test_blocks_add_up_to_the_formula(pairs: list[tuple[float, float]], split: i
     assert result == measure_closeness(found, wanted) or result.snr == pytest.approx(
         measure_closeness(found, wanted).snr, abs=0.002
     )
-    one, other = found.astype(np.float64), wanted.astype(np.float64)
+    one = found.astype(np.float64)
+    other = wanted.astype(np.float64)
     assert result.largest == pytest.approx(np.abs(one - other).max(), rel=1e-4)
-    signal, error = float(other @ other), float((one - other) @ (one - other))
+    signal = float(other @ other)
+    error = float((one - other) @ (one - other))
     if signal > 0 and error > 0 and abs(10 * np.log10(signal / error)) < MOST_DECIBELS:
         assert result.snr == pytest.approx(10 * np.log10(signal / error), abs=0.002)
 

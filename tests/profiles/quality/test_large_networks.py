@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from echoexport.profiles.quality import networks
-from echoexport.profiles.quality.comparison import ComparisonClip, ComparisonSettings, compare_bundles
+from echoexport.profiles.quality.comparison import (
+    ComparisonClip,
+    ComparisonSettings,
+    compare_bundles,
+)
 from echoexport.runtime import session
 from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.bundle import Bundle
@@ -47,7 +51,8 @@ class CountedEngine:
     precision = "fp32"
 
     def __init__(self, backend: CountedBackend, spec: SubnetSpec) -> None:
-        self._backend, self._spec = backend, spec
+        self._backend = backend
+        self._spec = spec
         self._counts = spec.name == "denoising_unet"
         if self._counts:
             backend.opened += 1
@@ -63,16 +68,22 @@ class CountedEngine:
 
 
 def compare_counted(folder: Path) -> CountedBackend:
-    backend, random = CountedBackend(), np.random.default_rng(0)
+    backend = CountedBackend()
+    random = np.random.default_rng(0)
     picture = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     voice = voice_from_samples(random.integers(-3000, 3000, 8000).astype(np.int16))
-    clip = ComparisonClip("one", RenderInputs(picture, voice, mask=np.full((SIDE, SIDE), 255, np.uint8)), frames=5)
-    manifest, options = read_manifest(folder), EngineOptions("fp32")
+    clip = ComparisonClip(
+        "one", RenderInputs(picture, voice, mask=np.full((SIDE, SIDE), 255, np.uint8)), frames=5
+    )
+    manifest = read_manifest(folder)
+    options = EngineOptions("fp32")
     with (
         Bundle(folder, manifest, backend=backend, options=options) as one,
         Bundle(folder, manifest, backend=backend, options=options) as other,
     ):
-        compare_bundles(one, other, (clip,), settings=ComparisonSettings(calls=2, warmup=0, repeats=1))
+        compare_bundles(
+            one, other, (clip,), settings=ComparisonSettings(calls=2, warmup=0, repeats=1)
+        )
     return backend
 
 

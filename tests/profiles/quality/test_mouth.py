@@ -12,7 +12,10 @@ TALLEST = 12.0
 
 
 def draw_slots(openness: np.ndarray) -> np.ndarray:
-    """Frames (n, 40, 40, 3): a gap of so much of twelve rows, its edges anti-aliased, in a reddish field."""
+    """Frames (n, 40, 40, 3).
+
+    A gap of so much of twelve rows, its edges anti-aliased, in a reddish field.
+    """
     rows = np.arange(40)[None] + 0.5
     gap = np.clip(openness[:, None] * TALLEST / 2 - np.abs(rows - 20) + 0.5, 0, 1)
     shade = (gap * np.minimum(openness[:, None] * TALLEST, 1))[..., None, None]
@@ -32,7 +35,9 @@ def test_openness_is_read_between_the_examples() -> None:
 
 def test_openness_survives_noise_and_a_wrong_tint() -> None:
     truth = np.random.default_rng(0).random(50)
-    shaken = draw_slots(truth) + np.random.default_rng(1).uniform(-8, 8, (50, 40, 40, 3)) + [6, 0, -6]
+    shaken = (
+        draw_slots(truth) + np.random.default_rng(1).uniform(-8, 8, (50, 40, 40, 3)) + [6, 0, -6]
+    )
     found = mouth_openness(np.clip(shaken, 0, 255).astype(np.uint8), make_guide())
     assert np.corrcoef(found, truth)[0, 1] > 0.99
 

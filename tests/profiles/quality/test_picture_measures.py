@@ -1,4 +1,7 @@
-"""The measures of pictures: published colour pairs, hand-made differences, masks that leave out what they should."""
+"""The measures of pictures.
+
+Published colour pairs, hand-made differences, masks that leave out what they should.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,18 @@ import pytest
 
 from echoexport.profiles.quality.colour import ciede2000, rgb_to_lab
 from echoexport.profiles.quality.motion import drift, flicker
-from echoexport.profiles.quality.pictures import compare_pictures, delta_e, grow_mask, psnr, ssim, ssim_map
+from echoexport.profiles.quality.pictures import (
+    compare_pictures,
+    delta_e,
+    grow_mask,
+    psnr,
+    ssim,
+    ssim_map,
+)
 from echoexport.runtime.errors import InputError
 
-# Test pairs of Sharma, Wu and Dalal (2005), table 1: two Lab colours and their difference.
+# Test pairs of Sharma, Wu and Dalal (2005), table 1: two Lab colours and their
+# difference.
 PUBLISHED = """
 50 2.6772 -79.7751 50 0 -82.7485 2.0425
 50 3.1571 -77.2803 50 0 -82.7485 2.8615
@@ -54,14 +65,19 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def test_the_colour_difference_gives_the_published_values() -> None:
-    table = np.array([[float(word) for word in line.split()] for line in PUBLISHED.split("\n") if line])
+    table = np.array(
+        [[float(word) for word in line.split()] for line in PUBLISHED.split("\n") if line]
+    )
     assert table.shape == (34, 7)
     np.testing.assert_allclose(ciede2000(table[:, :3], table[:, 3:6]), table[:, 6], atol=1e-4)
     np.testing.assert_allclose(ciede2000(table[:, 3:6], table[:, :3]), table[:, 6], atol=1e-4)
 
 
 def test_the_colour_difference_of_single_precision_stays_close() -> None:
-    table = np.array([[float(word) for word in line.split()] for line in PUBLISHED.split("\n") if line], np.float32)
+    table = np.array(
+        [[float(word) for word in line.split()] for line in PUBLISHED.split("\n") if line],
+        np.float32,
+    )
     found = ciede2000(table[16:, :3], table[16:, 3:6])
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, table[16:, 6], atol=2e-3)
@@ -88,22 +104,32 @@ def test_ssim_is_one_for_equal_pictures_and_low_for_unrelated_ones() -> None:
 
 
 def test_ssim_equals_a_sum_over_the_window_done_plainly() -> None:
-    one, other = noise(24, 24), (noise(24, 24) // 2 + noise(24, 24, seed=1) // 2).astype(np.uint8)
+    one = noise(24, 24)
+    other = (noise(24, 24) // 2 + noise(24, 24, seed=1) // 2).astype(np.uint8)
     x, y = (picture.astype(float) @ [0.299, 0.587, 0.114] for picture in (one, other))
     offsets = np.arange(-5, 6)
     window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
     window /= window.sum()
-    a, b = x[7:18, 7:18], y[7:18, 7:18]
-    mean_a, mean_b = (window * a).sum(), (window * b).sum()
-    var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+    a = x[7:18, 7:18]
+    b = y[7:18, 7:18]
+    mean_a = (window * a).sum()
+    mean_b = (window * b).sum()
+    var_a = (window * (a - mean_a) ** 2).sum()
+    var_b = (window * (b - mean_b) ** 2).sum()
     shared = (window * (a - mean_a) * (b - mean_b)).sum()
-    c1, c2 = 2.55**2, 7.65**2
-    wanted = (2 * mean_a * mean_b + c1) * (2 * shared + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    c1 = 2.55**2
+    c2 = 7.65**2
+    wanted = (
+        (2 * mean_a * mean_b + c1)
+        * (2 * shared + c2)
+        / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    )
     assert ssim_map(one, other)[12, 12] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_what_is_masked_out_does_not_count() -> None:
-    picture, spoilt = noise(40, 40), noise(40, 40)
+    picture = noise(40, 40)
+    spoilt = noise(40, 40)
     spoilt[10:20, 10:20] = 0
     touched = np.zeros((40, 40), bool)
     touched[10:20, 10:20] = True

@@ -32,36 +32,57 @@ from echoexport.profiles.quality.report import (
 from echoexport.profiles.quality.signals import Closeness
 from echoexport.runtime.errors import InputError, OutputError
 
-HEAD = Headline(31.5, 30.2, 38.2, 35.5, 0.985, 0.971, 0.31, 0.28, 1.9, (Score("lips", 1.0, 0.99, -0.01),))
+HEAD = Headline(
+    31.5, 30.2, 38.2, 35.5, 0.985, 0.971, 0.31, 0.28, 1.9, (Score("lips", 1.0, 0.99, -0.01),)
+)
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 
 
 def make_report(**changes: Any) -> QualityReport:
     closeness = Closeness(38.5, 0.9999, 0.25, 0.012)
-    side = BundleSide("fp32", "full", "acc", "cpu", "fp32", "null: zeros", "fp32", 0, 100, 200, "ab" * 32)
+    side = BundleSide(
+        "fp32", "full", "acc", "cpu", "fp32", "null: zeros", "fp32", 0, 100, 200, "ab" * 32
+    )
     report = QualityReport(
         schema=1,
         origin="measured",
         reference=side,
-        candidate=dataclasses.replace(side, label="int8", name="small", precision="int8", weights=28, bytes=62),
+        candidate=dataclasses.replace(
+            side, label="int8", name="small", precision="int8", weights=28, bytes=62
+        ),
         settings=RunSettings(6, 24.0, 1.0, 1, 0, 2, 11),
         budget=QualityBudget(35.0, 0.97, {"lips": 0.02}),
         misses=(),
         headline=HEAD,
-        clips=(ClipQuality("one", 3, closeness, 38.2, 35.5, 1, 0.985, 0.971, HEAD.scores, (40.0, 35.5, 39.0)),),
+        clips=(
+            ClipQuality(
+                "one", 3, closeness, 38.2, 35.5, 1, 0.985, 0.971, HEAD.scores, (40.0, 35.5, 39.0)
+            ),
+        ),
         networks=(
             NetworkQuality(
-                "denoising_unet", NetworkSide("fp32", "fp32", 100, 0.2, 0.3), NetworkSide("int8", "int8", 28, 0.1, 0.2),
-                12, 120, closeness, "velocity", 38.5, 0.28, 1.9,
+                "denoising_unet",
+                NetworkSide("fp32", "fp32", 100, 0.2, 0.3),
+                NetworkSide("int8", "int8", 28, 0.1, 0.2),
+                12,
+                120,
+                closeness,
+                "velocity",
+                38.5,
+                0.28,
+                1.9,
             ),
         ),
         layers=(LayerQuality("denoising_unet", "conv_in", "float", "policy: conv_in", 1.5),),
         notes=("a remark",),
         conditions=Conditions(
-            Machine("a processor", 2, 8_000_000_000, "Linux", 0.5), "3.11", {"numpy": "2"}, "2026-01-01T00:00:00+00:00"
+            Machine("a processor", 2, 8_000_000_000, "Linux", 0.5),
+            "3.11",
+            {"numpy": "2"},
+            "2026-01-01T00:00:00+00:00",
         ),
         strips=(Strip("one", (0, 1), closely=False, rows=(StripRow("fp32", PICTURE, 10, 5),)),),
-    )  # fmt: skip
+    )
     return dataclasses.replace(report, **changes)
 
 
@@ -78,7 +99,9 @@ def test_without_a_budget_nothing_holds_and_nothing_is_missed() -> None:
 
 def test_a_missed_budget_comes_first() -> None:
     report = make_report(misses=("38.20 dB, 40 dB are wanted",))
-    assert describe_verdict(report).startswith("int8 misses its budget (38.20 dB, 40 dB are wanted): 38.2 dB")
+    assert describe_verdict(report).startswith(
+        "int8 misses its budget (38.20 dB, 40 dB are wanted): 38.2 dB"
+    )
     assert not report.holds
 
 
@@ -110,7 +133,9 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     written = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        written.append([path.read_bytes() for path in write_quality_report(make_report(), tmp_path / name)])
+        written.append(
+            [path.read_bytes() for path in write_quality_report(make_report(), tmp_path / name)]
+        )
     assert written[0] == written[1]
 
 
