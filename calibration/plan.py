@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import CalibrationError
-from echoexport.runtime.schema import dump, parse
 
 SCHEMA = 1
 FILE_NAME = "quantization.json"

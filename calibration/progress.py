@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.sinks import name_staging
+from echoexport.runtime.files.aside import name_staging
 
 __all__ = ["NO_PROGRESS", "ProgressFolder", "make_key", "prune_progress"]
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from echoexport.runtime.bundle_files import list_files
+from echoexport.runtime.bundle.files import list_files
+from echoexport.runtime.contract.manifest import FILE_NAME, FORMAT
 from echoexport.runtime.errors import OutputError
-from echoexport.runtime.manifest import FILE_NAME, FORMAT
 
 
 @contextmanager

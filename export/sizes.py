@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from echoexport.export.architecture import Architecture, UNetArchitecture
+from echoexport.runtime.contract.families.echomimic_v1 import NetworkSizes, ReferenceTap
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.spec import NetworkSizes, ReferenceTap
 
 # Each frame sees feature rows c-4 .. c+5 (the original's audio_feat_length [2, 2] at 50
 # rows a second).

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 
-from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.errors import EchoExportError
-from echoexport.runtime.session import Rendering, RenderInputs, RenderSettings, Session
+from echoexport.runtime.rendering.session import Rendering, Session
+from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
 
 __all__ = [
     "Bundle",

@@ -379,3 +379,10 @@ def _is_size(value: object) -> bool:
 def _is_backend_list(value: object) -> bool:
     names = value if isinstance(value, list) and value else [None]
     return all(isinstance(name, str) and name in BACKENDS for name in names)
+
+
+def find_target(name: str) -> TargetSpec:
+    """A target by name, or from a YAML file of the user's."""
+    from echoexport.targets.spec import load_target, read_target
+
+    return read_target(Path(name)) if name.endswith((".yaml", ".yml")) else load_target(name)

@@ -20,9 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.runtime.bundle_files import hash_file
-from echoexport.runtime.device import Device, detect_device
-from echoexport.runtime.manifest import (
+from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.contract.families.echomimic_v1 import (
+    NetworkSizes,
+    ReferenceTap,
+    describe_networks,
+)
+from echoexport.runtime.contract.manifest import (
     FORMAT,
     SCHEMA,
     AudioSettings,
@@ -35,8 +39,8 @@ from echoexport.runtime.manifest import (
     WindowSettings,
     write_manifest,
 )
-from echoexport.runtime.scheduler import SchedulerConfig
-from echoexport.runtime.spec import NetworkSizes, ReferenceTap, describe_networks
+from echoexport.runtime.contract.noise_schedule import SchedulerConfig
+from echoexport.runtime.device import Device, detect_device
 
 TESTS = Path(__file__).parent
 
@@ -163,7 +167,7 @@ def trace_once(trace_folder: Path) -> Callable[[Any, Any], Any]:
     """A function of (spec, architecture) that gives the trace, made by one worker and kept for all."""
 
     def find(spec: Any, architecture: Any) -> Any:
-        from echoexport.export.traces import find_trace, trace_key
+        from echoexport.export.graphs.traces import find_trace, trace_key
 
         with locked(trace_folder / trace_key(spec, architecture)):
             return find_trace(spec, architecture, folder=trace_folder)
@@ -197,9 +201,9 @@ def build_tiny(
         size: tuple[int, int] = (128, 128),
         target: str = "cpu",
     ) -> Path:
-        from echoexport.export.build import BuildSettings, build_bundle
+        from echoexport.export.build.bundle import BuildSettings, build_bundle
         from echoexport.export.sizes import size_networks
-        from echoexport.runtime.spec import describe_networks
+        from echoexport.runtime.contract.families.echomimic_v1 import describe_networks
         from echoexport.targets.spec import load_target
 
         name = f"{variant}-{frames}-{precision}-{size[0]}x{size[1]}-{target}"
@@ -326,7 +330,7 @@ def recorded_device() -> Callable[..., Device]:
 @pytest.fixture
 def compile_null(null_bundle: Path, tmp_path: Path) -> Callable[..., Any]:
     """A function that compiles the null bundle for the null backend, with a cache of the test's own."""
-    from echoexport.export.compile import CompileSettings, compile_bundle
+    from echoexport.export.compile.bundle import CompileSettings, compile_bundle
 
     def run(output: Path | None = None, *, bundle: Path = null_bundle, **settings: Any) -> Any:
         told: list[str] = []

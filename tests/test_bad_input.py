@@ -158,7 +158,7 @@ def test_three_minutes_are_rendered_in_flat_memory(
     bundle = make_null_bundle(side=128)
     program = (
         "import sys\nfrom echoexport.export.cli import main\n"
-        "from echoexport.profiles.clip_run import find_peak_memory\n"
+        "from echoexport.profiles.measuring.clip_run import find_peak_memory\n"
         "main(sys.argv[1:])\nprint(find_peak_memory() or 0)"
     )
     peaks = {}

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from echoexport.export.compile import CompileReport, CompileSettings, compile_bundle
+from echoexport.export.compile.bundle import CompileReport, CompileSettings, compile_bundle
 from echoexport.export.engines import EngineSettings, tensorrt, tensorrt_rtx
-from echoexport.export.engines.tensorrt_library import TENSORRT, TENSORRT_RTX
+from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT, TENSORRT_RTX
 from echoexport.runtime.backends import load_backend
-from echoexport.runtime.bundle import open_bundle
-from echoexport.runtime.cuda import open_cuda
+from echoexport.runtime.bundle.opened import open_bundle
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.engine.cuda import open_cuda
 from echoexport.runtime.errors import BackendError
-from echoexport.runtime.spec import NETWORKS
 
 FAKES = Path(__file__).parent / "fakes"
 ENGINE = EngineSettings(workspace=10**9, level=2, timeout=300.0)

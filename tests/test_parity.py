@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
+from echoexport.export.graphs.weights import write_weights
 from echoexport.export.sizes import size_networks
-from echoexport.export.weights import write_weights
 from echoexport.runtime import open_bundle
-from echoexport.runtime.audio_tokens import encode_features
-from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.network import Network
-from echoexport.runtime.scheduler import sinusoid
-from echoexport.runtime.spec import NETWORKS, SubnetSpec, describe_networks
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.conditioning.audio_tokens import encode_features
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.sampling.ddim import sinusoid
 
 pytestmark = pytest.mark.slow
 

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from echoexport.runtime import RenderInputs, RenderSettings, Session, open_bundle
-from echoexport.runtime.audio_tokens import AudioTokens
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.conditions import encode_picture, encode_voice
-from echoexport.runtime.sampler import SamplingHooks, SamplingStep
-from echoexport.runtime.voice import voice_from_samples
+from echoexport.runtime.conditioning.audio_tokens import AudioTokens
+from echoexport.runtime.conditioning.reference import encode_picture
+from echoexport.runtime.conditioning.voice_features import encode_voice
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.inputs.voice import voice_from_samples
+from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingStep
 
 pytestmark = pytest.mark.slow
 

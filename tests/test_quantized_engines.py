@@ -13,22 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.graph_lint import require_clean
+from echoexport.calibration.choosing.policy import NetworkPolicy, Policy, load_policy, plan_layers
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.qdq_graph import find_skips
+from echoexport.calibration.graphs.quantize import quantize_network
+from echoexport.calibration.lint.graph_lint import require_clean
+from echoexport.calibration.observing.ranges import ActivationRanges, RangeSettings, collect_ranges
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
-from echoexport.calibration.policy import NetworkPolicy, Policy, load_policy, plan_layers
-from echoexport.calibration.qdq_graph import find_skips
-from echoexport.calibration.quantize import quantize_network
-from echoexport.calibration.ranges import ActivationRanges, RangeSettings, collect_ranges
 from echoexport.calibration.sample import Sample
-from echoexport.export.build import build_bundle
-from echoexport.export.build_settings import BuildSettings
+from echoexport.export.build.bundle import build_bundle
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
 from echoexport.export.engines import EngineSettings, load_builder
 from echoexport.export.engines.tensorrt_rtx import check_network, is_installed
-from echoexport.runtime.backends import EngineOptions, as_compiling, load_backend
-from echoexport.runtime.manifest import read_manifest
-from echoexport.runtime.spec import NETWORKS, SubnetSpec
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.manifest import read_manifest
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
 from echoexport.targets.spec import KINDS, load_target
 
 pytest.importorskip("onnxruntime")

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from echoexport.export.checkpoint.variants import Variant
+from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.errors import CheckpointError, SettingError
-from echoexport.runtime.scheduler import SchedulerConfig
 from echoexport.targets.strict_yaml import StrictLoader
 
 FILE_NAME = "echoexport.yaml"

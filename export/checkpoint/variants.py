@@ -29,7 +29,7 @@ class Variant:
     overlap: int = 3
     """Frames that neighbouring windows share."""
     hold: int = 0
-    """See :class:`echoexport.runtime.manifest.PictureSettings`."""
+    """See :class:`echoexport.runtime.contract.manifest.PictureSettings`."""
 
 
 _ALL = (

@@ -20,7 +20,7 @@ from echoexport.export.checkpoint.reader import UNET_FOLDER, VAE_FOLDER, WHISPER
 from echoexport.export.checkpoint.settings import FILE_NAME
 from echoexport.export.checkpoint.variants import find_variant
 from echoexport.runtime.errors import OutputError
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.files.aside import name_staging, refuse_output
 
 Tensors = Callable[[str], Mapping[str, torch.Tensor]]
 """The tensors of the network so called, by the names its module has."""

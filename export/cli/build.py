@@ -10,11 +10,11 @@ import click
 
 from echoexport.export.cli.options import FILE, ProgressLine, SizeType
 from echoexport.runtime.errors import SettingError
+from echoexport.targets.spec import find_target
 
 if TYPE_CHECKING:
-    from echoexport.export.build_settings import BuildSettings
-    from echoexport.runtime.manifest import Manifest
-    from echoexport.targets.spec import TargetSpec
+    from echoexport.export.build.settings import BuildSettings
+    from echoexport.runtime.contract.manifest import Manifest
 
 DEFAULT_CHECKPOINT = Path("pretrained_weights")
 
@@ -123,12 +123,11 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     Example:
       echoexport build weights/ --target cpu-openvino --size 256x256 -o bundle/
     """
-    from echoexport.export.build import build_bundle
-    from echoexport.export.build_progress import default_progress_folder
-    from echoexport.export.build_settings import BuildSettings
+    from echoexport.export.build.bundle import build_bundle
+    from echoexport.export.build.settings import BuildSettings
     from echoexport.export.cli.compiled_run import compile_built
     from echoexport.export.demo.assets import is_builtin
-    from echoexport.export.traces import default_trace_folder
+    from echoexport.runtime.files.cache_folders import default_progress_folder, default_trace_folder
 
     spec = find_target(target)
     cache = options.pop("trace_cache")
@@ -204,10 +203,3 @@ def suit_character(settings: BuildSettings) -> BuildSettings:
             err=True,
         )
     return replace(settings, size=settings.size or CHARACTER_SIZE)
-
-
-def find_target(name: str) -> TargetSpec:
-    """A target by name, or from a YAML file of the user's."""
-    from echoexport.targets.spec import load_target, read_target
-
-    return read_target(Path(name)) if name.endswith((".yaml", ".yml")) else load_target(name)

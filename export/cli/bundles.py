@@ -19,8 +19,8 @@ from echoexport.export.cli.options import (
 from echoexport.runtime.errors import BackendError, GraphError, SettingError
 
 if TYPE_CHECKING:
-    from echoexport.runtime.compiled import CompiledEngine
-    from echoexport.runtime.manifest import Manifest, QuantizationSummary
+    from echoexport.runtime.contract.compiled import CompiledEngine
+    from echoexport.runtime.contract.manifest import Manifest, QuantizationSummary
 
 
 @click.command("verify")
@@ -55,10 +55,10 @@ def verify_command(
     lint: bool,
 ) -> None:
     """Hash every file of a bundle anew and run each network on the arrays that travel with it."""
-    from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.bundle import open_bundle
-    from echoexport.runtime.bundle_files import check_files
-    from echoexport.runtime.manifest import read_manifest
+    from echoexport.runtime.bundle.files import check_files
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.contract.manifest import read_manifest
+    from echoexport.runtime.engine.protocol import EngineOptions
 
     manifest = read_manifest(bundle)
     if (parser or lint) and manifest.compiled is not None:
@@ -99,7 +99,7 @@ def verify_command(
 
 
 def _run_lint(folder: Path, manifest: Manifest, networks: Iterable[str]) -> None:
-    from echoexport.export.bundle_lint import find_versions, lint_bundle
+    from echoexport.export.graphs.bundle_lint import find_versions, lint_bundle
 
     versions = find_versions(manifest.target)
     broken = 0
@@ -133,9 +133,9 @@ def _run_parser(folder: Path, graphs: list[str]) -> None:
 @click.option("--tensors", is_flag=True, help="Every input and output with its axes.")
 def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
     """Show what is inside a bundle; no file but the manifest is read."""
-    from echoexport.runtime.manifest import read_manifest
-    from echoexport.runtime.network import describe_axes
-    from echoexport.runtime.schema import dump
+    from echoexport.runtime.bundle.network import describe_axes
+    from echoexport.runtime.contract.manifest import read_manifest
+    from echoexport.runtime.contract.schema import dump
 
     manifest = read_manifest(bundle)
     if as_json:

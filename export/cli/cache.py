@@ -14,7 +14,12 @@ from echoexport.export.cli.options import FILE, warn
 from echoexport.runtime.errors import BundleError, OutputError, SettingError
 
 if TYPE_CHECKING:
-    from echoexport.export.engine_cache import CachedEngine, EngineCache, Entry, LibraryFolder
+    from echoexport.export.compile.engine_cache import (
+        CachedEngine,
+        EngineCache,
+        Entry,
+        LibraryFolder,
+    )
 
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _BYTES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -94,7 +99,7 @@ def prune_command(
     engines are for other machines: they are stale once this one would build them
     differently.
     """
-    from echoexport.export.engine_cache import choose_victims
+    from echoexport.export.compile.engine_cache import choose_victims
 
     age = None if older_than is None else read_age(older_than)
     largest = None if max_size is None else read_size(max_size)
@@ -136,7 +141,8 @@ def prune_command(
 
 def open_cache(folder: Path | None) -> EngineCache | None:
     """The cache in this folder, or the user's; None where no home folder is known."""
-    from echoexport.export.engine_cache import EngineCache, default_engine_folder
+    from echoexport.export.compile.engine_cache import EngineCache
+    from echoexport.runtime.files.cache_folders import default_engine_folder
 
     place = default_engine_folder() if folder is None else folder / "engines"
     return None if place is None else EngineCache(place, warn=warn)
@@ -148,7 +154,7 @@ def read_keys(bundle: Path) -> set[str]:
     Raises:
         BundleError: it is not a compiled bundle.
     """
-    from echoexport.runtime.manifest import read_manifest
+    from echoexport.runtime.contract.manifest import read_manifest
 
     compiled = read_manifest(bundle).compiled
     if compiled is None:
@@ -193,8 +199,8 @@ class Staleness:
 
         Empty where there is none, and for what a library looks after itself.
         """
-        from echoexport.export.engine_cache import CachedEngine
-        from echoexport.runtime.compiled import compare_fingerprints
+        from echoexport.export.compile.engine_cache import CachedEngine
+        from echoexport.runtime.bundle.fitting import compare_fingerprints
 
         if not isinstance(entry, CachedEngine):
             return ""
@@ -213,9 +219,10 @@ def _find_fingerprint(backend: str) -> tuple[dict[str, str] | None, str]:
     Where engines are built ahead of time, for other machines, the backend need not work
     for that.
     """
-    from echoexport.export.engines.tensorrt_library import PRODUCTS
-    from echoexport.runtime.backends import as_compiling, load_backend
-    from echoexport.runtime.compiled import read_fingerprint
+    from echoexport.export.engines.nvidia.tensorrt_library import PRODUCTS
+    from echoexport.runtime.backends import load_backend
+    from echoexport.runtime.bundle.fitting import read_fingerprint
+    from echoexport.runtime.engine.protocol import as_compiling
     from echoexport.runtime.errors import EchoExportError
 
     try:
@@ -231,7 +238,7 @@ def _find_fingerprint(backend: str) -> tuple[dict[str, str] | None, str]:
 
 def describe_entry(entry: CachedEngine, stale: str) -> dict[str, Any]:
     """An entry with its record and state, for JSON."""
-    from echoexport.runtime.schema import dump
+    from echoexport.runtime.contract.schema import dump
 
     return {
         "folder": str(entry.folder),
@@ -255,7 +262,7 @@ def describe_folder(entry: LibraryFolder) -> dict[str, Any]:
 
 def count_entries(some: list[Entry], of: list[Entry]) -> str:
     """How many engines of how many, and the same of libraries' folders where there are any."""
-    from echoexport.export.engine_cache import LibraryFolder
+    from echoexport.export.compile.engine_cache import LibraryFolder
 
     folders, dropped = (
         sum(isinstance(each, LibraryFolder) for each in entries) for entries in (of, some)
@@ -266,7 +273,7 @@ def count_entries(some: list[Entry], of: list[Entry]) -> str:
 
 def format_entry(entry: Entry, stale: str) -> str:
     """An entry as a line of a table."""
-    from echoexport.export.engine_cache import LibraryFolder
+    from echoexport.export.compile.engine_cache import LibraryFolder
 
     size = f"{entry.bytes / 1e6:8.1f} MB"
     age = f"used {describe_age(time.time() - entry.used)} ago"

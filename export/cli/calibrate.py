@@ -15,9 +15,9 @@ from echoexport.export.cli.options import FILE, ProgressLine, SizeType, backend_
 from echoexport.runtime.errors import CalibrationError, SettingError
 
 if TYPE_CHECKING:
-    from echoexport.calibration.recording_inputs import RecordingInput
-    from echoexport.calibration.recording_job import RecordingSettings
-    from echoexport.calibration.sets import CalibrationSet
+    from echoexport.calibration.recording.recording_inputs import RecordingInput
+    from echoexport.calibration.recording.recording_job import RecordingSettings
+    from echoexport.calibration.recording.sets import CalibrationSet
 
 _BUILD_ONLY = ("variant", "size", "frames", "target")
 
@@ -123,9 +123,9 @@ def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> 
     Example:
       echoexport calibrate weights/ --portraits faces/ --audio voices/ --size 256x256 -o set/
     """
-    from echoexport.calibration.recording import record_set
-    from echoexport.calibration.recording_job import RecordingSettings, check_settings
-    from echoexport.calibration.set_writer import check_output
+    from echoexport.calibration.recording.recording import record_set
+    from echoexport.calibration.recording.recording_job import RecordingSettings, check_settings
+    from echoexport.calibration.recording.set_writer import check_output
     from echoexport.export.cli.build import find_checkpoint
 
     names = ("samples", "megabytes", "seconds", "seed", "steps", "backend", "threads")
@@ -157,7 +157,10 @@ def find_inputs(
         SettingError: only one folder is given, or none with a checkpoint of somebody
             else's. InputError: a folder or file that cannot be used.
     """
-    from echoexport.calibration.recording_inputs import InputSettings, read_recording_inputs
+    from echoexport.calibration.recording.recording_inputs import (
+        InputSettings,
+        read_recording_inputs,
+    )
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 
     portraits = options["portraits"]
@@ -186,8 +189,8 @@ def is_character(folder: Path) -> bool:
     """Whether a folder is the built-in character's checkpoint or a bundle of it."""
     from echoexport.export.checkpoint.reader import open_checkpoint
     from echoexport.export.demo.assets import CHARACTER_VARIANT, builtin_checkpoint, is_builtin
-    from echoexport.runtime.bundle_files import hash_file
-    from echoexport.runtime.manifest import read_manifest
+    from echoexport.runtime.bundle.files import hash_file
+    from echoexport.runtime.contract.manifest import read_manifest
 
     if not is_bundle(folder):
         return is_builtin(folder)
@@ -201,7 +204,7 @@ def is_character(folder: Path) -> bool:
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder is a bundle, not a checkpoint."""
-    from echoexport.runtime.manifest import FILE_NAME
+    from echoexport.runtime.contract.manifest import FILE_NAME
 
     return (folder / FILE_NAME).exists()
 
@@ -214,7 +217,7 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
         SettingError: an option of the build is given with a bundle, which has its own.
         CalibrationError: a bundle that is not fp32.
     """
-    from echoexport.runtime.manifest import read_manifest
+    from echoexport.runtime.contract.manifest import read_manifest
 
     if is_bundle(folder):
         own = [name for name in _BUILD_ONLY if options[name] is not None]
@@ -243,12 +246,13 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
 
 def build_float_bundle(folder: Path, bundle: Path, options: dict[str, Any]) -> None:
     """Build without self-tests; raises what a build raises."""
-    from echoexport.export.build import build_bundle
-    from echoexport.export.build_settings import BuildSettings
-    from echoexport.export.cli.build import find_target, suit_character
+    from echoexport.export.build.bundle import build_bundle
+    from echoexport.export.build.settings import BuildSettings
+    from echoexport.export.cli.build import suit_character
     from echoexport.export.cli.demo import find_own_target
     from echoexport.export.demo.assets import is_builtin
-    from echoexport.export.traces import default_trace_folder
+    from echoexport.runtime.files.cache_folders import default_trace_folder
+    from echoexport.targets.spec import find_target
 
     settings = BuildSettings(
         options["variant"] or "acc",

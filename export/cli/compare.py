@@ -23,7 +23,7 @@ from echoexport.runtime.errors import QualityError, SettingError
 if TYPE_CHECKING:
     from echoexport.profiles.quality.comparison import ComparisonClip
     from echoexport.profiles.quality.report import QualityReport
-    from echoexport.runtime.manifest import Manifest
+    from echoexport.runtime.contract.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
 def _compare_bundles(reference: Path, candidate: Path, options: dict[str, Any]) -> None:
     from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
     from echoexport.profiles.quality.report import QualityBudget
-    from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.bundle import open_bundle
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.engine.protocol import EngineOptions
 
     files = ClipFiles(
         **{name: options[name] for name in ("portrait", "voice", "face_box", "poses")}
@@ -241,10 +241,15 @@ def _read_clip(
     portrait: Path, voice: Path, files: ClipFiles, *, manifest: Manifest, frames: int
 ) -> ComparisonClip:
     from echoexport.profiles.quality.comparison import ComparisonClip
-    from echoexport.runtime.portrait import crop_face, parse_face_box, read_portrait, whole_picture
-    from echoexport.runtime.pose import read_poses
-    from echoexport.runtime.session import RenderInputs
-    from echoexport.runtime.voice import read_voice
+    from echoexport.runtime.inputs.portrait import (
+        crop_face,
+        parse_face_box,
+        read_portrait,
+        whole_picture,
+    )
+    from echoexport.runtime.inputs.pose import read_poses
+    from echoexport.runtime.inputs.voice import read_voice
+    from echoexport.runtime.rendering.settings import RenderInputs
 
     size = (manifest.picture.width, manifest.picture.height)
     picture = read_portrait(portrait)
@@ -260,9 +265,9 @@ def _read_clip(
 
 
 def _write(report: QualityReport, json_file: Path | None, page_file: Path | None) -> None:
-    from echoexport.profiles.quality.page import format_page
+    from echoexport.profiles.pages.quality_page import format_page
     from echoexport.profiles.quality.report import format_quality_json
-    from echoexport.runtime.text_file import write_whole
+    from echoexport.runtime.files.aside import write_whole
 
     if json_file is not None:
         write_whole(json_file, format_quality_json(report))

@@ -49,16 +49,16 @@ def compare_profile_files(
         SettingError: a limit that cannot be read, or on a figure that is not there.
         LimitError: a limit is broken; the first is named.
     """
-    from echoexport.profiles.latency import format_json
-    from echoexport.profiles.limits import parse_limit
-    from echoexport.profiles.profile import read_profile
-    from echoexport.profiles.profile_compare import (
-        compare_profiles,
+    from echoexport.profiles.measuring.latency import format_json
+    from echoexport.profiles.pages.comparison_page import (
         format_comparison_markdown,
         format_comparison_page,
     )
-    from echoexport.runtime.schema import dump
-    from echoexport.runtime.text_file import write_whole
+    from echoexport.profiles.reports.limits import parse_limit
+    from echoexport.profiles.reports.profile import read_profile
+    from echoexport.profiles.reports.profile_compare import compare_profiles
+    from echoexport.runtime.contract.schema import dump
+    from echoexport.runtime.files.aside import write_whole
 
     limits = [parse_limit(text) for text in fail_if]
     if len(paths) == 1 and any(limit.relative for limit in limits):

@@ -12,9 +12,9 @@ from echoexport.export.cli.options import FILE, ProgressLine, warn
 from echoexport.runtime.errors import SettingError
 
 if TYPE_CHECKING:
-    from echoexport.export.compile import CompileReport, CompileSettings
+    from echoexport.export.compile.bundle import CompileReport, CompileSettings
     from echoexport.export.engines import EngineSettings
-    from echoexport.runtime.manifest import Manifest
+    from echoexport.runtime.contract.manifest import Manifest
     from echoexport.targets.spec import TargetSpec
 
 USUAL: dict[str, Any] = {
@@ -125,7 +125,7 @@ def compile_command(
       echoexport compile bundle/ && echoexport run bundle.compiled-tensorrt/ -p portrait.png -v voice.wav -o out.mp4
     """
     if rollback:
-        from echoexport.export.compiled_folder import roll_back
+        from echoexport.export.compile.folder import roll_back
 
         if others := list_given(context) - {"--rollback"}:
             named = ", ".join(sorted(others))
@@ -152,7 +152,7 @@ def compile_now(
     bundle: Path, output: Path | None, *, settings: CompileSettings, quiet: bool = False
 ) -> CompileReport:
     """Compile with progress, and tell what came of it; ``quiet`` leaves stdout alone."""
-    from echoexport.export.compile import compile_bundle
+    from echoexport.export.compile.bundle import compile_bundle
 
     with ProgressLine("network") as progress:
         report = compile_bundle(bundle, output, settings=settings, report=progress, warn=warn)
@@ -172,8 +172,8 @@ def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
     Raises:
         TargetMismatchError: this machine is not the ``--target``.
     """
-    from echoexport.export.compile import CompileSettings
-    from echoexport.export.engine_cache import default_engine_folder
+    from echoexport.export.compile.bundle import CompileSettings
+    from echoexport.runtime.files.cache_folders import default_engine_folder
 
     own = options["cache_folder"]
     target = find_target(bundle, options["target"])
@@ -199,9 +199,9 @@ def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
     Raises:
         TargetMismatchError: this machine is another.
     """
-    from echoexport.export.cli.build import find_target as find_spec
+    from echoexport.runtime.contract.manifest import read_manifest
     from echoexport.runtime.device import detect_device, require_target
-    from echoexport.runtime.manifest import read_manifest
+    from echoexport.targets.spec import find_target as find_spec
     from echoexport.targets.spec import list_targets, load_target
 
     if named is None:
@@ -214,7 +214,7 @@ def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
 
 def warn_of_another_machine(bundle: Path, target: TargetSpec, *, backend: str) -> None:
     """Say so where a GPU's engines are about to be built with the settings that the bundle's target has for another."""
-    from echoexport.export.cli.compiled_run import NEEDS_COMPILING
+    from echoexport.runtime.bundle.choice import NEEDS_COMPILING
     from echoexport.runtime.device import detect_device, require_target
     from echoexport.runtime.errors import TargetMismatchError
 

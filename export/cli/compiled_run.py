@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from echoexport.export.cli.options import warn
+from echoexport.runtime.bundle.choice import NEEDS_COMPILING, find_portable
 from echoexport.runtime.errors import BackendError, TargetMismatchError
 
 if TYPE_CHECKING:
-    from echoexport.runtime.manifest import Manifest
     from echoexport.targets.spec import TargetSpec
-
-NEEDS_COMPILING = ("tensorrt", "tensorrt_rtx")
-"""Backends that open no ONNX files."""
 
 
 def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[Path, str | None]:
@@ -34,9 +31,9 @@ def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
     Raises:
         BackendError: there is none; names the command that compiles.
     """
-    from echoexport.export.compile import default_output
+    from echoexport.export.compile.bundle import default_output
     from echoexport.runtime.backends import load_backend
-    from echoexport.runtime.manifest import read_manifest
+    from echoexport.runtime.contract.manifest import read_manifest
 
     manifest = read_manifest(bundle)
     wanted = backend or next(iter(manifest.backends), "")
@@ -66,25 +63,13 @@ def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
 
 def is_compiled_from(output: Path, bundle: Path) -> bool:
     """Whether a folder holds a compiled bundle that was made of this portable one as it is now."""
-    from echoexport.export.compiled_folder import read_compiled
-    from echoexport.runtime.bundle_files import hash_file
-    from echoexport.runtime.manifest import FILE_NAME
+    from echoexport.export.compile.folder import read_compiled
+    from echoexport.runtime.bundle.files import hash_file
+    from echoexport.runtime.contract.manifest import FILE_NAME
 
     manifest = read_compiled(output)
     compiled = None if manifest is None else manifest.compiled
     return compiled is not None and compiled.source == hash_file(bundle / FILE_NAME)
-
-
-def find_portable(manifest: Manifest) -> str | None:
-    """The bundle's first backend that works here and opens ONNX files; None where there is none."""
-    from echoexport.runtime.backends import list_backends, load_backend
-
-    names = (
-        name
-        for name in manifest.backends
-        if name not in NEEDS_COMPILING and name in list_backends()
-    )
-    return next((name for name in names if load_backend(name).unavailable() is None), None)
 
 
 def compile_built(bundle: Path, target: TargetSpec) -> bool:

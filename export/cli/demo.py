@@ -63,10 +63,10 @@ def demo_command(
     character was trained on. The video is rendered by a process of its own, which loads
     no torch, as on a device.
     """
-    from echoexport.export.build import build_bundle
-    from echoexport.export.build_settings import BuildSettings
+    from echoexport.export.build.bundle import build_bundle
+    from echoexport.export.build.settings import BuildSettings
     from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
-    from echoexport.export.traces import default_trace_folder
+    from echoexport.runtime.files.cache_folders import default_trace_folder
     from echoexport.targets.spec import load_target
 
     spec = load_target(target or find_own_target())
@@ -111,9 +111,9 @@ def record_arithmetic(bundle: Path, compute: str) -> None:
     Raises:
         SettingError: no such arithmetic, or this machine does not have it.
     """
-    from echoexport.runtime.backends import list_arithmetic
-    from echoexport.runtime.bundle import open_bundle
-    from echoexport.runtime.manifest import replace_manifest
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.contract.manifest import replace_manifest
+    from echoexport.runtime.engine.protocol import list_arithmetic
 
     with open_bundle(bundle) as opened:
         manifest = opened.manifest
@@ -132,8 +132,8 @@ def compile_engines(bundle: Path, *, compute: str = "") -> None:
     The last step of a build, so that a start need not.
     """
     from echoexport.export.cli.run import open_caches
-    from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.bundle import open_bundle
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.engine.protocol import EngineOptions
 
     options = EngineOptions(compute=compute, cache=open_caches(None, wanted=True)[1], streams=0)
     with open_bundle(bundle, options=options) as opened:

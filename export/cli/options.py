@@ -18,7 +18,7 @@ from echoexport.runtime.backends import list_backends
 from echoexport.runtime.errors import SettingError
 
 if TYPE_CHECKING:
-    from echoexport.runtime.bundle import Bundle
+    from echoexport.runtime.bundle.opened import Bundle
 
 FILE = click.Path(path_type=Path)
 
@@ -112,7 +112,7 @@ def require_reports(
             be written to. SettingError: a report has another's name, or lies within a
             bundle.
     """
-    from echoexport.runtime.text_file import require_writable
+    from echoexport.runtime.files.aside import require_writable
 
     taken = {os.path.realpath(path): name for name, path in others.items() if path is not None}
     for option, path in reports.items():
@@ -155,7 +155,7 @@ def warn_of_fallback(bundle: Bundle, *, asked: str | None = None) -> None:
 
     ``asked`` is the backend that the user named, who then needs not be told.
     """
-    from echoexport.runtime.fallback import describe_backend_fallback
+    from echoexport.runtime.bundle.choice import describe_backend_fallback
 
     slower = None if asked else describe_backend_fallback(bundle.manifest, bundle.backend)
     for line in (slower, bundle.missing_arithmetic()):

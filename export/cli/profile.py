@@ -20,9 +20,9 @@ from echoexport.export.cli.options import (
 from echoexport.runtime.errors import OutputError, SettingError
 
 if TYPE_CHECKING:
-    from echoexport.profiles.profile import ProfileReport
-    from echoexport.profiles.rounds import ClipWork
-    from echoexport.runtime.manifest import Manifest
+    from echoexport.profiles.measuring.rounds import ClipWork
+    from echoexport.profiles.reports.profile import ProfileReport
+    from echoexport.runtime.contract.manifest import Manifest
 
 FILES = ("report.json", "report.md", "report.html")
 
@@ -115,8 +115,8 @@ def profile_command(bundle: Path, **options: Any) -> None:
       echoexport profile bundle/ --duration 4 --layers -o profile/
     """
     from echoexport.export.cli.compiled_run import settle_bundle
-    from echoexport.profiles.profile_run import ProfilePlan, profile_bundle
-    from echoexport.runtime.trace import write_trace
+    from echoexport.profiles.reports.profile_run import ProfilePlan, profile_bundle
+    from echoexport.runtime.trace.trace_file import write_trace
 
     plan = ProfilePlan(
         warmup=options["warmup"], repeats=options["repeats"], layers=options["layers"]
@@ -165,11 +165,11 @@ def read_work(
         SettingError: a face box without a portrait.
     """
     from echoexport.export.demo.assets import builtin_face_box, builtin_portrait, builtin_voice
-    from echoexport.profiles.rounds import ClipWork
-    from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.clip import ClipRequest
-    from echoexport.runtime.manifest import read_manifest
-    from echoexport.runtime.portrait import parse_face_box
+    from echoexport.profiles.measuring.rounds import ClipWork
+    from echoexport.runtime.contract.manifest import read_manifest
+    from echoexport.runtime.engine.protocol import EngineOptions
+    from echoexport.runtime.inputs.portrait import parse_face_box
+    from echoexport.runtime.rendering.clip import ClipRequest
 
     box = options["face_box"]
     if box is not None and options["portrait"] is None:
@@ -190,7 +190,7 @@ def read_work(
 
 def read_settings(manifest: Manifest, options: dict[str, Any]) -> Any:
     """Render settings; the duration as frames."""
-    from echoexport.runtime.session import RenderSettings
+    from echoexport.runtime.rendering.settings import RenderSettings
 
     fps = options["fps"] or manifest.fps
     frames = max(round(options["duration"] * float(fps)), 1)
@@ -199,10 +199,10 @@ def read_settings(manifest: Manifest, options: dict[str, Any]) -> Any:
 
 def write_profile(report: ProfileReport, folder: Path) -> None:
     """The three files, each whole or not at all. Raises OutputError."""
-    from echoexport.profiles.profile import format_profile_json
-    from echoexport.profiles.profile_markdown import format_markdown
-    from echoexport.profiles.profile_page import format_profile_page
-    from echoexport.runtime.text_file import write_whole
+    from echoexport.profiles.pages.profile_markdown import format_markdown
+    from echoexport.profiles.pages.profile_page import format_profile_page
+    from echoexport.profiles.reports.profile import format_profile_json
+    from echoexport.runtime.files.aside import write_whole
 
     texts = (format_profile_json(report), format_markdown(report), format_profile_page(report))
     for name, text in zip(FILES, texts, strict=True):
@@ -211,8 +211,8 @@ def write_profile(report: ProfileReport, folder: Path) -> None:
 
 def describe_profile(report: ProfileReport) -> list[str]:
     """What a user wants to know first, a few lines."""
-    from echoexport.profiles.page_parts import format_seconds
-    from echoexport.profiles.verdict import find_slowest
+    from echoexport.profiles.measuring.figures import format_seconds
+    from echoexport.profiles.reports.verdict import find_slowest
 
     mode = report.headline
     verdict = report.verdict
@@ -231,8 +231,8 @@ def describe_profile(report: ProfileReport) -> list[str]:
 
 
 def _warn_once(bundle: Path, backend: str | None, *, asked: str | None, compute: str) -> None:
-    from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.bundle import open_bundle
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.engine.protocol import EngineOptions
 
     with open_bundle(bundle, backend=backend, options=EngineOptions(compute=compute)) as opened:
         warn_of_fallback(opened, asked=asked)

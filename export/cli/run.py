@@ -24,9 +24,9 @@ from echoexport.export.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from echoexport.runtime.clip import ClipReport, ClipRequest
-    from echoexport.runtime.reference_cache import ReferenceCache
-    from echoexport.runtime.trace import Tracer
+    from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+    from echoexport.runtime.rendering.clip import ClipReport, ClipRequest
+    from echoexport.runtime.trace.tracer import Tracer
 
 
 @click.command("run")
@@ -150,11 +150,11 @@ def run_command(bundle: Path, **options: Any) -> None:
     Example:
       echoexport run bundle/ -p portrait.png -v voice.wav --face-model face.task -o out.mp4
     """
-    from echoexport.runtime.backends import EngineOptions
-    from echoexport.runtime.bundle import open_bundle
-    from echoexport.runtime.clip import make_clip
-    from echoexport.runtime.session import Session
-    from echoexport.runtime.spec import describe_arithmetic
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.contract.spec import describe_arithmetic
+    from echoexport.runtime.engine.protocol import EngineOptions
+    from echoexport.runtime.rendering.clip import make_clip
+    from echoexport.runtime.rendering.session import Session
 
     request = read_request(options)
     require_run_reports(bundle, options)
@@ -172,7 +172,7 @@ def run_command(bundle: Path, **options: Any) -> None:
         warn_of_notes(opened)
         conditions = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
         if options["report_file"] is not None:
-            from echoexport.profiles.clip_run import describe_clip_run, write_clip_run
+            from echoexport.profiles.measuring.clip_run import describe_clip_run, write_clip_run
 
             write_clip_run(
                 options["report_file"], describe_clip_run(opened, report, request.settings)
@@ -191,7 +191,8 @@ def tracing(file: Path | None) -> Iterator[Tracer | None]:
     Raises:
         OutputError: the file cannot be written.
     """
-    from echoexport.runtime.trace import Tracer, write_trace
+    from echoexport.runtime.trace.trace_file import write_trace
+    from echoexport.runtime.trace.tracer import Tracer
 
     if file is None:
         yield None
@@ -208,8 +209,8 @@ def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | 
 
     None for each where none is wanted or known.
     """
-    from echoexport.export.engine_cache import default_engine_folder
-    from echoexport.runtime.reference_cache import ReferenceCache, default_cache_folder
+    from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+    from echoexport.runtime.files.cache_folders import default_cache_folder, default_engine_folder
 
     if not wanted:
         return None, None
@@ -242,9 +243,9 @@ def read_request(options: dict[str, Any]) -> ClipRequest:
     Raises:
         PortraitError: a face box that is not four numbers.
     """
-    from echoexport.runtime.clip import ClipRequest
-    from echoexport.runtime.portrait import parse_face_box
-    from echoexport.runtime.session import RenderSettings
+    from echoexport.runtime.inputs.portrait import parse_face_box
+    from echoexport.runtime.rendering.clip import ClipRequest
+    from echoexport.runtime.rendering.settings import RenderSettings
 
     names = ("fps", "steps", "guidance", "overlap", "frames", "frame_count", "seed", "hold")
     box = options["face_box"]

@@ -18,7 +18,7 @@ import click
 
 from echoexport.export.demo.assets import builtin_checkpoint
 from echoexport.runtime.errors import EchoExportError, InputError
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.files.aside import name_staging, refuse_output
 
 # What decides between two that meet the same gates: the least difference that is no
 # noise, and whether more is better.

@@ -11,16 +11,16 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.calibration.recording_inputs import RecordingInput
+from echoexport.calibration.recording.recording_inputs import RecordingInput
 from echoexport.export.demo.assets import builtin_voice
 from echoexport.export.demo.gate_mouth import draw_person_frames
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.portrait import FaceCrop, crop_face
-from echoexport.runtime.resize import Size
-from echoexport.runtime.voice import SAMPLE_RATE, Voice, read_voice, voice_from_samples
+from echoexport.runtime.inputs.portrait import FaceCrop, crop_face
+from echoexport.runtime.inputs.resize import Size
+from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice, voice_from_samples
 
 __all__ = ["BUILTIN_COUNT", "FIRST_PERSON", "builtin_recording_inputs"]
 

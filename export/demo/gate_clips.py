@@ -20,7 +20,7 @@ from echoexport.profiles.quality.motion import Drift, drift, flicker
 from echoexport.profiles.quality.mouth import MouthGuide, mouth_closed, mouth_openness
 from echoexport.profiles.quality.pictures import Mask, Match, compare_pictures, grow_mask
 from echoexport.runtime.errors import InputError
-from echoexport.runtime.portrait import MASK_MARGIN
+from echoexport.runtime.inputs.portrait import MASK_MARGIN
 
 __all__ = [
     "ClipResult",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from echoexport.export.demo.gate_clips import ClipResult
 from echoexport.runtime.errors import InputError
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.files.aside import name_staging, refuse_output
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

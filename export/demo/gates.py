@@ -23,14 +23,15 @@ from echoexport.export.demo.gate_clips import (
     pair_up,
 )
 from echoexport.export.demo.held_out import HeldOutClip
-from echoexport.profiles.conditions import Conditions, describe_conditions
+from echoexport.profiles.measuring.conditions import Conditions, describe_conditions
 from echoexport.profiles.quality.lipsync import correlate, worst_decile
 from echoexport.profiles.quality.motion import Drift
-from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.spec import describe_arithmetic
 from echoexport.runtime.errors import InputError, SettingError
-from echoexport.runtime.session import RenderInputs, RenderSettings, Session
-from echoexport.runtime.spec import describe_arithmetic
-from echoexport.runtime.voice import voice_from_samples
+from echoexport.runtime.inputs.voice import voice_from_samples
+from echoexport.runtime.rendering.session import Session
+from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
 
 __all__ = [
     "GATES",

@@ -20,7 +20,7 @@ from echoexport.export.demo.speech import STATE_RATE as _MADE_RATE
 from echoexport.export.demo.speech import SpeechClip, make_clip, plan_clips
 from echoexport.export.demo.world.state import STATE_WIDTH, FaceState
 from echoexport.runtime.errors import AudioError, InputError, SettingError
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.files.aside import name_staging, refuse_output
 
 __all__ = [
     "SAMPLE_RATE",

@@ -17,7 +17,7 @@ from echoexport.export.demo.speech import demo_voice_plan, make_clip, write_wave
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.files.aside import name_staging, refuse_output
 
 __all__ = [
     "PERSON",

@@ -30,12 +30,12 @@ from echoexport.export.demo.world.state import FaceState
 from echoexport.profiles.quality.comparison import ComparisonClip
 from echoexport.profiles.quality.lipsync import correlate, is_constant
 from echoexport.profiles.quality.mouth import MouthGuide, mouth_closed, mouth_openness
-from echoexport.runtime.bundle_files import hash_file
+from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.manifest import Manifest
-from echoexport.runtime.portrait import crop_face, read_portrait
-from echoexport.runtime.session import RenderInputs
-from echoexport.runtime.voice import SAMPLE_RATE, Voice, read_voice, voice_from_samples
+from echoexport.runtime.inputs.portrait import crop_face, read_portrait
+from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice, voice_from_samples
+from echoexport.runtime.rendering.settings import RenderInputs
 
 __all__ = [
     "CLOSED",

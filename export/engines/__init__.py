@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
+from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import UnknownNameError
-from echoexport.runtime.spec import SubnetSpec
 
 Report = Callable[[str], None]
 """Told in a few words what is being done."""

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from echoexport.export.engines import BuiltEngine, EngineSettings, Report
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.contract.spec import SubnetSpec
 
 
 def build_engine(

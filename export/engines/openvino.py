@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from echoexport.export.engines import BuiltEngine, EngineSettings, Report
-from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.backends.openvino import compile_graph, describe_config, open_core
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError
-from echoexport.runtime.spec import SubnetSpec
 
 
 def build_engine(

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from echoexport.export.engines import BuiltEngine, EngineSettings, Report
-from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.backends.ort import make_settings, start_session
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
 
 _LEAST = 1024  # bytes; smaller constants stay in the graph
 

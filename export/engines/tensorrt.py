@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from echoexport.export.engines import BuiltEngine, EngineSettings, Report
-from echoexport.export.engines.tensorrt_build import build_with
-from echoexport.export.engines.tensorrt_library import TENSORRT
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.export.engines.nvidia.tensorrt_build import build_with
+from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT
+from echoexport.runtime.contract.spec import SubnetSpec
 
 PRODUCT = TENSORRT
 

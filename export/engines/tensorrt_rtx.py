@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoexport.export.engines import BuiltEngine, EngineSettings, Report
-from echoexport.export.engines.tensorrt_build import build_with, explain
-from echoexport.export.engines.tensorrt_child import BuildJob
-from echoexport.export.engines.tensorrt_library import TENSORRT_RTX
-from echoexport.export.engines.tensorrt_memory import estimate_memory, find_need
-from echoexport.export.engines.tensorrt_process import run_child
+from echoexport.export.engines.nvidia.tensorrt_build import build_with, explain
+from echoexport.export.engines.nvidia.tensorrt_child import BuildJob
+from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT_RTX
+from echoexport.export.engines.nvidia.tensorrt_memory import estimate_memory, find_need
+from echoexport.export.engines.nvidia.tensorrt_process import run_child
+from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import GraphError, MissingPackageError
-from echoexport.runtime.spec import SubnetSpec
 
 __all__ = [
     "ParserReport",
@@ -87,7 +87,10 @@ def check_network(graph: Path, *, timeout: float = 1800.0) -> ParserReport:
     job = BuildJob(PRODUCT.backend, PRODUCT.library, str(graph.absolute()))
     need = find_need(graph, workspace=None)
     outcome = run_child(
-        "echoexport.export.engines.tensorrt_child", job, timeout=timeout, report=lambda text: None
+        "echoexport.export.engines.nvidia.tensorrt_child",
+        job,
+        timeout=timeout,
+        report=lambda text: None,
     )
     answer = outcome.find("built")
     if answer is None:

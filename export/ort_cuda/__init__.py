@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echoexport.runtime.manifest import Manifest
+from echoexport.runtime.contract.manifest import Manifest
 from echoexport.targets.spec import TargetSpec
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def add_own_graphs(manifest: Manifest, folder: Path, *, target: TargetSpec) -> M
     Networks that :func:`specialize` has nothing for stay with the plain one. Gives the
     manifest with the files.
     """
-    from echoexport.calibration.float_graph import FloatGraph
-    from echoexport.export.composite import describe_file
+    from echoexport.calibration.graphs.float_graph import FloatGraph
+    from echoexport.runtime.bundle.files import describe_file
 
     if BACKEND not in (target.backends.default, *target.backends.portable):
         return manifest

@@ -15,7 +15,7 @@ from torch import nn
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.subnets.networks import build_network
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.contract.spec import SubnetSpec
 
 
 def compute_golden(

@@ -6,11 +6,14 @@ Static shapes, named parameters, constants kept small and shared.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 20
 _IR_VERSION = 10  # what opset 20's own release of onnx writes; older parsers refuse newer ones
@@ -131,3 +134,6 @@ def external_parameter(
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)
     return tensor
+
+
+TRANSPOSED = "echoexport.transposed"

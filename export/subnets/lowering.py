@@ -308,8 +308,7 @@ def _transpose(g: Lowered, node: Node) -> str:
     rank = len(shape_of(node))
     order = list(range(rank))
     i, j = (int(argument(node, place, f"dim{place - 1}")) % rank for place in (1, 2))
-    order[i] = order[j]
-    order[j] = order[i]
+    order[i], order[j] = order[j], order[i]
     return g.add("Transpose", [g.value(node.args[0])], node, perm=order)
 
 

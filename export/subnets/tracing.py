@@ -15,12 +15,11 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from echoexport.export.architecture import Architecture
-from echoexport.export.subnets.graph_builder import GraphBuilder, external_parameter
+from echoexport.export.subnets.graph_builder import TRANSPOSED, GraphBuilder, external_parameter
 from echoexport.export.subnets.lowering import Lowered, shape_of
 from echoexport.export.subnets.networks import build_network
-from echoexport.export.weights import TRANSPOSED
+from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.errors import GraphError
-from echoexport.runtime.spec import SubnetSpec, TensorSpec
 
 _ALIGNMENT = 64  # bytes; lets an engine map a weight file and use it in place
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.profiles.conditions import describe_conditions
+from echoexport.profiles.measuring.conditions import describe_conditions
 from echoexport.profiles.quality.networks import Timing, compare_networks, is_large
 from echoexport.profiles.quality.pictures import psnr, ssim
 from echoexport.profiles.quality.plan_layers import (
@@ -45,11 +45,12 @@ from echoexport.profiles.quality.strips import (
     draw_closely,
     draw_strip,
 )
-from echoexport.runtime.audio_tokens import Rate, exact_rate
-from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import BackendError, InputError, SettingError
-from echoexport.runtime.manifest import Manifest
-from echoexport.runtime.session import RenderInputs, RenderSettings, Session, settle_plan
+from echoexport.runtime.inputs.rates import Rate, exact_rate
+from echoexport.runtime.rendering.session import Session
+from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_plan
 
 __all__ = [
     "ComparisonClip",

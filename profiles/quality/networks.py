@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from echoexport.profiles.latency import LatencyReport, compare_side_by_side, measure_calls
+from echoexport.profiles.measuring.latency import LatencyReport, compare_side_by_side, measure_calls
 from echoexport.profiles.quality.plan_layers import measure_storage, name_precision
 from echoexport.profiles.quality.recording import CallReservoir, RecordedCall
 from echoexport.profiles.quality.report import NetworkQuality, NetworkSide
 from echoexport.profiles.quality.signals import Closeness, ClosenessSums
-from echoexport.runtime.bundle import Bundle
+from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.errors import BackendError
 
 __all__ = ["Timing", "compare_networks", "is_large"]

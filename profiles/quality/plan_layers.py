@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from echoexport.profiles.quality.report import LayerQuality
-from echoexport.runtime.bundle import Bundle
-from echoexport.runtime.bundle_files import check_hash
+from echoexport.runtime.bundle.files import check_hash
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.schema import parse
 from echoexport.runtime.errors import BundleError, UnknownNameError
-from echoexport.runtime.schema import parse
 
 __all__ = ["PLAN_NAME", "LayerDamage", "measure_storage", "name_precision", "read_layers"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.bundle import Bundle
-from echoexport.runtime.network import Network
+from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.bundle.opened import Bundle
 
 __all__ = ["CallReservoir", "RecordedCall", "RecordingBundle"]
 

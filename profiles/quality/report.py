@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from echoexport.profiles.conditions import Conditions
-from echoexport.profiles.latency import format_json
+from echoexport.profiles.measuring.conditions import Conditions
+from echoexport.profiles.measuring.latency import format_json
 from echoexport.profiles.quality.signals import Closeness
+from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import InputError
-from echoexport.runtime.schema import dump, parse
-from echoexport.runtime.text_file import write_whole
 
 __all__ = [
     "JSON_NAME",
@@ -35,7 +34,6 @@ __all__ = [
     "find_misses",
     "format_quality_json",
     "read_quality_report",
-    "write_quality_report",
 ]
 
 SCHEMA = 1
@@ -310,18 +308,3 @@ def read_quality_report(path: Path) -> QualityReport:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable quality report: {error}") from error
-
-
-def write_quality_report(report: QualityReport, folder: Path) -> tuple[Path, Path]:
-    """Write ``quality.json`` and ``quality.html`` into a folder that is there, each whole or not at all.
-
-    Raises:
-        OutputError: one cannot be written.
-    """
-    from echoexport.profiles.quality.page import format_page
-
-    data = folder / JSON_NAME
-    page = folder / PAGE_NAME
-    write_whole(data, format_quality_json(report))
-    write_whole(page, format_page(report))
-    return data, page

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import unescape
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.profiles.quality.report import Strip, StripRow
+from echoexport.profiles.quality.report import (
+    Strip,
+    StripRow,
+)
 from echoexport.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -181,3 +186,24 @@ def _pack(row: Picture, kind: str, *, quality: int) -> bytes:
     else:  # not optimized: Pillow's buffer is too small then for a row that packs badly
         row.save(target, "jpeg", quality=quality, subsampling=0)
     return target.getvalue()
+
+
+def read_strip(page: str) -> Strip | None:
+    """The first strip of frames of a page that :func:`format_page` wrote.
+
+    None where there is none.
+    """
+    figure = re.search(
+        r'<figcaption>([^<]*)</figcaption>\n<div class="strip">\n(.*?)\n</div>\n</figure>',
+        page,
+        re.S,
+    )
+    if figure is None:
+        return None
+    row = r'<span class="label">([^<]*)</span><img src="(data:image/[a-z]+;base64,[^"]*)" width="(\d+)" height="(\d+)"'
+    rows = tuple(
+        StripRow(unescape(label), picture, int(width), int(height))
+        for label, picture, width, height in re.findall(row, figure[2])
+    )
+    title, _, numbers = unescape(figure[1]).rpartition(", frames ")
+    return Strip(title, tuple(int(number) for number in re.findall(r"\d+", numbers)), False, rows)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from echoexport.runtime.backends import Arrays, EngineOptions
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
+from echoexport.runtime.engine.protocol import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError
-from echoexport.runtime.layer_times import LayerClock, LayerRecord
-from echoexport.runtime.spec import SubnetSpec
 
 
 class NullEngine:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from echoexport.runtime.backends import Arrays, EngineOptions, make_cache
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
+from echoexport.runtime.engine.processor import describe_processor
+from echoexport.runtime.engine.protocol import Arrays, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
-from echoexport.runtime.layer_times import LayerClock, LayerRecord
-from echoexport.runtime.processor import describe_processor
-from echoexport.runtime.spec import SubnetSpec
 
 _LARGEST_CACHED = 512 * 2**20  # bytes of weights
 _LARGEST_STREAMED = 64 * 2**20

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from echoexport.runtime.backends import Arrays, EngineOptions
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
+from echoexport.runtime.engine.processor import describe_processor
+from echoexport.runtime.engine.protocol import Arrays, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
-from echoexport.runtime.layer_times import LayerClock, LayerRecord
-from echoexport.runtime.processor import describe_processor
-from echoexport.runtime.spec import SubnetSpec
 
 _PROVIDER = "CPUExecutionProvider"
 _KERNEL_TIME = "_kernel_time"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echoexport.runtime.ort_gpu import OrtGpuBackend
-from echoexport.runtime.ort_providers import CUDA
+from echoexport.runtime.engine.ort_gpu import OrtGpuBackend
+from echoexport.runtime.engine.ort_providers import CUDA
 
 BACKEND = OrtGpuBackend("ort_cuda", CUDA)

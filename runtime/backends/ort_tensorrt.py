@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echoexport.runtime.ort_gpu import OrtGpuBackend
-from echoexport.runtime.ort_providers import TENSORRT
+from echoexport.runtime.engine.ort_gpu import OrtGpuBackend
+from echoexport.runtime.engine.ort_providers import TENSORRT
 
 BACKEND = OrtGpuBackend("ort_tensorrt", TENSORRT)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.cuda import find_cuda_trouble, open_cuda
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.cuda import find_cuda_trouble, open_cuda
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.tensorrt_engine import TensorRTEngine
+from echoexport.runtime.engine.tensorrt_library import TensorRTLibrary, import_library
 from echoexport.runtime.errors import BackendError, SettingError
-from echoexport.runtime.spec import SubnetSpec
-from echoexport.runtime.tensorrt_engine import TensorRTEngine
-from echoexport.runtime.tensorrt_library import TensorRTLibrary, import_library
 
 
 class TensorRTBackend:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from echoexport.runtime.backends import EngineOptions
 from echoexport.runtime.backends.tensorrt import TensorRTBackend
-from echoexport.runtime.cuda import open_cuda
-from echoexport.runtime.sinks import name_staging
-from echoexport.runtime.spec import SubnetSpec
-from echoexport.runtime.tensorrt_library import Context, TensorRTLibrary
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.cuda import open_cuda
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.tensorrt_library import Context, TensorRTLibrary
+from echoexport.runtime.files.aside import name_staging
 
 
 class TensorRTRTXLibrary(TensorRTLibrary):

@@ -5,7 +5,8 @@ Board or GPU, its software, power mode and memory, and which target that makes i
 
 from __future__ import annotations
 
-from echoexport.runtime.device.detection import Device, detect_device
+from echoexport.runtime.device.detection import detect_device
 from echoexport.runtime.device.matching import match_target, require_target, usable_memory
+from echoexport.runtime.device.record import Device
 
 __all__ = ["Device", "detect_device", "match_target", "require_target", "usable_memory"]

@@ -9,7 +9,7 @@ from echoexport.runtime.device.jetson import DEVICE_TREE, RELEASE
 from echoexport.runtime.errors import TargetMismatchError
 
 if TYPE_CHECKING:
-    from echoexport.runtime.device.detection import Device
+    from echoexport.runtime.device.record import Device
     from echoexport.targets.spec import TargetSpec
 
 # Names as nvidia-smi has them. Boards of a family that differ in memory or socket are

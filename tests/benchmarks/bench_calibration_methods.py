@@ -15,23 +15,24 @@ from pathlib import Path
 import numpy as np
 from results_file import parse_arguments, write_results
 
-from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.plan import LayerPlan, NetworkPlan, Smoothing
-from echoexport.calibration.policy import load_policy, plan_layers
-from echoexport.calibration.quantize import quantize_network
-from echoexport.calibration.ranges import (
+from echoexport.calibration.choosing.policy import load_policy, plan_layers
+from echoexport.calibration.choosing.sensitivity import relative_error
+from echoexport.calibration.choosing.smoothing import find_smoothing, fold_smoothing
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.quantize import quantize_network
+from echoexport.calibration.observing.ranges import (
     COMBINATIONS,
     ActivationRanges,
     RangeSettings,
     collect_ranges,
 )
+from echoexport.calibration.plan import LayerPlan, NetworkPlan, Smoothing
+from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.calibration.sample import Sample
-from echoexport.calibration.sensitivity import relative_error
-from echoexport.calibration.sets import CalibrationSet, open_set
-from echoexport.calibration.smoothing import find_smoothing, fold_smoothing
-from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.manifest import read_manifest
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.contract.manifest import read_manifest
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
 
 NETWORK = "denoising_unet"
 METHODS = {

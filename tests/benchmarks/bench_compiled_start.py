@@ -16,12 +16,12 @@ from typing import Any
 
 from results_file import parse_arguments, write_results
 
-from echoexport.export.build import build_bundle
-from echoexport.export.build_settings import BuildSettings
-from echoexport.export.compile import CompileSettings, compile_bundle
+from echoexport.export.build.bundle import build_bundle
+from echoexport.export.build.settings import BuildSettings
+from echoexport.export.compile.bundle import CompileSettings, compile_bundle
 from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
-from echoexport.export.traces import default_trace_folder
 from echoexport.runtime.backends import load_backend
+from echoexport.runtime.files.cache_folders import default_trace_folder
 from echoexport.targets.spec import load_target
 
 WANTED_SECONDS = 3.0

@@ -24,9 +24,9 @@ from echoexport.export.demo.gates import (
     run_gates,
 )
 from echoexport.export.demo.held_out import read_held_out
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import Bundle, open_bundle
-from echoexport.runtime.schema import dump, parse
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.schema import dump, parse
+from echoexport.runtime.engine.protocol import EngineOptions
 
 HELD_OUT = Path(__file__).parent.parent / "export" / "demo" / "data" / "held_out.npz"
 CURVES = ("truth", "measured", "lags")

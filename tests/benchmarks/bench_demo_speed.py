@@ -13,8 +13,8 @@ from typing import Any
 
 from results_file import parse_arguments, write_results
 
-from echoexport.export.build import build_bundle
-from echoexport.export.build_settings import BuildSettings
+from echoexport.export.build.bundle import build_bundle
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.cli.demo import compile_engines, find_arithmetic, find_own_target
 from echoexport.export.demo.assets import (
     CHARACTER_SIZE,
@@ -24,7 +24,7 @@ from echoexport.export.demo.assets import (
     builtin_portrait,
     builtin_voice,
 )
-from echoexport.export.traces import default_trace_folder
+from echoexport.runtime.files.cache_folders import default_trace_folder
 from echoexport.targets.spec import load_target
 
 CHILD = "from echoexport.export.cli import main; main()"

@@ -28,12 +28,12 @@ from gpu_contestants import (
 from random_bundle import default_folder
 from results_file import parse_arguments, show, summarize, write_results
 
-from echoexport.profiles.conditions import describe_conditions
-from echoexport.profiles.latency import compare_side_by_side
+from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.latency import compare_side_by_side
 from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.network import compare_outputs
 from echoexport.runtime.device import detect_device
 from echoexport.runtime.errors import EchoExportError
-from echoexport.runtime.network import compare_outputs
 
 WANTED = 1.5
 """Times faster than PyTorch's quickest way that our quickest engine should be."""

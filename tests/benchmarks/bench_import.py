@@ -9,7 +9,7 @@ from pathlib import Path
 
 from results_file import parse_arguments, show, summarize, write_results
 
-from echoexport.profiles.latency import compare_side_by_side
+from echoexport.profiles.measuring.latency import compare_side_by_side
 
 WANTED_SECONDS = 0.5
 """That importing the runtime should take at most, on an idle machine."""

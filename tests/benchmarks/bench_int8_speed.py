@@ -21,20 +21,21 @@ from original_way import TorchBackend
 from random_bundle import WIDTHS, default_folder, make_bundle
 from results_file import parse_arguments, show, summarize, write_results
 
-from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.policy import load_policy, plan_layers
-from echoexport.calibration.quantize import QuantizedFiles, quantize_network
-from echoexport.calibration.ranges import RangeSettings, collect_ranges
+from echoexport.calibration.choosing.policy import load_policy, plan_layers
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.quantize import QuantizedFiles, quantize_network
+from echoexport.calibration.observing.ranges import RangeSettings, collect_ranges
 from echoexport.calibration.sample import Sample
 from echoexport.export.checkpoint.reader import open_checkpoint
-from echoexport.profiles.clip_run import find_peak_memory
-from echoexport.profiles.conditions import describe_machine
-from echoexport.profiles.latency import compare_side_by_side, read_self_test_inputs
-from echoexport.runtime.backends import Arrays, Engine, EngineOptions, load_backend
-from echoexport.runtime.bundle import Bundle
+from echoexport.profiles.measuring.clip_run import find_peak_memory
+from echoexport.profiles.measuring.conditions import describe_machine
+from echoexport.profiles.measuring.latency import compare_side_by_side, read_self_test_inputs
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.manifest import read_manifest
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import Arrays, Engine, EngineOptions
 from echoexport.runtime.errors import EchoExportError
-from echoexport.runtime.manifest import read_manifest
-from echoexport.runtime.spec import SubnetSpec
 
 NETWORK = "denoising_unet"
 TORCH = "pytorch fp32"

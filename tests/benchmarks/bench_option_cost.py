@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from results_file import write_results
 
 from echoexport.export.demo.quality_clips import SOUND, ClipPlan, is_character, list_quality_clips
-from echoexport.profiles.conditions import describe_conditions
-from echoexport.profiles.forecast_options import SCHEMA, OptionCosts, QualityCost
+from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.modelling.forecast_options import SCHEMA, OptionCosts, QualityCost
 from echoexport.profiles.quality.comparison import ComparisonClip
 from echoexport.profiles.quality.pictures import psnr, ssim
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import Bundle, open_bundle
-from echoexport.runtime.schema import dump
-from echoexport.runtime.session import RenderSettings, Session
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.schema import dump
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.rendering.session import Session
+from echoexport.runtime.rendering.settings import RenderSettings
 
 Frames = NDArray[np.uint8]
 SHIPPED = Path(__file__).parents[2] / "profiles" / "data" / "option_costs.json"

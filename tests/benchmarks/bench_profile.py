@@ -13,8 +13,8 @@ from typing import Any
 
 from results_file import parse_arguments, write_results
 
-from echoexport.export.build import build_bundle
-from echoexport.export.build_settings import BuildSettings
+from echoexport.export.build.bundle import build_bundle
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.cli.demo import find_arithmetic, find_own_target
 from echoexport.export.demo.assets import (
     CHARACTER_SIZE,
@@ -24,18 +24,19 @@ from echoexport.export.demo.assets import (
     builtin_portrait,
     builtin_voice,
 )
-from echoexport.export.traces import default_trace_folder
-from echoexport.profiles.conditions import describe_machine
-from echoexport.profiles.mode_report import UNACCOUNTED
-from echoexport.profiles.profile import IN_TURNS, NOISE, ProfileReport
-from echoexport.profiles.profile_compare import find_culprits
-from echoexport.profiles.profile_page import format_profile_page
-from echoexport.profiles.profile_run import ProfilePlan, profile_bundle
-from echoexport.profiles.rounds import ClipWork
-from echoexport.profiles.work import DENOISER
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.clip import ClipRequest
-from echoexport.runtime.session import RenderSettings
+from echoexport.profiles.measuring.conditions import describe_machine
+from echoexport.profiles.measuring.modes import IN_TURNS
+from echoexport.profiles.measuring.rounds import ClipWork
+from echoexport.profiles.modelling.demand import DENOISER
+from echoexport.profiles.pages.profile_page import format_profile_page
+from echoexport.profiles.reports.mode_report import UNACCOUNTED
+from echoexport.profiles.reports.profile import NOISE, ProfileReport
+from echoexport.profiles.reports.profile_compare import find_culprits
+from echoexport.profiles.reports.profile_run import ProfilePlan, profile_bundle
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.rendering.clip import ClipRequest
+from echoexport.runtime.rendering.settings import RenderSettings
 from echoexport.targets.spec import load_target
 
 

@@ -16,9 +16,10 @@ from typing import Any
 from random_bundle import WIDTHS, default_folder, draw_inputs, make_bundle
 from results_file import parse_arguments, write_results
 
-from echoexport.runtime.bundle import Bundle, open_bundle
-from echoexport.runtime.reference_cache import ReferenceCache
-from echoexport.runtime.session import RenderInputs, RenderSettings, Session
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+from echoexport.runtime.rendering.session import Session
+from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
 
 ONCE = ("vae_encoder", "reference_unet", "landmark_encoder")
 """Networks that a portrait needs once."""

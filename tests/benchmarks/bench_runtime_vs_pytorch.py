@@ -21,14 +21,19 @@ from random_bundle import WIDTHS, default_folder, draw_inputs, make_bundle
 from results_file import parse_arguments, show, summarize, write_results
 
 from echoexport.export.checkpoint.reader import open_checkpoint
-from echoexport.profiles.conditions import describe_machine, describe_network_conditions
-from echoexport.profiles.latency import Comparison, compare_side_by_side, read_self_test_inputs
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.profiles.measuring.conditions import describe_machine, describe_network_conditions
+from echoexport.profiles.measuring.latency import (
+    Comparison,
+    compare_side_by_side,
+    read_self_test_inputs,
+)
+from echoexport.runtime.bundle.network import compare_outputs
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.manifest import read_manifest
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import EchoExportError
-from echoexport.runtime.manifest import read_manifest
-from echoexport.runtime.network import compare_outputs
-from echoexport.runtime.session import RenderSettings, Session
+from echoexport.runtime.rendering.session import Session
+from echoexport.runtime.rendering.settings import RenderSettings
 
 BASELINE = "pytorch fp32"
 CONTESTANTS = {

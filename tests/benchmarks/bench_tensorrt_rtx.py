@@ -15,9 +15,9 @@ from random_bundle import default_folder, make_bundle
 from results_file import RESULTS, parse_arguments, write_results
 
 from echoexport.export.engines.tensorrt_rtx import check_network, estimate_memory, is_installed
-from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.errors import GraphError
-from echoexport.runtime.spec import NETWORKS
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from results_file import parse_arguments, show, summarize, write_results
 
-from echoexport.export.build import build_bundle
-from echoexport.export.build_settings import BuildSettings
+from echoexport.export.build.bundle import build_bundle
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.cli.demo import find_arithmetic, find_own_target
 from echoexport.export.demo.assets import (
     CHARACTER_SIZE,
@@ -24,14 +24,16 @@ from echoexport.export.demo.assets import (
     builtin_portrait,
     builtin_voice,
 )
-from echoexport.export.traces import default_trace_folder
-from echoexport.profiles.conditions import describe_machine
-from echoexport.profiles.latency import compare_side_by_side
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import Bundle, open_bundle
-from echoexport.runtime.clip import ClipRequest, make_clip
-from echoexport.runtime.session import RenderSettings, Session
-from echoexport.runtime.trace import NULL, Tracer, summarize_stages
+from echoexport.profiles.measuring.conditions import describe_machine
+from echoexport.profiles.measuring.latency import compare_side_by_side
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.rendering.clip import ClipRequest, make_clip
+from echoexport.runtime.rendering.session import Session
+from echoexport.runtime.rendering.settings import RenderSettings
+from echoexport.runtime.trace.stages import summarize_stages
+from echoexport.runtime.trace.tracer import NULL, Tracer
 from echoexport.targets.spec import load_target
 
 SPANS = 10_000

@@ -20,12 +20,13 @@ from echoexport.export.architecture import (
     UNetArchitecture,
     VAEArchitecture,
 )
+from echoexport.export.graphs.count_work import count_work
+from echoexport.export.graphs.traces import find_trace
 from echoexport.export.sizes import size_networks
-from echoexport.export.traces import default_trace_folder, find_trace
-from echoexport.export.work import count_work
-from echoexport.profiles.module_groups import split_group
-from echoexport.runtime.spec import describe_networks
-from echoexport.runtime.work import NetworkWork
+from echoexport.profiles.modelling.module_groups import split_group
+from echoexport.runtime.contract.families.echomimic_v1 import describe_networks
+from echoexport.runtime.contract.network_work import NetworkWork
+from echoexport.runtime.files.cache_folders import default_trace_folder
 
 FRAMES = 12
 

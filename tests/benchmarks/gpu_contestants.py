@@ -17,22 +17,24 @@ import numpy as np
 import torch
 from random_bundle import WIDTHS, describe_architecture
 
-from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.graph_lint import require_clean
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.export.architecture import Architecture
-from echoexport.export.checkpoint.random_weights import position_sinusoids
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
+from echoexport.export.graphs.traces import find_trace
+from echoexport.export.graphs.weights import write_weights
 from echoexport.export.ort_cuda import BACKEND, specialize
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.networks import build_network, wanted_shapes
-from echoexport.export.traces import find_trace
-from echoexport.export.weights import write_weights
-from echoexport.runtime.backends import EngineOptions, as_compiling, load_backend
+from echoexport.export.subnets.random_checkpoint import position_sinusoids
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.contract.families.echomimic_v1 import describe_networks
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.held_arrays import freeze
+from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
 from echoexport.runtime.errors import BackendError
-from echoexport.runtime.held_arrays import freeze
-from echoexport.runtime.network import Network
-from echoexport.runtime.spec import SubnetSpec, describe_networks
 
 NETWORK = "denoising_unet"
 HELD = ("reference_", "face_feature")

@@ -22,8 +22,8 @@ from echoexport.export.subnets.networks import (
 )
 from echoexport.export.subnets.transformer import DenoisingBlock, DenoisingContext
 from echoexport.export.subnets.unet import ReferenceUNet
-from echoexport.runtime.backends import Arrays, EngineOptions
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import Arrays, EngineOptions
 
 
 class OriginalBlock(DenoisingBlock):

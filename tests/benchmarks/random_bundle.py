@@ -21,13 +21,13 @@ from echoexport.export.architecture import (
     UNetArchitecture,
     VAEArchitecture,
 )
-from echoexport.export.build import BuildSettings, build_bundle
-from echoexport.export.checkpoint.random_weights import write_random_checkpoint
+from echoexport.export.build.bundle import BuildSettings, build_bundle
+from echoexport.export.graphs.traces import trace_key
 from echoexport.export.sizes import size_networks
-from echoexport.export.traces import trace_key
-from echoexport.runtime.session import RenderInputs
-from echoexport.runtime.spec import NETWORKS, describe_networks
-from echoexport.runtime.voice import voice_from_samples
+from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.inputs.voice import voice_from_samples
+from echoexport.runtime.rendering.settings import RenderInputs
 from echoexport.targets.spec import load_target
 
 WIDTHS = {

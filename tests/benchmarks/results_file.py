@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from echoexport.profiles.conditions import describe_conditions
-from echoexport.profiles.latency import Comparison, format_json
-from echoexport.runtime.schema import dump
+from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.latency import Comparison, format_json
+from echoexport.runtime.contract.schema import dump
 
 RESULTS = Path(__file__).parent / "results"
 

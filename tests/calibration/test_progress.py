@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.calibration import ranges
-from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.network_plan import QuantizerSettings, plan_network
-from echoexport.calibration.policy import load_policy
+from echoexport.calibration.choosing.network_plan import QuantizerSettings, plan_network
+from echoexport.calibration.choosing.policy import load_policy
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.observing import ranges
+from echoexport.calibration.observing.ranges import RangeSettings, collect_ranges
+from echoexport.calibration.observing.taps import TappedNetwork
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder, make_key, prune_progress
-from echoexport.calibration.ranges import RangeSettings, collect_ranges
 from echoexport.calibration.sample import Sample
-from echoexport.calibration.taps import TappedNetwork
-from echoexport.runtime.schema import dump
+from echoexport.runtime.contract.schema import dump
 
 pytest.importorskip("onnxruntime")
 

@@ -27,10 +27,11 @@ from echoexport.export.architecture import (
 )
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
+from echoexport.export.graphs.weights import write_weights
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.networks import build_network, load_weights, wanted_shapes
-from echoexport.export.weights import write_weights
-from echoexport.runtime.spec import NETWORKS, SubnetSpec, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.spec import SubnetSpec
 
 Arrays = dict[str, np.ndarray]
 Table = dict[str, torch.Tensor]

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as real
 
-from echoexport.runtime import ort_providers
-from echoexport.runtime.ort_providers import CPU, CUDA, TENSORRT
+from echoexport.runtime.engine import ort_providers
+from echoexport.runtime.engine.ort_providers import CPU, CUDA, TENSORRT
 
 GRAPHS = ("enable_cuda_graph", "trt_cuda_graph_enable")
 KINDS = ("Sub", "Mul")  # the nodes of the network that these tests run

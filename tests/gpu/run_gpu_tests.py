@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from echoexport.profiles.conditions import describe_conditions
-from echoexport.profiles.latency import format_json
-from echoexport.runtime.backends import as_compiling, load_backend
-from echoexport.runtime.bundle import open_bundle
+from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.latency import format_json
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.opened import open_bundle
+from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.device import detect_device
+from echoexport.runtime.engine.protocol import as_compiling
 from echoexport.runtime.errors import EchoExportError
-from echoexport.runtime.schema import dump
 
 SCHEMA = 1
 TESTS = Path(__file__).parent.parent
@@ -312,8 +313,8 @@ def measure_parity(folder: Path, backends: Sequence[str]) -> dict[str, Any]:
 
     Errors of their self-tests.
     """
-    from echoexport.export.build import build_bundle
-    from echoexport.export.build_settings import BuildSettings
+    from echoexport.export.build.bundle import build_bundle
+    from echoexport.export.build.settings import BuildSettings
     from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
     from echoexport.targets.spec import load_target
 
@@ -340,7 +341,7 @@ def check_bundle(bundle: Path, backend: str, *, engines: Path) -> dict[str, Any]
     start = time.perf_counter()
     try:
         if backend.startswith("tensorrt") and as_compiling(chosen) is not None:
-            from echoexport.export.compile import CompileSettings, compile_bundle
+            from echoexport.export.compile.bundle import CompileSettings, compile_bundle
 
             settings = CompileSettings(backend, cache=engines.with_name(f"{engines.name}-cache"))
             compile_bundle(

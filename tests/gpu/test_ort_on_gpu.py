@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.profiles.latency import read_self_test_inputs
-from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.profiles.measuring.latency import read_self_test_inputs
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.engine.held_arrays import freeze
+from echoexport.runtime.engine.ort_gpu import OrtGpuEngine
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError
-from echoexport.runtime.held_arrays import freeze
-from echoexport.runtime.ort_gpu import OrtGpuEngine
-from echoexport.runtime.spec import NETWORKS
 
 pytestmark = pytest.mark.gpu
 

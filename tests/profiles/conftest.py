@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.profiles.profile import ProfileReport
-from echoexport.profiles.profile_run import Profiled, ProfilePlan, profile_bundle
-from echoexport.profiles.rounds import ClipWork
-from echoexport.runtime.backends import EngineOptions
+from echoexport.profiles.measuring.rounds import ClipWork
+from echoexport.profiles.reports.profile import ProfileReport
+from echoexport.profiles.reports.profile_run import Profiled, ProfilePlan, profile_bundle
 from echoexport.runtime.backends.null import NullBackend, NullEngine
-from echoexport.runtime.clip import ClipRequest
-from echoexport.runtime.session import RenderSettings
-from echoexport.runtime.spec import SubnetSpec
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.rendering.clip import ClipRequest
+from echoexport.runtime.rendering.settings import RenderSettings
 
 _MADE: dict[str, ProfileReport] = {}
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.cuda import open_cuda
-from echoexport.runtime.ort_gpu import OrtGpuEngine
-from echoexport.runtime.ort_providers import CUDA, TENSORRT
-from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.contract.spec import TOLERANCES, SubnetSpec, TensorSpec
+from echoexport.runtime.engine.cuda import open_cuda
+from echoexport.runtime.engine.ort_gpu import OrtGpuEngine
+from echoexport.runtime.engine.ort_providers import CUDA, TENSORRT
+from echoexport.runtime.engine.protocol import EngineOptions
 
 FAKES = Path(__file__).parent.parent / "fakes"
 ORT_GPU = {"ort_cuda": CUDA, "ort_tensorrt": TENSORRT}

@@ -17,12 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoexport.targets.errors import TargetError, UnknownNameError
-from echoexport.targets.spec import (
-    Figure,
-    list_targets,
-    load_target,
-    read_target,
-)
+from echoexport.targets.spec import Figure, list_targets, load_target, read_target
 
 NAMES = (
     "a10",

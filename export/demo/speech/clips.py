@@ -17,7 +17,7 @@ from echoexport.export.demo.speech.espeak import speak
 from echoexport.export.demo.speech.motion import Phone, Timeline, animate
 from echoexport.export.demo.speech.plans import ClipPlan
 from echoexport.runtime.errors import OutputError
-from echoexport.runtime.voice import SAMPLE_RATE
+from echoexport.runtime.inputs.voice import SAMPLE_RATE
 
 __all__ = ["STATE_RATE", "SpeechClip", "make_clip", "write_wave"]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from echoexport.export.demo.speech.motion import Phone, Timeline
 from echoexport.export.demo.speech.visemes import is_pause
 from echoexport.runtime.errors import BackendError, SettingError
-from echoexport.runtime.voice import voice_from_samples
+from echoexport.runtime.inputs.voice import voice_from_samples
 
 __all__ = ["DATA_VARIABLE", "Speaker", "Speech", "is_available", "speak"]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from echoexport.export.demo.training.session import Session
 from echoexport.runtime.errors import CheckpointError
-from echoexport.runtime.sinks import name_staging, refuse_output
+from echoexport.runtime.files.aside import name_staging, refuse_output
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import Sound, states_at
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.state import STATE_WIDTH
-from echoexport.runtime.audio_tokens import ROWS_PER_SECOND
+from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 
 _RATES = (25, 24, 25, 30)  # frames a second; a bundle may be rendered at any
 _RESTING = 0.8  # of the portraits; the others are caught with their mouth open
@@ -41,7 +41,7 @@ _FIRST_PERSON = 100_000  # the VAE's faces come before, held-out people from a m
 _MASK_MARGIN = 0.1  # the pipeline grows a face box by this share on each side
 _ROWS_ABOUT = range(
     -4, 6
-)  # the feature rows that a frame hears, as in runtime.audio_tokens.token_rows
+)  # the feature rows that a frame hears, as in runtime.conditioning.audio_tokens.token_rows
 _CHUNK = 40  # clips drawn at a time
 
 

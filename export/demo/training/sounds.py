@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from echoexport.export.architecture import AudioArchitecture
-from echoexport.export.checkpoint.random_weights import position_sinusoids
 from echoexport.export.demo.training.saving import write_beside
 from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.stage import Objective
 from echoexport.export.subnets.audio_encoder import AudioEncoder
-from echoexport.runtime.audio_tokens import ROWS_PER_SECOND
+from echoexport.export.subnets.random_checkpoint import position_sinusoids
+from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
+from echoexport.runtime.conditioning.mel import log_mel
 from echoexport.runtime.errors import InputError
-from echoexport.runtime.mel import log_mel
 
 _STATE_HERTZ = 100
 _MEL_RANGE = 2.0  # 80 dB: the runtime cuts a log-mel so far below its peak

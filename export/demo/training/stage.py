@@ -21,7 +21,7 @@ from echoexport.export.demo.training.recipe import StagePlan
 from echoexport.export.demo.training.saving import load_state, read_saved, save_atomically
 from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.runtime.errors import CheckpointError
-from echoexport.runtime.sinks import refuse_output
+from echoexport.runtime.files.aside import refuse_output
 
 _LEAST_RATE = 0.02  # of the learning rate, at the end of the cosine
 _LARGEST_GRADIENT = 1.0

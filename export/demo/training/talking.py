@@ -8,16 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from echoexport.export.architecture import Architecture
-from echoexport.export.checkpoint.random_weights import position_sinusoids
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.scenes import Window, WindowBatches
 from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.stage import Objective
 from echoexport.export.subnets.landmark_encoder import LandmarkEncoder
 from echoexport.export.subnets.motion import PositionTable, TemporalTransformer
+from echoexport.export.subnets.random_checkpoint import position_sinusoids
 from echoexport.export.subnets.transformer import DenoisingBlock, ReferenceBlock
 from echoexport.export.subnets.unet import DenoisingUNet, ReferenceUNet
-from echoexport.runtime.scheduler import DDIMScheduler, SchedulerConfig, sinusoid
+from echoexport.runtime.contract.noise_schedule import SchedulerConfig
+from echoexport.runtime.sampling.ddim import DDIMScheduler, sinusoid
 
 # The sampler's own timesteps for 6 and for 4 steps. The noisiest is drawn for a third
 # of the windows: there the whole picture must come from the reference and the voice.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from echoexport.export.build import build_bundle
-from echoexport.export.build_settings import BuildSettings
+from echoexport.export.build.bundle import build_bundle
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
 from echoexport.export.demo.gates import (
     GATES,
@@ -22,8 +22,9 @@ from echoexport.export.demo.gates import (
     run_gates,
 )
 from echoexport.export.demo.held_out import read_held_out
-from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.bundle import Bundle, open_bundle
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.targets.spec import load_target
 
 pytestmark = [

@@ -29,8 +29,8 @@ from echoexport.export.demo.gates import (
 )
 from echoexport.export.demo.held_out import HeldOutClip, make_silent_clip, read_held_out
 from echoexport.export.demo.world.state import FaceState
+from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import InputError
-from echoexport.runtime.schema import dump, parse
 
 HELD_OUT = Path(__file__).parent / "data" / "held_out.npz"
 SETTINGS = GateSettings(clips=3, silent=1, seconds=2.0, size=64, drift_seconds=0.0)

@@ -28,9 +28,9 @@ from echoexport.export.demo.quality_clips import (
 )
 from echoexport.export.demo.world.person import draw_person
 from echoexport.export.demo.world.state import STATE_WIDTH, FaceState
-from echoexport.runtime.bundle_files import hash_file
+from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.contract.manifest import FileEntry, Manifest, read_manifest
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.manifest import FileEntry, Manifest, read_manifest
 
 SIDE = 128
 

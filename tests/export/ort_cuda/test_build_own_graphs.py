@@ -15,20 +15,21 @@ import numpy as np
 import onnx
 import pytest
 
-from echoexport.calibration.float_graph import FloatGraph
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.quantize import quantize_network
 from echoexport.calibration.plan import LayerPlan, NetworkPlan, QuantizationPlan, write_plan
-from echoexport.calibration.quantize import quantize_network
 from echoexport.export.architecture import Architecture
-from echoexport.export.build import build_bundle
-from echoexport.export.build_settings import BuildSettings
-from echoexport.export.checkpoint.random_weights import write_random_checkpoint
-from echoexport.export.composite import Part, compose_bundle, describe_file, part_of
+from echoexport.export.build.bundle import build_bundle
+from echoexport.export.build.parts import Part, compose_bundle, part_of
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.ort_cuda import BACKEND, add_own_graphs
-from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.bundle import Bundle, open_bundle
-from echoexport.runtime.bundle_files import check_files, list_files
-from echoexport.runtime.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
-from echoexport.runtime.spec import NETWORKS
+from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.files import check_files, describe_file, list_files
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.targets.spec import list_targets, load_target
 
 pytest.importorskip("onnxruntime")

@@ -15,18 +15,19 @@ import numpy as np
 import onnx
 import pytest
 
-from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.half import keep_float32
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.qdq_graph import add_qdq
+from echoexport.calibration.observing.overflows import keep_float32
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
-from echoexport.calibration.qdq_graph import add_qdq
 from echoexport.export.architecture import Architecture
+from echoexport.export.graphs.weights import write_weights
 from echoexport.export.ort_cuda import fusions, specialize
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets import lowering
 from echoexport.export.subnets.networks import build_network
 from echoexport.export.subnets.tracing import trace_network
-from echoexport.export.weights import write_weights
-from echoexport.runtime.spec import NETWORKS, SubnetSpec, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.spec import SubnetSpec
 
 pytest.importorskip("onnxruntime")
 

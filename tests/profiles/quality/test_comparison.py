@@ -24,9 +24,12 @@ from echoexport.profiles.quality.comparison import (
 from echoexport.profiles.quality.recording import CallReservoir, RecordedCall, RecordingBundle
 from echoexport.profiles.quality.report import QualityBudget, QualityReport, format_quality_json
 from echoexport.profiles.quality.signals import MOST_DECIBELS, ClosenessSums, measure_closeness
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import Bundle, open_bundle
-from echoexport.runtime.bundle_files import hash_file
+from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.manifest import FileEntry, read_manifest, write_manifest
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import (
     BackendError,
     BundleError,
@@ -34,10 +37,9 @@ from echoexport.runtime.errors import (
     SettingError,
     UnknownNameError,
 )
-from echoexport.runtime.manifest import FileEntry, read_manifest, write_manifest
-from echoexport.runtime.session import RenderInputs, RenderSettings, Session
-from echoexport.runtime.spec import NETWORKS, SubnetSpec
-from echoexport.runtime.voice import voice_from_samples
+from echoexport.runtime.inputs.voice import voice_from_samples
+from echoexport.runtime.rendering.session import Session
+from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
 
 SIDE = 32
 

@@ -1,0 +1,167 @@
+"""Which layers are int8 on which kind of target, before anything is measured.
+
+Read from data files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+
+from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
+from echoexport.calibration.graphs.qdq_graph import find_skips
+from echoexport.calibration.plan import MODES, LayerPlan, NetworkPlan
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.errors import TargetError, UnknownNameError
+from echoexport.targets.spec import KINDS
+from echoexport.targets.strict_yaml import Table, parse_table
+
+OPERATORS = ("Conv", "MatMul")
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """Layers whose names match ``pattern`` (as file names do: ``*`` is any text) get ``mode``, for ``reason``."""
+
+    pattern: str
+    mode: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """One network: a mode per operator, and the rules that go before it, the first that matches."""
+
+    operators: Mapping[str, str]
+    layers: tuple[LayerRule, ...] = ()
+    skips: bool = False
+    """Q/DQ on what residual Adds take past int8 layers, so that TensorRT can fuse layer
+    and Add."""
+
+    def choose(self, layer: Layer) -> LayerRule:
+        """The rule that a layer falls under.
+
+        Of those that only its operator decides, the pattern is the operator.
+        """
+        for rule in self.layers:
+            if fnmatchcase(layer.name, rule.pattern):
+                return rule
+        return LayerRule(layer.op, self.operators[layer.op], "")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Of one kind of target ("cpu", "jetson", "gpu"), by network."""
+
+    kind: str
+    networks: Mapping[str, NetworkPolicy]
+
+
+def load_policy(kind: str) -> Policy:
+    """The policy of a kind of target.
+
+    Raises:
+        UnknownNameError: no such kind.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("kind of target", kind, known=KINDS)
+    name = f"{kind}.yaml"
+    return parse_policy(
+        files("echoexport.calibration").joinpath("data").joinpath(name).read_bytes(),
+        file=name,
+        kind=kind,
+    )
+
+
+def read_policy(path: Path, *, kind: str) -> Policy:
+    """A policy file of one's own.
+
+    Raises:
+        TargetError: it cannot be read or breaks the schema; names the file and the key.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TargetError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return parse_policy(content, file=str(path), kind=kind)
+
+
+def parse_policy(content: bytes, *, file: str, kind: str) -> Policy:
+    """A policy from YAML; every network is there and no key is unknown.
+
+    Raises:
+        TargetError: names the file and the key.
+    """
+    top = parse_table(content, file)
+    networks = top.table("networks")
+    found = {name: _parse_network(networks.table(name)) for name in NETWORKS}
+    networks.finish()
+    top.finish()
+    return Policy(kind, found)
+
+
+def _parse_network(table: Table) -> NetworkPolicy:
+    operators = table.table("operators")
+    modes = {operator: operators.choice(operator, MODES) for operator in OPERATORS}
+    operators.finish()
+    rules = []
+    for entry in table.tables("layers"):
+        rules.append(
+            LayerRule(entry.text("pattern"), entry.choice("mode", MODES), entry.text("reason"))
+        )
+        entry.finish()
+    skips = bool(table.value("skips", lambda v: isinstance(v, bool), "true or false"))
+    table.finish()
+    return NetworkPolicy(modes, tuple(rules), skips)
+
+
+def plan_layers(
+    graph: FloatGraph, policy: Policy, ranges_amax: Callable[[str], float]
+) -> NetworkPlan:
+    """The policy applied to every layer of a graph, with the ranges of what int8 layers read, by value name.
+
+    ``ranges_amax`` is asked for values that int8 layers read, and with ``skips`` for
+    what residual Adds take past them.
+
+    Raises:
+        UnknownNameError: the graph is of no network that the policy names.
+    """
+    if graph.name not in policy.networks:
+        raise UnknownNameError("network", graph.name, known=policy.networks)
+    network = policy.networks[graph.name]
+    layers = {}
+    for layer in graph.layers.values():
+        rule = network.choose(layer)
+        amax = ranges_amax(layer.value) if rule.mode == "int8" else None
+        reason = (
+            ""
+            if rule.mode == "int8"
+            else f"policy: {': '.join(filter(None, (rule.pattern, rule.reason)))}"
+        )
+        layers[layer.name] = LayerPlan(rule.mode, amax, reason)
+    int8 = frozenset(name for name, layer in layers.items() if layer.mode == "int8")
+    skips = (
+        {skip.value: ranges_amax(skip.value) for skip in find_skips(graph, int8)}
+        if network.skips
+        else {}
+    )
+    stored = (
+        "int8"
+        if any(layer.mode != "float" for layer in layers.values())
+        else graph_precision(graph)
+    )
+    return NetworkPlan(stored, layers, skips=skips)
+
+
+def graph_precision(graph: FloatGraph) -> str:
+    """ "fp16" or "fp32": the type of the graph's inputs."""
+    from onnx import TensorProto
+
+    return (
+        "fp16"
+        if graph.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+        else "fp32"
+    )

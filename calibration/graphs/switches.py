@@ -1,0 +1,200 @@
+"""A network whose layers are quantized or not from call to call.
+
+What a layer costs, without compiling for each.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
+from echoexport.calibration.plan import LayerPlan, NetworkPlan
+from echoexport.runtime.errors import BackendError, MissingPackageError
+
+if TYPE_CHECKING:
+    import onnx
+
+_PREFIX = "switch."
+_LEVELS = 127.0
+
+
+class SwitchableNetwork:
+    """An fp32 graph in ONNX Runtime in which every layer of a plan can be switched between int8 and float.
+
+    The arithmetic of int8 is simulated: rounded to its 255 levels and back, then
+    computed in float, which differs from an engine's by the order of additions alone. A
+    context manager; ``folder`` holds the graph while it is open.
+    """
+
+    def __init__(
+        self, graph: FloatGraph, plan: NetworkPlan, *, folder: Path, threads: int = 0
+    ) -> None:
+        """``graph`` has the plan's smoothing applied already.
+
+        Raises:
+            MissingPackageError: onnxruntime is not installed.
+            BackendError: ONNX Runtime does not load the graph.
+        """
+        self.layers = tuple(name for name, layer in plan.layers.items() if layer.mode != "float")
+        self._path = folder / f"{graph.name}.switches.onnx"
+        _bring_weights(graph, folder)
+        self._path.write_bytes(add_switches(graph, plan).SerializeToString())
+        self._session = open_session(self._path, threads=threads)
+        self._outputs = [value.name for value in self._session.get_outputs()]
+
+    def __call__(
+        self, inputs: Mapping[str, NDArray[np.float32]], *, quantized: Collection[str]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run once with these layers in int8, all others in float."""
+        on = set(quantized)
+        switches = {f"{_PREFIX}{name}": np.array([name in on]) for name in self.layers}
+        return dict(
+            zip(
+                self._outputs, self._session.run(self._outputs, {**inputs, **switches}), strict=True
+            )
+        )
+
+    def close(self) -> None:
+        """Give the engine's memory back and remove its files."""
+        self._session = None
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> SwitchableNetwork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def add_switches(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
+    """A copy of the graph with an input ``switch.LAYER``, (1,) bool, for each layer that the plan quantizes."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    nodes = {node.name: node for node in model.graph.node}
+    added: dict[str, list[onnx.NodeProto]] = {}
+    for name, layer_plan in plan.layers.items():
+        if layer_plan.mode == "float":
+            continue
+        layer = graph.layers[name]
+        before, constants = _switch_layer(graph, layer, layer_plan)
+        reader = nodes[layer.node]
+        reader.input[1] = f"{name}.switched_weight"
+        if layer_plan.mode == "int8":
+            reader.input[0] = f"{name}.switched_value"
+        added[layer.node] = before
+        model.graph.initializer.extend(constants)
+        model.graph.input.append(
+            helper.make_tensor_value_info(f"{_PREFIX}{name}", TensorProto.BOOL, [1])
+        )
+    ordered = [piece for node in model.graph.node for piece in (*added.get(node.name, ()), node)]
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return model
+
+
+def _switch_layer(
+    graph: FloatGraph, layer: Layer, plan: LayerPlan
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Nodes before the layer's own, and the constants they read."""
+    from onnx import helper, numpy_helper
+
+    nodes: list[Any] = []
+    weights = np.asarray(graph.read(layer.weight), np.float32)
+    others = tuple(axis for axis in range(weights.ndim) if axis != layer.channel_axis)
+    scales = {"weight": _to_scale(np.abs(weights).max(axis=others))}
+    if plan.mode == "int8":
+        scales["value"] = _to_scale(np.asarray(plan.amax, np.float32))
+    constants = []
+    for kind, scale in scales.items():
+        source = layer.weight if kind == "weight" else layer.value
+        stem = f"{layer.name}.{kind}"
+        constants.append(numpy_helper.from_array(scale, f"{stem}_scale"))
+        constants.append(numpy_helper.from_array(np.zeros(scale.shape, np.int8), f"{stem}_zero"))
+        axis: dict[str, Any] = {"axis": layer.channel_axis} if scale.ndim else {}
+        quantizer = [f"{stem}_scale", f"{stem}_zero"]
+        nodes += [
+            helper.make_node(
+                "QuantizeLinear", [source, *quantizer], [f"{stem}_q"], name=f"{stem}_q", **axis
+            ),
+            helper.make_node(
+                "DequantizeLinear",
+                [f"{stem}_q", *quantizer],
+                [f"{stem}_dq"],
+                name=f"{stem}_dq",
+                **axis,
+            ),
+            helper.make_node(
+                "Where",
+                [f"{_PREFIX}{layer.name}", f"{stem}_dq", source],
+                [f"{layer.name}.switched_{kind}"],
+                name=f"{layer.name}.switched_{kind}",
+            ),
+        ]
+    return nodes, constants
+
+
+def _to_scale(amax: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The step of symmetric int8; 1 for a channel that is zero throughout."""
+    scale: NDArray[np.float32] = np.where(
+        amax > 0, amax / np.float32(_LEVELS), np.float32(1)
+    ).astype(np.float32)
+    return scale
+
+
+def _bring_weights(graph: FloatGraph, folder: Path) -> None:
+    """The graph's weights where a graph in ``folder`` finds them.
+
+    A second name for the file, or a copy.
+    """
+    source = graph.path.with_suffix(".bin")
+    target = folder / graph.path.with_suffix(".bin").name
+    if not source.exists() or target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def open_session(path: Path, *, threads: int) -> Any:
+    """An ONNX Runtime session that computes what the graph says and folds no weights.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+        BackendError: it does not load the graph.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingPackageError(
+            "onnxruntime", extra="onnxruntime", purpose="measuring layers"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry(
+        "session.disable_quant_qdq", "1"
+    )  # simulate, as the graph says
+    try:
+        # folding would compute every quantized weight once more and keep both
+        return onnxruntime.InferenceSession(
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["ConstantFolding"],
+        )
+    except Exception as error:  # the library's errors have no common base
+        raise BackendError(
+            f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0][:200]}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Graphs judged before an engine sees them: our own rules, Q/DQ, and TensorRT's operators."""

@@ -1,0 +1,1 @@
+"""Calibration sets: real inputs of every network, recorded along the true sampler trajectory."""

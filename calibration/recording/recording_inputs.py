@@ -1,0 +1,166 @@
+"""What a calibration set is rendered from: portraits and voices of two folders, each with each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from echoexport.runtime.errors import AudioError, CalibrationError, PortraitError
+from echoexport.runtime.inputs.portrait import FaceCrop
+from echoexport.runtime.inputs.resize import Size
+from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice
+from echoexport.runtime.rendering.clip import ClipRequest, find_face
+
+BOXES = "boxes.json"
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SOUNDS = (".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac", ".mp4", ".mov", ".mkv", ".webm")
+
+_HOP = SAMPLE_RATE // 20
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingInput:
+    """One rendering: a portrait that says something."""
+
+    portrait: str
+    voice: str
+    """portrait and voice: their names, one name for one picture or sound."""
+    crop: Callable[[Size], FaceCrop]
+    """From the bundle's (width, height) to what the networks see of the portrait."""
+    sound: Voice
+    poses: Path | None = None
+    """For bundles of the pose variants, what ``read_poses`` reads."""
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """seconds: most of each voice.
+
+    face_model: finds faces that ``boxes.json`` does not name. poses: for all.
+    """
+
+    seconds: float
+    face_model: Path | None = None
+    poses: Path | None = None
+    warn: Callable[[str], None] = lambda message: None
+
+
+def read_recording_inputs(
+    portraits: Path, voices: Path, settings: InputSettings
+) -> list[RecordingInput]:
+    """Every portrait of a folder with every voice of another, in the order of their names.
+
+    A file ``boxes.json`` beside the portraits may give face boxes, {file name: [x0, y0,
+    x1, y1]} in their pixels; a portrait with neither box nor found face is used as it
+    is.
+
+    Raises:
+        PortraitError, AudioError: a folder without any, or a file that cannot be used.
+        CalibrationError: boxes that cannot be read, or of a file that is not there.
+    """
+    pictures = list_files(portraits, PICTURES)
+    sounds = list_files(voices, SOUNDS)
+    if not pictures:
+        raise PortraitError(
+            f"{portraits}: no portrait there; wanted a folder with files {', '.join(PICTURES)}"
+        )
+    if not sounds:
+        raise AudioError(
+            f"{voices}: no voice there; wanted a folder with files {', '.join(SOUNDS)}"
+        )
+    boxes = read_boxes(portraits, known=[path.name for path in pictures])
+    crops = {path.name: _make_crop(path, boxes.get(path.name), settings) for path in pictures}
+    cut = {path.name: cut_voice(read_voice(path), seconds=settings.seconds) for path in sounds}
+    return [
+        RecordingInput(portrait, voice, crop, sound, settings.poses)
+        for portrait, crop in crops.items()
+        for voice, sound in cut.items()
+    ]
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """A folder's files of these kinds by name, hidden ones left out; of a file, itself."""
+    if folder.is_file():
+        return [folder] if folder.suffix.lower() in suffixes else []
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in found if path.suffix.lower() in suffixes)
+
+
+def read_boxes(
+    portraits: Path, *, known: list[str]
+) -> dict[str, tuple[float, float, float, float]]:
+    """Face boxes by file name; none where there is no ``boxes.json``.
+
+    Raises CalibrationError, naming it.
+    """
+    path = portraits / BOXES
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        boxes = {name: tuple(float(edge) for edge in box) for name, box in data.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CalibrationError(
+            f"{path}: wanted {{file name: [x0, y0, x1, y1]}}: {error}"
+        ) from error
+    for name, box in boxes.items():
+        if len(box) != 4 or not np.isfinite(box).all():
+            raise CalibrationError(
+                f"{path}: {name}: wanted four numbers x0, y0, x1, y1, found {list(box)}"
+            )
+        if name not in known:
+            raise CalibrationError(
+                f"{path}: names {name!r}, which is not there; known: {', '.join(known)[:200]}"
+            )
+    return {name: (box[0], box[1], box[2], box[3]) for name, box in boxes.items()}
+
+
+def cut_voice(voice: Voice, *, seconds: float) -> Voice:
+    """The loudest stretch of so many seconds.
+
+    Where somebody speaks, pauses between words included.
+    """
+    count = round(seconds * SAMPLE_RATE)
+    if len(voice.samples) <= count:
+        return voice
+    energy = np.concatenate([[0.0], np.cumsum(np.square(voice.samples, dtype=np.float64))])
+    starts = np.arange(0, len(voice.samples) - count + 1, _HOP)
+    start = int(starts[np.argmax(energy[starts + count] - energy[starts])])
+    samples = voice.samples[start : start + count].copy()
+    samples.setflags(write=False)
+    return Voice(samples, Fraction(count, SAMPLE_RATE), voice.path)
+
+
+def hash_crop(crop: FaceCrop) -> str:
+    """sha256 of what the networks see of a portrait."""
+    return hashlib.sha256(crop.picture.tobytes() + crop.mask.tobytes()).hexdigest()
+
+
+def hash_voice(voice: Voice) -> str:
+    """sha256 of a voice's samples as 16-bit integers."""
+    return hashlib.sha256(np.rint(voice.samples * 32768).astype("<i4").tobytes()).hexdigest()
+
+
+def _make_crop(
+    path: Path, box: tuple[float, float, float, float] | None, settings: InputSettings
+) -> Callable[[Size], FaceCrop]:
+    told: set[str] = set()
+
+    def crop(size: Size) -> FaceCrop:
+        request = ClipRequest(path, path, "", face_box=box, face_model=settings.face_model)
+        found, warnings = find_face(request, size=size)
+        if settings.face_model is not None:  # without one, the whole picture is what was asked for
+            for warning in [text for text in warnings if text not in told]:
+                told.add(warning)
+                settings.warn(warning)
+        return found
+
+    return crop

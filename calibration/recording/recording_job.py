@@ -1,0 +1,248 @@
+"""What a recording will do, settled before it begins.
+
+Which renderings run, and which of their calls are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from echoexport.calibration.recording.recording_inputs import (
+    RecordingInput,
+    cut_voice,
+    hash_crop,
+    hash_voice,
+)
+from echoexport.calibration.recording.recording_plan import (
+    DrawSettings,
+    RecordingPlan,
+    RenderingShape,
+    draw_plan,
+)
+from echoexport.calibration.recording.sets import (
+    FORMAT,
+    SCHEMA,
+    SetManifest,
+    SetSampling,
+    describe_source,
+)
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.errors import CalibrationError, PoseError, SettingError
+from echoexport.runtime.inputs.pose import read_poses
+from echoexport.runtime.inputs.rates import covering_frame_count, exact_rate
+from echoexport.runtime.inputs.voice import MIN_SECONDS, SAMPLE_RATE, Voice
+from echoexport.runtime.rendering.settings import RenderSettings, settle_plan
+from echoexport.runtime.sampling.ddim import DDIMScheduler
+from echoexport.runtime.sampling.noise import LARGEST_SEED
+from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.windows import context_windows
+
+_COLUMN = SAMPLE_RATE // 100  # samples of one column of the log-mel
+
+
+@dataclass(frozen=True)
+class RecordingSettings:
+    """samples: most of each network.
+
+    Megabytes: most of all arrays. seconds: most of each voice, its loudest stretch.
+
+    seed: of the draw and of the noise. steps: None takes the bundle's. backend: None
+    takes the bundle's first that works here. threads: 0 leaves it to the engine.
+    """
+
+    samples: int = 32
+    megabytes: float = 512.0
+    seconds: float = 2.0
+    seed: int = 0
+    steps: int | None = None
+    backend: str | None = None
+    threads: int = 0
+
+
+def check_settings(settings: RecordingSettings) -> None:
+    """Raises SettingError for a limit or seed that cannot be."""
+    if settings.samples < 1:
+        raise SettingError(f"{settings.samples} samples: one or more of each network are wanted")
+    if not settings.megabytes > 0:
+        raise SettingError(f"{settings.megabytes:g} MB: a limit above 0 is wanted")
+    if not MIN_SECONDS <= settings.seconds <= 3600:
+        raise SettingError(
+            f"{settings.seconds:g} seconds of each voice: {MIN_SECONDS:g} to 3600 are wanted"
+        )
+    if not 0 <= settings.seed <= LARGEST_SEED:
+        raise SettingError(f"seed {settings.seed}: a whole number from 0 to 2**64-1 is wanted")
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingJob:
+    """A recording that is ready to run.
+
+    Inputs in the order they run in, and what the set will say of itself.
+    """
+
+    inputs: Sequence[RecordingInput]
+    voices: Mapping[str, Voice]
+    shapes: Sequence[RenderingShape]
+    plan: RecordingPlan
+    sampling: SamplingPlan
+    timesteps: tuple[int, ...]
+    described: SetManifest
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Places of the renderings that must run."""
+        return self.plan.numbers()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that the bytes of the set depend on, the engine included."""
+        calls = [[c.network, c.number, c.index] for c in self.plan.calls]
+        names = [
+            [self.inputs[number].portrait, self.inputs[number].voice] for number in self.numbers
+        ]
+        content = [self.described.digest, self.described.made, calls, names]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def calls_of(self, number: int) -> int:
+        """Calls of the denoiser in a rendering."""
+        return (
+            self.shapes[number].windows * self.sampling.steps * (2 if self.sampling.guided else 1)
+        )
+
+
+def prepare_job(
+    bundle: Bundle, inputs: Sequence[RecordingInput], settings: RecordingSettings
+) -> RecordingJob:
+    """Look at every input that matters, and draw."""
+    manifest = bundle.manifest
+    _check_inputs(inputs, bundle)
+    inputs = sorted(
+        inputs, key=lambda item: (item.portrait, item.voice)
+    )  # a portrait's reference is computed once
+    size = (manifest.picture.width, manifest.picture.height)
+    voices = {item.voice: cut_voice(item.sound, seconds=settings.seconds) for item in inputs}
+    posed = manifest.face == "pose"
+    poses = {
+        path: len(read_poses(path, size=size))
+        for path in {item.poses for item in inputs}
+        if path is not None
+    }
+    sampling = settle_plan(bundle, RenderSettings(steps=settings.steps))
+    shapes = [
+        _shape(
+            bundle,
+            item,
+            voices[item.voice],
+            sampling,
+            most=poses.get(item.poses) if item.poses else None,
+        )
+        for item in inputs
+    ]
+    draw = DrawSettings(
+        settings.samples, settings.megabytes, sampling.steps, sampling.guided, posed, settings.seed
+    )
+    plan = draw_plan(shapes, manifest.networks, draw)
+    used = {number: inputs[number] for number in plan.numbers()}
+    described = SetManifest(
+        FORMAT,
+        SCHEMA,
+        _name_engine(bundle, settings),
+        describe_source(manifest),
+        SetSampling(
+            settings.seed,
+            sampling.steps,
+            sampling.guidance,
+            sampling.overlap,
+            float(manifest.fps),
+            settings.seconds,
+        ),
+        portraits={
+            item.portrait: hash_crop(item.crop(size)) for item in _first_of_each(used.values())
+        },
+        voices={
+            name: hash_voice(voices[name])
+            for name in dict.fromkeys(item.voice for item in used.values())
+        },
+        poses=_hash_poses(used, shapes, size=size) if posed else {},
+        counts={},
+        megabytes=0.0,
+        arrays={},
+        samples=(),
+    )
+    timesteps = DDIMScheduler(manifest.sampler.scheduler).timesteps(sampling.steps)
+    return RecordingJob(
+        inputs, voices, shapes, plan, sampling, tuple(int(t) for t in timesteps), described
+    )
+
+
+def _check_inputs(inputs: Sequence[RecordingInput], bundle: Bundle) -> None:
+    if not inputs:
+        raise CalibrationError("no portrait and voice to record with; give one of each at least")
+    for item in inputs:
+        if bundle.manifest.face == "pose" and item.poses is None:
+            raise PoseError(
+                f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks "
+                "or drawn maps)"
+            )
+        if bundle.manifest.face != "pose" and item.poses is not None:
+            raise PoseError(
+                f"{item.poses}: variant {bundle.manifest.variant!r} takes no poses; leave "
+                "--poses out"
+            )
+    names = Counter((item.portrait, item.voice) for item in inputs)
+    (portrait, voice), count = names.most_common(1)[0]
+    if count > 1:
+        raise CalibrationError(
+            f"portrait {portrait!r} with voice {voice!r} is given {count} times; names must differ"
+        )
+
+
+def _name_engine(bundle: Bundle, settings: RecordingSettings) -> str:
+    threads = f", {settings.threads} threads" if settings.threads else ""
+    return bundle.backend.describe() + threads
+
+
+def _first_of_each(inputs: Iterable[RecordingInput]) -> list[RecordingInput]:
+    """One input for each portrait."""
+    found: dict[str, RecordingInput] = {}
+    for item in inputs:
+        found.setdefault(item.portrait, item)
+    return list(found.values())
+
+
+def _hash_poses(
+    used: Mapping[int, RecordingInput], shapes: Sequence[RenderingShape], *, size: tuple[int, int]
+) -> dict[str, str]:
+    """Of the maps that the longest rendering uses, by the poses' name."""
+    frames: dict[Path, int] = {}
+    for number, item in used.items():
+        if item.poses is not None:
+            frames[item.poses] = max(frames.get(item.poses, 0), shapes[number].frames)
+    hashes = {}
+    for path, count in frames.items():
+        digest = hashlib.sha256()
+        maps = read_poses(path, size=size)
+        for frame in range(count):
+            digest.update(maps.draw_frame(frame).tobytes())
+        hashes[path.name] = digest.hexdigest()
+    return hashes
+
+
+def _shape(
+    bundle: Bundle, item: RecordingInput, voice: Voice, sampling: SamplingPlan, *, most: int | None
+) -> RenderingShape:
+    manifest = bundle.manifest
+    frames = covering_frame_count(voice.duration, exact_rate(manifest.fps))
+    frames = frames if most is None else min(frames, most)
+    window = manifest.window.frames
+    windows = context_windows(max(frames, window), context=window, overlap=sampling.overlap)
+    columns = len(voice.samples) // _COLUMN
+    segments = sum(
+        1 for start in range(0, columns, 2 * manifest.audio.context) if columns - start > 1
+    )
+    return RenderingShape(item.portrait, item.voice, frames, len(windows), segments)

@@ -1,0 +1,121 @@
+"""What a bundle says of itself: the manifest of a build."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from echoexport.export.build.settings import BuildSettings
+from echoexport.export.checkpoint.reader import Checkpoint
+from echoexport.export.demo.assets import is_builtin
+from echoexport.export.sizes import ROWS_PER_FRAME
+from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
+from echoexport.runtime.backends import list_backends
+from echoexport.runtime.contract.manifest import FORMAT, SCHEMA, AudioSettings, Manifest, NetworkEntry, PictureSettings, Provenance, SamplerSettings, WindowSettings
+from echoexport.runtime.conditioning.mel import SAMPLE_RATE
+from echoexport.runtime.contract.schema import dump
+from echoexport.runtime.contract.families.echomimic_v1 import NetworkSizes
+from echoexport.targets.spec import TargetSpec
+
+FPS = 24.0  # the original's default
+_RECORDED = (
+    "variant",
+    "size",
+    "frames",
+    "precision",
+    "steps",
+)  # what the result depends on; places do not matter
+BUILTIN_NAME = "echoexport-demo-character"
+
+
+def describe_bundle(
+    opened: Checkpoint,
+    sizes: NetworkSizes,
+    networks: Mapping[str, NetworkEntry],
+    *,
+    target: TargetSpec,
+    settings: BuildSettings,
+) -> Manifest:
+    """The manifest without its table of files and the checkpoint's hashes, which are not known yet."""
+    variant = opened.variant
+    audio = opened.architecture.audio
+    picture = PictureSettings(
+        sizes.width,
+        sizes.height,
+        sizes.picture_channels,
+        sizes.latent_channels,
+        opened.architecture.vae.downscale,
+        variant.hold,
+    )
+    return Manifest(
+        format=FORMAT,
+        schema=SCHEMA,
+        variant=variant.name,
+        target=target.name,
+        backends=_runnable_backends(target),
+        precision=settings.precision or "",
+        fps=FPS,
+        face=variant.face,
+        picture=picture,
+        window=WindowSettings(
+            sizes.frames, min(variant.overlap, sizes.frames - 1), variant.window_shift
+        ),
+        sampler=SamplerSettings(
+            variant.steps if settings.steps is None else settings.steps,
+            float(variant.guidance),
+            variant.noise_clamp,
+            opened.settings.scheduler,
+            variant.shared_noise,
+        ),
+        audio=AudioSettings(
+            SAMPLE_RATE,
+            audio.mels,
+            audio.context,
+            audio.layers + 1,
+            audio.width,
+            ROWS_PER_SECOND,
+            ROWS_PER_FRAME,
+        ),
+        networks=dict(networks),
+        files={},
+        provenance=Provenance(
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            checkpoint=_checkpoint_name(opened),
+            checkpoint_files={},
+            tools=_tool_versions(),
+            settings={k: dump(v) for k, v in asdict(settings).items() if k in _RECORDED},
+            notes=_notes(opened),
+        ),
+    )
+
+
+def _checkpoint_name(opened: Checkpoint) -> str:
+    return BUILTIN_NAME if is_builtin(opened.folder) else opened.folder.resolve().name
+
+
+def _runnable_backends(target: TargetSpec) -> tuple[str, ...]:
+    """The target's own backend first where this release has it, then the portable ones."""
+    wanted = (target.backends.default, *target.backends.portable)
+    return tuple(dict.fromkeys(name for name in wanted if name in list_backends()))
+
+
+def _notes(opened: Checkpoint) -> tuple[str, ...]:
+    from echoexport.export.subnets.networks import build_network, wanted_shapes
+
+    wanted = wanted_shapes(build_network("denoising_unet", opened.architecture))
+    own = (
+        ("the demo character that is built into echoexport: drawn faces only",)
+        if is_builtin(opened.folder)
+        else ()
+    )
+    return own + tuple(
+        f"{path.name}: {len(keys)} keys that the network lacks were ignored, the first: {keys[0]}"
+        for path, keys in opened.ignored_keys(wanted).items()
+    )
+
+
+def _tool_versions() -> dict[str, str]:
+    names = ("echoexport", "torch", "onnx", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}

@@ -1,0 +1,71 @@
+"""fp16 networks of a bundle rewritten so that the nodes which fp16 would spoil are computed in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.lint.graph_lint import require_clean
+from echoexport.calibration.observing.overflows import list_float32, widen_half
+from echoexport.calibration.choosing.network_plan import require_followable
+from echoexport.calibration.plan import NetworkPlan
+from echoexport.runtime.bundle.files import describe_file
+from echoexport.runtime.contract.manifest import FileEntry, NetworkEntry, read_manifest, write_manifest
+
+NOT_SETTLED = (
+    "values beyond fp16's range were not looked for on real activations: record a set with "
+    "'echoexport calibrate', and "
+    "build with --calibration SET"
+)
+
+
+def settle_bundle(float32: Path, half: Path, networks: Mapping[str, NetworkPlan]) -> None:
+    """Rewrite an fp16 bundle as the plans' ``float32_nodes`` say.
+
+    ``float32`` is the same bundle in fp32.
+
+    Raises:
+        CalibrationError: a plan that does not fit its graph.
+        GraphError: a graph that breaks our rules.
+    """
+    manifest = read_manifest(half)
+    files = dict(manifest.files)
+    for name, plan in networks.items():
+        entry = manifest.networks[name]
+        files[entry.graph] = settle_network(
+            float32 / entry.graph, half / entry.graph, plan, entry=entry
+        )
+    write_manifest(replace(manifest, files=files), half)
+
+
+def settle_network(
+    source: Path, path: Path, plan: NetworkPlan, *, entry: NetworkEntry
+) -> FileEntry:
+    """Rewrite one graph, fp16 or int8 with fp16 around, in place.
+
+    ``source`` is the network's fp32 graph.
+
+    Raises:
+        CalibrationError, GraphError: as ``settle_bundle``.
+    """
+    graph = FloatGraph(path)
+    if plan.float32_nodes:
+        float32 = FloatGraph(source)
+        require_followable(float32, plan)
+        model = widen_half(float32, graph.model, plan.float32_nodes)
+        require_clean(model, entry.describe(graph.name), float32=list_float32(model))
+        aside = path.with_name(f"{path.name}.part")
+        aside.write_bytes(model.SerializeToString(deterministic=True))
+        aside.replace(path)  # a new file: what is linked to the old one keeps it
+    return describe_file(path)
+
+
+def describe_settled(networks: Mapping[str, NetworkPlan]) -> list[str]:
+    """One note on how many nodes of which network are computed in fp32; none where no node is."""
+    counts = {
+        name: len(plan.float32_nodes) for name, plan in networks.items() if plan.float32_nodes
+    }
+    told = ", ".join(f"{count} nodes of {name}" for name, count in counts.items())
+    return [f"computed in fp32 where fp16 would overflow or lose digits: {told}"] if counts else []

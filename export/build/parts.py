@@ -1,0 +1,63 @@
+"""A bundle put together, network by network, from finished ones that differ in precision alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry
+from echoexport.runtime.bundle.files import describe_file, bring_file
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network's place.
+
+    A folder with its files under the names of ``entry``, and what it shall compute in.
+    """
+
+    folder: Path
+    entry: NetworkEntry
+    files: Mapping[str, FileEntry]
+    compute: str = "fp32"
+
+
+def part_of(folder: Path, manifest: Manifest, name: str, *, compute: str = "fp32") -> Part:
+    """A network of a finished bundle, without graphs for single backends.
+
+    Those are made of the graph it ends with.
+    """
+    entry = replace(manifest.networks[name], graphs={})
+    files = {file: manifest.files[file] for file in entry.files}
+    return Part(folder, entry, files, compute)
+
+
+def compose_bundle(parts: Mapping[str, Part], folder: Path, *, base: Manifest) -> Manifest:
+    """Bring every part's files into ``folder`` and describe them.
+
+    The manifest is returned, not written.
+
+    Files that lie in ``folder`` already are its own. All else of ``base`` stays as it
+    is.
+    """
+    for part in parts.values():
+        for name in part.files:
+            if part.folder != folder:
+                bring_file(part.folder / name, folder / name)
+    networks = {name: replace(part.entry, compute=part.compute) for name, part in parts.items()}
+    precisions = {entry.precision for entry in networks.values()}
+    return replace(
+        base,
+        precision="int8" if "int8" in precisions else min(precisions),  # fp16 before fp32
+        networks=networks,
+        files={name: entry for part in parts.values() for name, entry in part.files.items()},
+    )
+
+
+def add_file(manifest: Manifest, folder: Path, name: str) -> Manifest:
+    """The manifest with one more file of the folder in its table."""
+    return replace(manifest, files={**manifest.files, name: describe_file(folder / name)})

@@ -1,0 +1,118 @@
+"""Where a compiled bundle goes, and the last good one that is kept beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from echoexport.runtime.bundle.files import check_files
+from echoexport.runtime.bundle.opened import open_bundle
+from echoexport.runtime.contract.manifest import FILE_NAME, Manifest, read_manifest
+from echoexport.runtime.errors import BackendError, EchoExportError, OutputError, SettingError
+
+
+def previous_of(output: Path) -> Path:
+    """Where the compiled bundle is kept that was replaced last."""
+    return output.with_name(f"{output.name}.previous")
+
+
+def require_replaceable(output: Path, bundle: Path) -> None:
+    """Refuse an output that is the portable bundle itself, lies within it, or is another portable one.
+
+    Raises:
+        SettingError, OutputError: it is.
+    """
+    if output == Path(os.path.realpath(bundle)):
+        raise SettingError(
+            f"{output}: is the bundle itself; name another folder for the compiled one"
+        )
+    if Path(os.path.realpath(bundle)) in output.parents:
+        raise SettingError(
+            f"{output}: lies within the bundle, which would not verify any more; name a folder "
+            "beside it"
+        )
+    if (output / FILE_NAME).is_file() and read_compiled(output) is None:
+        raise OutputError(
+            f"{output}: holds no compiled bundle of this release; name a new folder, or remove it"
+        )
+
+
+def read_compiled(folder: Path) -> Manifest | None:
+    """The manifest of a compiled bundle, None where there is none that can be read."""
+    try:
+        manifest = read_manifest(folder)
+    except EchoExportError:
+        return None
+    return None if manifest.compiled is None else manifest
+
+
+def is_worth_keeping(output: Path, keys: Mapping[str, str]) -> bool:
+    """Whether the compiled bundle at ``output`` is to be kept when one of these engines
+    takes its place: it is whole, and its engines are others."""
+    manifest = read_compiled(output)
+    if manifest is None or manifest.compiled is None:
+        return False
+    if {name: engine.key for name, engine in manifest.compiled.engines.items()} == keys:
+        return False
+    try:
+        return all(True for _ in check_files(output, manifest))
+    except EchoExportError:
+        return False
+
+
+def roll_back(output: Path) -> Manifest:
+    """Put the last good compiled bundle back, once it proved itself here; the two change places.
+
+    Raises:
+        OutputError: none is kept, or the folders cannot be renamed. BundleError,
+            BackendError: it is spoilt, or not of this machine and library, or fails a
+            self-test; nothing has
+            then changed.
+    """
+    output = Path(os.path.realpath(output))
+    previous = previous_of(output)
+    if not (previous / FILE_NAME).is_file():
+        raise OutputError(
+            f"{previous}: no such compiled bundle; none was replaced here yet, so nothing is "
+            "rolled back"
+        )
+    if output.exists() and read_compiled(output) is None:
+        raise OutputError(
+            f"{output}: holds no compiled bundle of this release; nothing is rolled back"
+        )
+    with open_bundle(previous) as opened:
+        manifest = opened.manifest
+        if manifest.compiled is None:
+            raise OutputError(f"{previous}: not a compiled bundle; nothing is rolled back")
+        for _ in opened.check_files():
+            pass
+        for name in manifest.networks:
+            result = opened.self_test(name)
+            opened.close_network(name)
+            if not result.passed:
+                raise BackendError(
+                    f"{previous}: {name}: output {result.output!r} is off by "
+                    f"{result.error:.2g} of its "
+                    f"maximum, {result.tolerance:.2g} is allowed: not rolled back"
+                )
+    _swap(output, previous)
+    return manifest
+
+
+def _swap(output: Path, previous: Path) -> None:
+    aside = output.with_name(f".{output.name}.swap")
+    try:
+        if not output.exists():
+            previous.rename(output)
+            return
+        output.rename(aside)
+        try:
+            previous.rename(output)
+            aside.rename(previous)
+        except BaseException:
+            if not output.exists():
+                aside.rename(output)
+            raise
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be rolled back: {error.strerror or error}") from error

@@ -1,0 +1,1 @@
+"""What the builders of TensorRT and TensorRT-RTX share: child processes, memory, timing caches."""

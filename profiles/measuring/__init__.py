@@ -1,0 +1,1 @@
+"""Figures from the machine: latencies, rounds, layers, sensors, clips, and their circumstances."""

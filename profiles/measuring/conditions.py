@@ -1,0 +1,167 @@
+"""The conditions a figure was taken under: machine, versions, engine, precision, shapes, date."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.spec import describe_arithmetic
+
+LIBRARIES = (
+    "echoexport",
+    "numpy",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+    "cuda-python",
+    "torch",
+)
+"""Distributions whose versions go beside a figure, where they are installed."""
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_MEMORY_INFO = Path("/proc/meminfo")
+_BOARD_MODEL = Path("/proc/device-tree/model")  # a Jetson names itself here
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was measured on; ``None`` for what the system does not say."""
+
+    processor: str
+    cores: int
+    """That the process may use."""
+    memory: int | None
+    """Bytes."""
+    system: str
+    load: float | None
+    """Runnable tasks on average in the minute before."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All that a figure depends on."""
+
+    machine: Machine
+    python: str
+    libraries: Mapping[str, str]
+    date: str
+    target: str = ""
+    backend: str = ""
+    """Its own line on itself."""
+    compute: str = ""
+    """The engine's arithmetic."""
+    precision: str = ""
+    """What the bundle stores."""
+    threads: int = 0
+    """Asked for, 0 where the backend chose."""
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    """Of the inputs."""
+    clock: str = "perf_counter"
+    origin: str = "measured"
+    """One of "measured" or "modelled"."""
+
+
+def describe_conditions() -> Conditions:
+    """This machine, this Python and its libraries, now.
+
+    ``dataclasses.replace`` adds what was run.
+    """
+    return Conditions(
+        machine=describe_machine(),
+        python=platform.python_version(),
+        libraries={
+            name: version for name in LIBRARIES if (version := _find_version(name)) is not None
+        },
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def describe_bundle_conditions(bundle: Bundle) -> Conditions:
+    """The same, with a bundle and its backend."""
+    return replace(
+        describe_conditions(),
+        target=bundle.manifest.target,
+        backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
+        compute=describe_arithmetic(bundle.arithmetic()),
+        precision=bundle.manifest.precision,
+        threads=bundle.options.threads,
+    )
+
+
+def describe_network_conditions(bundle: Bundle, name: str) -> Conditions:
+    """The same, with one of a bundle's networks, which is opened if it is not yet."""
+    network = bundle.network(name)
+    manifest = bundle.manifest
+    return replace(
+        describe_conditions(),
+        target=manifest.target,
+        backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
+        compute=network.precision,
+        precision=manifest.networks[name].precision,
+        threads=bundle.options.threads,
+        shapes={tensor.name: tensor.shape for tensor in network.spec.inputs},
+    )
+
+
+def describe_machine() -> Machine:
+    """This machine, as far as its system tells."""
+    return Machine(
+        processor=_first_text(_BOARD_MODEL) or _find_processor(_read_text(_CPU_INFO)),
+        cores=_count_cores(),
+        memory=_find_memory(_read_text(_MEMORY_INFO)),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    )
+
+
+def _count_cores() -> int:
+    """Cores that this process may use, hardware threads counted.
+
+    A container may have fewer than the machine.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _find_processor(cpu_info: str) -> str:
+    for line in cpu_info.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _find_memory(memory_info: str) -> int | None:
+    """``MemTotal`` in bytes; the kernel's kB are 1024 bytes."""
+    for line in memory_info.splitlines():
+        fields = line.split()
+        if len(fields) >= 2 and fields[0] == "MemTotal:" and fields[1].isdigit():
+            return int(fields[1]) * 1024
+    return None
+
+
+def _first_text(path: Path) -> str:
+    return _read_text(path).split("\0")[0].strip()
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _find_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Figures from arithmetic: the roofline, demand and pace, and forecasts for other boards."""

@@ -1,0 +1,205 @@
+"""Could this board ever do it.
+
+Frames a second as a model gives them, never measured, for boards nobody has at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from echoexport.profiles.modelling.forecast_options import (
+    OptionForecast,
+    QualityCost,
+    list_options,
+    read_option_costs,
+)
+from echoexport.profiles.modelling.pace import (
+    BAND,
+    FORMULA,
+    LAUNCH,
+    Case,
+    call_real_time,
+    choose_mode,
+    find_efficiency,
+    model_pace,
+)
+from echoexport.profiles.modelling.roofline import (
+    NOT_STORED,
+    Roof,
+    Roofline,
+    describe_target,
+    find_work,
+)
+from echoexport.runtime.contract.manifest import Manifest
+from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.targets.spec import TargetSpec
+
+__all__ = [
+    "BAND",
+    "FORMULA",
+    "LAUNCH_CAVEAT",
+    "BoardForecast",
+    "Forecast",
+    "ForecastInputs",
+    "OptionForecast",
+    "QualityCost",
+    "make_forecast",
+]
+
+LAUNCH_CAVEAT = f"kernels this small take less than the {LAUNCH * 1e6:.0f} us that launching one may: expect far fewer frames"
+
+
+@dataclass(frozen=True)
+class ForecastInputs:
+    """What the model is given."""
+
+    width: int
+    height: int
+    fps: float
+    """Of the clip."""
+    steps: int
+    window: int
+    overlap: int
+    """window and overlap: frames."""
+    guided: bool
+    """Two denoiser calls a step."""
+    precision: str
+    calls: Mapping[str, float]
+    """Network to calls for one frame once the clip is under way."""
+    flops: Mapping[str, float]
+    """Multiply-accumulate operations of one call, bytes: what it moves, both in
+    ``precision``, which is what GPUs are taken to run: "fp16" or "int8"."""
+    bytes: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class BoardForecast:
+    """One board."""
+
+    target: str
+    title: str
+    precision: str
+    """What it is taken to run."""
+    fps_low: float | None
+    fps_high: float | None
+    """fps_low and fps_high: at the ends of the band."""
+    fps_here: float | None
+    """At the efficiency found on this device, None where there is none."""
+    bound: str
+    """What most of the time waits for. All None, with a reason, where the target file
+    has no peaks."""
+    real_time: str
+    """One of "yes" at the low end of the band, "perhaps" at the high end only, "no", or
+    "unknown"."""
+    reason: str = ""
+    caveat: str = ""
+    """What the model leaves out but may decide. origin is always "modelled"."""
+    origin: str = "modelled"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Every board at the bundle's settings, and what to change on one of them."""
+
+    formula: str
+    band: tuple[float, float]
+    efficiency_here: float | None
+    """Part of the probe's roof that the bundle reached on this device, None where it
+    was not found."""
+    inputs: ForecastInputs | None
+    boards: tuple[BoardForecast, ...]
+    options: tuple[OptionForecast, ...]
+    options_target: str
+    """The board that the options are for, the bundle's own."""
+    costs_note: str = ""
+    """How the options' costs were found."""
+    note: str = ""
+    """Why there is nothing, else ""."""
+
+
+def make_forecast(
+    manifest: Manifest,
+    plan: SamplingPlan,
+    *,
+    fps: float,
+    roofline: Roofline,
+    targets: Sequence[TargetSpec],
+) -> Forecast:
+    """Model a bundle on every target, at the plan's settings and ``fps`` frames a second.
+
+    A target without peaks that is the bundle's own stands under ``roofline.probe``. The
+    options are for that target.
+    """
+    works = find_work(manifest)
+    own = manifest.target
+    if works is None:
+        return Forecast(FORMULA, BAND, None, None, (), (), own, note=NOT_STORED)
+    case = Case(manifest, works, plan, fps, choose_mode(manifest.networks))
+    stored = case.changed(mode="int8" if case.mode == "int8" else "stored")
+    efficiency = find_efficiency(roofline, case.calls)
+    costs = read_option_costs()
+    boards: list[BoardForecast] = []
+    options: tuple[OptionForecast, ...] = ()
+    for target in targets:
+        roof = describe_target(target)
+        how = case
+        if target.name == own and model_pace(case, roof) is None:
+            roof = roofline.probe
+            how = stored
+        boards.append(_forecast_board(target, how, roof, efficiency=efficiency))
+        if target.name == own:
+            options = list_options(
+                how, roof, efficiency=efficiency, costs=costs, on_gpu=target.kind != "cpu"
+            )
+    told = f"{costs.note}. It is a drawn character: photographs may lose more."
+    return Forecast(
+        FORMULA,
+        BAND,
+        efficiency,
+        _describe_inputs(case),
+        tuple(boards),
+        options,
+        own,
+        costs_note=told,
+    )
+
+
+def _forecast_board(
+    target: TargetSpec, case: Case, roof: Roof, *, efficiency: float | None
+) -> BoardForecast:
+    pace = model_pace(case, roof)
+    on_gpu = target.kind != "cpu"
+    low, high, here = (None if pace is None else pace.at(part) for part in (*BAND, efficiency))
+    caveat = LAUNCH_CAVEAT if pace is not None and on_gpu and pace.launch_bound else ""
+    return BoardForecast(
+        target=target.name,
+        title=target.title,
+        precision=case.mode,
+        fps_low=low,
+        fps_high=high,
+        fps_here=here,
+        bound=pace.bound if pace else "unknown",
+        real_time=call_real_time(pace, fps=case.fps, on_gpu=on_gpu),
+        reason="" if pace else roof.reason or "no peaks are known",
+        caveat=caveat,
+    )
+
+
+def _describe_inputs(case: Case) -> ForecastInputs:
+    picture = case.manifest.picture
+    plan = case.plan
+    demands = {name: case.demand(name) for name in case.works}
+    return ForecastInputs(
+        width=picture.width,
+        height=picture.height,
+        fps=case.fps,
+        steps=plan.steps,
+        window=case.manifest.window.frames,
+        overlap=plan.overlap,
+        guided=plan.guided,
+        precision=case.mode,
+        calls=case.calls,
+        flops={name: demand.flops for name, demand in demands.items()},
+        bytes={name: demand.bytes for name, demand in demands.items()},
+    )

@@ -1,0 +1,187 @@
+"""The model behind every forecast.
+
+How long a frame takes at least, and how fast that makes a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from echoexport.profiles.modelling.demand import (
+    DENOISER,
+    Demand,
+    count_calls,
+    find_demand,
+    scale_work,
+)
+from echoexport.profiles.modelling.roofline import Roof, Roofline, time_parts
+from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
+from echoexport.runtime.contract.network_work import NetworkWork
+from echoexport.runtime.sampling.sampler import SamplingPlan
+
+__all__ = [
+    "BAND",
+    "FORMULA",
+    "LAUNCH",
+    "Case",
+    "Pace",
+    "call_real_time",
+    "choose_mode",
+    "find_efficiency",
+    "model_pace",
+]
+
+BAND = (0.3, 0.6)
+"""What engines reach of the roof: 30 to 60 %; the one audited diffusion figure on an
+Orin works out to 28 % in int8."""
+
+LAUNCH = 5e-6
+"""Seconds that launching a kernel on a GPU takes about, an assumption: below, launches
+are what takes the time."""
+
+FORMULA = (
+    "seconds a frame = sum over networks of calls a frame x max(FLOP / peak FLOP/s, bytes / "
+    "peak bytes/s) / efficiency;"
+    " frames a second = 1 / seconds a frame. FLOP: 2 for each multiply-accumulate; int8 and "
+    "float parts by their own"
+    " peaks. calls a frame: denoiser steps / (window - overlap), twice with guidance; decoder "
+    "1. Left out: what"
+    " runs once a portrait, launches of kernels, copies, reading the voice, encoding the video"
+)
+
+_PIXELLESS = "audio_encoder"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to run a bundle.
+
+    Its sampling plan, frames a second, mode (``profiles.modelling.demand.MODES``) and changes to
+    it.
+    """
+
+    manifest: Manifest
+    works: Mapping[str, NetworkWork]
+    plan: SamplingPlan
+    fps: float
+    mode: str
+    pixels: float = 1.0
+    """Of the pictures, by those of the bundle."""
+    decoder: float = 1.0
+    """The decoder's work, by the bundle's own."""
+
+    @property
+    def calls(self) -> dict[str, float]:
+        """Network to calls for one frame."""
+        return count_calls(self.manifest, self.plan, fps=self.fps)
+
+    def demand(self, name: str) -> Demand:
+        """What one call of a network asks for."""
+        work = self.works[name]
+        entry = self.manifest.networks[name]
+        if self.pixels != 1.0 and name != _PIXELLESS:
+            work = scale_work(work, ratio=self.pixels)
+        found = find_demand(name, entry, work.total, mode=self.mode)
+        if name != "vae_decoder":
+            return found
+        return Demand(
+            *(self.decoder * value for value in (found.float_flops, found.int8_flops, found.bytes))
+        )
+
+    def changed(self, **changes: object) -> Case:
+        """The same with other fields; ``steps`` and ``overlap`` are the plan's."""
+        for_plan = {key: changes.pop(key) for key in ("steps", "overlap") if key in changes}
+        return replace(self, plan=replace(self.plan, **for_plan), **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Frames a second when the whole roof is reached.
+
+    ``bound`` is what most of that time waits for.
+    """
+
+    fps: float
+    bound: str
+    kernel_seconds: float | None = None
+    """Of a kernel on average, None where bundles do not say how many there are."""
+
+    def at(self, efficiency: float | None) -> float | None:
+        """Frames a second at a part of the roof; None for an unknown part."""
+        return None if efficiency is None else self.fps * efficiency
+
+    @property
+    def launch_bound(self) -> bool:
+        """Whether kernels are so short, even at the low end of the band, that :data:`LAUNCH` is longer."""
+        return self.kernel_seconds is not None and self.kernel_seconds / BAND[0] < LAUNCH
+
+
+def model_pace(case: Case, roof: Roof) -> Pace | None:
+    """How fast a clip under way is at most, by :data:`FORMULA` with efficiency 1.
+
+    None without the peaks it needs.
+    """
+    compute = memory = kernels = 0.0
+    for name, calls in case.calls.items():
+        if not calls:
+            continue
+        demand = case.demand(name)
+        seconds = time_parts(
+            roof, float_flops=demand.float_flops, int8_flops=demand.int8_flops, moved=demand.bytes
+        )
+        if seconds is None:
+            return None
+        kernels += calls * case.works[name].total.kernels
+        if seconds[0] >= seconds[1]:
+            compute += calls * seconds[0]
+        else:
+            memory += calls * seconds[1]
+    total = compute + memory
+    if not total:
+        return None
+    return Pace(
+        1 / total,
+        "compute" if compute >= memory else "memory",
+        total / kernels if kernels else None,
+    )
+
+
+def find_efficiency(roofline: Roofline, calls: Mapping[str, float]) -> float | None:
+    """The part of the probe's roof that a clip under way reaches on this device, at most 1.
+
+    Least seconds by measured seconds, both summed over the calls of a frame. None where
+    a network that runs for each frame was not placed under the probe's roof.
+    """
+    placed = {network.name: network for network in roofline.by_probe}
+    least = taken = 0.0
+    for name, count in calls.items():
+        # the voice is encoded in one go before a clip: too rare and too small to be
+        # worth missing the figure for
+        if not count or (name == _PIXELLESS and name not in placed):
+            continue
+        network = placed.get(name)
+        if network is None or network.roof_seconds is None:
+            return None
+        least += count * network.roof_seconds
+        taken += count * network.seconds
+    return min(least / taken, 1.0) if taken else None
+
+
+def call_real_time(pace: Pace | None, *, fps: float, on_gpu: bool = True) -> str:
+    """ "yes" where the low end of :data:`BAND` is enough, "perhaps" where only the high end is, "no", "unknown".
+
+    No more than "perhaps" on a GPU whose time would go into launches, which the model
+    leaves out.
+    """
+    if pace is None:
+        return "unknown"
+    low, high = (pace.fps * part for part in BAND)
+    if low >= fps and not (on_gpu and pace.launch_bound):
+        return "yes"
+    return "perhaps" if high >= fps else "no"
+
+
+def choose_mode(entries: Mapping[str, NetworkEntry]) -> str:
+    """How a bundle runs on a GPU: "int8" where its denoiser is, else "fp16"."""
+    return "int8" if entries[DENOISER].precision == "int8" else "fp16"

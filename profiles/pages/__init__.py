@@ -1,0 +1,1 @@
+"""Reports drawn: Markdown and pages, their charts and style."""

@@ -1,0 +1,319 @@
+"""Profiling a bundle.
+
+Every mode warmed up and repeated, layers, probe, roofline and forecast, as one report.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from echoexport.profiles.measuring.conditions import Conditions, describe_bundle_conditions
+from echoexport.profiles.measuring.figures import find_drift
+from echoexport.profiles.measuring.layers import LayerTable, measure_layers
+from echoexport.profiles.measuring.modes import IN_TURNS, OVERLAPPED
+from echoexport.profiles.measuring.probe import Probe, probe_bundle
+from echoexport.profiles.measuring.rounds import ClipSource, ClipWork, Round, RoundSource
+from echoexport.profiles.measuring.sensor_log import SensorLog
+from echoexport.profiles.measuring.sensors import Sensor, find_sensors
+from echoexport.profiles.modelling.demand import DENOISER, count_calls
+from echoexport.profiles.modelling.forecast import make_forecast
+from echoexport.profiles.modelling.roofline import Roofline, describe_target, draw_roofline
+from echoexport.profiles.quality.report import describe_verdict, read_quality_report
+from echoexport.profiles.quality.strips import read_strip
+from echoexport.profiles.reports.mode_report import describe_mode
+from echoexport.profiles.reports.profile import (
+    KIND,
+    SCHEMA,
+    BundleFacts,
+    LayerShare,
+    LayerSummary,
+    ModeReport,
+    ProfileReport,
+    ProfileSettings,
+    QualityExcerpt,
+)
+from echoexport.profiles.reports.verdict import find_quicker, give_verdict
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.spec import describe_arithmetic
+from echoexport.runtime.errors import BackendError, EchoExportError, SettingError
+from echoexport.runtime.rendering.settings import settle_plan
+from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.trace.tracer import Span
+from echoexport.targets.spec import list_targets, load_target
+
+__all__ = ["ProfilePlan", "Profiled", "profile_bundle", "profile_source"]
+
+_ROOMS = ("targets", "runtime", "profiles", "calibration", "export")
+_MOST_LAYERS = 25  # of one network in the report
+_NOT_ASKED = "not asked for: --layers times them"
+
+Tell = Callable[[str, int, int], None]
+"""A phase, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class ProfilePlan:
+    """warmup, repeats: of each mode.
+
+    Layers: whether to time them too. probe: seconds for each test of the device.
+    """
+
+    warmup: int = 1
+    repeats: int = 5
+    layers: bool = False
+    layer_calls: int = 10
+    probe: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or self.repeats < 1:
+            raise SettingError(
+                f"{self.repeats} repeats after {self.warmup} warm-up: at least 1 and 0 are wanted"
+            )
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """The report, and the spans of the last repeat of its first mode."""
+
+    report: ProfileReport
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class _Device:
+    """What is asked of the machine while the bundle is open in turns, with nothing else at work."""
+
+    facts: BundleFacts
+    settings: ProfileSettings
+    layers: tuple[LayerSummary, ...]
+    layers_note: str
+    probe: Probe
+    conditions: Conditions
+    quality: QualityExcerpt | None
+
+
+def profile_bundle(
+    work: ClipWork,
+    plan: ProfilePlan,
+    *,
+    tell: Tell = lambda phase, done, total: None,
+    sensors: Sequence[Sensor] | None = None,
+) -> Profiled:
+    """Render the clip again and again, first in turns and then overlapped, and say all there is to say of it.
+
+    ``sensors`` None finds those of this machine.
+
+    Raises:
+        InputError, SettingError: a file or a setting that cannot be used. BundleError,
+            BackendError: the bundle or one of its networks does not open or run.
+    """
+    sensors = find_sensors() if sensors is None else sensors
+    with ClipSource(work, mode=IN_TURNS) as source:
+        manifest = source.bundle.manifest
+        sampling = settle_plan(source.bundle, work.clip.settings)
+        turns, _ = profile_source(source, plan, sampling=sampling, tell=tell, sensors=sensors)
+        device = _ask_device(source.bundle, work, plan, mode=turns, tell=tell)
+    with ClipSource(work, mode=OVERLAPPED) as source:
+        overlapped, rounds = profile_source(
+            source, plan, sampling=sampling, tell=tell, sensors=sensors
+        )
+    medians = {network.name: network.host.figures.p50 for network in turns.networks}
+    peak = (
+        describe_target(load_target(manifest.target))
+        if manifest.target in list_targets()
+        else device.probe.roof
+    )
+    roofline = draw_roofline(manifest, medians, peak=peak, probe=device.probe.roof)
+    fps = device.settings.fps
+    targets = [load_target(target) for target in list_targets()]
+    forecast = make_forecast(manifest, sampling, fps=fps, roofline=roofline, targets=targets)
+    report = ProfileReport(
+        schema=SCHEMA,
+        kind=KIND,
+        verdict=give_verdict((overlapped, turns), forecast, wanted=fps),
+        bundle=device.facts,
+        settings=device.settings,
+        modes=(overlapped, turns),
+        layers=device.layers,
+        layers_note=device.layers_note,
+        probe=device.probe,
+        roofline=roofline,
+        forecast=forecast,
+        quality=device.quality,
+        notes=_list_notes(rounds, (overlapped, turns), roofline, backend=device.facts.backend),
+        conditions=device.conditions,
+    )
+    return Profiled(report, rounds[-1].spans)
+
+
+def profile_source(
+    source: RoundSource,
+    plan: ProfilePlan,
+    *,
+    sampling: SamplingPlan,
+    tell: Tell,
+    sensors: Sequence[Sensor],
+) -> tuple[ModeReport, tuple[Round, ...]]:
+    """Warm up and repeat one source, which is entered already.
+
+    Sensors are read while repeats run.
+    """
+    total = plan.warmup + plan.repeats
+    for index in range(plan.warmup):
+        tell(source.name, index, total)
+        source.warm_up()
+    rounds = []
+    with SensorLog(sensors) as log:
+        for index in range(plan.repeats):
+            tell(source.name, plan.warmup + index, total)
+            rounds.append(source.run())
+    tell(source.name, total, total)
+    manifest = source.bundle.manifest
+    calls = count_calls(manifest, sampling, fps=rounds[0].fps)[DENOISER]
+    mode = describe_mode(
+        source, rounds, window=manifest.window.frames, calls=calls, sensors=log.report()
+    )
+    denoiser = mode.network(DENOISER)
+    drift = None if denoiser is None else find_drift(denoiser.host.samples)
+    return replace(mode, drift=drift), tuple(rounds)
+
+
+def _ask_device(
+    bundle: Bundle, work: ClipWork, plan: ProfilePlan, *, mode: ModeReport, tell: Tell
+) -> _Device:
+    tell("probe", 0, 1)
+    probe = probe_bundle(bundle, seconds=plan.probe)
+    tell("probe", 1, 1)
+    layers, note = (
+        ((), _NOT_ASKED) if not plan.layers else _time_layers(bundle, mode, plan, tell=tell)
+    )
+    return _Device(
+        facts=_describe_bundle(bundle),
+        settings=_describe_settings(bundle, work, plan, mode),
+        layers=layers,
+        layers_note=note,
+        probe=probe,
+        conditions=describe_bundle_conditions(bundle),
+        quality=_read_quality(bundle),
+    )
+
+
+def _time_layers(
+    bundle: Bundle, mode: ModeReport, plan: ProfilePlan, *, tell: Tell
+) -> tuple[tuple[LayerSummary, ...], str]:
+    """Of every network that the clip called.
+
+    One whose layers cannot be timed is left out, and the note says why.
+    """
+    found = []
+    reasons = []
+    for index, network in enumerate(mode.networks):
+        tell("layers", index, len(mode.networks))
+        try:
+            found.append(_sum_up(measure_layers(bundle, network.name, calls=plan.layer_calls)))
+        except BackendError as error:
+            reasons.append(str(error))
+    tell("layers", len(mode.networks), len(mode.networks))
+    return tuple(found), "; ".join(dict.fromkeys(reasons))
+
+
+def _sum_up(table: LayerTable) -> LayerSummary:
+    longest = sorted(table.layers, key=lambda layer: -layer.seconds)[:_MOST_LAYERS]
+    return LayerSummary(
+        table.network,
+        table.calls,
+        table.wall,
+        table.seconds,
+        table.other_share,
+        len(table.layers),
+        tuple(LayerShare(group, "", group, seconds) for group, seconds in table.groups.items()),
+        tuple(LayerShare(layer.name, layer.kind, layer.group, layer.seconds) for layer in longest),
+    )
+
+
+def _describe_bundle(bundle: Bundle) -> BundleFacts:
+    manifest = bundle.manifest
+    arithmetic = bundle.arithmetic()
+    return BundleFacts(
+        name=bundle.folder.resolve().name,
+        identity=bundle.identity(DENOISER)[:16],
+        variant=manifest.variant,
+        target=manifest.target,
+        precision=manifest.precision,
+        compute=describe_arithmetic(arithmetic),
+        arithmetic=arithmetic,
+        backend=bundle.backend.name,
+        width=manifest.picture.width,
+        height=manifest.picture.height,
+        window=manifest.window.frames,
+        bytes=sum(file.bytes for file in manifest.files.values()),
+        weights=sum(bundle.measure_weights(name) for name in manifest.networks),
+        package=_measure_package(),
+    )
+
+
+def _describe_settings(
+    bundle: Bundle, work: ClipWork, plan: ProfilePlan, mode: ModeReport
+) -> ProfileSettings:
+    sampling = settle_plan(bundle, work.clip.settings)
+    fps = float(work.clip.settings.fps or bundle.manifest.fps)
+    return ProfileSettings(
+        fps=fps,
+        duration=mode.frames / fps,
+        frames=mode.frames,
+        steps=sampling.steps,
+        guidance=sampling.guidance,
+        overlap=sampling.overlap,
+        warmup=plan.warmup,
+        repeats=plan.repeats,
+        threads=bundle.options.threads,
+        portrait=work.clip.portrait.name,
+        voice=work.clip.voice.name,
+    )
+
+
+def _read_quality(bundle: Bundle) -> QualityExcerpt | None:
+    """What the bundle's own quality report says; None where it has none that this release reads."""
+    name = bundle.manifest.quality
+    if name is None:
+        return None
+    path = bundle.folder / name
+    try:
+        report = read_quality_report(path.with_suffix(".json"))
+        page = path.with_suffix(".html").read_text(encoding="utf-8")
+    except (
+        EchoExportError,
+        OSError,
+        ValueError,
+    ):  # of another release: the page then says that there is none
+        return None
+    return QualityExcerpt(describe_verdict(report), read_strip(page))
+
+
+def _list_notes(
+    rounds: Iterable[Round], modes: Sequence[ModeReport], roofline: Roofline, *, backend: str
+) -> tuple[str, ...]:
+    notes = [warning for one in rounds for warning in one.warnings]
+    if backend == "null":
+        notes.append(
+            "backend 'null' computes nothing: these are the times of everything but the networks"
+        )
+    return tuple(filter(None, dict.fromkeys([*notes, find_quicker(modes), roofline.note])))
+
+
+def _measure_package() -> int:
+    """Bytes of our rooms' files as they lie here, without what Python compiled."""
+    total = 0
+    for room in _ROOMS:
+        spec = importlib.util.find_spec(f"echoexport.{room}")
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            files = (
+                path
+                for path in Path(folder).rglob("*")
+                if "__pycache__" not in path.parts and path.is_file()
+            )
+            total += sum(path.stat().st_size for path in files)
+    return total

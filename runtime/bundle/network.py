@@ -1,0 +1,171 @@
+"""One network of a bundle as a callable on named arrays: checked, cast, counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
+from echoexport.runtime.engine.held_arrays import Held, freeze, is_frozen
+from echoexport.runtime.engine.layer_times import LayerRecord
+from echoexport.runtime.engine.protocol import Engine
+from echoexport.runtime.errors import BackendError, UnknownNameError
+from echoexport.runtime.trace.tracer import NULL, Tracer
+
+
+class Network:
+    """Calls an engine by names. ``calls`` and ``seconds`` count since the network was opened.
+
+    Up to ``streams`` threads may call it at once; seconds then add up over them.
+    """
+
+    def __init__(self, spec: SubnetSpec, engine: Engine, *, notes: Sequence[str] = ()) -> None:
+        """``notes``: what does not run as it should and the engine cannot know."""
+        self.spec = spec
+        self._notes = tuple(notes)
+        self.precision = engine.precision
+        self.calls = 0
+        self.seconds = 0.0
+        self.streams: int = getattr(engine, "streams", 1)
+        self._engine = engine
+        self._counting = threading.Lock()
+        self._tracer = NULL
+        self._inputs = {tensor.name: tensor for tensor in spec.inputs}
+        self._casts = {tensor.name: _Cast(tensor) for tensor in spec.inputs}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What does not run as it should.
+
+        Nodes on another device, no CUDA graph, or plain operators only.
+        """
+        return (*self._notes, *getattr(self._engine, "notes", ()))
+
+    def read_layers(self) -> tuple[LayerRecord, ...]:
+        """How long each layer took in a call, of a network from :meth:`Bundle.open_profiled`.
+
+        Raises:
+            BackendError: its backend times no layers.
+        """
+        read = getattr(self._engine, "read_layers", None)
+        if read is None:
+            raise BackendError(f"{self.spec.name}: its backend times no layers")
+        layers: tuple[LayerRecord, ...] = read()
+        return layers
+
+    @property
+    def tracer(self) -> Tracer:
+        """What is told of each call, and of the casting of its inputs.
+
+        The engine's too, where that takes one.
+        """
+        return self._tracer
+
+    @tracer.setter
+    def tracer(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        if hasattr(self._engine, "tracer"):
+            self._engine.tracer = tracer
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every input by name, in the spec's shape; dtypes are cast.
+
+        Outputs come by name in the spec's dtype.
+
+        Raises:
+            UnknownNameError: an input that the network does not have. BackendError: an
+                input is missing, has another shape or holds no numbers, or the engine
+                fails.
+        """
+        for name in inputs:
+            if name not in self._inputs:
+                raise UnknownNameError(f"input of {self.spec.name}", name, known=self._inputs)
+        with self._tracer.span("inputs", "copy", network=self.spec.name):
+            ready = {name: self._prepare(tensor, inputs) for name, tensor in self._inputs.items()}
+        start = time.perf_counter()
+        with self._tracer.span(self.spec.name, "engine", network=self.spec.name):
+            outputs = self._engine(ready)
+        seconds = time.perf_counter() - start
+        with self._counting:
+            self.seconds += seconds
+            self.calls += 1
+        return outputs
+
+    def _prepare(self, tensor: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        if tensor.name not in inputs:
+            raise BackendError(
+                f"{self.spec.name}: input {tensor.name!r} is missing; wanted "
+                f"{describe_axes(tensor)}"
+            )
+        array = np.asarray(inputs[tensor.name])
+        if array.shape != tensor.shape:
+            raise BackendError(
+                f"{self.spec.name}: input {tensor.name!r} has shape {array.shape}; wanted "
+                f"{describe_axes(tensor)}"
+            )
+        if array.dtype.kind not in "biuf":
+            raise BackendError(
+                f"{self.spec.name}: input {tensor.name!r} is {array.dtype}; wanted "
+                f"{describe_axes(tensor)}"
+            )
+        if array.dtype == tensor.dtype and array.flags.c_contiguous:
+            return array
+        return self._casts[tensor.name].apply(array)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+
+class _Cast:
+    """An input in its tensor's dtype, C-contiguous.
+
+    Of a frozen array the same one as at the last call.
+    """
+
+    def __init__(self, tensor: TensorSpec) -> None:
+        self._tensor = tensor
+        self._kept: tuple[Held, np.ndarray] | None = (
+            None  # set as one: several threads may call a network
+        )
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        kept = self._kept
+        if kept is not None and kept[0].is_same(array):
+            return kept[1]
+        ready = np.ascontiguousarray(array, dtype=self._tensor.dtype)
+        if is_frozen(array):
+            held = Held()
+            ready = freeze(ready)
+            held.hold(array)
+            self._kept = (held, ready)
+        return ready
+
+
+def describe_axes(tensor: TensorSpec) -> str:
+    """``(batch 1, frames 12) float32``, for people."""
+    return f"({', '.join(f'{name} {size}' for name, size in tensor.axes)}) {tensor.dtype}"
+
+
+def compare_outputs(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+    """The largest difference, relative to the largest absolute value of each wanted output.
+
+    inf for NaN, and for an output that is missing or has another shape.
+    """
+    return max((_compare(found.get(name), golden) for name, golden in wanted.items()), default=0.0)
+
+
+def find_worst_output(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> str:
+    """The output whose difference ``compare_outputs`` gives."""
+    return max(wanted, key=lambda name: _compare(found.get(name), wanted[name]), default="")
+
+
+def _compare(found: np.ndarray | None, golden: np.ndarray) -> float:
+    if found is None or found.shape != golden.shape:
+        return float("inf")
+    peak = float(np.abs(golden).max()) or 1.0
+    difference = float(np.abs(found.astype(np.float32) - golden.astype(np.float32)).max())
+    return difference / peak if np.isfinite(difference) else float("inf")

@@ -1,0 +1,1 @@
+"""What a bundle is: specs, families, the manifest and its schema, as data."""

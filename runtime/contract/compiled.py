@@ -1,0 +1,54 @@
+"""What a compiled bundle says of its engines, and whether they fit the machine at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NO_VALUE = "nothing"
+
+
+@dataclass(frozen=True)
+class CompiledEngine:
+    """One network's engine, *measured* on the machine that compiled it."""
+
+    files: tuple[str, ...]
+    """The engine, then what it reads beside itself."""
+    key: str
+    """Its name in the engine cache."""
+    compute: str
+    """As in ``EngineOptions``."""
+    precision: str
+    """What it computes in."""
+    seconds: float
+    peak_bytes: int | None
+    """seconds and peak_bytes: of its build."""
+    error: float | None
+    """Of its self-test, relative to each output's largest value, and at most
+    ``tolerance``; None where it could not run there."""
+    tolerance: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CompiledEngines:
+    """The engines of a bundle: of which backend, for which machine, from which portable bundle."""
+
+    backend: str
+    portable: str
+    """That bundle's folder name."""
+    source: str
+    """Sha256 of its manifest file."""
+    fingerprint: Mapping[str, str]
+    """The backend's, all of which must be the same where the engines are opened."""
+    engines: Mapping[str, CompiledEngine]
+    created: str
+    tools: Mapping[str, str]
+    settings: Mapping[str, Any]
+    """How they were built."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the engines cannot be used."""
+        return f"compile it again here: echoexport compile {self.portable}"

@@ -1,0 +1,388 @@
+"""``manifest.json``: all that a bundle says of itself, and the only thing the runtime trusts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from echoexport.runtime.contract.compiled import CompiledEngines
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.network_work import NetworkWork
+from echoexport.runtime.contract.noise_schedule import SchedulerConfig
+from echoexport.runtime.contract.schema import dump, parse
+from echoexport.runtime.contract.spec import (
+    ARITHMETIC,
+    PRECISIONS,
+    STORED,
+    TOLERANCES,
+    SubnetSpec,
+    TensorSpec,
+)
+from echoexport.runtime.errors import BundleError, OutputError, SettingError
+
+FILE_NAME = "manifest.json"
+FORMAT = "echoexport-bundle"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file must be."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """One network: its graph and weights, what goes in and out, and arrays to prove itself with."""
+
+    graph: str
+    weights: str
+    self_test: str
+    """An ``.npz`` with ``input.NAME`` in the network's dtype and ``output.NAME`` in
+    float32, the outputs computed by the torch module in fp32."""
+    precision: str
+    """What it is stored in, "fp32", "fp16" or "int8" (tensors in and out are then
+    float32 or float16)."""
+    opset: int
+    parameters: int
+    """How many values the weights hold."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tolerances: Mapping[str, float]
+    """Per precision, relative to each output's largest value."""
+    compute: str = "fp32"
+    """What the engine was chosen to compute in where the graph leaves it the choice,
+    "fp32" or "bf16"; an engine without it computes in fp32."""
+    work: NetworkWork | None = None
+    """Of one call, None in bundles that were built before it was counted."""
+    int8_parameters: int = 0
+    """How many of the values are stored in int8."""
+    graphs: Mapping[str, str] = field(default_factory=dict)
+    """By backend, the same network in operators that only this backend has, with the
+    same weights."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All of the network's files but its engine's."""
+        return (self.graph, self.weights, self.self_test, *self.graphs.values())
+
+    def describe(self, name: str) -> SubnetSpec:
+        """The contract of this network under its name."""
+        return SubnetSpec(name, self.inputs, self.outputs, self.tolerances, self.precision)
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """Pixels of the pictures in and out, and how many of them one latent stands for."""
+
+    width: int
+    height: int
+    channels: int
+    latent_channels: int
+    downscale: int
+    hold: int = 0
+    """A pixel of a video keeps the value it was last shown with until a channel differs
+    from it by more than so many levels of 255; 0 shows every change, as the original
+    does."""
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """Frames that are denoised together, how many of them neighbours share, and by how much they move a step."""
+
+    frames: int
+    overlap: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """Defaults of the sampling loop; ``noise_clamp`` None leaves the initial noise as it is."""
+
+    steps: int
+    guidance: float
+    noise_clamp: float | None
+    scheduler: SchedulerConfig
+    shared_noise: float = 0.0
+    """Share of the initial noise's variance that all frames have in common, 0 (the
+    original) to 1."""
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """What the audio encoder wants and gives.
+
+    ``rows`` a second, ``context`` rows a segment, stacked ``states``.
+    """
+
+    sample_rate: int
+    mels: int
+    context: int
+    states: int
+    width: int
+    rows_per_second: int
+    rows_per_frame: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a bundle comes from.
+
+    The checkpoint's files, the tools' versions, the build's settings.
+    """
+
+    created: str
+    checkpoint: str
+    checkpoint_files: Mapping[str, FileEntry]
+    tools: Mapping[str, str]
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuantizationSummary:
+    """How layers came to be int8."""
+
+    plan: str
+    """The file that says so layer by layer."""
+    method: str
+    """How ranges were found."""
+    calibration: str
+    """Hash of the set they came from."""
+    budget_db: float | None
+    """What the result was asked to reach, reached_db: what it did, of the sampled
+    latents against fp32 in dB of signal to noise; None where nobody asked or measured."""
+    reached_db: float | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of it. ``backends`` run it, best first.
+
+    ``face`` is "mask" (a still mask) or "pose" (a map a frame).
+    """
+
+    format: str
+    schema: int
+    variant: str
+    target: str
+    backends: tuple[str, ...]
+    precision: str
+    fps: float
+    face: str
+    picture: PictureSettings
+    window: WindowSettings
+    sampler: SamplerSettings
+    audio: AudioSettings
+    networks: Mapping[str, NetworkEntry]
+    files: Mapping[str, FileEntry]
+    provenance: Provenance
+    quantization: QuantizationSummary | None = None
+    quality: str | None = None
+    """The file of the quality report, None where none was made."""
+    compiled: CompiledEngines | None = None
+    """The engines that a compiled bundle holds in place of graphs and weights; None in
+    a portable one."""
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write ``manifest.json`` into a folder that is still being built."""
+    (folder / FILE_NAME).write_text(_format(manifest), encoding="utf-8")
+
+
+def _format(manifest: Manifest) -> str:
+    return json.dumps(dump(manifest), indent=1, ensure_ascii=False) + "\n"
+
+
+def replace_manifest(manifest: Manifest, folder: Path) -> None:
+    """Give a finished bundle another manifest, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    # beside the bundle, not in it: a file that a crash leaves there would be one that
+    # the manifest does not list
+    staging = folder.parent / f".{folder.name}.{FILE_NAME}.part-{os.getpid()}"
+    try:
+        staging.write_text(_format(manifest), encoding="utf-8")
+        staging.replace(folder / FILE_NAME)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise OutputError(
+            f"{folder / FILE_NAME}: cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a bundle's manifest, not its files.
+
+    Raises:
+        BundleError: no manifest, another format or schema version, a key too many or
+            too few, a wrong type, a number that cannot be, or a path that leaves the
+            folder.
+    """
+    path = folder / FILE_NAME
+    data = _read_json(path)
+    _check_version(path, data)
+    try:
+        manifest = parse(Manifest, data, where="manifest")
+    except (ValueError, SettingError) as error:  # the scheduler's settings check themselves
+        raise BundleError(f"{path}: {error}") from error
+    _check_numbers(path, manifest)
+    _check_networks(path, manifest)
+    if manifest.compiled is not None:
+        _check_engines(path, manifest, manifest.compiled)
+    for name in manifest.files:
+        _check_inside(path, name)
+    return manifest
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(
+                f"{path}: no such file; {path.parent} is not a bundle (echoexport build makes one)"
+            )
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: not readable JSON: {error}") from error
+
+
+def _check_version(path: Path, data: Any) -> None:
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BundleError(f"{path}: not an {FORMAT} manifest")
+    if data.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path}: schema version {data.get('schema')!r}; this release reads {SCHEMA}: "
+            "build the bundle again, or "
+            "install the release that wrote it"
+        )
+
+
+def _check_numbers(path: Path, manifest: Manifest) -> None:
+    """What the runtime divides by, counts to or looks up."""
+    picture = manifest.picture
+    window = manifest.window
+    audio = manifest.audio
+    rules = {
+        "fps above 0": manifest.fps > 0,
+        "picture sides that are multiples of downscale": picture.downscale > 0
+        and min(picture.width, picture.height) > 0
+        and not (picture.width % picture.downscale or picture.height % picture.downscale),
+        "a window of 1 frame or more": window.frames >= 1,
+        "an overlap of 0 or more frames, less than the window's": 0
+        <= window.overlap
+        < window.frames,
+        "a noise clamp above 0": manifest.sampler.noise_clamp is None
+        or manifest.sampler.noise_clamp > 0,
+        "hold from 0 to 255 levels": 0 <= picture.hold <= 255,
+        "shared noise from 0 to 1": 0 <= manifest.sampler.shared_noise <= 1,
+        "audio numbers above 0": min(
+            audio.sample_rate, audio.mels, audio.context, audio.states, audio.width
+        )
+        > 0,
+    }
+    for wanted, holds in rules.items():
+        if not holds:
+            raise BundleError(f"{path}: it breaks a rule: {wanted}")
+    for name, network in manifest.networks.items():
+        for tensor in (*network.inputs, *network.outputs):
+            if tensor.dtype not in PRECISIONS.values() or min(tensor.shape, default=1) < 1:
+                raise BundleError(
+                    f"{path}: network {name}: tensor {tensor.name!r} is {tensor.shape} "
+                    f"{tensor.dtype}"
+                )
+        # a bundle without int8 layers may be older than they are
+        needed = [each for each in TOLERANCES if each != "int8" or network.precision == "int8"]
+        missing = [
+            precision for precision in needed if not network.tolerances.get(precision, 0) > 0
+        ]
+        if missing:
+            raise BundleError(
+                f"{path}: network {name}: no tolerance above 0 for {', '.join(missing)}"
+            )
+
+
+def _check_networks(path: Path, manifest: Manifest) -> None:
+    missing = [name for name in NETWORKS if name not in manifest.networks]
+    unknown = [name for name in manifest.networks if name not in NETWORKS]
+    if missing or unknown:
+        raise BundleError(
+            f"{path}: networks: missing {missing or 'none'}, unknown {unknown or 'none'}"
+        )
+    if manifest.face not in ("mask", "pose"):
+        raise BundleError(f"{path}: face is {manifest.face!r}; known: mask, pose")
+    for name, network in manifest.networks.items():
+        if network.precision not in STORED:
+            raise BundleError(
+                f"{path}: network {name}: precision {network.precision!r}; known: "
+                f"{', '.join(STORED)}"
+            )
+        if network.compute not in ARITHMETIC:
+            raise BundleError(
+                f"{path}: network {name}: compute {network.compute!r}; known: "
+                f"{', '.join(ARITHMETIC)}"
+            )
+        for file in network.files if manifest.compiled is None else (network.self_test,):
+            if file not in manifest.files:
+                raise BundleError(
+                    f"{path}: network {name}: {file!r} is not in the manifest's table of files"
+                )
+    reports = {
+        "quantization": manifest.quantization and manifest.quantization.plan,
+        "quality": manifest.quality,
+    }
+    for what, report in reports.items():
+        if report is not None and report not in manifest.files:
+            raise BundleError(f"{path}: {what}: {report!r} is not in the manifest's table of files")
+
+
+def _check_engines(path: Path, manifest: Manifest, compiled: CompiledEngines) -> None:
+    if set(compiled.engines) != set(NETWORKS):
+        raise BundleError(
+            f"{path}: compiled: engines of {', '.join(compiled.engines) or 'nothing'}; wanted: "
+            "those of "
+            f"{', '.join(NETWORKS)}"
+        )
+    for name, engine in compiled.engines.items():
+        missing = [file for file in engine.files if file not in manifest.files]
+        if missing or not engine.files:
+            raise BundleError(
+                f"{path}: compiled: {name}: {missing or 'no file'}: not in the manifest's "
+                "table of files"
+            )
+        if engine.compute not in ARITHMETIC:
+            raise BundleError(
+                f"{path}: compiled: {name}: compute {engine.compute!r}; known: "
+                f"{', '.join(ARITHMETIC)}"
+            )
+        if engine.tolerance <= 0 or (
+            engine.error is not None and not 0 <= engine.error <= engine.tolerance
+        ):
+            raise BundleError(
+                f"{path}: compiled: {name}: error {engine.error} with a tolerance of "
+                f"{engine.tolerance}"
+            )
+
+
+def _check_inside(path: Path, name: str) -> None:
+    pure = PurePosixPath(name)
+    if (
+        pure.is_absolute()
+        or ".." in pure.parts
+        or not pure.parts
+        or "\\" in name
+        or "\0" in name
+        or name == FILE_NAME
+    ):
+        raise BundleError(
+            f"{path}: file path {name!r} leaves the bundle or is not a plain relative path; refused"
+        )

@@ -1,0 +1,58 @@
+"""The noise schedule's settings, as checkpoints and manifests state them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from echoexport.runtime.errors import SettingError
+
+BETA_SCHEDULES = ("linear", "scaled_linear")
+
+
+PREDICTION_TYPES = ("v_prediction",)
+
+
+SPACINGS = ("trailing",)
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """What the noise schedule is made of; the defaults are those EchoMimic was trained with.
+
+    Raises ``SettingError`` for a value that this sampler does not implement.
+    """
+
+    train_steps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "linear"
+    rescale_zero_snr: bool = True
+    prediction_type: str = "v_prediction"
+    spacing: str = "trailing"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("beta_schedule", BETA_SCHEDULES),
+            ("prediction_type", PREDICTION_TYPES),
+            ("spacing", SPACINGS),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise SettingError(
+                    f"scheduler {name} {value!r} is not supported; use {' or '.join(known)}"
+                )
+        if not _is_whole(self.train_steps) or self.train_steps < 2:
+            raise SettingError(
+                f"scheduler train_steps must be a whole number from 2 on, not {self.train_steps!r}"
+            )
+        if not 0.0 < self.beta_start <= self.beta_end < 1.0:
+            raise SettingError(
+                f"scheduler betas must satisfy 0 < beta_start <= beta_end < 1, "
+                f"not {self.beta_start!r} and {self.beta_end!r}"
+            )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""What backends share: the contract of engines, and the pieces that several are made of."""

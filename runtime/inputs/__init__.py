@@ -1,0 +1,1 @@
+"""What a user gives: voices, portraits, faces and poses, read and checked."""

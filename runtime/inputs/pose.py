@@ -1,0 +1,199 @@
+"""Reads landmarks or drawn maps, a file per frame, and gives the pose variants their maps by frame number."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from echoexport.runtime.errors import PortraitError, PoseError
+from echoexport.runtime.inputs.portrait import read_picture
+from echoexport.runtime.inputs.pose_drawing import Landmarks, draw_pose_map
+from echoexport.runtime.inputs.pose_topology import LANDMARKS
+from echoexport.runtime.inputs.resize import Picture, Size, resize_bilinear
+
+__all__ = ["PoseMaps", "draw_pose_map", "read_poses"]
+
+PoseMap = npt.NDArray[np.float32]
+"""(3,H,W), 0 to 1, channels as the original draws them."""
+
+MOST_PICKLE_BYTES = 1 << 20  # the arrays that belong in one take 11,472 bytes
+
+
+class PoseMaps:
+    """Pose maps of a clip.
+
+    ``maps[i]`` reads and draws frame i anew, as (3,H,W) float32 from 0 to 1.
+    """
+
+    def __init__(
+        self, source: Path, *, count: int, size: Size, draw: Callable[[int], Picture]
+    ) -> None:
+        self.source = source
+        self.size = size
+        self._count = count
+        self._draw = draw
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> PoseMap:
+        channels_first = self.draw_frame(index).transpose(2, 0, 1).astype(np.float32, order="C")
+        return np.asarray(channels_first / np.float32(255))
+
+    def __iter__(self) -> Iterator[PoseMap]:
+        return (self[index] for index in range(self._count))
+
+    def draw_frame(self, index: int) -> Picture:
+        """Frame ``index`` as an (H,W,3) uint8 picture.
+
+        Raises PoseError for a frame that is not there.
+        """
+        if not 0 <= index < self._count:
+            raise PoseError(
+                f"{self.source} holds poses 0 to {self._count - 1}: there is no pose {index}"
+            )
+        return self._draw(index)
+
+
+def read_poses(path: Path | str, *, size: Size) -> PoseMaps:
+    """Open the poses of a clip.
+
+    Maps of ``size`` (W,H) are made one at a time when they are asked for.
+
+    ``path`` is a folder of landmark files ``0.npy, 1.npy, ...``; one of ``0.pkl, 1.pkl,
+    ...`` as the original reads them; one of drawn maps ``0.png, 1.png, ...``; or a
+    single ``.npy`` of shape (n,478,3). Landmarks are x, y and depth in pixels of a
+    512x512 picture. Pickles are read by a reader that allows nothing but a numpy array.
+    Raises PoseError, naming the file, what was wanted and what was found.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path, size=size)
+    if not path.is_file():
+        raise PoseError(f"{path}: there is no such pose file or folder")
+    if path.suffix.lower() != ".npy":
+        raise PoseError(
+            f"{path}: wanted a .npy file of shape (n,{LANDMARKS},3) or a folder of 0.npy, "
+            "1.npy, ..."
+        )
+    return _open_array(path, size=size)
+
+
+def _open_folder(folder: Path, *, size: Size) -> PoseMaps:
+    by_kind = {kind: _numbered_files(folder, suffix=kind) for kind in (".npy", ".pkl", ".png")}
+    kinds = [kind for kind, files in by_kind.items() if files]
+    if len(kinds) != 1:
+        found = f"both {' and '.join(kinds)} files" if kinds else "no such file"
+        raise PoseError(f"{folder}: wanted 0.npy, 1.npy, ... or .pkl or .png files, found {found}")
+    files = by_kind[kinds[0]]
+    missing = next((i for i in range(len(files)) if i not in files), None)
+    if missing is not None:
+        raise PoseError(
+            f"{folder / f'{missing}{kinds[0]}'} is missing: poses 0 to {max(files)} are wanted"
+        )
+    draw = _read_map if kinds[0] == ".png" else _draw_landmark_file
+    return PoseMaps(folder, count=len(files), size=size, draw=lambda i: draw(files[i], size=size))
+
+
+def _numbered_files(folder: Path, *, suffix: str) -> dict[int, Path]:
+    names = (path for path in folder.iterdir() if path.suffix == suffix)
+    return {int(path.stem): path for path in names if path.stem.isascii() and path.stem.isdigit()}
+
+
+def _open_array(path: Path, *, size: Size) -> PoseMaps:
+    poses = _read_array(path)
+    if poses.ndim != 3 or poses.shape[1:] != (LANDMARKS, 3) or not len(poses):
+        raise PoseError(f"{path}: wanted landmarks of shape (n,{LANDMARKS},3), found {poses.shape}")
+    return PoseMaps(
+        path,
+        count=len(poses),
+        size=size,
+        draw=lambda i: draw_pose_map(
+            _check_landmarks(poses[i], name=f"{path}, pose {i}"), size=size
+        ),
+    )
+
+
+def _read_array(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")  # lazy, and refuses pickled objects
+    except (OSError, ValueError, EOFError) as error:
+        raise PoseError(f"{path} is not a readable .npy array of numbers: {error}") from error
+
+
+def _draw_landmark_file(path: Path, *, size: Size) -> Picture:
+    landmarks = _read_pickle(path) if path.suffix == ".pkl" else _read_array(path)
+    return draw_pose_map(_check_landmarks(landmarks, name=str(path)), size=size)
+
+
+def _read_map(path: Path, *, size: Size) -> Picture:
+    try:
+        drawn = read_picture(path)
+    except PortraitError as error:
+        raise PoseError(str(error)) from error
+    return resize_bilinear(drawn, size=size)
+
+
+def _check_landmarks(landmarks: npt.NDArray[Any], *, name: str) -> Landmarks:
+    if landmarks.shape != (LANDMARKS, 3) or landmarks.dtype.kind not in "fiu":
+        found = f"{landmarks.dtype} {landmarks.shape}"
+        raise PoseError(f"{name}: wanted numbers of shape ({LANDMARKS},3), found {found}")
+    if not np.isfinite(landmarks).all():
+        raise PoseError(f"{name}: wanted finite landmarks, found NaN or infinite values")
+    return landmarks
+
+
+def _read_pickle(path: Path) -> npt.NDArray[Any]:
+    size = path.stat().st_size
+    if size > MOST_PICKLE_BYTES:
+        raise PoseError(
+            f"{path} has {size} bytes: a pickle of ({LANDMARKS},3) landmarks is far smaller"
+        )
+    try:
+        with path.open("rb") as file:
+            found = _ArrayUnpickler(file, name=str(path)).load()
+    except PoseError:
+        raise
+    except Exception as error:  # a broken pickle raises whatever its bytes happen to spell
+        raise PoseError(f"{path} is not a readable pickle of landmarks: {error}") from error
+    if not isinstance(found, np.ndarray):
+        raise PoseError(
+            f"{path}: wanted an array of shape ({LANDMARKS},3), found a {type(found).__name__}"
+        )
+    return found
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads a pickled numpy array and refuses all else, because unpickling runs what a file names."""
+
+    def __init__(self, file: Any, *, name: str) -> None:
+        super().__init__(file)
+        self._name = name
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = _allowed_globals().get((module, name))
+        if allowed is None:
+            raise PoseError(
+                f"{self._name} is refused: it wants to load {module}.{name}, which no "
+                "landmarks need"
+            )
+        return allowed
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise PoseError(f"{self._name} is refused: it refers to data outside the file ({pid!r})")
+
+
+def _allowed_globals() -> dict[tuple[str, str], Any]:
+    # Asking an array how it is rebuilt gives the function wherever this numpy keeps it.
+    rebuild = np.zeros(1).__reduce__()[0]
+    return {
+        ("numpy.core.multiarray", "_reconstruct"): rebuild,
+        ("numpy._core.multiarray", "_reconstruct"): rebuild,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }

@@ -1,0 +1,1 @@
+"""From a portrait and a voice to frames, offline."""

@@ -1,0 +1,208 @@
+"""From files to a file.
+
+A portrait and a voice on disk, a bundle, and a video, folder of pictures or raw stream.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.errors import PoseError
+from echoexport.runtime.inputs.faces import detect_face
+from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
+from echoexport.runtime.inputs.pose import PoseMaps, read_poses
+from echoexport.runtime.inputs.voice import read_voice
+from echoexport.runtime.rendering.session import Rendering, Session
+from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_plan
+from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingPlan
+from echoexport.runtime.sinks.open import open_sink
+from echoexport.runtime.sinks.sink import FrameSink, TracedSink
+from echoexport.runtime.trace.tracer import CLIP, Tracer
+
+Progress = Callable[[str, int, int], None]
+"""A phase, how much of it is done, and how much there is: "sampling" until every window
+has run, then "decoding"."""
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """Files in and out. ``face_box`` (x0, y0, x1, y1) in the portrait's pixels wins over ``face_model``."""
+
+    portrait: Path
+    voice: Path
+    output: str
+    """A ``.mp4`` or ``.mov``, a folder for PNGs, or "-" for raw RGB24 on stdout."""
+    face_box: tuple[float, float, float, float] | None = None
+    face_model: Path | None = None
+    poses: Path | None = None
+    """For bundles of the pose variants, what :func:`echoexport.runtime.inputs.pose.read_poses`
+    reads."""
+    settings: RenderSettings = field(default_factory=RenderSettings)
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """What was made, and how long it took; seconds are wall clock on this machine, *measured*."""
+
+    frames: int
+    fps: float
+    preparing_seconds: float
+    """Reading the files, opening engines, what the voice and the portrait give."""
+    sampling_seconds: float
+    """The denoiser's loop."""
+    decoding_seconds: float
+    """Pictures from latents, and their encoding into the output."""
+    first_frame_seconds: float
+    """From the start until the first frame was handed to the output."""
+    seconds: float
+    """All of it, the output closed."""
+    calls: dict[str, int]
+    """Network to how often it ran for this clip."""
+    warnings: tuple[str, ...]
+    """One line each."""
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames of the clip by the seconds that all of it took."""
+        return self.frames / self.seconds
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for one second of clip; below 1 is faster than real time."""
+        return self.seconds * self.fps / self.frames
+
+
+def make_clip(
+    session: Session,
+    request: ClipRequest,
+    *,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+    tracer: Tracer | None = None,
+) -> ClipReport:
+    """Render one clip into its output; interrupted or failing, it leaves nothing behind.
+
+    ``warn`` is told each of the report's warnings before the long work starts. A
+    ``tracer`` is given to the session's bundle, as :class:`Session` does.
+
+    Raises:
+        InputError, SettingError: a file or a setting that cannot be used.
+        BackendError: an engine failed.
+        OutputError: the output cannot be written.
+    """
+    if tracer is not None:
+        session.bundle.tracer = tracer
+    with session.bundle.tracer.span(CLIP, "stage"):
+        return _make_clip(
+            session, request, tell=progress or (lambda phase, done, total: None), warn=warn
+        )
+
+
+def _make_clip(
+    session: Session, request: ClipRequest, *, tell: Progress, warn: Callable[[str], None] | None
+) -> ClipReport:
+    begun = time.perf_counter()
+    bundle = session.bundle
+    before = session.bundle.calls()
+    tracer = session.bundle.tracer
+    size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
+    warnings = _question_guidance(bundle, settle_plan(bundle, request.settings))
+    session.prepare()
+    with tracer.span("read voice", "audio"):
+        voice = read_voice(request.voice)
+    with tracer.span("portrait", "stage"):
+        crop, doubts = find_face(request, size=size)
+        poses = _open_poses(bundle, request, size=size)
+    warnings += doubts
+    inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=poses)
+    fps = request.settings.fps or bundle.manifest.fps
+    output = open_sink(request.output, size=size, fps=fps, voice_path=request.voice)
+    with TracedSink(output, tracer) if tracer.enabled else output as sink:
+        if warn is not None:
+            for warning in warnings:
+                warn(warning)
+        hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
+        rendering = session.start(inputs, request.settings, hooks=hooks)
+        prepared = time.perf_counter()
+        first = _write_frames(
+            rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames)
+        )
+    ended = time.perf_counter()
+    calls = {name: count - before[name] for name, count in bundle.calls().items()}
+    return ClipReport(
+        frames=rendering.frames,
+        fps=float(rendering.fps),
+        preparing_seconds=prepared - begun,
+        sampling_seconds=rendering.sampling_seconds,
+        decoding_seconds=ended - prepared - rendering.sampling_seconds,
+        first_frame_seconds=first - begun,
+        seconds=ended - begun,
+        calls=calls,
+        warnings=warnings,
+    )
+
+
+def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> float:
+    """Every frame into the sink; returns when the first was written."""
+    first = 0.0
+    with closing(
+        iter(rendering)
+    ) as frames:  # an error would else keep its thread alive for as long as itself
+        for index, frame in enumerate(frames):
+            sink.write(frame)
+            first = first or time.perf_counter()
+            if rendering.sampled:  # until then, sampling is what takes time, and tells of itself
+                tell(index + 1)
+    return first
+
+
+def find_face(request: ClipRequest, *, size: tuple[int, int]) -> tuple[FaceCrop, tuple[str, ...]]:
+    """The portrait cropped to its face.
+
+    By the box that was given, else by the detector, else the whole picture.
+
+    Returns the crop and warnings.
+
+    Raises:
+        PortraitError: the picture, box or model cannot be used.
+    """
+    picture = read_portrait(request.portrait)
+    if request.face_box is not None:
+        return crop_face(picture, request.face_box, size=size), ()
+    if request.face_model is None:
+        warning = "no face box and no face model: the whole picture is used (--face-box x0,y0,x1,y1 or --face-model)"
+        return whole_picture(picture, size=size), (warning,)
+    face = detect_face(picture, model=request.face_model)
+    if face is None:
+        warning = f"{request.portrait}: no face found: the whole picture is used (--face-box x0,y0,x1,y1 names one)"
+        return whole_picture(picture, size=size), (warning,)
+    return crop_face(picture, face.corners, size=size), ()
+
+
+def _question_guidance(bundle: Bundle, plan: SamplingPlan) -> tuple[str, ...]:
+    manifest = bundle.manifest
+    if not plan.guidance > 1 >= manifest.sampler.guidance:
+        return ()
+    told = f"guidance {plan.guidance:g}: variant {manifest.variant!r} is distilled for 1; each step costs two calls"
+    return (told,)
+
+
+def _open_poses(bundle: Bundle, request: ClipRequest, *, size: tuple[int, int]) -> PoseMaps | None:
+    if bundle.manifest.face != "pose":
+        if request.poses is not None:
+            raise PoseError(
+                f"{request.poses}: variant {bundle.manifest.variant!r} takes no poses; leave "
+                "--poses out"
+            )
+        return None
+    if request.poses is None:
+        raise PoseError(
+            f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks or "
+            "drawn maps)"
+        )
+    return read_poses(request.poses, size=size)

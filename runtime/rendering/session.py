@@ -1,0 +1,275 @@
+"""From a portrait and a voice to frames.
+
+Settings settled, conditions computed, latents sampled, frames decoded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.conditioning.audio_tokens import AudioTokens
+from echoexport.runtime.conditioning.drives import PoseFeatures, find_mask_feature
+from echoexport.runtime.conditioning.reference import find_reference
+from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+from echoexport.runtime.conditioning.voice_features import encode_voice
+from echoexport.runtime.decoding.pixels import hold_still, to_pixels
+from echoexport.runtime.errors import PoseError, SettingError
+from echoexport.runtime.inputs.rates import exact_rate
+from echoexport.runtime.rendering.ahead import run_ahead
+from echoexport.runtime.rendering.settings import (
+    RenderInputs,
+    RenderSettings,
+    count_frames,
+    settle_hold,
+    settle_plan,
+)
+from echoexport.runtime.sampling.denoiser import Conditions, Gather
+from echoexport.runtime.sampling.noise import initial_latents
+from echoexport.runtime.sampling.sampler import Sampling, SamplingHooks
+from echoexport.runtime.trace.tracer import Tracer
+
+_AHEAD = 24  # frames that may be sampled before they are decoded
+_CLOSED_FROM = 256 * 2**20
+"""Bytes of weights from which a denoiser is worth closing: a small one takes 0.15 s on
+a CPU, near the clip's end. The networks before it take 3 to 28 ms each and an eighth of
+the demo character's peak memory (measured)."""
+
+
+class Rendering:
+    """A clip of ``frames`` at ``fps``; what is not sampled yet is sampled when it is needed.
+
+    Iterating decodes its frames one at a time: (H, W, 3) uint8 RGB.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        decode: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        *,
+        frames: int,
+        fps: Fraction,
+        hold: int = 0,
+        on_sampled: Callable[[], None] = lambda: None,
+        ahead: int = _AHEAD,
+    ) -> None:
+        """``decode`` turns (1, 4, h, w) latents into a picture.
+
+        ``on_sampled`` is called once the sampling is over.
+
+        A thread samples up to ``ahead`` frames before they are decoded; 0 samples and
+        decodes in turns, without one.
+        """
+        self.hold = hold
+        self.frames = frames
+        self.fps = fps
+        self._sampling = sampling
+        self._decode = decode
+        self._on_sampled = on_sampled
+        self._ahead = ahead
+        self._tracer = sampling.tracer
+        self.sampled = False
+        self.sampling_seconds = 0.0  # spent in ``sample`` so far
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __iter__(self) -> Generator[NDArray[np.uint8], None, None]:
+        shown: NDArray[np.uint8] | None = None
+        sampled = (self.sample(index) for index in range(self.frames))
+        if self._ahead:
+            sampled = run_ahead(sampled, most=self._ahead, name="sampler", tracer=self._tracer)
+        with closing(sampled):
+            for index, latents in enumerate(sampled):
+                with self._tracer.span("decode", "decode", frame=index):
+                    shown = hold_still(self.decode(latents), shown, levels=self.hold)
+                yield shown
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        """The latents of all frames, (1, 4, frames, h, w)."""
+        latents = self._sampling.finish()
+        self._release()
+        return latents[:, :, : self.frames]
+
+    def sample(self, index: int) -> NDArray[np.float32]:
+        """One frame's latents, (1, 4, h, w): frames in their order cost least."""
+        start = time.perf_counter()
+        with self._tracer.span("sample", "sampling", frame=index):
+            latents = self._sampling.frame(index)
+        self.sampling_seconds += time.perf_counter() - start
+        self._release()
+        return latents
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """One frame's picture, (H, W, 3) uint8 RGB."""
+        return to_pixels(self._decode(latents))
+
+    def _release(self) -> None:
+        if self._sampling.done and not self.sampled:
+            self.sampled = True
+            self._on_sampled()
+
+
+class Session:
+    """Renders with one bundle.
+
+    ``cache`` keeps what depends on the portrait alone; None computes it every time.
+    ``frugal`` closes each network as soon as the clip needs it no more, but for a small
+    denoiser: for one clip on a machine with little memory; a server keeps them open.
+    ``ahead`` is how many frames a thread may sample before they are decoded; with 0 all
+    is done in turns. A ``tracer`` is given to the bundle, which tells it of all that it
+    does from then on; None leaves the bundle its own.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        cache: ReferenceCache | None = None,
+        frugal: bool = False,
+        ahead: int = _AHEAD,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.ahead = ahead
+        if tracer is not None:
+            bundle.tracer = tracer
+        self.cache = cache
+        self.frugal = frugal
+
+    def render(
+        self,
+        inputs: RenderInputs,
+        settings: RenderSettings | None = None,
+        *,
+        hooks: SamplingHooks | None = None,
+    ) -> Rendering:
+        """Sample the latents of a whole clip; frames are decoded when the result is iterated.
+
+        See :meth:`start`.
+        """
+        rendering = self.start(inputs, settings, hooks=hooks)
+        rendering.latents  # noqa: B018 - asked for, and so sampled
+        return rendering
+
+    def start(
+        self,
+        inputs: RenderInputs,
+        settings: RenderSettings | None = None,
+        *,
+        hooks: SamplingHooks | None = None,
+    ) -> Rendering:
+        """Compute what the whole clip shares.
+
+        Its frames are sampled and decoded as the result is iterated.
+
+        A clip shorter than the bundle's window is padded by holding its last audio
+        tokens (and pose), then cut.
+
+        Raises:
+            SettingError: a setting that cannot work with this bundle.
+            InputError: a picture, mask, pose or noise of the wrong shape.
+            BackendError: an engine failed.
+        """
+        settings = settings or RenderSettings()
+        manifest = self.bundle.manifest
+        fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
+        plan = settle_plan(self.bundle, settings)
+        self._check_face(inputs)
+        self.prepare()
+        features = encode_voice(self.bundle, inputs.voice)
+        frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
+        padded = max(frames, manifest.window.frames)
+        with self.bundle.tracer.span("noise", "sampling"):
+            noise = self._find_noise(inputs, settings, frames=frames, padded=padded)
+        conditions = Conditions(
+            audio=AudioTokens(features, fps, frames=frames).window,
+            face=self._face_gather(inputs, frames=frames),
+            reference=find_reference(self.bundle, inputs.picture, cache=self.cache),
+        )
+        self._release("audio_encoder", "vae_encoder", "reference_unet")
+        if manifest.face == "mask":  # pose maps are encoded as windows ask for them
+            self._release("landmark_encoder")
+        with self.bundle.tracer.span("plan", "sampling"):
+            sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
+        return Rendering(
+            sampling,
+            self._decode,
+            frames=frames,
+            fps=fps,
+            hold=settle_hold(self.bundle, settings),
+            on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"),
+            ahead=self.ahead,
+        )
+
+    def prepare(self) -> None:
+        """Begin to open the denoiser and the decoder while the caller still reads files.
+
+        Not needed, but quicker.
+
+        Large ones are left until they are needed: their memory is better taken later.
+        """
+        if self.bundle.measure_weights("denoising_unet") < _CLOSED_FROM:
+            self.bundle.open_ahead("denoising_unet", "vae_decoder")
+
+    def _release(self, *networks: str) -> None:
+        for name in networks if self.frugal else ():
+            if name != "denoising_unet" or self.bundle.measure_weights(name) >= _CLOSED_FROM:
+                self.bundle.close_network(name)
+
+    def _decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.bundle.network("vae_decoder")({"latents": latents})["picture"]
+
+    def _check_face(self, inputs: RenderInputs) -> None:
+        wanted = self.bundle.manifest.face
+        given = {"mask": inputs.mask is not None, "pose": inputs.poses is not None}
+        if not given[wanted]:
+            raise SettingError(
+                f"a bundle of variant {self.bundle.manifest.variant!r} needs a {wanted}"
+            )
+
+    def _face_gather(self, inputs: RenderInputs, *, frames: int) -> Gather:
+        if inputs.mask is not None and self.bundle.manifest.face == "mask":
+            feature = find_mask_feature(self.bundle, inputs.mask, cache=self.cache)
+            return lambda indices: feature
+        poses = inputs.poses
+        if len(poses) < frames:
+            raise PoseError(
+                f"{len(poses)} pose maps for {frames} frames; give more poses, or ask for "
+                "fewer frames"
+            )
+        features = PoseFeatures(self.bundle, lambda index: poses[index])
+        return lambda indices: features.window(min(index, frames - 1) for index in indices)
+
+    def _find_noise(
+        self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int
+    ) -> NDArray[np.float32]:
+        """Seeded noise for the padded clip; noise that is given stands in its first frames."""
+        picture = self.bundle.manifest.picture
+        sampler = self.bundle.manifest.sampler
+        sides = (picture.height // picture.downscale, picture.width // picture.downscale)
+        shape = (picture.latent_channels, *sides)
+        if inputs.noise is not None and inputs.noise.shape == (1, shape[0], padded, *sides):
+            return inputs.noise.astype(np.float32)
+        noise = initial_latents(
+            settings.seed,
+            frames=padded,
+            shape=shape,
+            clamp=sampler.noise_clamp,
+            shared=sampler.shared_noise,
+        )
+        if inputs.noise is not None:
+            if inputs.noise.shape != (1, shape[0], frames, *sides):
+                wanted = (1, shape[0], frames, *sides)
+                raise SettingError(
+                    f"initial latents have shape {inputs.noise.shape}; wanted {wanted}"
+                )
+            noise[:, :, :frames] = inputs.noise
+        return noise

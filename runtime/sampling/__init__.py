@@ -1,0 +1,1 @@
+"""From noise to latents: windows, the DDIM step, guidance, the loop over them."""

@@ -1,0 +1,260 @@
+"""The sampling loop: noise to latents, window by window, each as late as it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.sampling.ddim import DDIMScheduler
+from echoexport.runtime.sampling.denoiser import Conditions, _Denoiser
+from echoexport.runtime.sampling.windows import Windows, context_windows, shifted_windows
+
+_WINDOWS_AHEAD = 4  # for each stream
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """Numbers of one run.
+
+    ``guidance`` above 1 costs a second, unconditional call for each window.
+    """
+
+    steps: int
+    guidance: float
+    overlap: int
+
+    @property
+    def guided(self) -> bool:
+        """Whether the unconditional half is computed, as in the original for a guidance above 1."""
+        return self.guidance > 1.0
+
+
+@dataclass(frozen=True)
+class SamplingStep:
+    """What one step did. velocity is averaged over windows, guidance applied.
+
+    Latents are those after the step.
+    """
+
+    index: int
+    timestep: int
+    windows: Windows
+    velocity: NDArray[np.float32]
+    latents: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SamplingHooks:
+    """Callbacks: ``on_step`` after each step, ``on_call`` after each window with (calls done, calls in all)."""
+
+    on_step: Callable[[SamplingStep], None] | None = None
+    on_call: Callable[[int, int], None] | None = None
+
+
+def sample_latents(
+    bundle: Bundle,
+    latents: NDArray[np.float32],
+    *,
+    conditions: Conditions,
+    plan: SamplingPlan,
+    hooks: SamplingHooks | None = None,
+) -> NDArray[np.float32]:
+    """Denoise (1, 4, F, h, w) noise to latents of the same shape.
+
+    See :class:`Sampling`, whose errors it raises.
+    """
+    return Sampling(bundle, latents, conditions=conditions, plan=plan, hooks=hooks).finish()
+
+
+class Sampling:
+    """A clip's sampling loop, run no further than what is asked for needs.
+
+    A frame's latents after a step depend on the windows that hold it, these on all
+    their frames a step earlier, and so on: a cone that widens by a window or so on each
+    side for every step. Computing just that gives the first frames of a long clip after
+    a fraction of the calls; in the end every window has run once per step, with the
+    same values as step by step (but for the order in which three or more windows of a
+    frame are added up). Velocities of overlapping windows are averaged, always (the
+    original forgets to in two of its variants when guidance is off).
+
+    Raises:
+        SettingError: a number of steps or an overlap that cannot work.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        noise: NDArray[np.float32],
+        *,
+        conditions: Conditions,
+        plan: SamplingPlan,
+        hooks: SamplingHooks | None = None,
+    ) -> None:
+        """``noise`` is (1, 4, F, h, w); F is at least the bundle's window."""
+        manifest = bundle.manifest
+        self._hooks = hooks or SamplingHooks()
+        self.tracer = bundle.tracer
+        self._plan = plan
+        self._scheduler = DDIMScheduler(manifest.sampler.scheduler)
+        self._timesteps = [int(t) for t in self._scheduler.timesteps(plan.steps)]
+        frames = self.frames = noise.shape[2]
+        windows = context_windows(frames, context=manifest.window.frames, overlap=plan.overlap)
+        self._steps = [
+            _Step(
+                shifted_windows(windows, index, shift=manifest.window.shift, frames=frames),
+                noise.shape,
+                plan=plan,
+            )
+            for index in range(len(self._timesteps))
+        ]
+        self._latents = [noise, *(np.empty_like(noise) for _ in self._steps)]
+        self._denoiser = _Denoiser(bundle, conditions, guided=plan.guided)
+        self._calls = 0
+        self._told = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every frame's latents are final."""
+        return not self._steps[-1].left
+
+    def frame(self, index: int) -> NDArray[np.float32]:
+        """The final latents of one frame, (1, 4, h, w)."""
+        # Once the first frames are out, several windows for each stream at every step:
+        # with one or two, the last of a step would often run alone while the other
+        # streams wait for the next step.
+        more = (
+            _WINDOWS_AHEAD * self._denoiser.streams * len(self._steps[0].windows[0])
+            if self._calls
+            else 1
+        )
+        self._run(
+            [index] if self._denoiser.streams < 2 else range(index, min(index + more, self.frames))
+        )
+        return self._latents[-1][:, :, index]
+
+    def finish(self) -> NDArray[np.float32]:
+        """All final latents, (1, 4, F, h, w) float32."""
+        self._run(range(self.frames))
+        return self._latents[-1]
+
+    def _run(self, frames: Iterable[int]) -> None:
+        """Bring these frames to the end.
+
+        Find what each step must compute, the last first, then compute.
+        """
+        wanted = set(frames)
+        work = []
+        for step in reversed(self._steps):
+            windows = step.find_windows(wanted)
+            work.append(windows)
+            wanted = {frame for window in windows for frame in step.windows[window]}
+        for index, windows in enumerate(reversed(work)):
+            for window, velocities in self._denoise(index, windows):
+                self._enter(index, window, velocities)
+
+    def _denoise(
+        self, index: int, windows: list[int]
+    ) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
+        """Velocities of a step's windows, side by side where the engine has streams, in the windows' order."""
+        step = self._steps[index]
+        timestep = self._timesteps[index]
+        before = self._latents[index]
+
+        def run(window: int) -> list[NDArray[np.float32]]:
+            with self.tracer.span("window", "sampling", step=index, window=window):
+                return self._denoiser.run(before, window=step.windows[window], timestep=timestep)
+
+        if min(self._denoiser.streams, len(windows)) < 2:
+            yield from ((window, run(window)) for window in windows)
+            return
+        numbers = count(1)
+
+        def name_stream() -> None:
+            self.tracer.name_track(f"stream {next(numbers)}")
+
+        with ThreadPoolExecutor(self._denoiser.streams, initializer=name_stream) as pool:
+            try:
+                yield from zip(windows, pool.map(run, windows), strict=True)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _enter(self, index: int, window: int, velocities: list[NDArray[np.float32]]) -> None:
+        step = self._steps[index]
+        timestep = self._timesteps[index]
+        before = self._latents[index]
+        complete = step.add(window, velocities)
+        if complete:
+            velocity = step.combine(complete)
+            after = self._scheduler.step(
+                velocity, timestep, before[:, :, complete], steps=self._plan.steps
+            )[0]
+            self._latents[index + 1][:, :, complete] = after
+        self._calls += 1
+        if self._hooks.on_call is not None:
+            self._hooks.on_call(self._calls, len(self._steps) * len(step.windows))
+        self._tell_steps()
+
+    def _tell_steps(self) -> None:
+        """Steps end in their order: each needs all of the one before."""
+        while self._told < len(self._steps) and not self._steps[self._told].left:
+            index = self._told
+            step = self._steps[self._told]
+            self._told += 1
+            if self._hooks.on_step is not None:
+                velocity = step.combine(list(range(self.frames)))
+                told = SamplingStep(
+                    index, self._timesteps[index], step.windows, velocity, self._latents[index + 1]
+                )
+                self._hooks.on_step(told)
+            step.forget()
+            self._latents[index] = np.empty((0,), np.float32)  # nothing needs them any more
+
+
+class _Step:
+    """One step's windows, their velocities added up per frame, and what is left to run."""
+
+    def __init__(self, windows: Windows, shape: tuple[int, ...], *, plan: SamplingPlan) -> None:
+        self.windows = windows
+        self.left = set(range(len(windows)))
+        self._guidance = plan.guidance
+        self._sums = [np.zeros(shape, np.float32) for _ in range(2 if plan.guided else 1)]
+        self._holders: list[list[int]] = [[] for _ in range(shape[2])]
+        for number, window in enumerate(windows):
+            for frame in window:
+                self._holders[frame].append(number)
+
+    def find_windows(self, frames: Iterable[int]) -> list[int]:
+        """The windows that must still run before these frames can be stepped, in order."""
+        return sorted({number for frame in frames for number in self._holders[frame]} & self.left)
+
+    def add(self, number: int, velocities: list[NDArray[np.float32]]) -> list[int]:
+        """Add a window's velocities; returns the frames that now have all of theirs."""
+        window = list(
+            self.windows[number]
+        )  # names each frame once, so plain indexing adds up rightly
+        for total, velocity in zip(self._sums, velocities, strict=True):
+            total[:, :, window] += velocity
+        self.left.discard(number)
+        return [frame for frame in window if self.left.isdisjoint(self._holders[frame])]
+
+    def forget(self) -> None:
+        """Give the memory of a step that is over back."""
+        self._sums.clear()
+
+    def combine(self, frames: list[int]) -> NDArray[np.float32]:
+        """The frames' velocity (1, 4, n, h, w): windows averaged, guidance applied."""
+        counts = np.array([len(self._holders[frame]) for frame in frames], np.float32)
+        means = [total[:, :, frames] / counts[None, None, :, None, None] for total in self._sums]
+        if len(means) == 1:
+            return means[0]
+        conditional, unconditional = means
+        combined: NDArray[np.float32] = unconditional + np.float32(self._guidance) * (
+            conditional - unconditional
+        )
+        return combined

@@ -1,0 +1,1 @@
+"""What ran when: spans, stages, and trace files."""

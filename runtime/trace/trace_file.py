@@ -1,0 +1,67 @@
+"""Traces as files for Perfetto."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from echoexport.runtime.trace.tracer import _SCHEMA, CLOCKS, MAIN, Span
+
+
+def write_trace(spans: Iterable[Span], path: Path) -> None:
+    """Write spans as a Trace Event file, which Perfetto and Chrome's tracing page open.
+
+    Whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    # sinks.py, which it needs, is itself traced
+    from echoexport.runtime.files.aside import write_whole
+
+    write_whole(path, json.dumps(describe_trace(spans), separators=(",", ":")) + "\n")
+
+
+def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
+    """Spans as a JSON object of the Trace Event format.
+
+    Complete events in microseconds from the first start.
+
+    Clocks are processes and tracks are threads of the format, so that device time never
+    lies among host time. Source: "Trace Event Format", the document that Chrome's and
+    Perfetto's own pages on importing JSON traces refer to.
+    """
+    ordered = sorted(spans, key=lambda span: (span.start, -span.end))
+    zero = ordered[0].start if ordered else 0.0
+    threads: dict[tuple[str, str], int] = {("host", MAIN): 1}
+    events = []
+    for span in ordered:
+        thread = threads.setdefault((span.clock, span.track), len(threads) + 1)
+        events.append(
+            {
+                "name": span.name,
+                "cat": span.category,
+                "ph": "X",
+                "pid": CLOCKS.index(span.clock) + 1,
+                "tid": thread,
+                "ts": round((span.start - zero) * 1e6, 3),
+                "dur": round(span.seconds * 1e6, 3),
+                "args": dict(span.arguments),
+            }
+        )
+    named = [
+        {"name": "process_name", "ph": "M", "pid": number, "tid": 0, "args": {"name": clock}}
+        for number, clock in enumerate(CLOCKS, 1)
+        if any(known == clock for known, _ in threads)
+    ]
+    for (clock, track), thread in threads.items():
+        where = {"ph": "M", "pid": CLOCKS.index(clock) + 1, "tid": thread}
+        named.append({"name": "thread_name", **where, "args": {"name": track}})
+        named.append({"name": "thread_sort_index", **where, "args": {"sort_index": thread}})
+    return {
+        "traceEvents": named + events,
+        "displayTimeUnit": "ms",
+        "otherData": {"schema": _SCHEMA},
+    }

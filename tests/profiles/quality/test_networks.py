@@ -1,0 +1,102 @@
+"""Two bundles whose networks are too large to be open at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from echoexport.profiles.quality import networks
+from echoexport.profiles.quality.comparison import (
+    ComparisonClip,
+    ComparisonSettings,
+    compare_bundles,
+)
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.manifest import read_manifest
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.inputs.voice import voice_from_samples
+from echoexport.runtime.rendering import session
+from echoexport.runtime.rendering.settings import RenderInputs
+
+SIDE = 32
+
+
+class CountedBackend:
+    """Engines that give zeros, and the most denoisers that were ever open at a time."""
+
+    name = "counted"
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.open_now = 0
+        self.most = 0
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def describe(self) -> str:
+        return "zeros, counted"
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> CountedEngine:
+        return CountedEngine(self, spec)
+
+
+class CountedEngine:
+    """Zeros."""
+
+    precision = "fp32"
+
+    def __init__(self, backend: CountedBackend, spec: SubnetSpec) -> None:
+        self._backend = backend
+        self._spec = spec
+        self._counts = spec.name == "denoising_unet"
+        if self._counts:
+            backend.opened += 1
+            backend.open_now += 1
+            backend.most = max(backend.most, backend.open_now)
+
+    def __call__(self, inputs: Any) -> dict[str, np.ndarray]:
+        return {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in self._spec.outputs}
+
+    def close(self) -> None:
+        if self._counts:
+            self._backend.open_now -= 1
+
+
+def compare_counted(folder: Path) -> CountedBackend:
+    backend = CountedBackend()
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    voice = voice_from_samples(random.integers(-3000, 3000, 8000).astype(np.int16))
+    clip = ComparisonClip(
+        "one", RenderInputs(picture, voice, mask=np.full((SIDE, SIDE), 255, np.uint8)), frames=5
+    )
+    manifest = read_manifest(folder)
+    options = EngineOptions("fp32")
+    with (
+        Bundle(folder, manifest, backend=backend, options=options) as one,
+        Bundle(folder, manifest, backend=backend, options=options) as other,
+    ):
+        compare_bundles(
+            one, other, (clip,), settings=ComparisonSettings(calls=2, warmup=0, repeats=1)
+        )
+    return backend
+
+
+def test_large_denoisers_of_two_bundles_are_never_open_at_once(
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "_LARGE", 0)
+    monkeypatch.setattr(session, "_CLOSED_FROM", 0)
+    found = compare_counted(null_bundle)
+    assert found.most == 1
+    assert found.open_now == 0
+
+
+def test_small_denoisers_of_two_bundles_are_opened_once_each(null_bundle: Path) -> None:
+    found = compare_counted(null_bundle)
+    assert (found.opened, found.most) == (2, 2)

@@ -1,0 +1,533 @@
+"""TensorRT engines on a fake GPU that computes with ONNX Runtime.
+
+Bound by name, copied once, replayed, faults told.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.held_arrays import freeze
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.tensorrt_engine import TensorRTEngine
+from echoexport.runtime.errors import BackendError, DeviceError
+from echoexport.runtime.trace.tracer import Tracer
+
+VERSIONS = ("10.3", "10.16", "11.4", "rtx-1.7")
+BYTES = 16  # of each tensor of the small network in float32
+
+
+@pytest.fixture
+def small(small_graph: Callable[..., tuple[Path, SubnetSpec]]) -> tuple[Path, SubnetSpec]:
+    return small_graph("float32")
+
+
+@pytest.fixture
+def open_small(
+    small: tuple[Path, SubnetSpec], fakes: Any, make_tensorrt: Callable[..., Any], tmp_path: Path
+) -> Callable[..., TensorRTEngine]:
+    """A function that opens the small network on a fake TensorRT of a version, with faults."""
+
+    def run(
+        version: str = "10.3", *faults: str, options: EngineOptions | None = None, **plan: Any
+    ) -> TensorRTEngine:
+        make_tensorrt(version, *faults)
+        written = {"version": plan.get("of", version), "device": plan.get("device")}
+        path = fakes.write_plan(
+            tmp_path / "small.plan", small[0], ["product", "difference"], **written
+        )
+        backend: Any = load_backend("tensorrt_rtx" if version.startswith("rtx") else "tensorrt")
+        return backend.open_engine(path, small[1], options or EngineOptions())  # type: ignore[no-any-return]
+
+    return run
+
+
+def inputs_of(noise: float, reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    steps = np.arange(4, dtype=np.float32)[None]
+    return {
+        "noise": steps + np.float32(noise),
+        "reference": steps if reference is None else reference,
+    }
+
+
+def wrong_outputs(engine: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What one call gives, without the outputs that are right."""
+    found = engine(inputs)
+    noise = inputs["noise"]
+    reference = inputs["reference"]
+    wanted = {"difference": noise - reference, "product": noise * reference}
+    return {name: found[name] for name in wanted if not np.array_equal(found[name], wanted[name])}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_computes_by_name_though_outputs_come_in_another_order(
+    open_small: Callable[..., TensorRTEngine], version: str
+) -> None:
+    engine = open_small(version)
+    for noise in (1.0, 2.0, 3.0):  # plainly, recording, replaying
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_networks_dtype_goes_in_and_comes_out(
+    small_graph: Callable[..., tuple[Path, SubnetSpec]],
+    fakes: Any,
+    make_tensorrt: Callable[..., Any],
+    tmp_path: Path,
+    dtype: str,
+) -> None:
+    make_tensorrt("10.3")
+    graph, spec = small_graph(dtype)
+    plan = fakes.write_plan(tmp_path / "small.plan", graph, ["difference", "product"])
+    backend: Any = load_backend("tensorrt")
+    network = Network(spec, backend.open_engine(plan, spec, EngineOptions()))
+    found = network({"noise": np.full((1, 4), 3.0), "reference": np.full((1, 4), 2.0)})
+    assert {name: array.dtype.name for name, array in found.items()} == {
+        "difference": dtype,
+        "product": dtype,
+    }
+    np.testing.assert_array_equal(found["product"], np.full((1, 4), 6.0))
+    assert network.precision == {"float32": "fp32", "float16": "fp16"}[dtype]
+
+
+def test_outputs_of_one_call_survive_the_next(open_small: Callable[..., TensorRTEngine]) -> None:
+    engine = open_small()
+    first = engine(inputs_of(0))
+    engine(inputs_of(5))
+    np.testing.assert_array_equal(first["difference"], np.zeros((1, 4)))
+
+
+def test_a_frozen_input_is_copied_once_and_stays_right(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    engine = open_small()
+    reference = freeze(np.full((1, 4), 7, np.float32))
+    assert wrong_outputs(engine, inputs_of(1, reference)) == {}
+    for noise in (2.0, 3.0, 4.0):
+        cuda.forget_counts()
+        assert wrong_outputs(engine, inputs_of(noise, reference)) == {}
+        assert cuda.bytes_copied("up") == BYTES
+        assert cuda.bytes_copied("down") == 2 * BYTES
+    assert (engine.uploaded, engine.downloaded) == (5 * BYTES, 8 * BYTES)
+
+
+def test_another_frozen_input_is_copied_again(open_small: Callable[..., TensorRTEngine]) -> None:
+    engine = open_small()
+    for value in (1, 2, 1):
+        assert wrong_outputs(engine, inputs_of(1, freeze(np.full((1, 4), value, np.float32)))) == {}
+    assert engine.uploaded == 6 * BYTES
+
+
+def test_an_input_that_can_be_written_to_is_copied_at_every_call(
+    open_small: Callable[..., TensorRTEngine],
+) -> None:
+    engine = open_small()
+    reference = np.full((1, 4), 7, np.float32)
+    for value in (1, 2, 3):
+        reference[:] = value
+        assert wrong_outputs(engine, inputs_of(1, reference)) == {}
+    assert engine.uploaded == 6 * BYTES
+
+
+def test_a_frozen_view_of_an_array_that_changes_is_copied_at_every_call(
+    open_small: Callable[..., TensorRTEngine],
+) -> None:
+    engine = open_small()
+    owner = np.full((1, 4), 7, np.float32)
+    view = owner.view()
+    view.setflags(write=False)
+    for value in (1, 2, 3):
+        owner[:] = value
+        assert wrong_outputs(engine, inputs_of(1, view)) == {}
+    assert engine.uploaded == 6 * BYTES
+
+
+def test_no_memory_is_taken_after_the_first_call(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    engine = open_small()
+    assert wrong_outputs(engine, inputs_of(1)) == {}
+    cuda.forget_counts()
+    for noise in (2.0, 3.0):
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+    assert not {"cudaMalloc", "cudaHostAlloc", "cudaFree", "cudaStreamCreateWithFlags"} & set(
+        cuda.calls
+    )
+
+
+def test_the_second_call_records_and_later_ones_replay(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    engine = open_small()
+    launches = []
+    for noise in range(4):
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+        launches.append(cuda.calls["cudaGraphLaunch"])
+    assert launches == [0, 1, 2, 3]
+    assert cuda.calls["cudaStreamBeginCapture"] == 1
+    assert engine.notes == []
+
+
+@pytest.mark.parametrize(
+    "function", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"]
+)
+def test_where_recording_fails_the_engine_goes_on_without_and_says_so(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, cuda_errors: Any, function: str
+) -> None:
+    engine = open_small()
+    cuda.fail(function, cuda_errors.cudaErrorStreamCaptureUnsupported, once=True)
+    for noise in range(4):
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+    assert cuda.calls["cudaGraphLaunch"] == 0
+    assert len(engine.notes) == 1
+    assert f"small: runs without a CUDA graph: CUDA: {function} failed" in engine.notes[0]
+
+
+def test_an_engine_that_cannot_be_recorded_goes_on_without(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    engine = open_small("11.4", "no capture")
+    for noise in range(3):
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+    assert engine.notes[0].startswith(
+        "small: runs without a CUDA graph: small: TensorRT cannot run it"
+    )
+    assert cuda.calls["cudaStreamBeginCapture"] == 1
+
+
+def test_rtx_records_by_itself(open_small: Callable[..., TensorRTEngine], cuda: Any) -> None:
+    engine = open_small("rtx-1.7")
+    for noise in range(3):
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+    strategy = engine._library.module.engines[0].contexts[0].config.cuda_graph_strategy  # type: ignore[attr-defined]
+    assert strategy.name == "WHOLE_GRAPH_CAPTURE"
+    assert cuda.calls["cudaStreamBeginCapture"] == 0
+
+
+def test_rtx_keeps_its_kernels_where_it_is_told_to(
+    open_small: Callable[..., TensorRTEngine], tmp_path: Path
+) -> None:
+    options = EngineOptions(cache=tmp_path / "kept")
+    open_small("rtx-1.7", options=options)(inputs_of(1))
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["small.kernels"]
+    again = open_small("rtx-1.7", options=options)
+    config = again._library.module.engines[-1].contexts[0].config  # type: ignore[attr-defined]
+    assert config.cache.kernels == {"small"}
+
+
+def test_rtx_runs_where_its_kernels_cannot_be_kept(
+    open_small: Callable[..., TensorRTEngine], tmp_path: Path
+) -> None:
+    (tmp_path / "a file").write_text("no folder")
+    engine = open_small("rtx-1.7", options=EngineOptions(cache=tmp_path / "a file"))
+    assert wrong_outputs(engine, inputs_of(1)) == {}
+    assert (tmp_path / "a file").read_text() == "no folder"
+
+
+def test_closing_gives_all_memory_back(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    engine = open_small()
+    for noise in range(3):
+        engine(inputs_of(noise))
+    assert set(cuda.live) == {"memory", "pinned", "streams", "graphs"}
+    engine.close()
+    engine.close()
+    assert cuda.live == {}
+    with pytest.raises(BackendError, match="this engine is closed"):
+        engine(inputs_of(1))
+
+
+def test_threads_that_call_at_once_get_their_own_results(
+    open_small: Callable[..., TensorRTEngine],
+) -> None:
+    engine = open_small()
+    wrong = []
+
+    def work(noise: int) -> None:
+        for _ in range(20):
+            inputs = inputs_of(noise)
+            found = engine(inputs)["difference"]
+            if not (found == inputs["noise"] - inputs["reference"]).all():
+                wrong.append(noise)
+
+    threads = [threading.Thread(target=work, args=(noise,)) for noise in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("version", ["10.3", "rtx-1.7"])
+@pytest.mark.parametrize("content", [b"", b"no plan", b"[]"], ids=["empty", "noise", "list"])
+def test_a_corrupt_plan_is_refused_with_the_fix_and_leaves_nothing(
+    open_small: Callable[..., TensorRTEngine],
+    small: tuple[Path, SubnetSpec],
+    cuda: Any,
+    tmp_path: Path,
+    version: str,
+    content: bytes,
+) -> None:
+    engine = open_small(version)
+    (tmp_path / "bad.plan").write_bytes(content)
+    engine.close()
+    backend: Any = load_backend("tensorrt_rtx" if version.startswith("rtx") else "tensorrt")
+    with pytest.raises(
+        BackendError, match=r"bad\.plan: (TensorRT.* refuses it: |cannot be read: )"
+    ) as caught:
+        backend.open_engine(tmp_path / "bad.plan", small[1], EngineOptions())
+    assert "\n" not in str(caught.value)
+    assert cuda.live == {}
+
+
+def test_a_plan_that_is_missing_is_named(
+    small: tuple[Path, SubnetSpec], make_tensorrt: Callable[..., Any]
+) -> None:
+    make_tensorrt()
+    backend: Any = load_backend("tensorrt")
+    with pytest.raises(BackendError, match=r"^gone\.plan: cannot be read: "):
+        backend.open_engine(Path("gone.plan"), small[1], EngineOptions())
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"of": "10.16"}, r"TensorRT 10\.3\.0\.30 refuses it: Version tag does not match"),
+        (
+            {"device": {"name": "Fake A100", "compute_capability": "8.0"}},
+            r"refuses it: plan of compute 8\.0 on 8\.7",
+        ),
+        (
+            {"device": {"name": "Fake NX", "compute_capability": "8.7"}},
+            r"was compiled on another model of GPU",
+        ),
+    ],
+    ids=["version", "compute capability", "model"],
+)
+def test_a_plan_of_another_version_or_device_is_refused_and_never_tried(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, plan: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BackendError, match=words):
+        open_small("10.3", **plan)
+    assert cuda.live == {}
+
+
+def test_a_warning_about_one_plan_is_not_taken_for_the_next(
+    open_small: Callable[..., TensorRTEngine],
+) -> None:
+    with pytest.raises(BackendError, match="another model"):
+        open_small("10.3", device={"name": "Fake NX", "compute_capability": "8.7"})
+    assert wrong_outputs(open_small("10.3"), inputs_of(1)) == {}
+
+
+@pytest.mark.parametrize("good", range(4))
+def test_out_of_memory_at_any_buffer_is_told_and_leaves_nothing(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, cuda_errors: Any, good: int
+) -> None:
+    cuda.fail("cudaMalloc", cuda_errors.cudaErrorMemoryAllocation, after=good)
+    with pytest.raises(
+        BackendError,
+        match=r"cudaMalloc of 16 bytes failed: cudaErrorMemoryAllocation .* close other",
+    ):
+        open_small()
+    assert cuda.live == {}
+
+
+def test_no_memory_for_the_weights_is_told_as_the_devices_fault(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    with pytest.raises(
+        DeviceError, match=r"small\.plan: TensorRT 10\.3\.0\.30 refuses it: .*OutOfMemory"
+    ):
+        open_small("10.3", "no memory")
+    assert cuda.live == {}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_memory_for_the_context_is_told_with_its_size(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, version: str
+) -> None:
+    with pytest.raises(
+        BackendError,
+        match=r"cannot take 1\.0 MiB of GPU memory to run in: .*OutOfMemory.* are free",
+    ):
+        open_small(version, "no context")
+    assert cuda.live == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["num_io_tensors", "get_tensor_mode", "set_tensor_address", "execute_async_v3"]
+)
+def test_a_library_that_lacks_an_attribute_is_named_with_the_versions_that_work(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, name: str
+) -> None:
+    with pytest.raises(BackendError, match=rf"TensorRT 10\.3\.0\.30 .*10\.3 to 11\.x.*{name}"):
+        open_small("10.3", f"lacks {name}")
+    assert cuda.live == {}
+
+
+def test_an_engine_that_will_not_run_is_told(open_small: Callable[..., TensorRTEngine]) -> None:
+    with pytest.raises(BackendError, match=r"small: TensorRT cannot run it: .*enqueueV3"):
+        open_small("10.3", "cannot run")(inputs_of(1))
+
+
+def test_after_a_failed_call_a_frozen_input_is_copied_anew(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, cuda_errors: Any
+) -> None:
+    engine = open_small()
+    reference = freeze(np.full((1, 4), 7, np.float32))
+    assert wrong_outputs(engine, inputs_of(1, reference)) == {}
+    cuda.fail("cudaStreamSynchronize", cuda_errors.cudaErrorInvalidValue, once=True)
+    with pytest.raises(BackendError, match="cudaStreamSynchronize failed"):
+        engine(inputs_of(2, reference))
+    cuda.forget_counts()
+    assert wrong_outputs(engine, inputs_of(3, reference)) == {}
+    assert cuda.bytes_copied("up") == 2 * BYTES
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"noise": np.ones((1, 4), np.float32)},
+        {"noise": np.ones((1, 4), np.float32), "reference": np.ones((1, 3), np.float32)},
+        {"noise": np.ones((1, 4), np.float32), "reference": np.ones((1, 4), np.float64)},
+        {"noise": np.ones((1, 4), np.float32), "reference": np.ones((1, 8), np.float32)[:, ::2]},
+    ],
+    ids=["missing", "shape", "dtype", "strides"],
+)
+def test_an_input_that_does_not_fit_the_buffer_is_never_copied(
+    open_small: Callable[..., TensorRTEngine], bad: dict[str, np.ndarray]
+) -> None:
+    engine = open_small()
+    with pytest.raises(
+        BackendError, match=r"input 'reference' is .*; wanted \(1, 4\) float32 in C order"
+    ):
+        engine(bad)
+    assert engine.uploaded == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda t: replace(t, dtype="float16"),
+            r"'difference' is an output \(1, 4\) float32, .* \(1, 4\) float16",
+        ),
+        (
+            lambda t: replace(t, axes=(("width", 4),)),
+            r"'difference' is an output \(1, 4\) .* says an output \(4,\)",
+        ),
+        (lambda t: replace(t, name="sum"), r"tensor 'difference' is an output .* says none of it"),
+    ],
+    ids=["dtype", "shape", "name"],
+)
+def test_a_plan_of_another_network_is_refused(
+    small: tuple[Path, SubnetSpec],
+    fakes: Any,
+    make_tensorrt: Callable[..., Any],
+    tmp_path: Path,
+    change: Callable[[Any], Any],
+    words: str,
+) -> None:
+    make_tensorrt()
+    graph, spec = small
+    plan = fakes.write_plan(tmp_path / "small.plan", graph, ["product", "difference"])
+    other = replace(spec, outputs=(change(spec.outputs[0]), spec.outputs[1]))
+    backend: Any = load_backend("tensorrt")
+    with pytest.raises(BackendError, match=words):
+        backend.open_engine(plan, other, EngineOptions())
+
+
+def test_a_tracer_is_told_of_copies_and_of_the_devices_own_time(
+    open_small: Callable[..., TensorRTEngine],
+) -> None:
+    engine = open_small()
+    engine.tracer = Tracer()
+    for noise in range(3):
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+    spans = engine.tracer.spans()
+    assert [span.name for span in spans if span.category == "copy"] == ["upload", "download"] * 3
+    device = [span for span in spans if span.clock == "device"]
+    assert [(span.name, round(span.seconds, 6)) for span in device] == [("small", 0.005)] * 3
+
+
+def test_events_of_a_tracer_are_given_back(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    engine = open_small()
+    engine.tracer = Tracer()
+    assert wrong_outputs(engine, inputs_of(1)) == {}
+    assert cuda.live["events"] == 2
+    engine.close()
+    assert cuda.live == {}
+
+
+def test_without_a_tracer_nothing_is_timed(
+    open_small: Callable[..., TensorRTEngine], cuda: Any
+) -> None:
+    assert wrong_outputs(open_small(), inputs_of(1)) == {}
+    assert "cudaEventRecord" not in cuda.calls
+
+
+@pytest.mark.parametrize("version", ["10.3", "rtx-1.7"])
+def test_an_engine_that_is_profiled_times_its_layers_and_records_nothing(
+    open_small: Callable[..., TensorRTEngine], cuda: Any, version: str
+) -> None:
+    engine = open_small(version, options=EngineOptions(profile=True))
+    for noise in range(3):
+        assert wrong_outputs(engine, inputs_of(noise)) == {}
+    layers: Any = engine.read_layers()  # type: ignore[attr-defined]
+    assert [(layer.name, layer.seconds) for layer in layers] == [
+        ("first", 0.001),
+        ("second", 0.002),
+    ]
+    assert cuda.calls["cudaStreamBeginCapture"] == 0
+    config = engine._library.module.engines[0].contexts[0].config
+    assert config is None or config.cuda_graph_strategy.name == "DISABLED"
+
+
+@given(
+    calls=st.lists(
+        st.tuples(
+            st.sampled_from(["frozen", "other frozen", "writeable", "view", "frozen view"]),
+            st.integers(-9, 9),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_arrays_come_in_whatever_order_results_are_right(
+    open_small: Callable[..., TensorRTEngine], calls: list[tuple[str, int]]
+) -> None:
+    engine = open_small()
+    changing = np.zeros((1, 4), np.float32)
+    view = changing.view()
+    frozen = freeze(np.full((1, 4), 3, np.float32))
+    view.setflags(write=False)
+    arrays = {
+        "frozen": frozen,
+        "other frozen": freeze(np.full((1, 4), 5, np.float32)),
+        "writeable": changing,
+        "view": view,
+        "frozen view": frozen[:],
+    }
+    for kind, value in calls:
+        changing[:] = value
+        assert wrong_outputs(engine, inputs_of(value, arrays[kind])) == {}
+    engine.close()

@@ -1,0 +1,257 @@
+"""An mp4 holds every frame and its sound in step, in the form every player knows, or is not there at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from echoexport.runtime.errors import AudioError, OutputError, SettingError
+from echoexport.runtime.inputs.rates import covering_frame_count
+from echoexport.runtime.inputs.voice import read_voice
+from echoexport.runtime.sinks.open import open_sink
+
+SIZE = (64, 48)
+
+
+def make_frames(count: int, *, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8) for _ in range(count)]
+
+
+def write_voice(path: Path, *, seconds: float = 1.0, rate: int = 24_000, channels: int = 1) -> Path:
+    rng = np.random.default_rng(0)
+    slow = np.repeat(rng.integers(-9000, 9000, int(seconds * rate) // 20 + 1), 20)[
+        : int(seconds * rate)
+    ]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.repeat(slow, channels).astype("<i2").tobytes())
+    return path
+
+
+def write_all(sink, frames) -> None:
+    with sink:
+        for frame in frames:
+            sink.write(frame)
+
+
+def probe(path: Path) -> dict[str, object]:
+    """What a player would find: codecs, counts and lengths."""
+    import av
+
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        found: dict[str, object] = {
+            "video": video.codec_context.name,
+            "pixels": video.codec_context.pix_fmt,
+            "size": (video.width, video.height),
+            "rate": video.average_rate,
+            "frames": video.frames,
+            "decoded": sum(1 for _ in container.decode(video)),
+            "seconds": video.duration * video.time_base,
+            "colour": (video.codec_context.colorspace, video.codec_context.color_range),
+            "sounds": len(container.streams.audio),
+        }
+        for sound in container.streams.audio:
+            found |= {
+                "sound": sound.codec_context.name,
+                "sound_rate": sound.rate,
+                "channels": sound.channels,
+            }
+            found["sound_seconds"] = sound.duration * sound.time_base
+    return found
+
+
+def list_boxes(path: Path) -> list[str]:
+    """Names of an mp4's top-level boxes, in order."""
+    data = path.read_bytes()
+    start = 0
+    names = []
+    while start < len(data):
+        size = int.from_bytes(data[start : start + 4], "big")
+        names.append(data[start + 4 : start + 8].decode())
+        start += size
+    return names
+
+
+@pytest.mark.parametrize("fps", [24, 25, 29.97, Fraction(30_000, 1001)])
+def test_an_mp4_holds_every_frame_and_the_sound_to_within_a_frame(tmp_path, fps):
+    voice = write_voice(tmp_path / "voice.wav", seconds=1.11)
+    count = covering_frame_count(read_voice(voice).duration, fps)
+    write_all(
+        open_sink(tmp_path / "a.mp4", size=SIZE, fps=fps, voice_path=voice), make_frames(count)
+    )
+    found = probe(tmp_path / "a.mp4")
+    rate = Fraction(fps).limit_denominator(1001)
+    assert (found["video"], found["pixels"], found["size"]) == ("h264", "yuv420p", SIZE)
+    assert found["frames"] == found["decoded"] == count
+    assert found["rate"] == rate
+    assert abs(found["seconds"] - count / rate) < Fraction(1, 10_000)
+    assert (found["sound"], found["sound_rate"], found["channels"]) == ("aac", 24_000, 1)
+    assert abs(found["seconds"] - found["sound_seconds"]) <= 1 / rate
+
+
+def test_the_index_comes_before_the_pictures(tmp_path):
+    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24), make_frames(5))
+    boxes = list_boxes(tmp_path / "a.mp4")
+    assert boxes[0] == "ftyp"
+    assert boxes.index("moov") < boxes.index("mdat")
+
+
+def test_the_speech_beside_the_checkout_ends_with_the_picture(tmp_path, media_dir):
+    speech = media_dir / "speech_en.wav"
+    count = covering_frame_count(read_voice(speech).duration, 24)
+    write_all(
+        open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=speech), make_frames(1) * count
+    )
+    found = probe(tmp_path / "a.mp4")
+    assert found["decoded"] == count == 126
+    assert 0 <= found["seconds"] - found["sound_seconds"] < Fraction(1, 24)
+
+
+def test_a_longer_voice_is_cut_at_the_pictures_end(tmp_path):
+    voice = write_voice(tmp_path / "voice.wav", seconds=3)
+    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=25, voice_path=voice), make_frames(20))
+    found = probe(tmp_path / "a.mp4")
+    assert found["seconds"] == Fraction(20, 25)
+    assert found["sound_seconds"] == Fraction(20, 25)
+
+
+def test_a_single_frame_makes_a_video(tmp_path):
+    voice = write_voice(tmp_path / "voice.wav")
+    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(1))
+    found = probe(tmp_path / "a.mp4")
+    assert found["decoded"] == 1
+    assert found["seconds"] == Fraction(1, 24)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "wanted"),
+    [
+        (16_000, 1, (16_000, 1)),
+        (44_100, 2, (44_100, 2)),
+        (37_800, 1, (48_000, 1)),
+        (48_000, 6, (48_000, 2)),
+    ],
+)
+def test_the_sound_keeps_its_rate_where_aac_has_it(tmp_path, rate, channels, wanted):
+    voice = write_voice(tmp_path / "voice.wav", rate=rate, channels=channels)
+    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(24))
+    found = probe(tmp_path / "a.mp4")
+    assert (found["sound_rate"], found["channels"]) == wanted
+    assert abs(found["sound_seconds"] - 1) < Fraction(1, 1000)
+
+
+def test_the_sound_of_an_array_is_muxed_in_step(tmp_path):
+    voice = read_voice(write_voice(tmp_path / "voice.wav", rate=16_000))
+    write_all(
+        open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_samples=voice.samples),
+        make_frames(24),
+    )
+    heard = read_voice(tmp_path / "a.mp4").samples[: voice.samples.size]
+    assert np.corrcoef(heard, voice.samples)[0, 1] > 0.98
+
+
+def test_without_a_voice_the_video_is_silent(tmp_path):
+    write_all(open_sink(tmp_path / "a.mov", size=SIZE, fps=24), make_frames(3))
+    assert probe(tmp_path / "a.mov")["sounds"] == 0
+
+
+def test_colours_survive_and_are_tagged_bt709(tmp_path):
+    import av
+
+    colours = [(200, 30, 40), (20, 180, 60), (30, 60, 220), (128, 128, 128)]
+    frames = [np.broadcast_to(np.uint8(colour), (SIZE[1], SIZE[0], 3)) for colour in colours]
+    write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24), frames)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        tags = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+        shown = [frame.to_ndarray(format="rgb24")[24, 32] for frame in container.decode(video=0)]
+    assert tags == (1, 1, 1, 1)
+    assert np.abs(np.array(shown, int) - colours).max() <= 6
+
+
+def test_an_older_video_is_replaced_only_when_the_new_one_is_whole(tmp_path):
+    target = tmp_path / "a.mp4"
+    target.write_bytes(b"older")
+    with pytest.raises(RuntimeError), open_sink(target, size=SIZE, fps=24) as sink:
+        sink.write(make_frames(1)[0])
+        raise RuntimeError("the network failed")
+    assert target.read_bytes() == b"older"
+    write_all(open_sink(target, size=SIZE, fps=24), make_frames(2))
+    assert probe(target)["decoded"] == 2
+
+
+def test_a_video_named_as_a_folder_is_refused(tmp_path):
+    (tmp_path / "a.mp4").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24), make_frames(1))
+
+
+def test_the_voice_is_never_overwritten(tmp_path):
+    talk = tmp_path / "talk.mp4"
+    write_all(
+        open_sink(talk, size=SIZE, fps=24, voice_path=write_voice(tmp_path / "v.wav")),
+        make_frames(24),
+    )
+    with pytest.raises(SettingError, match="the voice itself"):
+        write_all(open_sink(talk, size=SIZE, fps=24, voice_path=talk), make_frames(24))
+    assert probe(talk)["decoded"] == 24
+
+
+def test_a_missing_voice_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(AudioError, match=r"nobody\.wav"):
+        write_all(
+            open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=tmp_path / "nobody.wav"), []
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, share):
+    voice = write_voice(tmp_path / "voice.wav")
+    write_all(
+        open_sink(tmp_path / "whole.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(24)
+    )
+    limit = int((tmp_path / "whole.mp4").stat().st_size * share)
+    script = """
+        import resource, signal, sys
+        import numpy as np
+        from echoexport.runtime.errors import OutputError
+        from echoexport.runtime.sinks import open_sink
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+        rng = np.random.default_rng(0)
+        try:
+            with open_sink(sys.argv[1], size=(64, 48), fps=24, voice_path=sys.argv[2]) as sink:
+                for _ in range(24):
+                    sink.write(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+        except OutputError as error:
+            print(error)
+    """
+    arguments = [str(tmp_path / "cut.mp4"), str(voice), str(limit)]
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "cut.mp4: cannot be written (File too large)" in run.stdout
+    assert run.stdout.count("\n") == 1
+    assert not run.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["voice.wav", "whole.mp4"]
+
+
+@pytest.mark.parametrize("size", [(63, 48), (64, 47), (0, 48)])
+def test_a_size_that_h264_cannot_have_is_refused(tmp_path, size):
+    with pytest.raises(SettingError, match="even sizes"):
+        open_sink(tmp_path / "a.mp4", size=size, fps=24)
