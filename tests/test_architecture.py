@@ -194,8 +194,8 @@ def test_rooms_import_only_what_the_table_allows() -> None:
         ("runtime/rendering/session.py", "__import__('click')"),
         ("runtime/rendering/session.py", "import echoexport.export.engines"),
         ("runtime/rendering/session.py", "from echoexport import export"),
-        ("runtime/rendering/session.py", "from ..export import engines"),
-        ("runtime/rendering/session.py", "from .. import export"),
+        ("runtime/progress.py", "from ..export import engines"),
+        ("runtime/progress.py", "from .. import export"),
         ("runtime/backends/__init__.py", "from ...profiles import trace"),
         ("runtime/rendering/session.py", "if TYPE_CHECKING:\n    import librosa"),
         ("targets/read.py", "from echoexport.runtime.errors import InputError"),
@@ -293,9 +293,8 @@ def test_every_imported_package_is_declared() -> None:
     } == set()
 
 
-def test_test_files_have_names_of_their_own() -> None:
-    paths = sorted((ROOT / "tests").rglob("test_*.py"))
-    assert len({path.name for path in paths}) == len(paths)
+def test_test_folders_are_no_packages() -> None:
+    # Modules of several wings share a name, and so do their tests: pytest tells them apart by path.
     assert [inside(path) for path in (ROOT / "tests").rglob("__init__.py")] == []
 
 

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
-from echoexport.calibration.lint.graph_lint import require_clean
-from echoexport.export.build.checks import check_bundle
-from echoexport.export.build.settings import SMALL, BuildSettings, settle
 from echoexport.export.build.description import describe_bundle
+from echoexport.export.build.float_bundle import (
+    _add_files,
+    _build_networks,
+    _check_and_write,
+    _check_audio,
+    _NetworkPlan,
+)
+from echoexport.export.build.settings import SMALL, BuildSettings, settle
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
-from echoexport.export.checkpoint.tensor_files import StoredTensor
-from echoexport.runtime.bundle.files import describe_file
-from echoexport.export.build.fp16_graphs import NOT_SETTLED
 from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
-from echoexport.export.graphs.self_test_inputs import make_inputs
 from echoexport.export.sizes import size_networks
-from echoexport.export.graphs.traces import find_trace
-from echoexport.export.graphs.weights import WrittenWeights, write_weights
-from echoexport.export.graphs.count_work import count_work
-from echoexport.runtime.errors import GraphError, MissingPackageError
-from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
-from echoexport.runtime.sampling.ddim import DDIMScheduler
+from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
-from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
-from echoexport.targets.spec import TargetSpec
-from echoexport.export.build.float_bundle import _NetworkPlan, _build_networks, _check_audio, _add_files, _check_and_write
+from echoexport.runtime.contract.manifest import Manifest
+from echoexport.runtime.errors import MissingPackageError
 from echoexport.runtime.progress import Report
+from echoexport.runtime.sampling.ddim import DDIMScheduler
+from echoexport.targets.spec import TargetSpec
 
 __all__ = ["BuildSettings", "build_bundle"]
 
@@ -97,10 +90,10 @@ def _build_calibrated(
     opened: Checkpoint, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
 ) -> Manifest:
     """With a set or a plan: int8, auto, or fp16 with what overflows in fp32."""
-    from echoexport.export.demo.assets import is_builtin
     from echoexport.export.build.fp16_bundle import build_half_bundle
-    from echoexport.export.build.int8_networks import check_sources
     from echoexport.export.build.int8_bundle import build_small_bundle
+    from echoexport.export.build.int8_networks import check_sources
+    from echoexport.export.demo.assets import is_builtin
 
     check_sources(settings, builtin=is_builtin(opened.folder))
 

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from echoexport.profiles.measuring.latency import compare_side_by_side, read_self_test_inputs
-from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.bundle.opened import open_bundle
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError, SettingError
 
 _WARMUP = 2

@@ -11,8 +11,8 @@ from pathlib import Path
 from echoexport.export.build.settings import CHECKS
 from echoexport.export.engines import tensorrt_rtx
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
-from echoexport.runtime.errors import BackendError, SettingError
 from echoexport.runtime.contract.manifest import Manifest
+from echoexport.runtime.errors import BackendError, SettingError
 from echoexport.targets.spec import TargetSpec
 
 # "auto" leaves out what would need more than this; a build of the full-size model so

@@ -11,12 +11,22 @@ from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.demo.assets import is_builtin
 from echoexport.export.sizes import ROWS_PER_FRAME
-from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.backends import list_backends
-from echoexport.runtime.contract.manifest import FORMAT, SCHEMA, AudioSettings, Manifest, NetworkEntry, PictureSettings, Provenance, SamplerSettings, WindowSettings
+from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.conditioning.mel import SAMPLE_RATE
-from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.contract.families.echomimic_v1 import NetworkSizes
+from echoexport.runtime.contract.manifest import (
+    FORMAT,
+    SCHEMA,
+    AudioSettings,
+    Manifest,
+    NetworkEntry,
+    PictureSettings,
+    Provenance,
+    SamplerSettings,
+    WindowSettings,
+)
+from echoexport.runtime.contract.schema import dump
 from echoexport.targets.spec import TargetSpec
 
 FPS = 24.0  # the original's default

@@ -14,15 +14,21 @@ from echoexport.calibration.plan import FILE_NAME as PLAN_FILE
 from echoexport.calibration.plan import SCHEMA as PLAN_SCHEMA
 from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan, write_plan
 from echoexport.export.build.checks import NOT_CHECKED, check_bundle
+from echoexport.export.build.fp16_graphs import NOT_SETTLED, describe_settled, settle_bundle
+from echoexport.export.build.int8_networks import (
+    FloatBundles,
+    check_networks,
+    find_overflowing,
+    float_bundles,
+    found_set,
+)
+from echoexport.export.build.parts import add_file, compose_bundle, part_of
 from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
-from echoexport.export.build.parts import add_file, compose_bundle, part_of
-from echoexport.export.build.fp16_graphs import NOT_SETTLED, describe_settled, settle_bundle
 from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
-from echoexport.export.build.int8_networks import FloatBundles, check_networks, find_overflowing, float_bundles, found_set
-from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.targets.spec import TargetSpec
 
 Report = Callable[[str, int, int], None]

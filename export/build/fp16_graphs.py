@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from echoexport.calibration.choosing.network_plan import require_followable
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.calibration.observing.overflows import list_float32, widen_half
-from echoexport.calibration.choosing.network_plan import require_followable
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.runtime.bundle.files import describe_file
-from echoexport.runtime.contract.manifest import FileEntry, NetworkEntry, read_manifest, write_manifest
+from echoexport.runtime.contract.manifest import (
+    FileEntry,
+    NetworkEntry,
+    read_manifest,
+    write_manifest,
+)
 
 NOT_SETTLED = (
     "values beyond fp16's range were not looked for on real activations: record a set with "

@@ -15,24 +15,34 @@ import numpy as np
 
 from echoexport.calibration.plan import FILE_NAME as PLAN_FILE
 from echoexport.calibration.plan import write_plan
-from echoexport.export.build.checks import NOT_CHECKED, check_bundle
-from echoexport.export.build.settings import BuildSettings
 from echoexport.export.build.candidates import Candidate, choose_fastest, measure_candidates
-from echoexport.export.build.parts import Part, add_file, compose_bundle, part_of
+from echoexport.export.build.checks import NOT_CHECKED, check_bundle
 from echoexport.export.build.fp16_graphs import NOT_SETTLED, describe_settled
+from echoexport.export.build.int8_networks import (
+    FloatBundles,
+    QuantizedNetworks,
+    float_bundles,
+    quantize_bundles,
+)
+from echoexport.export.build.parts import Part, add_file, compose_bundle, part_of
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
-from echoexport.export.build.int8_networks import FloatBundles, QuantizedNetworks, float_bundles, quantize_bundles
 from echoexport.profiles.measuring.latency import read_self_test_inputs
+from echoexport.profiles.pages.quality_page import write_quality_report
 from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
 from echoexport.profiles.quality.networks import is_large
 from echoexport.profiles.quality.report import JSON_NAME, PAGE_NAME, QualityBudget, QualityReport
-from echoexport.profiles.pages.quality_page import write_quality_report
-from echoexport.runtime.engine.protocol import EngineOptions, list_arithmetic
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.manifest import (
+    Manifest,
+    QuantizationSummary,
+    read_manifest,
+    write_manifest,
+)
+from echoexport.runtime.engine.protocol import EngineOptions, list_arithmetic
 from echoexport.runtime.errors import QualityError
-from echoexport.runtime.contract.manifest import Manifest, QuantizationSummary, read_manifest, write_manifest
 from echoexport.targets.spec import TargetSpec
 
 Report = Callable[[str, int, int], None]

@@ -15,32 +15,37 @@ from pathlib import Path
 
 import numpy as np
 
+from echoexport.calibration.choosing.layer_choice import ChoiceSettings, choose_denoiser_layers
+from echoexport.calibration.choosing.network_plan import (
+    QuantizerSettings,
+    keep_overflows,
+    plan_network,
+    require_followable,
+)
+from echoexport.calibration.choosing.policy import load_policy
+from echoexport.calibration.choosing.sensitivity import Damage
+from echoexport.calibration.choosing.smoothing import apply_smoothing
 from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.quantize import quantize_network
 from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.calibration.observing.overflows import Overflow, find_settleable
-from echoexport.calibration.choosing.layer_choice import ChoiceSettings, choose_denoiser_layers
-from echoexport.calibration.choosing.network_plan import QuantizerSettings, keep_overflows, plan_network, require_followable
 from echoexport.calibration.plan import SCHEMA as PLAN_SCHEMA
 from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan
-from echoexport.calibration.choosing.policy import load_policy
 from echoexport.calibration.progress import ProgressFolder
-from echoexport.calibration.graphs.quantize import quantize_network
-from echoexport.calibration.choosing.sensitivity import Damage
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
-from echoexport.calibration.choosing.smoothing import apply_smoothing
+from echoexport.export.build.fp16_graphs import settle_bundle, settle_network
+from echoexport.export.build.parts import Part
 from echoexport.export.build.progress import BuildProgress, find_builtin_set, keep_damage
 from echoexport.export.build.settings import SMALL, BuildSettings
-from echoexport.export.build.parts import Part
-from echoexport.runtime.bundle.files import describe_file
-from echoexport.export.build.fp16_graphs import settle_bundle, settle_network
-from echoexport.export.output_folder import check_output
 from echoexport.export.graphs.count_work import count_work
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.export.output_folder import check_output
+from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.errors import CalibrationError, SettingError
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest, NetworkEntry, read_manifest
 from echoexport.runtime.contract.schema import dump, parse
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.errors import CalibrationError, SettingError
 from echoexport.targets.spec import TargetSpec
 
 Report = Callable[[str, int, int], None]

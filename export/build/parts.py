@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.bundle.files import bring_file, describe_file
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry
-from echoexport.runtime.bundle.files import describe_file, bring_file
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from echoexport.calibration.choosing.layer_choice import ChoiceSettings, Known
+from echoexport.calibration.choosing.sensitivity import Damage
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder, make_key, prune_progress
-from echoexport.calibration.choosing.sensitivity import Damage
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.export.build.settings import BuildSettings
-from echoexport.runtime.files.cache_folders import default_trace_folder
-from echoexport.runtime.errors import CalibrationError
+from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import dump
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.errors import CalibrationError
 
 __all__ = ["BuildProgress", "find_builtin_set", "keep_damage"]
 

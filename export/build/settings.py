@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from echoexport.runtime.errors import SettingError
 from echoexport.runtime.contract.spec import PRECISIONS
+from echoexport.runtime.errors import SettingError
 from echoexport.targets.spec import TargetSpec
 
 CHECKS = ("auto", "all", "none")

@@ -14,16 +14,22 @@ import numpy as np
 import pytest
 
 from echoexport.export.build.bundle import BuildSettings, build_bundle
-from echoexport.export.build.settings import settle
 from echoexport.export.build.description import describe_bundle
+from echoexport.export.build.settings import settle
 from echoexport.export.checkpoint.reader import open_checkpoint
 from echoexport.export.checkpoint.variants import find_variant
 from echoexport.export.sizes import size_networks
 from echoexport.runtime import open_bundle
 from echoexport.runtime.bundle.files import hash_file
-from echoexport.runtime.errors import BackendError, CheckpointError, EchoExportError, GraphError, OutputError
-from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.manifest import Manifest, read_manifest
+from echoexport.runtime.errors import (
+    BackendError,
+    CheckpointError,
+    EchoExportError,
+    GraphError,
+    OutputError,
+)
 from echoexport.targets.spec import load_target
 
 # The original's inference scripts: steps and guidance, noise clamp, window shift, face.

@@ -15,9 +15,9 @@ from echoexport.export.build.checks import AUTO_BYTES, check_bundle, fits_memory
 from echoexport.export.build.settings import BuildSettings, settle
 from echoexport.export.engines import tensorrt_rtx
 from echoexport.export.engines.tensorrt_rtx import ParserReport
-from echoexport.runtime.errors import BackendError, GraphError, SettingError, UnknownNameError
-from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
+from echoexport.runtime.errors import BackendError, GraphError, SettingError, UnknownNameError
 from echoexport.targets.spec import load_target
 
 Check = Callable[..., list[str]]

@@ -19,14 +19,14 @@ from echoexport.calibration.plan import QuantizationPlan, read_plan, write_plan
 from echoexport.calibration.recording.recording import RecordingSettings, record_set
 from echoexport.export.architecture import Architecture
 from echoexport.export.build.bundle import build_bundle
-from echoexport.export.build.settings import BuildSettings
-from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
-from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 from echoexport.export.build.fp16_graphs import NOT_SETTLED
 from echoexport.export.build.int8_networks import float_bundles, quantize_bundles
+from echoexport.export.build.settings import BuildSettings
+from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
+from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.bundle.files import check_files
-from echoexport.runtime.errors import CalibrationError, OutputError
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
+from echoexport.runtime.errors import CalibrationError, OutputError
 from echoexport.targets.spec import load_target
 
 pytest.importorskip("onnxruntime")

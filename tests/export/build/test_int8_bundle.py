@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 
 from echoexport.calibration.choosing import layer_choice
+from echoexport.calibration.choosing.sensitivity import group_layers
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
 from echoexport.calibration.plan import read_plan, write_plan
 from echoexport.calibration.recording.recording import RecordingSettings, record_set
-from echoexport.calibration.choosing.sensitivity import group_layers
 from echoexport.export.build.bundle import build_bundle
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
 from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
-from echoexport.runtime.files.cache_folders import default_trace_folder
 from echoexport.export.graphs.count_work import count_work
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.errors import CalibrationError, QualityError, SettingError
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
+from echoexport.runtime.errors import CalibrationError, QualityError, SettingError
+from echoexport.runtime.files.cache_folders import default_trace_folder
 from echoexport.targets.spec import load_target
 
 pytest.importorskip("onnxruntime")

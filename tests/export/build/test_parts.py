@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from echoexport.export.build.parts import Part, add_file, compose_bundle, part_of
-from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, read_manifest, write_manifest
 
 

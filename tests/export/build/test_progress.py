@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from echoexport.calibration.observing import ranges
-from echoexport.calibration.recording import recording
 from echoexport.calibration.choosing import sensitivity
 from echoexport.calibration.choosing.layer_choice import ChoiceSettings
+from echoexport.calibration.choosing.sensitivity import Damage
+from echoexport.calibration.observing import ranges
+from echoexport.calibration.observing.taps import TappedNetwork
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
 from echoexport.calibration.progress import ProgressFolder
+from echoexport.calibration.recording import recording
 from echoexport.calibration.recording.recording import RecordingSettings, record_set
-from echoexport.calibration.choosing.sensitivity import Damage
 from echoexport.calibration.recording.sets import open_set
-from echoexport.calibration.observing.taps import TappedNetwork
 from echoexport.export.architecture import Architecture
 from echoexport.export.build.bundle import build_bundle
-from echoexport.export.build.progress import BuildProgress, find_builtin_set, keep_damage
-from echoexport.runtime.files.cache_folders import default_progress_folder
-from echoexport.export.build.settings import BuildSettings
-from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
-from echoexport.export.demo import calibration_inputs
 from echoexport.export.build.int8_networks import FloatBundles, make_plan
+from echoexport.export.build.progress import BuildProgress, find_builtin_set, keep_damage
+from echoexport.export.build.settings import BuildSettings
+from echoexport.export.demo import calibration_inputs
+from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.contract.schema import dump
+from echoexport.runtime.files.cache_folders import default_progress_folder
 from echoexport.targets.spec import load_target
 
 pytest.importorskip("onnxruntime")

@@ -16,21 +16,28 @@ import pytest
 
 from echoexport.calibration.plan import SCHEMA, LayerPlan, NetworkPlan, QuantizationPlan, read_plan
 from echoexport.export.build import int8_bundle as small_bundle
+from echoexport.export.build.candidates import Candidate
+from echoexport.export.build.int8_bundle import build_small_bundle
+from echoexport.export.build.int8_networks import FloatBundles, QuantizedNetworks
+from echoexport.export.build.parts import part_of
 from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
-from echoexport.export.build.candidates import Candidate
-from echoexport.export.build.parts import part_of
-from echoexport.export.build.int8_networks import FloatBundles, QuantizedNetworks
-from echoexport.export.build.int8_bundle import build_small_bundle
 from echoexport.profiles.measuring.conditions import describe_conditions
-from echoexport.profiles.quality.report import BundleSide, Headline, NetworkQuality, NetworkSide, QualityReport, RunSettings
+from echoexport.profiles.quality.report import (
+    BundleSide,
+    Headline,
+    NetworkQuality,
+    NetworkSide,
+    QualityReport,
+    RunSettings,
+)
 from echoexport.profiles.quality.signals import Closeness
-from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.errors import QualityError
-from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.errors import QualityError
 from echoexport.targets.spec import load_target
 
 pytest.importorskip("onnxruntime")
