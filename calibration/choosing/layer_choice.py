@@ -34,8 +34,7 @@ from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.decoding.pixels import to_pixels
-
-Report = Callable[[str, int, int], None]
+from echoexport.runtime.progress import Progress
 
 MARGIN = 1.0
 """dB above the budget that the short trajectories must reach: whole clips add windows,
@@ -78,7 +77,7 @@ def choose_denoiser_layers(
     *,
     settings: ChoiceSettings,
     decoder: Path,
-    report: Report | None = None,
+    report: Progress | None = None,
     known: Known | None = None,
 ) -> tuple[NetworkPlan, tuple[Damage, ...]]:
     """The plan with the fewest layers in float that the budget needs, and what layers cost where that was measured.
@@ -113,7 +112,7 @@ def _choose(
     probes: _Probes,
     *,
     settings: ChoiceSettings,
-    report: Report,
+    report: Progress,
     known: Known,
 ) -> tuple[NetworkPlan, tuple[Damage, ...]]:
     names = probes.network.layers
@@ -146,7 +145,7 @@ class _Probes:
         settings: ChoiceSettings,
         decoder: Path,
         *,
-        report: Report,
+        report: Progress,
     ) -> None:
         self.network = network
         self._report = report
@@ -171,7 +170,11 @@ class _Probes:
         )
 
     def _run(
-        self, starts: Sequence[Sample], quantized: Collection[str], *, report: Report | None = None
+        self,
+        starts: Sequence[Sample],
+        quantized: Collection[str],
+        *,
+        report: Progress | None = None,
     ) -> list[NDArray[np.float32]]:
         """At full size a call takes a minute, so each is told of."""
         done = 0

@@ -5,7 +5,7 @@ Its ranges, its smoothing, and the plan that policy and ranges make of its layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from echoexport.calibration.choosing.policy import Policy, plan_layers
@@ -22,8 +22,7 @@ from echoexport.calibration.plan import NetworkPlan, Smoothing
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import CalibrationError
-
-Report = Callable[[str, int, int], None]
+from echoexport.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def plan_network(
     *,
     policy: Policy,
     settings: QuantizerSettings,
-    report: Report | None = None,
+    report: Progress | None = None,
     progress: ProgressFolder = NO_PROGRESS,
 ) -> NetworkPlan:
     """Ranges of what the layers read on these samples, smoothed where that pays, and the policy's plan with them.

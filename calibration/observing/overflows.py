@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from echoexport.calibration.graphs.float_islands import keep_float32, list_float
 from echoexport.calibration.observing.taps import Tap, TappedNetwork
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.errors import CalibrationError, GraphError
+from echoexport.runtime.progress import Progress
 
 if TYPE_CHECKING:
     import onnx
@@ -28,8 +29,6 @@ __all__ = [
     "settle_half",
     "widen_half",
 ]
-
-Report = Callable[[str, int, int], None]
 
 LARGEST = 65504.0  # of fp16 (IEEE 754 binary16)
 SMALLEST_NORMAL = 2.0**-14  # below it digits go, below 2**-24 everything
@@ -68,7 +67,7 @@ class Overflow:
 
 
 def find_overflows(
-    graph: FloatGraph, samples: Iterable[Sample], *, report: Report | None = None
+    graph: FloatGraph, samples: Iterable[Sample], *, report: Progress | None = None
 ) -> tuple[Overflow, ...]:
     """Run the fp32 graph and look at every value in it.
 
@@ -107,7 +106,7 @@ def settle_half(
     model: onnx.ModelProto,
     samples: Iterable[Sample],
     *,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """``model``, the fp16 trace of the same network, with what overflows in ``graph`` on the samples kept in fp32.
 
@@ -124,7 +123,7 @@ def settle_half(
 
 
 def find_settleable(
-    graph: FloatGraph, samples: Iterable[Sample], *, report: Report | None = None
+    graph: FloatGraph, samples: Iterable[Sample], *, report: Progress | None = None
 ) -> tuple[Overflow, ...]:
     """``find_overflows``, of a network that fp32 inside an fp16 graph can mend.
 

@@ -25,6 +25,7 @@ from echoexport.calibration.plan import Smoothing
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.errors import CalibrationError, SettingError
+from echoexport.runtime.progress import Progress
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
 COMBINATIONS = ("max", "mean", "min_first")
@@ -35,7 +36,6 @@ _SMALLEST = 1e-30  # a range below is as good as 0, and a bin of it not a float3
 Samples = Callable[[], Iterable[Sample]]
 """Gives a calibration set's samples from the first, each time it is called."""
 
-Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much (0 where that is not
 known)."""
 
@@ -159,7 +159,7 @@ def collect_ranges(
     settings: RangeSettings,
     maxima: ActivationRanges | None = None,
     smoothing: Mapping[str, Smoothing] | None = None,
-    report: Report | None = None,
+    report: Progress | None = None,
     progress: ProgressFolder = NO_PROGRESS,
 ) -> ActivationRanges:
     """Run the network on every sample and keep what its layers read.
@@ -205,7 +205,7 @@ def _collect_maxima(
     samples: Samples,
     *,
     settings: RangeSettings,
-    report: Report,
+    report: Progress,
     progress: ProgressFolder,
 ) -> ActivationRanges:
     activations = find_activations(graph, settings.values)
@@ -314,7 +314,7 @@ def _find_thresholds(
     return np.asarray(thresholds, np.float32)
 
 
-def _walk(graph: FloatGraph, samples: Samples, *, what: str, report: Report) -> Iterator[Sample]:
+def _walk(graph: FloatGraph, samples: Samples, *, what: str, report: Progress) -> Iterator[Sample]:
     given = samples()
     total = len(given) if isinstance(given, Sequence) else 0
     report(f"{graph.name}: {what}", 0, total)

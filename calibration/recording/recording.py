@@ -6,7 +6,7 @@ Renders with the fp32 bundle and keeps samples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -29,14 +29,12 @@ from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.engine.protocol import Arrays, EngineOptions
 from echoexport.runtime.errors import CalibrationError
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
+from echoexport.runtime.progress import Progress
 from echoexport.runtime.rendering.session import Session
 from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
 from echoexport.runtime.sampling.sampler import SamplingHooks
 
-__all__ = ["RecordingInput", "RecordingSettings", "Report", "record_set"]
-
-Report = Callable[[str, int, int], None]
-"""Progress: what is being done, how many calls of the denoiser of how many are behind."""
+__all__ = ["RecordingInput", "RecordingSettings", "record_set"]
 
 
 def record_set(
@@ -45,7 +43,7 @@ def record_set(
     output: Path,
     *,
     settings: RecordingSettings,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> CalibrationSet:
     """Render with an fp32 bundle and write the set into the folder ``output``, an older set there is replaced.
 
@@ -85,7 +83,7 @@ def _run(
     writer: SetWriter,
     *,
     settings: RecordingSettings,
-    report: Report | None,
+    report: Progress | None,
 ) -> None:
     """Every rendering that is not done, with the bundle's networks watched."""
     recorder = _Recorder(writer, job)
@@ -97,7 +95,9 @@ def _run(
         _render_all(bundle, job, recorder, report=report or (lambda what, done, total: None))
 
 
-def _render_all(bundle: Bundle, job: RecordingJob, recorder: _Recorder, *, report: Report) -> None:
+def _render_all(
+    bundle: Bundle, job: RecordingJob, recorder: _Recorder, *, report: Progress
+) -> None:
     total = sum(job.calls_of(number) for number in job.numbers)
     done = sum(job.calls_of(number) for number in job.numbers if number in recorder.writer.done)
     report("recording", done, total)
@@ -113,7 +113,7 @@ def _render_all(bundle: Bundle, job: RecordingJob, recorder: _Recorder, *, repor
             done += job.calls_of(number)
 
 
-def _follow_calls(job: RecordingJob, report: Report, *, before: int, total: int) -> SamplingHooks:
+def _follow_calls(job: RecordingJob, report: Progress, *, before: int, total: int) -> SamplingHooks:
     """Tell of each window, which is two calls where guidance is on."""
     halves = 2 if job.sampling.guided else 1
     return SamplingHooks(

@@ -15,6 +15,7 @@ from echoexport.runtime.errors import AudioError, CalibrationError, PortraitErro
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
 from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice
+from echoexport.runtime.progress import Tell
 from echoexport.runtime.rendering.clip import ClipRequest, find_face
 
 BOXES = "boxes.json"
@@ -48,7 +49,7 @@ class InputSettings:
     seconds: float
     face_model: Path | None = None
     poses: Path | None = None
-    warn: Callable[[str], None] = lambda message: None
+    warn: Tell = lambda message: None
 
 
 def read_recording_inputs(

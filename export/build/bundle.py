@@ -22,7 +22,7 @@ from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import MissingPackageError
-from echoexport.runtime.progress import Report
+from echoexport.runtime.progress import Progress
 from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.targets.spec import TargetSpec
 
@@ -35,7 +35,7 @@ def build_bundle(
     *,
     target: TargetSpec,
     settings: BuildSettings,
-    report: Report | None = None,
+    report: Progress | None = None,
     whole: bool = True,
 ) -> Manifest:
     """Trace the six networks, write their weights, graphs and self-tests, and the manifest.
@@ -87,7 +87,12 @@ def build_bundle(
 
 
 def _build_calibrated(
-    opened: Checkpoint, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
+    opened: Checkpoint,
+    output: Path,
+    *,
+    target: TargetSpec,
+    settings: BuildSettings,
+    report: Progress,
 ) -> Manifest:
     """With a set or a plan: int8, auto, or fp16 with what overflows in fp32."""
     from echoexport.export.build.fp16_bundle import build_half_bundle

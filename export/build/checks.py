@@ -5,7 +5,6 @@ Self-tests and NVIDIA's parser.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from echoexport.export.build.settings import CHECKS
@@ -13,6 +12,7 @@ from echoexport.export.engines import tensorrt_rtx
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import BackendError, SettingError
+from echoexport.runtime.progress import Tell
 from echoexport.targets.spec import TargetSpec
 
 # "auto" leaves out what would need more than this; a build of the full-size model so
@@ -27,7 +27,7 @@ _ENGINE_FACTOR = 2.1
 
 
 def check_bundle(
-    folder: Path, manifest: Manifest, *, target: TargetSpec, which: str, tell: Callable[[str], None]
+    folder: Path, manifest: Manifest, *, target: TargetSpec, which: str, tell: Tell
 ) -> list[str]:
     """Run each network's self-test on this machine, and the parser check for targets that have TensorRT.
 
@@ -51,7 +51,7 @@ def check_bundle(
 
 
 def _run_self_tests(
-    folder: Path, manifest: Manifest, *, limit: int | None, tell: Callable[[str], None]
+    folder: Path, manifest: Manifest, *, limit: int | None, tell: Tell
 ) -> list[str]:
     try:
         bundle = open_bundle(folder)
@@ -75,7 +75,7 @@ def _run_self_tests(
     )
 
 
-def _self_test(bundle: Bundle, name: str, *, tell: Callable[[str], None]) -> bool:
+def _self_test(bundle: Bundle, name: str, *, tell: Tell) -> bool:
     tell(f"{name}: checking on {bundle.backend.name}")
     result = bundle.self_test(name)
     bundle.close_network(name)
@@ -90,9 +90,7 @@ def _self_test(bundle: Bundle, name: str, *, tell: Callable[[str], None]) -> boo
     return True
 
 
-def _run_parser(
-    folder: Path, manifest: Manifest, *, limit: int | None, tell: Callable[[str], None]
-) -> list[str]:
+def _run_parser(folder: Path, manifest: Manifest, *, limit: int | None, tell: Tell) -> list[str]:
     if not tensorrt_rtx.is_installed():
         return [
             "NVIDIA's parser was not asked: pip install 'echoexport[tensorrt-rtx]', then "

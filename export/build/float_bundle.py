@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
 from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
 from echoexport.runtime.errors import GraphError
-from echoexport.runtime.progress import Report
+from echoexport.runtime.progress import Progress, Tell
 from echoexport.targets.spec import TargetSpec
 
 _STAGES = ("trace", "weights", "self-test")
@@ -40,7 +40,12 @@ class BuiltNetwork:
 
 
 def _check_and_write(
-    manifest: Manifest, folder: Path, *, target: TargetSpec, settings: BuildSettings, report: Report
+    manifest: Manifest,
+    folder: Path,
+    *,
+    target: TargetSpec,
+    settings: BuildSettings,
+    report: Progress,
 ) -> Manifest:
     """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
     write_manifest(manifest, folder)
@@ -80,7 +85,7 @@ class _NetworkPlan:
         folder: Path,
         *,
         golden: dict[str, dict[str, np.ndarray]],
-        advance: Callable[[str], None],
+        advance: Tell,
     ) -> BuiltNetwork:
         name = self.spec.name
         advance(f"{name}: trace")
@@ -135,7 +140,7 @@ class _NetworkPlan:
 
 
 def _build_networks(
-    plans: list[_NetworkPlan], folder: Path, *, report: Report
+    plans: list[_NetworkPlan], folder: Path, *, report: Progress
 ) -> dict[str, BuiltNetwork]:
     """All of them; weights are matched first, so that a bad checkpoint fails before the long work."""
     report("checkpoint: matching keys and shapes", 0, len(plans) * len(_STAGES))

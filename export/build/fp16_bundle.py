@@ -29,9 +29,8 @@ from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
+from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import TargetSpec
-
-Report = Callable[[str, int, int], None]
 
 
 def build_half_bundle(
@@ -40,7 +39,7 @@ def build_half_bundle(
     *,
     target: TargetSpec,
     settings: BuildSettings,
-    report: Report,
+    report: Progress,
 ) -> Manifest:
     """Build in fp32 and fp16, look at every value of the former, and keep in fp32 what the latter would spoil.
 
@@ -86,7 +85,7 @@ def build_half_bundle(
 
 
 def plan_half(
-    floats: FloatBundles, *, settings: BuildSettings, report: Report
+    floats: FloatBundles, *, settings: BuildSettings, report: Progress
 ) -> tuple[QuantizationPlan, BuildProgress | None]:
     """Every network in fp16, with the nodes that overflow on the set, or that the plan names."""
     if settings.plan is not None:

@@ -43,9 +43,8 @@ from echoexport.runtime.contract.manifest import (
 )
 from echoexport.runtime.engine.protocol import EngineOptions, list_arithmetic
 from echoexport.runtime.errors import QualityError
+from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import TargetSpec
-
-Report = Callable[[str, int, int], None]
 
 LEAST_SSIM = 0.97
 LARGEST_LOSS = 0.02
@@ -70,7 +69,7 @@ def build_small_bundle(
     *,
     target: TargetSpec,
     settings: BuildSettings,
-    report: Report,
+    report: Progress,
 ) -> Manifest:
     """Quantize, choose and prove; ``build`` makes a float bundle of these settings in a folder.
 
@@ -115,7 +114,7 @@ class _Assembly:
         name: str,
         target: TargetSpec,
         settings: BuildSettings,
-        report: Report,
+        report: Progress,
     ) -> None:
         """``name``: the bundle's, for its quality report."""
         self._name = name

@@ -46,9 +46,8 @@ from echoexport.runtime.contract.manifest import Manifest, NetworkEntry, read_ma
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import CalibrationError, SettingError
+from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import TargetSpec
-
-Report = Callable[[str, int, int], None]
 
 _DENOISER = "denoising_unet"
 _LARGE = 1_000_000_000  # bytes of weights
@@ -119,7 +118,7 @@ def quantize_bundles(
     *,
     settings: BuildSettings,
     target: TargetSpec,
-    report: Report,
+    report: Progress,
 ) -> QuantizedNetworks:
     """Plan every network and write those that get int8 layers into ``folder``.
 
@@ -172,7 +171,7 @@ def check_sources(settings: BuildSettings, *, builtin: bool) -> None:
 
 @contextmanager
 def found_set(
-    floats: FloatBundles, settings: BuildSettings, *, report: Report
+    floats: FloatBundles, settings: BuildSettings, *, report: Progress
 ) -> Iterator[CalibrationSet]:
     """The set that was named; else the built-in character's, which is recorded now.
 
@@ -194,7 +193,7 @@ def make_plan(
     *,
     settings: BuildSettings,
     target: TargetSpec,
-    report: Report,
+    report: Progress,
     progress: BuildProgress,
 ) -> tuple[QuantizationPlan, tuple[Damage, ...]]:
     """Every network's plan from the set.
@@ -257,7 +256,7 @@ def _count_probes(graph: FloatGraph) -> int:
 
 
 def find_overflowing(
-    graph: FloatGraph, recorded: CalibrationSet, *, progress: ProgressFolder, report: Report
+    graph: FloatGraph, recorded: CalibrationSet, *, progress: ProgressFolder, report: Progress
 ) -> tuple[Overflow, ...]:
     """What fp16 would spoil of a network on the set.
 
@@ -275,7 +274,7 @@ def find_overflowing(
     return found
 
 
-def _count_to(total: int, report: Report) -> Report:
+def _count_to(total: int, report: Progress) -> Progress:
     """A report of phases that do not know how many samples there are."""
     return lambda what, done, of: report(what, done, of or total)
 
@@ -286,7 +285,7 @@ def write_networks(
     plan: QuantizationPlan,
     *,
     recorded: CalibrationSet,
-    report: Report,
+    report: Progress,
 ) -> dict[str, Part]:
     """The plan's int8 networks as ONNX in ``folder``; those that stay float are not written.
 

@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +25,9 @@ from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.errors import CalibrationError
+from echoexport.runtime.progress import Progress
 
 __all__ = ["BuildProgress", "find_builtin_set", "keep_damage"]
-
-Report = Callable[[str, int, int], None]
 
 _DAMAGE = "damage"
 
@@ -89,7 +88,7 @@ def keep_damage(progress: ProgressFolder, plan: NetworkPlan, settings: ChoiceSet
 
 @contextmanager
 def find_builtin_set(
-    float32: Path, manifest: Manifest, settings: BuildSettings, *, report: Report
+    float32: Path, manifest: Manifest, settings: BuildSettings, *, report: Progress
 ) -> Iterator[CalibrationSet]:
     """The built-in character's set: recorded now, or taken from the progress folder.
 

@@ -20,7 +20,6 @@ from echoexport.export.compile.network import (
     NetworkJob,
     Place,
     ReadyEngine,
-    Tell,
     describe_settings,
     identify,
 )
@@ -45,9 +44,7 @@ from echoexport.runtime.errors import (
     SettingError,
     UnknownNameError,
 )
-
-Report = Callable[[str, int, int], None]
-"""Progress: what is being done, how many of how many networks are behind."""
+from echoexport.runtime.progress import Progress, Tell
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def choose_backend(manifest: Manifest, wanted: str, *, untested: bool) -> Compil
 
 
 def compile_bundle(
-    bundle: Path, output: Path | None, *, settings: CompileSettings, report: Report, warn: Tell
+    bundle: Path, output: Path | None, *, settings: CompileSettings, report: Progress, warn: Tell
 ) -> CompileReport:
     """Compile every network of a portable bundle, prove each engine, and write the compiled bundle.
 
@@ -203,7 +200,7 @@ def _plan(bundle: Path, manifest: Manifest, name: str, *, place: Place, compute:
 
 
 @contextmanager
-def _alone(place: Place, target: Path, report: Report) -> Iterator[None]:
+def _alone(place: Place, target: Path, report: Progress) -> Iterator[None]:
     """Only one process at a time writes an output, and clears away what killed ones
     left beside it; the next one then finds every engine in the cache."""
     if place.cache is None:
@@ -224,7 +221,7 @@ def _find_keep(target: Path, jobs: dict[str, NetworkJob]) -> Path | None:
 
 
 def _compile_some(
-    jobs: dict[str, NetworkJob], names: tuple[str, ...], place: Place, report: Report
+    jobs: dict[str, NetworkJob], names: tuple[str, ...], place: Place, report: Progress
 ) -> tuple[dict[str, ReadyEngine], tuple[str, ...]]:
     """Compile these into the cache; which others are not there yet."""
     cache = place.cache
@@ -240,7 +237,7 @@ def _compile_each(
     jobs: dict[str, NetworkJob],
     spare: Path | None,
     *,
-    report: Report,
+    report: Progress,
     cache: EngineCache | None,
     take: Callable[[ReadyEngine], None] = lambda engine: None,
 ) -> dict[str, ReadyEngine]:
@@ -276,7 +273,7 @@ def _compile_each(
     return engines
 
 
-def _teller(report: Report, name: str, done: int, total: int) -> Tell:
+def _teller(report: Progress, name: str, done: int, total: int) -> Tell:
     return lambda what: report(f"{name}: {what}", done, total)
 
 

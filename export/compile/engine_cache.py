@@ -21,6 +21,7 @@ from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.contract.manifest import FileEntry
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.contract.spec import TensorSpec
+from echoexport.runtime.progress import Tell
 
 SCHEMA = 1
 SIDECAR = "engine.json"
@@ -28,8 +29,6 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _LIBRARY = re.compile(r"(?P<network>[a-z_]+)-[0-9a-f]{24}")
 _STAGING = re.compile(rf"\.part-(?P<key>{_KEY.pattern}|[a-z_]+-[0-9a-f]{{24}})-[0-9a-f]{{12}}")
 _TRIES = 5
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)

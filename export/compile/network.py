@@ -27,8 +27,7 @@ from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.spec import find_tolerance
 from echoexport.runtime.engine.protocol import CompilingBackend, EngineOptions
 from echoexport.runtime.errors import BackendError, OutputError
-
-Tell = Callable[[str], None]
+from echoexport.runtime.progress import Tell
 
 
 @dataclass(frozen=True)

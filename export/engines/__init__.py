@@ -6,16 +6,13 @@ One file here for each backend whose engines can be kept.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import UnknownNameError
-
-Report = Callable[[str], None]
-"""Told in a few words what is being done."""
+from echoexport.runtime.progress import Tell
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Builder(Protocol):
         output: Path,
         *,
         settings: EngineSettings,
-        report: Report,
+        report: Tell,
     ) -> BuiltEngine:
         """Compile one network's ONNX file into ``output``, which is there afterwards whole or not at all.
 

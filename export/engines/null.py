@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.export.engines import BuiltEngine, EngineSettings
 from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.progress import Tell
 
 
 def build_engine(
-    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell
 ) -> BuiltEngine:
     """Write the note; the graph is not read."""
     report("noting the network's name")

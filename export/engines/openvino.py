@@ -6,15 +6,16 @@ import io
 import time
 from pathlib import Path
 
-from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.export.engines import BuiltEngine, EngineSettings
 from echoexport.runtime.backends.openvino import compile_graph, describe_config, open_core
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.progress import Tell
 
 
 def build_engine(
-    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell
 ) -> BuiltEngine:
     """Compile and export.
 

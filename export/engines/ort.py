@@ -9,16 +9,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.export.engines import BuiltEngine, EngineSettings
 from echoexport.runtime.backends.ort import make_settings, start_session
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.progress import Tell
 
 _LEAST = 1024  # bytes; smaller constants stay in the graph
 
 
 def build_engine(
-    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell
 ) -> BuiltEngine:
     """Optimize and save. The weights get a file of their own, ``output`` with ``.data`` after its name, which the graph
     knows by that name: a protobuf ends at 2 GB, and weights that no optimization

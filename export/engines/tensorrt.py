@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.export.engines import BuiltEngine, EngineSettings
 from echoexport.export.engines.nvidia.tensorrt_build import build_with
 from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT
 from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.progress import Tell
 
 PRODUCT = TENSORRT
 
 
 def build_engine(
-    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell
 ) -> BuiltEngine:
     """Compile one network's ONNX file into ``output``: strongly typed, at the graph's own shapes.
 

@@ -12,7 +12,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.export.engines import BuiltEngine, EngineSettings
 from echoexport.export.engines.nvidia.tensorrt_build import build_with, explain
 from echoexport.export.engines.nvidia.tensorrt_child import BuildJob
 from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT_RTX
@@ -20,6 +20,7 @@ from echoexport.export.engines.nvidia.tensorrt_memory import estimate_memory, fi
 from echoexport.export.engines.nvidia.tensorrt_process import run_child
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import GraphError, MissingPackageError
+from echoexport.runtime.progress import Tell
 
 __all__ = [
     "ParserReport",
@@ -63,7 +64,7 @@ def require_installed() -> None:
 
 
 def build_engine(
-    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Report
+    graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell
 ) -> BuiltEngine:
     """Compile one network's ONNX file into ``output``, ahead of time.
 

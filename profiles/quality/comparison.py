@@ -49,6 +49,7 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import BackendError, InputError, SettingError
 from echoexport.runtime.inputs.rates import Rate, exact_rate
+from echoexport.runtime.progress import Progress
 from echoexport.runtime.rendering.session import Session
 from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_plan
 
@@ -65,8 +66,6 @@ Frames = NDArray[np.uint8]
 ScoreFrames = Callable[[Frames, Frames], Mapping[str, float]]
 """Figures of a clip's frames (n, H, W, 3), higher is better; second come the
 reference's frames of the same clip."""
-
-Progress = Callable[[str, int, int], None]
 
 _DENOISER = "denoising_unet"
 

@@ -5,7 +5,7 @@ How close their outputs are, how large and how quick each is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from echoexport.profiles.quality.report import NetworkQuality, NetworkSide
 from echoexport.profiles.quality.signals import Closeness, ClosenessSums
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.progress import Progress
 
 __all__ = ["Timing", "compare_networks", "is_large"]
 
@@ -42,7 +43,7 @@ def compare_networks(
     recorded: Mapping[str, CallReservoir],
     *,
     timing: Timing,
-    report: Callable[[str, int, int], None],
+    report: Progress,
 ) -> list[NetworkQuality]:
     """Every network that was recorded.
 

@@ -6,7 +6,7 @@ Every mode warmed up and repeated, layers, probe, roofline and forecast, as one 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from echoexport.profiles.reports.verdict import find_quicker, give_verdict
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.spec import describe_arithmetic
 from echoexport.runtime.errors import BackendError, EchoExportError, SettingError
+from echoexport.runtime.progress import Progress
 from echoexport.runtime.rendering.settings import settle_plan
 from echoexport.runtime.sampling.sampler import SamplingPlan
 from echoexport.runtime.trace.tracer import Span
@@ -49,9 +50,6 @@ __all__ = ["ProfilePlan", "Profiled", "profile_bundle", "profile_source"]
 _ROOMS = ("targets", "runtime", "profiles", "calibration", "export")
 _MOST_LAYERS = 25  # of one network in the report
 _NOT_ASKED = "not asked for: --layers times them"
-
-Tell = Callable[[str, int, int], None]
-"""A phase, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def profile_bundle(
     work: ClipWork,
     plan: ProfilePlan,
     *,
-    tell: Tell = lambda phase, done, total: None,
+    tell: Progress = lambda phase, done, total: None,
     sensors: Sequence[Sensor] | None = None,
 ) -> Profiled:
     """Render the clip again and again, first in turns and then overlapped, and say all there is to say of it.
@@ -154,7 +152,7 @@ def profile_source(
     plan: ProfilePlan,
     *,
     sampling: SamplingPlan,
-    tell: Tell,
+    tell: Progress,
     sensors: Sequence[Sensor],
 ) -> tuple[ModeReport, tuple[Round, ...]]:
     """Warm up and repeat one source, which is entered already.
@@ -182,7 +180,7 @@ def profile_source(
 
 
 def _ask_device(
-    bundle: Bundle, work: ClipWork, plan: ProfilePlan, *, mode: ModeReport, tell: Tell
+    bundle: Bundle, work: ClipWork, plan: ProfilePlan, *, mode: ModeReport, tell: Progress
 ) -> _Device:
     tell("probe", 0, 1)
     probe = probe_bundle(bundle, seconds=plan.probe)
@@ -202,7 +200,7 @@ def _ask_device(
 
 
 def _time_layers(
-    bundle: Bundle, mode: ModeReport, plan: ProfilePlan, *, tell: Tell
+    bundle: Bundle, mode: ModeReport, plan: ProfilePlan, *, tell: Progress
 ) -> tuple[tuple[LayerSummary, ...], str]:
     """Of every network that the clip called.
 

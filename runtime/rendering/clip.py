@@ -17,6 +17,7 @@ from echoexport.runtime.inputs.faces import detect_face
 from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
 from echoexport.runtime.inputs.voice import read_voice
+from echoexport.runtime.progress import Progress, Tell
 from echoexport.runtime.rendering.session import Rendering, Session
 from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_plan
 from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingPlan
@@ -24,7 +25,6 @@ from echoexport.runtime.sinks.open import open_sink
 from echoexport.runtime.sinks.sink import FrameSink, TracedSink
 from echoexport.runtime.trace.tracer import CLIP, Tracer
 
-Progress = Callable[[str, int, int], None]
 """A phase, how much of it is done, and how much there is: "sampling" until every window
 has run, then "decoding"."""
 
@@ -82,7 +82,7 @@ def make_clip(
     request: ClipRequest,
     *,
     progress: Progress | None = None,
-    warn: Callable[[str], None] | None = None,
+    warn: Tell | None = None,
     tracer: Tracer | None = None,
 ) -> ClipReport:
     """Render one clip into its output; interrupted or failing, it leaves nothing behind.
@@ -104,7 +104,7 @@ def make_clip(
 
 
 def _make_clip(
-    session: Session, request: ClipRequest, *, tell: Progress, warn: Callable[[str], None] | None
+    session: Session, request: ClipRequest, *, tell: Progress, warn: Tell | None
 ) -> ClipReport:
     begun = time.perf_counter()
     bundle = session.bundle

@@ -24,6 +24,7 @@ from echoexport.calibration.observing.taps import TappedNetwork
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder, make_key, prune_progress
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.contract.schema import dump
+from echoexport.runtime.progress import Progress
 
 pytest.importorskip("onnxruntime")
 
@@ -101,7 +102,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def kill_after(count: int) -> Callable[[str, int, int], None]:
+def kill_after(count: int) -> Progress:
     def report(what: str, done: int, total: int) -> None:
         if what.endswith("ranges") and done == count:
             raise KeyboardInterrupt

@@ -9,12 +9,13 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from echoexport.runtime.progress import Tell
 
 _TELL_SECONDS = 10.0  # between two lines about work that draws or reads data
 
@@ -39,7 +40,7 @@ class Session:
     folder: Path
     device: torch.device
     seed: int
-    tell: Callable[[str], None]
+    tell: Tell
     workers: int = field(default_factory=count_processors)
     """Processes that synthesize speech and draw people."""
     deadline: float = math.inf

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from echoexport.export.engines import BuiltEngine, EngineSettings, Report
+from echoexport.export.engines import BuiltEngine, EngineSettings
 from echoexport.export.engines.nvidia.tensorrt_child import BuildJob
 from echoexport.export.engines.nvidia.tensorrt_library import Product
 from echoexport.export.engines.nvidia.tensorrt_memory import MemoryNeed, find_need, require_memory
@@ -21,6 +21,7 @@ from echoexport.export.engines.nvidia.tensorrt_timing import TimingJob
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import BackendError, OutputError
 from echoexport.runtime.files.aside import name_staging
+from echoexport.runtime.progress import Tell
 
 _BUILD = "echoexport.export.engines.nvidia.tensorrt_child"
 _TIMING = "echoexport.export.engines.nvidia.tensorrt_timing"
@@ -64,7 +65,7 @@ def build_with(
     output: Path,
     *,
     settings: EngineSettings,
-    report: Report,
+    report: Tell,
     timer: TimeEngine = time_engine,
 ) -> BuiltEngine:
     """Compile a network's ONNX file into ``output``, which is there afterwards whole or not at all.
@@ -127,7 +128,7 @@ def _build_once(
     output: Path,
     *,
     settings: EngineSettings,
-    report: Report,
+    report: Tell,
     need: MemoryNeed,
 ) -> Candidate:
     engine = name_staging(output)

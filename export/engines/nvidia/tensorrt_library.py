@@ -17,6 +17,7 @@ from echoexport.runtime.backends import load_backend
 from echoexport.runtime.backends.tensorrt import TensorRTBackend
 from echoexport.runtime.engine.tensorrt_library import import_library
 from echoexport.runtime.errors import BackendError, GraphError
+from echoexport.runtime.progress import Tell
 
 NEWEST_MAJOR = 11
 
@@ -102,7 +103,7 @@ class BuildOptions:
     """A serialized timing cache."""
     fresh: bool = False
     """Kernels are timed anew, and the cache is only what the new timings are added to."""
-    tell_phase: Callable[[str], None] | None = None
+    tell_phase: Tell | None = None
     """Is given the names of the builder's phases."""
 
 
@@ -321,7 +322,7 @@ class BuilderLibrary:
 
         return Listener()
 
-    def _make_monitor(self, tell: Callable[[str], None]) -> Any:
+    def _make_monitor(self, tell: Tell) -> Any:
         class Monitor(self._trt.IProgressMonitor):  # type: ignore[misc, name-defined]
             """Called from the builder's threads."""
 

@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from echoexport.export.engines import Report
 from echoexport.runtime.contract.schema import dump
+from echoexport.runtime.progress import Tell
 
 HEARTBEAT = 30.0
 """Seconds without an answer after which it is said that the child is still at work."""
@@ -54,7 +54,7 @@ class Outcome:
         return f"died of {name}{words}"
 
 
-def run_child(module: str, job: object, *, timeout: float, report: Report) -> Outcome:
+def run_child(module: str, job: object, *, timeout: float, report: Tell) -> Outcome:
     """Run ``python -m module`` with a dataclass as JSON on its standard input, at most ``timeout`` seconds.
 
     Whatever ends this early, Ctrl-C included, ends the child too.
@@ -117,7 +117,7 @@ def _follow(
     answers: dict[str, Mapping[str, Any]],
     *,
     timeout: float,
-    report: Report,
+    report: Tell,
 ) -> bool:
     """Take answers until the child closes its output; False where the time is up before."""
     start = time.monotonic()

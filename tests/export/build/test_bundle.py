@@ -30,6 +30,7 @@ from echoexport.runtime.errors import (
     GraphError,
     OutputError,
 )
+from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import load_target
 
 # The original's inference scripts: steps and guidance, noise clamp, window shift, face.
@@ -58,7 +59,7 @@ def build(
     checkpoint: Path,
     output: Path,
     *,
-    report: Callable[[str, int, int], None] | None = None,
+    report: Progress | None = None,
     **settings: Any,
 ) -> Manifest:
     chosen = BuildSettings(**{**MICRO, **settings})
@@ -181,7 +182,7 @@ def test_progress_goes_from_nothing_to_all(
     assert told[-1][0] == told[-1][1]
 
 
-def interrupt_at(stage: str) -> Callable[[str, int, int], None]:
+def interrupt_at(stage: str) -> Progress:
     def report(what: str, done: int, total: int) -> None:
         if what.startswith(stage):
             raise KeyboardInterrupt

@@ -31,6 +31,7 @@ from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.files.cache_folders import default_progress_folder
+from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import load_target
 
 pytest.importorskip("onnxruntime")
@@ -102,7 +103,7 @@ def plan(micro_floats: FloatBundles, settings: BuildSettings) -> Callable[..., s
     """A function that plans every network, and gives plan and damage as text."""
     recorded = open_set(micro_floats.float32.parent / "set")
 
-    def make(folder: Path | None, report: Callable[[str, int, int], None] = silent) -> str:
+    def make(folder: Path | None, report: Progress = silent) -> str:
         progress = BuildProgress(folder, micro_floats.manifest, recorded.digest)
         found, damage = make_plan(
             micro_floats, recorded, settings=settings, target=CPU, report=report, progress=progress
@@ -112,7 +113,7 @@ def plan(micro_floats: FloatBundles, settings: BuildSettings) -> Callable[..., s
     return make
 
 
-def kill_at(phase: str, count: int) -> Callable[[str, int, int], None]:
+def kill_at(phase: str, count: int) -> Progress:
     def report(what: str, done: int, total: int) -> None:
         if what == phase and done == count:
             raise KeyboardInterrupt
