@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from echoexport.calibration.recording.recording_inputs import RecordingInput
 from echoexport.export.demo.assets import builtin_voice
-from echoexport.export.demo.gate_mouth import draw_person_frames
+from echoexport.export.demo.gates.mouth import draw_person_frames
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.export.demo.gate_mouth import draw_person_frames
+from echoexport.export.demo.gates.mouth import draw_person_frames
 from echoexport.export.demo.speech import demo_voice_plan, make_clip, write_wave
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people

@@ -20,8 +20,8 @@ from echoexport.export.demo.assets import (
     builtin_portrait,
     builtin_voice,
 )
-from echoexport.export.demo.gate_clips import GateCase, find_silence
-from echoexport.export.demo.gate_mouth import draw_person_frames, make_mouth_guide
+from echoexport.export.demo.gates.clips import GateCase, find_silence
+from echoexport.export.demo.gates.mouth import draw_person_frames, make_mouth_guide
 from echoexport.export.demo.held_out import make_silent_clip
 from echoexport.export.demo.media import PERSON
 from echoexport.export.demo.world.geometry import face_box

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from results_file import parse_arguments, write_results
 
-from echoexport.export.demo.gate_clips import ClipResult, GateCase
-from echoexport.export.demo.gate_strip import draw_strip
-from echoexport.export.demo.gates import (
+from echoexport.export.demo.gates.clips import ClipResult, GateCase
+from echoexport.export.demo.gates.run import (
     GateReport,
     GateSettings,
     describe_bundle,
@@ -23,6 +22,7 @@ from echoexport.export.demo.gates import (
     render_with,
     run_gates,
 )
+from echoexport.export.demo.gates.strip import draw_strip
 from echoexport.export.demo.held_out import read_held_out
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.schema import dump, parse

@@ -13,14 +13,14 @@ import pytest
 from echoexport.export.build.bundle import build_bundle
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
-from echoexport.export.demo.gates import (
-    GATES,
+from echoexport.export.demo.gates.run import (
     GateReport,
     GateSettings,
     format_report,
     render_with,
     run_gates,
 )
+from echoexport.export.demo.gates.table import GATES
 from echoexport.export.demo.held_out import read_held_out
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import Bundle, open_bundle

@@ -15,7 +15,7 @@ import pytest
 from echoexport.export.demo.assets import builtin_checkpoint
 from echoexport.export.demo.calibration_inputs import BUILTIN_COUNT
 from echoexport.export.demo.calibration_inputs import FIRST_PERSON as FIRST_CALIBRATED
-from echoexport.export.demo.gate_mouth import draw_person_frames
+from echoexport.export.demo.gates.mouth import draw_person_frames
 from echoexport.export.demo.quality_clips import (
     CLOSED,
     FIRST_PERSON,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.export.demo.gate_clips import ClipResult
+from echoexport.export.demo.gates.clips import ClipResult
 from echoexport.runtime.errors import InputError
 from echoexport.runtime.files.aside import name_staging, refuse_output
 

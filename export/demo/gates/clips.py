@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.export.demo.gate_mouth import draw_person_frames, make_mouth_guide
+from echoexport.export.demo.gates.mouth import draw_person_frames, make_mouth_guide
 from echoexport.export.demo.held_out import SAMPLE_RATE, STATE_RATE, HeldOutClip
 from echoexport.export.demo.world.geometry import eyes_mask, face_box, mouth_mask
 from echoexport.export.demo.world.person import Person, draw_person, stack_people
