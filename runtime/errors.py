@@ -7,7 +7,7 @@
     │   ├── AudioError            a voice that cannot be read or is too short
     │   ├── PortraitError         a picture, face box or face model that cannot be used
     │   ├── PoseError             pose maps or landmarks that cannot be used
-    │   ├── CalibrationError      a calibration set or plan that is broken, empty, or of another checkpoint
+    │   ├── CalibrationError      a broken or empty calibration set or plan, or another checkpoint's
     │   └── SettingError          an option with a value that cannot work
     ├── UnknownNameError          a target, backend, network, variant ... nobody knows
     ├── TargetError               a target file that breaks its schema

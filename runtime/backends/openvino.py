@@ -70,7 +70,10 @@ class OpenVINOEngine:
             raise BackendError(f"OpenVINO failed: {_last_line(error)}") from error
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
-        """Layers of an engine that was opened to be profiled, with the nodes that each was fused from."""
+        """Layers of an engine that was opened to be profiled.
+
+        Each has the nodes that it was fused from.
+        """
         seconds = self._layers.medians()
         layers = (
             [] if self._profiled is None else self._profiled.get_runtime_model().get_ordered_ops()
@@ -308,7 +311,9 @@ def _measure_files(graph: Path) -> int:
 
 
 def merge_single_group_norms(model: Any) -> int:
-    """Turn norms over all channels at once, which a graph holds as reshape, normalize, reshape, into one operation.
+    """Turn norms over all channels at once into one operation each.
+
+    A graph holds such a norm as reshape, normalize, reshape.
 
     ONNX has a norm over groups only between reshapes, and these force a CPU out of its
     channels-last layout before and back after every convolution: a decoder of a few

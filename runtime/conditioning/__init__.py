@@ -1,1 +1,1 @@
-"""What the denoiser is given: audio tokens, the reference's keys and values, what drives the face."""
+"""What the denoiser is given: audio tokens, reference keys and values, what drives the face."""

@@ -36,7 +36,7 @@ def encode_features(
 ) -> NDArray[np.float32]:
     """Encode a whole log-mel piece by piece.
 
-    (n_mels, n) -> (rows, layers + 1, width), 50 rows a second.
+    (n_mels, n) becomes (rows, layers + 1, width), 50 rows a second.
 
     Pieces of ``2 * context`` columns are encoded on their own, the last one padded with
     the value 0.0 (as the original does; this is not silence). A piece of n columns
@@ -66,9 +66,9 @@ def encode_features(
 
 
 def token_rows(frame: int, fps: Rate, rows: int) -> list[int]:
-    """A frame's ten feature rows: c-4 ..
+    """A frame's ten feature rows.
 
-    C+5 with c = int(frame * 50 / fps), each within [0, rows - 1].
+    They are c-4 to c+5 with c = int(frame * 50 / fps), each within [0, rows - 1].
     """
     centre = int(frame * ROWS_PER_SECOND / fps)
     first = centre - _ROWS_BEFORE

@@ -80,18 +80,16 @@ def mel_filters(n_mels: int = 80) -> NDArray[np.float32]:
 
 
 def _power_columns(samples: NDArray[np.float32], *, start: int, stop: int) -> NDArray[np.float64]:
-    """Power spectra (201, stop - start) of the windows centred on samples start*160 ..
+    """Power spectra (201, stop - start) of columns ``start`` to ``stop``.
 
-    (stop-1)*160.
+    Column i's window is centred on sample 160 i.
     """
     centred = _cut_reflected(samples, start * HOP - N_FFT // 2, stop=(stop - 1) * HOP + N_FFT // 2)
     windows = np.lib.stride_tricks.sliding_window_view(centred, N_FFT)[::HOP]
-    hann = 0.5 - 0.5 * np.cos(
-        2.0 * np.pi * np.arange(N_FFT) / N_FFT
-    )  # periodic: divided by N, not N - 1
-    bins = np.fft.rfft(
-        windows * hann, axis=1
-    )  # float64 throughout: the same in numpy 1 (always) and 2
+    # periodic: divided by N, not N - 1
+    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(N_FFT) / N_FFT)
+    # float64 throughout: the same in numpy 1 (always) and 2
+    bins = np.fft.rfft(windows * hann, axis=1)
     return np.ascontiguousarray((bins.real**2 + bins.imag**2).T)
 
 

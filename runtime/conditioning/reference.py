@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.conditioning.drives import _KEY_SHOWN, Arrays
-from echoexport.runtime.conditioning.reference_cache import ReferenceCache, cache_key
+from echoexport.runtime.conditioning.reference_cache import Arrays, ReferenceCache, cache_key
 from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.errors import PortraitError
+
+_KEY_SHOWN = 12  # digits, by which a trace tells portraits apart
 
 
 def find_reference(
@@ -42,6 +43,9 @@ def find_reference(
 
 
 def encode_picture(bundle: Bundle, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scaled latents (1, 4, h, w) of a (H, W, 3) picture, whose values the VAE sees as x / 127.5 - 1."""
+    """Scaled latents (1, 4, h, w) of a (H, W, 3) picture.
+
+    The VAE sees a value x as x / 127.5 - 1.
+    """
     pixels = picture.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255) * 2 - 1
     return bundle.network("vae_encoder")({"picture": pixels})["latents"]

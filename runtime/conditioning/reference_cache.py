@@ -1,4 +1,7 @@
-"""Keeps a portrait's reference arrays (keys, values, face features) in memory and on disk between runs."""
+"""Keeps a portrait's reference arrays in memory and on disk between runs.
+
+These are its keys, values and face features.
+"""
 
 from __future__ import annotations
 
@@ -242,7 +245,10 @@ class _DiskStore:
         )
 
     def _make_room(self, key: str, size: int) -> None:
-        """Delete entries other than ``key``, those not used for longest first, until ``size`` bytes fit."""
+        """Delete entries other than ``key`` until ``size`` bytes fit.
+
+        Those not used for longest go first.
+        """
         others = sorted(entry for entry in self._entries() if entry[1] != self._path(key))
         total = size + sum(entry[2] for entry in others)
         for _, path, freed in others:

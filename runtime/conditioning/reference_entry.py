@@ -47,9 +47,9 @@ PLAIN_DTYPE = re.compile(r"[<>|][fiub][1248]")
 
 
 def plain_dtype(array: NDArray[Any]) -> str:
-    """The array's dtype as the file spells it, e.g.
+    """The array's dtype as the file spells it, such as ``<f2``.
 
-    ``<f2``; ``SettingError`` if it is not plain numbers.
+    Raises ``SettingError`` if it is not plain numbers.
     """
     name = str(array.dtype.str)
     if not PLAIN_DTYPE.fullmatch(name):
@@ -110,13 +110,8 @@ def read_entry(path: Path, key: str) -> Arrays | None:
         return None
     try:
         return _views(body, key)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-    ):  # a header that makes no sense
+    # a header that makes no sense
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a compiled bundle says of its engines, and whether they fit the machine at hand."""
+"""What a compiled bundle says of its engines."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class CompiledEngine:
     precision: str
     """What it computes in."""
     seconds: float
+    """How long its build took."""
     peak_bytes: int | None
-    """seconds and peak_bytes: of its build."""
+    """The most memory that its build held."""
     error: float | None
     """Of its self-test, relative to each output's largest value, and at most
     ``tolerance``; None where it could not run there."""

@@ -1,4 +1,7 @@
-"""How much a network computes and moves in one call, counted from its graph when the bundle was built."""
+"""How much a network computes and moves in one call.
+
+It is counted from the network's graph when the bundle is built.
+"""
 
 from __future__ import annotations
 

@@ -9,11 +9,7 @@ import numpy as np
 from echoexport.runtime.errors import SettingError
 
 BETA_SCHEDULES = ("linear", "scaled_linear")
-
-
 PREDICTION_TYPES = ("v_prediction",)
-
-
 SPACINGS = ("trailing",)
 
 
@@ -25,12 +21,19 @@ class SchedulerConfig:
     """
 
     train_steps: int = 1000
+    """How many timesteps the network was trained with."""
     beta_start: float = 0.00085
+    """Share of noise that the first timestep adds."""
     beta_end: float = 0.012
+    """Share of noise that the last timestep adds."""
     beta_schedule: str = "linear"
+    """How shares grow from one to the other, of ``BETA_SCHEDULES``."""
     rescale_zero_snr: bool = True
+    """Whether the last timestep is pure noise."""
     prediction_type: str = "v_prediction"
+    """What the network gives, of ``PREDICTION_TYPES``."""
     spacing: str = "trailing"
+    """How a run's timesteps are spread, of ``SPACINGS``."""
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -43,7 +46,7 @@ class SchedulerConfig:
                 raise SettingError(
                     f"scheduler {name} {value!r} is not supported; use {' or '.join(known)}"
                 )
-        if not _is_whole(self.train_steps) or self.train_steps < 2:
+        if not is_whole(self.train_steps) or self.train_steps < 2:
             raise SettingError(
                 f"scheduler train_steps must be a whole number from 2 on, not {self.train_steps!r}"
             )
@@ -54,5 +57,6 @@ class SchedulerConfig:
             )
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, numpy's included; True and False are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

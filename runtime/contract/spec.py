@@ -48,14 +48,17 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class SubnetSpec:
-    """One network: named tensors in and out, the tolerance each precision is held to, and what it is stored in."""
+    """One network: named tensors in and out, tolerances, and what it is stored in.
+
+    ``tolerances`` says what each precision is held to.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     tolerances: Mapping[str, float]
     precision: str = ""
-    """One of ``STORED``; "" is read off the dtype of the inputs."""
+    """What it is stored in, of ``STORED``; where it is "", the dtype of the inputs says it."""
 
     @property
     def stored(self) -> str:

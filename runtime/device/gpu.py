@@ -1,6 +1,6 @@
 """Reading an NVIDIA GPU through its driver.
 
-Nvidia-smi, and what the kernel module says where there is none.
+It asks nvidia-smi, and the kernel module where there is none.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Gpu:
     compute_capability: Found | None
     driver: Found | None
     memory: int | None
+    """Bytes in all."""
     memory_available: int | None
-    """memory and memory_available: bytes."""
+    """Bytes that are free."""
     power_limit: float | None
     """Watts."""
     instance: str
@@ -38,7 +39,10 @@ class Gpu:
 
 
 def read_gpu(probe: Probe) -> Gpu | None:
-    """The first GPU that CUDA_VISIBLE_DEVICES leaves visible, or None where the machine has none or hides all."""
+    """The first GPU that CUDA_VISIBLE_DEVICES leaves visible.
+
+    None where the machine has no GPU or hides all.
+    """
     if hides_all(probe.environment):
         return None
     rows = _query(probe)

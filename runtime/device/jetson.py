@@ -176,7 +176,11 @@ def _read_jetpack(probe: Probe, l4t: Found | None) -> Found | None:
 
 
 def _read_power_mode(probe: Probe) -> Found | None:
-    """The mode's name. A board that was never told otherwise is in the mode that its table calls the default."""
+    """The mode's name.
+
+    A board that was never told otherwise is in the mode that its table calls the
+    default.
+    """
     table = probe.read(POWER_MODES) or ""
     names = dict(re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", table))
     status = re.search(r"pmode:(\d+)", probe.read(POWER_STATUS) or "")

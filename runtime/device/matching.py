@@ -93,7 +93,8 @@ def usable_memory(device: Device) -> int | None:
 def describe_device(device: Device) -> str:
     """The machine in a few words, for messages: what it is, and what it runs."""
     if device.kind == "gpu":
-        return f"{device.gpu or 'an NVIDIA GPU that does not say its name'} in {device.model or 'this machine'}"
+        gpu = device.gpu or "an NVIDIA GPU that does not say its name"
+        return f"{gpu} in {device.model or 'this machine'}"
     return device.model or f"an unknown {'Jetson' if device.kind == 'jetson' else 'processor'}"
 
 
@@ -106,8 +107,7 @@ def _say_what_it_is(device: Device, target: TargetSpec) -> str:
     ):
         return (
             f"this machine is {own} ({what}): compile with --target {own} here, or take the "
-            "portable bundle to "
-            "such a machine and compile it there"
+            "portable bundle to such a machine and compile it there"
         )
     if device.kind == "jetson":
         unread = "no module number was readable in the device tree" if device.target is None else ""
@@ -115,10 +115,13 @@ def _say_what_it_is(device: Device, target: TargetSpec) -> str:
     if target.kind == "jetson":
         return (
             "this machine cannot be recognised as a Jetson: neither "
-            f"{DEVICE_TREE[0]}/compatible nor {RELEASE} is "
-            "readable; in a container, mount both (docs/jetson.md)"
+            f"{DEVICE_TREE[0]}/compatible nor {RELEASE} is readable; in a container, mount both "
+            "(docs/jetson.md)"
         )
-    return f"this machine is none of our targets ({what}); a target file of your own describes it (--target FILE.yaml)"
+    return (
+        f"this machine is none of our targets ({what}); a target file of your own describes it "
+        "(--target FILE.yaml)"
+    )
 
 
 def _runs_rtx(device: Device) -> bool:

@@ -45,7 +45,10 @@ class Probe:
     environment: Mapping[str, str]
 
     def read(self, path: str) -> str | None:
-        """Text of a file of the machine, without the NUL bytes that a device tree's strings end with."""
+        """Text of a file of the machine.
+
+        The NUL bytes that a device tree's strings end with are left out.
+        """
         try:
             with (self.root / path.lstrip("/")).open("rb") as file:
                 content = file.read(LARGEST_FILE)
@@ -61,9 +64,9 @@ class Probe:
             return []
 
     def debian(self, *names: str) -> Found | None:
-        """Version of the first of these Debian packages that is installed, without epoch and revision.
+        """Version of the first of these Debian packages that is installed.
 
-        "10.3.0.30-1+cuda12.5" is 10.3.0.30.
+        Epoch and revision are cut off: "10.3.0.30-1+cuda12.5" is 10.3.0.30.
         """
         installed = _installed(self.read("/var/lib/dpkg/status") or "", names)
         for name in names:

@@ -23,13 +23,18 @@ _INSTALL = (
     "pip install cuda-python (on JetPack 6 'cuda-python==12.6.*', on 7.2 'cuda-python==13.2.*')"
 )
 
+_START_AGAIN = "start the program again: after this error CUDA refuses all work of a process"
 _FIXES = {
-    "cudaErrorMemoryAllocation": "close other programs, or take a bundle with a smaller picture or window",
-    "cudaErrorInsufficientDriver": "install a newer driver, or the cuda-python that belongs to this one",
+    "cudaErrorMemoryAllocation": (
+        "close other programs, or take a bundle with a smaller picture or window"
+    ),
+    "cudaErrorInsufficientDriver": (
+        "install a newer driver, or the cuda-python that belongs to this one"
+    ),
     "cudaErrorNoDevice": "this process sees no NVIDIA GPU",
     "cudaErrorNoKernelImageForDevice": "compile the bundle again on this machine",
-    "cudaErrorIllegalAddress": "start the program again: after this error CUDA refuses all work of a process",
-    "cudaErrorLaunchFailure": "start the program again: after this error CUDA refuses all work of a process",
+    "cudaErrorIllegalAddress": _START_AGAIN,
+    "cudaErrorLaunchFailure": _START_AGAIN,
 }
 
 
@@ -62,14 +67,17 @@ class CudaRuntime:
         return int(address)
 
     def free(self, address: int) -> None:
-        """Give them back. Like all that give back it raises nothing.
+        """Give them back.
 
-        After an error CUDA refuses that too.
+        Like all that give back it raises nothing: after an error CUDA refuses that too.
         """
         self._give_back("cudaFree", address)
 
     def host_alloc(self, size: int) -> NDArray[np.uint8]:
-        """So many bytes of the host's memory that the device can read and write while the host goes on (pinned)."""
+        """So many bytes of pinned host memory.
+
+        The device can read and write it while the host goes on.
+        """
         (address,) = self._call("cudaHostAlloc", size, 0, of=f" of {describe_bytes(size)}")
         memory = (ctypes.c_uint8 * size).from_address(int(address))
         view: NDArray[np.uint8] = np.ctypeslib.as_array(memory)
@@ -149,7 +157,10 @@ class CudaRuntime:
         self._call("cudaEventRecord", event, stream)
 
     def measure_seconds(self, first: int, last: int) -> float:
-        """Seconds between two marks that the device has passed, by the device's clock (good to 0.5 us)."""
+        """Seconds between two marks that the device has passed.
+
+        They are the device's own clock's, good to 0.5 us.
+        """
         (milliseconds,) = self._call("cudaEventElapsedTime", first, last)
         return float(milliseconds) / 1e3
 
@@ -171,7 +182,10 @@ class CudaRuntime:
         )
 
     def find_versions(self) -> tuple[str, str]:
-        """CUDA versions: that of this library, and the newest that the driver knows ("0.0" without a driver)."""
+        """CUDA versions: that of this library, and the newest that the driver knows.
+
+        The second is "0.0" without a driver.
+        """
         numbers = (self._call("cudaRuntimeGetVersion")[0], self._call("cudaDriverGetVersion")[0])
         library, driver = (f"{number // 1000}.{number % 1000 // 10}" for number in numbers)
         return library, driver
@@ -181,9 +195,8 @@ class CudaRuntime:
             code, *values = getattr(self._api, function)(*arguments)
         except AttributeError as error:
             raise DeviceError(f"this cuda-python has no {function}; {_INSTALL}") from error
-        except (
-            RuntimeError
-        ) as error:  # older wheels raise where newer ones return a code: without libcuda.so.1
+        # older wheels raise where newer ones return a code: without libcuda.so.1
+        except RuntimeError as error:
             raise DeviceError(
                 f"CUDA: {function} failed: {error}; is NVIDIA's driver installed?"
             ) from error
@@ -248,8 +261,7 @@ def find_cuda_trouble() -> str | None:
         if _is_older(driver, library):
             return (
                 f"the NVIDIA driver knows CUDA {driver} only and cuda-python is for {library}: "
-                "update the driver, or "
-                f"pip install 'cuda-python=={driver}.*'"
+                f"update the driver, or pip install 'cuda-python=={driver}.*'"
             )
         return (
             None
@@ -258,9 +270,8 @@ def find_cuda_trouble() -> str | None:
         )
     except DeviceError as error:
         return _shorten(error)
-    except (
-        Exception
-    ) as error:  # whatever a broken installation raises: doctor goes on to the next line
+    # whatever a broken installation raises: doctor goes on to the next line
+    except Exception as error:
         return f"CUDA does not work: {type(error).__name__}: {_shorten(error)}"
 
 

@@ -1,4 +1,7 @@
-"""Arrays that cannot change any more, so that what was made of one for a device need not be made again."""
+"""Arrays that cannot change any more.
+
+What was made of one for a device need not be made again.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def is_frozen(array: NDArray[Any]) -> bool:
 
 
 def freeze(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself where it is C-contiguous and nobody can write to it, else a copy of which that is true."""
+    """The array itself where it is C-contiguous and nobody can write to it, else such a copy."""
     if array.flags.c_contiguous and is_frozen(array):
         return array
     copy: NDArray[Any] = np.array(array, order="C")

@@ -25,7 +25,10 @@ class LayerRecord:
 
 
 class LayerTimer(Protocol):
-    """What an engine adds that was opened with ``EngineOptions(profile=True)``, where its backend can do so."""
+    """What an engine adds that was opened with ``EngineOptions(profile=True)``.
+
+    Not every backend can do so.
+    """
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """Layers in the order of their execution, medians of the calls so far.
@@ -57,7 +60,10 @@ class LayerClock:
         return {name: statistics.median(calls[1:] or calls) for name, calls in self._calls.items()}
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
-        """The same as records of TensorRT's layers, which are named after the nodes that they were made of."""
+        """The same as records of TensorRT's layers.
+
+        A layer's name is made of the names of the nodes that it was made of.
+        """
         return tuple(
             LayerRecord(name, _find_trt_kind(name), seconds, split_trt_name(name))
             for name, seconds in self.medians().items()

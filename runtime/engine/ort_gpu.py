@@ -45,7 +45,7 @@ and the recording is lost."""
 
 
 class OrtGpuEngine:
-    """A session whose inputs and outputs are device arrays, bound once by name, and a thread that runs it.
+    """A session on device arrays that are bound once by name, and a thread that runs it.
 
     ONNX Runtime keeps a recorded graph with the thread that recorded it, and records
     another for each further thread that runs the session: so one thread does, whoever
@@ -126,9 +126,8 @@ class OrtGpuEngine:
                 running.result()
             finally:
                 wait([running])  # an interrupt must not leave the gate before the GPU is done
-                del (
-                    running
-                )  # it holds its error, whose traceback would hold it, and both of them the session
+                # it holds its error, whose traceback would hold it, and both the session
+                del running
             with self.tracer.span("download", "copy", network=self._name):
                 return {name: np.asarray(value.numpy()) for name, value in self._outputs.items()}
         except BaseException as error:
@@ -168,7 +167,11 @@ class OrtGpuBackend:
         self.provider = provider
 
     def unavailable(self) -> str | None:
-        """The first that is missing of the package, the provider in it, a driver, a GPU, and NVIDIA's libraries."""
+        """The first thing that is missing, None where all is there.
+
+        Looked for are the package, the provider in it, a driver, a GPU, and NVIDIA's
+        libraries.
+        """
         return find_trouble(self.name, self.provider)
 
     def describe(self) -> str:
@@ -180,7 +183,8 @@ class OrtGpuBackend:
         own = (
             f", TensorRT {device.tensorrt}" if self.provider == TENSORRT and device.tensorrt else ""
         )
-        return f"onnxruntime {library.__version__}, {self.provider}{own}, {device.gpu or device.model or 'no GPU'}"
+        gpu = device.gpu or device.model or "no GPU"
+        return f"onnxruntime {library.__version__}, {self.provider}{own}, {gpu}"
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OrtGpuEngine:
         """A session that has run once.

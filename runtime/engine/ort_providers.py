@@ -56,7 +56,10 @@ _OUT_OF_MEMORY = (
     "bfc_arena",
     "cudaerrormemoryallocation",
 )
-_MORE_MEMORY = "close other programs, raise the memory limit, or take a bundle with a smaller picture or window"
+_MORE_MEMORY = (
+    "close other programs, raise the memory limit, or take a bundle with a smaller picture or "
+    "window"
+)
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,14 @@ class Placement:
         ]
         rest = ["others"] if len(most) > _SHOWN else []
         total = sum(self.nodes.values())
-        return f"{sum(self.elsewhere.values())} of {total} nodes run elsewhere: {', '.join(named + rest)}"
+        away = sum(self.elsewhere.values())
+        return f"{away} of {total} nodes run elsewhere: {', '.join(named + rest)}"
 
 
 def load_library(backend: str) -> Any:
-    """The ``onnxruntime`` package, its CUDA libraries loaded from the environment where they are installed there.
+    """The ``onnxruntime`` package.
+
+    CUDA libraries that are installed in the environment are loaded with it.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -98,15 +104,17 @@ def load_library(backend: str) -> Any:
     # is built in.
     onnxruntime.set_default_logger_severity(_ERRORS)
     if hasattr(onnxruntime, "preload_dlls") and CUDA in onnxruntime.get_available_providers():
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # it prints what it does not find, which we say ourselves
+        # it prints what it does not find, which we say ourselves
+        with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
     return onnxruntime
 
 
 def find_trouble(backend: str, provider: str) -> str | None:
-    """Why a provider does not work here, in one line with the fix, or None where nothing speaks against it."""
+    """Why a provider does not work here, in one line with the fix.
+
+    None where nothing speaks against it.
+    """
     from echoexport.runtime.device import detect_device
 
     try:
@@ -116,7 +124,10 @@ def find_trouble(backend: str, provider: str) -> str | None:
     if provider not in library.get_available_providers():
         build = f"this onnxruntime {library.__version__} is built without {provider}"
         if detect_device().kind == "jetson":
-            return f"{build}, and the registry's onnxruntime-gpu holds no code for Orin: use backend 'tensorrt'"
+            return (
+                f"{build}, and the registry's onnxruntime-gpu holds no code for Orin: use "
+                "backend 'tensorrt'"
+            )
         return f"{build}: pip uninstall onnxruntime, then {_INSTALL} (it takes onnxruntime's place)"
     return _find_gpu_trouble() or _find_missing_library(library, provider)
 
@@ -208,7 +219,11 @@ def tensorrt_options(
 
 
 def is_handed_beside(library: Any, graph: Path) -> bool:
-    """Whether a network's weights are too many for one message, and this onnxruntime (1.23 or newer) can do without."""
+    """Whether a network's weights go beside its graph.
+
+    They do where they are too many for one message and this onnxruntime (1.23 or
+    newer) can do without it.
+    """
     weights = graph.with_suffix(".bin")
     numbers = [int(part) for part in str(library.__version__).split(".")[:2] if part.isdigit()]
     return numbers >= [1, 23] and weights.is_file() and weights.stat().st_size > LARGEST_MESSAGE

@@ -125,13 +125,12 @@ class TensorRTEngine:
         self._outputs = {t.name: DeviceOutput(self._cuda, t, owned) for t in self._spec.outputs}
         context = self._library.create_context(engine, self._spec, options)
         if context.handle is None:
-            size: Any = getattr(engine, "device_memory_size_v2", 0) or getattr(
-                engine, "device_memory_size", 0
-            )
+            size: Any = getattr(engine, "device_memory_size_v2", 0)
+            size = size or getattr(engine, "device_memory_size", 0)
             raise DeviceError(
                 f"{plan}: {self._library.title} cannot take {describe_bytes(int(size))} of GPU "
-                "memory to run in"
-                f"{self._library.explain()}{self._cuda.describe_memory()}; close other programs"
+                f"memory to run in{self._library.explain()}{self._cuda.describe_memory()}; "
+                "close other programs"
             )
         self._captures = not (context.replays or options.profile)
         self._keep = context.keep
@@ -215,7 +214,11 @@ class TensorRTEngine:
         self._engine = None
 
     def _recover(self) -> None:
-        """After an error: what is on the device is not known any more, and nothing may still be on its way there."""
+        """Begin anew after an error.
+
+        What is on the device is not known any more, and nothing may still be on its way
+        there.
+        """
         for one in self._inputs.values():
             one.forget()
         with suppress(BackendError):
@@ -247,8 +250,7 @@ def _require_tensors(
         if wanted.get(name) != found.get(name):
             raise BackendError(
                 f"{plan}: tensor {name!r} is {_describe(found.get(name))}, the manifest of "
-                f"{spec.name} says "
-                f"{_describe(wanted.get(name))}"
+                f"{spec.name} says {_describe(wanted.get(name))}"
             )
 
 

@@ -47,16 +47,18 @@ class Context:
 
 
 class TensorRTLibrary:
-    """One of NVIDIA's two modules. Their API is the same but for what stands here.
+    """NVIDIA's TensorRT or TensorRT-RTX module.
+
+    The API of the two is the same but for what stands here.
 
     A process has one logger for all of TensorRT, the first that it is given; so there
     is one of these for each module, with one runtime.
     """
 
     def __init__(self, module: Any, *, title: str) -> None:
-        """``module``: tensorrt 10.3 to 11.x, or tensorrt_rtx_bindings.
+        """``module`` is tensorrt 10.3 to 11.x, or tensorrt_rtx_bindings.
 
-        Title: what messages call it.
+        ``title`` is what messages call it.
         """
         self.module = module
         self.title = title
@@ -145,9 +147,8 @@ def import_library(*names: str) -> Any:
             module = importlib.import_module(name)
         except ModuleNotFoundError:
             raise
-        except (
-            Exception
-        ) as error:  # missing shared libraries come as ImportError, OSError or RuntimeError
+        # missing shared libraries come as ImportError, OSError or RuntimeError
+        except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise BackendError(f"{name} is installed and does not load: {reason}") from error
     return module

@@ -24,9 +24,9 @@ SAME_FACE = 0.3  # overlap (intersection over union) from which two boxes are of
 
 @dataclass(frozen=True)
 class FaceBox:
-    """A face found in a picture.
+    """A face found in a picture: corners and a score of 0 to 1.
 
-    Corners in its pixels (they may lie outside) and a score of 0 to 1.
+    Corners are in the picture's pixels and may lie outside it.
     """
 
     x0: float

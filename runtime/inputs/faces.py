@@ -27,10 +27,8 @@ from echoexport.runtime.inputs.blazeface import (
 from echoexport.runtime.inputs.resize import Picture, average_boxes
 
 ANCHORS = 896
-ENGINES = {
-    "openvino": "openvino",
-    "litert": "ai_edge_litert",
-}  # in the order they are tried: engine, package
+# engine to package, in the order in which they are tried
+ENGINES = {"openvino": "openvino", "litert": "ai_edge_litert"}
 MOST_MODEL_BYTES = 64 << 20  # a zip may claim any size; the detector has 0.2 MB
 SEARCH_SIDE = 2048  # pixels; the network sees 128, so more would only cost time
 TILE_LEVELS = 3
@@ -125,9 +123,8 @@ def _read_detector(model: Path) -> bytes:
     if not model.is_file():
         raise PortraitError(f"{model}: there is no such face model file")
     content = model.read_bytes()
-    if (
-        content[4:8] != b"TFL3"
-    ):  # a TFLite file may carry a zip of labels at its end, so look at this first
+    # a TFLite file may carry a zip of labels at its end, so look at this first
+    if content[4:8] != b"TFL3":
         content = _unpack_detector(content, name=str(model))
     return content
 

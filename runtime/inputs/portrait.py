@@ -98,7 +98,9 @@ def portrait_from_array(array: np.ndarray, *, name: str = "the portrait") -> Pic
 
 
 def crop_face(picture: Picture, box: Sequence[float], *, size: Size) -> FaceCrop:
-    """Cut the face in ``box`` (x0, y0, x1, y1 in pixels) out of ``picture`` and resize it to ``size`` (W,H).
+    """Cut a face out of ``picture`` and resize it to ``size`` (W,H).
+
+    ``box`` is the face's: x0, y0, x1, y1 in pixels.
 
     As the original does: the box is rounded half to even; the mask is 255 in the box
     grown by a tenth a side; the crop is the box grown by half a side, cut to the

@@ -1,4 +1,4 @@
-"""Reads landmarks or drawn maps, a file per frame, and gives the pose variants their maps by frame number."""
+"""Reads landmarks or drawn maps, and gives the pose variants their maps by frame number."""
 
 from __future__ import annotations
 
@@ -169,7 +169,10 @@ def _read_pickle(path: Path) -> npt.NDArray[Any]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads a pickled numpy array and refuses all else, because unpickling runs what a file names."""
+    """Reads a pickled numpy array and refuses all else.
+
+    Unpickling runs what a file names.
+    """
 
     def __init__(self, file: Any, *, name: str) -> None:
         super().__init__(file)

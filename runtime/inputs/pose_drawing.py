@@ -1,4 +1,6 @@
-"""Draws a pose map, the eyes, brows, pupils and nose of a face as coloured strokes, without OpenCV.
+"""Draws a pose map without OpenCV.
+
+It shows the eyes, brows, pupils and nose of a face as coloured strokes.
 
 Strokes cover the same pixels as ``cv2.line`` with thickness 2 and no anti-aliasing,
 which the networks were trained on. OpenCV makes such a stroke from a quadrilateral in
@@ -31,7 +33,9 @@ ROUND_END = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # the pixels of a disc o
 
 
 def draw_pose_map(landmarks: Landmarks, *, size: Size, picture: Size = (CANVAS, CANVAS)) -> Picture:
-    """Draw (478,3) landmarks, in pixels of a ``picture`` (W,H), as an (H,W,3) uint8 map of ``size`` (W,H).
+    """Draw (478,3) landmarks as an (H,W,3) uint8 map of ``size`` (W,H).
+
+    They are in pixels of a ``picture`` (W,H).
 
     As the original: drawn on a 512x512 canvas, then resized bilinearly; a stroke is
     drawn only when both its ends lie inside the picture. (The original takes the
@@ -110,7 +114,10 @@ def _fill(quad: Quad) -> Iterator[Point]:
 
 
 def _follow(corners: tuple[Point, ...]) -> dict[int, int]:
-    """Where a side running down from the topmost corner meets each pixel row but the last, in fixed point."""
+    """Where a side running down from the topmost corner meets each pixel row but the last.
+
+    Values are in fixed point.
+    """
     row = _nearest(corners[0][1])
     edge: dict[int, int] = {}
     for (x0, _), (x1, y1) in pairwise(corners):
@@ -144,7 +151,7 @@ def _clip(line: tuple[Point, Point], *, limit: int) -> tuple[Point, Point] | Non
 
 
 def _slide(point: Point, other: Point, *, limit: int) -> Point:
-    """Move a point along the line to ``other`` until its first coordinate is within 0 to ``limit``."""
+    """Move a point along the line to ``other`` until its first coordinate is in 0..``limit``."""
     along, across = point
     border = min(max(along, 0), limit)
     if border == along:
@@ -153,7 +160,10 @@ def _slide(point: Point, other: Point, *, limit: int) -> Point:
 
 
 def _trace(start: Point, end: Point) -> Iterator[Point]:
-    """Pixels along a thin line between two points in fixed point, one per step of its longer axis."""
+    """Pixels along a thin line between two points in fixed point.
+
+    There is one for each step of its longer axis.
+    """
     dx = end[0] - start[0]
     dy = end[1] - start[1]
     yield _nearest(end[0]), _nearest(end[1])

@@ -1,6 +1,7 @@
-"""Which of MediaPipe's 478 face landmarks a pose map joins, in the order and colours the original draws them.
+"""Which of MediaPipe's 478 face landmarks a pose map joins.
 
-The order matters where strokes of two colours cross: later ones win.
+They stand in the order and colours in which the original draws them. The order matters
+where strokes of two colours cross: later ones win.
 """
 
 from __future__ import annotations

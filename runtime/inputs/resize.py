@@ -106,7 +106,10 @@ def _halve(picture: Picture) -> Picture:
 def _samples(
     source: int, target: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.int32]]:
-    """Both neighbours of each target pixel's centre and their weights, (2, target), as OpenCV rounds them."""
+    """Both neighbours of each target pixel's centre, and their weights (2, target).
+
+    Weights are rounded as OpenCV rounds them.
+    """
     centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
     before = np.floor(centres)
     part = centres - before

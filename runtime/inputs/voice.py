@@ -1,4 +1,4 @@
-"""Reads a voice from any file that holds sound, as the 16 kHz mono samples the audio encoder takes."""
+"""Reads a voice from any file that holds sound, as the 16 kHz mono that the networks take."""
 
 from __future__ import annotations
 
@@ -153,8 +153,8 @@ def _decode_stream(
             yield frame
     except av.FFmpegError as error:
         raise AudioError(
-            f"{path}: damaged {float(seconds):.2f} s in ({error.strerror}); mend it: ffmpeg -i "
-            "IN OUT.wav"
+            f"{path}: damaged {float(seconds):.2f} s in ({error.strerror}); mend it: "
+            "ffmpeg -i IN OUT.wav"
         ) from error
     least = _least_seconds(container, stream)
     if seconds < least:
@@ -176,7 +176,10 @@ def _least_seconds(container: InputContainer, stream: AudioStream) -> Fraction:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no readable file, and a RIFF file cut short, which libavformat would read as whole."""
+    """Refuse what is no readable file, and a RIFF file cut short.
+
+    libavformat would read the latter as whole.
+    """
     if path.is_dir():
         raise AudioError(f"{path}: is a folder; give a sound file")
     try:
@@ -198,9 +201,8 @@ def _check_file(path: Path) -> None:
 
 def _collect_voice(frames: Iterable[AudioFrame], *, name: str, path: Path | None) -> Voice:
     """Convert decoded frames to one ``Voice``; ``name`` is how errors call it."""
-    pcm = (
-        bytearray()
-    )  # 16-bit samples: 115 MB an hour, in one growing buffer rather than thousands of arrays
+    # 16-bit samples: 115 MB an hour, in one growing buffer rather than thousands of arrays
+    pcm = bytearray()
     duration = _append_pcm(pcm, frames, name=name)
     _check_duration(duration, name=name)
     samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32)

@@ -96,9 +96,8 @@ class _Maker(Generic[T]):
                     break
                 self._made.put((item, None))
             self._made.put((None, None))
-        except (
-            BaseException
-        ) as error:  # an interrupt raised by a callback too must reach whoever waits
+        # an interrupt raised by a callback too must reach whoever waits
+        except BaseException as error:
             self._made.put((None, error))
         finally:
             self._ended.put(None)

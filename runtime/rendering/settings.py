@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.conditioning.audio_tokens import original_frame_count
+from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import Rate, covering_frame_count
 from echoexport.runtime.inputs.voice import Voice
@@ -28,14 +29,16 @@ class RenderSettings:
     fps: Rate | None = None
     """Frames a second."""
     steps: int | None = None
+    """Of the sampling loop."""
     guidance: float | None = None
+    """Above 1, each window costs a second, unconditional call."""
     overlap: int | None = None
-    """steps, guidance and overlap: of the sampling loop."""
+    """Frames that neighbouring windows share."""
     frames: int | None = None
     """At most so many, fewer where the voice ends before."""
     frame_count: str = "cover"
-    """One of "cover" gives ceil(duration * fps), "original" the original's slightly
-    larger count."""
+    """"cover" gives ceil(duration * fps), "original" the original's slightly larger
+    count."""
     seed: int = 0
     """Of the initial noise, 0 to 2**64 - 1."""
     hold: int | None = None
@@ -77,15 +80,14 @@ def settle_plan(bundle: Bundle, settings: RenderSettings) -> SamplingPlan:
             f"guidance {guidance!r}: a number from 0 to 100 is wanted; 1 or less is off"
         )
     overlap = manifest.window.overlap if settings.overlap is None else settings.overlap
-    if not _is_whole(overlap) or not 0 <= overlap < manifest.window.frames:
+    if not is_whole(overlap) or not 0 <= overlap < manifest.window.frames:
         raise SettingError(
             f"overlap {overlap!r}: 0 to {manifest.window.frames - 1} frames fit this bundle's "
             "window"
         )
     steps = manifest.sampler.steps if settings.steps is None else settings.steps
-    DDIMScheduler(manifest.sampler.scheduler).timesteps(
-        steps
-    )  # refused now, not after the voice is encoded
+    # refused now, not after the voice is encoded
+    DDIMScheduler(manifest.sampler.scheduler).timesteps(steps)
     return SamplingPlan(steps, float(guidance), overlap)
 
 
@@ -96,7 +98,7 @@ def settle_hold(bundle: Bundle, settings: RenderSettings) -> int:
         SettingError: not a whole number from 0 to 255.
     """
     hold = bundle.manifest.picture.hold if settings.hold is None else settings.hold
-    if not _is_whole(hold) or not 0 <= hold <= 255:
+    if not is_whole(hold) or not 0 <= hold <= 255:
         raise SettingError(f"hold {hold!r}: 0 to 255 levels are wanted; 0 shows every change")
     return hold
 
@@ -118,10 +120,6 @@ def count_frames(settings: RenderSettings, voice: Voice, *, rows: int, fps: Frac
         count = covering_frame_count(voice.duration, fps)
     if settings.frames is None:
         return count
-    if not _is_whole(settings.frames) or settings.frames < 1:
+    if not is_whole(settings.frames) or settings.frames < 1:
         raise SettingError(f"frames {settings.frames!r}: a whole number from 1 on is wanted")
     return min(settings.frames, count)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

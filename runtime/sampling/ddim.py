@@ -1,7 +1,4 @@
-"""The DDIM sampler's arithmetic in numpy.
-
-Noise schedule, timesteps, one step, timestep embedding.
-"""
+"""The DDIM sampler's arithmetic: noise schedule, timesteps, one step, timestep embedding."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from echoexport.runtime.contract.noise_schedule import SchedulerConfig, _is_whole
+from echoexport.runtime.contract.noise_schedule import SchedulerConfig, is_whole
 from echoexport.runtime.errors import SettingError
 
 __all__ = ["DDIMScheduler", "sinusoid"]
@@ -35,12 +32,11 @@ class DDIMScheduler:
     def timesteps(self, steps: int) -> NDArray[np.int64]:
         """Timesteps of a run, (steps,) int64, noisiest first.
 
-        Round(T - i T / steps) - 1, half to even.
+        Timestep i is round(T - i T / steps) - 1, rounded half to even.
 
         Raises ``SettingError`` for fewer than 1 or more than T steps, and for the step
-        counts (61, 103, 121,
-        ...) where the original's float arithmetic gives one timestep more than asked
-        for.
+        counts (61, 103, 121, ...) where the original's float arithmetic gives one
+        timestep more than asked for.
         """
         self._check_steps(steps)
         return _trailing(self.config.train_steps, steps)
@@ -50,13 +46,12 @@ class DDIMScheduler:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """One step from ``timestep`` towards clean.
 
-        The next sample and the clean sample it implies.
-
-        ``velocity`` and ``sample`` have one shape, any; both results are float32 of
-        that shape. As in the original, the step ends at ``timestep - train_steps //
-        steps``, which need not be the run's next timestep; below 0 it ends at the clean
-        sample. Formula: Song et al. 2021 (DDIM, eta 0) with the velocity of Salimans
-        and Ho 2022: x0 = sqrt(a) x - sqrt(1-a) v, noise = sqrt(a) v + sqrt(1-a) x.
+        Returns the next sample and the clean sample that it implies. ``velocity`` and
+        ``sample`` have one shape, any; both results are float32 of that shape. As in
+        the original, the step ends at ``timestep - train_steps // steps``, which need
+        not be the run's next timestep; below 0 it ends at the clean sample. Formula:
+        Song et al. 2021 (DDIM, eta 0) with the velocity of Salimans and Ho 2022: x0 =
+        sqrt(a) x - sqrt(1-a) v, noise = sqrt(a) v + sqrt(1-a) x.
         """
         if velocity.shape != sample.shape:
             raise SettingError(
@@ -77,7 +72,7 @@ class DDIMScheduler:
 
     def _check_steps(self, steps: int) -> None:
         total = self.config.train_steps
-        if _is_whole(steps) and _gives_as_many_as_asked(total, steps):
+        if is_whole(steps) and _gives_as_many_as_asked(total, steps):
             return
         wanted = float(steps) if isinstance(steps, (int, float)) and math.isfinite(steps) else 1.0
         nearest = min(
@@ -97,7 +92,7 @@ def sinusoid(timesteps: ArrayLike, dim: int) -> NDArray[np.float32]:
     are rounded to float32, as the networks were trained with them. Raises
     ``SettingError`` for an odd ``dim``.
     """
-    if not _is_whole(dim) or dim < 2 or dim % 2:
+    if not is_whole(dim) or dim < 2 or dim % 2:
         raise SettingError(f"a timestep embedding needs an even width from 2 on, not {dim!r}")
     half = dim // 2
     exponents = (

@@ -17,18 +17,21 @@ Gather = Callable[[Iterable[int]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What every call of the denoiser gets.
-
-    Audio (1, f, tokens, width), face (1, C0, 1 or f, h, w), reference.
-    """
+    """What every call of the denoiser gets."""
 
     audio: Gather
+    """Tokens of a window, (1, f, tokens, width)."""
     face: Gather
+    """Face features of a window, (1, C0, 1 or f, h, w)."""
     reference: Mapping[str, NDArray[np.float32]]
+    """Keys and values by the name of the denoiser's input."""
 
 
-class _Denoiser:
-    """Calls the denoising UNet for one window, and for its unconditional half where guidance is on."""
+class Denoiser:
+    """Calls the denoising UNet for one window.
+
+    Where guidance is on it is called for the unconditional half too.
+    """
 
     def __init__(self, bundle: Bundle, conditions: Conditions, *, guided: bool) -> None:
         self._network = bundle.network("denoising_unet")

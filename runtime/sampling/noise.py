@@ -25,9 +25,8 @@ from echoexport.runtime.errors import SettingError
 __all__ = ["initial_latents"]
 
 LARGEST_SEED = 2**64 - 1
-_SHARED_STREAM = (
-    2**64 - 1
-)  # of the noise that frames share; no clip is so long that a frame would use it
+# of the noise that frames share; no clip is so long that a frame would use it
+_SHARED_STREAM = 2**64 - 1
 
 
 def initial_latents(
@@ -41,6 +40,7 @@ def initial_latents(
     that all frames have in common (mixed noise, Ge et al. 2023, section 4):
     sqrt(shared) times the last stream's normals, plus sqrt(1 - shared) times the
     frame's own.
+
     Raises ``SettingError`` for a seed outside 0..2**64-1, for sizes or clamps that are
     not positive and for a share outside 0..1.
     """

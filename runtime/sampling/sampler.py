@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.sampling.ddim import DDIMScheduler
-from echoexport.runtime.sampling.denoiser import Conditions, _Denoiser
+from echoexport.runtime.sampling.denoiser import Conditions, Denoiser
 from echoexport.runtime.sampling.windows import Windows, context_windows, shifted_windows
 
 _WINDOWS_AHEAD = 4  # for each stream
@@ -37,24 +37,28 @@ class SamplingPlan:
 
 @dataclass(frozen=True)
 class SamplingStep:
-    """What one step did. velocity is averaged over windows, guidance applied.
-
-    Latents are those after the step.
-    """
+    """What one step did."""
 
     index: int
+    """Counted from 0."""
     timestep: int
+    """Where the step began."""
     windows: Windows
+    """The frames of each."""
     velocity: NDArray[np.float32]
+    """Averaged over windows, guidance applied; (1, 4, F, h, w)."""
     latents: NDArray[np.float32]
+    """Those after the step, (1, 4, F, h, w)."""
 
 
 @dataclass(frozen=True)
 class SamplingHooks:
-    """Callbacks: ``on_step`` after each step, ``on_call`` after each window with (calls done, calls in all)."""
+    """Callbacks of a sampling."""
 
     on_step: Callable[[SamplingStep], None] | None = None
+    """Called after each step."""
     on_call: Callable[[int, int], None] | None = None
+    """Called after each window, with the calls done and the calls in all."""
 
 
 def sample_latents(
@@ -114,7 +118,7 @@ class Sampling:
             for index in range(len(self._timesteps))
         ]
         self._latents = [noise, *(np.empty_like(noise) for _ in self._steps)]
-        self._denoiser = _Denoiser(bundle, conditions, guided=plan.guided)
+        self._denoiser = Denoiser(bundle, conditions, guided=plan.guided)
         self._calls = 0
         self._told = 0
 
@@ -161,7 +165,10 @@ class Sampling:
     def _denoise(
         self, index: int, windows: list[int]
     ) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
-        """Velocities of a step's windows, side by side where the engine has streams, in the windows' order."""
+        """Velocities of a step's windows, in the windows' order.
+
+        Windows run side by side where the engine has streams.
+        """
         step = self._steps[index]
         timestep = self._timesteps[index]
         before = self._latents[index]
@@ -235,9 +242,8 @@ class _Step:
 
     def add(self, number: int, velocities: list[NDArray[np.float32]]) -> list[int]:
         """Add a window's velocities; returns the frames that now have all of theirs."""
-        window = list(
-            self.windows[number]
-        )  # names each frame once, so plain indexing adds up rightly
+        # a window names each frame once, so plain indexing adds up rightly
+        window = list(self.windows[number])
         for total, velocity in zip(self._sums, velocities, strict=True):
             total[:, :, window] += velocity
         self.left.discard(number)

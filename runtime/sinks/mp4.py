@@ -52,14 +52,14 @@ _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 
 @dataclass(frozen=True)
 class Mp4Settings:
-    """How a video is compressed.
-
-    x264's rate factor and preset, AAC's bits per second and channel.
-    """
+    """How a video is compressed."""
 
     crf: int = 18
+    """x264's rate factor."""
     preset: str = "medium"
+    """x264's."""
     audio_bit_rate: int = 96_000
+    """AAC's bits per second and channel."""
 
 
 class Mp4Sink:
@@ -204,9 +204,8 @@ class Mp4Sink:
 
     def _discard(self) -> None:
         """Let go of everything and remove the hidden file, which is gone already after a commit."""
-        with suppress(
-            OSError
-        ):  # first of all: closing would else move the whole file to make room for an index
+        # first of all: closing would else move the whole file to make room for an index
+        with suppress(OSError):
             self._staging.unlink()
         with suppress(Exception):
             self._container.close()
@@ -225,7 +224,10 @@ class Mp4Sink:
 
 
 class _FirstFrame:
-    """Decoded sound with its first frame at hand, which says what rate and how many channels come."""
+    """Decoded sound with its first frame at hand.
+
+    That frame says what rate and how many channels come.
+    """
 
     def __init__(self, frames: Iterator[AudioFrame], *, name: str) -> None:
         self._rest = frames

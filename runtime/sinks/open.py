@@ -1,4 +1,4 @@
-"""Where finished frames go: an mp4 with its sound, a folder of PNGs, or raw RGB to a pipe."""
+"""Which sink an output's name asks for: an mp4 with its sound, a folder of PNGs, or raw RGB."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.sinks.png_folder import PngFolderSink
-from echoexport.runtime.sinks.raw import RawSink, _open_stdout
+from echoexport.runtime.sinks.raw import RawSink, open_stdout
 from echoexport.runtime.sinks.sink import FrameSink
 
-__all__ = [
-    "open_sink",
-]
+__all__ = ["open_sink"]
 
 _VIDEO_SUFFIXES = (".mp4", ".mov")
 
@@ -40,7 +38,7 @@ def open_sink(
     cannot take, or a terminal.
     """
     if str(out) == "-":
-        return RawSink(_open_stdout(), size=size)
+        return RawSink(open_stdout(), size=size)
     path = Path(out)
     if not str(out).strip() or (
         path.name.lower() in _VIDEO_SUFFIXES and not str(out).endswith("/")
@@ -57,7 +55,6 @@ def open_sink(
     if path.suffix and not str(out).endswith("/") and not path.is_dir():
         raise SettingError(
             f"output {out}: no way to write {path.suffix}; name a .mp4 or .mov file, a folder "
-            "for PNGs (no "
-            "suffix, or a / at the end), or - for raw RGB on stdout"
+            "for PNGs (no suffix, or a / at the end), or - for raw RGB on stdout"
         )
     return PngFolderSink(path, size=size)

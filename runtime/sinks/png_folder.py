@@ -16,9 +16,9 @@ from echoexport.runtime.sinks.sink import check_frame
 
 
 class PngFolderSink:
-    """Writes frame_00000.png, frame_00001.png ...
+    """Writes frame_00000.png, frame_00001.png ... into a new folder.
 
-    Into a new folder, which appears whole or not at all.
+    The folder appears whole or not at all.
     """
 
     def __init__(self, folder: str | Path, *, size: tuple[int, int] | None = None) -> None:
@@ -78,8 +78,9 @@ class PngFolderSink:
             raise OutputError(f"{self.folder}: no frame was written, so there is no folder to keep")
         self._refuse_occupied()
         try:
+            # an empty one; renaming onto a folder works on some systems only
             with suppress(FileNotFoundError):
-                self.folder.rmdir()  # an empty one; renaming onto a folder works on some systems only
+                self.folder.rmdir()
             self._staging.rename(self.folder)
         except OSError as error:
             raise refuse_output(self.folder, error) from error

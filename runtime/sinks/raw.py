@@ -59,7 +59,7 @@ class RawSink:
             raise refuse_output("raw output", error) from error
 
 
-def _open_stdout() -> BinaryIO | io.RawIOBase:
+def open_stdout() -> BinaryIO | io.RawIOBase:
     """Standard output without a buffer of ours, which could fail once more when Python ends."""
     if sys.stdout.isatty():
         raise SettingError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.trace.tracer import Tracer
 
-_SinkT = TypeVar("_SinkT", bound="FrameSink")
+SinkT = TypeVar("SinkT", bound="FrameSink")
 
 
 class FrameSink(Protocol):
@@ -20,7 +20,7 @@ class FrameSink(Protocol):
     A clean exit commits, any exception leaves nothing behind.
     """
 
-    def __enter__(self: _SinkT) -> _SinkT:
+    def __enter__(self: SinkT) -> SinkT:
         """Claim the place to write to. Raises ``OutputError`` where nothing can be written."""
         ...
 
@@ -73,7 +73,10 @@ class TracedSink:
 
 
 def check_frame(frame: NDArray[Any], size: tuple[int, int] | None) -> None:
-    """Raise ``SettingError`` unless ``frame`` is (H, W, 3) uint8, and of ``size`` = (W, H) if known."""
+    """Raise ``SettingError`` unless ``frame`` is (H, W, 3) uint8.
+
+    Its size has to be ``size`` (W, H) where that is known.
+    """
     shape = getattr(frame, "shape", None)
     dtype = getattr(frame, "dtype", None)
     wanted = ("H", "W", 3) if size is None else (size[1], size[0], 3)

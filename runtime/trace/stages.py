@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from echoexport.runtime.trace.tracer import _INHERITING, CLIP, MAIN, Span, nest_spans
+from echoexport.runtime.trace.tracer import CLIP, INHERITING, MAIN, Span, nest_spans
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def summarize_stages(spans: Iterable[Span], *, track: str = MAIN) -> StageTimes:
     stage_of: dict[int, str] = {}
     for index, parent in nest_spans(own):
         span = own[index]
-        inherits = span.category in _INHERITING and parent is not None
+        inherits = span.category in INHERITING and parent is not None
         name = stage_of[parent] if inherits and parent is not None else _name_stage(span)
         stage_of[index] = name
         stages[name] = stages.get(name, 0.0) + span.seconds

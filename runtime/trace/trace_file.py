@@ -1,4 +1,4 @@
-"""Traces as files for Perfetto."""
+"""Traces as files that Perfetto opens."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from echoexport.runtime.trace.tracer import _SCHEMA, CLOCKS, MAIN, Span
+from echoexport.runtime.files.aside import write_whole
+from echoexport.runtime.trace.tracer import CLOCKS, MAIN, Span
+
+_SCHEMA = 1
 
 
 def write_trace(spans: Iterable[Span], path: Path) -> None:
-    """Write spans as a Trace Event file, which Perfetto and Chrome's tracing page open.
+    """Write spans as a Trace Event file, whole or not at all.
 
-    Whole or not at all.
+    Perfetto and Chrome's tracing page open it.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    # sinks.py, which it needs, is itself traced
-    from echoexport.runtime.files.aside import write_whole
-
     write_whole(path, json.dumps(describe_trace(spans), separators=(",", ":")) + "\n")
 
 
 def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
     """Spans as a JSON object of the Trace Event format.
 
-    Complete events in microseconds from the first start.
-
-    Clocks are processes and tracks are threads of the format, so that device time never
-    lies among host time. Source: "Trace Event Format", the document that Chrome's and
+    They become complete events, in microseconds from the first start. Clocks are
+    processes and tracks are threads of the format, so that device time never lies among
+    host time. Source: "Trace Event Format", the document that Chrome's and
     Perfetto's own pages on importing JSON traces refer to.
     """
     ordered = sorted(spans, key=lambda span: (span.start, -span.end))

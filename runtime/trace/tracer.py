@@ -1,7 +1,4 @@
-"""What the runtime did and when.
-
-Spans, the stages they add up to, and a file that Perfetto opens.
-"""
+"""Collects what the runtime did and when, as spans."""
 
 from __future__ import annotations
 
@@ -33,8 +30,9 @@ MAIN = "main"
 CLIP = "clip"
 """The name of the span around a whole clip, whose own time no stage accounts for."""
 
-_SCHEMA = 1
-_INHERITING = frozenset({"engine", "copy"})  # part of whatever stage asked for them
+INHERITING = frozenset({"engine", "copy"})
+"""Categories of spans that are part of whatever stage asked for them."""
+
 _LIMIT = 1_000_000  # spans, about 300 MB
 
 
@@ -44,19 +42,20 @@ class Span:
 
     name: str
     category: str
-    """One of ``CATEGORIES``; "stage" is for stages that have no category of their own
-    and go by their name."""
+    """What kind of work, of ``CATEGORIES``; "stage" is for stages that have no category
+    of their own and go by their name."""
     start: float
+    """Seconds of ``time.perf_counter``."""
     end: float
-    """start and end: seconds of ``time.perf_counter``."""
+    """Likewise."""
     track: str = MAIN
     """The thread, by a name that readers know."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What it was about, plain values (``network``, ``step``, ``window``, ``frame``,
     ``portrait``)."""
     clock: str = "host"
-    """One of "host", or "device" where a device measured the duration itself; where
-    such a span stands on the host's time line is then an estimate."""
+    """Of ``CLOCKS``: "device" where a device measured the duration itself. Where such a
+    span stands on the host's time line is an estimate."""
 
     @property
     def seconds(self) -> float:
@@ -67,10 +66,9 @@ class Span:
 class Tracer:
     """Collects spans from any number of threads, up to ``limit``.
 
-    ``dropped`` counts those that came after.
-
-    Threads go by the name that they give themselves with :meth:`name_track`; the one
-    that makes the tracer is "main". ``now`` is the clock, in seconds.
+    ``dropped`` counts those that came after. Threads go by the name that they give
+    themselves with :meth:`name_track`; the one that makes the tracer is "main".
+    ``now`` is the clock, in seconds.
     """
 
     enabled = True
@@ -136,7 +134,7 @@ class Tracer:
             known = {} if parent is None else outer[parent]
             outer[index] = {**known, **span.arguments}
             found.append(
-                replace(span, arguments=outer[index]) if span.category in _INHERITING else span
+                replace(span, arguments=outer[index]) if span.category in INHERITING else span
             )
         return tuple(found)
 
@@ -238,10 +236,11 @@ NULL: Tracer = _NullTracer()
 
 
 def nest_spans(spans: list[Span]) -> Iterator[tuple[int, int | None]]:
-    """Each span's index with that of the innermost span around it on its track and clock, in the order of their starts.
+    """Each span's index with that of the innermost span around it, in the order of their starts.
 
-    Of two with the same times the first holds the second. Spans that overlap without
-    one holding the other, as calls of one device may, have no parent among each other.
+    Only spans of its own track and clock count. Of two with the same times the first
+    holds the second. Spans that overlap without one holding the other, as calls of one
+    device may, have no parent among each other.
     """
     order = sorted(range(len(spans)), key=lambda index: (spans[index].start, -spans[index].end))
     around: dict[tuple[str, str], list[int]] = {}
