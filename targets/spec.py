@@ -50,22 +50,26 @@ class Figure(Generic[T]):
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the chip can do in its highest power mode; peaks are dense, without sparsity or DLA.
-
-    Units: TFLOPS, TOPS, GB/s, GB, W. ``power`` is the lowest and highest limit that can
-    be set; ``memory_usable`` is what a run may plan with; ``memory_shared`` says that
-    the CPU lives in it too.
-    """
+    """What the chip can do in its highest power mode; peaks are dense, without sparsity or DLA."""
 
     compute_capability: Figure[str]
+    """CUDA's, as 8.7."""
     sm_count: Figure[int]
+    """Streaming multiprocessors."""
     fp16_dense: Figure[float]
+    """TFLOPS."""
     int8_dense: Figure[float]
+    """TOPS."""
     memory_bandwidth: Figure[float]
+    """GB/s."""
     memory: Figure[float]
+    """GB."""
     memory_usable: Figure[float]
+    """GB that a run may plan with."""
     memory_shared: bool
+    """Whether the CPU lives in it too."""
     power: Figure[tuple[float, float]]
+    """The lowest and highest limit that can be set, in watts."""
 
 
 @dataclass(frozen=True)
@@ -146,21 +150,26 @@ class EngineDefaults:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """A board or machine to build for.
-
-    ``engine`` is None for CPUs. ``next_step`` says what is left to do there after a
-    build elsewhere; empty for nothing.
-    """
+    """A board or machine to build for."""
 
     name: str
+    """What it is called on the command line: lower-case words joined by hyphens."""
     title: str
+    """What people call it."""
     kind: str
+    """cpu, jetson or gpu."""
     backends: Backends
+    """What runs a bundle there."""
     hardware: Hardware
+    """What the chip can do."""
     tensorrt: tuple[TensorRTLine, ...]
+    """What the board's system software may bring."""
     build: BuildDefaults
+    """What a build takes unless told otherwise."""
     engine: EngineDefaults | None
+    """How engines are compiled; None for CPUs."""
     next_step: str
+    """What is left to do there after a build elsewhere; empty for nothing."""
 
 
 def list_targets() -> tuple[str, ...]:

@@ -164,7 +164,10 @@ def trace_folder(shared_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trace_once(trace_folder: Path) -> Callable[[Any, Any], Any]:
-    """A function of (spec, architecture) that gives the trace, made by one worker and kept for all."""
+    """A function of (spec, architecture) that gives the trace.
+
+    One worker makes it, and it is kept for all.
+    """
 
     def find(spec: Any, architecture: Any) -> Any:
         from echoexport.export.graphs.traces import find_trace, trace_key
@@ -312,7 +315,10 @@ def write_null_bundle(folder: Path, *, face: str, frames: int, side: int) -> Pat
 
 @pytest.fixture
 def recorded_device() -> Callable[..., Device]:
-    """A function that reads one of the machines in ``fixtures/devices``, with environment variables where given."""
+    """A function that reads one of the machines in ``fixtures/devices``.
+
+    Environment variables may be given.
+    """
     devices = Path(__file__).parent / "fixtures" / "devices"
 
     def read(name: str, **environment: str) -> Device:
@@ -329,7 +335,10 @@ def recorded_device() -> Callable[..., Device]:
 
 @pytest.fixture
 def compile_null(null_bundle: Path, tmp_path: Path) -> Callable[..., Any]:
-    """A function that compiles the null bundle for the null backend, with a cache of the test's own."""
+    """A function that compiles the null bundle for the null backend.
+
+    Its cache is the test's own.
+    """
     from echoexport.export.compile.bundle import CompileSettings, compile_bundle
 
     def run(output: Path | None = None, *, bundle: Path = null_bundle, **settings: Any) -> Any:
@@ -362,7 +371,10 @@ class Outcome:
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Outcome]:
-    """A function that runs ``echoexport ARGUMENTS`` within this process, with a cache folder of the test's own."""
+    """A function that runs ``echoexport ARGUMENTS`` within this process.
+
+    Its cache folder is the test's own.
+    """
     from echoexport.export.cli import main
 
     monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own-cache"))
@@ -381,7 +393,10 @@ def command(
 
 @pytest.fixture
 def refusal(command: Callable[..., Outcome]) -> Callable[..., str]:
-    """A function that runs a command which must fail as bad input does, and gives its one line on stderr."""
+    """A function that runs a command which must fail as bad input does.
+
+    It gives the command's one line on stderr.
+    """
 
     def run(*arguments: object) -> str:
         outcome = command(*arguments)

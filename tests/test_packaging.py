@@ -73,7 +73,10 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def copy_sources(target: Path) -> None:
-    """What git tracks or would track, so that no build/ or egg-info of the checkout leaks into the wheel."""
+    """What git tracks or would track, so that no leftovers get into the wheel.
+
+    A checkout may hold a build/ or egg-info.
+    """
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT)

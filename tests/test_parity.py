@@ -40,7 +40,10 @@ GUIDED = [("cfg", "mask", 999), ("cfg", "mask", 500), ("cfg", "mask", 1), ("cfg"
 
 
 class Networks:
-    """Single networks of an acc checkpoint at the goldens' shapes, each opened once (at full size, one at a time)."""
+    """Single networks of an acc checkpoint at the goldens' shapes, each opened once.
+
+    At full size they are opened one at a time.
+    """
 
     def __init__(
         self,

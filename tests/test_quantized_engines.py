@@ -56,7 +56,10 @@ def character(tmp_path_factory: pytest.TempPathFactory, trace_folder: Path) -> P
 
 @pytest.fixture(scope="module")
 def write(character: Path, tmp_path_factory: pytest.TempPathFactory) -> Write:
-    """A function of a network and "all", "skips" or a kind of target that writes the network in int8."""
+    """A function that writes a network in int8.
+
+    It takes a network and "all", "skips" or a kind of target.
+    """
     manifest = read_manifest(character)
     done: dict[tuple[str, str], Path] = {}
     ranges: dict[str, ActivationRanges] = {}

@@ -67,7 +67,10 @@ class HeldOutClip:
         return not self.states[:, 0].any()
 
     def face_states(self, fps: float, *, frames: int) -> FaceState:
-        """The truth at the times of ``frames`` frames, between rows linearly, held after the last."""
+        """The truth at the times of ``frames`` frames.
+
+        It is linear between rows, and held after the last.
+        """
         rows = np.arange(len(self.states)) / STATE_RATE
         times = np.arange(frames) / fps
         return FaceState.from_matrix(
@@ -87,7 +90,9 @@ def make_silent_clip(
 
 
 def write_held_out(path: Path, *, count: int = 44, silent: int = 3, seed: int = 0) -> None:
-    """Speak ``count`` held-out clips (needs the speech synthesizer), add silent ones, and pack all into a file.
+    """Speak ``count`` held-out clips, add silent ones, and pack all into a file.
+
+    Speaking needs the synthesizer.
 
     Sentences and voices are those that training never draws; see ``plan_clips``. Raises
     OutputError, and what the synthesizer raises.

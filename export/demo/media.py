@@ -74,7 +74,9 @@ def write_portrait(path: Path) -> None:
 
 
 def write_voice(path: Path) -> None:
-    """Speak the demo's two sentences, six seconds, into a WAV (16 kHz, mono, 16 bits), whole or not at all.
+    """Speak the demo's two sentences into a WAV, whole or not at all.
+
+    It lasts six seconds: 16 kHz, mono, 16 bits.
 
     Raises OutputError where it cannot be written, and what ``speak`` raises where
     espeak-ng is missing.

@@ -95,7 +95,9 @@ def is_character(manifest: Manifest) -> bool:
 def list_quality_clips(
     manifest: Manifest, plan: ClipPlan | None = None, *, fps: float
 ) -> list[ComparisonClip]:
-    """The built-in portrait with the built-in voice, then drawn people with pieces of it, the last with silence.
+    """The built-in portrait with the built-in voice, then drawn people with pieces of it.
+
+    The last person hears silence.
 
     Mouths are scored where the bundle is the character's, which is what the measure was
     made for.
@@ -153,7 +155,9 @@ class MouthScore:
     def __call__(
         self, frames: NDArray[np.uint8], reference: NDArray[np.uint8]
     ) -> Mapping[str, float]:
-        """How far the mouth moves as the reference's does, with the sound, and is closed where there is none.
+        """How far the mouth moves as the reference's does, and with the sound.
+
+        Where there is no sound, how often the mouth is closed.
 
         A voice that is silent throughout has only the last of these, one without a
         pause of 0.2 s all but the last.
@@ -173,7 +177,10 @@ class MouthScore:
 
 
 def measure_loudness(samples: NDArray[np.float32], *, fps: float) -> NDArray[np.float64]:
-    """The root mean square of the sound (n,) at 16 kHz while each frame is shown, one a frame that begins in it."""
+    """The root mean square of the sound (n,) at 16 kHz while each frame is shown.
+
+    There is one value for every frame that begins in the sound.
+    """
     count = max(int(np.ceil(len(samples) / SAMPLE_RATE * fps - 1e-9)), 1)
     edges = np.rint(np.arange(count + 1) / fps * SAMPLE_RATE).astype(int)
     parts = [samples[start:end].astype(np.float64) for start, end in pairwise(edges)]
@@ -198,7 +205,10 @@ def _make_clip(name: str, person: Person, sound: Voice, *, size: tuple[int, int]
 
 
 def _make_sound(whole: NDArray[np.float32], index: int, plan: ClipPlan) -> Voice:
-    """Silence for the last person, else a piece of the voice, each from where the one before ends."""
+    """Silence for the last person, else a piece of the voice.
+
+    Each piece begins where the one before ends.
+    """
     count = int(plan.seconds * SAMPLE_RATE)
     if index == plan.people - 1:
         hiss = np.random.default_rng(FIRST_PERSON).standard_normal(count) * _HISS

@@ -45,7 +45,11 @@ options = EngineOptions(cache=Path(cache) if cache else None, streams=0)
 with open_bundle(folder, backend=backend, options=options) as bundle:
     for name in bundle.manifest.networks:
         bundle.network(name)
-    times = {"load": time.perf_counter() - start, "process": find_process_age(), "cpu": time.process_time()}
+    times = {
+        "load": time.perf_counter() - start,
+        "process": find_process_age(),
+        "cpu": time.process_time(),
+    }
     print(json.dumps({**times, "peak": find_peak_memory()}))
 """
 

@@ -147,7 +147,7 @@ def choose_ways(device: str) -> tuple[str, ...]:
 
 
 def measure(denoiser: Denoiser, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every contestant's call in turns, how far its output is from eager PyTorch's, and the ratio that counts."""
+    """Every contestant's call in turns, its distance from eager PyTorch, and the ratio."""
     missing: dict[str, str] = {}
     notes: dict[str, list[str]] = {}
     with ExitStack() as stack:

@@ -1,4 +1,7 @@
-"""Start-up: ``import echoexport.runtime`` and ``echoexport --help`` in fresh processes, against a bare interpreter."""
+"""Start-up of ``import echoexport.runtime`` and ``echoexport --help``.
+
+Both run in fresh processes, against a bare interpreter.
+"""
 
 from __future__ import annotations
 

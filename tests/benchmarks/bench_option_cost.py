@@ -43,7 +43,10 @@ class Change:
 
 
 def list_changes(*, steps: int, overlap: int) -> list[Change]:
-    """Fewer steps from each usual number, no overlap from the bundle's and the original's, and int8."""
+    """What is rendered: fewer steps from each usual number, less overlap, and int8.
+
+    No overlap is tried from the bundle's and from the original's.
+    """
     plain = RenderSettings(steps=steps, overlap=overlap, hold=0)
     changes = [
         Change(

@@ -80,7 +80,10 @@ def build_character(folder: Path) -> Path:
 
 
 def sum_up(reports: list[ProfileReport]) -> dict[str, Any]:
-    """Medians of every profile, how far the largest is above the smallest, and whether the reports own up to it."""
+    """Medians of every profile, their spread, and whether the reports own up to it.
+
+    The spread is how far the largest is above the smallest.
+    """
     medians = []
     shares = []
     for report in reports:

@@ -76,7 +76,10 @@ def measure_runs(bundle: Bundle, *, repeats: int) -> dict[str, Any]:
 def measure_run(
     session: Session, inputs: RenderInputs, settings: RenderSettings
 ) -> tuple[float, dict[str, int]]:
-    """Seconds of a render, latents and frames, and the calls of the networks that a portrait needs once."""
+    """Seconds of a render, latents and frames, and calls of the portrait's networks.
+
+    Those are the networks that a portrait needs once.
+    """
     before = session.bundle.calls()
     start = time.perf_counter()
     for _ in session.render(inputs, settings):

@@ -152,7 +152,7 @@ def measure_calls(bundles: dict[str, Bundle], arguments: argparse.Namespace) -> 
 
 
 def measure_renders(bundles: dict[str, Bundle], arguments: argparse.Namespace) -> dict[str, Any]:
-    """A whole clip of two windows' length, from the portrait's reference to decoded frames, nothing cached."""
+    """A whole clip of two windows' length, from the portrait to frames, nothing cached."""
     manifest = bundles[BASELINE].manifest
     inputs = draw_inputs(manifest.picture.width, manifest.picture.height)
     settings = RenderSettings(frames=2 * manifest.window.frames, steps=STEPS, overlap=1)
@@ -200,7 +200,10 @@ def take_turns(
 
 
 def add_differences(comparison: Comparison, differences: dict[str, float]) -> dict[str, Any]:
-    """The timings, and how far each contestant's output is from PyTorch's, relative to its largest value."""
+    """The timings, and how far each contestant's output is from PyTorch's.
+
+    The distance is relative to the output's largest value.
+    """
     return {
         label: {**entry, "difference": float(f"{differences[label]:.2g}")}
         for label, entry in summarize(comparison).items()

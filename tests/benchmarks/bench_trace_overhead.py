@@ -41,7 +41,10 @@ WARMUP = 2
 
 
 def main() -> None:
-    """Build once, render in turns with as many streams as usual, then in one thread to see what stages leave out."""
+    """Build once, render in turns with as many streams as usual, then in one thread.
+
+    One thread shows what the stages leave out.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--repeats", type=int, default=12, help="rounds, each with tracing off and on"
@@ -139,7 +142,10 @@ def time_span() -> float:
 
 
 def measure_stages(bundle: Bundle, request: ClipRequest) -> dict[str, Any]:
-    """Stages of a clip that is rendered in one thread, engines open, and how much of the wall they leave out."""
+    """Stages of a clip rendered in one thread, and how much of the wall they leave out.
+
+    Engines are open by then.
+    """
     session = Session(bundle, ahead=0)
     tracer = Tracer()
     make_clip(session, request)

@@ -92,7 +92,10 @@ def main() -> None:
         side: {name: describe_work(work, frames=frames_of(name)) for name, work in networks.items()}
         for side, networks in sizes.items()
     }
-    note = "GFLOP are 2 x multiply-accumulates; the denoiser's per frame and step, bytes per call, fp16"
+    note = (
+        "GFLOP are 2 x multiply-accumulates; the denoiser's per frame and step, bytes per call, "
+        "fp16"
+    )
     write_results(arguments.output, {"note": note, "frames": FRAMES, "pixels": described})
 
 

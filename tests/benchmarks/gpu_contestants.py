@@ -81,7 +81,7 @@ class DrawnTensor(StoredTensor):
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A graph with its weights beside it, what both sides are given, and the architecture behind it."""
+    """A graph with its weights beside it, both sides' inputs, and the architecture."""
 
     architecture: Architecture
     spec: SubnetSpec
@@ -229,7 +229,10 @@ def open_engine(
 
 
 def write_own_graph(denoiser: Denoiser) -> Path:
-    """The graph in the CUDA provider's own operators, beside the plain one and reading the same weights."""
+    """The graph in the CUDA provider's own operators, beside the plain one.
+
+    Both read the same weights.
+    """
     path = denoiser.graph.with_name(f"{NETWORK}.{BACKEND}.onnx")
     path.write_bytes(specialize(FloatGraph(denoiser.graph).model)[0].SerializeToString())
     return path

@@ -27,7 +27,10 @@ from echoexport.runtime.engine.protocol import Arrays, EngineOptions
 
 
 class OriginalBlock(DenoisingBlock):
-    """Own tokens and the reference bank side by side, once for each frame, then projected to keys and values."""
+    """Own tokens and the reference bank side by side, projected to keys and values.
+
+    The bank is laid out once for each frame.
+    """
 
     def forward(self, x: Tensor, context: DenoisingContext) -> Tensor:
         """As the parent; both halves of a block's reference are its bank."""
@@ -87,7 +90,8 @@ class TorchBackend:
 
     def describe(self) -> str:
         """Version and threads."""
-        return f"torch {torch.__version__} eager, {torch.get_num_threads()} threads, K/V inside the call"
+        threads = torch.get_num_threads()
+        return f"torch {torch.__version__} eager, {threads} threads, K/V inside the call"
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> TorchEngine:
         """The graph is not read."""

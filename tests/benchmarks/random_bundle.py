@@ -78,7 +78,10 @@ def describe_architecture(size: str) -> Architecture:
 def make_bundle(
     size: str, *, pixels: int, frames: int, precision: str = "fp32", folder: Path
 ) -> tuple[Path, Path]:
-    """A checkpoint and its bundle under ``folder``, made where they are missing or our export code has changed."""
+    """A checkpoint and its bundle under ``folder``.
+
+    Both are made where they are missing or our export code has changed.
+    """
     architecture = describe_architecture(size)
     checkpoint = folder / f"checkpoint-{size}"
     if not checkpoint.is_dir():

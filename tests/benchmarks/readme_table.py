@@ -88,7 +88,8 @@ def _draw_lines(results: dict[str, Any]) -> Iterator[str]:
     renders = half.get("render", {}).get("contestants", {})
     for label, call in calls.items():
         render = f"{renders[label]['times_faster']:.2f} ×" if label in renders else ""
-        yield f"| {label} | {1000 * call['p50']:.0f} | {call['times_faster']:.2f} × | {render} | {where} |"
+        figures = f"{1000 * call['p50']:.0f} | {call['times_faster']:.2f} ×"
+        yield f"| {label} | {figures} | {render} | {where} |"
 
 
 def _read(name: str) -> dict[str, Any]:

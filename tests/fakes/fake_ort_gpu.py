@@ -54,24 +54,36 @@ class Fake:
     """What the library pretends, what goes wrong, and what it was asked for."""
 
     providers: tuple[str, ...] = (TENSORRT, CUDA, CPU)
-    gives: tuple[str, ...] | None = None  # providers of a session; None for those asked for
-    runs_on: str = CUDA  # which provider takes every node
-    placement: tuple[
-        tuple[str, tuple[str, ...]], ...
-    ] = ()  # node kinds by provider, where not all run on one
+    """Those that the library has."""
+    gives: tuple[str, ...] | None = None
+    """Providers of a session; None for those asked for."""
+    runs_on: str = CUDA
+    """Which provider takes every node."""
+    placement: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Node kinds by provider, where not all run on one."""
     records: bool = True
+    """Whether the library knows how to record graphs."""
     load_error: Callable[[dict[str, str]], str] = lambda options: ""
+    """What opening a session with these options raises; empty for nothing."""
     run_error: Callable[[dict[str, str]], str] = lambda options: ""
+    """What running a session with these options raises; empty for nothing."""
     bind_error: str = ""
+    """What binding an input raises; empty for nothing."""
     memory_error: str = ""
+    """What asking for device memory raises; empty for nothing."""
     on_gpu: Callable[[str], AbstractContextManager[None]] = lambda what: contextlib.nullcontext()
     """What goes on while the GPU is asked to "load", "allocate", "upload", "record",
     "run" or "free" something."""
     asked: list[list[tuple[str, dict[str, str]]]] = field(default_factory=list)
+    """The providers and options of every session."""
     settings: list[Any] = field(default_factory=list)
+    """The settings of every session."""
     preloaded: int = 0
-    severity: int = 2  # of what the library logs outside sessions: warnings and worse
+    """How often libraries were loaded beforehand."""
+    severity: int = 2
+    """Of what the library logs outside sessions: warnings and worse."""
     disabled: int = 0
+    """How often falling back to another provider was switched off."""
 
     def placed(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Providers and the kinds of the nodes that each runs."""

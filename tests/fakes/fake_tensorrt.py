@@ -1,8 +1,10 @@
-"""A double of NVIDIA's builder and parser, told by the environment which version it is and what goes wrong.
+"""A double of NVIDIA's builder and parser.
+
+The environment tells it which version it is and what goes wrong.
 
 FAKE_TENSORRT_FAULT, each as the library or the system would do it:
 
-=============  =========================================================================================
+=============  ==============================================================================
 import         the module does not load: a shared library is missing
 old            it is TensorRT 8.6
 no-parser      it has no ``OnnxParser``
@@ -22,7 +24,7 @@ exit           it ends without a word, exit code 3
 hang           it never ends
 disk           what it writes does not fit the disk
 reordered      outputs come in the reverse order
-=============  =========================================================================================
+=============  ==============================================================================
 """
 
 from __future__ import annotations
@@ -345,7 +347,10 @@ if FAULT == "skipped":
         self: Builder, network: INetworkDefinition, config: IBuilderConfig
     ) -> IHostMemory | None:
         for number in (33, 34):
-            text = f"UNSUPPORTED_STATE: Skipping tactic {number} due to insufficient memory on requested size of 629145600"
+            text = (
+                f"UNSUPPORTED_STATE: Skipping tactic {number} due to insufficient memory on "
+                "requested size of 629145600"
+            )
             self.logger.log(ILogger.Severity.WARNING, text)
         return _build(self, network, config)
 

@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """A name, the most seconds it may take, and what to run with the seconds that are left to it."""
+    """A name, the most seconds it may take, and what to run with what is left of them."""
 
     name: str
     limit: float

@@ -147,7 +147,8 @@ def test_a_child_that_hangs_dies_or_says_nothing_costs_its_step(
     assert (found.state, found.reason) == ("failed", reason)
 
 
-JUNIT = """<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0" skipped="{skipped}">
+JUNIT = """<testsuites>
+<testsuite tests="{tests}" failures="{failures}" errors="0" skipped="{skipped}">
 <testcase name="one">{one}</testcase><testcase name="two"><skipped message="no GPU"/></testcase>
 </testsuite></testsuites>"""
 

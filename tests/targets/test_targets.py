@@ -1,4 +1,4 @@
-"""Target files: the shipped ones say where their numbers come from, broken ones are refused by key."""
+"""Target files: shipped ones say where numbers come from, broken ones are refused by key."""
 
 from __future__ import annotations
 

@@ -50,34 +50,43 @@ PICTURE_EVERY = (
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One clip's figures; see ``GATES`` for what becomes of them.
-
-    correlation, lags (one for each lag from -8 to 8), truth_correlation: None where the
-    mouth never opens.
-    """
+    """One clip's figures; see ``GATES`` for what becomes of them."""
 
     name: str
+    """The clip's."""
     person: int
+    """The seed of the one who says it."""
     voice: str
+    """The speaker's espeak-ng name; empty for silence."""
     frames: int
+    """So many were rendered."""
     seconds: float
     """That the rendering took."""
     correlation: float | None
+    """Of the measured with the true openness; None where the mouth never opens."""
     truth_correlation: float | None
+    """The same of the true frames, which says how good the measure is."""
     lag: int | None
+    """Frames by which the measured openness is late, where it fits best; None as
+    above."""
     lags: tuple[float, ...] | None
+    """The correlation at each lag from -8 to 8 frames; None as above."""
     silent_frames: int
+    """Frames in which the true mouth is closed for long enough."""
     closed_frames: int
+    """Those of them in which the measured mouth is closed too."""
     picture: Match
+    """The rendered frames against the portrait, outside mouth and eyes."""
     truth_picture: Match
-    """picture and truth_picture: rendered and true frames against the portrait, outside
-    mouth and eyes."""
+    """The true frames against the portrait, outside mouth and eyes."""
     flicker: float
-    """Outside the mouth."""
+    """Change from frame to frame outside the mouth."""
     truth_flicker: float
+    """The same of the true frames."""
     truth: tuple[float, ...]
+    """The true openness, frame by frame."""
     measured: tuple[float, ...]
-    """truth and measured: openness curves."""
+    """The measured openness, frame by frame."""
 
 
 @dataclass(frozen=True, eq=False)

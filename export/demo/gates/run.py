@@ -50,11 +50,13 @@ class GateSettings:
     clips: int = 40
     """That speak, each by a person of its own; silent ones come on top."""
     silent: int = 3
+    """Clips in which nobody speaks."""
     seconds: float | None = None
     """Of a clip at most."""
     steps: int | None = 6
     """Of the sampler, None for the bundle's."""
     fps: float = 25.0
+    """Frames a second."""
     seed: int = 0
     """Of the sampler's noise."""
     first_person: int = 1_000_000

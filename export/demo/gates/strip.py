@@ -41,7 +41,9 @@ def draw_strip(
     result: ClipResult,
     every: int = 5,
 ) -> None:
-    """Write a PNG of every so many of the frames (n, H, W, 3), with the sound and the result's curves under them.
+    """Write a PNG of some frames, with the sound and the result's curves under them.
+
+    Shown is every ``every``-th of the frames (n, H, W, 3).
 
     Green is the true openness, orange the measured one. Raises InputError for no
     frames, OutputError.
@@ -81,7 +83,8 @@ def _name_clip(result: ClipResult) -> str:
         if result.correlation is None
         else f"r = {result.correlation:.2f}, lag {result.lag}"
     )
-    return f"{result.name}, {result.voice or 'nobody'}, person {result.person}: {found}; truth green, measured orange"
+    who = f"{result.name}, {result.voice or 'nobody'}, person {result.person}"
+    return f"{who}: {found}; truth green, measured orange"
 
 
 def _draw_wave(pen: ImageDraw, samples: NDArray[np.int16], *, width: int, top: int) -> None:

@@ -139,7 +139,10 @@ def gather_speech(speaking: Sequence[ClipResult]) -> dict[str, float]:
 
 
 def correlate_shuffled(speaking: Sequence[ClipResult]) -> float:
-    """The mean correlation of each clip's measured openness with the truth of every other, as far as both go."""
+    """The mean correlation of each clip's measured openness with every other clip's truth.
+
+    Two clips are compared as far as both go.
+    """
     found = []
     for one in speaking:
         for other in speaking:

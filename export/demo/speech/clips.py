@@ -30,13 +30,12 @@ _PEAK = 0.95  # of full scale; louder speech is turned down to it
 
 @dataclass(frozen=True, eq=False)
 class SpeechClip:
-    """Samples (n,) int16 at 16 kHz.
-
-    States (n // 160 + 1, 8) float32, columns as in ``motion.COLUMNS``; the plan.
-    """
+    """What is said in a clip, and the face that says it."""
 
     samples: NDArray[np.int16] = field(repr=False)
+    """(n,) at 16 kHz."""
     states: NDArray[np.float32] = field(repr=False)
+    """(n // 160 + 1, 8), columns as in ``motion.COLUMNS``."""
     plan: ClipPlan
 
 
@@ -71,7 +70,10 @@ def write_wave(path: Path, samples: NDArray[np.int16]) -> None:
 
 
 def _say(plan: ClipPlan) -> tuple[NDArray[np.float64], Timeline]:
-    """The sentences with their silences, (n,) as espeak-ng's 16-bit values, and the timeline of the whole."""
+    """The sentences with their silences, (n,), and the timeline of the whole.
+
+    Samples are espeak-ng's 16-bit values.
+    """
     parts = [np.zeros(round(plan.lead * SAMPLE_RATE))]
     phones: list[Phone] = []
     spoken = speak(plan.sentences, plan.speaker) if plan.sentences else []
@@ -85,7 +87,10 @@ def _say(plan: ClipPlan) -> tuple[NDArray[np.float64], Timeline]:
 
 
 def _set_level(sound: NDArray[np.float64], plan: ClipPlan) -> NDArray[np.float64]:
-    """Scale to the plan's root mean square over what is not silent, or below where the peak would be too high."""
+    """Scale to the plan's root mean square over what is not silent.
+
+    Speech whose peak would be too high is scaled to less.
+    """
     heard = sound[sound != 0]
     if not heard.size:
         return sound

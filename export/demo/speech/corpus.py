@@ -1,4 +1,4 @@
-"""Many clips made side by side and kept in a folder, shard by shard, so that a stopped build goes on."""
+"""Many clips made side by side and kept in a folder, so that a stopped build goes on."""
 
 from __future__ import annotations
 

@@ -32,12 +32,16 @@ _TIMEOUT = 120.0  # seconds; a sentence takes 0.1
 
 @dataclass(frozen=True)
 class Speaker:
-    """An espeak-ng voice ("en-us+f3": language + variant), words a minute, pitch and its range in 0..99."""
+    """Who speaks: an espeak-ng voice and how it is set."""
 
     voice: str
+    """Language and variant, as en-us+f3."""
     speed: int = 165
+    """Words a minute, 80 to 450."""
     pitch: int = 50
+    """0 to 99."""
     pitch_range: int = 50
+    """0 to 99."""
 
     def __post_init__(self) -> None:
         if not self.voice:
@@ -49,9 +53,10 @@ class Speaker:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """Samples (n,) int16, 16 kHz mono, and the timeline of the sounds in them (pauses are its gaps)."""
+    """A sound and the timeline of what is heard in it; pauses are the timeline's gaps."""
 
     samples: NDArray[np.int16] = field(repr=False)
+    """(n,), 16 kHz mono."""
     timeline: Timeline
 
 

@@ -159,7 +159,10 @@ def _close_lips(pieces: list[_Piece], grid: Curve) -> Curve:
 
 
 def _move_head(pieces: list[_Piece], grid: Curve) -> tuple[Curve, Curve]:
-    """Brows and nod (k,), in [0, 1): speech and long vowels raise the brows, open vowels lower the head."""
+    """Brows and nod (k,), in [0, 1).
+
+    Speech and long vowels raise the brows; open vowels lower the head.
+    """
     nod = np.zeros(grid.size)
     brows = np.zeros(grid.size)
     short, long = _VOWEL_SECONDS

@@ -36,25 +36,31 @@ _LEVELS = {
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """All that decides a clip, ``seed`` its noise.
+    """All that decides a clip.
 
-    ``lead``, ``pauses`` (after each sentence but the last) and ``trail`` are seconds of
-    silence. ``level`` is the root mean square of the speech, ``hush`` of the noise in
-    the silences, ``noise`` of the noise over everything, all in steps of 16-bit
-    samples; 0 for none. Without sentences it is a silent clip of ``lead`` + ``trail``.
+    Levels are root mean squares in steps of 16-bit samples, 0 for none.
 
     Raises ``SettingError`` for pauses that do not fit the sentences, or values below 0.
     """
 
     seed: int
+    """Of the noise."""
     speaker: Speaker
+    """Who says it."""
     sentences: tuple[str, ...]
+    """In their order; without any it is a silent clip of ``lead`` + ``trail``."""
     lead: float
+    """Seconds of silence before the first sentence."""
     pauses: tuple[float, ...]
+    """Seconds of silence after each sentence but the last."""
     trail: float
+    """Seconds of silence after the last sentence."""
     level: float
+    """Of the speech."""
     hush: float = 0.0
+    """Of the noise in the silences."""
     noise: float = 0.0
+    """Of the noise over everything."""
 
     def __post_init__(self) -> None:
         if len(self.pauses) != max(len(self.sentences) - 1, 0):

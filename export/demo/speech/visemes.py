@@ -13,24 +13,30 @@ __all__ = ["REST", "Viseme", "is_pause", "read_visemes"]
 
 @dataclass(frozen=True)
 class Viseme:
-    """A sound's target mouth, and how firmly it holds against its neighbours (after Cohen and Massaro 1993).
+    """A sound's target mouth, and how firmly it holds against its neighbours.
 
-    openness [0, 1], width [-1, 1] and rounding [0, 1] as in the face's state;
-    ``opening`` and ``shaping`` are the firmness of the first and of the other two.
-    ``share`` is the part of the sound's time it takes, against the other visemes of the
-    same sound. ``lips`` is whether the lips must meet, ``plosive`` whether it is heard
-    only after its closure, and ``vowel`` whether it carries a syllable.
+    After Cohen and Massaro 1993. The mouth's three numbers are those of the face's state.
     """
 
     openness: float
+    """0 for closed lips to 1."""
     width: float
+    """-1 for narrow to 1 for spread."""
     rounding: float
+    """0 to 1 for pursed lips."""
     opening: float = 1.0
+    """How firm the openness is."""
     shaping: float = 1.0
+    """How firm width and rounding are."""
     share: float = 1.0
+    """The part of the sound's time it takes, against the other visemes of the same
+    sound."""
     lips: bool = False
+    """Whether the lips must meet."""
     plosive: bool = False
+    """Whether it is heard only after its closure."""
     vowel: bool = False
+    """Whether it carries a syllable."""
 
 
 REST = Viseme(0.0, 0.0, 0.0)

@@ -134,7 +134,11 @@ def _tell(line: str, *, since: float) -> None:
 
 
 def main() -> None:
-    """Run the command: exits with 1 and one line for what cannot work, with 130 when it is interrupted twice."""
+    """Run the command.
+
+    It exits with 1 and one line for what cannot work, with 130 when it is interrupted
+    twice.
+    """
     try:
         train_command.main(
             prog_name="python -m echoexport.export.demo.training", standalone_mode=False

@@ -12,7 +12,9 @@ Batch = tuple[Tensor, ...]
 
 
 class CapturedStep:
-    """Runs a step of thousands of small kernels as one CUDA graph, which costs the host next to nothing.
+    """Runs a step of thousands of small kernels as one CUDA graph.
+
+    A replay costs the host next to nothing.
 
     The first steps run as they are, which also readies the libraries; then one is
     recorded, and from then on replayed with every batch copied into the recorded one's

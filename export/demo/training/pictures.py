@@ -77,7 +77,10 @@ class Faces:
         drop_parts(self._name, self._session)
 
     def draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """(count, 3, H, W) uint8, half of them mirrored, and the weight of each pixel, (count, 1, H, W)."""
+        """Pictures (count, 3, H, W) uint8, and the weight of each pixel (count, 1, H, W).
+
+        Half of the pictures are mirrored.
+        """
         device = self.pictures.device
         pick = torch.randint(len(self.pictures), (count,), generator=generator, device=device)
         mirrored = torch.rand(count, 1, 1, 1, generator=generator, device=device) < 0.5
@@ -218,7 +221,9 @@ def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def whiten(pair: PicturePair, faces: Faces) -> None:
-    """Fold a linear map into the 1x1 convolutions so that scaled latents have mean 0 and covariance 1.
+    """Whiten scaled latents: a linear map, folded into the 1x1 convolutions.
+
+    The latents then have mean 0 and covariance 1.
 
     The scaling factor then means what it does in the original, where it brings latents
     to about unit size.

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from echoexport.export.checkpoint.writer import CheckpointPlan, write_checkpoint
 from echoexport.export.demo.training.recipe import Recipe
 
-MARK = "# EchoExport's demo character: trained on drawings and synthetic speech by echoexport.export.demo.training."
+MARK = (
+    "# EchoExport's demo character: trained on drawings and synthetic speech by "
+    "echoexport.export.demo.training."
+)
 SAMPLER = {"shared_noise": 1.0, "overlap": 1, "hold": 1}
 """Every frame starts from the same noise, as most training windows did, so that what
 should stand still nearly does; what is left of its motion, a tenth of a level, is held

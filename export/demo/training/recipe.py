@@ -65,7 +65,10 @@ million parameters in all."""
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One optimization: ``steps`` of AdamW, warmed up, then a cosine down to 2 % of ``learning_rate``."""
+    """One optimization: ``steps`` of AdamW.
+
+    The rate is warmed up, then falls along a cosine to 2 % of ``learning_rate``.
+    """
 
     steps: int
     batch: int
@@ -81,8 +84,11 @@ class Recipe:
     """Everything that decides what comes out, but for the device."""
 
     name: str
+    """What it is called on the command line."""
     architecture: Architecture = CHARACTER
+    """The networks' sizes."""
     seed: int = 1
+    """Of weights, data and batches."""
     size: int = 128
     """Side of the pictures in pixels."""
     window: int = 12
@@ -92,16 +98,20 @@ class Recipe:
     faces: int = 24_000
     """Pictures for the VAE."""
     clips: int = 8_000
+    """Moving people for the UNets."""
     clip_frames: int = 24
-    """clips and clip_frames: moving people for the UNets, and how long each is."""
+    """How long each of those people moves."""
     independent_noise: float = 0.2
     """Share of the windows whose frames have noise of their own; the others share one
     noise, as the checkpoint's sampler does."""
     audio: StagePlan = field(default_factory=lambda: StagePlan(2_500, 16, 1e-3, average=0.99))
+    """The audio encoder's stage."""
     vae: StagePlan = field(default_factory=lambda: StagePlan(9_000, 64, 2e-3))
+    """The picture networks' stage."""
     unets: StagePlan = field(
         default_factory=lambda: StagePlan(20_000, 32, 8e-4, warmup=500, average=0.9995)
     )
+    """The talker's stage."""
 
     @property
     def digest(self) -> str:

@@ -64,15 +64,18 @@ class ScenePlan:
 
 @dataclass(frozen=True)
 class Window:
-    """A batch of windows. latents (b, 4, f, h, w); reference (b, 4, h, w); tokens (b, f, tokens, width); mask
-    (b, 1, H, W) in [0, 1]; weights (b, 1, 1, h, w), what each latent counts.
-    """
+    """A batch of windows."""
 
     latents: Tensor
+    """(b, 4, f, h, w)."""
     reference: Tensor
+    """The portrait's latents, (b, 4, h, w)."""
     tokens: Tensor
+    """The voice, (b, f, tokens, width)."""
     mask: Tensor
+    """Where the face is, (b, 1, H, W) in [0, 1]."""
     weights: Tensor
+    """What each latent counts, (b, 1, 1, h, w)."""
 
 
 def plan_scenes(recipe: Recipe, sounds: list[Sound]) -> list[ScenePlan]:

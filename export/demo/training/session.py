@@ -31,25 +31,30 @@ def count_processors() -> int:
 
 @dataclass
 class Session:
-    """What a run is given.
-
-    ``stop`` may be set at any time, also by a signal; ``until`` names the last stage
-    wanted.
-    """
+    """What a run is given."""
 
     folder: Path
+    """Where data, states, logs, samples and the checkpoint go."""
     device: torch.device
+    """What the networks run on."""
     seed: int
+    """Of every generator, with the stage's name and the step."""
     tell: Tell
+    """Takes a line for whoever watches."""
     workers: int = field(default_factory=count_processors)
     """Processes that synthesize speech and draw people."""
     deadline: float = math.inf
     """Of ``time.monotonic``."""
     until: str | None = None
+    """The last stage wanted; None for all."""
     stop: bool = False
+    """Asks the run to save and leave; may be set at any time, also by a signal."""
     save_seconds: float = 120.0
+    """Between two saved states of a stage."""
     log_every: int = 100
+    """Steps between two lines of the log."""
     _told: float = field(default_factory=time.monotonic, repr=False)
+    """When work was last told of, by ``time.monotonic``."""
 
     @property
     def over(self) -> bool:

@@ -46,7 +46,7 @@ class Sound:
 
 
 def describe_sound(samples: NDArray[np.int16], states: NDArray[np.float32]) -> Sound:
-    """A clip with its log-mel, as the runtime computes it, to the precision that is kept on disk."""
+    """A clip with its log-mel as the runtime computes it, in the precision kept on disk."""
     mel = log_mel(samples.astype(np.float32) / np.float32(32768))
     return Sound(
         mel.astype(np.float16).astype(np.float32), states.astype(np.float16).astype(np.float32)
@@ -109,7 +109,10 @@ class Listener(nn.Module):
 
 
 class ListeningBatches:
-    """Segments of 30 s with clips laid end to end, or one clip and nothing after it, as the pipeline feeds them."""
+    """Segments of 30 s, as the pipeline feeds them.
+
+    A segment holds clips laid end to end, or one clip and nothing after it.
+    """
 
     def __init__(self, sounds: list[Sound], a: AudioArchitecture, *, device: torch.device) -> None:
         self._columns = 2 * a.context
@@ -118,7 +121,10 @@ class ListeningBatches:
         self._device = device
 
     def draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """mel (count, 80, columns), targets (count, rows, 8), and which rows count (count, rows)."""
+        """The mel (count, 80, columns), its targets, and which rows count.
+
+        Targets are (count, rows, 8), what counts is (count, rows).
+        """
         mel = torch.zeros(count, self._mels[0].shape[0], self._columns, device=self._device)
         target = torch.zeros(count, self._columns // 2, len(_CURVES), device=self._device)
         known = torch.zeros(count, self._columns // 2, device=self._device)

@@ -181,7 +181,10 @@ class _Training:
                 mean.copy_(kept)
 
     def _log(self, step: int, figures: dict[str, Tensor]) -> None:
-        """Sum a step's figures on the device, and read their means back once in ``log_every`` steps."""
+        """Sum a step's figures on the device.
+
+        Their means are read back once in ``log_every`` steps.
+        """
         for key, value in figures.items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
         self._summed += 1

@@ -1,4 +1,4 @@
-"""The UNets' stage: reference, denoiser with motion modules, and face locator learn v-prediction together."""
+"""The UNets' stage: reference, denoiser and face locator learn v-prediction together."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The drawn world: thousands of distinct portraits whose mouth, eyes and head move as told, with ground truth."""
+"""The drawn world: distinct portraits whose faces move as told, with ground truth."""

@@ -36,7 +36,10 @@ def paint_eyes(canvas: Canvas, scene: Scene) -> None:
 
 
 def trace_lids(traits: Traits, across: Array) -> tuple[Array, Array, Array]:
-    """Heights of the upper and lower lid at places ``across`` an eye, and their common arc from 0 to 1."""
+    """Heights of the upper and lower lid at places ``across`` an eye, and their common arc.
+
+    The arc is from 0 to 1.
+    """
     across = across.clip(-1.0, 1.0)
     bulge = 1.0 - across * across
     arc = 0.55 * bulge + 0.45 * (namespace_of(traits.people).sqrt(bulge + 1e-6) - 1e-3)
@@ -46,7 +49,10 @@ def trace_lids(traits: Traits, across: Array) -> tuple[Array, Array, Array]:
 
 
 def trace_brow(traits: Traits, across: Array) -> tuple[Array, Array]:
-    """Height of a brow's middle over the eye's middle at places ``across`` it, and half its thickness there."""
+    """Height of a brow's middle over the eye's middle, and half the brow's thickness.
+
+    Both are at places ``across`` the brow.
+    """
     middle = (
         traits.brow_y - traits.brow_arch * (1.0 - (across - 0.2) ** 2) + traits.brow_slant * across
     )
@@ -56,7 +62,10 @@ def trace_brow(traits: Traits, across: Array) -> tuple[Array, Array]:
 
 
 def _mirror(scene: Scene) -> tuple[Array, Array, Array]:
-    """The side, -1 left and 1 right in the picture, and the place about that side's eye, x growing outwards."""
+    """The side, and the place about that side's eye.
+
+    The side is -1 on the left of the picture and 1 on the right; x grows outwards.
+    """
     x, y = scene.face
     side = namespace_of(x).sign(x)
     return side, abs(x) - scene.traits.eye_x, y - scene.traits.eye_y
@@ -99,7 +108,7 @@ def paint_brows(canvas: Canvas, scene: Scene) -> None:
 
 
 def paint_glasses(canvas: Canvas, scene: Scene) -> None:
-    """Rims about the eyes, a bridge between them and arms to the ears, where a person wears them."""
+    """Rims about the eyes, a bridge and arms to the ears, where a person wears glasses."""
     traits = scene.traits
     pixel = scene.pixel
     _, x, y = _mirror(scene)

@@ -104,7 +104,10 @@ def face_box(people: Floats, *, size: int) -> Floats:
 
 
 def mouth_mask(people: Floats, *, size: int) -> Mask:
-    """The pixels that any mouth of these people may change, jaw and chin included, (n,size,size)."""
+    """The pixels that any mouth of these people may change, (n,size,size).
+
+    Jaw and chin are among them.
+    """
     states = rest_of(people)
     states[:, 0] = 1
     scene = see_scene(people, states, size=size)

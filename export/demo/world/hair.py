@@ -1,4 +1,4 @@
-"""Paints hair: a mass behind the head and its front down to a hair line, one shape for every style."""
+"""Paints hair: a mass behind the head and its front, one shape for every style."""
 
 from __future__ import annotations
 

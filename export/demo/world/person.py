@@ -62,10 +62,11 @@ RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Person:
-    """A drawn person: its seed and its parameters, float32 (PERSON_WIDTH,), named by ``layout.FIELDS``."""
+    """A drawn person."""
 
     seed: int
     parameters: NDArray[np.float32]
+    """(PERSON_WIDTH,), named by ``layout.FIELDS``."""
 
     def part(self, name: str) -> NDArray[np.float32]:
         """The numbers called ``name``, (1,) or (3,); KeyError for a name that the layout lacks."""

@@ -46,17 +46,26 @@ class Traits:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a head is: its middle, the sine and cosine of its roll, and the face's shift on it, each (n,1,1)."""
+    """Where a head is, each value (n,1,1), lengths as shares of the picture's side."""
 
     x: Array
+    """The head's middle before it moves."""
     y: Array
+    """The same, down."""
     scale: Array
+    """The person's size."""
     sine: Array
+    """Of the head's roll."""
     cosine: Array
+    """Of the head's roll."""
     face_x: Array
+    """The face's shift on the head."""
     face_y: Array
+    """The same, down."""
     head_x: Array
+    """The head's shift, from sway."""
     head_y: Array
+    """The same, down, from a nod."""
 
     def to_picture(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Places on the head as shares of the picture's side."""
@@ -154,7 +163,10 @@ def check_batch(people: Array, states: Array, *, size: int) -> None:
 
 
 def make_grid(like: Array, *, size: int) -> tuple[Array, Array]:
-    """The middles of all pixels as shares of the side, (1,1,W) and (1,H,1), in the library and place of ``like``."""
+    """The middles of all pixels as shares of the side, (1,1,W) and (1,H,1).
+
+    Both are in the library and place of ``like``.
+    """
     xp: Any = namespace_of(like)
     steps = xp.arange(size) if not hasattr(like, "is_cuda") else xp.arange(size, device=like.device)
     line = (xp.asarray(steps, dtype=like.dtype) + 0.5) / size

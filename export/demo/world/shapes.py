@@ -1,4 +1,4 @@
-"""Distances to simple shapes and the share of a pixel they cover, for numpy arrays and torch tensors alike.
+"""Distances to simple shapes and the share of a pixel they cover, in numpy or torch.
 
 Distances are negative inside. Only functions that both libraries spell the same are
 used; plain numbers go through ``clip``, never through ``maximum``.
@@ -36,7 +36,7 @@ def namespace_of(array: Array) -> Any:
 
 
 def cover(distance: Array, pixel: Array) -> Array:
-    """The share of each pixel inside a shape, from the distance of its middle and the pixel's side."""
+    """The share of each pixel inside a shape, from its middle's distance and its side."""
     return (0.5 - distance / pixel).clip(0.0, 1.0)
 
 

@@ -22,23 +22,25 @@ Curve = NDArray[np.float32]
 class FaceState:
     """Eight curves of equal length, one value a frame, float32 (n,); all 0 is a neutral face.
 
-    openness [0,1]: 0 is closed lips, 1 the jaw fully down. width [-1,1]: -1 narrow, 1
-    spread. rounding [0,1]: lips pursed. lids [0,1]: 1 is eyes closed. brows [-1,1]: 1
-    is raised. nod [-1,1]: 1 moves the face down by 0.6 % of the picture's side. sway
-    [-1,1]: the same to the right. tilt [-1,1]: 1 rolls the head by one degree,
-    clockwise as seen.
-
     Raises SettingError where the curves differ in length or are not one-dimensional.
     """
 
     openness: Curve
+    """[0,1]: 0 is closed lips, 1 the jaw fully down."""
     width: Curve
+    """[-1,1]: -1 narrow, 1 spread."""
     rounding: Curve
+    """[0,1]: lips pursed."""
     lids: Curve
+    """[0,1]: 1 is eyes closed."""
     brows: Curve
+    """[-1,1]: 1 is raised."""
     nod: Curve
+    """[-1,1]: 1 moves the face down by 0.6 % of the picture's side."""
     sway: Curve
+    """[-1,1]: the same to the right."""
     tilt: Curve
+    """[-1,1]: 1 rolls the head by one degree, clockwise as seen."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,4 +1,4 @@
-"""Hair styles, beards, glasses and clothes as numbers, so that a mixed batch is drawn without branches."""
+"""Hair styles, beards, glasses and clothes as numbers: a mixed batch needs no branches."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MakeSession = Callable[..., Session]
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Networks this small only lose by sharing their work, above all where other processes have work too."""
+    """Networks this small only lose by sharing their work, above all beside other processes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -65,7 +65,10 @@ def micro_sounds() -> list[Sound]:
 
 @pytest.fixture
 def make_session(tmp_path: Path) -> MakeSession:
-    """A function that gives a session on the CPU, which writes below the test's folder and tells nobody."""
+    """A function that gives a session on the CPU, which tells nobody.
+
+    It writes below the test's folder.
+    """
 
     def make(name: str = "run", **changes: Any) -> Session:
         (tmp_path / name).mkdir(exist_ok=True)

@@ -27,7 +27,10 @@ Refusal = Callable[..., str]
 def refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Refusal]:
-    """A function that runs the command in an empty folder, which must fail with one line, and gives that line."""
+    """A function that runs the command in an empty folder, where it must fail.
+
+    It gives the command's one line.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.chdir(tmp_path)
 

@@ -287,7 +287,7 @@ def test_a_published_network_computes_what_the_trained_one_does(
 def test_the_published_networks_together_are_the_talker(
     published: Checkpoint, micro_recipe: Recipe, trained: dict[str, nn.Module]
 ) -> None:
-    """Reference, mask and tokens through the separate networks give the velocity that was trained."""
+    """Reference, mask and tokens through separate networks give the trained velocity."""
     from echoexport.export.demo.training.scenes import Window
 
     talker = Talker(micro_recipe.architecture)

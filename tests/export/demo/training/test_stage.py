@@ -1,4 +1,4 @@
-"""One stage: stopping changes nothing, what is done is not done again, and a strange file is refused."""
+"""One stage: a stop changes nothing, what is done stays, a strange file is refused."""
 
 from __future__ import annotations
 

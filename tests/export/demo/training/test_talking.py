@@ -1,4 +1,4 @@
-"""The UNets' stage: its noise is the sampler's, its windows are the runtime's, its readers are the denoiser's."""
+"""The UNets' stage: noise as the sampler's, readers as the denoiser's."""
 
 from __future__ import annotations
 

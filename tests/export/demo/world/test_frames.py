@@ -1,4 +1,4 @@
-"""Drawn frames: in range, the same in numpy and torch, moved smoothly and only where they should be."""
+"""Drawn frames: in range, the same in numpy and torch, moved only where they should be."""
 
 from __future__ import annotations
 
