@@ -37,9 +37,9 @@ CHILD = """
 import json, sys, time
 start = time.perf_counter()
 from pathlib import Path
-from echoexport.profiles.clip_run import find_peak_memory, find_process_age
-from echoexport.runtime.backends import EngineOptions
-from echoexport.runtime.bundle import open_bundle
+from echoexport.profiles.measuring.clip_run import find_peak_memory, find_process_age
+from echoexport.runtime.bundle.opened import open_bundle
+from echoexport.runtime.engine.protocol import EngineOptions
 folder, backend, cache = sys.argv[1:4]
 options = EngineOptions(cache=Path(cache) if cache else None, streams=0)
 with open_bundle(folder, backend=backend, options=options) as bundle:

@@ -159,12 +159,12 @@ def describe_arithmetic(dtype: str = "float32", *, precision: str = "") -> Subne
 
 @pytest.fixture
 def arithmetic_spec() -> Callable[..., SubnetSpec]:
-    """A function that describes the network of ``gpu_graph`` in a dtype and a precision."""
+    """A function that describes the network of ``arithmetic_graph`` in a dtype and a precision."""
     return describe_arithmetic
 
 
 @pytest.fixture(params=["float32", "float16"])
-def gpu_graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, SubnetSpec]:
+def arithmetic_graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, SubnetSpec]:
     """left - right and left * right, outputs in another order than the spec's."""
     from onnx import TensorProto, helper, save_model
 

@@ -18,11 +18,13 @@ Graph = tuple[Path, SubnetSpec]
 CLOSE_AND_INTERRUPT = """
 import gc, signal, sys, threading
 from pathlib import Path
-from echoexport.runtime.backends import EngineOptions, load_backend
-from echoexport.runtime.spec import TOLERANCES, SubnetSpec, TensorSpec
+from echoexport.runtime.backends import load_backend
+from echoexport.runtime.contract.spec import TOLERANCES, SubnetSpec, TensorSpec
+from echoexport.runtime.engine.protocol import EngineOptions
 
 noise, reference, product = (
-    TensorSpec(name, "float32", (("batch", 1), ("width", 4))) for name in ("noise", "reference", "product")
+    TensorSpec(name, "float32", (("batch", 1), ("width", 4)))
+    for name in ("noise", "reference", "product")
 )
 spec = SubnetSpec("small", (noise, reference), (product,), TOLERANCES)
 engines = [load_backend("openvino").open(Path(sys.argv[1]), spec, EngineOptions())]

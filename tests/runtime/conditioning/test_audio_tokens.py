@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ CONTEXT = 30
 
 
 class CountingEncoder:
-    """Gives, for every output row, the mean of its two input columns, in every layer and channel."""
+    """Gives every output row the mean of its two input columns, in every layer and channel."""
 
     def __init__(self) -> None:
         self.inputs: list[np.ndarray] = []
@@ -42,7 +43,7 @@ def numbered_mel(columns: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fps", [24, 25])
-def test_counts_and_rows_of_every_frame_match_the_golden_ones(goldens_tiny, fps):
+def test_counts_and_rows_of_every_frame_match_the_golden_ones(goldens_tiny: Any, fps: int) -> None:
     golden = goldens_tiny[f"audio/chunks_fps{fps}/indices"]
     rows = len(goldens_tiny["audio/features"])
     assert (
@@ -54,7 +55,7 @@ def test_counts_and_rows_of_every_frame_match_the_golden_ones(goldens_tiny, fps)
 
 
 @pytest.mark.parametrize("fps", [24, 25])
-def test_the_first_ten_frames_tokens_match_the_golden_ones(goldens_tiny, fps):
+def test_the_first_ten_frames_tokens_match_the_golden_ones(goldens_tiny: Any, fps: int) -> None:
     tokens = AudioTokens(goldens_tiny["audio/features"], fps, frames=74)
     assert np.array_equal(
         tokens.window(range(10))[0], goldens_tiny[f"audio/chunks_fps{fps}/first10"]
@@ -62,7 +63,7 @@ def test_the_first_ten_frames_tokens_match_the_golden_ones(goldens_tiny, fps):
 
 
 @pytest.mark.parametrize("fps", [24, 25])
-def test_counts_over_30_s_match_the_golden_ones(goldens_tiny, fps):
+def test_counts_over_30_s_match_the_golden_ones(goldens_tiny: Any, fps: int) -> None:
     rows = int(goldens_tiny["audio/long/feature_shape"][0])
     assert original_frame_count(rows, fps) == goldens_tiny[f"audio/long/count_fps{fps}"]
 
@@ -70,7 +71,9 @@ def test_counts_over_30_s_match_the_golden_ones(goldens_tiny, fps):
 @given(
     st.integers(1, 4000), st.one_of(st.integers(1, 120), st.floats(1, 120), st.fractions(1, 120))
 )
-def test_the_originals_count_ends_with_the_first_frame_past_the_features(rows, fps):
+def test_the_originals_count_ends_with_the_first_frame_past_the_features(
+    rows: Any, fps: Any
+) -> None:
     count = original_frame_count(rows, fps)
     assert int((count - 1) * (50 / fps)) > rows
     assert count == 1 or int((count - 2) * (50 / fps)) <= rows
@@ -79,7 +82,7 @@ def test_the_originals_count_ends_with_the_first_frame_past_the_features(rows, f
 @given(
     st.integers(0, 10_000), st.one_of(st.integers(1, 120), st.floats(1, 120)), st.integers(1, 500)
 )
-def test_rows_are_ten_in_order_and_within_the_clip(frame, fps, rows):
+def test_rows_are_ten_in_order_and_within_the_clip(frame: Any, fps: Any, rows: Any) -> None:
     found = token_rows(frame, fps, rows)
     assert len(found) == 10
     assert found == sorted(found)
@@ -87,13 +90,13 @@ def test_rows_are_ten_in_order_and_within_the_clip(frame, fps, rows):
 
 
 @given(st.fractions(Fraction(1, 10), 10_000), st.fractions(1, 120))
-def test_covering_frames_cover_the_sound_and_none_is_spare(duration, fps):
+def test_covering_frames_cover_the_sound_and_none_is_spare(duration: Any, fps: Any) -> None:
     fps = fps.limit_denominator(1001)
     count = covering_frame_count(duration, fps)
     assert (count - 1) / fps < duration <= count / fps
 
 
-def test_covering_frames_are_counted_without_rounding():
+def test_covering_frames_are_counted_without_rounding() -> None:
     assert covering_frame_count(Fraction(10), 24) == 240
     assert covering_frame_count(Fraction(10) + Fraction(1, 16_000), 24) == 241
     assert covering_frame_count(Fraction(1001), 30_000 / 1001) == 30_000
@@ -111,17 +114,17 @@ def test_covering_frames_are_counted_without_rounding():
         (np.float64(23.976), Fraction(2997, 125)),
     ],
 )
-def test_rates_are_the_fractions_they_stand_for(fps, exact):
+def test_rates_are_the_fractions_they_stand_for(fps: Any, exact: Fraction) -> None:
     assert exact_rate(fps) == exact
 
 
 @pytest.mark.parametrize("fps", [0, -24, float("nan"), float("inf"), 5000, 1e-9, True, "24", None])
-def test_a_rate_that_cannot_be_is_refused(fps):
+def test_a_rate_that_cannot_be_is_refused(fps: Any) -> None:
     with pytest.raises(SettingError, match="fps"):
         exact_rate(fps)
 
 
-def test_pieces_are_padded_with_zero_and_encoded_on_their_own():
+def test_pieces_are_padded_with_zero_and_encoded_on_their_own() -> None:
     encoder = CountingEncoder()
     encode_features(numbered_mel(2 * CONTEXT + 7), encoder, context=CONTEXT)
     assert [piece.shape for piece in encoder.inputs] == [(1, 8, 2 * CONTEXT)] * 2
@@ -130,7 +133,7 @@ def test_pieces_are_padded_with_zero_and_encoded_on_their_own():
 
 
 @given(st.integers(2, 200))
-def test_a_piece_of_n_columns_gives_its_first_half_n_rows(columns):
+def test_a_piece_of_n_columns_gives_its_first_half_n_rows(columns: Any) -> None:
     features = encode_features(numbered_mel(columns), CountingEncoder(), context=CONTEXT)
     pieces = [min(2 * CONTEXT, columns - start) for start in range(0, columns, 2 * CONTEXT)]
     assert features.shape == (sum(n // 2 for n in pieces), LAYERS, WIDTH)
@@ -142,19 +145,19 @@ def test_a_piece_of_n_columns_gives_its_first_half_n_rows(columns):
     assert np.array_equal(features[:, 4, 3], (wanted + 4000).astype(np.float32))
 
 
-def test_a_last_piece_of_one_column_is_dropped():
+def test_a_last_piece_of_one_column_is_dropped() -> None:
     encoder = CountingEncoder()
     assert len(encode_features(numbered_mel(2 * CONTEXT + 1), encoder, context=CONTEXT)) == CONTEXT
     assert len(encoder.inputs) == 1
 
 
 @pytest.mark.parametrize("columns", [0, 1])
-def test_a_clip_without_one_row_is_refused(columns):
+def test_a_clip_without_one_row_is_refused(columns: int) -> None:
     with pytest.raises(AudioError, match=f"{columns} mel columns"):
         encode_features(numbered_mel(columns), CountingEncoder(), context=CONTEXT)
 
 
-def test_an_encoder_with_another_context_is_refused():
+def test_an_encoder_with_another_context_is_refused() -> None:
     with pytest.raises(BackendError, match="audio_encoder gave shape"):
         encode_features(
             numbered_mel(10), lambda mel: np.zeros((1, 5, 7, 4), np.float32), context=CONTEXT
@@ -166,7 +169,7 @@ def numbered_features(rows: int) -> np.ndarray:
     return numbers.reshape(rows, LAYERS, WIDTH)
 
 
-def test_tokens_count_layers_within_rows():
+def test_tokens_count_layers_within_rows() -> None:
     features = numbered_features(100)
     window = AudioTokens(features, 25, frames=50).window([10])
     assert window.shape == (1, 1, 50, WIDTH)
@@ -175,34 +178,34 @@ def test_tokens_count_layers_within_rows():
         assert np.array_equal(found, features[first + token // LAYERS, token % LAYERS])
 
 
-def test_a_window_takes_frames_in_any_order():
+def test_a_window_takes_frames_in_any_order() -> None:
     tokens = AudioTokens(numbered_features(100), 24, frames=48)
     assert np.array_equal(tokens.window([5, 0, 5])[0, 0], tokens.window([5])[0, 0])
     assert np.array_equal(tokens.window([5, 0])[0, 1], tokens.window([0])[0, 0])
 
 
-def test_frames_beyond_the_clip_hold_its_last_tokens():
+def test_frames_beyond_the_clip_hold_its_last_tokens() -> None:
     tokens = AudioTokens(numbered_features(100), 24, frames=5)
     held = tokens.window(range(12))[0]
     assert np.array_equal(held[:5], tokens.window(range(5))[0])
     assert all(np.array_equal(frame, held[4]) for frame in held[5:])
 
 
-def test_frames_beyond_the_features_hold_the_last_rows():
+def test_frames_beyond_the_features_hold_the_last_rows() -> None:
     tokens = AudioTokens(numbered_features(10), 25, frames=40)
     assert np.array_equal(tokens.window([39])[0, 0], np.tile(numbered_features(10)[9], (10, 1)))
 
 
-def test_a_negative_frame_is_refused():
+def test_a_negative_frame_is_refused() -> None:
     with pytest.raises(SettingError, match="frame -1"):
         AudioTokens(numbered_features(10), 24, frames=5).window([3, -1])
 
 
-def test_features_of_another_rank_are_refused():
+def test_features_of_another_rank_are_refused() -> None:
     with pytest.raises(AudioError, match=r"shape \(10, 4\)"):
         AudioTokens(np.zeros((10, 4), np.float32), 24, frames=5)
 
 
-def test_a_clip_without_frames_is_refused():
+def test_a_clip_without_frames_is_refused() -> None:
     with pytest.raises(SettingError, match="0 frames"):
         AudioTokens(numbered_features(10), 24, frames=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,25 +19,25 @@ def as_voice(waveform: np.ndarray) -> np.ndarray:
     return waveform.astype(np.float32) / 32768
 
 
-def test_the_filters_match_the_golden_ones(goldens_tiny):
+def test_the_filters_match_the_golden_ones(goldens_tiny: Any) -> None:
     assert np.allclose(mel_filters(80), goldens_tiny["audio/mel_filters"], rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("n_mels", [40, 80, 128])
 @pytest.mark.filterwarnings("default")  # librosa's own imports may warn
-def test_the_filters_match_librosas(n_mels):
+def test_the_filters_match_librosas(n_mels: int) -> None:
     filters = pytest.importorskip("librosa.filters")
     wanted = filters.mel(sr=16_000, n_fft=N_FFT, n_mels=n_mels)
     assert np.allclose(mel_filters(n_mels), wanted, rtol=1e-4, atol=1e-7)
 
 
-def test_the_filters_are_shared_and_cannot_be_overwritten():
+def test_the_filters_are_shared_and_cannot_be_overwritten() -> None:
     assert mel_filters() is mel_filters()
     with pytest.raises(ValueError, match="read-only"):
         mel_filters()[0, 0] = 1.0
 
 
-def test_the_log_mel_matches_the_golden_one(goldens_tiny):
+def test_the_log_mel_matches_the_golden_one(goldens_tiny: Any) -> None:
     golden = goldens_tiny["audio/log_mel"]
     made = log_mel(as_voice(goldens_tiny["audio/waveform_int16"]))
     assert made.shape == golden.shape
@@ -44,7 +45,7 @@ def test_the_log_mel_matches_the_golden_one(goldens_tiny):
     assert np.abs(made - golden).max() < 1e-4 * np.abs(golden).max()
 
 
-def test_the_log_mel_of_more_than_30_s_matches_the_golden_columns(goldens_tiny):
+def test_the_log_mel_of_more_than_30_s_matches_the_golden_columns(goldens_tiny: Any) -> None:
     samples = np.resize(
         goldens_tiny["audio/waveform_int16"], goldens_tiny.meta["conf"]["long_samples"]
     )
@@ -55,7 +56,7 @@ def test_the_log_mel_of_more_than_30_s_matches_the_golden_columns(goldens_tiny):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(N_FFT, 6000), st.integers(1, 40))
-def test_the_blocks_do_not_show(count, columns):
+def test_the_blocks_do_not_show(count: Any, columns: Any) -> None:
     samples = np.random.default_rng(count).standard_normal(count).astype(np.float32) * 0.1
     whole = log_mel(samples)
     with pytest.MonkeyPatch.context() as patch:
@@ -64,7 +65,7 @@ def test_the_blocks_do_not_show(count, columns):
     assert whole.shape == (80, count // HOP)
 
 
-def test_the_floor_is_that_of_the_whole_clip():
+def test_the_floor_is_that_of_the_whole_clip() -> None:
     rng = np.random.default_rng(0)
     quiet = rng.standard_normal(16_000) * 1e-5
     loud = rng.standard_normal(16_000) * 0.5
@@ -74,13 +75,13 @@ def test_the_floor_is_that_of_the_whole_clip():
     assert joined[:, :90].mean() > alone[:, :90].mean()  # lifted to the loud half's floor
 
 
-def test_silence_is_flat_and_finite():
+def test_silence_is_flat_and_finite() -> None:
     assert np.array_equal(
         log_mel(np.zeros(1600, np.float32)), np.full((80, 10), (-10 + 4) / 4, np.float32)
     )
 
 
-def test_work_space_does_not_grow_with_a_three_minute_clip():
+def test_work_space_does_not_grow_with_a_three_minute_clip() -> None:
     clip = np.zeros(180 * 16_000, np.float32)
     tracemalloc.start()
     made = log_mel(clip)
@@ -91,6 +92,6 @@ def test_work_space_does_not_grow_with_a_three_minute_clip():
 
 
 @pytest.mark.parametrize("shape", [(0,), (N_FFT - 1,), (2, 1600)])
-def test_what_is_no_clip_is_refused(shape):
+def test_what_is_no_clip_is_refused(shape: Any) -> None:
     with pytest.raises(AudioError, match="25 ms"):
         log_mel(np.zeros(shape, np.float32))

@@ -139,7 +139,7 @@ def test_a_crash_in_mid_write_leaves_the_old_entry_and_a_part_that_is_cleaned_up
 import os, sys
 from pathlib import Path
 import numpy as np
-from echoexport.runtime import reference_cache
+from echoexport.runtime.conditioning import reference_cache
 def die(file, header, arrays):
     file.write(header)
     file.flush()
@@ -233,7 +233,7 @@ def test_processes_that_write_read_and_evict_at_once_never_see_a_wrong_entry(
 import sys
 from pathlib import Path
 import numpy as np
-from echoexport.runtime.reference_cache import ReferenceCache
+from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 numbers = np.random.default_rng(int(sys.argv[2]))
 found = 0
 for _ in range(150):

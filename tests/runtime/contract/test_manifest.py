@@ -1,4 +1,4 @@
-"""The manifest: it comes back as it was written, and whatever breaks its rules is refused by name."""
+"""The manifest: it comes back as it was written, and what breaks its rules is refused by name."""
 
 from __future__ import annotations
 

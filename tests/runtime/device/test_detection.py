@@ -1,4 +1,4 @@
-"""Reading machines: boards, GPUs and processors as folders of files, and what of them cannot be read."""
+"""Reading machines: boards, GPUs and processors as folders of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CUDA's calls: each error has its name and a fix, what does not work here is said in a line, on a fake CUDA."""
+"""CUDA's calls on a fake CUDA: each error has its name and a fix."""
 
 from __future__ import annotations
 
@@ -190,7 +190,8 @@ def test_older_wheels_that_raise_without_a_driver_are_a_line_too(cuda: Any) -> N
     cuda.raising["cudaDriverGetVersion"] = 'Function "cuDriverGetVersion" not found'
     line = find_cuda_trouble() or ""
     assert line == (
-        'CUDA: cudaDriverGetVersion failed: Function "cuDriverGetVersion" not found; is NVIDIA\'s driver installed?'
+        'CUDA: cudaDriverGetVersion failed: Function "cuDriverGetVersion" not found; '
+        "is NVIDIA's driver installed?"
     )
 
 

@@ -33,33 +33,35 @@ RIGHT = np.array([[4, 3, 2, 1]], np.float32)
 
 
 def test_outputs_come_by_name_whatever_their_order(
-    make_ort: Make, open_ort: Make, gpu_backend: str, gpu_provider: str, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, gpu_backend: str, gpu_provider: str, arithmetic_graph: Graph
 ) -> None:
     make_ort(runs_on=gpu_provider)
-    engine = open_ort(gpu_backend, gpu_graph)
-    network = Network(gpu_graph[1], engine)
+    engine = open_ort(gpu_backend, arithmetic_graph)
+    network = Network(arithmetic_graph[1], engine)
     found = network({"right": RIGHT, "left": LEFT})
     np.testing.assert_array_equal(found["difference"], LEFT - RIGHT)
     np.testing.assert_array_equal(found["product"], LEFT * RIGHT)
-    assert {array.dtype.name for array in found.values()} == {gpu_graph[1].inputs[0].dtype}
-    assert engine.precision == gpu_graph[1].stored
+    assert {array.dtype.name for array in found.values()} == {arithmetic_graph[1].inputs[0].dtype}
+    assert engine.precision == arithmetic_graph[1].stored
     assert engine.notes == []
 
 
 def test_outputs_of_one_call_survive_the_next_one(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort()
-    network = Network(gpu_graph[1], open_ort("ort_cuda", gpu_graph))
+    network = Network(arithmetic_graph[1], open_ort("ort_cuda", arithmetic_graph))
     first = network({"left": LEFT, "right": RIGHT})
     network({"left": 5 * LEFT, "right": RIGHT})
     np.testing.assert_array_equal(first["product"], LEFT * RIGHT)
 
 
-def test_a_frozen_input_goes_up_once(make_ort: Make, open_ort: Make, gpu_graph: Graph) -> None:
+def test_a_frozen_input_goes_up_once(
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
+) -> None:
     make_ort()
-    engine = open_ort("ort_cuda", gpu_graph)
-    dtype = gpu_graph[1].inputs[0].dtype
+    engine = open_ort("ort_cuda", arithmetic_graph)
+    dtype = arithmetic_graph[1].inputs[0].dtype
     keys = freeze(RIGHT.astype(dtype))
     before = engine.uploaded
     for step in range(3):
@@ -69,11 +71,11 @@ def test_a_frozen_input_goes_up_once(make_ort: Make, open_ort: Make, gpu_graph: 
 
 
 def test_another_portraits_keys_take_the_place_of_the_first(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort()
-    engine = open_ort("ort_cuda", gpu_graph)
-    dtype = gpu_graph[1].inputs[0].dtype
+    engine = open_ort("ort_cuda", arithmetic_graph)
+    dtype = arithmetic_graph[1].inputs[0].dtype
     left = LEFT.astype(dtype)
     for keys in (
         freeze(RIGHT.astype(dtype)),
@@ -84,11 +86,11 @@ def test_another_portraits_keys_take_the_place_of_the_first(
 
 
 def test_an_array_that_can_change_is_copied_every_time(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort()
-    engine = open_ort("ort_cuda", gpu_graph)
-    dtype = gpu_graph[1].inputs[0].dtype
+    engine = open_ort("ort_cuda", arithmetic_graph)
+    dtype = arithmetic_graph[1].inputs[0].dtype
     owner = RIGHT.astype(dtype)
     view = owner.view()
     view.setflags(write=False)  # read-only, but its owner is not
@@ -99,11 +101,11 @@ def test_an_array_that_can_change_is_copied_every_time(
 
 
 def test_after_a_failed_call_everything_is_copied_again(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     fake = make_ort()
-    engine = open_ort("ort_cuda", gpu_graph)
-    dtype = gpu_graph[1].inputs[0].dtype
+    engine = open_ort("ort_cuda", arithmetic_graph)
+    dtype = arithmetic_graph[1].inputs[0].dtype
     inputs = {"left": freeze(LEFT.astype(dtype)), "right": freeze(RIGHT.astype(dtype))}
     engine(inputs)
     fake.run_error = lambda options: "CUDA failure 700: an illegal memory access was encountered"
@@ -115,21 +117,23 @@ def test_after_a_failed_call_everything_is_copied_again(
     assert engine.uploaded - before == sum(array.nbytes for array in inputs.values())
 
 
-def test_copies_are_traced(make_ort: Make, open_ort: Make, gpu_graph: Graph) -> None:
+def test_copies_are_traced(make_ort: Make, open_ort: Make, arithmetic_graph: Graph) -> None:
     make_ort()
-    engine = open_ort("ort_cuda", gpu_graph)
+    engine = open_ort("ort_cuda", arithmetic_graph)
     tracer = Tracer()
     engine.tracer = tracer
-    Network(gpu_graph[1], engine)({"left": LEFT, "right": RIGHT})
+    Network(arithmetic_graph[1], engine)({"left": LEFT, "right": RIGHT})
     assert [(span.name, span.category) for span in tracer.spans() if span.category == "copy"] == [
         ("upload", "copy"),
         ("download", "copy"),
     ]
 
 
-def test_a_closed_gpu_engine_is_refused(make_ort: Make, open_ort: Make, gpu_graph: Graph) -> None:
+def test_a_closed_gpu_engine_is_refused(
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
+) -> None:
     make_ort()
-    engine = open_ort("ort_cuda", gpu_graph)
+    engine = open_ort("ort_cuda", arithmetic_graph)
     engine.close()
     engine.close()
     with pytest.raises(BackendError, match="this engine is closed"):
@@ -137,10 +141,10 @@ def test_a_closed_gpu_engine_is_refused(make_ort: Make, open_ort: Make, gpu_grap
 
 
 def test_a_missing_input_and_one_of_another_shape_are_named(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort()
-    engine = open_ort("ort_cuda", gpu_graph)
+    engine = open_ort("ort_cuda", arithmetic_graph)
     with pytest.raises(BackendError, match="arithmetic: input 'right' is missing"):
         engine({"left": LEFT})
     with pytest.raises(BackendError, match="does not match the size of the OrtValue"):
@@ -148,7 +152,7 @@ def test_a_missing_input_and_one_of_another_shape_are_named(
 
 
 def test_a_graph_that_cannot_be_recorded_runs_without(
-    make_ort: Make, open_ort: Make, gpu_backend: str, gpu_provider: str, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, gpu_backend: str, gpu_provider: str, arithmetic_graph: Graph
 ) -> None:
     graphs = ("enable_cuda_graph", "trt_cuda_graph_enable")
     wanted = lambda options: any(options.get(key) == "1" for key in graphs)  # noqa: E731
@@ -158,7 +162,7 @@ def test_a_graph_that_cannot_be_recorded_runs_without(
             "cannot use the graph capture feature" if wanted(options) else ""
         ),
     )
-    engine = open_ort(gpu_backend, gpu_graph)
+    engine = open_ort(gpu_backend, arithmetic_graph)
     assert [wanted(asked[0][1]) for asked in fake.asked] == [True, False]
     (note,) = engine.notes
     assert (
@@ -168,7 +172,7 @@ def test_a_graph_that_cannot_be_recorded_runs_without(
 
 
 def test_a_recording_that_fails_in_the_first_call_is_left_out_as_well(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort(
         run_error=lambda options: (
@@ -177,16 +181,19 @@ def test_a_recording_that_fails_in_the_first_call_is_left_out_as_well(
             else ""
         )
     )
-    engine = open_ort("ort_cuda", gpu_graph)
+    engine = open_ort("ort_cuda", arithmetic_graph)
     np.testing.assert_array_equal(
-        Network(gpu_graph[1], engine)({"left": LEFT, "right": RIGHT})["product"], LEFT * RIGHT
+        Network(arithmetic_graph[1], engine)({"left": LEFT, "right": RIGHT})["product"],
+        LEFT * RIGHT,
     )
     assert len(engine.notes) == 1
 
 
-def test_without_graphs_none_is_asked_for(make_ort: Make, open_ort: Make, gpu_graph: Graph) -> None:
+def test_without_graphs_none_is_asked_for(
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
+) -> None:
     fake = make_ort()
-    open_ort("ort_cuda", gpu_graph, cuda_graph=False)
+    open_ort("ort_cuda", arithmetic_graph, cuda_graph=False)
     assert [asked[0][1]["enable_cuda_graph"] for asked in fake.asked] == ["0"]
 
 
@@ -199,37 +206,37 @@ def test_without_graphs_none_is_asked_for(make_ort: Make, open_ort: Make, gpu_gr
     ],
 )
 def test_out_of_memory_says_what_to_do(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph, text: str
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph, text: str
 ) -> None:
     make_ort(run_error=lambda options: text)
     with pytest.raises(
         BackendError,
         match=r"out of GPU memory \(.*\); close other programs, raise the memory limit",
     ):
-        open_ort("ort_cuda", gpu_graph)
+        open_ort("ort_cuda", arithmetic_graph)
 
 
 def test_memory_that_runs_out_while_inputs_are_bound_says_so_too(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort(memory_error="CUDA failure 2: out of memory")
     with pytest.raises(
         BackendError,
         match="arithmetic: CUDAExecutionProvider cannot bind its tensors: out of GPU memory",
     ):
-        open_ort("ort_cuda", gpu_graph)
+        open_ort("ort_cuda", arithmetic_graph)
 
 
 def test_a_tensor_that_cannot_be_bound_is_a_backend_error(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort(bind_error="Failed to find input name in the mapping: left")
     with pytest.raises(BackendError, match="cannot bind its tensors: Failed to find input name"):
-        open_ort("ort_cuda", gpu_graph)
+        open_ort("ort_cuda", arithmetic_graph)
 
 
 def test_a_wheel_without_code_for_the_gpu_is_explained(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort(
         run_error=lambda options: (
@@ -239,7 +246,7 @@ def test_a_wheel_without_code_for_the_gpu_is_explained(
     with pytest.raises(
         BackendError, match="holds no code for this GPU; on a Jetson use backend 'tensorrt'"
     ):
-        open_ort("ort_cuda", gpu_graph)
+        open_ort("ort_cuda", arithmetic_graph)
 
 
 def test_a_broken_graph_is_refused_with_its_name_once_it_fails_either_way(
@@ -256,7 +263,7 @@ def test_a_broken_graph_is_refused_with_its_name_once_it_fails_either_way(
 
 
 def test_after_an_interrupted_copy_everything_is_copied_again(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     interrupted = False
 
@@ -267,8 +274,8 @@ def test_after_an_interrupted_copy_everything_is_copied_again(
             raise KeyboardInterrupt
 
     make_ort(on_gpu=ask)
-    engine = open_ort("ort_cuda", gpu_graph)
-    dtype = gpu_graph[1].inputs[0].dtype
+    engine = open_ort("ort_cuda", arithmetic_graph)
+    dtype = arithmetic_graph[1].inputs[0].dtype
     first, second = (freeze(left.astype(dtype)) for left in (LEFT, 3 * LEFT))
     right = freeze(RIGHT.astype(dtype))
     engine({"left": first, "right": right})
@@ -280,7 +287,7 @@ def test_after_an_interrupted_copy_everything_is_copied_again(
 
 
 def test_an_interrupted_call_keeps_the_gpu_until_its_work_is_done(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph, monkeypatch: pytest.MonkeyPatch
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[str] = []
     go = threading.Event()
@@ -297,8 +304,8 @@ def test_an_interrupted_call_keeps_the_gpu_until_its_work_is_done(
         raise KeyboardInterrupt
 
     make_ort(on_gpu=ask)
-    engine = open_ort("ort_cuda", gpu_graph)
-    dtype = gpu_graph[1].inputs[0].dtype
+    engine = open_ort("ort_cuda", arithmetic_graph)
+    dtype = arithmetic_graph[1].inputs[0].dtype
     with monkeypatch.context() as patch:
         patch.setattr(Future, "result", interrupt)
         with pytest.raises(KeyboardInterrupt):

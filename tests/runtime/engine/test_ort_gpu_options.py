@@ -25,24 +25,26 @@ Graph = tuple[Path, SubnetSpec]
 
 
 def test_gpu_backends_refuse_bf16(
-    make_ort: Make, open_ort: Make, gpu_backend: str, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, gpu_backend: str, arithmetic_graph: Graph
 ) -> None:
     make_ort()
     with pytest.raises(
         SettingError,
         match=rf"compute 'bf16': backend '{gpu_backend}' computes in what a network is stored in",
     ):
-        open_ort(gpu_backend, gpu_graph, compute="bf16")
+        open_ort(gpu_backend, arithmetic_graph, compute="bf16")
 
 
 @pytest.mark.parametrize(
-    ("gpu_graph", "wanted"), [("float32", "0"), ("float16", "1")], indirect=["gpu_graph"]
+    ("arithmetic_graph", "wanted"),
+    [("float32", "0"), ("float16", "1")],
+    indirect=["arithmetic_graph"],
 )
 def test_cuda_keeps_fp32_whole_and_fp16_on_tensor_cores_within_its_memory_limit(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph, wanted: str
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph, wanted: str
 ) -> None:
     fake = make_ort()
-    open_ort("ort_cuda", gpu_graph, device_memory=6 * 2**30)
+    open_ort("ort_cuda", arithmetic_graph, device_memory=6 * 2**30)
     ((provider, options),) = fake.asked[0]
     assert provider == CUDA
     assert options["use_tf32"] == wanted
@@ -51,18 +53,18 @@ def test_cuda_keeps_fp32_whole_and_fp16_on_tensor_cores_within_its_memory_limit(
 
 
 def test_cuda_takes_the_convolutions_that_cudnn_expects_to_be_quickest(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     fake = make_ort()
-    open_ort("ort_cuda", gpu_graph)
+    open_ort("ort_cuda", arithmetic_graph)
     assert fake.asked[0][0][1]["cudnn_conv_algo_search"] == "HEURISTIC"
 
 
 def test_tensorrt_keeps_its_engines_where_it_is_told_to(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph, tmp_path: Path
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph, tmp_path: Path
 ) -> None:
     fake = make_ort(runs_on=TENSORRT)
-    open_ort("ort_tensorrt", gpu_graph, cache=tmp_path / "engines" / "one")
+    open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "engines" / "one")
     (provider, options), (second, _) = fake.asked[0]
     assert (provider, second) == (TENSORRT, CUDA)
     assert (
@@ -76,10 +78,10 @@ def test_tensorrt_keeps_its_engines_where_it_is_told_to(
 
 
 def test_tensorrt_keeps_nothing_without_a_cache(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     fake = make_ort(runs_on=TENSORRT)
-    open_ort("ort_tensorrt", gpu_graph)
+    open_ort("ort_tensorrt", arithmetic_graph)
     assert not any("cache" in key for key in fake.asked[0][0][1])
 
 
@@ -108,7 +110,7 @@ def test_tensorrt_may_use_the_types_that_the_graph_is_written_in(
 def test_weights_of_more_than_a_message_are_handed_to_tensorrt_beside_the_graph(
     make_ort: Make,
     open_ort: Make,
-    gpu_graph: Graph,
+    arithmetic_graph: Graph,
     monkeypatch: pytest.MonkeyPatch,
     version: str,
     size: int,
@@ -117,13 +119,13 @@ def test_weights_of_more_than_a_message_are_handed_to_tensorrt_beside_the_graph(
     fake = make_ort(runs_on=TENSORRT)
     sys.modules["onnxruntime"].__version__ = version  # type: ignore[attr-defined]
     monkeypatch.setattr(ort_providers, "LARGEST_MESSAGE", 10)
-    gpu_graph[0].with_suffix(".bin").write_bytes(bytes(size))
-    open_ort("ort_tensorrt", gpu_graph)
+    arithmetic_graph[0].with_suffix(".bin").write_bytes(bytes(size))
+    open_ort("ort_tensorrt", arithmetic_graph)
     assert fake.asked[0][0][1].get("trt_load_user_initializer") == wanted
 
 
 def test_a_network_that_is_too_large_for_a_message_is_explained(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
     make_ort(
         load_error=lambda options: (
@@ -133,14 +135,14 @@ def test_a_network_that_is_too_large_for_a_message_is_explained(
     with pytest.raises(
         BackendError, match="no network of more than 2 GB: use backend 'tensorrt' or 'ort_cuda'"
     ):
-        open_ort("ort_tensorrt", gpu_graph)
+        open_ort("ort_tensorrt", arithmetic_graph)
 
 
 def test_a_cache_that_cannot_be_made_is_done_without(
-    make_ort: Make, open_ort: Make, gpu_graph: Graph, tmp_path: Path
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph, tmp_path: Path
 ) -> None:
     fake = make_ort(runs_on=TENSORRT)
     (tmp_path / "file").write_text("")
     with pytest.warns(RuntimeWarning, match=r"the engine cache .*/file cannot be made "):
-        open_ort("ort_tensorrt", gpu_graph, cache=tmp_path / "file" / "below")
+        open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "file" / "below")
     assert "trt_engine_cache_path" not in fake.asked[0][0][1]

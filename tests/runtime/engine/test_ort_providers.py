@@ -44,9 +44,9 @@ def test_warnings_of_the_library_are_silenced_and_errors_are_not(
     assert fake.severity == 3
 
 
-def test_sessions_log_errors_only(make_ort: Make, open_ort: Make, gpu_graph: Any) -> None:
+def test_sessions_log_errors_only(make_ort: Make, open_ort: Make, arithmetic_graph: Any) -> None:
     fake = make_ort()
-    open_ort("ort_cuda", gpu_graph)
+    open_ort("ort_cuda", arithmetic_graph)
     assert (fake.severity, fake.settings[0].log_severity_level) == (3, 3)
 
 

@@ -1,4 +1,4 @@
-"""Finding the face: arithmetic on made-up boxes, search with made-up networks, both engines on portraits."""
+"""Finding the face: arithmetic on boxes, search with made-up networks, both engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pose maps: drawn as by OpenCV and in the goldens, and read from files a stranger may have written."""
+"""Pose maps: drawn as by OpenCV, and read from files that a stranger may have written."""
 
 from __future__ import annotations
 

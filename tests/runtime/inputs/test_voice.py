@@ -6,6 +6,7 @@ import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,9 @@ def encode_sound(path: Path, samples: np.ndarray, *, codec: str, rate: int) -> P
     return path
 
 
-def test_a_16_khz_mono_wav_comes_through_bit_for_bit(reference_dir, goldens_tiny):
+def test_a_16_khz_mono_wav_comes_through_bit_for_bit(
+    reference_dir: Path, goldens_tiny: Any
+) -> None:
     voice = read_voice(reference_dir / "voice.wav")
     golden = goldens_tiny["audio/waveform_int16"]
     assert np.array_equal(voice.samples, golden.astype(np.float32) / 32768)
@@ -75,7 +78,7 @@ def test_a_16_khz_mono_wav_comes_through_bit_for_bit(reference_dir, goldens_tiny
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000])
-def test_a_sine_at_any_rate_becomes_the_same_sine_at_16_khz(tmp_path, rate):
+def test_a_sine_at_any_rate_becomes_the_same_sine_at_16_khz(tmp_path: Path, rate: int) -> None:
     voice = read_voice(write_wav(tmp_path / "sine.wav", make_sine(rate=rate), rate=rate))
     wanted = make_sine(rate=SAMPLE_RATE)
     assert voice.samples.size == wanted.size
@@ -83,7 +86,7 @@ def test_a_sine_at_any_rate_becomes_the_same_sine_at_16_khz(tmp_path, rate):
     assert np.abs(voice.samples * 32768 - wanted)[inside].max() < 2  # 16-bit steps
 
 
-def test_two_channels_are_averaged(tmp_path):
+def test_two_channels_are_averaged(tmp_path: Path) -> None:
     left = make_sine(rate=SAMPLE_RATE)
     voice = read_voice(
         write_wav(tmp_path / "stereo.wav", np.stack([left, left / 2], axis=1), rate=SAMPLE_RATE)
@@ -91,7 +94,7 @@ def test_two_channels_are_averaged(tmp_path):
     assert np.abs(voice.samples * 32768 - left * 0.75).max() <= 1.5
 
 
-def test_opposite_channels_cancel(tmp_path):
+def test_opposite_channels_cancel(tmp_path: Path) -> None:
     left = make_sine(rate=SAMPLE_RATE)
     voice = read_voice(
         write_wav(tmp_path / "stereo.wav", np.stack([left, -left], axis=1), rate=SAMPLE_RATE)
@@ -99,17 +102,17 @@ def test_opposite_channels_cancel(tmp_path):
     assert np.abs(voice.samples * 32768).max() <= 1
 
 
-def test_the_duration_is_the_sources_own_and_exact(tmp_path):
+def test_the_duration_is_the_sources_own_and_exact(tmp_path: Path) -> None:
     voice = read_voice(write_wav(tmp_path / "odd.wav", np.zeros(10_007), rate=44_100))
     assert voice.duration == Fraction(10_007, 44_100)
 
 
-def test_silence_is_a_voice_too(tmp_path):
+def test_silence_is_a_voice_too(tmp_path: Path) -> None:
     voice = read_voice(write_wav(tmp_path / "silence.wav", np.zeros(8000), rate=SAMPLE_RATE))
     assert not voice.samples.any()
 
 
-def test_a_float_wav_is_read_as_16_bit_integers(tmp_path):
+def test_a_float_wav_is_read_as_16_bit_integers(tmp_path: Path) -> None:
     sine = make_sine(rate=SAMPLE_RATE) / 32768
     voice = read_voice(write_float_wav(tmp_path / "float.wav", sine))
     assert np.array_equal(voice.samples * 32768, np.rint(voice.samples * 32768))
@@ -119,7 +122,7 @@ def test_a_float_wav_is_read_as_16_bit_integers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.flac", "flac")]
 )
-def test_compressed_sound_is_read_whole(tmp_path, name, codec):
+def test_compressed_sound_is_read_whole(tmp_path: Path, name: str, codec: str) -> None:
     sine = make_sine(rate=44_100, seconds=1.5)
     voice = read_voice(encode_sound(tmp_path / name, sine, codec=codec, rate=44_100))
     assert abs(voice.duration - Fraction(3, 2)) < Fraction(1, 20)
@@ -133,7 +136,7 @@ def test_compressed_sound_is_read_whole(tmp_path, name, codec):
     )  # LAME takes 5 % off
 
 
-def test_the_sound_of_a_video_is_read(tmp_path, reference_dir):
+def test_the_sound_of_a_video_is_read(tmp_path: Path, reference_dir: Path) -> None:
     from echoexport.runtime.sinks.open import open_sink
 
     video = tmp_path / "talk.mp4"
@@ -149,19 +152,19 @@ def test_the_sound_of_a_video_is_read(tmp_path, reference_dir):
     assert np.corrcoef(heard, original.samples)[0, 1] > 0.99  # in step to the sample
 
 
-def test_the_speech_beside_the_checkout_is_read(media_dir):
+def test_the_speech_beside_the_checkout_is_read(media_dir: Path) -> None:
     voice = read_voice(media_dir / "speech_en.wav")
     assert voice.duration == Fraction(125_696, 24_000)
     assert abs(voice.samples.size - voice.duration * SAMPLE_RATE) < 1
 
 
-def test_samples_cannot_be_overwritten(reference_dir):
+def test_samples_cannot_be_overwritten(reference_dir: Path) -> None:
     voice = read_voice(reference_dir / "voice.wav")
     with pytest.raises(ValueError, match="read-only"):
         voice.samples[0] = 1.0
 
 
-def test_tags_that_are_not_utf8_do_no_harm(tmp_path):
+def test_tags_that_are_not_utf8_do_no_harm(tmp_path: Path) -> None:
     wav = write_wav(tmp_path / "tagged.wav", make_sine(rate=SAMPLE_RATE), rate=SAMPLE_RATE)
     tag = b"LIST" + struct.pack("<I", 18) + b"INFOINAM" + struct.pack("<I", 6) + b"caf\xe9\xff\x00"
     data = wav.read_bytes() + tag
@@ -169,7 +172,7 @@ def test_tags_that_are_not_utf8_do_no_harm(tmp_path):
     assert read_voice(wav).duration == 1
 
 
-def test_a_wav_from_a_pipe_whose_header_knows_no_length_is_read(tmp_path):
+def test_a_wav_from_a_pipe_whose_header_knows_no_length_is_read(tmp_path: Path) -> None:
     wav = write_wav(tmp_path / "piped.wav", make_sine(rate=SAMPLE_RATE), rate=SAMPLE_RATE)
     data = bytearray(wav.read_bytes())
     data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
@@ -177,17 +180,17 @@ def test_a_wav_from_a_pipe_whose_header_knows_no_length_is_read(tmp_path):
     assert read_voice(wav).duration == 1
 
 
-def test_a_missing_file_is_refused_with_its_name(tmp_path):
+def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"nobody\.wav: no such file"):
         read_voice(tmp_path / "nobody.wav")
 
 
-def test_a_folder_is_refused_with_its_name(tmp_path):
+def test_a_folder_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="is a folder"):
         read_voice(tmp_path)
 
 
-def test_a_name_with_a_nul_byte_is_refused():
+def test_a_name_with_a_nul_byte_is_refused() -> None:
     with pytest.raises(AudioError, match="cannot be opened"):
         read_voice("voice\0.wav")
 
@@ -201,7 +204,9 @@ def test_a_name_with_a_nul_byte_is_refused():
         ("stub.wav", b"RIFF", "not a sound"),
     ],
 )
-def test_a_file_that_is_no_sound_is_refused_with_its_name(tmp_path, name, data, reason):
+def test_a_file_that_is_no_sound_is_refused_with_its_name(
+    tmp_path: Path, name: str, data: Any, reason: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(AudioError, match=reason) as caught:
@@ -210,19 +215,19 @@ def test_a_file_that_is_no_sound_is_refused_with_its_name(tmp_path, name, data, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_without_sound_is_refused(reference_dir):
+def test_a_picture_without_sound_is_refused(reference_dir: Path) -> None:
     with pytest.raises(AudioError, match=r"portrait\.png: holds no sound"):
         read_voice(reference_dir / "portrait.png")
 
 
 @pytest.mark.parametrize("count", [0, 1, 800])
-def test_less_than_a_tenth_of_a_second_is_refused(tmp_path, count):
+def test_less_than_a_tenth_of_a_second_is_refused(tmp_path: Path, count: int) -> None:
     wav = write_wav(tmp_path / "blip.wav", np.zeros(count), rate=SAMPLE_RATE)
     with pytest.raises(AudioError, match=r"blip\.wav"):
         read_voice(wav)
 
 
-def test_just_a_tenth_of_a_second_is_enough(tmp_path):
+def test_just_a_tenth_of_a_second_is_enough(tmp_path: Path) -> None:
     assert read_voice(
         write_wav(tmp_path / "short.wav", np.zeros(4410), rate=44_100)
     ).duration == Fraction(1, 10)
@@ -230,28 +235,28 @@ def test_just_a_tenth_of_a_second_is_enough(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_samples_that_are_no_numbers_are_refused(tmp_path, bad, rate):
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, bad: Any, rate: int) -> None:
     samples = np.zeros(rate)
     samples[rate // 2] = bad
     with pytest.raises(AudioError, match=r"bad\.wav: NaN or infinite"):
         read_voice(write_float_wav(tmp_path / "bad.wav", samples, rate=rate))
 
 
-def test_a_wav_cut_short_is_refused(tmp_path):
+def test_a_wav_cut_short_is_refused(tmp_path: Path) -> None:
     wav = write_wav(tmp_path / "cut.wav", make_sine(rate=44_100), rate=44_100)
     wav.write_bytes(wav.read_bytes()[:40_000])
     with pytest.raises(AudioError, match=r"cut\.wav: cut short, 40000 of 88244 bytes"):
         read_voice(wav)
 
 
-def test_a_flac_cut_short_is_refused(tmp_path):
+def test_a_flac_cut_short_is_refused(tmp_path: Path) -> None:
     flac = encode_sound(tmp_path / "cut.flac", make_sine(rate=44_100), codec="flac", rate=44_100)
     flac.write_bytes(flac.read_bytes()[: flac.stat().st_size * 2 // 3])
     with pytest.raises(AudioError, match=r"cut\.flac: damaged"):
         read_voice(flac)
 
 
-def test_an_mp3_damaged_in_the_middle_is_refused_and_says_where(tmp_path):
+def test_an_mp3_damaged_in_the_middle_is_refused_and_says_where(tmp_path: Path) -> None:
     mp3 = encode_sound(
         tmp_path / "scratched.mp3", make_sine(rate=44_100), codec="libmp3lame", rate=44_100
     )
@@ -265,21 +270,21 @@ def test_an_mp3_damaged_in_the_middle_is_refused_and_says_where(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50), st.integers(1600, 4000))
-def test_16_bit_samples_come_through_exactly(pattern, count):
+def test_16_bit_samples_come_through_exactly(pattern: Any, count: Any) -> None:
     samples = np.resize(np.array(pattern, dtype=np.int16), count)
     voice = voice_from_samples(samples)
     assert np.array_equal(voice.samples, samples.astype(np.float32) / 32768)
     assert voice.duration == Fraction(count, SAMPLE_RATE)
 
 
-def test_a_voices_own_samples_make_the_same_voice(reference_dir):
+def test_a_voices_own_samples_make_the_same_voice(reference_dir: Path) -> None:
     voice = read_voice(reference_dir / "voice.wav")
     again = voice_from_samples(voice.samples)
     assert np.array_equal(again.samples, voice.samples)
     assert again.path is None
 
 
-def test_an_array_is_resampled_as_a_file_is(tmp_path):
+def test_an_array_is_resampled_as_a_file_is(tmp_path: Path) -> None:
     sine = np.rint(make_sine(rate=44_100, seconds=3)).astype(np.int16)  # more than one block
     read = read_voice(write_wav(tmp_path / "sine.wav", sine, rate=44_100))
     made = voice_from_samples(sine, sample_rate=44_100)
@@ -298,12 +303,12 @@ def test_an_array_is_resampled_as_a_file_is(tmp_path):
         (np.zeros(100, np.float32), "at least 0.1 s"),
     ],
 )
-def test_an_array_that_is_no_voice_is_refused(samples, reason):
+def test_an_array_that_is_no_voice_is_refused(samples: np.ndarray, reason: str) -> None:
     with pytest.raises(AudioError, match=reason):
         voice_from_samples(samples)
 
 
 @pytest.mark.parametrize("rate", [0, -16_000, 44_100.5, 10**7])
-def test_a_rate_that_is_no_rate_is_refused(rate):
+def test_a_rate_that_is_no_rate_is_refused(rate: Any) -> None:
     with pytest.raises(AudioError, match="sample rate"):
         voice_from_samples(np.zeros(16_000, np.int16), sample_rate=rate)

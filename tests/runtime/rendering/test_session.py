@@ -1,4 +1,4 @@
-"""A session renders: settings settled, clips padded and cut, portraits computed once, frames given one at a time."""
+"""A session renders: clips padded and cut, portraits computed once, frames one at a time."""
 
 from __future__ import annotations
 

@@ -230,7 +230,10 @@ def compile_fake(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Path]:
-    """A function that compiles the tiny bundle for the fake TensorRT, by a builder that only writes plans."""
+    """A function that compiles the tiny bundle for the fake TensorRT.
+
+    The builder only writes plans.
+    """
     from echoexport.export.compile import network as compiled_network
     from echoexport.export.compile.bundle import CompileSettings, compile_bundle
     from echoexport.export.engines import BuiltEngine

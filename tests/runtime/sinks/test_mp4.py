@@ -1,13 +1,14 @@
-"""An mp4 holds every frame and its sound in step, in the form every player knows, or is not there at all."""
+"""An mp4 holds every frame and its sound in step, or is not there at all."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import textwrap
-import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,30 +19,6 @@ from echoexport.runtime.inputs.voice import read_voice
 from echoexport.runtime.sinks.open import open_sink
 
 SIZE = (64, 48)
-
-
-def make_frames(count: int, *, seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8) for _ in range(count)]
-
-
-def write_voice(path: Path, *, seconds: float = 1.0, rate: int = 24_000, channels: int = 1) -> Path:
-    rng = np.random.default_rng(0)
-    slow = np.repeat(rng.integers(-9000, 9000, int(seconds * rate) // 20 + 1), 20)[
-        : int(seconds * rate)
-    ]
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(np.repeat(slow, channels).astype("<i2").tobytes())
-    return path
-
-
-def write_all(sink, frames) -> None:
-    with sink:
-        for frame in frames:
-            sink.write(frame)
 
 
 def probe(path: Path) -> dict[str, object]:
@@ -84,7 +61,13 @@ def list_boxes(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("fps", [24, 25, 29.97, Fraction(30_000, 1001)])
-def test_an_mp4_holds_every_frame_and_the_sound_to_within_a_frame(tmp_path, fps):
+def test_an_mp4_holds_every_frame_and_the_sound_to_within_a_frame(
+    tmp_path: Path,
+    fps: Fraction | float | int,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
     voice = write_voice(tmp_path / "voice.wav", seconds=1.11)
     count = covering_frame_count(read_voice(voice).duration, fps)
     write_all(
@@ -100,14 +83,21 @@ def test_an_mp4_holds_every_frame_and_the_sound_to_within_a_frame(tmp_path, fps)
     assert abs(found["seconds"] - found["sound_seconds"]) <= 1 / rate
 
 
-def test_the_index_comes_before_the_pictures(tmp_path):
+def test_the_index_comes_before_the_pictures(
+    tmp_path: Path, make_frames: Callable[..., list[np.ndarray]], write_all: Callable[..., None]
+) -> None:
     write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24), make_frames(5))
     boxes = list_boxes(tmp_path / "a.mp4")
     assert boxes[0] == "ftyp"
     assert boxes.index("moov") < boxes.index("mdat")
 
 
-def test_the_speech_beside_the_checkout_ends_with_the_picture(tmp_path, media_dir):
+def test_the_speech_beside_the_checkout_ends_with_the_picture(
+    tmp_path: Path,
+    media_dir: Path,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_all: Callable[..., None],
+) -> None:
     speech = media_dir / "speech_en.wav"
     count = covering_frame_count(read_voice(speech).duration, 24)
     write_all(
@@ -118,7 +108,12 @@ def test_the_speech_beside_the_checkout_ends_with_the_picture(tmp_path, media_di
     assert 0 <= found["seconds"] - found["sound_seconds"] < Fraction(1, 24)
 
 
-def test_a_longer_voice_is_cut_at_the_pictures_end(tmp_path):
+def test_a_longer_voice_is_cut_at_the_pictures_end(
+    tmp_path: Path,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
     voice = write_voice(tmp_path / "voice.wav", seconds=3)
     write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=25, voice_path=voice), make_frames(20))
     found = probe(tmp_path / "a.mp4")
@@ -126,7 +121,12 @@ def test_a_longer_voice_is_cut_at_the_pictures_end(tmp_path):
     assert found["sound_seconds"] == Fraction(20, 25)
 
 
-def test_a_single_frame_makes_a_video(tmp_path):
+def test_a_single_frame_makes_a_video(
+    tmp_path: Path,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
     voice = write_voice(tmp_path / "voice.wav")
     write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(1))
     found = probe(tmp_path / "a.mp4")
@@ -143,7 +143,15 @@ def test_a_single_frame_makes_a_video(tmp_path):
         (48_000, 6, (48_000, 2)),
     ],
 )
-def test_the_sound_keeps_its_rate_where_aac_has_it(tmp_path, rate, channels, wanted):
+def test_the_sound_keeps_its_rate_where_aac_has_it(
+    tmp_path: Path,
+    rate: int,
+    channels: int,
+    wanted: Any,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
     voice = write_voice(tmp_path / "voice.wav", rate=rate, channels=channels)
     write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(24))
     found = probe(tmp_path / "a.mp4")
@@ -151,7 +159,12 @@ def test_the_sound_keeps_its_rate_where_aac_has_it(tmp_path, rate, channels, wan
     assert abs(found["sound_seconds"] - 1) < Fraction(1, 1000)
 
 
-def test_the_sound_of_an_array_is_muxed_in_step(tmp_path):
+def test_the_sound_of_an_array_is_muxed_in_step(
+    tmp_path: Path,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
     voice = read_voice(write_voice(tmp_path / "voice.wav", rate=16_000))
     write_all(
         open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_samples=voice.samples),
@@ -161,12 +174,16 @@ def test_the_sound_of_an_array_is_muxed_in_step(tmp_path):
     assert np.corrcoef(heard, voice.samples)[0, 1] > 0.98
 
 
-def test_without_a_voice_the_video_is_silent(tmp_path):
+def test_without_a_voice_the_video_is_silent(
+    tmp_path: Path, make_frames: Callable[..., list[np.ndarray]], write_all: Callable[..., None]
+) -> None:
     write_all(open_sink(tmp_path / "a.mov", size=SIZE, fps=24), make_frames(3))
     assert probe(tmp_path / "a.mov")["sounds"] == 0
 
 
-def test_colours_survive_and_are_tagged_bt709(tmp_path):
+def test_colours_survive_and_are_tagged_bt709(
+    tmp_path: Path, write_all: Callable[..., None]
+) -> None:
     import av
 
     colours = [(200, 30, 40), (20, 180, 60), (30, 60, 220), (128, 128, 128)]
@@ -180,7 +197,9 @@ def test_colours_survive_and_are_tagged_bt709(tmp_path):
     assert np.abs(np.array(shown, int) - colours).max() <= 6
 
 
-def test_an_older_video_is_replaced_only_when_the_new_one_is_whole(tmp_path):
+def test_an_older_video_is_replaced_only_when_the_new_one_is_whole(
+    tmp_path: Path, make_frames: Callable[..., list[np.ndarray]], write_all: Callable[..., None]
+) -> None:
     target = tmp_path / "a.mp4"
     target.write_bytes(b"older")
     with pytest.raises(RuntimeError), open_sink(target, size=SIZE, fps=24) as sink:
@@ -191,13 +210,20 @@ def test_an_older_video_is_replaced_only_when_the_new_one_is_whole(tmp_path):
     assert probe(target)["decoded"] == 2
 
 
-def test_a_video_named_as_a_folder_is_refused(tmp_path):
+def test_a_video_named_as_a_folder_is_refused(
+    tmp_path: Path, make_frames: Callable[..., list[np.ndarray]], write_all: Callable[..., None]
+) -> None:
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
         write_all(open_sink(tmp_path / "a.mp4", size=SIZE, fps=24), make_frames(1))
 
 
-def test_the_voice_is_never_overwritten(tmp_path):
+def test_the_voice_is_never_overwritten(
+    tmp_path: Path,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
     talk = tmp_path / "talk.mp4"
     write_all(
         open_sink(talk, size=SIZE, fps=24, voice_path=write_voice(tmp_path / "v.wav")),
@@ -208,7 +234,9 @@ def test_the_voice_is_never_overwritten(tmp_path):
     assert probe(talk)["decoded"] == 24
 
 
-def test_a_missing_voice_is_refused_before_anything_is_written(tmp_path):
+def test_a_missing_voice_is_refused_before_anything_is_written(
+    tmp_path: Path, write_all: Callable[..., None]
+) -> None:
     with pytest.raises(AudioError, match=r"nobody\.wav"):
         write_all(
             open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=tmp_path / "nobody.wav"), []
@@ -217,7 +245,13 @@ def test_a_missing_voice_is_refused_before_anything_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
-def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, share):
+def test_a_full_disk_is_named_and_leaves_nothing_behind(
+    tmp_path: Path,
+    share: float,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
     voice = write_voice(tmp_path / "voice.wav")
     write_all(
         open_sink(tmp_path / "whole.mp4", size=SIZE, fps=24, voice_path=voice), make_frames(24)
@@ -227,7 +261,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, share):
         import resource, signal, sys
         import numpy as np
         from echoexport.runtime.errors import OutputError
-        from echoexport.runtime.sinks import open_sink
+        from echoexport.runtime.sinks.open import open_sink
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
         rng = np.random.default_rng(0)
@@ -252,6 +286,6 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, share):
 
 
 @pytest.mark.parametrize("size", [(63, 48), (64, 47), (0, 48)])
-def test_a_size_that_h264_cannot_have_is_refused(tmp_path, size):
+def test_a_size_that_h264_cannot_have_is_refused(tmp_path: Path, size: Any) -> None:
     with pytest.raises(SettingError, match="even sizes"):
         open_sink(tmp_path / "a.mp4", size=size, fps=24)
