@@ -16,7 +16,7 @@ TESTS ?= -m "not full"
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := calibration export profiles runtime targets
-EXTRAS := export,onnxruntime,openvino,landmarks,dev
+EXTRAS := export,onnxruntime,openvino,landmarks,dev,docs
 # NVIDIA publishes TensorRT-RTX's libraries for this platform only; its tests are skipped elsewhere.
 ifeq ($(shell uname -sm),Linux x86_64)
 EXTRAS := $(EXTRAS),tensorrt-rtx
@@ -26,7 +26,7 @@ endif
 GPU_EXTRAS := export,onnxruntime-gpu,dev
 GPU_PACKAGES ?=
 
-.PHONY: help venv test lint format demo character bench gpu gpu-results wheel clean
+.PHONY: help venv test lint format demo character bench figures docs gpu gpu-results wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -67,6 +67,12 @@ character: $(INSTALLED) ## the demo character trained anew in character/: needs 
 bench: $(INSTALLED) ## the figures of tests/benchmarks, measured on this machine
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
 
+figures: ## docs/measurements.md drawn anew from the benchmarks' results
+	$(PYTHON) tests/benchmarks/draw_measurements.py
+
+docs: $(INSTALLED) ## the documentation site in site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 gpu: ## what only an NVIDIA GPU can prove, in under 8 minutes: tests, parity, benchmark; gpu-results.json
 	@$(MAKE) --no-print-directory VENV=$(VENV)-gpu EXTRAS=$(GPU_EXTRAS) gpu-results
 
@@ -79,5 +85,5 @@ wheel: $(INSTALLED) ## source archive and wheel in dist/
 	$(BIN)/python -m build
 
 clean: ## all that is made here, but for the environment
-	rm -rf build dist demo *.egg-info .mypy .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist demo site *.egg-info .mypy .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -61,14 +61,16 @@ DISTRIBUTIONS = {
 FROM_THE_SYSTEM = {"tensorrt", "cuda"}
 
 LONGEST_FILE = 450
-TOP_FOLDERS = {*ROOMS, "tests", "docs", ".ci"}
+TOP_FOLDERS = {*ROOMS, "tests", "docs", "findings", ".ci"}
 TOP_FILES = {
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE",
     "pyproject.toml",
     "Makefile",
     "constraints.txt",
+    "mkdocs.yml",
 }
 
 

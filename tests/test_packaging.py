@@ -29,6 +29,7 @@ EXTRAS = {
     "landmarks",
     "tensorrt-rtx",
     "export",
+    "docs",
     "dev",
 }
 BASE = {"numpy", "pillow", "av", "pyyaml", "click", "tqdm"}
