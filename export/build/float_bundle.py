@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.export.build.checks import check_bundle
+from echoexport.export.build.description import describe_bundle
 from echoexport.export.build.fp16_graphs import NOT_SETTLED
+from echoexport.export.build.job import BuildJob, open_job
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
@@ -19,15 +23,99 @@ from echoexport.export.graphs.count_work import count_work
 from echoexport.export.graphs.self_test_inputs import make_inputs
 from echoexport.export.graphs.traces import find_trace
 from echoexport.export.graphs.weights import WrittenWeights, write_weights
+from echoexport.export.ort_cuda import add_own_graphs
+from echoexport.export.output_folder import written_aside
+from echoexport.export.sizes import size_networks
 from echoexport.runtime.bundle.files import describe_file
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import (
+    NETWORKS,
+    NetworkSizes,
+    describe_networks,
+)
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
 from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
 from echoexport.runtime.errors import GraphError
 from echoexport.runtime.progress import Progress, Tell
+from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.targets.spec import TargetSpec
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 _STAGES = ("trace", "weights", "self-test")
+
+
+def build_plain_bundle(
+    checkpoint: Path, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Progress
+) -> Manifest:
+    """A bundle whose networks all have one float precision; fp16 without a look at what overflows.
+
+    Raises:
+        CheckpointError, SettingError, GraphError: the checkpoint, a setting or a graph
+            that cannot be built.
+        OutputError: the output cannot be written.
+    """
+    job = open_job(checkpoint, target=target, settings=settings, report=report)
+    return write_float_bundle(job, output)
+
+
+def write_float_bundle(job: BuildJob, output: Path, *, whole: bool = True) -> Manifest:
+    """Trace the networks, write their weights, graphs and self-tests, and the manifest.
+
+    ``whole`` False leaves out the graphs for single backends: for a bundle that others
+    are made of.
+
+    Raises:
+        CheckpointError, SettingError, GraphError, OutputError: as ``build_plain_bundle``.
+    """
+    sizes = _size_networks(job)
+    specs = describe_networks(sizes, precision=job.settings.precision or "")
+    plans = [_NetworkPlan(job.checkpoint, specs[name], job.settings.traces) for name in NETWORKS]
+    with written_aside(output) as folder, _hashes(job.checkpoint.files()) as hashes:
+        networks = _build_networks(plans, folder, report=job.report)
+        entries = {name: built.entry for name, built in networks.items()}
+        manifest = describe_bundle(
+            job.checkpoint, sizes, entries, target=job.target, settings=job.settings
+        )
+        manifest = _add_files(manifest, folder, job.checkpoint, networks=networks, hashes=hashes)
+        if whole:
+            manifest = add_own_graphs(manifest, folder, target=job.target)
+        return _check_and_write(manifest, folder, job)
+
+
+def _size_networks(job: BuildJob) -> NetworkSizes:
+    """The sizes of all networks; what cannot work is refused before anything is traced."""
+    opened = job.checkpoint
+    sizes = size_networks(
+        opened.architecture,
+        size=job.settings.size or (0, 0),
+        frames=job.settings.frames or 0,
+        face=opened.variant.face,
+    )
+    _check_audio(opened)
+    steps = opened.variant.steps if job.settings.steps is None else job.settings.steps
+    DDIMScheduler(opened.settings.scheduler).timesteps(steps)  # refuses a number that cannot be
+    return sizes
+
+
+def _check_audio(opened: Checkpoint) -> None:
+    wanted = opened.architecture.unet.audio_width
+    found = opened.architecture.audio.width
+    if wanted != found:
+        raise GraphError(
+            f"{opened.audio.path}: the audio encoder is {found} wide, the denoiser's "
+            f"attn2.to_k wants {wanted}"
+        )
+
+
+@contextmanager
+def _hashes(paths: list[Path]) -> Iterator[Mapping[Path, Future[FileEntry]]]:
+    """Hashes of large files, taken while other work goes on."""
+    with ThreadPoolExecutor(1) as hasher:
+        try:
+            yield {path: hasher.submit(describe_file, path) for path in paths}
+        finally:
+            hasher.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -37,32 +125,6 @@ class BuiltNetwork:
     entry: NetworkEntry
     weights: WrittenWeights
     cached: bool
-
-
-def _check_and_write(
-    manifest: Manifest,
-    folder: Path,
-    *,
-    target: TargetSpec,
-    settings: BuildSettings,
-    report: Progress,
-) -> Manifest:
-    """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
-    write_manifest(manifest, folder)
-    steps = len(NETWORKS) * len(_STAGES)
-    notes = check_bundle(
-        folder,
-        manifest,
-        target=target,
-        which=settings.check,
-        tell=lambda what: report(what, steps - 1, steps),
-    )
-    unsettled = [NOT_SETTLED] if settings.precision == "fp16" else []
-    made = replace(manifest.provenance, notes=(*manifest.provenance.notes, *unsettled, *notes))
-    manifest = replace(manifest, provenance=made)
-    write_manifest(manifest, folder)
-    report("bundle: written", steps, steps)
-    return manifest
 
 
 @dataclass(frozen=True)
@@ -96,19 +158,23 @@ class _NetworkPlan:
         written = write_weights(trace.model, weights, path=folder / f"{name}.bin")
         advance(f"{name}: self-test")
         golden[name] = self._write_self_test(weights, folder, golden)
-        entry = NetworkEntry(
+        entry = self._describe(trace.model, parameters=written.parameters)
+        return BuiltNetwork(entry, written, trace.cached)
+
+    def _describe(self, model: ModelProto, *, parameters: int) -> NetworkEntry:
+        name = self.spec.name
+        return NetworkEntry(
             graph=f"{name}.onnx",
             weights=f"{name}.bin",
             self_test=f"self-test/{name}.npz",
             precision=_precision_name(self.spec),
-            opset=trace.model.opset_import[0].version,
-            parameters=written.parameters,
+            opset=model.opset_import[0].version,
+            parameters=parameters,
             inputs=self.spec.inputs,
             outputs=self.spec.outputs,
             tolerances=self.spec.tolerances,
-            work=count_work(trace.model),
+            work=count_work(model),
         )
-        return BuiltNetwork(entry, written, trace.cached)
 
     def _write_self_test(
         self,
@@ -122,13 +188,7 @@ class _NetworkPlan:
         outputs = compute_golden(
             self.spec, self.checkpoint.architecture, weights=weights, inputs=inputs
         )
-        for name, value in outputs.items():
-            if not np.isfinite(value).all():
-                raise GraphError(
-                    f"{self.spec.name}: output {name!r} is not finite on the self-test inputs; "
-                    "is the "
-                    "checkpoint trained?"
-                )
+        self._require_finite(outputs)
         path = folder / "self-test" / f"{self.spec.name}.npz"
         path.parent.mkdir(exist_ok=True)
         arrays = {
@@ -137,6 +197,18 @@ class _NetworkPlan:
         }
         np.savez(path, **arrays)  # type: ignore[arg-type]
         return outputs
+
+    def _require_finite(self, outputs: Mapping[str, np.ndarray]) -> None:
+        for name, value in outputs.items():
+            if not np.isfinite(value).all():
+                raise GraphError(
+                    f"{self.spec.name}: output {name!r} is not finite on the self-test inputs; "
+                    "is the checkpoint trained?"
+                )
+
+
+def _precision_name(spec: SubnetSpec) -> str:
+    return next(name for name, dtype in PRECISIONS.items() if dtype == spec.inputs[0].dtype)
 
 
 def _build_networks(
@@ -159,20 +231,6 @@ def _build_networks(
     return built
 
 
-def _precision_name(spec: SubnetSpec) -> str:
-    return next(name for name, dtype in PRECISIONS.items() if dtype == spec.inputs[0].dtype)
-
-
-def _check_audio(opened: Checkpoint) -> None:
-    wanted = opened.architecture.unet.audio_width
-    found = opened.architecture.audio.width
-    if wanted != found:
-        raise GraphError(
-            f"{opened.audio.path}: the audio encoder is {found} wide, the denoiser's "
-            f"attn2.to_k wants {wanted}"
-        )
-
-
 def _add_files(
     manifest: Manifest,
     folder: Path,
@@ -190,6 +248,24 @@ def _add_files(
         path.relative_to(opened.folder).as_posix(): future.result()
         for path, future in hashes.items()
     }
-    return replace(
-        manifest, files=files, provenance=replace(manifest.provenance, checkpoint_files=sources)
+    made = replace(manifest.provenance, checkpoint_files=sources)
+    return replace(manifest, files=files, provenance=made)
+
+
+def _check_and_write(manifest: Manifest, folder: Path, job: BuildJob) -> Manifest:
+    """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
+    write_manifest(manifest, folder)
+    steps = len(NETWORKS) * len(_STAGES)
+    notes = check_bundle(
+        folder,
+        manifest,
+        target=job.target,
+        which=job.settings.check,
+        tell=lambda what: job.report(what, steps - 1, steps),
     )
+    unsettled = [NOT_SETTLED] if job.settings.precision == "fp16" else []
+    made = replace(manifest.provenance, notes=(*manifest.provenance.notes, *unsettled, *notes))
+    manifest = replace(manifest, provenance=made)
+    write_manifest(manifest, folder)
+    job.report("bundle: written", steps, steps)
+    return manifest

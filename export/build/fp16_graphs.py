@@ -1,4 +1,4 @@
-"""fp16 networks of a bundle rewritten so that the nodes which fp16 would spoil are computed in fp32."""
+"""What fp16 would spoil, found on a set, and fp16 networks rewritten to compute it in fp32."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from pathlib import Path
 from echoexport.calibration.choosing.network_plan import require_followable
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.lint.graph_lint import require_clean
-from echoexport.calibration.observing.overflows import list_float32, widen_half
+from echoexport.calibration.observing.overflows import (
+    Overflow,
+    find_settleable,
+    list_float32,
+    widen_half,
+)
 from echoexport.calibration.plan import NetworkPlan
+from echoexport.calibration.progress import ProgressFolder
+from echoexport.calibration.recording.sets import CalibrationSet
 from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.contract.manifest import (
     FileEntry,
@@ -18,12 +25,37 @@ from echoexport.runtime.contract.manifest import (
     read_manifest,
     write_manifest,
 )
+from echoexport.runtime.contract.schema import dump, parse
+from echoexport.runtime.progress import Progress
 
 NOT_SETTLED = (
     "values beyond fp16's range were not looked for on real activations: record a set with "
-    "'echoexport calibrate', and "
-    "build with --calibration SET"
+    "'echoexport calibrate', and build with --calibration SET"
 )
+
+
+def find_overflowing(
+    graph: FloatGraph, recorded: CalibrationSet, *, progress: ProgressFolder, report: Progress
+) -> tuple[Overflow, ...]:
+    """What fp16 would spoil of a network on the set.
+
+    What an earlier build found is not looked for again.
+
+    Raises:
+        GraphError: an input or output of the network is beyond fp16.
+        CalibrationError: no samples of it, or a value that is not finite.
+    """
+    if (kept := progress.read("overflows")) is not None:
+        return tuple(parse(Overflow, each, where="overflow") for each in kept)
+    counted = count_to(recorded.count(graph.name), report)
+    found = find_settleable(graph, recorded.samples(graph.name), report=counted)
+    progress.write("overflows", [dump(each) for each in found])
+    return found
+
+
+def count_to(total: int, report: Progress) -> Progress:
+    """A report for phases that do not know how many samples there are."""
+    return lambda what, done, of: report(what, done, of or total)
 
 
 def settle_bundle(float32: Path, half: Path, networks: Mapping[str, NetworkPlan]) -> None:

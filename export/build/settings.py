@@ -25,13 +25,15 @@ class BuildSettings:
     """What a build is asked for; None takes the target's default."""
 
     variant: str = "acc"
+    """Which of a checkpoint's models: "base", "acc", "pose" or "pose_acc"."""
     size: tuple[int, int] | None = None
     """(width, height) of the pictures in pixels."""
     frames: int | None = None
     """Length of a window."""
     precision: str | None = None
-    """One of "fp32", "fp16", "int8", or "auto", the fastest of them on this machine."""
+    """"fp32", "fp16", "int8", or "auto": the fastest of them on this machine."""
     steps: int | None = None
+    """Default number of sampling steps of the bundle."""
     traces: Path | None = None
     """Folder of the trace cache, None for none."""
     check: str = "auto"
@@ -41,9 +43,9 @@ class BuildSettings:
     """A set that ``echoexport calibrate`` recorded, for int8 and auto, and for fp16 to
     find what overflows."""
     quality: float = 35.0
+    """For int8 and auto: PSNR in dB of final frames against fp32 that must be kept."""
     plan: Path | None = None
-    """A plan to follow in place of making one. For int8 and auto: quality: PSNR in dB
-    of final frames against fp32 that must be kept."""
+    """A plan to follow in place of making one, for int8, auto and fp16."""
     sensitivity: bool = False
     """Measure what each layer of the denoiser costs, even where all may be int8."""
     progress: Path | None = None
@@ -59,7 +61,7 @@ def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
     """
     if settings.check not in CHECKS:
         raise SettingError(f"check {settings.check!r}; known: {', '.join(CHECKS)}")
-    precision = settings.precision or target.build.precision
+    precision = settle_precision(settings, target=target)
     known = (*PRECISIONS, *SMALL)
     if precision not in known:
         raise SettingError(f"precision {precision!r}; known: {', '.join(known)}")
@@ -80,3 +82,8 @@ def settle(settings: BuildSettings, *, target: TargetSpec) -> BuildSettings:
         if settings.steps is None
         else settings.steps,
     )
+
+
+def settle_precision(settings: BuildSettings, *, target: TargetSpec) -> str:
+    """The precision asked for, else the target's own; whether it is known is not looked at."""
+    return settings.precision or target.build.precision

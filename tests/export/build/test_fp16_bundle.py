@@ -20,8 +20,11 @@ from echoexport.calibration.recording.recording import RecordingSettings, record
 from echoexport.export.architecture import Architecture
 from echoexport.export.build.bundle import build_bundle
 from echoexport.export.build.fp16_graphs import NOT_SETTLED
-from echoexport.export.build.int8_networks import float_bundles, quantize_bundles
+from echoexport.export.build.int8.networks import write_networks
+from echoexport.export.build.int8.planning import plan_networks
+from echoexport.export.build.job import open_job
 from echoexport.export.build.settings import BuildSettings
+from echoexport.export.build.sources import float_bundles, found_set
 from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.bundle.files import check_files
@@ -69,13 +72,18 @@ def planted(tmp_path_factory: pytest.TempPathFactory, micro: Architecture) -> Pa
 
 
 @pytest.fixture(scope="module")
-def build(planted: Path, trace_folder: Path) -> Build:
+def plain(trace_folder: Path) -> BuildSettings:
+    """How the planted checkpoint is built where a test does not say."""
+    return BuildSettings(
+        size=(16, 16), frames=4, steps=2, precision="fp16", traces=trace_folder, check="none"
+    )
+
+
+@pytest.fixture(scope="module")
+def build(planted: Path, plain: BuildSettings) -> Build:
     """A function that builds the planted checkpoint for a GPU."""
 
     def run(output: Path, **changes: Any) -> Manifest:
-        plain = BuildSettings(
-            size=(16, 16), frames=4, steps=2, precision="fp16", traces=trace_folder, check="none"
-        )
         return build_bundle(planted, output, target=GPU, settings=replace(plain, **changes))
 
     return run
@@ -238,33 +246,35 @@ def test_a_folder_that_must_stay_is_refused_before_anything_is_built(
 
 
 @pytest.fixture(scope="module")
-def small(build: Build, recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantize(planted: Path, plain: BuildSettings) -> Callable[..., QuantizationPlan]:
+    """A function that writes int8 networks with fp16 around into a folder, and their plan."""
+
+    def run(folder: Path, **changes: Any) -> QuantizationPlan:
+        settings = replace(plain, precision="int8", quality=0.5, **changes)
+        job = open_job(planted, target=GPU, settings=settings, report=silent)
+        with float_bundles(job, near=folder / "bundle") as floats, found_set(floats, job) as found:
+            plan = plan_networks(floats, found, job=job).plan
+            write_networks(floats, folder / "networks", plan=plan, recorded=found, report=silent)
+        write_plan(plan, folder / "plan.json")
+        return plan
+
+    return run
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A report that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def small(
+    quantize: Callable[..., QuantizationPlan],
+    recorded: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The denoiser in int8 for a GPU: its graph, and the plan beside it."""
     folder = tmp_path_factory.mktemp("small")
-    quantize(build, folder, calibration=recorded)
+    quantize(folder, calibration=recorded)
     return folder
-
-
-def quantize(build: Build, folder: Path, **changes: Any) -> QuantizationPlan:
-    """Write int8 networks with fp16 around into a folder, and their plan."""
-    settings = BuildSettings(precision="int8", quality=0.5, steps=2, **changes)
-
-    def build_float(output: Path, wanted: BuildSettings) -> Manifest:
-        return build(output, precision=wanted.precision)
-
-    (folder / "networks").mkdir()
-    with float_bundles(
-        build_float, settings=settings, target=GPU, near=folder / "bundle"
-    ) as floats:
-        quantized = quantize_bundles(
-            floats,
-            folder / "networks",
-            settings=settings,
-            target=GPU,
-            report=lambda what, done, total: None,
-        )
-    write_plan(quantized.plan, folder / "plan.json")
-    return quantized.plan
 
 
 def test_layers_of_an_int8_network_that_overflow_fp16_stay_float(small: Path) -> None:
@@ -289,7 +299,7 @@ def test_an_int8_network_with_islands_parses_and_builds(small: Path) -> None:
 
 
 def test_a_plan_that_makes_a_node_in_fp32_int8_is_refused(
-    build: Build, recorded: Path, small: Path, tmp_path: Path
+    quantize: Callable[..., QuantizationPlan], recorded: Path, small: Path, tmp_path: Path
 ) -> None:
     plan = read_plan(small / "plan.json")
     denoiser = plan.networks["denoising_unet"]
@@ -302,4 +312,4 @@ def test_a_plan_that_makes_a_node_in_fp32_int8_is_refused(
     with pytest.raises(
         CalibrationError, match=rf"layer {name}: mode 'int8', but its node .* among float32_nodes"
     ):
-        quantize(build, tmp_path, calibration=recorded, plan=tmp_path / "edited.json")
+        quantize(tmp_path, calibration=recorded, plan=tmp_path / "edited.json")

@@ -22,9 +22,11 @@ from echoexport.calibration.recording.recording import RecordingSettings, record
 from echoexport.calibration.recording.sets import open_set
 from echoexport.export.architecture import Architecture
 from echoexport.export.build.bundle import build_bundle
-from echoexport.export.build.int8_networks import FloatBundles, make_plan
+from echoexport.export.build.int8.planning import make_plan
+from echoexport.export.build.job import open_job
 from echoexport.export.build.progress import BuildProgress, find_builtin_set, keep_damage
 from echoexport.export.build.settings import BuildSettings
+from echoexport.export.build.sources import FloatBundles
 from echoexport.export.demo import calibration_inputs
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
@@ -105,9 +107,10 @@ def plan(micro_floats: FloatBundles, settings: BuildSettings) -> Callable[..., s
 
     def make(folder: Path | None, report: Progress = silent) -> str:
         progress = BuildProgress(folder, micro_floats.manifest, recorded.digest)
-        found, damage = make_plan(
-            micro_floats, recorded, settings=settings, target=CPU, report=report, progress=progress
+        job = open_job(
+            micro_floats.float32.parent / "weights", target=CPU, settings=settings, report=report
         )
+        found, damage = make_plan(micro_floats, recorded, job=job, progress=progress)
         return json.dumps([dump(found), dump(damage)])
 
     return make

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from echoexport.export.build.candidates import Candidate, choose_fastest, measure_candidates
+from echoexport.export.build.int8.candidates import Candidate, choose_fastest, measure_candidates
 from echoexport.runtime.errors import BackendError
 
 

@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from echoexport.calibration.plan import SCHEMA, LayerPlan, NetworkPlan, QuantizationPlan, read_plan
-from echoexport.export.build import int8_bundle as small_bundle
-from echoexport.export.build.candidates import Candidate
-from echoexport.export.build.int8_bundle import build_small_bundle
-from echoexport.export.build.int8_networks import FloatBundles, QuantizedNetworks
-from echoexport.export.build.parts import part_of
+from echoexport.export.build import sources
+from echoexport.export.build.int8 import bundle as int8_bundle
+from echoexport.export.build.int8 import choice, comparison
+from echoexport.export.build.int8.bundle import build_int8_bundle
+from echoexport.export.build.int8.candidates import Candidate
+from echoexport.export.build.int8.planning import PlannedNetworks
+from echoexport.export.build.job import BuildJob
+from echoexport.export.build.parts import Part, part_of
 from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
+from echoexport.export.build.sources import FloatBundles
+from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.profiles.measuring.conditions import describe_conditions
 from echoexport.profiles.quality.report import (
     BundleSide,
     Headline,
     NetworkQuality,
     NetworkSide,
+    QualityBudget,
     QualityReport,
     RunSettings,
 )
@@ -101,7 +108,8 @@ def scales(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
             folder, read_manifest(folder), backend=skewed, options=options or EngineOptions()
         )
 
-    monkeypatch.setattr(small_bundle, "open_bundle", open_bundle)
+    for module in (choice, comparison):
+        monkeypatch.setattr(module, "open_bundle", open_bundle)
     return given
 
 
@@ -125,25 +133,26 @@ def compose(
     """
     plain = make_null_bundle("plain")
 
-    def build(folder: Path, settings: BuildSettings) -> Manifest:
+    def write_float(job: BuildJob, folder: Path, **rest: Any) -> Manifest:
         shutil.copytree(plain, folder)
         return read_manifest(folder)
 
-    def quantize(floats: FloatBundles, folder: Path, **rest: Any) -> QuantizedNetworks:
-        shutil.copytree(floats.float32, folder, dirs_exist_ok=True)
+    def plan(floats: FloatBundles, recorded: None, *, job: BuildJob) -> PlannedNetworks:
+        plans = {name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in NETWORKS}
+        progress = BuildProgress(job.settings.progress, floats.manifest, "0" * 64)
+        progress.of_network(DENOISER, "settings").write("plan", 1)
+        made = QuantizationPlan(SCHEMA, "by hand", "0" * 64, plans)
+        return PlannedNetworks(made, (), progress)
+
+    def write_int8(floats: FloatBundles, folder: Path, **rest: Any) -> dict[str, Part]:
+        shutil.copytree(floats.float32, folder)
         entries = {
             name: replace(entry, precision="int8")
             for name, entry in floats.manifest.networks.items()
         }
         manifest = replace(floats.manifest, networks=entries)
         write_manifest(manifest, folder)
-        plans = {name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in NETWORKS}
-        parts = {name: part_of(folder, manifest, name) for name in NETWORKS}
-        progress = BuildProgress(rest["settings"].progress, floats.manifest, "0" * 64)
-        progress.of_network(DENOISER, "settings").write("plan", 1)
-        return QuantizedNetworks(
-            QuantizationPlan(SCHEMA, "by hand", "0" * 64, plans), parts, progress=progress
-        )
+        return {name: part_of(folder, manifest, name) for name in NETWORKS}
 
     def make(
         *, holds: Callable[[Mapping[str, str]], bool] = lambda stored: True, **changes: Any
@@ -158,17 +167,25 @@ def compose(
                 stored, misses=() if holds(stored) else ("31.00 dB, 35 dB are wanted",)
             )
 
-        monkeypatch.setattr(small_bundle, "compare_bundles", compare)
+        monkeypatch.setattr(comparison, "compare_bundles", compare)
         settings = BuildSettings(**{"precision": "int8", "check": "none", **changes})
-        return build_small_bundle(
-            build,
+        return build_int8_bundle(
+            tmp_path / "checkpoint",
             tmp_path / "bundle",
             target=load_target("cpu"),
             settings=settings,
             report=lambda what, done, total: None,
         )
 
-    monkeypatch.setattr(small_bundle, "quantize_bundles", quantize)
+    def open_job(checkpoint: Path, **given: Any) -> BuildJob:
+        return BuildJob(cast(Checkpoint, None), **given)
+
+    monkeypatch.setattr(int8_bundle, "open_job", open_job)
+    monkeypatch.setattr(int8_bundle, "check_sources", lambda job: None)
+    monkeypatch.setattr(sources, "write_float_bundle", write_float)
+    monkeypatch.setattr(int8_bundle, "found_set", lambda floats, job: nullcontext())
+    monkeypatch.setattr(int8_bundle, "plan_networks", plan)
+    monkeypatch.setattr(int8_bundle, "write_networks", write_int8)
     monkeypatch.setattr(
         "echoexport.export.demo.quality_clips.list_quality_clips", lambda *given, **rest: []
     )
@@ -199,7 +216,7 @@ def make_report(stored: Mapping[str, str], *, misses: tuple[str, ...]) -> Qualit
         side,
         side,
         RunSettings(2, 24.0, 1.0, 1, 0, 0, 1),
-        small_bundle.QualityBudget(psnr=35.0),
+        QualityBudget(psnr=35.0),
         misses,
         Headline(30.0, 30.0, 31.0, 29.0, 0.98, 0.97, 0.3, 0.3, 1.0, ()),
         (),
@@ -228,7 +245,10 @@ def test_a_network_that_engines_disagree_on_stays_float_and_the_notes_give_the_f
     assert {name for name, kind in stored_in(manifest).items() if kind != "int8"} == {
         "audio_encoder"
     }
-    told = f"audio_encoder is left in float: ONNX Runtime and OpenVINO differ by {figure} (relative L2) on it"
+    told = (
+        "audio_encoder is left in float: ONNX Runtime and OpenVINO differ by "
+        f"{figure} (relative L2) on it"
+    )
     assert told in manifest.provenance.notes
     plan = read_plan(tmp_path / "bundle" / "quantization.json").networks
     assert (plan["audio_encoder"].precision, plan["audio_encoder"].layers["layer"].mode) == (
@@ -289,7 +309,7 @@ def fast_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(folders: Any, name: str, **rest: Any) -> tuple[Candidate, ...]:
         return Candidate(name, "fp32", "fp32", 1.0), Candidate(name, "int8", "bf16", 0.1)
 
-    monkeypatch.setattr(small_bundle, "measure_candidates", measure)
+    monkeypatch.setattr(choice, "measure_candidates", measure)
 
 
 @pytest.mark.usefixtures("fast_int8")

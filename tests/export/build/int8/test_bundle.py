@@ -201,10 +201,10 @@ def test_auto_keeps_the_fastest_of_each_network_and_says_what_lost(
         taken_back = any(
             n.startswith(f"{name}: ") and "taken back" in n for n in built.provenance.notes
         )
-        wanted = (
+        stored = (
             entry.precision if entry.compute == "fp32" else f"{entry.precision}+{entry.compute}"
         )
-        assert taken_back or label == wanted
+        assert taken_back or label == stored
     with open_bundle(tmp_path / "bundle") as bundle:
         outputs = bundle.network("vae_decoder")({"latents": np.zeros((1, 4, 16, 16), np.float32)})
     assert np.isfinite(outputs["picture"]).all()
