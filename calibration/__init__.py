@@ -1,4 +1,1 @@
-"""The calibration room.
-
-What makes graphs small, and the lint that keeps them acceptable to every engine.
-"""
+"""The calibration room: it makes graphs small, and lints them for every engine."""

@@ -1,6 +1,6 @@
 """What quantization decided, layer by layer.
 
-Written into the bundle, readable, to be edited, pinned and replayed.
+The plan travels in the bundle as JSON, to be read, edited, pinned and replayed.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ SCHEMA = 1
 FILE_NAME = "quantization.json"
 
 MODES = ("int8", "weights", "float")
-"""int8: weights and activations, run in int8. weights: stored in int8, computed in
-float. float: left as it is."""
+"""In "int8" weights and activations run in int8; "weights" are stored in int8 and computed
+in float; "float" is left as it is."""
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One layer: its ``mode``, and for "int8" the symmetric range [-amax, amax] of the activation it reads."""
+    """What becomes of one layer."""
 
     mode: str
+    """A word of ``MODES``."""
     amax: float | None = None
+    """For "int8", the symmetric range [-amax, amax] of the activation that it reads."""
     reason: str = ""
     """Why it is not "int8", e.g. "policy: conv_in" or "sensitivity: costs 1.2 dB"."""
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """SmoothQuant on one activation.
+    """SmoothQuant on one activation: its channels are divided, its layers' weights multiplied.
 
-    Its channels are divided by ``factors``, its layers' weights multiplied.
-
-    alpha: the exponent that the factors came from (Xiao et al. 2022, equation 4).
-    factors: one per channel, > 0. Ranges (``LayerPlan.amax``) of the layers that read
-    the activation are those after the division.
+    Ranges (``LayerPlan.amax``) of the layers that read the activation are those after
+    the division.
     """
 
     alpha: float
+    """The exponent that the factors came from (Xiao et al. 2022, equation 4)."""
     factors: tuple[float, ...]
+    """One for each channel, above 0."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class NetworkPlan:
     """One network."""
 
     precision: str
-    """One of "int8" where any layer is not "float", else "fp32" or "fp16"."""
+    """"int8" where any layer is not "float", else "fp32" or "fp16"."""
     layers: Mapping[str, LayerPlan] = field(default_factory=dict)
     """By layer name; those not named are float."""
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
@@ -76,7 +77,7 @@ class QuantizationPlan:
 
 
 def write_plan(plan: QuantizationPlan, path: Path) -> None:
-    """As JSON, the same bytes for the same plan."""
+    """Write a plan as JSON, the same bytes for the same plan."""
     path.write_text(json.dumps(dump(plan), indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

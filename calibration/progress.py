@@ -1,4 +1,4 @@
-"""What a long quantization has found so far, kept on disk, so that the next build goes on where one was killed."""
+"""What a long quantization has found so far, kept on disk for the build after an interrupt."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _ENGINES = ("onnxruntime", "openvino")
 
 
 class ProgressFolder:
-    """A folder of small files, each written aside and renamed, each with its own sha256 in its first line.
+    """A folder of small files that know their own sha256.
 
-    ``folder`` None keeps and finds nothing. A folder that cannot be written is no
-    reason to fail; a file that is damaged is left alone with a ``RuntimeWarning``, and
-    what it held is found anew.
+    Each is written aside and renamed, with its hash in its first line. ``folder`` None
+    keeps and finds nothing. A folder that cannot be written is no reason to fail; a
+    file that is damaged is left alone with a ``RuntimeWarning``, and what it held is
+    found anew.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -55,7 +56,7 @@ class ProgressFolder:
         self._store(f"{name}.json", json.dumps(value).encode())
 
     def read_arrays(self, name: str) -> dict[str, NDArray[Any]] | None:
-        """Arrays that were written under a name; None as for ``read``."""
+        """The arrays that were written under a name; None as for ``read``."""
         content = self._load(f"{name}.npz")
         if content is None:
             return None
@@ -110,7 +111,7 @@ NO_PROGRESS = ProgressFolder(None)
 def make_key(*parts: str) -> str:
     """24 hex digits of all that a result depends on.
 
-    These, our release and code, and the engines'.
+    That is ``parts``, our release and code, and the engines' releases.
     """
     texts = [*parts, importlib.metadata.version("echoexport"), _hash_own_code()]
     texts += [f"{name} {_find_version(name)}" for name in _ENGINES]

@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A network's inputs as they were in a real rendering, by name, float32, at the shapes of its ``SubnetSpec``."""
+    """A network's inputs as they were in a real rendering."""
 
     network: str
     inputs: Mapping[str, NDArray[np.float32]]
+    """By name, float32, at the shapes of its ``SubnetSpec``."""
     portrait: str
+    """File name of the portrait."""
     voice: str
-    """portrait and voice: which ones, by file name."""
+    """File name of the voice."""
     step: int | None = None
+    """Of the sampling loop, from 0; None for networks outside it."""
     steps: int | None = None
-    """How many there were."""
+    """How many steps there were."""
     timestep: int | None = None
+    """Of the sampling loop, as the scheduler has it."""
     window: int | None = None
-    """step, timestep and window: of the sampling loop, for the denoising UNet; None for
-    the other networks."""
+    """Of the sampling loop, which of a step's windows."""

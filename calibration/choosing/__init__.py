@@ -1,1 +1,1 @@
-"""Which layers become int8: policies, smoothing, what each layer costs, the search for the fewest that stay float."""
+"""Which layers become int8: by policy, by smoothing, and by what each layer costs."""

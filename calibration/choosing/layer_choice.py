@@ -1,6 +1,6 @@
 """Which of the denoiser's layers stay float.
 
-Measured on the frames that whole trajectories end in.
+Whole trajectories are run, and the frames that they end in are judged.
 """
 
 from __future__ import annotations
@@ -43,22 +43,20 @@ and engines round otherwise."""
 
 @dataclass(frozen=True)
 class ChoiceSettings:
-    """budget: PSNR in dB of the final frames against fp32.
-
-    Scheduler, steps, guidance: of the sampling.
-
-    probes: trajectories that qualities are measured on; damages are measured on the
-    first. groups: of layers judged together, at most. measure_all: measure what each
-    costs even where all in int8 is good enough.
-    """
+    """How the layers that stay float are found."""
 
     budget: float
+    """PSNR in dB of the final frames against fp32."""
     scheduler: SchedulerConfig
+    """Of the sampling, as are steps and guidance."""
     steps: int
     guidance: float = 1.0
     probes: int = 2
+    """Trajectories that qualities are measured on; damages are measured on the first."""
     groups: int = 200
+    """Groups of layers judged together, at most."""
     measure_all: bool = False
+    """Whether to measure what each costs even where all in int8 is good enough."""
     threads: int = 0
 
 
@@ -80,10 +78,11 @@ def choose_denoiser_layers(
     report: Progress | None = None,
     known: Known | None = None,
 ) -> tuple[NetworkPlan, tuple[Damage, ...]]:
-    """The plan with the fewest layers in float that the budget needs, and what layers cost where that was measured.
+    """The plan with the fewest layers in float that the budget needs.
 
-    ``decoder``: the fp32 VAE decoder's graph. ``known``: what an earlier run measured;
-    what this one does is added.
+    Beside it stands what layers cost, where that was measured. ``decoder`` is the fp32
+    VAE decoder's graph. ``known`` is what an earlier run measured; it is told of what
+    this one does.
 
     Raises:
         QualityError: the budget is out of reach.
@@ -136,7 +135,7 @@ def _choose(
 
 
 class _Probes:
-    """Trajectories with some layers in int8, and how far the frames they end in are from those in float."""
+    """Trajectories with some layers in int8, held to the same ones in float."""
 
     def __init__(
         self,

@@ -1,7 +1,4 @@
-"""One network on its way to int8.
-
-Its ranges, its smoothing, and the plan that policy and ranges make of its layers.
-"""
+"""One network on its way to int8: its ranges, its smoothing and the plan of its layers."""
 
 from __future__ import annotations
 
@@ -27,9 +24,11 @@ from echoexport.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class QuantizerSettings:
-    """How ranges are found, and whether linears are smoothed. The defaults are what
-    came out best on the demo character
-    (tests/benchmarks/results/calibration_methods.json)."""
+    """How ranges are found, and whether linears are smoothed.
+
+    The defaults are what came out best on the demo character
+    (tests/benchmarks/results/calibration_methods.json).
+    """
 
     ranges: RangeSettings = field(
         default_factory=lambda: RangeSettings(method="minmax", combine="mean")
@@ -52,10 +51,11 @@ def plan_network(
     report: Progress | None = None,
     progress: ProgressFolder = NO_PROGRESS,
 ) -> NetworkPlan:
-    """Ranges of what the layers read on these samples, smoothed where that pays, and the policy's plan with them.
+    """The policy's plan of a network with the ranges that these samples give.
 
-    ``progress``, which belongs to these arguments alone, keeps ranges, smoothing and
-    plan; a plan that is there is it.
+    Activations are smoothed where that pays. ``progress`` belongs to these arguments
+    alone and keeps ranges, smoothing and plan; a plan that it holds is returned as it
+    is.
 
     Raises:
         CalibrationError: no samples, or an activation that is not finite.
@@ -117,24 +117,27 @@ def keep_float(plan: NetworkPlan, reasons: Mapping[str, str]) -> NetworkPlan:
 def keep_overflows(
     graph: FloatGraph, plan: NetworkPlan, overflows: Sequence[Overflow]
 ) -> NetworkPlan:
-    """The plan of an fp16 network that computes these nodes in fp32; layers among them stay float.
+    """The plan of an fp16 network that computes these nodes in fp32.
 
-    A scale would be fp16 and the layer's input fp32, and what overflows fp16 is cut off
-    by int8 as well.
+    Layers among them stay float: a scale would be fp16 and the layer's input fp32, and
+    int8 cuts off what overflows fp16 as well.
     """
     found = {each.node: each for each in overflows}
-    reasons = {
-        name: f"overflow: {found[graph.layers[name].node].kind} of {found[graph.layers[name].node].peak:.3g}"
+    named = {
+        name: found[graph.layers[name].node]
         for name in plan.layers
         if name in graph.layers and graph.layers[name].node in found
     }
+    reasons = {name: f"overflow: {each.kind} of {each.peak:.3g}" for name, each in named.items()}
     read = {value for node in graph.model.graph.node if node.name in found for value in node.input}
     skips = {value: amax for value, amax in plan.skips.items() if value not in read}
     return keep_float(replace(plan, float32_nodes=tuple(found), skips=skips), reasons)
 
 
 def require_followable(graph: FloatGraph, plan: NetworkPlan) -> None:
-    """Refuse a plan, perhaps edited, whose nodes in fp32 are not the graph's or are layers that are to be int8.
+    """Refuse a plan, perhaps edited, whose nodes in fp32 cannot be.
+
+    They must be nodes of the graph, and none may be a layer that is to be int8.
 
     Raises:
         CalibrationError: names the node or layer.

@@ -1,6 +1,6 @@
-"""Which layers are int8 on which kind of target, before anything is measured.
+"""Which layers are int8 on which kind of target, as data files say it.
 
-Read from data files.
+Nothing is measured for it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ OPERATORS = ("Conv", "MatMul")
 
 @dataclass(frozen=True)
 class LayerRule:
-    """Layers whose names match ``pattern`` (as file names do: ``*`` is any text) get ``mode``, for ``reason``."""
+    """Layers whose names match a pattern get a mode, for a reason."""
 
     pattern: str
+    """As file names have them: ``*`` is any text."""
     mode: str
     reason: str
 
@@ -44,7 +45,7 @@ class NetworkPolicy:
     def choose(self, layer: Layer) -> LayerRule:
         """The rule that a layer falls under.
 
-        Of those that only its operator decides, the pattern is the operator.
+        Where its operator alone decides, the rule's pattern is the operator.
         """
         for rule in self.layers:
             if fnmatchcase(layer.name, rule.pattern):
@@ -54,7 +55,7 @@ class NetworkPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """Of one kind of target ("cpu", "jetson", "gpu"), by network."""
+    """The policy of one kind of target ("cpu", "jetson", "gpu"), by network."""
 
     kind: str
     networks: Mapping[str, NetworkPolicy]
@@ -121,10 +122,10 @@ def _parse_network(table: Table) -> NetworkPolicy:
 def plan_layers(
     graph: FloatGraph, policy: Policy, ranges_amax: Callable[[str], float]
 ) -> NetworkPlan:
-    """The policy applied to every layer of a graph, with the ranges of what int8 layers read, by value name.
+    """The policy applied to every layer of a graph, with the ranges of int8 layers.
 
-    ``ranges_amax`` is asked for values that int8 layers read, and with ``skips`` for
-    what residual Adds take past them.
+    ``ranges_amax`` is asked, by value name, for what int8 layers read, and with
+    ``skips`` for what residual Adds take past them.
 
     Raises:
         UnknownNameError: the graph is of no network that the policy names.

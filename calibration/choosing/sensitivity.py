@@ -1,7 +1,4 @@
-"""Which layers may be int8.
-
-What each one costs by itself, and the fewest that must stay float for a quality wanted.
-"""
+"""Which layers may be int8: what each costs, and the fewest that must stay float."""
 
 from __future__ import annotations
 
@@ -27,14 +24,12 @@ _NO_ERROR_DB = 200.0
 
 @dataclass(frozen=True)
 class Damage:
-    """Layers that were quantized together, all others in float, and the error that this left in the results.
-
-    error: energy of the error over that of the float results, mean over the probes; 0
-    is no error.
-    """
+    """What it costs to quantize some layers together with all others in float."""
 
     layers: tuple[str, ...]
     error: float
+    """Energy of the results' error over that of the float results, a mean over the
+    probes; 0 is no error."""
 
     @property
     def snr(self) -> float:
@@ -44,14 +39,14 @@ class Damage:
 
 @dataclass(frozen=True)
 class Choice:
-    """The layers that stay float, with what they cost, worst first.
-
-    What was reached, and with every layer in int8.
-    """
+    """The layers that stay float, and the quality that is reached."""
 
     kept: tuple[Damage, ...]
+    """With what they cost, the worst first."""
     reached: float
+    """Quality in dB with these in float."""
     all_int8: float
+    """Quality in dB with every layer in int8."""
     evaluations: int
     """How often a quality was measured."""
 
@@ -64,10 +59,9 @@ class Choice:
 def group_layers(layers: Iterable[Layer], *, most: int) -> list[tuple[str, ...]]:
     """Layers to be judged together, in the graph's order.
 
-    Those that read one activation, as they share its rounding.
-
-    Where that gives more than ``most`` groups, neighbours of one module are joined,
-    from the innermost out.
+    Layers that read one activation make a group, as they share its rounding. Where that
+    gives more than ``most`` groups, neighbours of one module are joined, from the
+    innermost out.
     """
     layers = list(layers)
     by_value: dict[str, list[str]] = {}
@@ -93,7 +87,7 @@ def measure_damage(
     on_damage: Callable[[Damage], None] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Damage, ...]:
-    """Quantize each group alone and measure what is left of the error where it counts, at the end.
+    """Quantize each group alone and measure the error that is left at the end.
 
     ``known`` errors of an earlier run that was cut short are not measured again;
     ``on_damage`` is told of each new one.
@@ -116,12 +110,11 @@ def measure_damage(
 def choose_layers(
     damages: Sequence[Damage], judge: Judge, *, budget: float, margin: float = 0.0
 ) -> Choice:
-    """Keep the most harmful groups in float until the quality is ``budget`` dB or more, and no more of them than that.
+    """Keep the fewest groups in float that bring the quality to ``budget`` dB.
 
-    ``margin`` is asked for on top, for what the judge does not see.
-
-    Groups go by their damage alone; the number that is needed is found by halving, so a
-    handful of qualities are measured.
+    The most harmful groups come first. ``margin`` is asked for on top, for what the
+    judge does not see. The number that is needed is found by halving, so a handful of
+    qualities are measured.
 
     Raises:
         QualityError: even the least harmful half of the layers takes the quality below
@@ -157,9 +150,9 @@ def choose_layers(
 def relative_error(
     found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np.float32]]
 ) -> float:
-    """Energy of the error over the energy of what is wanted, mean over the pairs.
+    """Energy of the error over that of what is wanted, a mean over the pairs.
 
-    Inf for what is not finite.
+    It is infinite where a value is not finite.
     """
     shares = []
     for one, other in zip(found, wanted, strict=True):
@@ -172,7 +165,7 @@ def relative_error(
 def measure_psnr(found: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio in dB of pictures of 255 levels, any shape.
 
-    200 where they are equal.
+    It is 200 where they are equal.
     """
     error = float(np.square(found.astype(np.float64) - wanted).mean())
     return _NO_ERROR_DB if error == 0 else 10 * math.log10(255**2 / error)
@@ -181,7 +174,7 @@ def measure_psnr(found: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
 def _half(order: Sequence[Damage]) -> int:
     """How many groups, the worst first, hold half of the layers.
 
-    What is left would not be worth a bundle.
+    Keeping more of them in float would not leave a bundle worth having.
     """
     layers = 0
     total = sum(len(damage.layers) for damage in order)

@@ -1,4 +1,4 @@
-"""SmoothQuant: how far an activation's outlier channels are to move into the weights that read it."""
+"""SmoothQuant: how far outlier channels of an activation move into the weights behind it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ __all__ = [
     "fold_smoothing",
 ]
 
-_SMALLEST = 1e-3  # of the largest channel: a channel that is hardly used would take its norm's gain out of fp16
+# Of the largest channel: a channel that is hardly used would take its norm's gain out of
+# fp16.
+_SMALLEST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,13 @@ class SmoothingSettings:
     rows: int = 32
     """Vectors of an activation that one sample gives."""
     most: int = 256
-    """Vectors of an activation in all, from samples drawn evenly (``seed``)."""
+    """Vectors of an activation in all, from samples drawn evenly."""
     columns: int = 512
     """Output channels that errors are measured on, at most."""
     seed: int = 0
+    """Of the samples that are drawn."""
     threads: int = 0
-    """Of the engine."""
+    """Threads of the engine, 0 for its own choice."""
 
 
 def find_smoothing(
@@ -59,11 +62,11 @@ def find_smoothing(
     samples: Samples | None = None,
     settings: SmoothingSettings | None = None,
 ) -> dict[str, Smoothing]:
-    """By value name: those activations that int8 renders better once smoothed, each with its best exponent.
+    """The activations that int8 renders better once smoothed, by value name.
 
-    The error is that of the quantized product on vectors of real activations; without
-    ``samples``, on random ones with the channels' maxima. All linears that read an
-    activation share its factors.
+    Each has its best exponent. The error is that of the quantized product on vectors of
+    real activations; without ``samples``, on random ones with the channels' maxima. All
+    linears that read an activation share its factors.
 
     Raises:
         CalibrationError: a sample does not run. MissingPackageError, BackendError: no
@@ -90,10 +93,10 @@ def find_smoothing(
 def compute_factors(
     channel_amax: NDArray[np.float32], weight_amax: NDArray[np.float32], *, alpha: float
 ) -> NDArray[np.float32]:
-    """s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) (Xiao et al., "SmoothQuant", 2022, equation 4), geometric mean 1.
+    """Factors by channel, s_j = max|X_j|^alpha / max|W_j|^(1 - alpha), geometric mean 1.
 
-    Both maxima are per input channel. The mean changes nothing in int8 and keeps
-    constants where fp16 has them.
+    Formula: Xiao et al., "SmoothQuant", 2022, equation 4. Both maxima are per input
+    channel. The mean changes nothing in int8 and keeps constants where fp16 has them.
     """
     x = np.maximum(channel_amax, max(float(channel_amax.max()) * _SMALLEST, 1e-30)).astype(
         np.float64
@@ -107,7 +110,7 @@ def compute_factors(
 def measure_error(rows: NDArray[np.float32], weight: NDArray[np.float32], *, amax: float) -> float:
     """Energy of the error of int8's product rows @ weight over that of the product.
 
-    Weights per output channel.
+    Each output channel of the weight has a scale of its own.
     """
     step = amax / LEVELS
     scales = np.maximum(np.abs(weight).max(axis=0) / LEVELS, 1e-30)
@@ -174,9 +177,9 @@ def _collect_rows(
 def _draw_samples(
     samples: Iterable[Sample], settings: SmoothingSettings
 ) -> Iterator[tuple[int, Sample]]:
-    """A reservoir: places from 0 and what to put there.
+    """A reservoir: places from 0 and the sample to put there.
 
-    A later sample takes an earlier one's (Vitter, algorithm R).
+    A later sample takes an earlier one's place (Vitter, algorithm R).
     """
     size = max(1, settings.most // settings.rows)
     random = np.random.default_rng(settings.seed)
@@ -187,7 +190,7 @@ def _draw_samples(
 
 
 def _draw_rows(amax: NDArray[np.float32], settings: SmoothingSettings) -> NDArray[np.float32]:
-    """Normally distributed vectors whose channels reach about ``amax``, four standard deviations."""
+    """Normally distributed vectors; ``amax`` is four standard deviations of each channel."""
     random = np.random.default_rng(settings.seed).standard_normal(
         (settings.most, len(amax)), dtype=np.float32
     )

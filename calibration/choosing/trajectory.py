@@ -1,4 +1,4 @@
-"""A short sampling run of one window, from noise to latents, with any function in the denoiser's place."""
+"""A short sampling run of one window, with any function in the denoiser's place."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_trajectory(
 ) -> NDArray[np.float32]:
     """The final latents (1, 4, f, h, w) of the window that ``start`` is the first call of.
 
-    The sample gives the noise, the audio, the face and the reference; the window does
+    The sample gives the noise, the audio, the face and the reference. The window does
     not move from step to step, so all that a denoiser's error can do to these frames
     happens here, without the rest of the clip.
     """

@@ -1,7 +1,4 @@
-"""A network of an fp32 bundle as calibration sees it.
-
-The graph, its layers, and its weights read one at a time.
-"""
+"""A network of an fp32 bundle as calibration sees it: graph, layers and weights."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ class Layer:
     """The weight's, without ".weight", e.g. ``down_blocks.0.resnets.0.conv1``: the key
     of every policy and plan."""
     op: str
-    """One of "Conv" (weight (out, in, ...)) or "MatMul" (weight (in, out))."""
+    """"Conv", with a weight (out, in, ...), or "MatMul", with a weight (in, out)."""
     node: str
     """The ONNX node."""
     value: str
@@ -56,7 +53,7 @@ class Layer:
 class FloatGraph:
     """A network's ONNX file.
 
-    ``model`` holds no weights, ``read`` maps one tensor of the file beside it at a
+    ``model`` holds no weights; ``read`` maps one tensor of the file beside it at a
     time.
 
     Raises:

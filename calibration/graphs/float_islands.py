@@ -1,6 +1,6 @@
 """Nodes of an fp16 graph computed in fp32, between Casts.
 
-Strongly typed, everything else as it was.
+The graph stays strongly typed, and everything else as it was.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def keep_float32(
 def list_float32(model: onnx.ModelProto) -> frozenset[str]:
     """The fp32 values and constants that :func:`keep_float32` added.
 
-    The graph lint wants to be told.
+    The graph lint is told of them.
     """
     values = (name for node in model.graph.node for name in node.output)
     return frozenset(
@@ -136,9 +136,10 @@ class _Widening:
         )
 
     def _describe(self) -> None:
-        """Types of the new values.
+        """Write down the types of the new values.
 
-        Nothing said of those that are no more, and no constant that nobody reads.
+        What is said of values that are no more goes, and so do constants that nobody
+        reads.
         """
         from onnx import TensorProto, helper
 

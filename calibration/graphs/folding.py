@@ -1,6 +1,7 @@
-"""Dividing an activation's channels for nothing.
+"""Activations divided channel by channel at no cost.
 
-Its producer's constants take the division, its layers the product.
+Constants of what produces an activation take the division, the weights behind it the
+product.
 """
 
 from __future__ import annotations
@@ -28,24 +29,25 @@ Edit = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Divided:
-    """A constant, read as input ``index`` of ``node``, divided along its last axis from channel ``start`` on."""
+    """A constant that is divided along its last axis."""
 
     constant: str
     node: str
     index: int
+    """The constant is this input of ``node``."""
     start: int = 0
+    """The channel that the division begins at."""
 
 
 @dataclass(frozen=True)
 class Foldable:
-    """An activation that can be smoothed.
-
-    The constants that take the division, and the linears that read it.
-    """
+    """An activation that can be smoothed."""
 
     value: str
     divided: tuple[Divided, ...]
+    """The constants that take the division."""
     layers: tuple[str, ...]
+    """The linears that read it."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,11 @@ class _Wiring:
 
 
 def find_foldable(graph: FloatGraph) -> dict[str, Foldable]:
-    """By value name, in the graph's order.
+    """Activations that only linears read and whose producer takes a division exactly.
 
-    What only linears read and whose producer takes a division exactly.
-
-    A LayerNormalization (gain and bias), one with a constant table added (the table
-    too), and h * gelu(g) of both halves of a linear (the output channels of its h
-    half).
+    By value name, in the graph's order. Such a producer is a LayerNormalization (gain
+    and bias divided), one with a constant table added (the table too), or h * gelu(g)
+    of both halves of a linear (the output channels of its h half).
     """
     wiring = _Wiring(graph)
     readers: dict[str, list[str]] = {}
@@ -154,9 +154,9 @@ def fold_smoothing(graph: FloatGraph, smoothing: Mapping[str, Smoothing]) -> Fol
 def apply_smoothing(
     graph: FloatGraph, smoothing: Mapping[str, Smoothing], output: Path
 ) -> FloatGraph:
-    """Write the smoothed network.
+    """Write the smoothed network, aside and renamed.
 
-    ``output`` (.onnx) and its weights beside it (.bin), aside and renamed.
+    ``output`` (.onnx) is its graph; its weights (.bin) lie beside that.
 
     Raises:
         CalibrationError: as ``fold_smoothing``.
@@ -243,9 +243,9 @@ def _divide_norm_and_table(
 
 
 def _divide_gated(wiring: _Wiring, node: onnx.NodeProto, width: int) -> tuple[Divided, ...]:
-    """h * gelu(g), where a linear gives h and g side by side.
+    """What to divide for h * gelu(g), where a linear gives h and g side by side.
 
-    Only h is divided, which the product is linear in.
+    Only h is divided, as the product is linear in it.
     """
     for index, other in ((0, 1), (1, 0)):
         half = wiring.find_only(node.input[index], "Slice")

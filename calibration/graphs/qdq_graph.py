@@ -1,10 +1,9 @@
 """Q/DQ in a graph: which nodes a plan adds, and where.
 
-Weights and their scales are filled in by whoever writes them.
-
-One arrangement for ONNX Runtime, OpenVINO and TensorRT: a pair on what an int8 layer
+One arrangement serves ONNX Runtime, OpenVINO and TensorRT: a pair on what an int8 layer
 reads, nothing on what it gives; weights as int8 constants behind a DequantizeLinear per
-output channel; biases in float; every zero point 0.
+output channel; biases in float; every zero point 0. Whoever writes the weights fills
+them and their scales in.
 """
 
 from __future__ import annotations
@@ -43,12 +42,10 @@ class Skip:
 
 
 def to_scale(amax: Any, dtype: np.dtype[Any]) -> np.ndarray:
-    """The step of symmetric int8 in the graph's own type: amax / 127.
+    """The step of symmetric int8 in the graph's own type: amax / 127, and 1 for an amax of 0.
 
-    1 where amax is 0, and never a subnormal.
-
-    Engines flush subnormals to 0, and in fp16 these begin at 6e-5: a channel of values
-    below 8e-3 gets fewer levels.
+    It is never a subnormal: engines flush those to 0. In fp16 they begin at 6e-5, so a
+    channel of values below 8e-3 gets fewer levels.
     """
     largest = np.asarray(amax, np.float64)
     step = np.maximum(largest / LEVELS, float(np.finfo(dtype).tiny))
@@ -84,10 +81,8 @@ def find_skips(graph: FloatGraph, names: frozenset[str]) -> Iterator[Skip]:
 def add_qdq(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
     """A copy of the graph with the plan's nodes.
 
-    An int8 weight keeps its name and gets ``NAME.int8_scale`` beside it.
-
-    The scales of weights are not among the constants yet, and the weights are still
-    said to be float.
+    An int8 weight keeps its name and gets ``NAME.int8_scale`` beside it. The scales of
+    weights are not among the constants yet, and the weights are still said to be float.
 
     Raises:
         UnknownNameError: the plan names a layer that the graph does not have.
@@ -136,7 +131,7 @@ def quantized_weights(graph: FloatGraph, plan: NetworkPlan) -> Mapping[str, Laye
 
 
 class _Writer:
-    """Makes the nodes; remembers the pairs that it has made, so that layers that read one value share one."""
+    """Makes the nodes; layers that read one value share its pair."""
 
     def __init__(self, graph: FloatGraph) -> None:
         self.constants: list[onnx.TensorProto] = []

@@ -1,6 +1,6 @@
-"""The int8 form of a network.
+"""The int8 form of a network: a graph with Q/DQ and the file of its weights.
 
-A graph with Q/DQ and the file of its weights, written one tensor at a time.
+Weights are written one tensor at a time.
 """
 
 from __future__ import annotations
@@ -43,17 +43,18 @@ class QuantizedFiles:
     graph: FileEntry
     weights: FileEntry
     int8_values: int
+    """How many weights are stored as int8."""
     float_values: int
-    """int8_values and float_values: how many weights are stored in which."""
+    """How many are stored as float."""
 
     @property
     def bytes(self) -> int:
-        """Of both files."""
+        """The size of both files."""
         return self.graph.bytes + self.weights.bytes
 
     @property
     def int8_share(self) -> float:
-        """Of the weights, 0 to 1."""
+        """The share of the weights that is int8, 0 to 1."""
         return self.int8_values / max(1, self.int8_values + self.float_values)
 
 
@@ -66,11 +67,9 @@ def quantize_network(
 ) -> QuantizedFiles:
     """Write ``output`` (``NAME.onnx``) and ``NAME.bin`` beside it, aside and renamed.
 
-    The same bytes for the same plan.
-
-    Scales are in the graph's own type, float32 or float16. The largest tensor sets the
-    memory needed. ``weight_edits``: by constant, applied before it is quantized or
-    written.
+    The same plan gives the same bytes. Scales are in the graph's own type, float32 or
+    float16. The largest tensor sets the memory needed. ``weight_edits``, by constant,
+    are applied before it is quantized or written.
 
     Raises:
         UnknownNameError: the plan or ``weight_edits`` names what the graph does not
@@ -99,9 +98,9 @@ def quantize_network(
 
 
 def quantize_weights(values: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[Any]]:
-    """int8 of the same shape and a step for each channel of ``axis``.
+    """int8 of the same shape, and a step for each channel of ``axis``.
 
-    Max|w| / 127, halves to even, never -128.
+    A step is max|w| / 127; values are rounded halves to even, and none is -128.
     """
     others = tuple(i for i in range(values.ndim) if i != axis)
     scale = to_scale(np.abs(values).max(axis=others), values.dtype)
@@ -156,10 +155,7 @@ def _fill(
     edits: Mapping[str, Edit],
     store: _Store,
 ) -> tuple[int, int]:
-    """Write every constant of the float graph.
-
-    Gives how many values are int8 and how many float.
-    """
+    """Write every constant of the float graph; gives how many values are int8 and float."""
     from onnx import TensorProto, numpy_helper
 
     scales = []

@@ -1,6 +1,6 @@
 """A network whose layers are quantized or not from call to call.
 
-What a layer costs, without compiling for each.
+It shows what a layer costs without a compilation for each.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _LEVELS = 127.0
 
 
 class SwitchableNetwork:
-    """An fp32 graph in ONNX Runtime in which every layer of a plan can be switched between int8 and float.
+    """An fp32 graph in ONNX Runtime whose layers can be switched to int8 and back.
 
-    The arithmetic of int8 is simulated: rounded to its 255 levels and back, then
-    computed in float, which differs from an engine's by the order of additions alone. A
-    context manager; ``folder`` holds the graph while it is open.
+    The layers are those of a plan. The arithmetic of int8 is simulated: rounded to its
+    255 levels and back, then computed in float, which differs from an engine's by the
+    order of additions alone. A context manager; ``folder`` holds the graph while it is
+    open.
     """
 
     def __init__(
@@ -74,7 +75,10 @@ class SwitchableNetwork:
 
 
 def add_switches(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
-    """A copy of the graph with an input ``switch.LAYER``, (1,) bool, for each layer that the plan quantizes."""
+    """A copy of the graph with a switch for each layer that the plan quantizes.
+
+    A switch is an input ``switch.LAYER``, (1,) bool.
+    """
     import onnx
     from onnx import TensorProto, helper
 
@@ -153,9 +157,9 @@ def _to_scale(amax: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _bring_weights(graph: FloatGraph, folder: Path) -> None:
-    """The graph's weights where a graph in ``folder`` finds them.
+    """Put the graph's weights where a graph in ``folder`` finds them.
 
-    A second name for the file, or a copy.
+    They get a second name there, or are copied.
     """
     source = graph.path.with_suffix(".bin")
     target = folder / graph.path.with_suffix(".bin").name

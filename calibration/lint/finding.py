@@ -1,4 +1,4 @@
-"""What a lint finds."""
+"""What a lint finds: one broken rule, and where."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Our own rules for a graph, so that one file serves ONNX Runtime, OpenVINO and TensorRT 10.3 to 11.
+"""Our own rules for a graph, so that one file serves every target's parser.
 
 Parsers accept less (or, for wrong axes, more) than they should; these rules are what
-every target's parser takes.
+ONNX Runtime, OpenVINO and TensorRT 10.3 to 11 all take.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def lint_graph(
 ) -> list[Finding]:
     """Every rule that the graph breaks; an empty list is what a build wants.
 
-    float32: names of values and constants that an fp16 graph may hold in fp32
-    (``float_islands.list_float32``). tensorrt: versions whose parsers' rules hold too;
-    all that there are, since one graph serves all targets.
+    ``float32`` names values and constants that an fp16 graph may hold in fp32
+    (``float_islands.list_float32``). ``tensorrt`` names versions whose parsers' rules
+    hold too: all that there are, since one graph serves all targets.
 
     Raises:
         GraphError: a version of TensorRT that is older than 10.3.
@@ -234,9 +234,9 @@ def _check_names(model: onnx.ModelProto) -> Iterator[Finding]:
 
 
 def _check_types(model: onnx.ModelProto) -> Iterator[Finding]:
-    """What ONNX itself infers.
+    """What ONNX's own inference refuses.
 
-    Operators that mix types, and shapes that disagree with what is written down.
+    It refuses operators that mix types, and shapes that are not those written down.
     """
     from onnx import shape_inference
 

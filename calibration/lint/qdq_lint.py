@@ -1,6 +1,6 @@
 """Our own rules for Q/DQ.
 
-What NVIDIA's parser refuses, and what it takes without a word although it is wrong.
+NVIDIA's parser refuses some of what breaks them, and takes the rest without a word.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def check_qdq(model: onnx.ModelProto) -> Iterator[Finding]:
     """Every rule for Q/DQ that the graph breaks.
 
     Scales are constants in the graph itself, positive, finite and normal; zero points
-    int8 and 0; activations have one scale, weights one for each output channel and are
-    stored as int8; each Q is read by its DQ alone; only the inputs of a Conv or MatMul
-    with an int8 weight, and a residual Add's, may be quantized: no bias, no attention,
-    no output.
+    are int8 and 0. Activations have one scale, weights one for each output channel, and
+    weights are stored as int8. Each Q is read by its DQ alone. Only the inputs of a
+    Conv or MatMul with an int8 weight, and a residual Add's, may be quantized: no bias,
+    no attention, no output.
     """
     graph = _Graph(model)
     for node in model.graph.node:
@@ -200,7 +200,8 @@ def _check_weight(node: onnx.NodeProto, graph: _Graph) -> Iterator[Finding]:
                 found = (
                     f"axis {axis} with {scale.size} scales" if scale.ndim else "one scale for all"
                 )
-                detail = f"{tensor.name!r} {list(sides)} of a {reader.op_type}: axis {wanted} is wanted, found {found}"
+                what = f"{tensor.name!r} {list(sides)} of a {reader.op_type}"
+                detail = f"{what}: axis {wanted} is wanted, found {found}"
                 yield Finding("qdq axis", node.name, detail)
 
 

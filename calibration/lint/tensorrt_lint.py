@@ -170,7 +170,7 @@ def _check_opset(graph: TypedGraph, line: ParserLine) -> Iterator[Finding]:
 
 
 def _check_storage(model: onnx.ModelProto) -> Iterator[Finding]:
-    """A message that can be read, and weights that are found beside it wherever the folder is copied to."""
+    """The message can be read, and its weights lie beside it wherever the folder goes."""
     if _measure_message(model) > LARGEST_MESSAGE:
         detail = f"the file would be larger than {LARGEST_MESSAGE} bytes"
         yield Finding(

@@ -1,7 +1,4 @@
-"""Where to clip an activation for int8, found from a histogram of its absolute values.
-
-Percentile, entropy, MSE.
-"""
+"""Where to clip an activation for int8, found from a histogram of its absolute values."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ Counts = NDArray[np.generic]
 
 
 def find_threshold(counts: Counts, amax: float, *, method: str, percentile: float = 99.99) -> float:
-    """The symmetric range [-threshold, threshold] for values whose absolutes have this histogram.
+    """The symmetric range [-threshold, threshold] that a method finds in a histogram.
 
-    ``counts``: (bins,), equal bins from 0 to ``amax``; ``method``: one of "percentile",
-    "entropy", "mse". The result is in (0, amax]; it is ``amax`` for a histogram that is
-    empty.
+    ``counts``, (bins,), are of absolute values in equal bins from 0 to ``amax``;
+    ``method`` is "percentile", "entropy" or "mse". The result is in (0, amax]; it is
+    ``amax`` for an empty histogram.
     """
     numbers = np.asarray(counts, np.float64)
     if numbers.sum() <= 0:
@@ -41,7 +38,7 @@ def find_threshold(counts: Counts, amax: float, *, method: str, percentile: floa
 
 
 def find_percentile(counts: NDArray[np.float64], percentile: float) -> float:
-    """The share of the histogram's range below which ``percentile`` % of the values lie, to the next bin's edge."""
+    """The share of the range that holds ``percentile`` % of the values, in whole bins."""
     reached = np.cumsum(counts) >= counts.sum() * percentile / 100
     return (int(np.argmax(reached)) + 1) / len(counts) if reached.any() else 1.0
 
@@ -49,12 +46,11 @@ def find_percentile(counts: NDArray[np.float64], percentile: float) -> float:
 def find_entropy(counts: NDArray[np.float64]) -> float:
     """The share of the range at which int8 keeps most of the distribution.
 
-    The least Kullback-Leibler divergence.
-
-    For each candidate: P is the histogram below it, what lies above added to its last
-    bin; Q is P's histogram without that addition at int8's resolution, spread evenly
-    over the bins that P fills. Migacz, "8-bit inference with TensorRT", GTC 2017,
-    slides 38 to 40, here with int8's 127 levels and candidates 16 bins apart.
+    That is the least Kullback-Leibler divergence. For each candidate, P is the
+    histogram below it, what lies above added to its last bin; Q is P's histogram
+    without that addition at int8's resolution, spread evenly over the bins that P
+    fills. Migacz, "8-bit inference with TensorRT", GTC 2017, slides 38 to 40, here with
+    int8's 127 levels and candidates 16 bins apart.
     """
     candidates = _list_candidates(len(counts))
     divergences = [_measure_divergence(counts, int(count)) for count in candidates]
@@ -62,7 +58,7 @@ def find_entropy(counts: NDArray[np.float64]) -> float:
 
 
 def find_mse(counts: NDArray[np.float64]) -> float:
-    """The share of the range with the least mean squared error, of rounding below it and of clipping above it.
+    """The share of the range with the least mean squared error of rounding and clipping.
 
     error(t) = sum over bins of count * (x - s * min(round(x / s), 127))^2 with s = t /
     127, as in Nagel et al., "A white paper on neural network quantization", 2021,
@@ -95,7 +91,7 @@ def _quantize(values: NDArray[np.float64], threshold: float) -> NDArray[np.float
 def _measure_divergence(counts: NDArray[np.float64], kept: int) -> float:
     """KL(P || Q) in nats for the histogram clipped after ``kept`` bins.
 
-    Inf where all of it is clipped.
+    It is infinite where all of it is clipped.
     """
     below = counts[:kept]
     wanted = below.copy()

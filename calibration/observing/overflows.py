@@ -1,4 +1,4 @@
-"""Where a network leaves fp16's range on real inputs, and an fp16 graph that computes those places in fp32."""
+"""Where a network leaves fp16's range on real inputs, and how to keep those places in fp32."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Overflow:
     node: str
     op: str
     kind: str
-    """One of "range" (it reads or gives ``value``, which is too large), "squares" (the
-    sum of squares that a norm takes of ``value``), "softmax" (``value`` is, or leads
-    to, a softmax's input with too few digits left), "underflow" (a norm's mean square
-    or a divisor that fp16 would round to nothing), "constant" (``value`` is one that
-    fp16 cannot hold)."""
+    """"range": it reads or gives ``value``, which is too large. "squares": the sum of
+    squares that a norm takes of ``value``. "softmax": ``value`` is, or leads to, a
+    softmax's input with too few digits left. "underflow": a norm's mean square or a
+    divisor that fp16 would round to nothing. "constant": ``value`` is one that fp16
+    cannot hold."""
     value: str
     peak: float
     """The figure, largest over all samples; the smallest for "underflow"."""
@@ -69,12 +69,10 @@ class Overflow:
 def find_overflows(
     graph: FloatGraph, samples: Iterable[Sample], *, report: Progress | None = None
 ) -> tuple[Overflow, ...]:
-    """Run the fp32 graph and look at every value in it.
-
-    What fp16 would spoil, in the graph's order.
+    """Run the fp32 graph and name every node that fp16 would spoil, in the graph's order.
 
     A figure counts from a quarter of fp16's largest on. Each node is named once, with
-    the first reason found. Memory does not grow with the samples; ``report`` gets what
+    the first reason found. Memory does not grow with the samples. ``report`` gets what
     is done, how many samples are behind, and 0 (how many there are is not known).
 
     Raises:
@@ -108,10 +106,10 @@ def settle_half(
     *,
     report: Progress | None = None,
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """``model``, the fp16 trace of the same network, with what overflows in ``graph`` on the samples kept in fp32.
+    """The fp16 trace ``model`` with what overflows on the samples kept in fp32.
 
-    Returns it with the names of the nodes kept, in the graph's order. The lint wants
-    ``list_float32`` of it.
+    ``graph`` is the same network in fp32. The names of the nodes kept stand beside it,
+    in the graph's order. The lint wants ``list_float32`` of it.
 
     Raises:
         GraphError: an input or output of the network is itself beyond fp16, or the two
@@ -184,9 +182,9 @@ class _View:
                 self._source[node.output[0]] = self._source.get(node.input[0], node.input[0])
 
     def taps(self) -> Iterator[Tap]:
-        """Peaks of all values; sums of outputs, which show a NaN; squares that norms sum.
+        """Peaks of all values, sums of outputs, squares that norms sum, and least divisors.
 
-        The smallest divisors.
+        A sum shows a NaN, which a peak may step over.
         """
         for value in self.shapes:
             if value not in self._source:
@@ -287,9 +285,9 @@ class _View:
 
 
 def _tap(value: str, what: str, steps: list[tuple[str, list[int] | None]]) -> Tap:
-    """``VALUE.WHAT``, a scalar.
+    """``VALUE.WHAT``, a scalar that operations one after the other give.
 
-    Operations one after the other, reductions over all axes where none are named.
+    Reductions are over all axes where none are named.
     """
     from onnx import helper, numpy_helper
 
@@ -337,9 +335,9 @@ def _find_float_values(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def _read_small_constants(graph: FloatGraph) -> dict[str, NDArray[np.float32]]:
-    """fp32 constants that lie in the graph itself.
+    """The fp32 constants that lie in the graph itself.
 
-    Weights, beside it, are looked at as they are written.
+    Weights, which lie beside it, are looked at as they are written.
     """
     from onnx import TensorProto, numpy_helper
 

@@ -48,14 +48,13 @@ class RangeSettings:
     """How ranges are found."""
 
     method: str = "minmax"
-    """One of "minmax"; "percentile" (of absolute values, ``percentile`` %); "entropy";
-    "mse"."""
+    """"minmax", "percentile" (of absolute values, ``percentile`` %), "entropy" or "mse"."""
     percentile: float = 99.99
     combine: str = "max"
-    """One range from those of the timestep bins: their "max"; their "mean"; or
-    "min_first", NVIDIA's recipe for Stable Diffusion: what a convolution reads takes
-    the smallest of the first ``first`` (share) of the denoising steps, the rest the
-    largest of all."""
+    """How one range comes from those of the timestep bins: their "max", their "mean",
+    or "min_first". That is NVIDIA's recipe for Stable Diffusion: what a convolution
+    reads takes the smallest of the first ``first`` (share) of the denoising steps, the
+    rest the largest of all."""
     first: float = 0.5
     values: Sequence[str] | None = None
     """Which values of the graph; None for all that layers read."""
@@ -64,7 +63,7 @@ class RangeSettings:
     most: int = 2**20
     """Values of one activation that a sample adds to a histogram."""
     threads: int = 0
-    """Of the engine."""
+    """Threads of the engine, 0 for its own choice."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -109,7 +108,7 @@ class ActivationRanges:
     def amax(self, value: str) -> float:
         """The symmetric range [-amax, amax] for int8.
 
-        Above 0, and 1 for an activation that was zero throughout.
+        It is above 0, and 1 for an activation that was zero throughout.
         """
         found = self.per_step[value]
         conv = self.activations[value].axis == 1 and len(self.activations[value].shape) > 2
@@ -126,7 +125,7 @@ class ActivationRanges:
     def channel_amax(self, value: str) -> NDArray[np.float32]:
         """Largest absolute value of each channel.
 
-        The last axis of what a MatMul reads, axis 1 of what a Conv reads.
+        Channels are the last axis of what a MatMul reads, axis 1 of what a Conv reads.
         """
         found: NDArray[np.float32] = self.channel_maxima[value].max(axis=0)
         return found
@@ -138,7 +137,7 @@ class ActivationRanges:
     def smoothed(self, smoothing: Mapping[str, Smoothing]) -> ActivationRanges:
         """Maxima after the division by ``smoothing``'s factors: exact, without another pass.
 
-        The method is "minmax".
+        The method is "minmax" then.
         """
         maxima = dict(self.channel_maxima)
         for value, entry in smoothing.items():
@@ -162,14 +161,13 @@ def collect_ranges(
     report: Progress | None = None,
     progress: ProgressFolder = NO_PROGRESS,
 ) -> ActivationRanges:
-    """Run the network on every sample and keep what its layers read.
+    """Run the network on every sample and keep the ranges of what its layers read.
 
-    One pass for maxima, one more for histograms.
-
-    ``maxima`` of an earlier call on the same samples, not smoothed, spares the first
-    pass. With ``smoothing``, ranges are those of the activations divided by its
-    factors. ``progress`` keeps the maxima after each sample: another call with the same
-    graph, samples and settings goes on behind the last one.
+    One pass gives maxima, one more histograms. ``maxima`` of an earlier call on the
+    same samples, not smoothed, spare the first pass. With ``smoothing``, ranges are
+    those of the activations divided by its factors. ``progress`` keeps the maxima after
+    each sample: another call with the same graph, samples and settings goes on behind
+    the last one.
 
     Raises:
         CalibrationError: no samples, a sample that does not run, an activation that is
@@ -257,7 +255,7 @@ def _read_maxima(
 ) -> tuple[int, Maxima]:
     """How many samples are behind, and what they showed.
 
-    Nothing where that is of other activations.
+    Maxima of other activations count for nothing.
     """
     found: Maxima = {value: {} for value in activations}
     kept = progress.read_arrays(_KEPT)
@@ -326,7 +324,7 @@ def _walk(graph: FloatGraph, samples: Samples, *, what: str, report: Progress) -
 def _find_bin(sample: Sample, bins: int) -> int:
     """The timestep bin of a sample: its step, or several steps together.
 
-    0 outside the sampling loop.
+    It is 0 outside the sampling loop.
     """
     if sample.step is None:
         return 0

@@ -1,6 +1,6 @@
-"""Looks into a network while it runs.
+"""A network looked into while it runs.
 
-Small outputs, computed beside an activation, so that none leaves the engine.
+Small outputs are computed beside an activation, so that none leaves the engine.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ _PURPOSE = "looking at activations"
 
 @dataclass(frozen=True)
 class Activation:
-    """What layers read: ``value`` of a ``shape``, its channels along ``axis`` (1 for Conv, the last for MatMul)."""
+    """A value of the graph that layers read."""
 
     value: str
     shape: tuple[int, ...]
     axis: int
+    """The axis of its channels: 1 for a Conv, the last for a MatMul."""
     layers: tuple[str, ...]
     """Names of those that read it, in the graph's order; none for a value that only
     other nodes read."""
@@ -50,23 +51,24 @@ class Activation:
 
 @dataclass(frozen=True)
 class Tap:
-    """Outputs ``(name, dims)`` that ``nodes`` compute from ``value`` and ``constants``, right where it is produced."""
+    """Small outputs computed from a value, right where it is produced."""
 
     value: str
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
+    """Name and dims of each."""
     nodes: tuple[onnx.NodeProto, ...]
+    """They compute the outputs from ``value`` and ``constants``."""
     constants: tuple[onnx.TensorProto, ...]
 
 
 def find_activations(
     graph: FloatGraph, values: Iterable[str] | None = None
 ) -> dict[str, Activation]:
-    """The activations that the graph's layers read, by value name, in the graph's order.
+    """Activations by value name: those that the graph's layers read, or ``values`` instead.
 
-    Or ``values`` instead.
-
-    These may be others too, such as what a residual Add takes; channels are then on
-    axis 1 of four or five dimensions and on the last of fewer.
+    They come in the graph's order. ``values`` may name others too, such as what a
+    residual Add takes; channels are then on axis 1 of four or five dimensions and on
+    the last of fewer.
 
     Raises:
         CalibrationError: the graph has no such value.
@@ -96,9 +98,7 @@ def find_activations(
 
 
 def tap_maxima(activation: Activation) -> Tap:
-    """``VALUE.maxima``, (channels,): the largest absolute value of each; ``VALUE.sum``, ().
-
-    Of all absolute values.
+    """``VALUE.maxima``, (channels,), and ``VALUE.sum``, (), of absolute values.
 
     The sum is there for what is not finite: a maximum may step over a NaN, a sum does
     not.
@@ -138,13 +138,12 @@ def tap_histogram(
     most: int,
     factors: NDArray[np.float32] | None = None,
 ) -> Tap:
-    """``VALUE.histogram``, (bins,) float32.
+    """``VALUE.histogram``, (bins,) float32: counts of absolute values.
 
-    Counts of absolute values in equal bins from 0 to ``amax``, the last open.
-
-    An activation of more than ``most`` values is counted at every n-th of them, n
-    coprime with its size, so that every channel and place has its turn. ``factors``
-    divide the channels (the last axis) before.
+    Bins are equal, from 0 to ``amax``, and the last is open. An activation of more than
+    ``most`` values is counted at every n-th of them, n coprime with its size, so that
+    every channel and place has its turn. ``factors`` divide the channels (the last
+    axis) before.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -203,9 +202,9 @@ def tap_histogram(
 
 
 def tap_rows(activation: Activation, *, most: int) -> Tap:
-    """``VALUE.rows``, (at most ``most``, channels).
+    """``VALUE.rows``, (at most ``most``, channels): vectors along the last axis.
 
-    Vectors along the last axis, evenly spread over the activation.
+    They are spread evenly over the activation.
     """
     from onnx import helper, numpy_helper
 
@@ -267,10 +266,9 @@ def add_taps(graph: FloatGraph, taps: Iterable[Tap]) -> onnx.ModelProto:
 class TappedNetwork:
     """A network that gives its taps in place of its outputs.
 
-    ONNX Runtime on the CPU, or OpenVINO where it is missing.
-
-    ONNX Runtime reads the weights where they lie; OpenVINO needs a second name for (or
-    a copy of) their file.
+    It runs in ONNX Runtime on the CPU, or in OpenVINO where that is missing. ONNX
+    Runtime reads the weights where they lie; OpenVINO needs a second name for (or a
+    copy of) their file.
 
     Raises:
         MissingPackageError: neither engine is installed.
@@ -302,7 +300,10 @@ class TappedNetwork:
 
 
 def _find_stride(size: int, *, most: int) -> int:
-    """The step that leaves at most ``most`` of ``size``, coprime with it so that it falls in step with no axis."""
+    """The step that leaves at most ``most`` of ``size``.
+
+    It is coprime with the size, so that it falls in step with no axis.
+    """
     stride = max(1, -(-size // most))
     while math.gcd(stride, size) > 1:
         stride += 1

@@ -1,6 +1,6 @@
 """Records what every network is given while real portraits speak.
 
-Renders with the fp32 bundle and keeps samples.
+The fp32 bundle renders, and samples of its networks' calls are kept.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def record_set(
     settings: RecordingSettings,
     report: Progress | None = None,
 ) -> CalibrationSet:
-    """Render with an fp32 bundle and write the set into the folder ``output``, an older set there is replaced.
+    """Render with an fp32 bundle and write a set into the folder ``output``.
 
-    Only renderings that a sample is drawn from are run. Whatever ends the recording,
-    the renderings done so far stay beside the output, and the same call goes on from
-    them to the same bytes.
+    An older set there is replaced. Only renderings that a sample is drawn from are run.
+    Whatever ends the recording, the renderings done so far stay beside the output, and
+    the same call goes on from them to the same bytes.
 
     Raises:
         SettingError: a limit, seed or number of steps that cannot be. InputError: a
@@ -144,7 +144,10 @@ def _render(
 
 
 class _Recorder:
-    """Sees every call of a rendering, refuses numbers that are none, keeps the calls that were drawn."""
+    """Sees every call of a rendering, and keeps the calls that were drawn.
+
+    It refuses calls with NaN or infinity in them.
+    """
 
     def __init__(self, writer: SetWriter, job: RecordingJob) -> None:
         self.writer = writer
@@ -206,9 +209,11 @@ class _Recorder:
         item = self._job.inputs[self._number]
         where = f"call {index + 1}"
         if network == "denoising_unet":
-            step, rest = divmod(index, self._job.calls_of(self._number) // self._job.sampling.steps)
+            steps = self._job.sampling.steps
+            step, rest = divmod(index, self._job.calls_of(self._number) // steps)
             window = rest // (2 if self._job.sampling.guided else 1)
-            where = f"step {step + 1} of {self._job.sampling.steps} (timestep {self._job.timesteps[step]}), window {window}"
+            timestep = self._job.timesteps[step]
+            where = f"step {step + 1} of {steps} (timestep {timestep}), window {window}"
         return (
             f"{network}: {tensor} holds NaN or infinity at {where}, with portrait "
             f"{item.portrait} and voice "

@@ -30,8 +30,9 @@ class RecordingInput:
     """One rendering: a portrait that says something."""
 
     portrait: str
+    """Its name, one name for one picture."""
     voice: str
-    """portrait and voice: their names, one name for one picture or sound."""
+    """Its name, one name for one sound."""
     crop: Callable[[Size], FaceCrop]
     """From the bundle's (width, height) to what the networks see of the portrait."""
     sound: Voice
@@ -41,14 +42,14 @@ class RecordingInput:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """seconds: most of each voice.
-
-    face_model: finds faces that ``boxes.json`` does not name. poses: for all.
-    """
+    """How portraits and voices are read."""
 
     seconds: float
+    """The most of each voice."""
     face_model: Path | None = None
+    """It finds faces that ``boxes.json`` does not name."""
     poses: Path | None = None
+    """Of all renderings."""
     warn: Tell = lambda message: None
 
 
@@ -58,7 +59,7 @@ def read_recording_inputs(
     """Every portrait of a folder with every voice of another, in the order of their names.
 
     A file ``boxes.json`` beside the portraits may give face boxes, {file name: [x0, y0,
-    x1, y1]} in their pixels; a portrait with neither box nor found face is used as it
+    x1, y1]} in their pixels. A portrait with neither box nor found face is used as it
     is.
 
     Raises:
@@ -127,7 +128,7 @@ def read_boxes(
 def cut_voice(voice: Voice, *, seconds: float) -> Voice:
     """The loudest stretch of so many seconds.
 
-    Where somebody speaks, pauses between words included.
+    In it somebody speaks; pauses between words are part of it.
     """
     count = round(seconds * SAMPLE_RATE)
     if len(voice.samples) <= count:

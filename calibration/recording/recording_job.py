@@ -1,6 +1,6 @@
 """What a recording will do, settled before it begins.
 
-Which renderings run, and which of their calls are kept.
+It settles which renderings run, and which of their calls are kept.
 """
 
 from __future__ import annotations
@@ -47,21 +47,22 @@ _COLUMN = SAMPLE_RATE // 100  # samples of one column of the log-mel
 
 @dataclass(frozen=True)
 class RecordingSettings:
-    """samples: most of each network.
-
-    Megabytes: most of all arrays. seconds: most of each voice, its loudest stretch.
-
-    seed: of the draw and of the noise. steps: None takes the bundle's. backend: None
-    takes the bundle's first that works here. threads: 0 leaves it to the engine.
-    """
+    """What a recording may take."""
 
     samples: int = 32
+    """The most of each network."""
     megabytes: float = 512.0
+    """The most of all arrays."""
     seconds: float = 2.0
+    """The most of each voice, its loudest stretch."""
     seed: int = 0
+    """Of the draw and of the noise."""
     steps: int | None = None
+    """None takes the bundle's."""
     backend: str | None = None
+    """None takes the bundle's first that works here."""
     threads: int = 0
+    """0 leaves it to the engine."""
 
 
 def check_settings(settings: RecordingSettings) -> None:
@@ -80,18 +81,17 @@ def check_settings(settings: RecordingSettings) -> None:
 
 @dataclass(frozen=True, eq=False)
 class RecordingJob:
-    """A recording that is ready to run.
-
-    Inputs in the order they run in, and what the set will say of itself.
-    """
+    """A recording that is ready to run."""
 
     inputs: Sequence[RecordingInput]
+    """In the order they run in."""
     voices: Mapping[str, Voice]
     shapes: Sequence[RenderingShape]
     plan: RecordingPlan
     sampling: SamplingPlan
     timesteps: tuple[int, ...]
     described: SetManifest
+    """What the set will say of itself."""
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -100,7 +100,7 @@ class RecordingJob:
 
     @property
     def fingerprint(self) -> str:
-        """Of all that the bytes of the set depend on, the engine included."""
+        """A hash of all that the bytes of the set depend on, the engine included."""
         calls = [[c.network, c.number, c.index] for c in self.plan.calls]
         names = [
             [self.inputs[number].portrait, self.inputs[number].voice] for number in self.numbers
@@ -218,7 +218,7 @@ def _first_of_each(inputs: Iterable[RecordingInput]) -> list[RecordingInput]:
 def _hash_poses(
     used: Mapping[int, RecordingInput], shapes: Sequence[RenderingShape], *, size: tuple[int, int]
 ) -> dict[str, str]:
-    """Of the maps that the longest rendering uses, by the poses' name."""
+    """Hashes of the maps that the longest rendering uses, by the poses' name."""
     frames: dict[Path, int] = {}
     for number, item in used.items():
         if item.poses is not None:

@@ -1,11 +1,10 @@
 """Which calls of which renderings become samples.
 
-Drawn before anything runs, since all calls are known by then.
-
-A draw by seeded hashes, in which strata take turns: every step of the trajectory,
-within a step every portrait, then voices and windows. It gives what a stratified
-reservoir over the calls would give, but says beforehand how much disk the samples take,
-which renderings can be left out, and the same after an interrupt.
+All calls are known before anything runs, so samples are drawn before. It is a draw by
+seeded hashes, in which strata take turns: every step of the trajectory, within a step
+every portrait, then voices and windows. It gives what a stratified reservoir over the
+calls would give, but says beforehand how much disk the samples take, which renderings
+can be left out, and the same after an interrupt.
 """
 
 from __future__ import annotations
@@ -31,29 +30,31 @@ _DENOISER = "denoising_unet"
 
 @dataclass(frozen=True)
 class RenderingShape:
-    """What is known of a rendering before it runs.
-
-    Windows of a step, segments of its voice, frames with a pose.
-    """
+    """What is known of a rendering before it runs."""
 
     portrait: str
     voice: str
     frames: int
+    """Frames, with poses those that have one."""
     windows: int
+    """Of a step."""
     segments: int
+    """Of its voice."""
 
 
 @dataclass(frozen=True)
 class DrawSettings:
-    """samples: most of each network. megabytes: most of all arrays. guided: each window
-    is called twice, the second time without its conditions. posed: faces come a frame
-    each."""
+    """What the draw must keep to."""
 
     samples: int
+    """The most of each network."""
     megabytes: float
+    """The most of all arrays."""
     steps: int
     guided: bool
+    """Each window is called twice, the second time without its conditions."""
     posed: bool
+    """Faces come a frame each."""
     seed: int
 
 
@@ -61,7 +62,7 @@ class DrawSettings:
 class PlannedCall:
     """The ``index``-th call of a network in rendering ``number``.
 
-    For the decoder, that of frame ``index``.
+    For the decoder it is the call of frame ``index``.
     """
 
     network: str
@@ -74,13 +75,12 @@ class PlannedCall:
 
 @dataclass(frozen=True)
 class RecordingPlan:
-    """The calls to keep, each network's in an order of which any beginning is spread.
-
-    Bytes they take at most.
-    """
+    """The calls to keep."""
 
     calls: tuple[PlannedCall, ...]
+    """Each network's in an order of which any beginning is spread."""
     need: int
+    """Bytes that they take at most."""
 
     def numbers(self) -> tuple[int, ...]:
         """Renderings that must run."""
@@ -158,9 +158,8 @@ def _limit_portraits(
 ) -> list[RenderingShape]:
     """As many portraits as half of the megabytes hold.
 
-    What a portrait adds is far more than what a sample adds.
-
-    The others keep their places, with nothing to draw from.
+    A portrait adds far more than a sample does. The others keep their places, with
+    nothing to draw from.
     """
     shared = sum(
         _NPY_HEADER + 4 * math.prod(tensor.shape)
@@ -179,9 +178,9 @@ def _limit_portraits(
 def _draw_calls(
     shapes: Sequence[RenderingShape], settings: DrawSettings
 ) -> tuple[PlannedCall, ...]:
-    """Renderings follow from the denoiser's samples.
+    """Calls to keep, of renderings that the denoiser's samples choose.
 
-    The other networks' come from the same ones.
+    The other networks' samples come from the same renderings.
     """
     denoiser = _draw_denoiser(shapes, settings)
     numbers = sorted({call.number for call in denoiser})
@@ -265,9 +264,10 @@ def _list_step(shapes: Sequence[RenderingShape], step: int, *, guided: bool) -> 
 
 
 def share_steps(samples: int, available: Sequence[int]) -> list[int]:
-    """How many samples each step gives: alike, but of the first a few at least.
+    """How many samples each step gives.
 
-    Fewer than steps are spread out.
+    All give alike, but the first a few at least. Fewer samples than steps are spread
+    out.
     """
     if not available:
         return []

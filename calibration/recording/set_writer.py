@@ -1,4 +1,7 @@
-"""Writes a calibration set beside its place, each rendering kept as it ends, and puts it there when it is whole."""
+"""Writes a calibration set beside its place, and puts it there when it is whole.
+
+Each rendering is kept as it ends.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,12 @@ _SPARE_BYTES = 64 * 2**20  # of the disk, left to everybody else
 
 @dataclass(frozen=True)
 class DoneRendering:
-    """What one rendering gave.
-
-    Its samples by their place in the set, and the bytes of their arrays.
-    """
+    """What one rendering gave."""
 
     samples: Mapping[str, SampleEntry]
+    """By their place in the set."""
     arrays: Mapping[str, int]
+    """Bytes of each array, by name."""
 
 
 class SetWriter:
@@ -57,7 +59,12 @@ class SetWriter:
     """
 
     def __init__(self, output: Path, *, fingerprint: str) -> None:
-        """Raises OutputError where the output is anything but new, empty or a set, or cannot be written."""
+        """Open the folder, or make it.
+
+        Raises:
+            OutputError: the output is anything but new, empty or a set, or cannot be
+                written.
+        """
         self.output = Path(os.path.realpath(output))
         self.part = name_part(self.output)
         self._sizes: dict[str, int] = {}

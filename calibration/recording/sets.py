@@ -1,4 +1,4 @@
-"""A calibration set on disk: what it says of itself, and its samples read one at a time."""
+"""A calibration set on disk: what it says of itself, and its samples one at a time."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ class SetSource:
     weights: Mapping[str, str]
     """Sha256 of each network's fp32 weights."""
     width: int
+    """Of the pictures in pixels."""
     height: int
-    """width and height: of the pictures in pixels."""
+    """Of the pictures in pixels."""
     frames: int
     """Of a window."""
     face: str
-    """One of "mask" or "pose"."""
+    """What drives the face: "mask" or "pose"."""
 
 
 @dataclass(frozen=True)
 class SetSampling:
-    """How it was rendered.
-
-    Seed of the noise and of the draw, the sampling loop's numbers, most seconds of a
-    voice.
-    """
+    """How the set was rendered."""
 
     seed: int
+    """Of the noise and of the draw."""
     steps: int
     guidance: float
     overlap: int
+    """Frames that neighbouring windows share."""
     fps: float
     seconds: float
+    """The most of a voice."""
 
 
 @dataclass(frozen=True)
@@ -81,29 +81,36 @@ class SampleEntry:
 
 @dataclass(frozen=True)
 class SetManifest:
-    """``set.json``. The same inputs, settings and engine give the same bytes.
+    """``set.json``: the same inputs, settings and engine give the same bytes.
 
     It holds no time and no path.
     """
 
     format: str
+    """``FORMAT``, so that nobody takes another file for it."""
     schema: int
+    """``SCHEMA`` of the release that wrote it."""
     made: str
     """The engine that rendered, not part of the digest."""
     source: SetSource
+    """The checkpoint that was recorded."""
     sampling: SetSampling
+    """How it was rendered."""
     portraits: Mapping[str, str]
+    """sha256 of what the networks saw of each, by file name."""
     voices: Mapping[str, str]
+    """The same of each voice."""
     poses: Mapping[str, str]
-    """portraits, voices and poses: sha256 of what the networks saw of each."""
+    """The same of each folder of poses."""
     counts: Mapping[str, int]
     """Samples of each network."""
     megabytes: float
-    """Of all arrays."""
+    """The size of all arrays."""
     arrays: Mapping[str, int]
     """Bytes of each, by name, which is the start of its sha256."""
     samples: tuple[SampleEntry, ...]
-    """Each network's so that the first few are spread over steps and portraits too."""
+    """Each network's are in an order whose beginning is spread over steps and portraits
+    too."""
 
     @property
     def digest(self) -> str:
@@ -163,10 +170,10 @@ class CalibrationSet:
                 )
 
     def require_of(self, manifest: Manifest) -> None:
-        """Refuse a set that was not recorded from this bundle's checkpoint, variant, size and window.
+        """Refuse a set that was not recorded from this bundle's checkpoint and sizes.
 
-        An fp16 bundle is known by the checkpoint's files; an fp32 one by its weights
-        too.
+        Variant, size and window must be the bundle's. An fp16 bundle is known by the
+        checkpoint's files; an fp32 one by its weights too.
 
         Raises:
             CalibrationError: says what differs.
@@ -269,9 +276,9 @@ def encode_manifest(manifest: SetManifest) -> bytes:
 
 
 def read_manifest_files(folder: Path) -> set[str] | None:
-    """Files of the set in a folder, whatever release wrote it, as paths inside.
+    """Files of the set in a folder, as paths inside; None where it holds no set.
 
-    None where it holds none.
+    Any release may have written it.
     """
     try:
         data: Any = json.loads((folder / FILE_NAME).read_bytes())

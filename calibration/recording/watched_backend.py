@@ -1,6 +1,6 @@
 """A backend around another one, which tells of every call.
 
-How a recording sees what networks get and give.
+A recording sees through it what networks get and give.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One clip as it was rendered.
-
-How long each part took, what the process needed, and under which conditions.
-"""
+"""One clip as it was rendered: how long each part took, and what the process needed."""
 
 from __future__ import annotations
 
@@ -31,16 +28,23 @@ class ClipRun:
     """
 
     schema: int
+    """``SCHEMA`` of the release that wrote it."""
     report: ClipReport
+    """What was made, and how long it took."""
     frames_per_second: float
+    """Frames of the clip by the seconds that all of it took."""
     real_time_factor: float
+    """Seconds of work for one second of clip; below 1 is faster than real time."""
     steps: int
+    """Of the sampling loop."""
     overlap: int
+    """Frames that neighbouring windows share."""
     cold_start_seconds: float | None
     """From the start of the process to the first frame handed to the output."""
     peak_memory: int | None
     """The largest resident set of the process so far."""
     conditions: Conditions
+    """What the figures depend on."""
     arithmetic: Mapping[str, str]
     """What each network computed in, e.g. "bf16" or "int8+bf16"."""
 

@@ -37,7 +37,7 @@ class Machine:
 
     processor: str
     cores: int
-    """That the process may use."""
+    """Cores that the process may use."""
     memory: int | None
     """Bytes."""
     system: str
@@ -50,12 +50,17 @@ class Conditions:
     """All that a figure depends on."""
 
     machine: Machine
+    """What was measured on."""
     python: str
+    """Its version."""
     libraries: Mapping[str, str]
+    """Version of each of ``LIBRARIES`` that is installed."""
     date: str
+    """In UTC, to the second."""
     target: str = ""
+    """Of the bundle."""
     backend: str = ""
-    """Its own line on itself."""
+    """The backend's own line on itself."""
     compute: str = ""
     """The engine's arithmetic."""
     precision: str = ""
@@ -63,10 +68,11 @@ class Conditions:
     threads: int = 0
     """Asked for, 0 where the backend chose."""
     shapes: Mapping[str, tuple[int, ...]] | None = None
-    """Of the inputs."""
+    """Shapes of the inputs, by name."""
     clock: str = "perf_counter"
+    """Name of the clock."""
     origin: str = "measured"
-    """One of "measured" or "modelled"."""
+    """"measured" or "modelled"."""
 
 
 def describe_conditions() -> Conditions:
@@ -85,7 +91,7 @@ def describe_conditions() -> Conditions:
 
 
 def describe_bundle_conditions(bundle: Bundle) -> Conditions:
-    """The same, with a bundle and its backend."""
+    """The conditions now, with a bundle and its backend."""
     return replace(
         describe_conditions(),
         target=bundle.manifest.target,
@@ -97,7 +103,7 @@ def describe_bundle_conditions(bundle: Bundle) -> Conditions:
 
 
 def describe_network_conditions(bundle: Bundle, name: str) -> Conditions:
-    """The same, with one of a bundle's networks, which is opened if it is not yet."""
+    """The conditions now, with one of a bundle's networks; it is opened if it is not yet."""
     network = bundle.network(name)
     manifest = bundle.manifest
     return replace(

@@ -34,7 +34,7 @@ _SEED = 20_250_601
 class Figures:
     """Percentiles between the two nearest samples, linearly, in the samples' unit.
 
-    With few, p99 is close to max.
+    With few samples p99 is close to max.
     """
 
     p50: float
@@ -47,23 +47,21 @@ class Figures:
 
 @dataclass(frozen=True)
 class Change:
-    """A figure of one set against the same of another.
-
-    exceeds_noise: the interval does not hold 1. None for low and high where there are
-    too few samples to tell.
-    """
+    """A figure of one set against the same of another."""
 
     baseline: float
     candidate: float
     ratio: float
-    """Candidate by baseline."""
+    """The candidate's by the baseline's."""
     low: float | None
+    """Lower end of the ratio's 95 % interval, None where there are too few samples to
+    tell."""
     high: float | None
-    """low and high: its 95 % interval."""
+    """Upper end, likewise."""
 
     @property
     def exceeds_noise(self) -> bool:
-        """Whether the difference is more than chance would make of it."""
+        """Whether the interval leaves 1 out: chance alone would not make the difference."""
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
 
@@ -94,13 +92,11 @@ def find_drift(samples: Samples) -> float | None:
 
 
 def compare_samples(baseline: Samples, candidate: Samples, *, figure: str = "p50") -> Change | None:
-    """One of ``FIGURES`` of both, with the interval of their ratio.
+    """A figure of ``FIGURES`` of both, with the interval of their ratio.
 
-    None without samples, or for a baseline of 0.
-
-    The interval is a percentile bootstrap (Efron, 1979) of whole repeats first and
-    samples within them second, since the calls of one repeat are alike; the draws are
-    seeded.
+    None without samples, or for a baseline of 0. The interval is a percentile bootstrap
+    (Efron, 1979) of whole repeats first and samples within them second, since the calls
+    of one repeat are alike; the draws are seeded.
     """
     own = _arrays(baseline)
     other = _arrays(candidate)

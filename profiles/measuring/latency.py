@@ -1,7 +1,4 @@
-"""How long calls take.
-
-Percentiles with the conditions they were taken under, and contestants side by side.
-"""
+"""How long calls take: percentiles with their conditions, and contestants side by side."""
 
 from __future__ import annotations
 
@@ -90,10 +87,10 @@ def compare_side_by_side(
     conditions: Mapping[str, Conditions] | None = None,
     clock: Clock = time.perf_counter,
 ) -> Comparison:
-    """Time contestants in rounds, A, B, A, B, ..., so that the noise of a shared machine meets all alike.
+    """Time contestants in rounds, A, B, A, B, ..., so that noise meets all alike.
 
-    The first label is the baseline. ``conditions`` by label; a label without gets this
-    machine's. A ``clock`` of CPU time (``time.process_time``) sees less of other
+    The first label is the baseline. ``conditions`` are by label; a label without gets
+    this machine's. A ``clock`` of CPU time (``time.process_time``) sees less of other
     processes, but is fair only where every contestant has one thread.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a network's time goes, layer by layer, told in our modules instead of the engine's own names."""
+"""Where a network's time goes, layer by layer, told in our modules' names."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ _SEPARATORS = "/_."  # before what an engine hangs on a node's name
 
 @dataclass(frozen=True)
 class LayerTime:
-    """A layer's share of one call, in seconds, for one of our groups.
+    """A layer's share of one call for one of our groups.
 
-    See ``profiles.modelling.module_groups``.
+    A layer that was fused from nodes of several groups has one entry for each of them.
     """
 
     name: str
     kind: str
-    """The engine's own word for what it does. A layer that was fused from nodes of
-    several groups has one entry for each of them."""
+    """The engine's own word for what it does."""
     seconds: float
     group: str
+    """See ``profiles.modelling.module_groups``."""
 
 
 @dataclass(frozen=True)
 class LayerTable:
-    """One network's layers in the order of their execution, each the median over ``calls``, *measured*.
+    """One network's layers in the order of their execution, *measured*.
 
-    ``wall`` is the whole call by the host's clock, on the same engine, the median too.
     Timing each layer costs time, so shares mean more than seconds, and a call that is
     not profiled is quicker.
     """
@@ -49,7 +48,9 @@ class LayerTable:
     network: str
     calls: int
     wall: float
+    """Seconds of the whole call by the host's clock on the same engine, the median."""
     layers: tuple[LayerTime, ...]
+    """Each the median over ``calls``."""
 
     @property
     def seconds(self) -> float:
@@ -71,10 +72,11 @@ class LayerTable:
 
 
 def measure_layers(bundle: Bundle, name: str, *, calls: int = 10) -> LayerTable:
-    """Time the layers of one network on its self-test's inputs, on an engine that is opened for this alone.
+    """Time the layers of one network on its self-test's inputs.
 
-    A first call warms up, besides ``calls``. A network whose graph does not travel with
-    its engine, or cannot be read, has "other" layers only.
+    An engine is opened for this alone. A first call warms up, besides ``calls``. A
+    network whose graph does not travel with its engine, or cannot be read, has "other"
+    layers only.
 
     Raises:
         SettingError: fewer than one call.
@@ -105,7 +107,7 @@ def assign_layers(records: Iterable[LayerRecord], graph: OnnxGraph) -> tuple[Lay
     """Layers of an engine by our groups, through the nodes of the graph that they come from.
 
     A layer's nodes are those that it names as its origins, else the one that its own
-    name begins with; where these hold products (convolutions, matrix products), the
+    name begins with. Where these hold products (convolutions, matrix products), the
     products' groups share its time by their number, else the groups of all its nodes. A
     layer that has no node, as what only moves values often has, goes with the first
     layer that it reads from. The rest is "other".
@@ -126,10 +128,10 @@ def assign_layers(records: Iterable[LayerRecord], graph: OnnxGraph) -> tuple[Lay
 def group_nodes(graph: OnnxGraph) -> dict[str, str]:
     """Each node's group, by its name.
 
-    That of the first parameter that it reads, be it reshaped or dequantized before,
-    else that of the first value that it reads of a node with one, else that of the node
-    before it. A normalization whose gain follows as a product, as one over groups is
-    spelled in ONNX, is of the gain's group.
+    It is that of the first parameter that the node reads, be it reshaped or dequantized
+    before; else that of the first value that it reads of a node with a group; else that
+    of the node before it. A normalization whose gain follows as a product, as one over
+    groups is spelled in ONNX, is of the gain's group.
     """
     stored = _group_stored(graph)
     readers: dict[str, GraphNode] = {}
@@ -164,7 +166,10 @@ def _group_stored(graph: OnnxGraph) -> dict[str, str]:
 def _find_gain(
     node: GraphNode, readers: Mapping[str, GraphNode], stored: Mapping[str, str]
 ) -> str | None:
-    """The group of the parameter that a normalization's result is multiplied with, past a reshape."""
+    """The group of the gain that a normalization's result is multiplied with.
+
+    A reshape may lie between.
+    """
     for _ in range(_BEFORE_GAIN):
         following = readers.get(node.outputs[0])
         if following is None:
@@ -193,7 +198,7 @@ class _GroupFinder:
     def find_shares(self, record: LayerRecord) -> dict[str, float]:
         """Groups and their parts of the layer's time, which add up to 1.
 
-        {} where no node is known.
+        It is empty where no node is known.
         """
         places = {place for origin in record.origins for place in self._find_places(origin)}
         places = places or self._find_places(record.name)
@@ -205,7 +210,8 @@ class _GroupFinder:
     def _find_places(self, name: str) -> set[int]:
         """The nodes behind a name.
 
-        The node itself, those of a range "a...b", or the one that the name begins with.
+        They are the node itself, those of a range "a...b", or the one that the name
+        begins with.
         """
         first, dots, last = name.partition("...")
         if dots and first in self._places and last in self._places:

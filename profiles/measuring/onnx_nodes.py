@@ -87,9 +87,10 @@ def _find_fields(content: memoryview, wanted: int) -> list[memoryview]:
 
 
 def _read_fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and content of each field that has a length; numbers of a fixed size are passed over.
+    """Number and content of each field that has a length.
 
-    Source: "Encoding", protobuf.dev/programming-guides/encoding.
+    Numbers of a fixed size are passed over. Source: "Encoding",
+    protobuf.dev/programming-guides/encoding.
     """
     place = 0
     while place < len(content):

@@ -1,6 +1,6 @@
 """What this device reaches in a test of a second or two.
 
-Matrix products through a backend, and copies in memory.
+It multiplies matrices through a backend, and copies memory.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ __all__ = ["PROBES", "Probe", "ProbeFigure", "ProbeGraph", "probe_bundle", "prob
 
 @dataclass(frozen=True)
 class ProbeGraph:
-    """A graph that ships in ``data``.
-
-    So many products of square matrices of ``side`` rows, one after another.
-    """
+    """A graph that ships in ``data``: products of square matrices, one after another."""
 
     precision: str
     side: int
+    """Rows and columns of a matrix."""
     products: int
+    """How many products follow each other."""
 
     @property
     def file(self) -> str:
@@ -73,32 +72,31 @@ _MOST_CALLS = 15
 
 @dataclass(frozen=True)
 class ProbeFigure:
-    """One test: FLOP/s or bytes/s of the median call, *measured*.
-
-    None where it could not run, with the reason.
-    """
+    """One test, *measured*."""
 
     value: float | None
+    """FLOP/s or bytes/s of the median call; None where it could not run."""
     what: str
     seconds: float | None = None
-    """Of the median call."""
+    """The median call."""
     calls: int = 0
     """How many were timed, after one that was not."""
     spread: float | None = None
     """The slowest call by the quickest, 1 on a machine that has nothing else to do."""
     reason: str = ""
+    """Why there is no value."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """This device as the tests found it.
-
-    Matrix products in the float type that is used, in int8, and copies.
-    """
+    """This device as the tests found it."""
 
     compute: ProbeFigure
+    """Matrix products in the float type that is used."""
     int8: ProbeFigure
+    """Matrix products in int8."""
     copy: ProbeFigure
+    """Copies in the host's memory."""
 
     @property
     def roof(self) -> Roof:
@@ -115,7 +113,7 @@ class Probe:
 
 
 def probe_bundle(bundle: Bundle, *, seconds: float = 1.0) -> Probe:
-    """The device under a bundle, in the float type that its denoiser computes in there.
+    """Probe the device under a bundle, in the float type that its denoiser computes in there.
 
     See :func:`probe_device`.
     """
@@ -131,10 +129,11 @@ def probe_device(
     seconds: float = 1.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Probe:
-    """Time matrix products through a backend as a bundle's engines are opened, and copies in the host's memory.
+    """Time matrix products through a backend, and copies in the host's memory.
 
-    Each of three tests stops at about ``seconds``, but not before three calls. Copies
-    are of the memory that a CPU's networks live in; a GPU's own is not tested.
+    The backend is opened as a bundle's engines are. Each of three tests stops at about
+    ``seconds``, but not before three calls. Copies are of the memory that a CPU's
+    networks live in; a GPU's own is not tested.
     """
     large = backend.name in _ON_GPU
     floats, small = PROBES[2:] if large else PROBES[:2]

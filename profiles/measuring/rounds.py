@@ -36,8 +36,9 @@ class Round:
     frames: int
     fps: float
     begun: float
-    """Its start, ended: its end, by the clock of its spans."""
+    """Its start, by the clock of its spans."""
     ended: float
+    """Its end, by the same clock."""
     spans: tuple[Span, ...]
     warnings: tuple[str, ...] = ()
     dropped: int = 0
@@ -50,16 +51,18 @@ class Round:
 
 
 class RoundSource(Protocol):
-    """A way to use a bundle again and again; rendering files is one, a stream would be another.
+    """A way to use a bundle again and again; its engines are open.
 
-    Its engines are open; ``load`` says how long each took. name: of the mode. what: the
-    mode in words.
+    Rendering files is one, a stream would be another.
     """
 
     name: str
+    """Of the mode."""
     what: str
+    """The mode in words."""
     bundle: Bundle
     load: Mapping[str, float]
+    """Network to seconds that opening it took."""
 
     def warm_up(self) -> None:
         """A round that does not count."""
@@ -70,12 +73,13 @@ class RoundSource(Protocol):
 
 @dataclass(frozen=True)
 class ClipWork:
-    """What is rendered: a bundle on a backend, and a clip whose ``output`` is replaced by files in ``scratch``."""
+    """What is rendered: a clip, by a bundle on a backend."""
 
     bundle: Path
     backend: str | None
     options: EngineOptions
     clip: ClipRequest
+    """Its ``output`` is replaced by files in ``scratch``."""
     scratch: Path
     now: Callable[[], float] = time.perf_counter
     """The clock, in seconds."""

@@ -1,4 +1,4 @@
-"""Sensors over time: a thread that reads them while something runs, and what its readings add up to."""
+"""Sensors over time: a thread reads them while something runs, and readings add up."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Series:
     unit: str
     source: str
     times: tuple[float, ...]
-    """Seconds from the beginning. A counter's values are what it counted since then."""
+    """Seconds from the beginning."""
     values: tuple[float, ...]
+    """A counter's are what it counted since then."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One figure from sensors.
-
-    Value None: there is none, and ``note`` says why; else ``note`` says how it was got.
-    """
+    """One figure from sensors."""
 
     value: float | None
+    """None where there is none."""
     unit: str
     note: str
+    """How the value was got, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ class SensorReport:
     throttling: Reading
     """Events, or samples in which a GPU was slowed down."""
     peak_memory: Reading
+    """Bytes of this process, the largest."""
     steady_memory: Reading
-    """peak_memory and steady_memory: bytes of this process, the largest and the median."""
+    """Bytes of this process, the median."""
     device_memory: Reading
     """Bytes in use on a GPU's own memory at most, by all processes."""
     series: tuple[Series, ...]
@@ -69,10 +70,8 @@ class SensorReport:
 class SensorLog:
     """A context manager within which a thread reads sensors every ``interval`` seconds.
 
-    ``report`` after it.
-
-    One reading is taken at the beginning and one at the end, so a short run has two.
-    ``sensors`` None finds them.
+    ``report`` after it gives what was read. One reading is taken at the beginning and
+    one at the end, so a short run has two. ``sensors`` None finds them.
     """
 
     def __init__(
@@ -163,9 +162,9 @@ class SensorLog:
         return Series(sensor.name, sensor.kind, sensor.unit, sensor.source, times, tuple(values))
 
     def _find_energy(self, series: Sequence[Series], *, seconds: float) -> Reading:
-        """Of counters where there are any, else of power over time.
+        """Energy from counters where there are any, else from power over time.
 
-        Of the whole device's sensor where there is one.
+        The whole device's sensor counts alone where there is one.
         """
         totals = {(sensor.name, sensor.kind) for sensor in self._sensors if sensor.total}
         for kind in ("energy", "power"):

@@ -1,4 +1,4 @@
-"""What a device says of its power, energy, clocks, temperatures and throttling, read from its files."""
+"""What a device's files say of its power, energy, clocks, temperatures and throttling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["KINDS", "NOT_AVAILABLE", "Sensor", "find_sensors", "read_resident_me
 NOT_AVAILABLE = "not available on this device"
 
 KINDS = ("energy", "power", "clock", "temperature", "throttling", "device memory", "memory")
-"""Of sensors. energy and throttling count upwards; the rest are values of a moment."""
+"""Kinds of sensors: energy and throttling count upwards, the rest are values of a moment."""
 
 _RAPL_DOMAIN = re.compile(r"intel-rapl:\d+$")  # packages; what they contain would be counted twice
 _GPU_FIELDS = (
@@ -35,22 +35,22 @@ class Sensor:
 
     name: str
     kind: str
-    """One of ``KINDS``."""
+    """A word of ``KINDS``."""
     unit: str
-    """Of what ``read`` gives: J, W, MHz, C, bytes, or events."""
+    """Unit of what ``read`` gives: J, W, MHz, C, bytes, or events."""
     source: str
     """The file or command."""
     read: Callable[[], float | None]
     wraps: float | None = None
     """The value after which a counter begins again at 0, None where it does not."""
     slow: bool = False
-    """Reading starts a process."""
+    """Whether reading starts a process."""
     total: bool = False
     """Whether it is the whole device's, of which others of its kind are parts."""
 
 
 def find_sensors(root: Path = Path("/"), *, run: Run = run_command) -> tuple[Sensor, ...]:
-    """All that can be read here now; files are looked for below ``root``.
+    """All sensors that can be read here now; files are looked for below ``root``.
 
     Power rails of a Jetson are those of the ina3221 driver (Linux,
     Documentation/hwmon/ina3221), energy is RAPL's (Documentation/power/powercap), an
@@ -150,9 +150,10 @@ def _find_temperatures(root: Path) -> Iterator[Sensor]:
 
 
 def _find_throttling(root: Path) -> Iterator[Sensor]:
-    """Counters of events.
+    """Counters of throttling events.
 
-    Intel's of each processor, and a Jetson's over-current alarms (soctherm_oc).
+    They are Intel's of each processor, and a Jetson's over-current alarms
+    (soctherm_oc).
     """
     paths = [
         folder / "thermal_throttle/package_throttle_count"
@@ -169,10 +170,7 @@ def _find_throttling(root: Path) -> Iterator[Sensor]:
 
 
 def _find_gpu(run: Run) -> Iterator[Sensor]:
-    """A card's power, clock, temperature and memory, and whether it is being slowed down.
-
-    Of the first GPU.
-    """
+    """The first GPU's power, clock, temperature, memory, and whether it is being slowed down."""
     card = _Card(run)
     for kind, name, unit, field, scale in (
         ("power", "GPU", "W", "power.draw", 1.0),

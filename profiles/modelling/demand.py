@@ -1,4 +1,4 @@
-"""A clip's work: how often each network runs for a frame, and what a call would be at another size or precision."""
+"""A clip's work: calls of each network for a frame, and a call at another size or precision."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _BYTES = {"float32": 4, "float16": 2}
 
 @dataclass(frozen=True)
 class Demand:
-    """What one call asks of a device.
-
-    Multiply-accumulate operations in float and in int8, and bytes moved.
-    """
+    """What one call asks of a device."""
 
     float_flops: float
+    """Two for each multiply-accumulate in float."""
     int8_flops: float
+    """The same in int8."""
     bytes: float
+    """Bytes moved."""
 
     @property
     def flops(self) -> float:
@@ -45,9 +45,9 @@ class Demand:
 def count_calls(manifest: Manifest, plan: SamplingPlan, *, fps: float) -> dict[str, float]:
     """Network to calls for one frame of a clip under way; what runs once a portrait counts 0.
 
-    The denoiser: steps x (2 with guidance) / (window - overlap), since each window
-    brings so many new frames. The audio encoder: one call for each stretch of sound
-    that it takes. The face encoder: one a frame for poses, else none.
+    The denoiser takes steps x (2 with guidance) / (window - overlap), since each window
+    brings so many new frames. The audio encoder takes one call for each stretch of
+    sound that it reads. The face encoder takes one a frame for poses, else none.
     """
     window = manifest.window.frames
     audio = manifest.audio
@@ -71,10 +71,10 @@ def scale_work(work: NetworkWork, *, ratio: float) -> NetworkWork:
 
 
 def find_demand(name: str, entry: NetworkEntry, work: Work, *, mode: str) -> Demand:
-    """What one call asks for in one of the ``MODES``; the entry says what the bundle stores.
+    """What one call asks for in one of the ``MODES``.
 
-    Elementwise operations are left out: a peak is not stated for the units they run on,
-    and they cost what they move.
+    The entry says what the bundle stores. Elementwise operations are left out: a peak
+    is not stated for the units they run on, and they cost what they move.
     """
     if mode == "stored":
         return Demand(work.mac_flops, 0.0, work.bytes)

@@ -1,6 +1,6 @@
-"""Could this board ever do it.
+"""Could this board ever do it: frames a second as a model gives them, never measured.
 
-Frames a second as a model gives them, never measured, for boards nobody has at hand.
+The boards are those that nobody has at hand.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ __all__ = [
     "make_forecast",
 ]
 
-LAUNCH_CAVEAT = f"kernels this small take less than the {LAUNCH * 1e6:.0f} us that launching one may: expect far fewer frames"
+LAUNCH_CAVEAT = (
+    f"kernels this small take less than the {LAUNCH * 1e6:.0f} us that launching one may: "
+    "expect far fewer frames"
+)
 
 
 @dataclass(frozen=True)
@@ -55,22 +58,28 @@ class ForecastInputs:
     """What the model is given."""
 
     width: int
+    """Of the pictures in pixels."""
     height: int
+    """Of the pictures in pixels."""
     fps: float
-    """Of the clip."""
+    """Frames a second of the clip."""
     steps: int
+    """Of the sampling loop."""
     window: int
+    """Frames of a window."""
     overlap: int
-    """window and overlap: frames."""
+    """Frames that neighbouring windows share."""
     guided: bool
-    """Two denoiser calls a step."""
+    """Whether each step takes two calls of the denoiser."""
     precision: str
+    """What GPUs are taken to run: "fp16" or "int8"."""
     calls: Mapping[str, float]
     """Network to calls for one frame once the clip is under way."""
     flops: Mapping[str, float]
-    """Multiply-accumulate operations of one call, bytes: what it moves, both in
-    ``precision``, which is what GPUs are taken to run: "fp16" or "int8"."""
+    """Network to multiply-accumulate operations of one call in ``precision``, two for
+    each."""
     bytes: Mapping[str, float]
+    """Network to what one call moves in ``precision``."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +87,29 @@ class BoardForecast:
     """One board."""
 
     target: str
+    """Name of its target."""
     title: str
+    """Its name for people."""
     precision: str
     """What it is taken to run."""
     fps_low: float | None
+    """Frames a second at the low end of the band; None where the target file has no
+    peaks."""
     fps_high: float | None
-    """fps_low and fps_high: at the ends of the band."""
+    """The same at the high end."""
     fps_here: float | None
-    """At the efficiency found on this device, None where there is none."""
+    """The same at the efficiency found on this device, None where there is none."""
     bound: str
-    """What most of the time waits for. All None, with a reason, where the target file
-    has no peaks."""
+    """What most of the time waits for."""
     real_time: str
-    """One of "yes" at the low end of the band, "perhaps" at the high end only, "no", or
+    """"yes" at the low end of the band, "perhaps" at the high end only, "no", or
     "unknown"."""
     reason: str = ""
+    """Why there are no figures."""
     caveat: str = ""
-    """What the model leaves out but may decide. origin is always "modelled"."""
+    """What the model leaves out but may decide."""
     origin: str = "modelled"
+    """Always "modelled"."""
 
 
 @dataclass(frozen=True)

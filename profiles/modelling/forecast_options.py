@@ -1,6 +1,6 @@
-"""What to change to reach real time.
+"""What to change to reach real time: options with their modelled pace and their cost.
 
-Options with their modelled pace, and what each did to the built-in character.
+Costs were measured on the built-in character.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ NOT_MEASURED = "not measured"
 
 _STEPS = (6, 4, 2)
 _SIDES = (0.75, 0.5)
-_LEAST_SIDE = 128  # pixels; nobody wants a smaller picture, and the VAE needs a multiple of 64 for four levels
+# Pixels; nobody wants a smaller picture, and the VAE needs a multiple of 64 for four
+# levels.
+_LEAST_SIDE = 128
 _SIDE_UNIT = 64
 # TAESD's decoder: 141 GFLOP at 512 x 512 px, counted from its shapes; it grows with the
 # pixels alone.
@@ -44,41 +46,43 @@ class QualityCost:
     """
 
     psnr: float | None
-    """DB."""
+    """In dB."""
     ssim: float | None
-    """0 to 1."""
+    """From 0 to 1."""
     lip_sync_change: float | None
-    """Of the correlation of the mouth with the sound."""
+    """Change of the correlation of the mouth with the sound."""
     note: str
     """The conditions, or why there is nothing."""
 
 
 @dataclass(frozen=True)
 class OptionForecast:
-    """One change on one board, e.g.
-
-    "4 steps", its modelled frames a second and its cost. origin is "modelled".
-    """
+    """One change on one board."""
 
     name: str
+    """E.g. "4 steps"."""
     fps_low: float | None
+    """Modelled frames a second at the low end of the band."""
     fps_high: float | None
-    """fps_low and fps_high: at the ends of the band."""
+    """The same at the high end."""
     fps_here: float | None
-    """At the efficiency found on this device."""
+    """The same at the efficiency found on this device."""
     real_time: str
     cost: QualityCost
     origin: str = "modelled"
+    """Always "modelled"."""
 
 
 @dataclass(frozen=True)
 class OptionCosts:
-    """The costs that ship with the package: by key, e.g. "steps 4 to 2", and their conditions."""
+    """The costs that ship with the package."""
 
     schema: int
     note: str
     costs: Mapping[str, QualityCost]
+    """By key, e.g. "steps 4 to 2"."""
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What the costs were measured under."""
 
     def find(self, *keys: str) -> QualityCost:
         """The cost under that one key.

@@ -1,6 +1,6 @@
 """Which of our modules a parameter belongs to.
 
-The groups that work and layer times are summed by.
+Work and layer times are summed by these groups.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _KIND_OF_PART = tuple(
 def find_group(parameter: str) -> str:
     """The group of a parameter by its name in the checkpoint.
 
-    "PLACE/KIND" inside a UNet's or VAE's blocks, e.g. "down/self-attention", KIND alone
-    outside of them; "other" for what no rule knows. Places are ``PLACES``, kinds
-    ``KINDS``.
+    It is "PLACE/KIND" inside a UNet's or VAE's blocks, e.g. "down/self-attention", and
+    KIND alone outside of them; "other" is what no rule knows. Places are ``PLACES``,
+    kinds ``KINDS``.
     """
     kind = next((kind for kind, pattern in _KIND_OF_PART if pattern.search(parameter)), OTHER)
     place = _PLACE.search(parameter)

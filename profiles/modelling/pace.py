@@ -1,6 +1,6 @@
-"""The model behind every forecast.
+"""The model behind every forecast: how long a frame takes at least.
 
-How long a frame takes at least, and how fast that makes a clip.
+From it comes how fast a clip can be.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = [
 ]
 
 BAND = (0.3, 0.6)
-"""What engines reach of the roof: 30 to 60 %; the one audited diffusion figure on an
-Orin works out to 28 % in int8."""
+"""What engines reach of the roof: 30 to 60 %. The one audited diffusion figure on an Orin
+works out to 28 % in int8."""
 
 LAUNCH = 5e-6
-"""Seconds that launching a kernel on a GPU takes about, an assumption: below, launches
-are what takes the time."""
+"""About the seconds that launching a kernel on a GPU takes, an assumption: launches take
+more time than kernels that are shorter."""
 
 FORMULA = (
     "seconds a frame = sum over networks of calls a frame x max(FLOP / peak FLOP/s, bytes / "
@@ -55,19 +55,18 @@ _PIXELLESS = "audio_encoder"
 
 @dataclass(frozen=True)
 class Case:
-    """A way to run a bundle.
-
-    Its sampling plan, frames a second, mode (``profiles.modelling.demand.MODES``) and changes to
-    it.
-    """
+    """A way to run a bundle."""
 
     manifest: Manifest
     works: Mapping[str, NetworkWork]
     plan: SamplingPlan
+    """Of the sampling loop."""
     fps: float
+    """Frames a second of the clip."""
     mode: str
+    """A word of ``profiles.modelling.demand.MODES``."""
     pixels: float = 1.0
-    """Of the pictures, by those of the bundle."""
+    """Pixels of the pictures, by those of the bundle."""
     decoder: float = 1.0
     """The decoder's work, by the bundle's own."""
 
@@ -90,22 +89,21 @@ class Case:
         )
 
     def changed(self, **changes: object) -> Case:
-        """The same with other fields; ``steps`` and ``overlap`` are the plan's."""
+        """The same case with other fields; ``steps`` and ``overlap`` are the plan's."""
         for_plan = {key: changes.pop(key) for key in ("steps", "overlap") if key in changes}
         return replace(self, plan=replace(self.plan, **for_plan), **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Frames a second when the whole roof is reached.
-
-    ``bound`` is what most of that time waits for.
-    """
+    """How fast a clip is when the whole roof is reached."""
 
     fps: float
+    """Frames a second."""
     bound: str
+    """What most of the time waits for, "compute" or "memory"."""
     kernel_seconds: float | None = None
-    """Of a kernel on average, None where bundles do not say how many there are."""
+    """Seconds of a kernel on average, None where bundles do not say how many there are."""
 
     def at(self, efficiency: float | None) -> float | None:
         """Frames a second at a part of the roof; None for an unknown part."""
@@ -113,7 +111,7 @@ class Pace:
 
     @property
     def launch_bound(self) -> bool:
-        """Whether kernels are so short, even at the low end of the band, that :data:`LAUNCH` is longer."""
+        """Whether launches take longer than kernels, even at the low end of the band."""
         return self.kernel_seconds is not None and self.kernel_seconds / BAND[0] < LAUNCH
 
 
@@ -150,8 +148,8 @@ def model_pace(case: Case, roof: Roof) -> Pace | None:
 def find_efficiency(roofline: Roofline, calls: Mapping[str, float]) -> float | None:
     """The part of the probe's roof that a clip under way reaches on this device, at most 1.
 
-    Least seconds by measured seconds, both summed over the calls of a frame. None where
-    a network that runs for each frame was not placed under the probe's roof.
+    It is least seconds by measured seconds, both summed over the calls of a frame. None
+    where a network that runs for each frame was not placed under the probe's roof.
     """
     placed = {network.name: network for network in roofline.by_probe}
     least = taken = 0.0
@@ -169,10 +167,11 @@ def find_efficiency(roofline: Roofline, calls: Mapping[str, float]) -> float | N
 
 
 def call_real_time(pace: Pace | None, *, fps: float, on_gpu: bool = True) -> str:
-    """ "yes" where the low end of :data:`BAND` is enough, "perhaps" where only the high end is, "no", "unknown".
+    """Whether a pace is real time: "yes", "perhaps", "no" or "unknown".
 
-    No more than "perhaps" on a GPU whose time would go into launches, which the model
-    leaves out.
+    It is "yes" where the low end of :data:`BAND` is enough, "perhaps" where only the
+    high end is. On a GPU whose time would go into launches, which the model leaves out,
+    it is no more than "perhaps".
     """
     if pace is None:
         return "unknown"

@@ -1,4 +1,4 @@
-"""The roofline: what each network reaches of what the device could do, and whether arithmetic or memory holds it."""
+"""The roofline: what each network reaches of the device, and what holds it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Roof:
     bandwidth: float | None
     """Bytes/s."""
     int8: float | None = None
-    """The same with int8 operands, in operations/s."""
+    """Operations/s with int8 operands."""
     source: str = ""
     """Where the figures come from."""
     reason: str = ""
@@ -54,39 +54,40 @@ class NetworkRoofline:
     """One network under one roof."""
 
     name: str
+    """Of the network."""
     seconds: float
     """The median call."""
     flops: int
     """Two for each multiply-accumulate of a call, as peaks are stated; elementwise
     operations cost what they move."""
     bytes: int
-    """Of a call, with fused operations."""
+    """Bytes that a call moves, with fused operations."""
     intensity: float
-    """Flops by bytes."""
+    """``flops`` by ``bytes``."""
     achieved_compute: float
     """FLOP/s."""
     achieved_bandwidth: float
     """Bytes/s."""
     bound: str
-    """One of "compute", "memory" or "unknown"."""
+    """What holds it: "compute", "memory" or "unknown"."""
     roof_seconds: float | None
     """The least that the roof allows for a call."""
     fraction: float | None
-    """roof_seconds by seconds, 1 is all that can be had."""
+    """``roof_seconds`` by ``seconds``; 1 is all that can be had."""
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """Every network under two roofs.
-
-    ``peak`` of the data sheet, ``probe`` as a quick test found it on this device.
-    """
+    """Every network under two roofs."""
 
     peak: Roof
+    """The data sheet's roof."""
     probe: Roof
+    """The roof that a quick test found on this device."""
     by_peak: tuple[NetworkRoofline, ...]
+    """In the order of the manifest's networks."""
     by_probe: tuple[NetworkRoofline, ...]
-    """by_peak and by_probe: in the order of the manifest's networks."""
+    """In the order of the manifest's networks."""
     note: str = ""
     """Why there is nothing, "" where there is."""
 
@@ -128,7 +129,7 @@ def time_parts(
 
 
 def place_network(name: str, work: NetworkWork, seconds: float, *, roof: Roof) -> NetworkRoofline:
-    """One network under one roof; seconds of its median call, above 0.
+    """One network under one roof; ``seconds`` are of its median call, above 0.
 
     The least time is max(FLOP / peak, bytes / bandwidth) (Williams, Waterman and
     Patterson, 2009), int8 layers and others by their own peaks. Where one of the peaks
@@ -162,9 +163,9 @@ def place_network(name: str, work: NetworkWork, seconds: float, *, roof: Roof) -
 def draw_roofline(
     manifest: Manifest, medians: Mapping[str, float], *, peak: Roof, probe: Roof
 ) -> Roofline:
-    """Every network that was timed.
+    """Every network that was timed, under both roofs.
 
-    ``medians`` are seconds of a call, networks without one are left out.
+    ``medians`` are seconds of a call; networks without one are left out.
     """
     works = find_work(manifest)
     if works is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from echoexport.profiles.pages.page_parts import format_page, format_table
 from echoexport.profiles.pages.profile_markdown import format_rows
-from echoexport.profiles.pages.profile_style import PROFILE_STYLE
+from echoexport.profiles.pages.profile_style import read_profile_style
 from echoexport.profiles.reports.limits import (
     describe_change,
 )
@@ -53,7 +53,7 @@ def format_comparison_page(comparison: ProfileComparison) -> str:
         f"<h2>Frames a second by device and precision</h2>\n{matrix}",
         f'<h2>Figures</h2>\n<p class="soft">{told}</p>\n{table}',
     ]
-    return format_page(title, PROFILE_STYLE, sections)
+    return format_page(title, read_profile_style(), sections)
 
 
 def _list_lines(comparison: ProfileComparison) -> list[str]:

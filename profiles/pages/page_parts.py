@@ -1,4 +1,4 @@
-"""Parts that every page of ours is made of: tables, bars, and numbers with their units."""
+"""Parts that every page of ours is made of: the page itself, tables and bars."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def format_table(
     extra: Sequence[str] = (),
     words: Sequence[int] = (),
 ) -> str:
-    """Cells are escaped; ``extra`` is HTML for a last column.
+    """A table whose cells are escaped; ``extra`` is HTML for a last column.
 
-    Words: columns to the left, broken where need be.
+    ``words`` are columns of text, set to the left and broken where need be.
     """
     classes = [' class="words"' if index in words else "" for index in range(len(heads))]
     head = "".join(
@@ -46,7 +46,10 @@ def format_table(
         cells += [f"<td>{extra[index]}</td>"] if extra else []
         lines.append(f"<tr>{''.join(cells)}</tr>")
     body = "\n".join(lines)
-    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+    return (
+        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
 
 
 def draw_bar(share: float) -> str:

@@ -39,7 +39,8 @@ def draw_stages(mode: ModeReport) -> str:
         rects = []
         for stage in stages:
             width = 1000 * stage.share
-            told = f"{stage.name}: {format_seconds(stage.timing.figures.p50)}, {100 * stage.share:.1f} %"
+            median = format_seconds(stage.timing.figures.p50)
+            told = f"{stage.name}: {median}, {100 * stage.share:.1f} %"
             rects.append(_draw_rect(place, width, find_colour(stage.name), told))
             place += width
         bars.append(_draw_track(track, rects, f"stages of {track}, {mode.name}"))
@@ -99,7 +100,8 @@ def draw_series(series: Series, describe: Callable[[float], str]) -> str:
     told = f"{series.kind}, {series.name}: {describe(low)} to {describe(high)}"
     return (
         f'<figure><figcaption>{escape(told)}</figcaption><svg class="line" viewBox="0 0 1000 72" '
-        f'preserveAspectRatio="none" role="img" aria-label="{escape(told)}"><polyline points="{points}"/></svg>'
+        f'preserveAspectRatio="none" role="img" aria-label="{escape(told)}">'
+        f'<polyline points="{points}"/></svg>'
         f'<div class="axis"><span>0</span><span>{last:.3g} s</span></div></figure>'
     )
 
@@ -107,7 +109,7 @@ def draw_series(series: Series, describe: Callable[[float], str]) -> str:
 def draw_plot(roofline: Roofline) -> str:
     """Networks under both roofs, FLOP/s by FLOP/byte, both axes logarithmic.
 
-    "" where nothing can be placed.
+    It is empty where nothing can be placed.
     """
     networks = roofline.by_probe or roofline.by_peak
     roofs = [
@@ -135,8 +137,8 @@ def draw_plot(roofline: Roofline) -> str:
         for index, network in enumerate(placed, 1)
     )
     return (
-        f'<svg class="plot" viewBox="0 0 {_PLOT[0]} {_PLOT[1]}" role="img" aria-label="roofline">{"".join(parts)}</svg>'
-        f'\n<ul class="key">{key}</ul>'
+        f'<svg class="plot" viewBox="0 0 {_PLOT[0]} {_PLOT[1]}" role="img" aria-label="roofline">'
+        f'{"".join(parts)}</svg>\n<ul class="key">{key}</ul>'
     )
 
 
@@ -169,24 +171,30 @@ def _draw_rect(place: float, width: float, colour: str, told: str) -> str:
 
 def _draw_track(label: str, rects: Sequence[str], name: str) -> str:
     return (
-        f'<div class="track"><span class="label">{escape(label)}</span><svg class="wide" viewBox="0 0 1000 26" '
-        f'preserveAspectRatio="none" role="img" aria-label="{escape(name)}">{"".join(rects)}</svg></div>'
+        f'<div class="track"><span class="label">{escape(label)}</span>'
+        '<svg class="wide" viewBox="0 0 1000 26" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(name)}">{"".join(rects)}</svg></div>'
     )
 
 
 def _draw_grid(across: _Axis, up: _Axis) -> Iterable[str]:
     bottom = _PLOT[1] - _EDGES[3]
     left = _EDGES[0]
+    right = _PLOT[0] - _EDGES[1]
     for decade in across.decades:
-        x = across.place(10.0**decade)
-        yield f'<line class="grid" x1="{x:.1f}" y1="{_EDGES[2]}" x2="{x:.1f}" y2="{bottom}"/>'
-        yield f'<text class="soft" x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{_describe_decade(decade)}</text>'
+        x = f"{across.place(10.0**decade):.1f}"
+        yield f'<line class="grid" x1="{x}" y1="{_EDGES[2]}" x2="{x}" y2="{bottom}"/>'
+        yield _draw_label(_describe_decade(decade), x, f"{bottom + 14}", anchor="middle")
     for decade in up.decades:
         y = up.place(10.0**decade)
-        yield f'<line class="grid" x1="{left}" y1="{y:.1f}" x2="{_PLOT[0] - _EDGES[1]}" y2="{y:.1f}"/>'
-        yield f'<text class="soft" x="{left - 4}" y="{y + 4:.1f}" text-anchor="end">{_describe_decade(decade)}</text>'
-    yield f'<text class="soft" x="{_PLOT[0] - _EDGES[1]}" y="{_PLOT[1] - 4}" text-anchor="end">FLOP/byte</text>'
+        yield f'<line class="grid" x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
+        yield _draw_label(_describe_decade(decade), f"{left - 4}", f"{y + 4:.1f}", anchor="end")
+    yield _draw_label("FLOP/byte", f"{right}", f"{_PLOT[1] - 4}", anchor="end")
     yield '<text class="soft" x="2" y="11">FLOP/s</text>'
+
+
+def _draw_label(text: str, x: str, y: str, *, anchor: str) -> str:
+    return f'<text class="soft" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>'
 
 
 def _draw_roof(kind: str, roof: Roof, across: _Axis, up: _Axis) -> str:
@@ -211,9 +219,10 @@ def _draw_network(network: NetworkRoofline, index: int, across: _Axis, up: _Axis
     x = across.place(network.intensity)
     y = up.place(network.achieved_compute)
     side = "start" if index % 2 else "end"  # neighbours keep out of each other's way
+    beside = x + (7 if index % 2 else -7)
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{escape(network.name)}</title></circle>'
-        f'<text x="{x + (7 if index % 2 else -7):.1f}" y="{y + 4:.1f}" text-anchor="{side}">{index}</text>'
+        f'<text x="{beside:.1f}" y="{y + 4:.1f}" text-anchor="{side}">{index}</text>'
     )
 
 

@@ -1,7 +1,4 @@
-"""A profile as one page that needs nothing else.
-
-Verdict first, then stages, time line, latencies, roofline, memory.
-"""
+"""A profile as one page that needs nothing else: verdict first, then every figure."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from html import escape
 
 from echoexport.profiles.measuring.figures import format_bytes, format_seconds
 from echoexport.profiles.measuring.modes import IN_TURNS
+from echoexport.profiles.measuring.probe import ProbeFigure
 from echoexport.profiles.measuring.sensor_log import Series
 from echoexport.profiles.measuring.sensors import NOT_AVAILABLE
 from echoexport.profiles.modelling.forecast import BoardForecast, Forecast, OptionForecast
@@ -24,7 +22,7 @@ from echoexport.profiles.pages.profile_charts import (
     draw_timeline,
 )
 from echoexport.profiles.pages.profile_markdown import describe_reading, list_facts
-from echoexport.profiles.pages.profile_style import PROFILE_STYLE
+from echoexport.profiles.pages.profile_style import read_profile_style
 from echoexport.profiles.reports.profile import (
     LayerSummary,
     ModeReport,
@@ -65,7 +63,7 @@ def format_profile_page(report: ProfileReport) -> str:
         _quality(report.quality),
         _conditions(report),
     ]
-    return format_page(f"{report.bundle.name}: profile", PROFILE_STYLE, sections)
+    return format_page(f"{report.bundle.name}: profile", read_profile_style(), sections)
 
 
 def _verdict(report: ProfileReport, turns: ModeReport) -> str:
@@ -88,7 +86,8 @@ def _verdict(report: ProfileReport, turns: ModeReport) -> str:
     ]
     told = "".join(f'<p class="note">{escape(note)}.</p>\n' for note in notes if note)
     return (
-        f'<header class="verdict {kind}">\n<h1>{escape(start)}: <strong>{escape(rest)}</strong></h1>\n'
+        f'<header class="verdict {kind}">\n'
+        f"<h1>{escape(start)}: <strong>{escape(rest)}</strong></h1>\n"
         + (f'<ul class="remedies">{remedies}</ul>\n' if remedies else "")
         + f'<p class="soft">{escape(what)}</p>\n{told}</header>'
     )
@@ -155,8 +154,12 @@ def _timeline(mode: ModeReport) -> str:
     if not mode.timeline:
         return ""
     key = draw_key(span.category for span in mode.timeline)
-    told = f"The busiest second of the last repeat, {mode.name}; what lies within something else is drawn on it."
-    return f'<h2>Time line of a second</h2>\n<p class="soft">{escape(told)}</p>\n{draw_timeline(mode)}\n{key}'
+    told = (
+        f"The busiest second of the last repeat, {mode.name}; "
+        "what lies within something else is drawn on it."
+    )
+    chart = draw_timeline(mode)
+    return f'<h2>Time line of a second</h2>\n<p class="soft">{escape(told)}</p>\n{chart}\n{key}'
 
 
 def _latencies(report: ProfileReport) -> str:
@@ -275,7 +278,10 @@ def _forecast(forecast: Forecast) -> str:
         return f'<h2>Other boards, modelled</h2>\n<p class="soft">{escape(forecast.note)}.</p>'
     low, high = forecast.band
     here = forecast.efficiency_here
-    told = f"Modelled, not measured: {forecast.formula}. Engines reach {100 * low:.0f} to {100 * high:.0f} % of a peak"
+    told = (
+        f"Modelled, not measured: {forecast.formula}. "
+        f"Engines reach {100 * low:.0f} to {100 * high:.0f} % of a peak"
+    )
     told += "." if here is None else f"; this bundle reached {100 * here:.0f} % here."
     heads = ["", f"at {100 * low:.0f} %", f"at {100 * high:.0f} %", "as here", "real time"]
     options = format_table(
@@ -358,11 +364,15 @@ def _describer(series: Series) -> Callable[[float], str]:
 
 def _quality(quality: QualityExcerpt | None) -> str:
     if quality is None:
-        told = "This bundle brings no quality report; int8 and auto builds do, and echoexport compare makes one."
+        told = (
+            "This bundle brings no quality report; int8 and auto builds do, "
+            "and echoexport compare makes one."
+        )
         return f'<h2>Quality</h2>\n<p class="soft">{told}</p>'
     rows = "\n".join(
-        f'<div><span class="label">{escape(row.label)}</span><img src="{escape(row.picture)}" width="{row.width}" '
-        f'height="{row.height}" alt="{escape(row.label)}"></div>'
+        f'<div><span class="label">{escape(row.label)}</span>'
+        f'<img src="{escape(row.picture)}" width="{row.width}" height="{row.height}" '
+        f'alt="{escape(row.label)}"></div>'
         for row in (quality.strip.rows if quality.strip else ())
     )
     strip = f'<figure>\n<div class="strip">\n{rows}\n</div>\n</figure>' if rows else ""
@@ -382,12 +392,14 @@ def _conditions(report: ProfileReport) -> str:
             [f"Python {found.python}", *(f"{n} {v}" for n, v in found.libraries.items())]
         ),
         "date": found.date,
-        "repeats": f"{run.repeats} after {run.warmup} that do not count, of each mode; {run.threads or 'any'} threads",
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, overlap {run.overlap}, {run.fps:g} fps",
+        "repeats": f"{run.repeats} after {run.warmup} that do not count, of each mode; "
+        f"{run.threads or 'any'} threads",
+        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, overlap {run.overlap}, "
+        f"{run.fps:g} fps",
         "inputs": f"{run.portrait}, {run.voice}",
         "arithmetic": ", ".join(f"{name} {how}" for name, how in report.bundle.arithmetic.items()),
         "tests of the device": "; ".join(
-            f"{figure.what}: {figure.reason or f'{figure.calls} calls, slowest {figure.spread} x the quickest'}"
+            _describe_test(figure)
             for figure in (report.probe.compute, report.probe.int8, report.probe.copy)
         ),
     }
@@ -395,6 +407,11 @@ def _conditions(report: ProfileReport) -> str:
         f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
     )
     return f"<h2>Conditions</h2>\n<dl>\n{items}\n</dl>"
+
+
+def _describe_test(figure: ProbeFigure) -> str:
+    counted = f"{figure.calls} calls, slowest {figure.spread} x the quickest"
+    return f"{figure.what}: {figure.reason or counted}"
 
 
 def _list_figures(timing: Timing) -> list[str]:

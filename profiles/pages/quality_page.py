@@ -1,6 +1,6 @@
-"""The quality report as one page that needs nothing else.
+"""The quality report as one page that needs nothing else: verdict first, then pictures.
 
-Verdict first, then pictures, tables and conditions.
+Tables and conditions follow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from echoexport.profiles.measuring.figures import format_bytes, format_seconds
 from echoexport.profiles.pages.page_parts import draw_bar, format_table
 from echoexport.profiles.pages.page_parts import format_page as lay_out_page
-from echoexport.profiles.pages.page_style import STYLE
+from echoexport.profiles.pages.page_style import read_style
 from echoexport.profiles.quality.report import (
     JSON_NAME,
     PAGE_NAME,
@@ -59,7 +59,7 @@ def format_page(report: QualityReport) -> str:
         _layers(report),
         _conditions(report),
     ]
-    return lay_out_page(title, STYLE, sections)
+    return lay_out_page(title, read_style("quality"), sections)
 
 
 def _verdict(report: QualityReport) -> str:
@@ -79,7 +79,8 @@ def _verdict(report: QualityReport) -> str:
     )
     notes = "".join(f'<p class="note">Note: {escape(note)}.</p>\n' for note in report.notes)
     return (
-        f'<header class="verdict {kind}">\n<h1><strong>{escape(start)}</strong>: {escape(rest)}</h1>\n'
+        f'<header class="verdict {kind}">\n'
+        f"<h1><strong>{escape(start)}</strong>: {escape(rest)}</h1>\n"
         f'<p class="soft">{escape(what)}</p>\n{_budget(report)}{notes}</header>'
     )
 
@@ -145,7 +146,10 @@ def _strips(strips: Sequence[Strip]) -> Iterable[str]:
         caption = f"<figcaption>{escape(strip.title + frames)}</figcaption>"
         yield f'<figure>\n{caption}\n<div class="{kind}">\n{rows}\n</div>\n</figure>'
     if strips:
-        told = "Differences are enlarged about grey, which is none, and were taken before pictures were packed as JPEG."
+        told = (
+            "Differences are enlarged about grey, which is none, "
+            "and were taken before pictures were packed as JPEG."
+        )
         yield f'<p class="note">{told}</p>'
 
 
@@ -183,7 +187,8 @@ def _chart(clip: ClipQuality) -> str:
     )
     name = f"PSNR of {clip.name} by frame, 20 to 60 dB"
     return (
-        f'<svg viewBox="0 0 100 36" preserveAspectRatio="none" role="img" aria-label="{escape(name)}">'
+        '<svg viewBox="0 0 100 36" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(name)}">'
         f'<polyline points="{points}"/></svg>'
     )
 
@@ -221,11 +226,11 @@ def _networks(report: QualityReport) -> str:
     calls = report.settings.repeats
     warmup = report.settings.warmup
     return (
-        '<h2>Networks, on the same inputs</h2>\n<p class="soft">Inputs are those that the reference met along its '
-        f"sampling; the candidate was given the very same.</p>\n{closeness}\n<h2>Size of the "
-        f"weights</h2>\n{size}\n"
-        f'<h2>Speed</h2>\n<p class="soft">Wall clock, both in turns, {calls} calls after {warmup} that do not count; '
-        f"measured on one input.</p>\n{speed}"
+        '<h2>Networks, on the same inputs</h2>\n<p class="soft">Inputs are those that the '
+        "reference met along its sampling; the candidate was given the very same.</p>\n"
+        f"{closeness}\n<h2>Size of the weights</h2>\n{size}\n"
+        f'<h2>Speed</h2>\n<p class="soft">Wall clock, both in turns, {calls} calls after '
+        f"{warmup} that do not count; measured on one input.</p>\n{speed}"
     )
 
 
@@ -271,7 +276,8 @@ def _layers(report: QualityReport) -> str:
         return ""
     counts = Counter(layer.mode for layer in layers)
     told = ", ".join(f"{count} {mode}" for mode, count in sorted(counts.items()))
-    return f'<h2>Layers</h2>\n<p class="soft">{escape(told)}.</p>\n{_kept_layers(layers)}{_costly_layers(layers)}'
+    tables = _kept_layers(layers) + _costly_layers(layers)
+    return f'<h2>Layers</h2>\n<p class="soft">{escape(told)}.</p>\n{tables}'
 
 
 def _kept_layers(layers: Sequence[LayerQuality]) -> str:
@@ -317,8 +323,8 @@ def _conditions(report: QualityReport) -> str:
         "Python": found.python,
         "libraries": ", ".join(f"{name} {version}" for name, version in found.libraries.items()),
         "date": found.date,
-        "sampling": f"{run.steps} steps, {run.fps:g} fps, guidance {run.guidance:g}, overlap {run.overlap}, "
-        f"seed {run.seed}",
+        "sampling": f"{run.steps} steps, {run.fps:g} fps, guidance {run.guidance:g}, "
+        f"overlap {run.overlap}, seed {run.seed}",
         **{f"bundle {side.label}": _describe_side(side) for side in sides},
         "origin": report.origin,
     }
@@ -330,7 +336,10 @@ def _conditions(report: QualityReport) -> str:
 
 def _describe_side(side: BundleSide) -> str:
     threads = f"{side.threads} threads" if side.threads else "threads left to the backend"
-    return f"{side.name}: {side.variant} for {side.target}, {side.backend}, {threads}, identity {side.identity[:16]}"
+    return (
+        f"{side.name}: {side.variant} for {side.target}, {side.backend}, {threads}, "
+        f"identity {side.identity[:16]}"
+    )
 
 
 def _times(side: NetworkSide) -> list[str]:
@@ -342,7 +351,9 @@ def _both(one: str, other: str) -> str:
 
 
 def write_quality_report(report: QualityReport, folder: Path) -> tuple[Path, Path]:
-    """Write ``quality.json`` and ``quality.html`` into a folder that is there, each whole or not at all.
+    """Write ``quality.json`` and ``quality.html`` into a folder that is there.
+
+    Each is written whole or not at all.
 
     Raises:
         OutputError: one cannot be written.

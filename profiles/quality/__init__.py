@@ -1,4 +1,4 @@
 """How good pictures are: closeness, colours, flicker, lip-sync.
 
-Knows frames and curves, and of no particular model.
+This wing knows frames and curves, and no particular model.
 """

@@ -41,13 +41,11 @@ def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def ciede2000(one: Floats, other: Floats) -> Floats:
-    """The CIEDE2000 difference of two arrays of Lab colours, (..., 3) each, broadcast.
+    """The CIEDE2000 difference (...) of Lab colours (..., 3), broadcast.
 
-    (...), about 1 where just seen.
-
-    Formula: G. Sharma, W. Wu, E. N. Dalal, "The CIEDE2000 color-difference formula",
-    Color Research & Application 30 (2005), equations 2 to 22, with the three weights at
-    1.
+    A difference of about 1 is just seen. Formula: G. Sharma, W. Wu, E. N. Dalal, "The
+    CIEDE2000 color-difference formula", Color Research & Application 30 (2005),
+    equations 2 to 22, with the three weights at 1.
     """
     chroma = (_length(one[..., 1], one[..., 2]) + _length(other[..., 1], other[..., 2])) / 2
     stretch = 1 + (1 - _rise_with_chroma(chroma)) / 2
@@ -97,7 +95,10 @@ def _weigh_lightness(one: Floats, other: Floats) -> Floats:
 def _compare_hues(
     one: Floats, other: Floats, *, coloured: NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
-    """The turn from one hue to the other and their mean in [0, 2 pi), along the shorter way: equations 7, 10, 14."""
+    """The turn from one hue to the other, and their mean in [0, 2 pi).
+
+    Both go along the shorter way: equations 7, 10 and 14.
+    """
     one = np.where(one < 0, one + 2 * np.pi, one)
     other = np.where(other < 0, other + 2 * np.pi, other)
     turn = other - one

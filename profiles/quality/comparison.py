@@ -1,6 +1,7 @@
 """Two bundles against each other on the same clips.
 
-Networks on the same inputs, latents, frames, size and speed.
+Networks are held to each other on the same inputs; then latents, frames, size and
+speed.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ __all__ = [
 Frames = NDArray[np.uint8]
 
 ScoreFrames = Callable[[Frames, Frames], Mapping[str, float]]
-"""Figures of a clip's frames (n, H, W, 3), higher is better; second come the
+"""Gives figures of a clip's frames (n, H, W, 3), higher is better. Second come the
 reference's frames of the same clip."""
 
 _DENOISER = "denoising_unet"
@@ -72,14 +73,13 @@ _DENOISER = "denoising_unet"
 
 @dataclass(frozen=True, eq=False)
 class ComparisonClip:
-    """What both bundles render: inputs at their size.
-
-    ``frames`` at most, None for all that the voice lasts.
-    """
+    """What both bundles render."""
 
     name: str
     inputs: RenderInputs
+    """At the bundles' size."""
     frames: int | None = None
+    """At most; None takes all that the voice lasts."""
     score: ScoreFrames | None = None
     """Asked once for the reference's frames, against themselves, and once for the
     candidate's."""
@@ -90,20 +90,25 @@ class ComparisonSettings:
     """How to compare; None takes the reference's own default."""
 
     steps: int | None = None
+    """Of the sampling loop."""
     fps: Rate | None = None
+    """Frames a second."""
     seed: int = 0
+    """Of the noise and of the calls that are kept."""
     calls: int = 12
-    """Of each network that are kept and run again by the candidate."""
+    """How many of each network are kept and run again by the candidate."""
     warmup: int = 2
+    """Calls before timing, which do not count."""
     repeats: int = 11
-    """warmup and repeats: of the timing."""
+    """Timed calls."""
     strip_clips: int = 3
-    """That get a strip on the page."""
+    """How many clips get a strip on the page."""
     strips: StripSettings = field(default_factory=StripSettings)
     """What these look like."""
     budget: QualityBudget = field(default_factory=QualityBudget)
+    """What the candidate may cost."""
     damage: LayerDamage = field(default_factory=dict)
-    """DB by network and layer, for the table."""
+    """In dB by network and layer, for the table."""
 
     def __post_init__(self) -> None:
         if self.calls < 1 or self.repeats < 1 or self.warmup < 0 or not 0 <= self.strip_clips <= 3:
@@ -123,12 +128,12 @@ def compare_bundles(
     report: Progress | None = None,
     also: Mapping[str, Bundle] | None = None,
 ) -> QualityReport:
-    """Render the clips with both from the same noise, and measure the candidate against the reference.
+    """Render the clips with both from the same noise, and measure the candidate.
 
     Both stay open, and every network of theirs but those of which two would be too
-    large; beyond that, memory holds the kept calls and one clip's frames. ``also``:
-    more bundles by label, whose frames stand between both in the strips and are not
-    measured.
+    large; beyond that, memory holds the kept calls and one clip's frames. ``also``
+    gives more bundles by label, whose frames stand between both in the strips and are
+    not measured.
 
     Raises:
         InputError: no clips, two of one name, or bundles that cannot render the same
@@ -194,7 +199,7 @@ def compare_bundles(
 
 
 def require_comparable(reference: Manifest, candidate: Manifest, *, names: tuple[str, str]) -> None:
-    """That both render the same clip from the same noise.
+    """Refuse two bundles that do not render the same clip from the same noise.
 
     Raises:
         InputError: names what differs, and both values.
@@ -216,7 +221,8 @@ def _describe_part(manifest: Manifest, what: str) -> Any:
     parts = {
         "variant": manifest.variant,
         "face": manifest.face,
-        "picture size": f"{picture.width}x{picture.height}, {picture.latent_channels} x 1/{picture.downscale}",
+        "picture size": f"{picture.width}x{picture.height}, "
+        f"{picture.latent_channels} x 1/{picture.downscale}",
         "window": f"{manifest.window.frames} frames moving {manifest.window.shift}",
         "noise": f"clamp {sampler.noise_clamp}, shared {sampler.shared_noise:g}",
         "scheduler": sampler.scheduler,

@@ -1,7 +1,4 @@
-"""Whether a mouth follows a voice.
-
-Correlation of two openness curves, the lag between them, the worst of many.
-"""
+"""Whether a mouth follows a voice: correlation of two openness curves, and their lag."""
 
 from __future__ import annotations
 
@@ -20,22 +17,21 @@ _LEAST_SPREAD = 1e-6  # a curve that varies by less moves nowhere
 
 @dataclass(frozen=True)
 class Lag:
-    """Where two curves fit best.
-
-    ``frames`` by which the second is late (negative: early), and how well they do.
-    """
+    """Where two curves fit best."""
 
     frames: int
+    """By so many the second is late; below 0 it is early."""
     correlation: float
+    """How well they fit there."""
 
 
 def correlate(one: ArrayLike, other: ArrayLike) -> float:
     """Pearson's correlation of two curves (n,), from -1 to 1.
 
-    Where a curve is constant there is no such figure; it is 0 then, since a mouth that
-    stands still follows nothing. Ask :func:`is_constant` of the truth first: of a clip
-    that is silent throughout, 0 says nothing.
-    Raises InputError for lengths that differ or fewer than two values.
+    A constant curve has none; it is 0 then, since a mouth that stands still follows
+    nothing. Ask :func:`is_constant` of the truth first: of a clip that is silent
+    throughout, 0 says nothing. Raises InputError for lengths that differ or fewer than
+    two values.
     """
     first, second = _read_curves(one, other)
     if is_constant(first) or is_constant(second):
@@ -51,10 +47,11 @@ def is_constant(curve: ArrayLike) -> bool:
 
 
 def best_lag(one: ArrayLike, other: ArrayLike, *, most: int = 8) -> Lag:
-    """By how many frames ``other`` is late, at most ``most`` either way, and the correlation there.
+    """By how many frames ``other`` is late, and the correlation there.
 
-    The curves (n,) are compared where they overlap. Among equals the smallest lag wins.
-    Raises InputError for lengths that differ, or fewer than ``most`` + 2 values.
+    Lags are at most ``most`` either way. The curves (n,) are compared where they
+    overlap. Among equals the smallest lag wins. Raises InputError for lengths that
+    differ, or fewer than ``most`` + 2 values.
     """
     tried = [
         Lag(index - most, float(value))

@@ -23,10 +23,10 @@ class Drift:
 
 
 def flicker(frames: NDArray[np.uint8], mask: Mask | None = None) -> float:
-    """The mean absolute difference of neighbouring frames (n, H, W, 3), in levels, over the mask's pixels.
+    """The mean absolute difference of neighbouring frames (n, H, W, 3), in levels.
 
-    Motion counts as well: compare with the same of a clip that moves rightly. Raises
-    InputError for fewer than two.
+    It is taken over the mask's pixels. Motion counts as well: compare with the same of
+    a clip that moves rightly. Raises InputError for fewer than two.
     """
     if frames.ndim != 4 or frames.dtype != np.uint8 or len(frames) < 2:
         raise InputError(
@@ -41,10 +41,11 @@ def flicker(frames: NDArray[np.uint8], mask: Mask | None = None) -> float:
 
 
 def drift(frames: Pictures, reference: Pictures, mask: Mask | None = None, *, span: int) -> Drift:
-    """How close the first and the last ``span`` frames of a clip (n, H, W, 3) are to the reference.
+    """How close the first and the last ``span`` frames of a clip are to the reference.
 
-    ``reference`` is one picture, or a frame for each frame where rightful motion is not
-    to count. Raises InputError for a clip of fewer than two spans.
+    Frames are (n, H, W, 3). ``reference`` is one picture, or a frame for each frame
+    where rightful motion is not to count. Raises InputError for a clip of fewer than
+    two spans.
     """
     if span < 1 or len(frames) < 2 * span:
         raise InputError(f"{len(frames)} frames have no first and last {span}")

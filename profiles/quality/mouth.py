@@ -24,16 +24,18 @@ _SHARE = 0.08  # and so much more for a frame that is like none of them
 class MouthGuide:
     """What one person's mouth looks like.
 
-    ``examples`` (k, h, w, 3) uint8 cut out at ``top`` and ``left`` of frames.
+    Examples should cover all shapes at each openness, close enough to each other for
+    values between them to be told: steps of 0.1, and finer near 0.
     """
 
     top: int
+    """Row of the frames that examples were cut out at."""
     left: int
+    """Column of the same."""
     examples: NDArray[np.uint8]
+    """(k, h, w, 3) uint8."""
     openness: NDArray[np.float64]
-    """(k,), how far the mouth is open in each example, 0 to 1. Examples should cover
-    all shapes at each openness, close enough to each other for values between them to
-    be told: steps of 0.1, and finer near 0."""
+    """(k,), how far the mouth is open in each example, 0 to 1."""
 
     def __post_init__(self) -> None:
         if (
@@ -52,14 +54,12 @@ class MouthGuide:
 
 
 def mouth_openness(frames: NDArray[np.uint8], guide: MouthGuide) -> NDArray[np.float64]:
-    """How far the mouth is open in each of the frames (n, H, W, 3).
+    """How far the mouth is open in each of the frames (n, H, W, 3): (n,), from 0 to 1.
 
-    (n,), 0 closed, 1 open to the full.
-
-    The mean openness of the examples, each by its likeness: exp of minus its mean
-    squared difference, both softened, above that of the best. Teeth, tongues and beards
-    need no rules so, and blur or a wrong tint hardly matter.
-    Raises InputError for other shapes or a guide that reaches over the frames' edge.
+    It is the mean openness of the examples, each by its likeness: exp of minus its mean
+    squared difference, both softened, above that of the best. So teeth, tongues and
+    beards need no rules, and blur or a wrong tint hardly matter. Raises InputError for
+    other shapes or a guide that reaches over the frames' edge.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise InputError(f"frames {frames.shape} of {frames.dtype}: wanted uint8 (n, H, W, 3)")
@@ -91,7 +91,10 @@ def mouth_closed(openness: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _soften(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Flattened pictures (n, h * w * 3) after a 1-2-1 blur both ways, which forgives what lies half a pixel off."""
+    """Flattened pictures (n, h * w * 3) after a 1-2-1 blur both ways.
+
+    The blur forgives what lies half a pixel off.
+    """
     soft = pictures.astype(np.float64)
     for axis in (1, 2):
         padding = [(1, 1) if axis == place else (0, 0) for place in range(4)]

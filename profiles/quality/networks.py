@@ -1,7 +1,4 @@
-"""Networks of two bundles on the same inputs.
-
-How close their outputs are, how large and how quick each is.
-"""
+"""Networks of two bundles on the same inputs: how close, how large and how quick each is."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _LARGE_REPEATS = 3  # of calls that take a good part of a minute on a CPU
 
 @dataclass(frozen=True)
 class Timing:
-    """How often each network of both is called in turns, and how often before that without counting."""
+    """How often networks are called, both in turns, while they are timed."""
 
     warmup: int
     repeats: int
@@ -45,9 +42,7 @@ def compare_networks(
     timing: Timing,
     report: Progress,
 ) -> list[NetworkQuality]:
-    """Every network that was recorded.
-
-    The candidate's gets the very inputs that the reference's was called with.
+    """Every network that was recorded, the candidate's on the reference's very inputs.
 
     Calls are timed in turns, but for large networks: these are opened, timed and closed
     one after the other.

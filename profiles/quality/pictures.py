@@ -42,14 +42,14 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Match:
-    """How close pictures are, as means over pictures.
-
-    ``ssim`` up to 1, ``psnr`` in dB, ``delta_e`` from 0.
-    """
+    """How close pictures are, as means over pictures."""
 
     ssim: float
+    """Up to 1."""
     psnr: float
+    """In dB."""
     delta_e: float
+    """CIEDE2000, from 0."""
 
 
 def compare_pictures(pictures: Pictures, reference: Pictures, mask: Mask | None = None) -> Match:
@@ -65,10 +65,10 @@ def compare_pictures(pictures: Pictures, reference: Pictures, mask: Mask | None 
 
 
 def psnr(pictures: Pictures, reference: Pictures, mask: Mask | None = None) -> NDArray[np.float64]:
-    """Peak signal-to-noise ratio in dB, one a picture (n,), over the mask's pixels and all channels; at most 60.
+    """Peak signal-to-noise ratio in dB, one a picture (n,); at most 60.
 
-    ``reference`` is one picture for all or one for each. Raises InputError for shapes
-    that do not fit.
+    It is over the mask's pixels and all channels. ``reference`` is one picture for all
+    or one for each. Raises InputError for shapes that do not fit.
     """
     error = np.maximum(mean_square(pictures, reference, mask), 1e-12)
     return np.asarray(np.minimum(10 * np.log10(255.0**2 / error), MOST_DECIBELS))
@@ -77,7 +77,7 @@ def psnr(pictures: Pictures, reference: Pictures, mask: Mask | None = None) -> N
 def mean_square(
     pictures: Pictures, reference: Pictures, mask: Mask | None = None
 ) -> NDArray[np.float64]:
-    """The mean squared difference in levels, one a picture (n,), over the mask's pixels and all channels."""
+    """The mean squared difference in levels, one a picture (n,), as :func:`psnr` takes it."""
     pairs = _choose_pixels(*_line_up(pictures, reference, mask))
     squares = (np.square(one.astype(np.float32) - other) for one, other in pairs)
     return np.array([square.mean(dtype=np.float64) for square in squares])
@@ -86,10 +86,9 @@ def mean_square(
 def ssim(pictures: Pictures, reference: Pictures, mask: Mask | None = None) -> NDArray[np.float64]:
     """Structural similarity of the luma, one a picture (n,).
 
-    The mean of :func:`ssim_map` over the mask's pixels.
-
-    Windows of pixels near the mask's edge reach five pixels across it: grow what is
-    masked out where that matters.
+    It is the mean of :func:`ssim_map` over the mask's pixels. Windows of pixels near
+    the mask's edge reach five pixels across it: grow what is masked out where that
+    matters.
     """
     several, others, where = _line_up(pictures, reference, mask)
     maps = (ssim_map(one, others[index % len(others)]) for index, one in enumerate(several))
@@ -125,7 +124,7 @@ def delta_e(
 ) -> NDArray[np.float64]:
     """The mean CIEDE2000 colour difference, one a picture (n,), over the mask's pixels.
 
-    1 is just about seen.
+    A difference of 1 is just about seen.
     """
     several, others, where = _line_up(pictures, reference, mask)
     if len(others) == 1:  # read its colours once
@@ -184,9 +183,9 @@ def _line_up(
 def _choose_pixels(
     several: Pictures, others: Pictures, where: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Picture by picture, which stays in the processor's cache.
+    """The chosen pixels (m, 3) of each picture and of its reference.
 
-    The chosen pixels (m, 3) of each and its reference.
+    Pictures come one by one, which stay in the processor's cache.
     """
     for index, one in enumerate(several):
         yield one.reshape(-1, 3)[where], others[index % len(others)].reshape(-1, 3)[where]

@@ -1,4 +1,4 @@
-"""What a bundle's quantization plan says of its layers, read strictly from the JSON that travels with it."""
+"""What a bundle's quantization plan says of its layers, read strictly from its JSON."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class _Plan:
 
 
 def read_layers(bundle: Bundle, damage: LayerDamage | None = None) -> tuple[LayerQuality, ...]:
-    """Every layer that the bundle's plan names, with what it costs where ``damage`` says so.
+    """Every layer that the bundle's plan names, with what it costs.
 
-    None without a plan.
+    Costs are those of ``damage``. Without a plan there is no layer.
 
     Raises:
         BundleError: the plan is not the manifest's, or breaks its schema.
@@ -73,7 +73,7 @@ def read_layers(bundle: Bundle, damage: LayerDamage | None = None) -> tuple[Laye
 def name_precision(bundle: Bundle, network: str | None = None) -> str:
     """What a bundle, or one of its networks, stores.
 
-    "int8" where its plan says so, else the manifest's word.
+    It is "int8" where its plan says so, else the manifest's word.
     """
     plan = _read_plan(bundle)
     manifest = bundle.manifest

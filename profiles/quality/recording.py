@@ -1,6 +1,6 @@
 """A bundle that keeps a few of its networks' calls while it renders.
 
-Fair samples of whole trajectories.
+They are fair samples of whole trajectories.
 """
 
 from __future__ import annotations

@@ -74,18 +74,25 @@ class ClipQuality:
     """One clip rendered by both from the same noise."""
 
     name: str
+    """Of the clip."""
     frames: int
+    """How many both rendered."""
     latents: Closeness
-    """At the end of the trajectory. psnr (dB) and ssim: means over frames, and of the
-    worst frame, which ``worst_frame`` is by PSNR."""
+    """At the end of the trajectory."""
     psnr: float
+    """Mean over frames, dB."""
     psnr_worst: float
+    """Of the worst frame, dB."""
     worst_frame: int
+    """The frame of least PSNR."""
     ssim: float
+    """Mean over frames."""
     ssim_worst: float
+    """Of the frame of least SSIM."""
     scores: tuple[Score, ...]
+    """Figures that the caller asked for."""
     psnr_frames: tuple[float, ...]
-    """One a frame."""
+    """One a frame, dB."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,12 @@ class NetworkSide:
     weights: int
     """Bytes."""
     median: float
+    """Seconds a call."""
     p90: float
-    """median and p90: seconds a call."""
+    """Seconds a call."""
     int8_share: float | None = 0.0
-    """Of its values, how many are stored in int8, 0 to 1; None where the bundle does
-    not say."""
+    """The share of its values that is stored in int8, 0 to 1; None where the bundle
+    does not say."""
     of_fp32: float = 1.0
     """Bytes of the weights over those of as many values in fp32."""
 
@@ -112,16 +120,21 @@ class NetworkQuality:
     """One network of both on the same inputs, which the reference met while it rendered."""
 
     name: str
+    """Of the network."""
     reference: NetworkSide
+    """The reference's."""
     candidate: NetworkSide
+    """The candidate's."""
     calls: int
-    """Compared, of ``seen``."""
+    """How many were compared, of ``seen``."""
     seen: int
+    """How many the reference made."""
     closeness: Closeness
     """Of all outputs together."""
     worst_output: str
-    """The one with the least SNR."""
+    """The output with the least SNR."""
     worst_output_snr: float
+    """Its SNR in dB."""
     size: float
     """The candidate's weights over the reference's."""
     speed: float
@@ -142,25 +155,34 @@ class LayerQuality:
 
 @dataclass(frozen=True)
 class BundleSide:
-    """One of the bundles."""
+    """What one of the two bundles is."""
 
     label: str
     """What it is called here."""
     name: str
+    """Of its folder."""
     variant: str
+    """Of its checkpoint."""
     target: str
+    """That it was built for."""
     precision: str
+    """What it stores."""
     backend: str
+    """The backend's own line on itself."""
     compute: str
+    """What its networks compute in."""
     threads: int
+    """Asked for, 0 where the backend chose."""
     weights: int
+    """Bytes of all networks."""
     bytes: int
-    """weights and bytes: of all networks, and of all files but reports."""
+    """Bytes of all files but reports."""
     identity: str
     """A hash over the hashes of its networks' files."""
     int8_share: float | None = 0.0
+    """Of the weights of all networks, as in ``NetworkSide``."""
     of_fp32: float = 1.0
-    """int8_share and of_fp32: of the weights of all networks, as in ``NetworkSide``."""
+    """The same, as in ``NetworkSide``."""
 
 
 @dataclass(frozen=True)
@@ -179,33 +201,41 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Headline:
-    """The figures of all clips together, by frame; worst: of any clip or frame."""
+    """The figures of all clips together, by frame."""
 
     latents_snr: float
+    """Mean over the clips, dB."""
     latents_snr_worst: float
+    """Of the worst clip, dB."""
     psnr: float
+    """Mean over all frames, dB."""
     psnr_worst: float
+    """Of the worst frame, dB."""
     ssim: float
+    """Mean over all frames."""
     ssim_worst: float
+    """Of the worst frame."""
     size: float
     """The candidate's bundle over the reference's."""
     weights: float
-    """The same of the networks' weights alone."""
+    """The candidate's weights over the reference's."""
     speed: float
-    """The denoiser's, above 1 is faster."""
+    """The denoiser's speed over the reference's; above 1 is faster."""
     scores: tuple[Score, ...]
     """Means over the clips that have them."""
 
 
 @dataclass(frozen=True)
 class StripRow:
-    """Frames side by side as one picture, a data URI."""
+    """One bundle's frames side by side as one picture."""
 
     label: str
     picture: str
+    """Frames side by side, a data URI."""
     width: int
+    """In pixels."""
     height: int
-    """width and height: pixels."""
+    """In pixels."""
 
 
 @dataclass(frozen=True)
@@ -215,31 +245,42 @@ class Strip:
     title: str
     frames: tuple[int, ...]
     closely: bool
-    """Rows of one frame, large; else of several."""
+    """Whether rows are of one frame, large, rather than of several."""
     rows: tuple[StripRow, ...]
 
 
 @dataclass(frozen=True)
 class QualityReport:
-    """A candidate against a reference.
-
-    ``origin`` says that all of it was measured; strips are for the page alone.
-    """
+    """A candidate against a reference."""
 
     schema: int
+    """``SCHEMA`` of the release that wrote it."""
     origin: str
+    """Always "measured"."""
     reference: BundleSide
+    """What the candidate is held to."""
     candidate: BundleSide
+    """What is judged."""
     settings: RunSettings
+    """How both rendered."""
     budget: QualityBudget
+    """What the candidate may cost."""
     misses: tuple[str, ...]
+    """Every limit that it breaks, in words."""
     headline: Headline
+    """The figures of all clips together."""
     clips: tuple[ClipQuality, ...]
+    """Every clip."""
     networks: tuple[NetworkQuality, ...]
+    """Every network that was called."""
     layers: tuple[LayerQuality, ...]
+    """Every layer that the candidate's plan names."""
     notes: tuple[str, ...]
+    """What makes the comparison doubtful."""
     conditions: Conditions
+    """What the figures depend on."""
     strips: tuple[Strip, ...] = ()
+    """Pictures for the page alone; the JSON leaves them out."""
 
     @property
     def holds(self) -> bool:
@@ -248,7 +289,7 @@ class QualityReport:
 
 
 def describe_verdict(report: QualityReport) -> str:
-    """One line: whether the candidate keeps its budget, and the figures that say what it costs and brings."""
+    """One line: whether the candidate keeps its budget, and what it costs and brings."""
     head = report.headline
     label = report.candidate.label
     if report.misses:

@@ -1,6 +1,6 @@
-"""How close arrays are to others.
+"""How close arrays are to others: signal-to-noise ratio, cosine and largest error.
 
-Signal-to-noise ratio, cosine, largest error, added up block by block.
+Figures are added up block by block.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Closeness:
     snr: float
     """10 log10 of the wanted values' energy over the error's, dB, from -160 to 160."""
     cosine: float
-    """Of the angle between both, taken as vectors."""
+    """The cosine of the angle between both, taken as vectors."""
     largest: float
     """The largest absolute error."""
     relative: float
-    """The same over the largest wanted value."""
+    """The largest absolute error over the largest wanted value."""
 
 
 class ClosenessSums:

@@ -1,6 +1,6 @@
 """Frames side by side, bundle under bundle, and what differs.
 
-Pictures that a page can carry inside itself.
+The pictures are such that a page can carry them inside itself.
 """
 
 from __future__ import annotations
@@ -35,40 +35,30 @@ __all__ = [
 ]
 
 GAIN = 16
-"""How many times a difference is enlarged: of int8's two or three levels nothing could
-be seen else."""
+"""How many times a difference is enlarged: nobody could see int8's two or three levels
+otherwise."""
 
 _GAP = 2  # pixels between frames
 _PAPER = 128  # grey, like no difference
-_QUALITIES = (
-    88,
-    75,
-    60,
-    40,
-    20,
-    8,
-)  # of JPEG, the first that fits; 4:4:4, since lips are red and small
-_STRIP_BYTES, _CLOSE_BYTES = (
-    240_000,
-    320_000,
-)  # of all rows together; three strips and a frame fit a page so
+# Of JPEG, the first that fits; 4:4:4, since lips are red and small.
+_QUALITIES = (88, 75, 60, 40, 20, 8)
+# Of all rows together, so that three strips and a frame fit a page.
+_STRIP_BYTES = 240_000
+_CLOSE_BYTES = 320_000
 
 Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class StripSettings:
-    """frames: in a strip.
-
-    Side: largest of a frame in a strip, pixels. close_side: the same of a frame shown
-    large.
-
-    Frames are made smaller to fit, never larger.
-    """
+    """How frames are laid out; they are made smaller to fit, never larger."""
 
     frames: int = 6
+    """In a strip."""
     side: int = 128
+    """Largest side of a frame in a strip, pixels."""
     close_side: int = 256
+    """Largest side of a frame that is shown large, pixels."""
 
 
 def choose_frames(count: int, *, wanted: int) -> tuple[int, ...]:
@@ -86,7 +76,9 @@ def draw_strip(
     numbers: tuple[int, ...],
     settings: StripSettings | None = None,
 ) -> Strip:
-    """A strip of every label's frames (n, H, W, 3), those of ``numbers``, and of how the last differs from the first.
+    """A strip of every label's frames (n, H, W, 3), those of ``numbers``.
+
+    A last row shows how the last label's differ from the first's.
 
     Raises:
         InputError: fewer than two labels, or frames of other shapes than the first's.
@@ -99,9 +91,9 @@ def draw_strip(
 def draw_closely(
     title: str, frames: Mapping[str, Frames], *, number: int, settings: StripSettings | None = None
 ) -> Strip:
-    """One frame of every label, large, and the difference; without loss where that fits.
+    """One frame of every label, large, and the difference.
 
-    Else as :func:`draw_strip`.
+    It is packed without loss where that fits, else as :func:`draw_strip` does.
     """
     return _draw(
         title,
@@ -200,7 +192,10 @@ def read_strip(page: str) -> Strip | None:
     )
     if figure is None:
         return None
-    row = r'<span class="label">([^<]*)</span><img src="(data:image/[a-z]+;base64,[^"]*)" width="(\d+)" height="(\d+)"'
+    row = (
+        r'<span class="label">([^<]*)</span>'
+        r'<img src="(data:image/[a-z]+;base64,[^"]*)" width="(\d+)" height="(\d+)"'
+    )
     rows = tuple(
         StripRow(unescape(label), picture, int(width), int(height))
         for label, picture, width, height in re.findall(row, figure[2])

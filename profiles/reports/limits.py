@@ -34,12 +34,11 @@ class Metric:
     name: str
     value: float
     unit: str
-    """One of "seconds", "bytes", "fps", "J" or ""."""
+    """"seconds", "bytes", "fps", "J" or ""."""
     samples: Samples = ()
     """What it comes from, () for none."""
     figure: str = "p50"
-    """Of p50, p90, p99, max and mean, the one that it is of its samples; "1/p50" for a
-    rate."""
+    """Which figure of its samples it is: p50, p90, p99, max or mean; "1/p50" for a rate."""
 
     @property
     def more_is_better(self) -> bool:
@@ -64,7 +63,7 @@ class Limit:
 def parse_limit(text: str) -> Limit:
     """Read an expression.
 
-    Times want a unit (us, ms, s), memory too (kB, MB, GB); changes a sign and %.
+    Times want a unit (us, ms, s), memory too (kB, MB, GB); changes want a sign and %.
 
     Raises:
         SettingError: it is none; the line says what would be.
@@ -94,10 +93,10 @@ def parse_limit(text: str) -> Limit:
 def list_metrics(report: ProfileReport) -> dict[str, Metric]:
     """Every figure of a profile by the name that limits call it by.
 
-    p50, p90, p99, max: seconds between frames. fps: steady, of the whole clip where
-    that was not measured; clip_fps, rtf, first_frame (p50), load, peak_memory,
-    device_memory, energy (a frame), bundle (bytes); STAGE.p50 and the like, in turns;
-    NETWORK.p50 and the like, in turns; overlapped.NETWORK.p50.
+    p50, p90, p99 and max are seconds between frames. fps is steady, or of the whole
+    clip where that was not measured. Then come clip_fps, rtf, first_frame (p50), load,
+    peak_memory, device_memory, energy (a frame) and bundle (bytes). STAGE.p50,
+    NETWORK.p50 and the like are in turns; overlapped.NETWORK.p50 is not.
     """
     head = report.headline
     found = dict[str, Metric]()
@@ -215,7 +214,8 @@ def check_limit(
     broken = change.ratio > 1 + limit.value if limit.above else change.ratio < 1 + limit.value
     if not broken or (change.low is not None and not change.exceeds_noise):
         return ""
-    return f"{label}: {limit.text}: {limit.metric} is {describe_metric(metric)}, {describe_change(change)}"
+    told = f"{describe_metric(metric)}, {describe_change(change)}"
+    return f"{label}: {limit.text}: {limit.metric} is {told}"
 
 
 def describe_metric(metric: Metric) -> str:

@@ -1,7 +1,4 @@
-"""Rounds as one mode of a profile.
-
-Stages, networks, frames and a second of time line, out of their spans.
-"""
+"""Rounds as one mode of a profile: their spans become stages, networks and frames."""
 
 from __future__ import annotations
 
@@ -47,8 +44,8 @@ def describe_mode(
 ) -> ModeReport:
     """What the rounds of one source add up to.
 
-    window: how many frames the bundle samples together. calls: of the denoiser for one
-    frame of a long clip.
+    ``window`` is how many frames the bundle samples together; ``calls`` is how often
+    the denoiser runs for one frame of a long clip.
 
     Raises:
         BackendError: a round without a frame.
@@ -90,13 +87,11 @@ def describe_mode(
 def find_steady(rounds: Sequence[Round], *, window: int, calls: float) -> tuple[Timing | None, str]:
     """Seconds a frame of a clip under way, one sample a round.
 
-    None, and why, for a clip that is too short.
-
-    Frames come in bursts: the first of them need windows far ahead, the last none. What
-    counts is the longest stretch of frames, of two windows and a third of the clip at
-    least, during which the denoiser was called as often as so many frames need in the
-    long run (``calls`` for one, within 5 %), so that its work is neither borrowed nor
-    left over.
+    There is none, but a reason, for a clip that is too short. Frames come in bursts:
+    the first of them need windows far ahead, the last none. What counts is the longest
+    stretch of frames, of two windows and a third of the clip at least, during which the
+    denoiser was called as often as so many frames need in the long run (``calls`` for
+    one, within 5 %), so that its work is neither borrowed nor left over.
     """
     samples = []
     for one in rounds:
@@ -131,7 +126,7 @@ def _list_gaps(moments: Sequence[float]) -> tuple[float, ...]:
 
 
 def _list_stages(rounds: Sequence[Round], *, wall: float) -> tuple[StageShare, ...]:
-    """Of each track in the order of their beginnings.
+    """Stages of each track, in the order of their beginnings.
 
     A track's last stage is what none of its others holds.
     """
@@ -197,7 +192,7 @@ def _list_calls(spans: Iterable[Span], name: str, *, clock: str) -> tuple[float,
 def _show_second(one: Round, moments: Sequence[float]) -> tuple[TimelineSpan, ...]:
     """What ran in the second that begins with a frame and in which most began.
 
-    The longest where there are too many.
+    The longest spans are shown where there are too many.
     """
     starts = np.sort([span.start for span in one.spans])
     begins = np.asarray(moments or [one.begun])

@@ -1,6 +1,6 @@
 """The profile of a bundle on a device.
 
-What was measured, what a model makes of it, and the versioned JSON of both.
+It holds what was measured, what a model makes of it, and the versioned JSON of both.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ _LARGEST = 64 * 2**20  # bytes of a file that is read back
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds: figures over all repeats, and the samples themselves, one tuple a repeat (at most 1000 of each)."""
+    """Seconds: figures over all repeats, and the samples themselves."""
 
     figures: Figures
     samples: Samples
+    """One tuple a repeat, at most 1000 of each."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +66,31 @@ class BundleFacts:
     """What was profiled."""
 
     name: str
+    """Of its folder."""
     identity: str
-    """Of the networks' files and backend, in short."""
+    """A hash of the networks' files and backend, in short."""
     variant: str
+    """Of its checkpoint."""
     target: str
+    """That it was built for."""
     precision: str
+    """What it stores."""
     compute: str
+    """What its networks compute in, in a word."""
     arithmetic: Mapping[str, str]
     """Network to what it computes in here."""
     backend: str
+    """Name of the backend."""
     width: int
+    """Of the pictures in pixels."""
     height: int
+    """Of the pictures in pixels."""
     window: int
+    """Frames that are sampled together."""
     bytes: int
-    """Of all files."""
+    """Bytes of all files."""
     weights: int
-    """Of networks."""
+    """Bytes of all networks."""
     package: int
     """Bytes of echoexport as it is installed here."""
 
@@ -90,18 +100,27 @@ class ProfileSettings:
     """How it was profiled."""
 
     fps: float
-    """Of the clip, which is what real time is held to."""
+    """Frames a second of the clip, which real time is held to."""
     duration: float
     """Seconds of clip."""
     frames: int
+    """Of the clip."""
     steps: int
+    """Of the sampling loop."""
     guidance: float
+    """Above 1 each step takes two calls of the denoiser."""
     overlap: int
+    """Frames that neighbouring windows share."""
     warmup: int
+    """Repeats of each mode that do not count."""
     repeats: int
+    """Repeats of each mode."""
     threads: int
+    """Asked for, 0 where the backend chose."""
     portrait: str
+    """Its file name."""
     voice: str
+    """Its file name."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +132,7 @@ class StageShare:
     timing: Timing
     """Seconds in a clip."""
     share: float
-    """Of the clip's wall time, of medians, 0 to 1."""
+    """Of the clip's wall time, by medians, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +141,11 @@ class NetworkTimes:
 
     name: str
     calls: int
-    """In a clip."""
+    """How many a clip makes."""
     host: Timing
     """By the host's clock."""
     device: Timing | None
-    """By its own, None where it has none."""
+    """By the device's own clock, None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +157,9 @@ class TimelineSpan:
     track: str
     clock: str
     start: float
+    """Seconds from the beginning of that second."""
     seconds: float
-    """start and seconds: from the beginning of that second."""
+    """How long it took within it."""
 
 
 @dataclass(frozen=True)
@@ -150,30 +170,40 @@ class ModeReport:
     """
 
     name: str
+    """Of the mode."""
     what: str
+    """The mode in words."""
     frames: int
+    """Of the clip."""
     fps: float
+    """Frames by the seconds of the whole clip."""
     real_time_factor: float
+    """Seconds of work for one second of clip; below 1 is faster than real time."""
     wall: Timing
-    """Of a whole clip."""
+    """Seconds of a whole clip."""
     first_frame: Timing
     """From its start until the first frame was in the output."""
     intervals: Timing | None
-    """Between frames there."""
+    """Seconds between frames there."""
     steady: Timing | None
-    """Seconds a frame of a clip under way (see ``mode_report.find_steady``); None, with
-    a reason, for a clip too short."""
+    """Seconds a frame of a clip under way (see ``mode_report.find_steady``); None for a
+    clip that is too short."""
     steady_reason: str
+    """Why there is none."""
     stages: tuple[StageShare, ...]
-    """Of each track; what none accounts for is a stage "unaccounted"."""
+    """Stages of each track; what none accounts for is a stage "unaccounted"."""
     networks: tuple[NetworkTimes, ...]
+    """Every network that was called."""
     load: Mapping[str, float]
     """Network to seconds that opening it took, compiled anew."""
     drift: float | None
     """How far halves of the repeats are apart in the denoiser's median."""
     sensors: SensorReport
+    """What sensors gave meanwhile."""
     timeline: tuple[TimelineSpan, ...]
+    """The busiest second of the last repeat."""
     dropped_spans: int = 0
+    """Spans that were too many to keep."""
 
     @property
     def steady_fps(self) -> float | None:
@@ -203,11 +233,11 @@ class LayerSummary:
     network: str
     calls: int
     wall: float
-    """Of a profiled call."""
+    """Seconds of a profiled call."""
     seconds: float
     other_share: float
     count: int
-    """Of all."""
+    """How many layers there are."""
     groups: tuple[LayerShare, ...]
     layers: tuple[LayerShare, ...]
 
@@ -228,7 +258,7 @@ class Verdict:
     fps: float
     """Steady where it was measured, else of the whole clip."""
     headroom: float
-    """Fps by wanted."""
+    """``fps`` by ``wanted_fps``."""
     real_time: bool
     line: str
     remedies: tuple[str, ...]
@@ -239,27 +269,36 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ProfileReport:
-    """All of it. roofline and forecast are *modelled*.
-
-    Everything else is *measured*, under ``conditions``.
-    """
+    """All of a profile."""
 
     schema: int
+    """``SCHEMA`` of the release that wrote it."""
     kind: str
+    """``KIND``, so that nobody takes another file for it."""
     verdict: Verdict
+    """Whether it is real time."""
     bundle: BundleFacts
+    """What was profiled."""
     settings: ProfileSettings
+    """How it was profiled."""
     modes: tuple[ModeReport, ...]
     """The first is the one that the verdict is about."""
     layers: tuple[LayerSummary, ...]
-    """() where they were not asked for, and why in ``layers_note``."""
+    """Empty where they were not asked for."""
     layers_note: str
+    """Why there are none."""
     probe: Probe
+    """What a quick test found of this device."""
     roofline: Roofline
+    """*Modelled*."""
     forecast: Forecast
+    """*Modelled*."""
     quality: QualityExcerpt | None
+    """From the bundle's own quality report, where it has one."""
     notes: tuple[str, ...]
+    """What to know beside the figures."""
     conditions: Conditions
+    """What was *measured* was measured under these."""
 
     @property
     def headline(self) -> ModeReport:
@@ -277,9 +316,9 @@ class ProfileReport:
 
 
 def make_timing(samples: Samples) -> Timing | None:
-    """Figures with their samples, of which no more than 1000 of a repeat are kept, evenly.
+    """Figures with their samples; None without samples.
 
-    None without samples.
+    No more than 1000 of a repeat are kept, evenly.
     """
     kept = tuple(_thin(repeat) for repeat in samples)
     figures = summarize(kept)

@@ -1,6 +1,6 @@
-"""Profiles side by side.
+"""Profiles side by side: what differs by more than noise, and which network is to blame.
 
-What differs by more than noise, which network is to blame, and a matrix over devices.
+A matrix over devices stands beside it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class MetricRow:
     unit: str
     values: tuple[float | None, ...]
     changes: tuple[Change | None, ...]
-    """Of all but the first, likewise."""
+    """Changes of all but the first, likewise."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,20 @@ class ProfileComparison:
     """Profiles against the first of them."""
 
     schema: int
+    """``SCHEMA`` of the release that wrote it."""
     kind: str
+    """``KIND``, so that nobody takes another file for it."""
     labels: tuple[str, ...]
     """One each, no two alike."""
     rows: tuple[MetricRow, ...]
     """Headlines, then stages and networks."""
     culprits: tuple[tuple[str, ...], ...]
-    """Of all but the first, networks whose call takes longer or shorter by more than
-    noise and by more than 1 %, the one that costs most of a clip first."""
+    """For each profile but the first, networks whose call takes longer or shorter by
+    more than noise and by more than 1 %, the one that costs most of a clip first."""
     devices: tuple[str, ...]
+    """The matrix's rows."""
     ways: tuple[str, ...]
+    """The matrix's columns, ways of computing."""
     matrix: tuple[tuple[str, ...], ...]
     """Device and precision to frames a second."""
     notes: tuple[str, ...]
@@ -86,7 +90,7 @@ class ProfileComparison:
 def compare_profiles(
     reports: Sequence[ProfileReport], names: Sequence[str], *, limits: Sequence[Limit] = ()
 ) -> ProfileComparison:
-    """Compare; ``names`` are what reports are called by.
+    """Compare profiles; ``names`` are what they are called by.
 
     A single profile may be held to absolute limits.
 
@@ -131,10 +135,10 @@ def compare_profiles(
 
 
 def find_culprits(baseline: ProfileReport, candidate: ProfileReport) -> list[str]:
-    """Networks that are slower or faster than the baseline's by more than noise and 1 %, in a line each.
+    """Networks that are slower or faster than the baseline's, in a line each.
 
-    By calls in turns, which do not disturb each other; first the one that a clip loses
-    or gains most by.
+    They differ by more than noise and 1 %, by calls in turns, which do not disturb each
+    other. First comes the one that a clip loses or gains most by.
     """
     own = list_metrics(baseline)
     other = list_metrics(candidate)
@@ -148,7 +152,10 @@ def find_culprits(baseline: ProfileReport, candidate: ProfileReport) -> list[str
         if change.exceeds_noise and abs(change.ratio - 1) > 0.01:
             lost = (change.candidate - change.baseline) * calls[network]
             word = "slower" if lost > 0 else "faster"
-            told = f"{network} is {word}: {describe_change(change)} a call, {1e3 * lost:+.3g} ms a clip"
+            told = (
+                f"{network} is {word}: {describe_change(change)} a call, "
+                f"{1e3 * lost:+.3g} ms a clip"
+            )
             found.append((abs(lost), told))
     return [told for _, told in sorted(found, reverse=True)]
 

@@ -1,6 +1,6 @@
-"""Profiling a bundle.
+"""Profiling a bundle: every mode warmed up and repeated, and all of it in one report.
 
-Every mode warmed up and repeated, layers, probe, roofline and forecast, as one report.
+Layers, probe, roofline and forecast are part of it.
 """
 
 from __future__ import annotations
@@ -54,16 +54,17 @@ _NOT_ASKED = "not asked for: --layers times them"
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """warmup, repeats: of each mode.
-
-    Layers: whether to time them too. probe: seconds for each test of the device.
-    """
+    """How a bundle is profiled."""
 
     warmup: int = 1
+    """Repeats of each mode that do not count."""
     repeats: int = 5
+    """Repeats of each mode."""
     layers: bool = False
+    """Whether to time layers too."""
     layer_calls: int = 10
     probe: float = 1.0
+    """Seconds for each test of the device."""
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.repeats < 1:
@@ -100,7 +101,7 @@ def profile_bundle(
     tell: Progress = lambda phase, done, total: None,
     sensors: Sequence[Sensor] | None = None,
 ) -> Profiled:
-    """Render the clip again and again, first in turns and then overlapped, and say all there is to say of it.
+    """Render the clip again and again, in turns and then overlapped, and report on it.
 
     ``sensors`` None finds those of this machine.
 
@@ -202,7 +203,7 @@ def _ask_device(
 def _time_layers(
     bundle: Bundle, mode: ModeReport, plan: ProfilePlan, *, tell: Progress
 ) -> tuple[tuple[LayerSummary, ...], str]:
-    """Of every network that the clip called.
+    """Layers of every network that the clip called.
 
     One whose layers cannot be timed is left out, and the note says why.
     """

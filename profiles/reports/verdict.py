@@ -32,13 +32,11 @@ def give_verdict(modes: Sequence[ModeReport], forecast: Forecast, *, wanted: flo
 
 
 def find_remedies(forecast: Forecast, *, fps: float, wanted: float) -> tuple[str, ...]:
-    """Options that would reach ``wanted``, each with the measured pace times the model's gain.
+    """Options that would reach ``wanted``, in a line each.
 
-    The first that do.
-
-    The gain is an option's modelled frames a second by those of the bundle as it is, on
-    the bundle's own target, so that the efficiency cancels out. Empty where nothing is
-    modelled.
+    An option's pace is the measured one times the model's gain: its modelled frames a
+    second by those of the bundle as it is, on the bundle's own target, so that the
+    efficiency cancels out. It is empty where nothing is modelled.
     """
     board = next(
         (board for board in forecast.boards if board.target == forecast.options_target), None

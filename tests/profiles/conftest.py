@@ -22,7 +22,7 @@ _MADE: dict[str, ProfileReport] = {}
 
 
 class HandClock:
-    """Seconds that pass only where somebody adds them, and a little at each look, so that nothing takes no time."""
+    """Seconds that somebody adds, and a little at each look, so that all takes some time."""
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -66,7 +66,7 @@ def profile_null(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Callable[..., Profiled]:
-    """A function that profiles the null bundle, its networks slowed by seconds of a clock that is the test's."""
+    """A function that profiles the null bundle, slowed by seconds of the test's own clock."""
 
     def run(
         slowed: Mapping[str, float] | None = None, *, frames: int = 24, **plan: Any

@@ -35,7 +35,7 @@ NAMES = (
 def make_graph(
     folder: Path, network: str = "denoising_unet", element: int = TensorProto.FLOAT
 ) -> FloatGraph:
-    """A chain of convolutions with these names, the third past the second, and a linear at its end."""
+    """A chain of convolutions, the third past the second, and a linear at its end."""
     dtype = helper.tensor_dtype_to_np_dtype(element)
     sides = [1, 4, 4, 4]
     pads = [1, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""Smoothing: what can be folded and what cannot, the float output unchanged, int8 better where channels differ."""
+"""Smoothing: what can be folded, the float output unchanged, int8 better for it."""
 
 from __future__ import annotations
 

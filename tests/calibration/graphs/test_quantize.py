@@ -1,4 +1,4 @@
-"""The Q/DQ writer: what it writes computes what it should, takes little memory, and comes out the same every time."""
+"""The Q/DQ writer: right results, little memory, and the same bytes every time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WIDE = NetworkPlan(
 def make_graph(
     folder: Path, *, dtype: type[np.floating[Any]] = np.float32, width: int = 8
 ) -> FloatGraph:
-    """A convolution with a bias, three linears on what it gives, two more on their sum past the convolution."""
+    """A convolution with a bias, three linears on it, two more on their sum past it."""
     draw = np.random.default_rng(5)
     values: dict[str, np.ndarray] = {
         "conv.weight": draw.normal(size=(4, 4, 3, 3)),

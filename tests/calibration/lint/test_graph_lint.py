@@ -182,7 +182,10 @@ def test_each_rule_fires(model: onnx.ModelProto, offence: str) -> None:
 def test_the_offender_is_named(model: onnx.ModelProto) -> None:
     insert(node("Einsum", "x", equation="ij->ji"))(model)
     (finding,) = (f for f in lint_graph(model, SPEC) if f.rule == "operator")
-    wanted = "operator: culprit: onnx.Einsum is not on the allow-list; fix: export it with operators of the list"
+    wanted = (
+        "operator: culprit: onnx.Einsum is not on the allow-list; "
+        "fix: export it with operators of the list"
+    )
     assert str(finding) == wanted
 
 

@@ -1,4 +1,4 @@
-"""What TensorRT's parsers refuse is found on graphs made to hold it, with the versions that refuse and the fix."""
+"""What TensorRT's parsers refuse is found, with the versions that refuse and the fix."""
 
 from __future__ import annotations
 
@@ -545,7 +545,8 @@ for path in sys.argv[1:]:
     parser = trt.OnnxParser(network, logger)
     with open(path, "rb") as file:
         parsed = parser.parse(file.read())
-    built = parsed and builder.build_serialized_network(network, builder.create_builder_config()) is not None
+    config = builder.create_builder_config()
+    built = parsed and builder.build_serialized_network(network, config) is not None
     print(json.dumps([path, bool(built)]), flush=True)
 """
 

@@ -201,14 +201,18 @@ import sys
 from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from echoexport.calibration.float_graph import FloatGraph
-from echoexport.calibration.taps import TappedNetwork, find_activations, tap_maxima
-from echoexport.profiles.clip_run import find_peak_memory
-shape, weight = (1, 1 << 20, 8), np.eye(8, dtype=np.float32)
-nodes, tensors, values = [], [], []
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.observing.taps import TappedNetwork, find_activations, tap_maxima
+from echoexport.profiles.measuring.clip_run import find_peak_memory
+shape = (1, 1 << 20, 8)
+weight = np.eye(8, dtype=np.float32)
+nodes = []
+tensors = []
+values = []
 for index in range(40):
     tensors.append(numpy_helper.from_array(weight, f"l{index}.weight"))
-    nodes.append(helper.make_node("MatMul", [f"v{index}", f"l{index}.weight"], [f"v{index + 1}"], name=f"n{index}"))
+    inputs = [f"v{index}", f"l{index}.weight"]
+    nodes.append(helper.make_node("MatMul", inputs, [f"v{index + 1}"], name=f"n{index}"))
     values.append(helper.make_tensor_value_info(f"v{index + 1}", TensorProto.FLOAT, shape))
 ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("v0", "v40")]
 body = helper.make_graph(nodes, "chain", ends[:1], ends[1:], tensors, value_info=values[:-1])

@@ -352,7 +352,10 @@ def test_nan_in_an_output_is_told_with_network_tensor_step_and_timestep(
             outputs["velocity"][0, 0, 0, 0, 0] = np.nan
 
     backend.spoil = spoil
-    message = r"denoising_unet: output 'velocity' holds NaN or infinity at step 2 of 2 \(timestep 499\), window 2, with"
+    message = (
+        r"denoising_unet: output 'velocity' holds NaN or infinity "
+        r"at step 2 of 2 \(timestep 499\), window 2, with"
+    )
     with pytest.raises(CalibrationError, match=message):
         record(inputs_of(1, 1))
     assert not [path for path in tmp_path.iterdir() if "set" in path.name]
@@ -390,7 +393,10 @@ def test_infinity_in_another_network_is_told_with_its_call(
             outputs["audio_states"][0, 0, 0, 0] = np.inf
 
     backend.spoil = spoil
-    message = r"audio_encoder: output 'audio_states' holds NaN or infinity at call 1, with portrait p0 and voice v0"
+    message = (
+        r"audio_encoder: output 'audio_states' holds NaN or infinity "
+        r"at call 1, with portrait p0 and voice v0"
+    )
     with pytest.raises(CalibrationError, match=message):
         record(inputs_of(1, 1))
 

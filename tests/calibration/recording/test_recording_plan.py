@@ -1,4 +1,4 @@
-"""The draw: every step and portrait has its samples, within both limits, the same whenever it is drawn."""
+"""The draw: samples of every step and portrait, within both limits, the same each time."""
 
 from __future__ import annotations
 

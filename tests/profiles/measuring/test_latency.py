@@ -1,4 +1,4 @@
-"""Latency reports: percentiles on a clock that is made up, turns, conditions, and the JSON they travel in."""
+"""Latency reports: percentiles on a made-up clock, turns, conditions, and their JSON."""
 
 from __future__ import annotations
 

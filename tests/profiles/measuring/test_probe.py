@@ -1,4 +1,4 @@
-"""Probing a device: figures from a clock that is made up, real backends that run the shipped graphs, absence told."""
+"""Probing a device: figures from a made-up clock, shipped graphs run, absence told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sensors: power rails, RAPL, clocks, heat, throttling and memory, on the files of machines nobody has at hand."""
+"""Sensors: rails, RAPL, clocks, heat, throttling and memory, on files of other machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasts: the model reproduces the figures that were worked out by hand, and says what it does not know."""
+"""Forecasts: figures worked out by hand come out, and what is not known is said."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def read_work(figures: dict[str, Any], *, frames: int) -> NetworkWork:
 
 @pytest.fixture
 def full_size(null_bundle: Path) -> Callable[[int], Manifest]:
-    """A function that gives the manifest of a full-size fp16 bundle at a size, with the works that were recorded."""
+    """A function that gives the manifest of a full-size fp16 bundle, with recorded works."""
     recorded = json.loads((RESULTS / "work_full_size.json").read_text())["pixels"]
 
     def make(side: int) -> Manifest:

@@ -1,4 +1,4 @@
-"""The roofline: what holds a network back, what it reaches, and what is not known is not made up."""
+"""The roofline: what holds a network back, what it reaches, and nothing made up."""
 
 from __future__ import annotations
 

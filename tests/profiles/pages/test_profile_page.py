@@ -68,7 +68,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def full_report(null_report: ProfileReport) -> ProfileReport:
-    """The null bundle's profile with a roofline, a forecast, sensors, quality, and names that want escaping."""
+    """The null bundle's profile with every section, and names that want escaping."""
     roof = Roof(2e12, 2e11, None, source="a data sheet")
     works = {"denoising_unet": (8e9, 4e8, 0.01), "vae_decoder": (5e8, 4e8, 0.02)}
     placed = tuple(
@@ -222,7 +222,8 @@ def test_the_page_fits_a_phone_and_a_desk_and_a_browser_has_nothing_to_say(
     # a headless window is 500 pixels wide at least; a frame is as narrow as it is told
     # to be
     (tmp_path / "probe.html").write_text(
-        f'<iframe src="page.html" width="{width}" height="900" style="border:0"></iframe><p id="found"></p>'
+        f'<iframe src="page.html" width="{width}" height="900" style="border:0"></iframe>'
+        '<p id="found"></p>'
         "<script>onload = () => { const w = document.querySelector('iframe').contentWindow, d "
         "= w.document;"
         "document.getElementById('found').textContent = `${d.documentElement.clientWidth} "

@@ -1,4 +1,4 @@
-"""The quality page: whole HTML that asks for nothing, with every figure of the headline, and pictures inside."""
+"""The quality page: HTML that asks for nothing, every figure of the headline, pictures."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ def add_strips(report: QualityReport, *, side: int) -> QualityReport:
     return dataclasses.replace(report, strips=(*strips, draw_closely("worst", frames, number=3)))
 
 
-def test_the_size_table_gives_the_share_in_int8_and_the_size_against_fp32_of_each_network_and_of_all() -> (
-    None
-):
+def test_the_size_table_gives_the_int8_share_and_the_size_against_fp32_of_all_networks() -> None:
     report = make_report()
     side = dataclasses.replace(report.candidate, int8_share=0.876, of_fp32=0.317)
     text = Page(format_page(dataclasses.replace(report, candidate=side))).text
@@ -265,7 +263,8 @@ def test_a_browser_needs_no_scrolling_sideways(tmp_path: Path, width: int) -> No
         format_page(add_strips(make_report(), side=128)), encoding="utf-8"
     )
     (tmp_path / "probe.html").write_text(
-        f'<iframe src="page.html" width="{inner}" height="900" style="border:0"></iframe><p id="found"></p>'
+        f'<iframe src="page.html" width="{inner}" height="900" style="border:0"></iframe>'
+        '<p id="found"></p>'
         "<script>onload = () => { const page = "
         "document.querySelector('iframe').contentDocument.documentElement;"
         "document.getElementById('found').textContent = `${page.clientWidth} "
