@@ -1,22 +1,20 @@
 """Clips kept in shards: written whole, read back, and not made twice.
 
-Silent clips need no synthesizer.
-"""
+Silent clips need no synthesizer."""
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from echoexport.export.demo.speech import corpus
-from echoexport.export.demo.speech.clips import SpeechClip, make_clip, write_wave
+from echoexport.export.demo.speech.clips import SpeechClip, make_clip
 from echoexport.export.demo.speech.corpus import build_corpus, load_corpus
 from echoexport.export.demo.speech.espeak import Speaker
 from echoexport.export.demo.speech.plans import ClipPlan
-from echoexport.runtime.errors import InputError, OutputError, SettingError
+from echoexport.runtime.errors import InputError, SettingError
 
 
 def plan_silence(seed: int, *, hush: float = 5.0) -> ClipPlan:
@@ -32,18 +30,6 @@ PLANS = [plan_silence(seed) for seed in range(7)]
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "SHARD_CLIPS", 3)
-
-
-def test_a_silent_clip_is_a_face_at_rest_over_its_noise() -> None:
-    clip = make_clip(plan_silence(2))
-    assert clip.samples.shape == (round(0.42 * 16000),)
-    assert clip.states.shape == (43, 8)
-    assert not clip.states.any()
-    assert 3 < clip.samples.std() < 7
-
-
-def test_digital_silence_is_zero() -> None:
-    assert not make_clip(plan_silence(0, hush=0.0)).samples.any()
 
 
 def test_clips_read_back_as_they_were_made(tmp_path: Path) -> None:
@@ -115,17 +101,3 @@ def test_an_empty_folder_and_a_damaged_shard_are_refused_by_name(tmp_path: Path)
 def test_no_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="workers 0"):
         build_corpus(tmp_path, plans=PLANS, workers=0)
-
-
-def test_a_wave_file_holds_the_samples(tmp_path: Path) -> None:
-    samples = np.arange(-400, 400, dtype=np.int16)
-    write_wave(tmp_path / "voice.wav", samples)
-    with wave.open(str(tmp_path / "voice.wav")) as file:
-        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
-        np.testing.assert_array_equal(np.frombuffer(file.readframes(800), "<i2"), samples)
-    assert [path.name for path in tmp_path.iterdir()] == ["voice.wav"]
-
-
-def test_a_wave_file_in_no_folder_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"voice\.wav"):
-        write_wave(tmp_path / "missing" / "voice.wav", np.zeros(10, np.int16))

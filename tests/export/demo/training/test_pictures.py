@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from echoexport.export.demo.training.people import gather_people
 from echoexport.export.demo.training.pictures import (
     Faces,
     PicturePair,
@@ -25,23 +23,13 @@ from echoexport.export.demo.training.pictures import (
 )
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.session import Session, StopTrainingError
-from echoexport.export.demo.training.strips import write_rows
 from echoexport.export.demo.world.geometry import eyes_mask, mouth_mask
 from echoexport.export.demo.world.person import draw_person, stack_people
-from echoexport.runtime.errors import OutputError
 
 MakeSession = Callable[..., Session]
+
+
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def silent(done: int, total: int) -> None:
-    assert 0 < done <= total
-
-
-@pytest.fixture
-def pair(micro_recipe: Recipe) -> PicturePair:
-    torch.manual_seed(2)
-    return PicturePair(micro_recipe.architecture.vae).eval()
 
 
 @pytest.fixture
@@ -131,27 +119,6 @@ def test_numpy_and_torch_draw_the_same_levels() -> None:
     assert int((ours.int() - theirs.int()).abs().max()) <= 1
 
 
-def test_people_drawn_by_several_processes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echoexport.export.demo.training.people._LEAST_SEEDS_TO_SHARE", 4)
-    monkeypatch.setattr("echoexport.export.demo.training.people._SHARE", 3)
-    wanted = stack_people([draw_person(i) for i in range(5, 13)])
-    told: list[tuple[int, int]] = []
-    several = gather_people(range(5, 13), workers=2, report=lambda *said: told.append(said))
-    np.testing.assert_array_equal(several, wanted)
-    assert told == [(3, 8), (6, 8), (8, 8)]
-    np.testing.assert_array_equal(gather_people(range(5, 13), workers=1, report=silent), wanted)
-
-
-def test_what_the_report_raises_ends_the_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echoexport.export.demo.training.people._SHARE", 2)
-
-    def stop(done: int, total: int) -> None:
-        raise StopTrainingError(f"{done} of {total}")
-
-    with pytest.raises(StopTrainingError, match="2 of 1000"):
-        gather_people(range(1000), workers=1, report=stop)
-
-
 @pytest.mark.parametrize(("index", "mask"), [(0, mouth_mask), (1, eyes_mask)])
 def test_regions_lie_about_the_mouth_and_the_eyes(
     index: int, mask: Callable[..., np.ndarray]
@@ -205,20 +172,3 @@ def test_a_pair_is_measured_in_decibels_and_likeness(pair: PicturePair, faces: F
     figures = measure_pair(pair, faces)
     assert figures["psnr_worst_decile"] <= figures["psnr"]
     assert figures["ssim_worst_decile"] <= figures["ssim"] <= 1
-
-
-def test_strips_are_rows_of_pictures(tmp_path: Path) -> None:
-    from PIL import Image
-
-    row = torch.stack([torch.full((3, 4, 5), -1.0), torch.full((3, 4, 5), 2.0)])
-    write_rows(tmp_path / "samples" / "strip.png", [row, -row])
-    levels = np.asarray(Image.open(tmp_path / "samples" / "strip.png"))
-    assert levels.shape == (8, 10, 3)
-    assert levels[[0, 0, 4, 4], [0, 9, 0, 9], 0].tolist() == [0, 255, 255, 0]
-    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["strip.png"]
-
-
-def test_a_strip_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "samples").write_text("no folder")
-    with pytest.raises(OutputError, match=r"strip\.png: cannot be written"):
-        write_rows(tmp_path / "samples" / "strip.png", [torch.zeros(1, 3, 4, 4)])

@@ -18,6 +18,7 @@ from echoexport.export.demo.training.sounds import (
     encode_sounds,
     listening_objective,
     read_sounds,
+    states_at,
     vary_voice,
     write_sounds,
 )
@@ -152,3 +153,27 @@ def test_only_known_rows_count_in_the_loss(
     second, _ = objective.loss(mel, target + 9 * (1 - known[..., None]), known)
     assert float(first.detach()) == float(second.detach())
     assert figures["openness_mse"] > 0
+
+
+def test_states_between_samples_lie_between_them(micro_sounds: list[Sound]) -> None:
+    sound = micro_sounds[0]
+    np.testing.assert_array_equal(states_at(sound, np.array([0.0, 0.05])), sound.states[[0, 5]])
+    middle = states_at(sound, np.array([0.055]))
+    np.testing.assert_allclose(middle[0], (sound.states[5] + sound.states[6]) / 2, rtol=1e-5)
+
+
+def test_a_clip_is_heard_the_same_alone_and_later_but_for_its_place(
+    micro_recipe: Recipe, micro_sounds: list[Sound], make_session: MakeSession
+) -> None:
+    from echoexport.export.demo.training.sounds import Listener
+
+    torch.manual_seed(1)
+    encoder = Listener(micro_recipe.architecture.audio).audio_encoder
+    given = {"session": make_session(), "varied": False}
+    short = [Sound(sound.mel[:, :60], sound.states[:61]) for sound in micro_sounds]
+    alone, later = (
+        encode_sounds(encoder, short, shifts=shifts, **given) for shifts in (False, True)
+    )  # type: ignore[arg-type]
+    assert [tuple(features.shape) for features in alone] == [(30, 2, 12)] * 4
+    assert alone[0].dtype == torch.float16
+    assert not torch.equal(alone[0], later[0])

@@ -1,7 +1,6 @@
 """``python -m echoexport.export.demo.training``.
 
-Quick to explain itself, friendly in refusing, easy to stop.
-"""
+Quick to explain itself, friendly in refusing, easy to stop."""
 
 from __future__ import annotations
 
@@ -15,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from echoexport.export.demo.training.__main__ import main
-from echoexport.export.demo.training.recipe import RECIPES, find_recipe
+from echoexport.export.demo.training.recipe import find_recipe
 from echoexport.export.demo.training.sounds import Sound, write_sounds
-from echoexport.runtime.errors import UnknownNameError
 
 MODULE = "echoexport.export.demo.training"
+
+
 Refusal = Callable[..., str]
 
 
@@ -64,18 +64,6 @@ def test_help_comes_without_importing_torch() -> None:
 def test_an_unknown_recipe_is_answered_with_the_nearest(refusal: Refusal, tmp_path: Path) -> None:
     assert "Did you mean 'smoke'?" in refusal("--recipe", "smoek")
     assert not list(tmp_path.iterdir())
-
-
-def test_recipes_are_found_by_name() -> None:
-    assert find_recipe("full").name == "full"
-    assert {recipe.name for recipe in RECIPES.values()} == RECIPES.keys()
-    with pytest.raises(UnknownNameError, match="full"):
-        find_recipe("ful")
-
-
-def test_every_number_of_a_recipe_is_in_its_digest() -> None:
-    assert find_recipe("full").digest == "2d858b0f8142fe36"
-    assert find_recipe("smoke").digest != find_recipe("full").digest
 
 
 @pytest.mark.parametrize(
