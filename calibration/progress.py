@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.files.aside import name_staging
+from echoexport.runtime.files.aside import replaced_file
 
 __all__ = ["NO_PROGRESS", "ProgressFolder", "make_key", "prune_progress"]
 
@@ -94,14 +94,8 @@ class ProgressFolder:
     def _store(self, name: str, content: bytes) -> None:
         if self.folder is None:
             return
-        aside = name_staging(self.folder / name)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError), replaced_file(self.folder / name, parents=True) as aside:
             aside.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-            aside.replace(self.folder / name)
-        except OSError:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
 
 
 NO_PROGRESS = ProgressFolder(None)

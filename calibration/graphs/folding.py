@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.plan import Smoothing
-from echoexport.runtime.errors import CalibrationError, OutputError
+from echoexport.runtime.errors import CalibrationError
+from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
 if TYPE_CHECKING:
     import onnx
@@ -163,44 +165,51 @@ def apply_smoothing(
         OutputError: the files cannot be written.
     """
     import onnx
-    from onnx import TensorProto, numpy_helper
 
     folded = fold_smoothing(graph, smoothing)
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     folded.rewire(model)
+    old = graph.path.with_suffix(".bin")
     weights = output.with_suffix(".bin")
-    part = output.with_suffix(".bin.part")
     try:
-        if graph.path.with_suffix(".bin").exists():
-            shutil.copyfile(graph.path.with_suffix(".bin"), part)
-        for tensor in model.graph.initializer:
-            edit = folded.weight_edits.get(tensor.name)
-            external = tensor.data_location == TensorProto.EXTERNAL
-            if edit is not None and external:
-                offset = next(
-                    int(entry.value) for entry in tensor.external_data if entry.key == "offset"
-                )
-                _write_at(part, offset, _edit(graph, tensor.name, edit))
-            elif edit is not None:
-                tensor.CopyFrom(
-                    numpy_helper.from_array(_edit(graph, tensor.name, edit), tensor.name)
-                )
-            for entry in tensor.external_data if external else ():
-                entry.value = weights.name if entry.key == "location" else entry.value
-        for name, source in folded.copies.items():  # gains, biases and tables: small
-            edited = _edit(graph, source, folded.weight_edits[name])
-            model.graph.initializer.append(numpy_helper.from_array(edited, name))
-        if part.exists():
-            part.replace(weights)
-        aside = output.with_suffix(".onnx.part")
-        aside.write_bytes(model.SerializeToString())
-        aside.replace(output)
+        with (
+            replaced_file(output) as aside,
+            replaced_file(weights) if old.exists() else nullcontext(weights) as part,
+        ):
+            if old.exists():
+                shutil.copyfile(old, part)
+            _edit_constants(graph, folded, model, weights=part)
+            for tensor in model.graph.initializer:
+                for entry in tensor.external_data:
+                    entry.value = weights.name if entry.key == "location" else entry.value
+            aside.write_bytes(model.SerializeToString())
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        raise refuse_briefly(output, error) from error
     return FloatGraph(output)
+
+
+def _edit_constants(
+    graph: FloatGraph, folded: FoldedGraph, model: onnx.ModelProto, *, weights: Path
+) -> None:
+    """Edit what lies in the model there, what lies in the file ``weights`` in the file."""
+    from onnx import TensorProto, numpy_helper
+
+    for tensor in model.graph.initializer:
+        edit = folded.weight_edits.get(tensor.name)
+        if edit is None:
+            continue
+        edited = _edit(graph, tensor.name, edit)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            offset = next(
+                int(entry.value) for entry in tensor.external_data if entry.key == "offset"
+            )
+            _write_at(weights, offset, edited)
+        else:
+            tensor.CopyFrom(numpy_helper.from_array(edited, tensor.name))
+    for name, source in folded.copies.items():  # gains, biases and tables: small
+        edited = _edit(graph, source, folded.weight_edits[name])
+        model.graph.initializer.append(numpy_helper.from_array(edited, name))
 
 
 def _find_divided(wiring: _Wiring, node: onnx.NodeProto, width: int) -> tuple[Divided, ...]:

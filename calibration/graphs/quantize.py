@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from echoexport.calibration.graphs.qdq_graph import (
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.runtime.contract.manifest import FileEntry
 from echoexport.runtime.errors import GraphError, OutputError
+from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
 if TYPE_CHECKING:
     import onnx
@@ -86,7 +87,7 @@ def quantize_network(
     if output.resolve() == graph.path.resolve():
         raise OutputError(f"{output}: is the float network itself; write the int8 one elsewhere")
     model = add_qdq(graph, plan)
-    with _replace_files(output, output.with_suffix(".bin")) as (graph_file, weights_file):
+    with _opened_aside(output) as (graph_file, weights_file):
         store = _Store(weights_file, location=output.with_suffix(".bin").name)
         counts = _fill(
             model, graph, layers=quantized_weights(graph, plan), edits=edits, store=store
@@ -196,22 +197,15 @@ def _read(graph: FloatGraph, name: str, edit: Edit | None) -> NDArray[Any]:
 
 
 @contextmanager
-def _replace_files(*paths: Path) -> Iterator[tuple[IO[bytes], ...]]:
-    """Files to write aside, renamed to ``paths`` when all went well and removed when not."""
-    asides = [path.with_name(f"{path.name}.part") for path in paths]
+def _opened_aside(output: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """A graph and its weights to write, both put in place when all went well."""
     try:
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-        files = [aside.open("wb") for aside in asides]
-        try:
-            yield tuple(files)
-        finally:
-            for file in files:
-                file.close()
-        for aside, path in zip(asides, paths, strict=True):
-            aside.replace(path)
+        with (
+            replaced_file(output.with_suffix(".bin"), parents=True) as weights,
+            replaced_file(output) as graph,
+            graph.open("wb") as graph_file,
+            weights.open("wb") as weights_file,
+        ):
+            yield graph_file, weights_file
     except OSError as error:
-        raise OutputError(f"{paths[0]}: cannot be written: {error.strerror or error}") from error
-    finally:
-        for aside in asides:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
+        raise refuse_briefly(output, error) from error

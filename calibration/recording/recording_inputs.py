@@ -66,8 +66,8 @@ def read_recording_inputs(
         PortraitError, AudioError: a folder without any, or a file that cannot be used.
         CalibrationError: boxes that cannot be read, or of a file that is not there.
     """
-    pictures = list_files(portraits, PICTURES)
-    sounds = list_files(voices, SOUNDS)
+    pictures = list_media(portraits, PICTURES)
+    sounds = list_media(voices, SOUNDS)
     if not pictures:
         raise PortraitError(
             f"{portraits}: no portrait there; wanted a folder with files {', '.join(PICTURES)}"
@@ -86,7 +86,7 @@ def read_recording_inputs(
     ]
 
 
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def list_media(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """A folder's files of these kinds by name, hidden ones left out; of a file, itself."""
     if folder.is_file():
         return [folder] if folder.suffix.lower() in suffixes else []

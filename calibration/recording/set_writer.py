@@ -31,9 +31,9 @@ from echoexport.calibration.recording.sets import (
     name_part,
     read_manifest_files,
 )
-from echoexport.runtime.bundle.files import list_files
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import CalibrationError, OutputError
+from echoexport.runtime.files.aside import check_output, replaced_file, take_place
 
 _STATE = "state.json"
 _DONE = "done"
@@ -68,7 +68,7 @@ class SetWriter:
         self.output = Path(os.path.realpath(output))
         self.part = name_part(self.output)
         self._sizes: dict[str, int] = {}
-        check_output(self.output)
+        check_set_place(self.output)
         with _told_as_output(self.output):
             self._open(fingerprint)
             self.done = dict(self._find_done())
@@ -142,7 +142,7 @@ class SetWriter:
             _write_whole(self.part / FILE_NAME, encode_manifest(manifest))
             shutil.rmtree(self.part / _DONE)
             (self.part / _STATE).unlink()
-            _take_place(self.part, self.output)
+            take_place(self.part, self.output)
 
     def _open(self, fingerprint: str) -> None:
         state = self.part / _STATE
@@ -192,27 +192,13 @@ def recorded_alone(output: Path) -> Iterator[None]:
         os.close(held)
 
 
-def check_output(output: Path) -> None:
+def check_set_place(output: Path) -> None:
     """Refuse to replace anything that is not a set, or a set that other files were put into.
 
     Raises:
         OutputError: what is there must stay.
     """
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise OutputError(f"{output}: is a file; name a folder")
-    files = list_files(output)
-    own = read_manifest_files(output)
-    if files and own is None:
-        raise OutputError(
-            f"{output}: a folder with other things in it; name a new folder or an old set"
-        )
-    for name in files:
-        if own is not None and name not in own:
-            raise OutputError(
-                f"{output / name}: not a part of the old set, which would be replaced; move it away"
-            )
+    check_output(output, read_manifest_files, what="set")
 
 
 def count_samples(samples: Sequence[SampleEntry]) -> dict[str, int]:
@@ -282,25 +268,6 @@ def _remove_part(part: Path) -> None:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """A file with this content or none, whenever the process ends."""
-    staging = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        staging.write_bytes(content)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-def _take_place(part: Path, output: Path) -> None:
-    """Between the two renames an interrupt puts the old set back."""
-    if not output.exists():
-        part.rename(output)
-        return
-    old = output.parent / f".{output.name}.old-{os.getpid()}"
-    try:
-        output.rename(old)
-        part.rename(output)
-    except BaseException:
-        if old.exists() and not output.exists():
-            old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    beside = path.with_name(f"{path.name}.part-{os.getpid()}")
+    with replaced_file(path, aside=beside) as aside:
+        aside.write_bytes(content)

@@ -26,6 +26,7 @@ from echoexport.runtime.contract.manifest import (
     write_manifest,
 )
 from echoexport.runtime.contract.schema import dump, parse
+from echoexport.runtime.files.aside import replaced_file
 from echoexport.runtime.progress import Progress
 
 NOT_SETTLED = (
@@ -93,9 +94,9 @@ def settle_network(
         require_followable(float32, plan)
         model = widen_half(float32, graph.model, plan.float32_nodes)
         require_clean(model, entry.describe(graph.name), float32=list_float32(model))
-        aside = path.with_name(f"{path.name}.part")
-        aside.write_bytes(model.SerializeToString(deterministic=True))
-        aside.replace(path)  # a new file: what is linked to the old one keeps it
+        # a new file: what is linked to the old one keeps it
+        with replaced_file(path) as aside:
+            aside.write_bytes(model.SerializeToString(deterministic=True))
     return describe_file(path)
 
 

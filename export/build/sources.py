@@ -18,7 +18,7 @@ from echoexport.export.build.job import BuildJob
 from echoexport.export.build.progress import find_builtin_set
 from echoexport.export.build.settings import SMALL, BuildSettings
 from echoexport.export.demo.assets import is_builtin
-from echoexport.export.output_folder import check_output
+from echoexport.export.output_folder import check_bundle_place
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import CalibrationError, SettingError
@@ -59,7 +59,7 @@ def float_bundles(job: BuildJob, *, near: Path) -> Iterator[FloatBundles]:
         OutputError: what lies at the output must stay.
     """
     near = Path(os.path.realpath(near))
-    check_output(near)
+    check_bundle_place(near)
     near.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{near.name}.float-", dir=near.parent) as folder:
         float32 = Path(folder) / "fp32"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from echoexport.export.checkpoint.reader import UNET_FOLDER, VAE_FOLDER, WHISPER
 from echoexport.export.checkpoint.settings import FILE_NAME
 from echoexport.export.checkpoint.variants import find_variant
 from echoexport.runtime.errors import OutputError
-from echoexport.runtime.files.aside import name_staging, refuse_output
+from echoexport.runtime.files.aside import refuse_output, replaced_folder
 
 Tensors = Callable[[str], Mapping[str, torch.Tensor]]
 """The tensors of the network so called, by the names its module has."""
@@ -50,15 +49,12 @@ def write_checkpoint(folder: Path, plan: CheckpointPlan, tensors: Tensors) -> Pa
             cannot be written.
     """
     _refuse_foreign(folder, mark=plan.mark)
-    aside = name_staging(folder)
     try:
-        for path, contents in _plan_files(plan, tensors):
-            _write_file(aside / path, contents)
-        _take_place(aside, folder)
+        with replaced_folder(folder) as aside:
+            for path, contents in _plan_files(plan, tensors):
+                _write_file(aside / path, contents)
     except (OSError, RuntimeError) as error:  # torch has its own error for a disk that is full
         raise refuse_output(folder, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
@@ -82,22 +78,6 @@ def _write_file(path: Path, contents: object) -> None:
         path.write_text(contents, encoding="utf-8")
     else:
         torch.save(contents, path)
-
-
-def _take_place(aside: Path, folder: Path) -> None:
-    """Swap the new folder in; an interrupt between the renames puts the old one back."""
-    if not folder.exists():
-        aside.rename(folder)
-        return
-    old = name_staging(folder)
-    try:
-        folder.rename(old)
-        aside.rename(folder)
-    except BaseException:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _plan_files(plan: CheckpointPlan, tensors: Tensors) -> Iterator[tuple[Path, object]]:

@@ -125,13 +125,13 @@ def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> 
     """
     from echoexport.calibration.recording.recording import record_set
     from echoexport.calibration.recording.recording_job import RecordingSettings, check_settings
-    from echoexport.calibration.recording.set_writer import check_output
+    from echoexport.calibration.recording.set_writer import check_set_place
     from echoexport.export.cli.build import find_checkpoint
 
     names = ("samples", "megabytes", "seconds", "seed", "steps", "backend", "threads")
     settings = RecordingSettings(**{name: options[name] for name in names})
     check_settings(settings)
-    check_output(output)
+    check_set_place(output)
     folder = find_checkpoint(checkpoint)
     inputs = find_inputs(folder, options, settings)
     try:

@@ -10,6 +10,7 @@ from echoexport.runtime.bundle.files import check_files
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.manifest import FILE_NAME, Manifest, read_manifest
 from echoexport.runtime.errors import BackendError, EchoExportError, OutputError, SettingError
+from echoexport.runtime.files.aside import take_place
 
 
 def previous_of(output: Path) -> Path:
@@ -101,18 +102,7 @@ def roll_back(output: Path) -> Manifest:
 
 
 def _swap(output: Path, previous: Path) -> None:
-    aside = output.with_name(f".{output.name}.swap")
     try:
-        if not output.exists():
-            previous.rename(output)
-            return
-        output.rename(aside)
-        try:
-            previous.rename(output)
-            aside.rename(previous)
-        except BaseException:
-            if not output.exists():
-                aside.rename(output)
-            raise
+        take_place(previous, output, keep=previous)
     except OSError as error:
         raise OutputError(f"{output}: cannot be rolled back: {error.strerror or error}") from error

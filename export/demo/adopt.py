@@ -18,7 +18,7 @@ import click
 
 from echoexport.export.demo.assets import builtin_checkpoint
 from echoexport.runtime.errors import EchoExportError, InputError
-from echoexport.runtime.files.aside import name_staging, refuse_output
+from echoexport.runtime.files.aside import refuse_output, replaced_folder
 
 # What decides between two that meet the same gates: the least difference that is no
 # noise, and whether more is better.
@@ -72,21 +72,11 @@ def adopt_checkpoint(checkpoint: Path, place: Path) -> None:
         raise InputError(
             f"{checkpoint}: no checkpoint of the training's; it has no echoexport.yaml"
         )
-    aside = name_staging(place)
-    old = name_staging(place)
     try:
-        shutil.copytree(checkpoint, aside)
-        place.rename(old)
-        try:
-            aside.rename(place)
-        except BaseException:
-            old.rename(place)
-            raise
+        with replaced_folder(place) as aside:
+            shutil.copytree(checkpoint, aside, dirs_exist_ok=True)
     except OSError as error:
         raise refuse_output(place, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_figures(path: Path) -> dict[str, Any]:

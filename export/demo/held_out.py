@@ -20,7 +20,7 @@ from echoexport.export.demo.speech import STATE_RATE as _MADE_RATE
 from echoexport.export.demo.speech import SpeechClip, make_clip, plan_clips
 from echoexport.export.demo.world.state import STATE_WIDTH, FaceState
 from echoexport.runtime.errors import AudioError, InputError, SettingError
-from echoexport.runtime.files.aside import name_staging, refuse_output
+from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 __all__ = [
     "SAMPLE_RATE",
@@ -123,16 +123,8 @@ def pack_clips(path: Path, clips: Sequence[HeldOutClip]) -> None:
         {"name": c.name, "voice": c.voice, "text": c.text, "samples": len(c.samples)} for c in clips
     ]
     arrays["clips"] = np.frombuffer(json.dumps(entries, ensure_ascii=False).encode(), np.uint8)
-    staging = name_staging(path)
-    try:
-        try:
-            with staging.open("xb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            staging.replace(path)
-        finally:
-            staging.unlink(missing_ok=True)
-    except OSError as error:
-        raise refuse_output(path, error) from error
+    with replaced_file(path, refuse=refuse_output) as aside, aside.open("xb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_held_out(path: str | os.PathLike[str]) -> list[HeldOutClip]:

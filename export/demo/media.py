@@ -17,7 +17,7 @@ from echoexport.export.demo.speech import demo_voice_plan, make_clip, write_wave
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState
-from echoexport.runtime.files.aside import name_staging, refuse_output
+from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 __all__ = [
     "PERSON",
@@ -61,16 +61,8 @@ def write_portrait(path: Path) -> None:
     """
     from PIL import Image
 
-    staging = name_staging(path)
-    try:
-        try:
-            with staging.open("xb") as file:
-                Image.fromarray(draw_portrait()).save(file, "png", optimize=True)
-            staging.replace(path)
-        finally:
-            staging.unlink(missing_ok=True)
-    except OSError as error:
-        raise refuse_output(path, error) from error
+    with replaced_file(path, refuse=refuse_output) as aside, aside.open("xb") as file:
+        Image.fromarray(draw_portrait()).save(file, "png", optimize=True)
 
 
 def write_voice(path: Path) -> None:

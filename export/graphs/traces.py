@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from echoexport.export.architecture import Architecture
 from echoexport.export.subnets.graph_builder import TRANSPOSED
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.files.aside import name_staging
+from echoexport.runtime.files.aside import replaced_file
 
 if TYPE_CHECKING:
     import onnx
@@ -94,11 +94,5 @@ def _load(path: Path) -> onnx.ModelProto | None:
 
 def _store(model: onnx.ModelProto, path: Path) -> None:
     """Keep a trace; a cache that cannot be written is no reason to fail."""
-    aside = name_staging(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError), replaced_file(path, parents=True) as aside:
         aside.write_bytes(model.SerializeToString())
-        aside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +20,8 @@ from echoexport.profiles.measuring.conditions import (
 from echoexport.runtime.bundle.files import check_hash
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.schema import dump, parse
-from echoexport.runtime.errors import InputError, OutputError, SettingError
+from echoexport.runtime.errors import InputError, SettingError
+from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
 Call = Callable[[], object]
 Clock = Callable[[], float]
@@ -167,15 +166,8 @@ def write_report(report: LatencyReport | Comparison, path: Path) -> None:
     Raises:
         OutputError: it cannot be written there.
     """
-    aside = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(path, parents=True, refuse=refuse_briefly) as aside:
         aside.write_text(format_json(dump(report)), encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def read_report(kind: type[T], path: Path) -> T:

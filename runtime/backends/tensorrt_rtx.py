@@ -15,7 +15,7 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.cuda import open_cuda
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.engine.tensorrt_library import Context, TensorRTLibrary
-from echoexport.runtime.files.aside import name_staging
+from echoexport.runtime.files.aside import replaced_file
 
 
 class TensorRTRTXLibrary(TensorRTLibrary):
@@ -90,14 +90,8 @@ def _keep_in(file: Path, kernels: Any) -> Callable[[], None]:
     """Writes the kernels down; without room or leave to do so they are compiled again next time."""
 
     def keep() -> None:
-        aside = name_staging(file)
-        with contextlib.suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                aside.write_bytes(bytes(kernels.serialize()))
-                aside.replace(file)
-            finally:
-                aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError), replaced_file(file, parents=True) as aside:
+            aside.write_bytes(bytes(kernels.serialize()))
 
     return keep
 

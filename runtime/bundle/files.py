@@ -10,8 +10,9 @@ from pathlib import Path
 
 from echoexport.runtime.contract.manifest import FILE_NAME, FileEntry, Manifest
 from echoexport.runtime.errors import BundleError
+from echoexport.runtime.files.aside import list_files
 
-__all__ = ["check_file", "check_files", "check_hash", "hash_file", "list_files"]
+__all__ = ["check_file", "check_files", "check_hash", "hash_file"]
 
 _BLOCK = 1 << 22
 
@@ -72,12 +73,6 @@ def check_hash(folder: Path, name: str, *, manifest: Manifest) -> None:
             f"{folder / name}: sha256 is {found}, the manifest says {wanted}; build or copy it "
             "again"
         )
-
-
-def list_files(folder: Path) -> list[str]:
-    """Every file below a folder, sorted; a link counts as one, whatever it leads to."""
-    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def hash_file(path: Path) -> str:

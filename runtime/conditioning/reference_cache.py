@@ -33,6 +33,7 @@ from echoexport.runtime.conditioning.reference_entry import (
 )
 from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.errors import SettingError
+from echoexport.runtime.files.aside import replaced_file
 
 __all__ = ["Arrays", "CacheStats", "ReferenceCache", "cache_key"]
 
@@ -224,16 +225,15 @@ class _DiskStore:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # faces are private
             self._make_room(key, size)
-            with temporary.open("xb") as file:
+            with (
+                replaced_file(self._path(key), aside=temporary) as aside,
+                aside.open("xb") as file,
+            ):
                 write_entry(file, header, arrays)
-            temporary.replace(self._path(key))
             self.touch(key)
             self._make_room(key, size)  # another process may have written meanwhile
         except OSError as error:
             self._give_up(error)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
     def _give_up(self, error: OSError) -> None:
         self._writable = False

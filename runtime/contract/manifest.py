@@ -22,7 +22,8 @@ from echoexport.runtime.contract.spec import (
     SubnetSpec,
     TensorSpec,
 )
-from echoexport.runtime.errors import BundleError, OutputError, SettingError
+from echoexport.runtime.errors import BundleError, SettingError
+from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
 FILE_NAME = "manifest.json"
 FORMAT = "echoexport-bundle"
@@ -208,15 +209,9 @@ def replace_manifest(manifest: Manifest, folder: Path) -> None:
     """
     # beside the bundle, not in it: a file that a crash leaves there would be one that
     # the manifest does not list
-    staging = folder.parent / f".{folder.name}.{FILE_NAME}.part-{os.getpid()}"
-    try:
-        staging.write_text(_format(manifest), encoding="utf-8")
-        staging.replace(folder / FILE_NAME)
-    except OSError as error:
-        staging.unlink(missing_ok=True)
-        raise OutputError(
-            f"{folder / FILE_NAME}: cannot be written: {error.strerror or error}"
-        ) from error
+    beside = folder.parent / f".{folder.name}.{FILE_NAME}.part-{os.getpid()}"
+    with replaced_file(folder / FILE_NAME, aside=beside, refuse=refuse_briefly) as aside:
+        aside.write_text(_format(manifest), encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from echoexport.export.output_folder import check_output, written_aside
+from echoexport.export.output_folder import check_bundle_place, written_aside
 from echoexport.runtime import open_bundle
 from echoexport.runtime.errors import OutputError
 
@@ -183,7 +183,7 @@ def test_a_bundle_that_something_was_put_into_is_refused_with_that_things_name(
 def test_a_bundle_of_another_release_may_be_replaced(null_bundle: Path) -> None:
     path = null_bundle / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99, "new": "key"}))
-    check_output(null_bundle)
+    check_bundle_place(null_bundle)
     write(null_bundle)
     assert listing(null_bundle.parent) == {"null-bundle/file": b"new"}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from echoexport.export.demo.gates.clips import ClipResult
 from echoexport.runtime.errors import InputError
-from echoexport.runtime.files.aside import name_staging, refuse_output
+from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -65,16 +65,8 @@ def draw_strip(
     share = len(frames) / (len(shown) * every)
     for curve, colour in ((result.truth, TRUTH), (result.measured, MEASURED)):
         _draw_curve(pen, curve, colour=colour, width=width * share, top=TITLE + SIDE + WAVE)
-    staging = name_staging(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            picture.save(staging, "png")
-            staging.replace(path)
-        finally:
-            staging.unlink(missing_ok=True)
-    except OSError as error:
-        raise refuse_output(path, error) from error
+    with replaced_file(path, parents=True, refuse=refuse_output) as aside:
+        picture.save(aside, "png")
 
 
 def _name_clip(result: ClipResult) -> str:

@@ -5,7 +5,6 @@ Samples, and the face that belongs to them, a hundred times a second.
 
 from __future__ import annotations
 
-import uuid
 import wave
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from echoexport.export.demo.speech.espeak import speak
 from echoexport.export.demo.speech.motion import Phone, Timeline, animate
 from echoexport.export.demo.speech.plans import ClipPlan
 from echoexport.runtime.errors import OutputError
+from echoexport.runtime.files.aside import replaced_file
 from echoexport.runtime.inputs.voice import SAMPLE_RATE
 
 __all__ = ["STATE_RATE", "SpeechClip", "make_clip", "write_wave"]
@@ -56,15 +56,14 @@ def write_wave(path: Path, samples: NDArray[np.int16]) -> None:
 
     Raises ``OutputError``.
     """
-    aside = path.with_name(f".{path.name}.part-{uuid.uuid4().hex[:12]}")
     try:
-        try:
-            with aside.open("xb") as raw, wave.open(raw, "wb") as file:
-                file.setparams((1, 2, SAMPLE_RATE, samples.size, "NONE", ""))
-                file.writeframes(samples.astype("<i2").tobytes())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with (
+            replaced_file(path) as aside,
+            aside.open("xb") as raw,
+            wave.open(raw, "wb") as file,
+        ):
+            file.setparams((1, 2, SAMPLE_RATE, samples.size, "NONE", ""))
+            file.writeframes(samples.astype("<i2").tobytes())
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 from echoexport.export.demo.speech.clips import SpeechClip, make_clip
 from echoexport.export.demo.speech.plans import ClipPlan
 from echoexport.runtime.errors import InputError, OutputError, SettingError
+from echoexport.runtime.files.aside import replaced_file
 
 __all__ = ["SHARD_CLIPS", "build_corpus", "load_corpus"]
 
@@ -81,13 +81,8 @@ def _write_shard(path: Path, clips: Sequence[SpeechClip]) -> None:
         "state_counts": np.array([len(clip.states) for clip in clips]),
         "plans": np.array([clip.plan.to_json() for clip in clips]),
     }
-    aside = path.with_name(f".{path.name}.part-{uuid.uuid4().hex[:12]}")
-    try:
-        with aside.open("xb") as file:
-            np.savez(file, **arrays)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replaced_file(path) as aside, aside.open("xb") as file:
+        np.savez(file, **arrays)
 
 
 def _holds_plans(path: Path, plans: Sequence[ClipPlan]) -> bool:

@@ -20,7 +20,7 @@ from echoexport.export.demo.training.pictures import (
 )
 from echoexport.export.demo.training.publish import publish_checkpoint
 from echoexport.export.demo.training.recipe import Recipe
-from echoexport.export.demo.training.saving import load_state, save_atomically, write_beside
+from echoexport.export.demo.training.saving import load_state, save_atomically
 from echoexport.export.demo.training.scenes import Scenes, Window, WindowBatches
 from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import (
@@ -38,6 +38,7 @@ from echoexport.export.demo.training.strips import write_rows
 from echoexport.export.demo.training.talking import Talker, sample_window, talking_objective
 from echoexport.export.subnets.audio_encoder import AudioEncoder
 from echoexport.runtime.errors import CheckpointError, SettingError
+from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 _UNSEEN_FACES = 500_000  # people who are in no training data; the quality gates' begin at a million
 _UNSEEN_COUNT = 256
@@ -81,7 +82,7 @@ def _seal(recipe: Recipe, session: Session) -> None:
     """A folder belongs to one recipe: the one that began it, by its name and every number in it."""
     path = session.folder / "recipe.json"
     if not path.exists():
-        with write_beside(path) as aside:
+        with replaced_file(path, parents=True, refuse=refuse_output) as aside:
             aside.write_text(
                 json.dumps({"recipe": recipe.name, "digest": recipe.digest}) + "\n",
                 encoding="utf-8",

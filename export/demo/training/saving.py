@@ -5,9 +5,8 @@ Each file appears whole or not at all, and a damaged one is named.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,12 @@ from torch import Tensor, nn
 
 from echoexport.export.demo.training.session import Session
 from echoexport.runtime.errors import CheckpointError
-from echoexport.runtime.files.aside import name_staging, refuse_output
-
-
-@contextlib.contextmanager
-def write_beside(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to, which takes its place at the end.
-
-    A crash leaves the old file.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    aside = name_staging(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        aside.replace(path)
-    except OSError as error:
-        raise refuse_output(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write what ``torch.save`` takes. Raises ``OutputError`` where it cannot be written."""
-    with write_beside(path) as aside:
+    with replaced_file(path, parents=True, refuse=refuse_output) as aside:
         try:
             torch.save(state, aside)
         except RuntimeError as error:  # torch has its own error for a disk that is full

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from echoexport.export.architecture import AudioArchitecture
-from echoexport.export.demo.training.saving import write_beside
 from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.stage import Objective
 from echoexport.export.subnets.audio_encoder import AudioEncoder
@@ -23,6 +22,7 @@ from echoexport.export.subnets.random_checkpoint import position_sinusoids
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.conditioning.mel import log_mel
 from echoexport.runtime.errors import InputError
+from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 _STATE_HERTZ = 100
 _MEL_RANGE = 2.0  # 80 dB: the runtime cuts a log-mel so far below its peak
@@ -64,7 +64,10 @@ def write_sounds(path: Path, sounds: list[Sound]) -> None:
         "columns": np.array([sound.mel.shape[1] for sound in sounds]),
         "lengths": np.array([len(sound.states) for sound in sounds]),
     }
-    with write_beside(path) as aside, aside.open("xb") as file:
+    with (
+        replaced_file(path, parents=True, refuse=refuse_output) as aside,
+        aside.open("xb") as file,
+    ):
         np.savez_compressed(file, **arrays)
 
 

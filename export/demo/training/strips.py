@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echoexport.export.demo.training.saving import write_beside
+from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 
 def write_rows(path: Path, rows: list[Tensor]) -> None:
@@ -22,5 +22,5 @@ def write_rows(path: Path, rows: list[Tensor]) -> None:
     levels = (
         ((torch.cat(strips, dim=-2) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
     )
-    with write_beside(path) as aside:
+    with replaced_file(path, parents=True, refuse=refuse_output) as aside:
         Image.fromarray(np.ascontiguousarray(levels)).save(aside, format="PNG")

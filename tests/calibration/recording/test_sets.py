@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from echoexport.calibration.recording.set_writer import (
     SetWriter,
-    check_output,
+    check_set_place,
     count_samples,
     recorded_alone,
 )
@@ -361,14 +361,14 @@ def test_a_rendering_whose_arrays_were_spoilt_is_done_again(tmp_path: Path) -> N
 def test_what_is_no_set_is_never_replaced(tmp_path: Path, written: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file: is a file"):
-        check_output(tmp_path / "file")
+        check_set_place(tmp_path / "file")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     with pytest.raises(OutputError, match="mine: a folder with other things in it"):
         SetWriter(tmp_path / "mine", fingerprint="one")
     (written / "notes.txt").touch()
     with pytest.raises(OutputError, match=r"set/notes\.txt: not a part of the old set"):
-        check_output(written)
+        check_set_place(written)
     (tmp_path / ".new.part").mkdir()
     (tmp_path / ".new.part" / "notes.txt").touch()
     with pytest.raises(OutputError, match=r"\.new\.part/notes\.txt: not of an earlier recording"):

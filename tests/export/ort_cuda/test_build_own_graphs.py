@@ -25,11 +25,12 @@ from echoexport.export.build.settings import BuildSettings
 from echoexport.export.ort_cuda import BACKEND, add_own_graphs
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.backends import load_backend
-from echoexport.runtime.bundle.files import check_files, describe_file, list_files
+from echoexport.runtime.bundle.files import check_files, describe_file
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.files.aside import list_files
 from echoexport.targets.spec import list_targets, load_target
 
 pytest.importorskip("onnxruntime")

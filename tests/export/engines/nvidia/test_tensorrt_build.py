@@ -385,7 +385,7 @@ def test_the_child_loads_neither_torch_nor_onnx(graph: Path, tmp_path: Path) -> 
     job = BuildJob("tensorrt", str(FAKE), str(graph), str(tmp_path / "plan"))
     script = (
         "import sys\n"
-        "from echoexport.export.engines import tensorrt_child, tensorrt_timing\n"
+        "from echoexport.export.engines.nvidia import tensorrt_child, tensorrt_timing\n"
         "code = tensorrt_child.main()\n"
         "print('loaded', *(m for m in sys.modules if m in ('torch', 'onnx', 'onnx_ir', "
         "'click')), file=sys.stderr)\n"
