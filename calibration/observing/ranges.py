@@ -36,9 +36,6 @@ _SMALLEST = 1e-30  # a range below is as good as 0, and a bin of it not a float3
 Samples = Callable[[], Iterable[Sample]]
 """Gives a calibration set's samples from the first, each time it is called."""
 
-"""Told what is being done, how much of it is done, and of how much (0 where that is not
-known)."""
-
 Maxima = dict[str, dict[int, NDArray[np.float32]]]
 """By value name and timestep bin: (channels,)."""
 

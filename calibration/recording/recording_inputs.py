@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from echoexport.runtime.errors import AudioError, CalibrationError, PortraitError
+from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
 from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice
 from echoexport.runtime.progress import Tell
-from echoexport.runtime.rendering.clip import ClipRequest, find_face
 
 BOXES = "boxes.json"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -157,8 +157,7 @@ def _make_crop(
     told: set[str] = set()
 
     def crop(size: Size) -> FaceCrop:
-        request = ClipRequest(path, path, "", face_box=box, face_model=settings.face_model)
-        found, warnings = find_face(request, size=size)
+        found, warnings = choose_face(path, size, box=box, model=settings.face_model)
         if settings.face_model is not None:  # without one, the whole picture is what was asked for
             for warning in [text for text in warnings if text not in told]:
                 told.add(warning)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-IN_TURNS = "in turns"
+__all__ = ["IN_TURNS", "OVERLAPPED"]
 
+IN_TURNS = "in turns"
+"""In one thread, so that stages add up and calls leave each other alone."""
 
 OVERLAPPED = "overlapped"
-"""Modes: in one thread, so that stages add up and calls leave each other alone; and as
-``echoexport run`` renders."""
+"""As ``echoexport run`` renders: one thread samples while frames are decoded."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from echoexport.profiles.pages.page_parts import format_page, format_table
 from echoexport.profiles.pages.profile_markdown import format_rows
 from echoexport.profiles.pages.profile_style import read_profile_style
 from echoexport.profiles.reports.limits import (
+    Metric,
     describe_change,
+    describe_metric,
 )
 from echoexport.profiles.reports.profile_compare import (
     MetricRow,
     ProfileComparison,
-    _describe_value,
 )
 
 
@@ -28,8 +31,6 @@ def format_comparison_markdown(comparison: ProfileComparison) -> str:
 
 def format_comparison_page(comparison: ProfileComparison) -> str:
     """The same as one HTML page that needs nothing else."""
-    from html import escape
-
     failed = bool(comparison.failures)
     title = "Profiles side by side"
     word = (
@@ -81,6 +82,11 @@ def _describe_row(row: MetricRow) -> list[str]:
             "" if change is None else f"{describe_change(change)}{mark}",
         ]
     return cells
+
+
+def _describe_value(row: MetricRow, index: int) -> str:
+    value = row.values[index]
+    return "not available" if value is None else describe_metric(Metric(row.name, value, row.unit))
 
 
 def _matrix_rows(comparison: ProfileComparison) -> list[list[str]]:

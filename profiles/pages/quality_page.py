@@ -31,7 +31,7 @@ from echoexport.profiles.quality.report import (
 from echoexport.profiles.quality.signals import describe_decibels
 from echoexport.runtime.files.aside import write_whole
 
-__all__ = ["format_page"]
+__all__ = ["format_page", "write_quality_report"]
 
 _CLOSENESS_HEADS = (
     "network",
@@ -358,8 +358,6 @@ def write_quality_report(report: QualityReport, folder: Path) -> tuple[Path, Pat
     Raises:
         OutputError: one cannot be written.
     """
-    from echoexport.profiles.pages.quality_page import format_page
-
     data = folder / JSON_NAME
     page = folder / PAGE_NAME
     write_whole(data, format_quality_json(report))

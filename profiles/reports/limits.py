@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from echoexport.profiles.measuring.figures import FIGURES, Change, Samples, compare_samples
+from echoexport.profiles.measuring.figures import (
+    FIGURES,
+    Change,
+    Samples,
+    compare_samples,
+    format_bytes,
+    format_seconds,
+)
 from echoexport.profiles.reports.profile import ModeReport, ProfileReport
 from echoexport.runtime.errors import SettingError
 
@@ -220,8 +227,6 @@ def check_limit(
 
 def describe_metric(metric: Metric) -> str:
     """Value and unit for people."""
-    from echoexport.profiles.measuring.figures import format_bytes, format_seconds
-
     if metric.unit == "seconds":
         return format_seconds(metric.value)
     if metric.unit == "bytes":

@@ -15,7 +15,6 @@ from echoexport.profiles.reports.limits import (
     check_limit,
     compare_metric,
     describe_change,
-    describe_metric,
     list_metrics,
 )
 from echoexport.profiles.reports.profile import ProfileReport
@@ -171,11 +170,6 @@ def _make_row(name: str, metrics: Sequence[dict[str, Metric]]) -> MetricRow:
     return MetricRow(
         name, unit, tuple(None if metric is None else metric.value for metric in found), changes
     )
-
-
-def _describe_value(row: MetricRow, index: int) -> str:
-    value = row.values[index]
-    return "not available" if value is None else describe_metric(Metric(row.name, value, row.unit))
 
 
 def _make_matrix(

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.errors import PoseError
-from echoexport.runtime.inputs.faces import detect_face
-from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
+from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
 from echoexport.runtime.inputs.voice import read_voice
 from echoexport.runtime.progress import Progress, Tell
@@ -24,9 +23,6 @@ from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingPlan
 from echoexport.runtime.sinks.open import open_sink
 from echoexport.runtime.sinks.sink import FrameSink, TracedSink
 from echoexport.runtime.trace.tracer import CLIP, Tracer
-
-"""A phase, how much of it is done, and how much there is: "sampling" until every window
-has run, then "decoding"."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,7 @@ def make_clip(
 ) -> ClipReport:
     """Render one clip into its output; interrupted or failing, it leaves nothing behind.
 
+    ``progress`` is told of "sampling" until every window has run, then of "decoding".
     ``warn`` is told each of the report's warnings before the long work starts. A
     ``tracer`` is given to the session's bundle, as :class:`Session` does.
 
@@ -116,7 +113,9 @@ def _make_clip(
     with tracer.span("read voice", "audio"):
         voice = read_voice(request.voice)
     with tracer.span("portrait", "stage"):
-        crop, doubts = find_face(request, size=size)
+        crop, doubts = choose_face(
+            request.portrait, size, box=request.face_box, model=request.face_model
+        )
         poses = _open_poses(bundle, request, size=size)
     warnings += doubts
     inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=poses)
@@ -159,29 +158,6 @@ def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int]
             if rendering.sampled:  # until then, sampling is what takes time, and tells of itself
                 tell(index + 1)
     return first
-
-
-def find_face(request: ClipRequest, *, size: tuple[int, int]) -> tuple[FaceCrop, tuple[str, ...]]:
-    """The portrait cropped to its face.
-
-    By the box that was given, else by the detector, else the whole picture.
-
-    Returns the crop and warnings.
-
-    Raises:
-        PortraitError: the picture, box or model cannot be used.
-    """
-    picture = read_portrait(request.portrait)
-    if request.face_box is not None:
-        return crop_face(picture, request.face_box, size=size), ()
-    if request.face_model is None:
-        warning = "no face box and no face model: the whole picture is used (--face-box x0,y0,x1,y1 or --face-model)"
-        return whole_picture(picture, size=size), (warning,)
-    face = detect_face(picture, model=request.face_model)
-    if face is None:
-        warning = f"{request.portrait}: no face found: the whole picture is used (--face-box x0,y0,x1,y1 names one)"
-        return whole_picture(picture, size=size), (warning,)
-    return crop_face(picture, face.corners, size=size), ()
 
 
 def _question_guidance(bundle: Bundle, plan: SamplingPlan) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from echoexport.runtime.errors import (
     PoseError,
     SettingError,
 )
-from echoexport.runtime.rendering.clip import ClipReport, ClipRequest, find_face, make_clip
+from echoexport.runtime.rendering.clip import ClipReport, ClipRequest, make_clip
 from echoexport.runtime.rendering.session import Session
 from echoexport.runtime.rendering.settings import RenderSettings
 
@@ -134,38 +134,6 @@ def test_a_warning_is_told_before_the_work_and_reported_after_it(
     assert len(report.warnings) == 1
     assert order[0] == report.warnings[0]
     assert order.count(order[0]) == 1
-
-
-def test_without_box_and_model_the_whole_picture_may_move(
-    portrait_file: Path, voice_file: Path
-) -> None:
-    crop, warnings = find_face(ClipRequest(portrait_file, voice_file, "-"), size=(32, 32))
-    assert crop.rect == (0, 0, 96, 96)
-    assert (crop.mask == 255).all()
-    assert "--face-box" in warnings[0] and "--face-model" in warnings[0]
-
-
-def test_a_box_cuts_out_the_face_and_wins_over_a_model(
-    request_of: Callable[..., ClipRequest], tmp_path: Path
-) -> None:
-    request = replace(
-        request_of("-"),
-        face_box=(40.0, 40.0, 60.0, 60.0),
-        face_model=tmp_path / "never-read.tflite",
-    )
-    crop, warnings = find_face(request, size=(32, 32))
-    assert crop.rect == (30, 30, 70, 70)
-    assert warnings == ()
-
-
-def test_a_found_face_is_cut_out(media_dir: Path, voice_file: Path) -> None:
-    pytest.importorskip("openvino")
-    model = media_dir / "models" / "blaze_face_short_range.tflite"
-    crop, warnings = find_face(
-        ClipRequest(media_dir / "portrait_b.png", voice_file, "-", face_model=model), size=(64, 64)
-    )
-    assert warnings == ()
-    assert 0 < (crop.mask == 255).mean() < 0.9
 
 
 @pytest.mark.parametrize(
