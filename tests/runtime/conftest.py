@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,3 +221,24 @@ def contents() -> Callable[[dict[str, np.ndarray] | None], Any]:
         return [(name, array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()]
 
     return describe
+
+
+@pytest.fixture
+def compiled(compile_null: Callable[..., Any]) -> Path:
+    """The null bundle, compiled."""
+    output: Path = compile_null()[0].output
+    return output
+
+
+@pytest.fixture
+def change_compiled(compiled: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path]:
+    """A function that lets another change the compiled bundle's manifest, as JSON."""
+
+    def apply(alter: Callable[[dict[str, Any]], None]) -> Path:
+        path = compiled / "manifest.json"
+        data = json.loads(path.read_text())
+        alter(data)
+        path.write_text(json.dumps(data))
+        return compiled
+
+    return apply

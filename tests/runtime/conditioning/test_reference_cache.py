@@ -19,17 +19,9 @@ from echoexport.runtime.errors import SettingError
 Reference = dict[str, np.ndarray]
 MakeReference = Callable[..., Reference]
 Contents = Callable[[Reference | None], Any]
-
 KEY = "ab" * 32
 OTHER = "cd" * 32
 PLAIN = ["<f2", "<f4", "<f8", "<i4", "<i8", "|u1", "|b1", ">f4"]
-
-
-def entry_of(folder: Path, key: str = KEY) -> Path:
-    return folder / f"{key}.reference"
-
-
-# --- what is put comes back
 
 
 def test_an_unknown_key_is_a_miss(tmp_path: Path) -> None:
@@ -58,7 +50,7 @@ def test_a_second_process_finds_on_disk_what_the_first_put(
 
 
 def test_the_folder_is_made_when_needed_and_private(
-    make_reference: MakeReference, tmp_path: Path
+    make_reference: MakeReference, tmp_path: Path, entry_of: Callable[..., Path]
 ) -> None:
     folder = tmp_path / "a" / "b"
     cache = ReferenceCache(folder)
@@ -183,9 +175,6 @@ def test_arrays_that_are_not_plain_numbers_are_refused(array: np.ndarray, tmp_pa
         ReferenceCache(tmp_path).put(KEY, {"a": array})
 
 
-# --- bounds
-
-
 def test_memory_keeps_the_entries_used_last(make_reference: MakeReference) -> None:
     cache = ReferenceCache(None, memory_bytes=13_000)  # two portraits of 6000 bytes
     cache.put("aa" * 8, make_reference(1))
@@ -240,7 +229,7 @@ def test_replacing_an_entry_needs_room_for_the_new_one_only(
 
 
 def test_an_entry_larger_than_the_disks_bound_is_not_written_and_evicts_nothing(
-    make_reference: MakeReference, tmp_path: Path
+    make_reference: MakeReference, tmp_path: Path, entry_of: Callable[..., Path]
 ) -> None:
     cache = ReferenceCache(tmp_path, disk_bytes=7000)
     cache.put(KEY, make_reference(1))
@@ -249,7 +238,7 @@ def test_an_entry_larger_than_the_disks_bound_is_not_written_and_evicts_nothing(
 
 
 def test_an_entry_written_under_a_larger_bound_is_a_miss_and_left_alone(
-    make_reference: MakeReference, tmp_path: Path
+    make_reference: MakeReference, tmp_path: Path, entry_of: Callable[..., Path]
 ) -> None:
     ReferenceCache(tmp_path).put(KEY, make_reference(1))
     small = ReferenceCache(tmp_path, disk_bytes=100)

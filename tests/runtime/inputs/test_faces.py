@@ -1,10 +1,10 @@
-"""Finding the face: arithmetic on boxes, search with made-up networks, both engines."""
+"""Finding the face: search with made-up networks, both engines on portraits."""
 
 from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,89 +12,12 @@ import pytest
 
 from echoexport.runtime.errors import MissingPackageError, PortraitError, UnknownNameError
 from echoexport.runtime.inputs.blazeface import (
-    SIDE,
     FaceBox,
     Network,
-    _letterbox,
-    _list_anchors,
-    find_boxes,
-    measure_overlap,
-    merge_boxes,
 )
 from echoexport.runtime.inputs.faces import detect_face, find_faces, open_detector, select_face
 from echoexport.runtime.inputs.portrait import crop_face, read_portrait
 from echoexport.runtime.inputs.resize import resize_bilinear
-
-# Arithmetic
-
-
-def test_anchors_lie_at_the_cells_centres() -> None:
-    anchors = _list_anchors()
-    assert anchors.shape == (896, 2)
-    assert anchors[0].tolist() == [0.5 / 16, 0.5 / 16]
-    assert anchors[2].tolist() == [1.5 / 16, 0.5 / 16]  # two anchors a cell, to the right first
-    assert anchors[511].tolist() == [15.5 / 16, 15.5 / 16]
-    assert anchors[512].tolist() == [0.5 / 8, 0.5 / 8]
-    assert anchors[895].tolist() == [7.5 / 8, 7.5 / 8]
-
-
-def answer(*faces: tuple[int, tuple[float, float, float, float], float]) -> Network:
-    """A network that answers with box values and a logit at the given anchors."""
-
-    def run(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert picture.shape == (1, SIDE, SIDE, 3)
-        values = np.zeros((896, 16), np.float32)
-        logits = np.full(896, -20, np.float32)
-        for anchor, box, logit in faces:
-            values[anchor, :4] = box
-            logits[anchor] = logit
-        return values, logits
-
-    return run
-
-
-def test_values_are_decoded_from_their_anchor_to_picture_pixels() -> None:
-    picture = np.zeros(
-        (256, 512, 3), np.uint8
-    )  # fitted at a quarter, 32 rows of bars above and below
-    network = answer((512, (20.0, 30.0, 40.0, 24.0), 2.0))  # anchor at (8,8) of 128
-    (face,) = find_boxes(picture, network)
-    # centre (28,38), 40x24 of 128 -> x 8..48, y 26..50 -> x4, minus the bar of 128 rows
-    assert face.corners == pytest.approx((32, -24, 192, 72))
-    assert face.score == pytest.approx(1 / (1 + np.exp(-2)))
-
-
-def test_scores_below_a_half_are_no_faces() -> None:
-    network = answer((5, (0, 0, 30, 30), -0.01), (600, (0, 0, 30, 30), 0.01))
-    assert len(find_boxes(np.zeros((128, 128, 3), np.uint8), network)) == 1
-
-
-def test_a_wild_logit_raises_no_overflow() -> None:
-    assert find_boxes(np.zeros((128, 128, 3), np.uint8), answer((0, (0, 0, 9, 9), -1e30))) == []
-
-
-def test_the_letterbox_keeps_the_aspect_and_fills_with_black() -> None:
-    square = _letterbox(np.full((100, 200, 3), 255, np.uint8))
-    assert square.shape == (1, 128, 128, 3)
-    assert (square[0, 32:96] == 1).all()
-    assert (square[0, :32] == -1).all()
-    assert (square[0, 96:] == -1).all()
-
-
-def test_overlap_is_intersection_over_union() -> None:
-    first = FaceBox(0, 0, 10, 10, 1)
-    second = FaceBox(5, 0, 15, 10, 1)
-    assert measure_overlap(first, second) == pytest.approx(50 / 150)
-    assert measure_overlap(first, FaceBox(10, 0, 20, 10, 1)) == 0
-    assert measure_overlap(first, first) == 1
-
-
-def test_overlapping_boxes_become_their_weighted_mean() -> None:
-    boxes = [FaceBox(2, 0, 12, 10, 0.5), FaceBox(0, 0, 10, 10, 1.0), FaceBox(50, 50, 60, 60, 0.7)]
-    merged = merge_boxes(boxes)
-    assert [face.score for face in merged] == [1.0, 0.7]
-    assert merged[0].corners == pytest.approx((2 / 3, 0, 32 / 3, 10))
-    assert merged[1].corners == pytest.approx((50, 50, 60, 60))
 
 
 def test_the_largest_face_is_selected_not_the_surest() -> None:
@@ -102,9 +25,6 @@ def test_the_largest_face_is_selected_not_the_surest() -> None:
     large = FaceBox(20, 20, 60, 60, 0.6)
     assert select_face([small, large]) is large
     assert select_face([]) is None
-
-
-# The search, with a network that takes any bright square for a face
 
 
 def see_bright_square(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,16 +59,15 @@ def test_a_picture_beyond_the_search_size_gives_boxes_in_its_own_pixels() -> Non
     assert face.corners == pytest.approx((900, 1000, 3500, 3600), abs=70)
 
 
-def test_a_small_face_that_a_closer_look_does_not_confirm_is_dropped() -> None:
+def test_a_small_face_that_a_closer_look_does_not_confirm_is_dropped(
+    answer: Callable[..., Network],
+) -> None:
     looks: Iterator[Network] = iter([answer((512, (20, 20, 30, 30), 5.0))])
 
     def see_a_face_once(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return next(looks, answer())(picture)
 
     assert find_faces(np.zeros((200, 200, 3), np.uint8), see_a_face_once) == []
-
-
-# Errors that need no model
 
 
 def test_a_missing_model_is_refused_with_its_name(tmp_path: Path) -> None:
@@ -191,9 +110,6 @@ def test_without_any_engine_the_extras_are_named(
 def test_an_unknown_engine_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="litert, openvino"):
         open_detector(tmp_path / "a.tflite", engine="openvin")
-
-
-# Portraits and models beside the checkout
 
 
 @pytest.fixture(scope="module")

@@ -1,114 +1,49 @@
-"""Pose maps: drawn as by OpenCV, and read from files that a stranger may have written."""
+"""Poses are read from files that a stranger may have written."""
 
 from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from echoexport.runtime.errors import PoseError
 from echoexport.runtime.inputs.pose import draw_pose_map, read_poses
-from echoexport.runtime.inputs.pose_drawing import _draw_stroke
-from echoexport.runtime.inputs.pose_topology import DOTS, STROKES
 
-POINTS = st.tuples(st.integers(0, 511), st.integers(0, 511))
-NEAR_A_CORNER = st.tuples(st.integers(0, 12), st.integers(500, 511))
 SIZE = (64, 64)
 
 
-def make_landmarks(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(200, 290, (478, 3))
+@pytest.fixture
+def write_folder(make_landmarks: Callable[..., np.ndarray]) -> Callable[..., Path]:
+    """A function that writes a folder of poses, a file each, and gives it."""
 
+    def write(folder: Path, *, suffix: str, count: int = 3) -> Path:
+        folder.mkdir()
+        for i in range(count):
+            path = folder / f"{i}{suffix}"
+            if suffix == ".npy":
+                np.save(path, make_landmarks(i))
+            elif suffix == ".pkl":
+                path.write_bytes(pickle.dumps(make_landmarks(i), protocol=4))
+            else:
+                Image.fromarray(draw_pose_map(make_landmarks(i), size=(512, 512))).save(path)
+        return folder
 
-# Drawing
-
-
-@pytest.mark.parametrize("name", ["0", "1", "shifted"])
-def test_the_map_equals_the_originals_pixel_for_pixel(name: str, goldens_pipeline: Any) -> None:
-    drawn = draw_pose_map(goldens_pipeline[f"pose/{name}/landmarks"], size=(512, 512))
-    assert (drawn == goldens_pipeline[f"pose/{name}/image512"]).all()
-
-
-@pytest.mark.parametrize("name", ["0", "1"])
-def test_landmarks_taken_for_pixels_of_a_smaller_picture_draw_as_the_originals(
-    name: str, goldens_pipeline: Any
-) -> None:
-    landmarks = goldens_pipeline[f"pose/{name}/landmarks"]
-    drawn = draw_pose_map(landmarks, size=(128, 128), picture=(128, 128))
-    assert (drawn == goldens_pipeline[f"pose/{name}/image128"]).all()
-
-
-def test_the_table_of_strokes_is_the_originals(goldens_pipeline: Any) -> None:
-    meta = goldens_pipeline.json("meta_pose")
-    ours = [
-        [first, second, list(colour), 2] for colour, pairs in STROKES for first, second in pairs
-    ]
-    assert ours == meta["connections_in_draw_order"]
-    assert {str(landmark): list(colour) for landmark, colour in DOTS} == meta["points"]
-
-
-@given(st.one_of(st.tuples(POINTS, POINTS), st.tuples(NEAR_A_CORNER, NEAR_A_CORNER)))
-@settings(max_examples=150, deadline=None, derandomize=True)
-def test_a_stroke_covers_the_pixels_of_opencvs_line(
-    ends: tuple[tuple[int, int], tuple[int, int]],
-) -> None:
-    cv2 = pytest.importorskip("cv2")
-    ours, wanted = np.zeros((2, 512, 512, 3), np.uint8)
-    _draw_stroke(ours, *ends, colour=(9, 8, 7))
-    cv2.line(wanted, *ends, (9, 8, 7), 2)
-    assert (ours == wanted).all()
-
-
-def test_a_smaller_map_is_the_large_one_resized() -> None:
-    cv2 = pytest.importorskip("cv2")
-    large = draw_pose_map(make_landmarks(), size=(512, 512))
-    for size in [(128, 128), (256, 256), (192, 320)]:
-        small = draw_pose_map(make_landmarks(), size=size)
-        assert np.abs(small.astype(int) - cv2.resize(large, size)).max() <= 1
-
-
-def test_a_pupil_at_the_edge_is_cut_there() -> None:
-    landmarks = np.full((478, 3), -50.0)
-    landmarks[468, :2] = 1, 2
-    drawn = draw_pose_map(landmarks, size=(512, 512))
-    assert (drawn[:5, :4] == (10, 200, 250)).all()
-    assert not drawn[5:].any()
-    assert not drawn[:, 4:].any()
-
-
-def test_a_stroke_with_one_end_outside_is_left_out() -> None:
-    landmarks = np.full((478, 3), -50.0)
-    landmarks[374, :2] = 100, 100  # joined with 380 and 373
-    assert not draw_pose_map(landmarks, size=(512, 512)).any()
-    landmarks[380, :2] = 512, 512  # the far edge still counts as inside
-    assert draw_pose_map(landmarks, size=(512, 512))[511, 511].tolist() == [180, 200, 10]
-
-
-# Reading
-
-
-def write_folder(folder: Path, *, suffix: str, count: int = 3) -> Path:
-    folder.mkdir()
-    for i in range(count):
-        path = folder / f"{i}{suffix}"
-        if suffix == ".npy":
-            np.save(path, make_landmarks(i))
-        elif suffix == ".pkl":
-            path.write_bytes(pickle.dumps(make_landmarks(i), protocol=4))
-        else:
-            Image.fromarray(draw_pose_map(make_landmarks(i), size=(512, 512))).save(path)
-    return folder
+    return write
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".pkl", ".png"])
-def test_a_folder_gives_one_map_per_file(tmp_path: Path, suffix: str) -> None:
+def test_a_folder_gives_one_map_per_file(
+    tmp_path: Path,
+    suffix: str,
+    make_landmarks: Callable[..., np.ndarray],
+    write_folder: Callable[..., Path],
+) -> None:
     maps = read_poses(write_folder(tmp_path / "poses", suffix=suffix, count=11), size=(96, 64))
     assert len(maps) == 11
     for i in (0, 2, 10):
@@ -118,7 +53,9 @@ def test_a_folder_gives_one_map_per_file(tmp_path: Path, suffix: str) -> None:
         assert np.abs(maps[i] - wanted).max() < 1e-6
 
 
-def test_one_array_gives_one_map_per_row(tmp_path: Path) -> None:
+def test_one_array_gives_one_map_per_row(
+    tmp_path: Path, make_landmarks: Callable[..., np.ndarray]
+) -> None:
     np.save(
         tmp_path / "poses.npy", np.stack([make_landmarks(0), make_landmarks(1)]).astype(np.float32)
     )
@@ -127,7 +64,9 @@ def test_one_array_gives_one_map_per_row(tmp_path: Path) -> None:
     assert not np.array_equal(maps[0], maps[1])
 
 
-def test_maps_are_made_only_when_asked_for(tmp_path: Path) -> None:
+def test_maps_are_made_only_when_asked_for(
+    tmp_path: Path, write_folder: Callable[..., Path]
+) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".npy")
     (folder / "1.npy").write_bytes(b"broken")
     maps = read_poses(folder, size=SIZE)
@@ -136,7 +75,9 @@ def test_maps_are_made_only_when_asked_for(tmp_path: Path) -> None:
         maps[1]
 
 
-def test_pickles_of_either_numpy_are_read(tmp_path: Path) -> None:
+def test_pickles_of_either_numpy_are_read(
+    tmp_path: Path, make_landmarks: Callable[..., np.ndarray]
+) -> None:
     folder = tmp_path / "poses"
     folder.mkdir()
     content = pickle.dumps(make_landmarks(), protocol=4)
@@ -166,7 +107,7 @@ class Malicious:
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_a_pickle_that_wants_code_is_refused_and_nothing_runs(
-    tmp_path: Path, protocol: int
+    tmp_path: Path, protocol: int, write_folder: Callable[..., Path]
 ) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".pkl")
     (folder / "1.pkl").write_bytes(pickle.dumps(Malicious(tmp_path / "owned"), protocol=protocol))
@@ -175,7 +116,9 @@ def test_a_pickle_that_wants_code_is_refused_and_nothing_runs(
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_pickle_that_hides_code_in_an_object_array_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_hides_code_in_an_object_array_is_refused(
+    tmp_path: Path, write_folder: Callable[..., Path]
+) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".pkl")
     hidden = np.array([Malicious(tmp_path / "owned")], dtype=object)
     (folder / "0.pkl").write_bytes(pickle.dumps(hidden))
@@ -197,7 +140,7 @@ def test_a_pickle_that_hides_code_in_an_object_array_is_refused(tmp_path: Path) 
     ids=["empty", "nonsense", "list", "other shape", "objects", "too large"],
 )
 def test_a_pickle_of_something_else_is_refused_with_what_was_found(
-    tmp_path: Path, content: bytes, reason: str
+    tmp_path: Path, content: bytes, reason: str, write_folder: Callable[..., Path]
 ) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".pkl")
     (folder / "1.pkl").write_bytes(content)
@@ -213,7 +156,7 @@ def test_an_array_of_pickled_objects_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_gap_in_the_numbers_is_named(tmp_path: Path) -> None:
+def test_a_gap_in_the_numbers_is_named(tmp_path: Path, write_folder: Callable[..., Path]) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".npy", count=5)
     (folder / "3.npy").unlink()
     with pytest.raises(PoseError, match=r"3\.npy is missing: poses 0 to 4 are wanted"):
@@ -221,7 +164,9 @@ def test_a_gap_in_the_numbers_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [3, -1, 100])
-def test_a_frame_past_the_last_pose_is_named(tmp_path: Path, index: int) -> None:
+def test_a_frame_past_the_last_pose_is_named(
+    tmp_path: Path, index: int, write_folder: Callable[..., Path]
+) -> None:
     maps = read_poses(write_folder(tmp_path / "poses", suffix=".npy"), size=SIZE)
     with pytest.raises(PoseError, match=f"holds poses 0 to 2: there is no pose {index}"):
         maps[index]
@@ -229,7 +174,7 @@ def test_a_frame_past_the_last_pose_is_named(tmp_path: Path, index: int) -> None
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_landmarks_that_are_not_finite_are_refused_with_their_frame(
-    tmp_path: Path, value: float
+    tmp_path: Path, value: float, make_landmarks: Callable[..., np.ndarray]
 ) -> None:
     poses = np.stack([make_landmarks(0), make_landmarks(1)])
     poses[1, 7, 0] = value
@@ -249,7 +194,9 @@ def test_an_array_of_another_shape_is_refused_with_its_shape(
         read_poses(tmp_path / "poses.npy", size=SIZE)
 
 
-def test_a_broken_map_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_a_broken_map_is_refused_with_its_name(
+    tmp_path: Path, write_folder: Callable[..., Path]
+) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".png")
     (folder / "2.png").write_bytes(b"no picture")
     with pytest.raises(PoseError, match=r"2\.png cannot be read as a picture"):
@@ -262,7 +209,9 @@ def test_a_folder_without_poses_is_refused(tmp_path: Path) -> None:
         read_poses(tmp_path, size=SIZE)
 
 
-def test_a_folder_of_two_kinds_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_two_kinds_is_refused(
+    tmp_path: Path, make_landmarks: Callable[..., np.ndarray], write_folder: Callable[..., Path]
+) -> None:
     folder = write_folder(tmp_path / "poses", suffix=".npy")
     (folder / "0.pkl").write_bytes(pickle.dumps(make_landmarks(), protocol=4))
     with pytest.raises(PoseError, match=r"both \.npy and \.pkl files"):
@@ -274,7 +223,9 @@ def test_a_missing_path_is_refused_with_its_name(tmp_path: Path) -> None:
         read_poses(tmp_path / "nowhere", size=SIZE)
 
 
-def test_a_single_pickle_is_refused_with_what_is_wanted(tmp_path: Path) -> None:
+def test_a_single_pickle_is_refused_with_what_is_wanted(
+    tmp_path: Path, make_landmarks: Callable[..., np.ndarray]
+) -> None:
     (tmp_path / "all.pkl").write_bytes(pickle.dumps(make_landmarks()))
     with pytest.raises(PoseError, match=r"all\.pkl: wanted a \.npy file of shape \(n,478,3\)"):
         read_poses(tmp_path / "all.pkl", size=SIZE)

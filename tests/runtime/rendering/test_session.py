@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from echoexport.runtime import Bundle, Rendering, RenderInputs, RenderSettings, Session, open_bundle
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.decoding.pixels import hold_still, to_pixels
 from echoexport.runtime.engine.protocol import Arrays, EngineOptions
 from echoexport.runtime.errors import PortraitError, PoseError, SettingError
-from echoexport.runtime.inputs.voice import Voice, voice_from_samples
 from echoexport.runtime.rendering import session
-from echoexport.runtime.rendering.settings import settle_hold
 from echoexport.runtime.sampling.noise import initial_latents
-from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingStep
 
 SIDE = 32
 WINDOW = 4
@@ -83,27 +76,9 @@ def echo_bundle(folder: Path) -> tuple[Bundle, EchoBackend]:
     return Bundle(folder, read_manifest(folder), backend=backend, options=EngineOptions()), backend
 
 
-def voice_of(seconds: float) -> Voice:
-    samples = np.random.default_rng(5).uniform(-0.3, 0.3, round(16000 * seconds)).astype(np.float32)
-    return voice_from_samples(samples)
-
-
-def inputs_for(seconds: float = 0.5, **changes: Any) -> RenderInputs:
-    picture = np.random.default_rng(6).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    given = {
-        "picture": picture,
-        "voice": voice_of(seconds),
-        "mask": np.full((SIDE, SIDE), 255, np.uint8),
-        **changes,
-    }
-    return RenderInputs(**given)
-
-
-def render(bundle: Bundle, inputs: RenderInputs, **settings: Any) -> Rendering:
-    return Session(bundle).render(inputs, RenderSettings(**settings))
-
-
-def test_a_rendering_gives_as_many_frames_as_it_says(null_bundle: Path) -> None:
+def test_a_rendering_gives_as_many_frames_as_it_says(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     with open_bundle(null_bundle) as bundle:
         rendering = render(bundle, inputs_for(0.5))
         frames = list(rendering)
@@ -112,33 +87,16 @@ def test_a_rendering_gives_as_many_frames_as_it_says(null_bundle: Path) -> None:
     assert rendering.latents.shape == (1, 4, 12, 4, 4)
 
 
-def test_frames_can_be_gone_through_twice(null_bundle: Path) -> None:
+def test_frames_can_be_gone_through_twice(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     rendering = render(echo_bundle(null_bundle)[0], inputs_for(0.2))
     np.testing.assert_array_equal(np.stack(list(rendering)), np.stack(list(rendering)))
 
 
-@pytest.mark.parametrize(
-    ("fps", "cover", "original"), [(24, 24, 26), (25, 25, 27), (Fraction(30000, 1001), 30, 32)]
-)
-def test_frames_cover_the_voice_or_are_as_many_as_in_the_original(
-    null_bundle: Path, fps: Any, cover: int, original: int
+def test_a_clip_shorter_than_the_window_holds_its_last_tokens_and_is_cut(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
 ) -> None:
-    with open_bundle(null_bundle) as bundle:
-        assert render(bundle, inputs_for(1.0), fps=fps).frames == cover
-        assert render(bundle, inputs_for(1.0), fps=fps, frame_count="original").frames == original
-
-
-@pytest.mark.parametrize(
-    ("asked", "given"), [(1, 1), (3, 3), (4, 4), (5, 5), (12, 12), (13, 12), (10_000, 12)]
-)
-def test_a_limit_of_frames_shortens_a_clip_and_never_lengthens_it(
-    null_bundle: Path, asked: int, given: int
-) -> None:
-    with open_bundle(null_bundle) as bundle:
-        assert len(list(render(bundle, inputs_for(0.5), frames=asked))) == given
-
-
-def test_a_clip_shorter_than_the_window_holds_its_last_tokens_and_is_cut(null_bundle: Path) -> None:
     bundle, backend = echo_bundle(null_bundle)
     rendering = render(bundle, inputs_for(0.5), frames=2)
     first = backend.given[0]
@@ -154,14 +112,18 @@ def test_a_clip_shorter_than_the_window_holds_its_last_tokens_and_is_cut(null_bu
     assert rendering.latents.shape[2] == 2
 
 
-def test_a_clip_of_one_frame_is_rendered(null_bundle: Path) -> None:
+def test_a_clip_of_one_frame_is_rendered(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     bundle, backend = echo_bundle(null_bundle)
     rendering = render(bundle, inputs_for(0.5), frames=1)
     assert [frame.shape for frame in rendering] == [(SIDE, SIDE, 3)]
     assert (backend.given[0]["audio_tokens"][0] == backend.given[0]["audio_tokens"][0, 0]).all()
 
 
-def test_the_same_seed_gives_the_same_frames_and_another_seed_others(null_bundle: Path) -> None:
+def test_the_same_seed_gives_the_same_frames_and_another_seed_others(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     bundle, _ = echo_bundle(null_bundle)
     first, same, other = (
         np.stack(list(render(bundle, inputs_for(0.3), seed=seed))) for seed in (7, 7, 8)
@@ -170,14 +132,19 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others(null_bundle
     assert (first != other).mean() > 0.5
 
 
-def test_a_frames_noise_does_not_depend_on_the_clips_length(null_bundle: Path) -> None:
+def test_a_frames_noise_does_not_depend_on_the_clips_length(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     bundle, _ = echo_bundle(null_bundle)
     short, long = (render(bundle, inputs_for(seconds), seed=3).latents for seconds in (0.2, 0.9))
     np.testing.assert_array_equal(short, long[:, :, : short.shape[2]])
 
 
 def test_seeded_noise_is_clamped_as_the_bundle_says(
-    null_bundle: Path, make_null_bundle: Callable[..., Path]
+    null_bundle: Path,
+    make_null_bundle: Callable[..., Path],
+    inputs_for: Callable[..., RenderInputs],
+    render: Callable[..., Rendering],
 ) -> None:
     poses = np.zeros((12, 3, SIDE, SIDE), np.float32)
     for folder, clamped in ((null_bundle, True), (make_null_bundle("pose", face="pose"), False)):
@@ -187,7 +154,9 @@ def test_seeded_noise_is_clamped_as_the_bundle_says(
         assert (largest == 1.5) if clamped else (largest > 2)
 
 
-def test_given_noise_is_used_as_it_is_unclamped(null_bundle: Path) -> None:
+def test_given_noise_is_used_as_it_is_unclamped(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     noise = initial_latents(9, frames=12, shape=(4, 4, 4), clamp=None)
     bundle, backend = echo_bundle(null_bundle)
     render(bundle, inputs_for(0.5, noise=noise), steps=1, overlap=0)
@@ -197,7 +166,7 @@ def test_given_noise_is_used_as_it_is_unclamped(null_bundle: Path) -> None:
 
 
 def test_noise_for_a_short_clip_stands_in_its_first_frames_or_fills_the_window(
-    null_bundle: Path,
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
 ) -> None:
     noise = initial_latents(9, frames=WINDOW, shape=(4, 4, 4), clamp=None)
     for part in (noise[:, :, :2], noise):
@@ -208,7 +177,9 @@ def test_noise_for_a_short_clip_stands_in_its_first_frames_or_fills_the_window(
         assert found.any(axis=(0, 1, 3, 4)).all()
 
 
-def test_given_noise_is_left_as_it_was(null_bundle: Path) -> None:
+def test_given_noise_is_left_as_it_was(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     noise = initial_latents(9, frames=12, shape=(4, 4, 4), clamp=None)
     kept = noise.copy()
     render(echo_bundle(null_bundle)[0], inputs_for(0.5, noise=noise))
@@ -219,7 +190,10 @@ def test_given_noise_is_left_as_it_was(null_bundle: Path) -> None:
     "shape", [(1, 4, 11, 4, 4), (1, 4, 12, 4, 5), (4, 12, 4, 4), (1, 3, 12, 4, 4)]
 )
 def test_noise_of_another_shape_is_refused_with_the_shape_that_is_wanted(
-    null_bundle: Path, shape: tuple[int, ...]
+    null_bundle: Path,
+    shape: tuple[int, ...],
+    inputs_for: Callable[..., RenderInputs],
+    render: Callable[..., Rendering],
 ) -> None:
     with (
         open_bundle(null_bundle) as bundle,
@@ -228,7 +202,9 @@ def test_noise_of_another_shape_is_refused_with_the_shape_that_is_wanted(
         render(bundle, inputs_for(0.5, noise=np.zeros(shape, np.float32)))
 
 
-def test_a_picture_or_mask_of_another_size_is_refused(null_bundle: Path) -> None:
+def test_a_picture_or_mask_of_another_size_is_refused(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     small = np.zeros((16, 16, 3), np.uint8)
     with open_bundle(null_bundle) as bundle:
         with pytest.raises(PortraitError, match=r"the portrait is \(16, 16, 3\)"):
@@ -238,7 +214,10 @@ def test_a_picture_or_mask_of_another_size_is_refused(null_bundle: Path) -> None
 
 
 def test_a_bundle_for_masks_needs_a_mask_and_one_for_poses_poses(
-    null_bundle: Path, make_null_bundle: Callable[..., Path]
+    null_bundle: Path,
+    make_null_bundle: Callable[..., Path],
+    inputs_for: Callable[..., RenderInputs],
+    render: Callable[..., Rendering],
 ) -> None:
     with (
         open_bundle(null_bundle) as bundle,
@@ -253,7 +232,11 @@ def test_a_bundle_for_masks_needs_a_mask_and_one_for_poses_poses(
         render(bundle, inputs_for())
 
 
-def test_too_few_poses_are_refused_with_both_counts(make_null_bundle: Callable[..., Path]) -> None:
+def test_too_few_poses_are_refused_with_both_counts(
+    make_null_bundle: Callable[..., Path],
+    inputs_for: Callable[..., RenderInputs],
+    render: Callable[..., Rendering],
+) -> None:
     poses = [np.zeros((3, SIDE, SIDE), np.float32)] * 11
     with open_bundle(make_null_bundle(face="pose")) as bundle:
         with pytest.raises(PoseError, match=r"11 pose maps for 12 frames"):
@@ -261,7 +244,11 @@ def test_too_few_poses_are_refused_with_both_counts(make_null_bundle: Callable[.
         assert render(bundle, inputs_for(0.5, poses=poses), frames=11).frames == 11
 
 
-def test_pose_maps_of_another_size_are_refused(make_null_bundle: Callable[..., Path]) -> None:
+def test_pose_maps_of_another_size_are_refused(
+    make_null_bundle: Callable[..., Path],
+    inputs_for: Callable[..., RenderInputs],
+    render: Callable[..., Rendering],
+) -> None:
     poses = np.zeros((12, 3, 16, 16), np.float32)
     with (
         open_bundle(make_null_bundle(face="pose")) as bundle,
@@ -270,7 +257,11 @@ def test_pose_maps_of_another_size_are_refused(make_null_bundle: Callable[..., P
         render(bundle, inputs_for(0.5, poses=poses))
 
 
-def test_a_short_clip_holds_its_last_pose(make_null_bundle: Callable[..., Path]) -> None:
+def test_a_short_clip_holds_its_last_pose(
+    make_null_bundle: Callable[..., Path],
+    inputs_for: Callable[..., RenderInputs],
+    render: Callable[..., Rendering],
+) -> None:
     class Counted(list[np.ndarray]):
         """Poses that remember which of them were asked for."""
 
@@ -287,54 +278,9 @@ def test_a_short_clip_holds_its_last_pose(make_null_bundle: Callable[..., Path])
     assert poses.asked == {0, 1}
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"guidance": -1.0}, r"guidance -1\.0"),
-        ({"guidance": float("nan")}, "guidance nan"),
-        ({"guidance": True}, "guidance True"),
-        ({"guidance": "2"}, "guidance '2'"),
-        ({"overlap": WINDOW}, "overlap 4: 0 to 3 frames"),
-        ({"overlap": -1}, "overlap -1"),
-        ({"overlap": 1.5}, r"overlap 1\.5"),
-        ({"frames": 0}, "frames 0: a whole number from 1 on"),
-        ({"frames": 2.5}, r"frames 2\.5: a whole number"),
-        ({"frame_count": "all"}, "frame count 'all'; known: cover, original"),
-        ({"fps": 0}, "fps 0"),
-        ({"fps": 1e9}, r"fps 1000000000\.0"),
-        ({"steps": 0}, "0 sampling steps do not work"),
-        ({"steps": 61}, "61 sampling steps do not work"),
-        ({"seed": -1}, "seed must be"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(
-    null_bundle: Path, settings: dict[str, Any], message: str
+def test_guidance_doubles_the_calls_of_the_denoiser(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
 ) -> None:
-    with open_bundle(null_bundle) as bundle, pytest.raises(SettingError, match=message):
-        render(bundle, inputs_for(), **settings)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"steps": 61}, {"overlap": WINDOW}, {"guidance": -1.0}, {"fps": 0}]
-)
-def test_settings_are_refused_before_any_network_runs(
-    null_bundle: Path, settings: dict[str, Any]
-) -> None:
-    with open_bundle(null_bundle) as bundle:
-        with pytest.raises(SettingError):
-            render(bundle, inputs_for(), **settings)
-        assert not any(bundle.calls().values())
-
-
-def test_the_bundles_own_steps_and_guidance_are_the_defaults(null_bundle: Path) -> None:
-    steps: list[SamplingStep] = []
-    with open_bundle(null_bundle) as bundle:
-        Session(bundle).render(inputs_for(), hooks=SamplingHooks(on_step=steps.append))
-        assert len(steps) == bundle.manifest.sampler.steps == 2
-        assert bundle.calls()["denoising_unet"] == sum(len(step.windows) for step in steps)
-
-
-def test_guidance_doubles_the_calls_of_the_denoiser(null_bundle: Path) -> None:
     counts = []
     for guidance in (1.0, 1.5):
         with open_bundle(null_bundle) as bundle:
@@ -343,7 +289,9 @@ def test_guidance_doubles_the_calls_of_the_denoiser(null_bundle: Path) -> None:
     assert counts[1] == 2 * counts[0]
 
 
-def test_a_second_run_with_the_same_portrait_makes_no_reference_call(null_bundle: Path) -> None:
+def test_a_second_run_with_the_same_portrait_makes_no_reference_call(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs]
+) -> None:
     with open_bundle(null_bundle) as bundle:
         session = Session(bundle, cache=ReferenceCache(None))
         for _ in range(2):
@@ -352,7 +300,9 @@ def test_a_second_run_with_the_same_portrait_makes_no_reference_call(null_bundle
     assert (calls["vae_encoder"], calls["reference_unet"], calls["landmark_encoder"]) == (1, 1, 1)
 
 
-def test_another_session_finds_the_portrait_on_disk(null_bundle: Path, tmp_path: Path) -> None:
+def test_another_session_finds_the_portrait_on_disk(
+    null_bundle: Path, tmp_path: Path, inputs_for: Callable[..., RenderInputs]
+) -> None:
     for expected in (1, 0):
         with open_bundle(null_bundle) as bundle:
             Session(bundle, cache=ReferenceCache(tmp_path / "cache")).render(inputs_for())
@@ -362,7 +312,9 @@ def test_another_session_finds_the_portrait_on_disk(null_bundle: Path, tmp_path:
         ) * 3
 
 
-def test_another_portrait_is_computed_anew(null_bundle: Path) -> None:
+def test_another_portrait_is_computed_anew(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs]
+) -> None:
     with open_bundle(null_bundle) as bundle:
         session = Session(bundle, cache=ReferenceCache(None))
         session.render(inputs_for())
@@ -370,7 +322,9 @@ def test_another_portrait_is_computed_anew(null_bundle: Path) -> None:
         assert bundle.calls()["reference_unet"] == 2
 
 
-def test_a_cached_reference_gives_the_same_latents(null_bundle: Path) -> None:
+def test_a_cached_reference_gives_the_same_latents(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs]
+) -> None:
     cache = ReferenceCache(None)
     bundle, backend = echo_bundle(null_bundle)
     for _ in range(2):
@@ -380,7 +334,9 @@ def test_a_cached_reference_gives_the_same_latents(null_bundle: Path) -> None:
         np.testing.assert_array_equal(array, second[name])
 
 
-def test_the_frames_of_a_three_minute_clip_are_never_held_together(null_bundle: Path) -> None:
+def test_the_frames_of_a_three_minute_clip_are_never_held_together(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     with open_bundle(null_bundle) as bundle:
         rendering = render(bundle, inputs_for(180.0), steps=1)
         next(iter(rendering))
@@ -392,7 +348,9 @@ def test_the_frames_of_a_three_minute_clip_are_never_held_together(null_bundle: 
     assert peak < 50 * SIDE * SIDE * 3  # all frames together would be 4320 of these
 
 
-def test_a_sampled_clip_holds_little_besides_its_latents(null_bundle: Path) -> None:
+def test_a_sampled_clip_holds_little_besides_its_latents(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs], render: Callable[..., Rendering]
+) -> None:
     inputs = inputs_for(20.0)
     with open_bundle(null_bundle) as bundle:
         tracemalloc.start()
@@ -405,15 +363,8 @@ def test_a_sampled_clip_holds_little_besides_its_latents(null_bundle: Path) -> N
     )  # the engines' own arrays are a good part of it
 
 
-def test_pixels_are_cut_not_rounded_and_clamped() -> None:
-    picture = np.array([-2.0, -1.0, 0.0, 0.999, 1.0, 3.0], np.float32)
-    levels = to_pixels(np.broadcast_to(picture, (1, 3, 1, 6)))
-    assert levels[0, :, 0].tolist() == [0, 0, 127, 254, 255, 255]
-    assert levels.flags.c_contiguous
-
-
 def test_a_frugal_session_closes_each_large_network_when_the_clip_needs_it_no_more(
-    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch, inputs_for: Callable[..., RenderInputs]
 ) -> None:
     monkeypatch.setattr(session, "_CLOSED_FROM", 1)
     with open_bundle(null_bundle, backend="null") as bundle:
@@ -427,7 +378,9 @@ def test_a_frugal_session_closes_each_large_network_when_the_clip_needs_it_no_mo
         assert bundle.calls()["reference_unet"] == 1
 
 
-def test_a_frugal_session_keeps_a_small_denoiser_open(null_bundle: Path) -> None:
+def test_a_frugal_session_keeps_a_small_denoiser_open(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs]
+) -> None:
     with open_bundle(null_bundle, backend="null") as bundle:
         closed: list[str] = []
         bundle.close_network = closed.append  # type: ignore[method-assign]
@@ -437,7 +390,7 @@ def test_a_frugal_session_keeps_a_small_denoiser_open(null_bundle: Path) -> None
 
 
 def test_frames_that_are_sampled_as_they_are_needed_are_those_of_the_whole_clip(
-    null_bundle: Path,
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs]
 ) -> None:
     with open_bundle(null_bundle, backend="null") as bundle:
         at_once = Session(bundle).render(inputs_for(0.9))
@@ -446,38 +399,3 @@ def test_frames_that_are_sampled_as_they_are_needed_are_those_of_the_whole_clip(
         for frame, other in zip(at_once, one_by_one, strict=True):
             np.testing.assert_array_equal(frame, other)
         assert one_by_one.sampled
-
-
-def test_small_changes_of_a_pixel_are_held_and_large_ones_shown() -> None:
-    shown = np.full((2, 2, 3), 100, np.uint8)
-    frame = shown.copy()
-    frame[0, 0] += 1
-    frame[0, 1, 2] -= 2
-    held = hold_still(frame, shown, levels=1)
-    assert (held[0, 0] == 100).all()
-    assert held[0, 1].tolist() == [100, 100, 98]
-
-
-def test_nothing_is_held_at_the_start_nor_without_levels() -> None:
-    frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    assert hold_still(frame, None, levels=3) is frame
-    assert hold_still(frame, frame + np.uint8(1), levels=0) is frame
-
-
-@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(0, 20))
-def test_a_held_video_is_never_further_from_its_own_than_the_levels(seed: int, levels: int) -> None:
-    draw = np.random.default_rng(seed)
-    frame = draw.integers(0, 256, (3, 3, 3)).astype(np.uint8)
-    shown = None
-    for _ in range(12):
-        frame = np.clip(frame.astype(np.int16) + draw.integers(-3, 4, frame.shape), 0, 255).astype(
-            np.uint8
-        )
-        shown = hold_still(frame, shown, levels=levels)
-        assert int(np.abs(shown.astype(np.int16) - frame).max()) <= levels
-
-
-@pytest.mark.parametrize("hold", [-1, 256, 1.5, True])
-def test_a_hold_that_makes_no_sense_is_refused(null_bundle: Path, hold: Any) -> None:
-    with open_bundle(null_bundle) as bundle, pytest.raises(SettingError, match="0 to 255 levels"):
-        settle_hold(bundle, RenderSettings(hold=hold))

@@ -203,25 +203,6 @@ def test_a_timestep_outside_the_schedule_is_refused(timestep: int, sample: np.nd
         DDIMScheduler().step(sample, timestep, sample, steps=6)
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {"beta_schedule": "squaredcos_cap_v2"},
-        {"prediction_type": "epsilon"},
-        {"spacing": "leading"},
-        {"train_steps": 1},
-        {"train_steps": 10.5},
-        {"beta_start": 0.0},
-        {"beta_end": 1.0},
-        {"beta_end": float("nan")},
-    ],
-)
-def test_a_schedule_that_is_not_implemented_is_refused_by_name(setting: dict[str, Any]) -> None:
-    (name, value), *_ = setting.items()
-    with pytest.raises(SettingError, match=rf"{name}.*{value}"):
-        SchedulerConfig(**setting)
-
-
 def test_the_timestep_embedding_has_cosines_first() -> None:
     embedding = sinusoid([0, 1], 4)
     wanted = [[1, 1, 0, 0], [np.cos(1), np.cos(0.01), np.sin(1), np.sin(0.01)]]
