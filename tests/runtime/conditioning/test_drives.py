@@ -50,17 +50,13 @@ def maps(index: int) -> np.ndarray:
     return np.full((3, 32, 32), index, np.float32)
 
 
-def test_pose_features_come_in_the_order_of_the_window(
-    pose_bundle: Bundle,
-) -> None:
+def test_pose_features_come_in_the_order_of_the_window(pose_bundle: Bundle) -> None:
     features = PoseFeatures(pose_bundle, maps).window([3, 0, 2])
     assert features.shape == (1, 8, 3, 4, 4)
     np.testing.assert_array_equal(features[0, 0, :, 0, 0], [3, 0, 2])
 
 
-def test_each_pose_is_encoded_once_while_it_is_kept(
-    pose_bundle: Bundle,
-) -> None:
+def test_each_pose_is_encoded_once_while_it_is_kept(pose_bundle: Bundle) -> None:
     bundle = pose_bundle
     features = PoseFeatures(bundle, maps)
     for window in ([0, 1, 2], [1, 2, 3], [3, 0, 1]):
@@ -82,9 +78,7 @@ def test_the_poses_used_longest_ago_are_forgotten_first(
     assert bundle.calls()["landmark_encoder"] == 4
 
 
-def test_a_pose_map_of_another_shape_is_refused_with_its_number(
-    pose_bundle: Bundle,
-) -> None:
+def test_a_pose_map_of_another_shape_is_refused_with_its_number(pose_bundle: Bundle) -> None:
     features = PoseFeatures(pose_bundle, lambda index: np.zeros((3, 32, 30 + index), np.float32))
     with pytest.raises(PoseError, match=r"pose map 1 is \(3, 32, 31\) float32; .*\(3, 32, 32\)"):
         features.window([2, 1])

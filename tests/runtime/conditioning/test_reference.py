@@ -24,9 +24,7 @@ def test_the_vae_sees_a_picture_from_minus_one_to_one_channels_first(
     np.testing.assert_allclose(seen[0], PICTURE.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
 
 
-def test_without_a_cache_a_portrait_is_computed_every_time(
-    means: tuple[Bundle, Any],
-) -> None:
+def test_without_a_cache_a_portrait_is_computed_every_time(means: tuple[Bundle, Any]) -> None:
     bundle, _ = means
     for _ in range(2):
         find_reference(bundle, PICTURE, cache=None)
