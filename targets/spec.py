@@ -392,6 +392,4 @@ def _is_backend_list(value: object) -> bool:
 
 def find_target(name: str) -> TargetSpec:
     """A target by name, or from a YAML file of the user's."""
-    from echoexport.targets.spec import load_target, read_target
-
     return read_target(Path(name)) if name.endswith((".yaml", ".yml")) else load_target(name)

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from echoexport.runtime.bundle.files import bring_file, describe_file
-from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry
+from echoexport.runtime.contract.manifest import (
+    FileEntry,
+    Manifest,
+    NetworkEntry,
+    replace_manifest,
+)
+from echoexport.runtime.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -58,3 +64,23 @@ def compose_bundle(parts: Mapping[str, Part], folder: Path, *, base: Manifest) -
 def add_file(manifest: Manifest, folder: Path, name: str) -> Manifest:
     """The manifest with one more file of the folder in its table."""
     return replace(manifest, files={**manifest.files, name: describe_file(folder / name)})
+
+
+def record_arithmetic(bundle: Path, compute: str) -> None:
+    """Write into a bundle what its engines are to compute in, so that every later run does.
+
+    Raises:
+        SettingError: no such arithmetic, or this machine does not have it.
+    """
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.engine.protocol import list_arithmetic
+
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+        here = list_arithmetic(opened.backend)
+        if compute not in here:
+            raise SettingError(
+                f"--compute {compute}: backend {opened.backend.name!r} has {', '.join(here)} here"
+            )
+    networks = {name: replace(entry, compute=compute) for name, entry in manifest.networks.items()}
+    replace_manifest(replace(manifest, networks=networks), bundle)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from echoexport.export.cli.options import FILE, ProgressLine, SizeType
-from echoexport.runtime.errors import SettingError
 from echoexport.targets.spec import find_target
 
 if TYPE_CHECKING:
     from echoexport.export.build.settings import BuildSettings
     from echoexport.runtime.contract.manifest import Manifest
-
-DEFAULT_CHECKPOINT = Path("pretrained_weights")
 
 
 @click.command("build")
@@ -127,20 +123,19 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     from echoexport.export.build.settings import BuildSettings
     from echoexport.export.cli.compiled_run import compile_built
     from echoexport.export.demo.assets import is_builtin
-    from echoexport.runtime.files.cache_folders import default_progress_folder, default_trace_folder
+    from echoexport.runtime.files.cache_folders import find_cache_folder
 
     spec = find_target(target)
     cache = options.pop("trace_cache")
     no_cache = options.pop("no_trace_cache")
-    progress = default_progress_folder() if cache is None else cache / "progress"
     settings = BuildSettings(
         **options,
-        traces=None if no_cache else cache or default_trace_folder(),
-        progress=None if no_cache else progress,
+        traces=None if no_cache else find_cache_folder("traces", given=cache),
+        progress=None if no_cache else find_cache_folder("progress", given=cache),
     )
-    folder = find_checkpoint(checkpoint)
+    folder = take_checkpoint(checkpoint)
     if is_builtin(folder):
-        settings = suit_character(settings)
+        settings = fit_character(settings)
     with ProgressLine("step") as progress:
         manifest = build_bundle(folder, output, target=spec, settings=settings, report=progress)
     click.echo(f"{output}: {describe_bundle(manifest)}")
@@ -162,44 +157,30 @@ def describe_bundle(manifest: Manifest) -> str:
     )
 
 
-def find_checkpoint(given: Path | None) -> Path:
-    """The folder that was named, or ``pretrained_weights`` in the working directory, or the built-in character's."""
-    from echoexport.export.demo.assets import builtin_checkpoint
+def take_checkpoint(given: Path | None) -> Path:
+    """As ``find_checkpoint``, and tells where the built-in character is taken."""
+    from echoexport.export.demo.assets import DEFAULT_CHECKPOINT, find_checkpoint, is_builtin
 
-    if given is not None:
-        return given
-    if DEFAULT_CHECKPOINT.is_dir():
-        return DEFAULT_CHECKPOINT
-    folder = builtin_checkpoint()
-    click.echo(
-        f"no checkpoint named and no {DEFAULT_CHECKPOINT}/ here: using the built-in demo character",
-        err=True,
-    )
+    folder = find_checkpoint(given)
+    if given is None and is_builtin(folder):
+        click.echo(
+            f"no checkpoint named and no {DEFAULT_CHECKPOINT}/ here: using the built-in demo "
+            "character",
+            err=True,
+        )
     return folder
 
 
-def suit_character(settings: BuildSettings) -> BuildSettings:
-    """Settings for the built-in character: the size it was trained at, where none was asked for.
+def fit_character(settings: BuildSettings) -> BuildSettings:
+    """As ``suit_character``, and warns of a size that the character was not trained at."""
+    from echoexport.export.demo.assets import CHARACTER_SIZE, suit_character
 
-    Raises:
-        SettingError: another variant than its own.
-        UnknownNameError: no such variant.
-    """
-    from echoexport.export.checkpoint.variants import find_variant
-    from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT
-
-    if find_variant(settings.variant).name != CHARACTER_VARIANT:
-        raise SettingError(
-            f"variant {settings.variant!r}: the built-in demo character comes as "
-            f"{CHARACTER_VARIANT} only; leave "
-            "--variant out, or name the folder of a checkpoint that has it"
-        )
-    if settings.size not in (None, CHARACTER_SIZE):
+    suited = suit_character(settings)
+    if suited.size != CHARACTER_SIZE:
         width, height = CHARACTER_SIZE
         click.echo(
             f"echoexport: warning: the built-in demo character was trained at {width}x{height} "
-            "px; at other sizes it "
-            "draws worse",
+            "px; at other sizes it draws worse",
             err=True,
         )
-    return replace(settings, size=settings.size or CHARACTER_SIZE)
+    return suited

@@ -142,9 +142,9 @@ def prune_command(
 def open_cache(folder: Path | None) -> EngineCache | None:
     """The cache in this folder, or the user's; None where no home folder is known."""
     from echoexport.export.compile.engine_cache import EngineCache
-    from echoexport.runtime.files.cache_folders import default_engine_folder
+    from echoexport.runtime.files.cache_folders import find_cache_folder
 
-    place = default_engine_folder() if folder is None else folder / "engines"
+    place = find_cache_folder("engines", given=folder)
     return None if place is None else EngineCache(place, warn=warn)
 
 

@@ -126,13 +126,13 @@ def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> 
     from echoexport.calibration.recording.recording import record_set
     from echoexport.calibration.recording.recording_job import RecordingSettings, check_settings
     from echoexport.calibration.recording.set_writer import check_set_place
-    from echoexport.export.cli.build import find_checkpoint
+    from echoexport.export.cli.build import take_checkpoint
 
     names = ("samples", "megabytes", "seconds", "seed", "steps", "backend", "threads")
     settings = RecordingSettings(**{name: options[name] for name in names})
     check_settings(settings)
     check_set_place(output)
-    folder = find_checkpoint(checkpoint)
+    folder = take_checkpoint(checkpoint)
     inputs = find_inputs(folder, options, settings)
     try:
         with (
@@ -248,10 +248,10 @@ def build_float_bundle(folder: Path, bundle: Path, options: dict[str, Any]) -> N
     """Build without self-tests; raises what a build raises."""
     from echoexport.export.build.bundle import build_bundle
     from echoexport.export.build.settings import BuildSettings
-    from echoexport.export.cli.build import suit_character
+    from echoexport.export.cli.build import fit_character
     from echoexport.export.cli.demo import find_own_target
     from echoexport.export.demo.assets import is_builtin
-    from echoexport.runtime.files.cache_folders import default_trace_folder
+    from echoexport.runtime.files.cache_folders import find_cache_folder
     from echoexport.targets.spec import find_target
 
     settings = BuildSettings(
@@ -259,11 +259,11 @@ def build_float_bundle(folder: Path, bundle: Path, options: dict[str, Any]) -> N
         options["size"],
         options["frames"],
         "fp32",
-        traces=options["trace_cache"] or default_trace_folder(),
+        traces=find_cache_folder("traces", given=options["trace_cache"]),
         check="none",
     )
     if is_builtin(folder):
-        settings = suit_character(settings)
+        settings = fit_character(settings)
     with ProgressLine("step") as progress:
         target = find_target(options["target"] or find_own_target())
         build_bundle(folder, bundle, target=target, settings=settings, report=progress)

@@ -173,14 +173,13 @@ def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
         TargetMismatchError: this machine is not the ``--target``.
     """
     from echoexport.export.compile.bundle import CompileSettings
-    from echoexport.runtime.files.cache_folders import default_engine_folder
+    from echoexport.runtime.files.cache_folders import find_cache_folder
 
-    own = options["cache_folder"]
-    target = find_target(bundle, options["target"])
+    target = settle_target(bundle, options["target"])
     if target is not None and options["target"] is None:
         warn_of_another_machine(bundle, target, backend=options["backend"])
     usual = "" if target is None or options["target"] is None else target.backends.default
-    cache = default_engine_folder() if own is None else own / "engines"
+    cache = find_cache_folder("engines", given=options["cache_folder"])
     return CompileSettings(
         backend=options["backend"] or usual,
         compute=options["compute"],
@@ -191,7 +190,7 @@ def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
     )
 
 
-def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
+def settle_target(bundle: Path, named: str | None) -> TargetSpec | None:
     """The target that was named, if this machine is it.
 
     Else the bundle's, if this release knows it.
@@ -201,13 +200,12 @@ def find_target(bundle: Path, named: str | None) -> TargetSpec | None:
     """
     from echoexport.runtime.contract.manifest import read_manifest
     from echoexport.runtime.device import detect_device, require_target
-    from echoexport.targets.spec import find_target as find_spec
-    from echoexport.targets.spec import list_targets, load_target
+    from echoexport.targets.spec import find_target, list_targets, load_target
 
     if named is None:
         own = read_manifest(bundle).target
         return load_target(own) if own in list_targets() else None
-    spec = find_spec(named)
+    spec = find_target(named)
     require_target(detect_device(), spec)
     return spec
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from echoexport.export.cli.options import FILE, ProgressLine
-from echoexport.runtime.errors import BackendError, SettingError
+from echoexport.runtime.errors import BackendError
 
 _CHILD = "from echoexport.export.cli import main; main()"
 
@@ -64,14 +63,15 @@ def demo_command(
     no torch, as on a device.
     """
     from echoexport.export.build.bundle import build_bundle
+    from echoexport.export.build.parts import record_arithmetic
     from echoexport.export.build.settings import BuildSettings
     from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
-    from echoexport.runtime.files.cache_folders import default_trace_folder
+    from echoexport.runtime.files.cache_folders import find_cache_folder
     from echoexport.targets.spec import load_target
 
     spec = load_target(target or find_own_target())
     settings = BuildSettings(
-        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=find_cache_folder("traces")
     )
     bundle = output / "bundle"
     with ProgressLine("step") as progress:
@@ -105,37 +105,16 @@ def find_arithmetic(target: str) -> str:
     return "bf16" if has else "fp32"
 
 
-def record_arithmetic(bundle: Path, compute: str) -> None:
-    """Write into a bundle what its engines are to compute in, so that every later run does.
-
-    Raises:
-        SettingError: no such arithmetic, or this machine does not have it.
-    """
-    from echoexport.runtime.bundle.opened import open_bundle
-    from echoexport.runtime.contract.manifest import replace_manifest
-    from echoexport.runtime.engine.protocol import list_arithmetic
-
-    with open_bundle(bundle) as opened:
-        manifest = opened.manifest
-        here = list_arithmetic(opened.backend)
-        if compute not in here:
-            raise SettingError(
-                f"--compute {compute}: backend {opened.backend.name!r} has {', '.join(here)} here"
-            )
-    networks = {name: replace(entry, compute=compute) for name, entry in manifest.networks.items()}
-    replace_manifest(replace(manifest, networks=networks), bundle)
-
-
 def compile_engines(bundle: Path, *, compute: str = "") -> None:
     """Compile every network into the cache of engines.
 
     The last step of a build, so that a start need not.
     """
-    from echoexport.export.cli.run import open_caches
     from echoexport.runtime.bundle.opened import open_bundle
     from echoexport.runtime.engine.protocol import EngineOptions
+    from echoexport.runtime.files.cache_folders import find_cache_folder
 
-    options = EngineOptions(compute=compute, cache=open_caches(None, wanted=True)[1], streams=0)
+    options = EngineOptions(compute=compute, cache=find_cache_folder("engines"), streams=0)
     with open_bundle(bundle, options=options) as opened:
         for name in opened.manifest.networks:
             opened.network(name)

@@ -210,13 +210,12 @@ def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | 
     None for each where none is wanted or known.
     """
     from echoexport.runtime.conditioning.reference_cache import ReferenceCache
-    from echoexport.runtime.files.cache_folders import default_cache_folder, default_engine_folder
+    from echoexport.runtime.files.cache_folders import find_cache_folder
 
     if not wanted:
         return None, None
-    if folder is not None:
-        return ReferenceCache(folder), folder / "engines"
-    return ReferenceCache(default_cache_folder()), default_engine_folder()
+    references = ReferenceCache(find_cache_folder("reference", given=folder))
+    return references, find_cache_folder("engines", given=folder)
 
 
 def require_run_reports(bundle: Path, options: dict[str, Any]) -> None:

@@ -5,23 +5,34 @@ Its checkpoint, a portrait and a voice to try it with.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from echoexport.runtime.errors import CheckpointError, InputError
+from echoexport.runtime.errors import CheckpointError, InputError, SettingError
+
+if TYPE_CHECKING:
+    from echoexport.export.build.settings import BuildSettings
 
 __all__ = [
     "CHARACTER_SIZE",
     "CHARACTER_VARIANT",
+    "DEFAULT_CHECKPOINT",
     "builtin_checkpoint",
     "builtin_face_box",
     "builtin_portrait",
     "builtin_voice",
+    "find_checkpoint",
     "is_builtin",
+    "suit_character",
 ]
 
 CHARACTER_VARIANT = "acc"
 CHARACTER_SIZE = (128, 128)
 """Width and height in pixels that the character was trained at, and at no others."""
+
+DEFAULT_CHECKPOINT = Path("pretrained_weights")
+"""Where the official weights are looked for, in the working directory."""
 
 _DATA = Path(__file__).parent / "data"
 # Of world.geometry.face_box, kept so that nothing has to be drawn where the demo runs;
@@ -42,6 +53,35 @@ def builtin_checkpoint() -> Path:
             f"{folder}: the built-in character is missing from this installation; install it again"
         )
     return folder
+
+
+def find_checkpoint(given: Path | None) -> Path:
+    """The folder that was named, or ``pretrained_weights`` in the working directory, or the built-in character's.
+
+    Raises:
+        CheckpointError: the character's is wanted, and this installation lacks it.
+    """
+    if given is not None:
+        return given
+    return DEFAULT_CHECKPOINT if DEFAULT_CHECKPOINT.is_dir() else builtin_checkpoint()
+
+
+def suit_character(settings: BuildSettings) -> BuildSettings:
+    """Settings for the built-in character: the size it was trained at, where none was asked for.
+
+    Raises:
+        SettingError: another variant than its own.
+        UnknownNameError: no such variant.
+    """
+    from echoexport.export.checkpoint.variants import find_variant
+
+    if find_variant(settings.variant).name != CHARACTER_VARIANT:
+        raise SettingError(
+            f"variant {settings.variant!r}: the built-in demo character comes as "
+            f"{CHARACTER_VARIANT} only; leave --variant out, or name the folder of a checkpoint "
+            "that has it"
+        )
+    return replace(settings, size=settings.size or CHARACTER_SIZE)
 
 
 def is_builtin(folder: Path) -> bool:

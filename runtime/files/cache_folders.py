@@ -4,50 +4,36 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["Cache", "find_cache_folder"]
+
+Cache = Literal["reference", "engines", "traces", "progress"]
+"""What is kept, which is also how its folder is called."""
+
+_SUBFOLDERS = ("engines", "progress")
+"""What lies in a subfolder of a folder that a user names; the rest lies in that folder itself."""
 
 
-def default_cache_folder() -> Path | None:
-    """Where entries are kept unless told otherwise.
+def find_cache_folder(cache: Cache, *, given: Path | None = None) -> Path | None:
+    """Where a cache lies: under the folder that is given, else in the user's cache folder.
 
-    None (memory only) where no home folder is known.
-
-    ``$ECHOEXPORT_CACHE``, else ``$XDG_CACHE_HOME/echoexport``, else
-    ``~/.cache/echoexport``; in each the subfolder ``reference``.
+    The user's is ``$ECHOEXPORT_CACHE``, else ``$XDG_CACHE_HOME/echoexport``, else
+    ``~/.cache/echoexport``. None where no home folder is known: nothing is then kept.
     """
-    own = os.environ.get("ECHOEXPORT_CACHE", "")
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    if own:
-        return Path(own) / "reference"
-    if Path(shared).is_absolute():  # the XDG specification says to ignore a relative one
-        return Path(shared) / "echoexport" / "reference"
+    if given is not None:
+        return given / cache if cache in _SUBFOLDERS else given
+    usual = _find_usual()
+    return None if usual is None else usual / cache
+
+
+def _find_usual() -> Path | None:
+    if own := os.environ.get("ECHOEXPORT_CACHE"):
+        return Path(own)
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if shared.is_absolute():  # the XDG specification says to ignore a relative one
+        return shared / "echoexport"
     try:
-        return Path.home() / ".cache" / "echoexport" / "reference"
+        return Path.home() / ".cache" / "echoexport"
     except RuntimeError:
         return None
-
-
-def default_progress_folder() -> Path:
-    """Where progress is kept: ``progress``, beside the traces in the user's cache folder."""
-    return default_trace_folder().with_name("progress")
-
-
-def default_trace_folder() -> Path:
-    """Where traces are kept: ``$ECHOEXPORT_CACHE/traces``, else under the user's cache folder."""
-    own = os.environ.get("ECHOEXPORT_CACHE")
-    if own:
-        return Path(own) / "traces"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "echoexport" / "traces"
-
-
-def default_engine_folder() -> Path | None:
-    """``engines`` in the user's cache folder, beside the references.
-
-    None where no home folder is known.
-    """
-    usual = default_cache_folder()
-    return None if usual is None else usual.parent / "engines"

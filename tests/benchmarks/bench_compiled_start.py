@@ -21,7 +21,7 @@ from echoexport.export.build.settings import BuildSettings
 from echoexport.export.compile.bundle import CompileSettings, compile_bundle
 from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
 from echoexport.runtime.backends import load_backend
-from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.files.cache_folders import find_cache_folder
 from echoexport.targets.spec import load_target
 
 WANTED_SECONDS = 3.0
@@ -105,7 +105,7 @@ def main() -> None:
 
 def _build(output: Path) -> Path:
     settings = BuildSettings(
-        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=find_cache_folder("traces")
     )
     build_bundle(
         builtin_checkpoint(), output, target=load_target("cpu-openvino"), settings=settings

@@ -24,7 +24,7 @@ from echoexport.export.demo.assets import (
     builtin_portrait,
     builtin_voice,
 )
-from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.files.cache_folders import find_cache_folder
 from echoexport.targets.spec import load_target
 
 CHILD = "from echoexport.export.cli import main; main()"
@@ -44,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         settings = BuildSettings(
-            variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+            variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=find_cache_folder("traces")
         )
         build_bundle(builtin_checkpoint(), bundle, target=load_target(target), settings=settings)
         compile_engines(bundle, compute=compute)

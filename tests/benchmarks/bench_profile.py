@@ -34,7 +34,7 @@ from echoexport.profiles.reports.profile import NOISE, ProfileReport
 from echoexport.profiles.reports.profile_compare import find_culprits
 from echoexport.profiles.reports.profile_run import ProfilePlan, profile_bundle
 from echoexport.runtime.engine.protocol import EngineOptions
-from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.files.cache_folders import find_cache_folder
 from echoexport.runtime.rendering.clip import ClipRequest
 from echoexport.runtime.rendering.settings import RenderSettings
 from echoexport.targets.spec import load_target
@@ -71,7 +71,7 @@ def main() -> None:
 def build_character(folder: Path) -> Path:
     """The built-in character for this machine."""
     settings = BuildSettings(
-        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=find_cache_folder("traces")
     )
     build_bundle(
         builtin_checkpoint(), folder, target=load_target(find_own_target()), settings=settings

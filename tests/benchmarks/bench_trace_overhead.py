@@ -28,7 +28,7 @@ from echoexport.profiles.measuring.conditions import describe_machine
 from echoexport.profiles.measuring.latency import compare_side_by_side
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.engine.protocol import EngineOptions
-from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.files.cache_folders import find_cache_folder
 from echoexport.runtime.rendering.clip import ClipRequest, make_clip
 from echoexport.runtime.rendering.session import Session
 from echoexport.runtime.rendering.settings import RenderSettings
@@ -60,7 +60,7 @@ def main() -> None:
         bundle = arguments.bundle or Path(folder) / "bundle"
         if arguments.bundle is None:
             settings = BuildSettings(
-                variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=default_trace_folder()
+                variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=find_cache_folder("traces")
             )
             build_bundle(
                 builtin_checkpoint(), bundle, target=load_target(target), settings=settings

@@ -26,7 +26,7 @@ from echoexport.export.sizes import size_networks
 from echoexport.profiles.modelling.module_groups import split_group
 from echoexport.runtime.contract.families.echomimic_v1 import describe_networks
 from echoexport.runtime.contract.network_work import NetworkWork
-from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.files.cache_folders import find_cache_folder
 
 FRAMES = 12
 
@@ -78,7 +78,7 @@ def main() -> None:
         "--sizes", type=int, nargs="+", default=[256, 512], help="sides of the picture in pixels"
     )
     parser.add_argument(
-        "--traces", type=Path, default=default_trace_folder(), help="folder of kept traces"
+        "--traces", type=Path, default=find_cache_folder("traces"), help="folder of kept traces"
     )
     arguments = parse_arguments(parser, name="work_full_size")
     sizes = {str(side): count_networks(side, traces=arguments.traces) for side in arguments.sizes}

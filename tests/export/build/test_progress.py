@@ -32,7 +32,6 @@ from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.contract.schema import dump
-from echoexport.runtime.files.cache_folders import default_progress_folder
 from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import load_target
 
@@ -189,11 +188,6 @@ def test_every_network_set_and_setting_has_a_folder_of_its_own_and_all_are_forgo
         one.write("plan", 1)
     first.forget()
     assert [one.read("plan") for one in given] == [None, None, None, 1]
-
-
-def test_progress_lies_beside_the_traces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path))
-    assert default_progress_folder() == tmp_path / "progress"
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from echoexport.export.compile.engine_cache import (
 )
 from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.contract.spec import TensorSpec
-from echoexport.runtime.files.cache_folders import default_engine_folder
 
 TENSOR = TensorSpec("latents", "float32", (("batch", 1), ("width", 4)))
 IDENTITY = EngineIdentity(
@@ -340,13 +339,6 @@ def test_timing_files_go_with_library_and_device(cache: EngineCache) -> None:
     one, other = ({"library": "tensorrt", "version": version} for version in ("10.3", "10.16"))
     assert cache.timing_file("tensorrt", one) == cache.timing_file("tensorrt", dict(one))
     assert cache.timing_file("tensorrt", one) != cache.timing_file("tensorrt", other)
-
-
-def test_the_usual_folder_lies_beside_the_references(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path))
-    assert default_engine_folder() == tmp_path / "engines"
 
 
 def entries_of(sizes: list[int]) -> list[CachedEngine]:

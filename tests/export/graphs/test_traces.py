@@ -18,7 +18,6 @@ from echoexport.export.sizes import size_networks
 from echoexport.export.subnets import tracing
 from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.files.cache_folders import default_trace_folder
 
 
 def specs_of(
@@ -125,18 +124,6 @@ def test_keys_differ_by_our_own_code(
     before = trace_key(spec, micro)
     monkeypatch.setattr(traces, "_source_digest", lambda: "other code")
     assert trace_key(spec, micro) != before
-
-
-def test_the_cache_lies_where_the_environment_says(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own"))
-    assert default_trace_folder() == tmp_path / "own" / "traces"
-    monkeypatch.delenv("ECHOEXPORT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert default_trace_folder() == tmp_path / "cache" / "echoexport" / "traces"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_trace_folder() == Path.home() / ".cache" / "echoexport" / "traces"
 
 
 def trace_of(size: int) -> onnx.ModelProto:

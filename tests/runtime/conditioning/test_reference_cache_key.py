@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache, cache_key
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.files.cache_folders import default_cache_folder
 
 MakeReference = Callable[..., dict[str, np.ndarray]]
 
@@ -89,28 +88,3 @@ def test_different_parts_give_different_keys(parts: list[Any], data: st.DataObje
 def test_parts_that_cannot_be_hashed_are_refused(parts: tuple[Any, ...]) -> None:
     with pytest.raises(SettingError):
         cache_key(*parts)
-
-
-def test_the_default_folder_follows_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("ECHOEXPORT_CACHE", str(tmp_path / "own"))
-    assert default_cache_folder() == tmp_path / "own" / "reference"
-    monkeypatch.delenv("ECHOEXPORT_CACHE")
-    assert default_cache_folder() == tmp_path / "xdg" / "echoexport" / "reference"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert default_cache_folder() == tmp_path / "home" / ".cache" / "echoexport" / "reference"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache_folder() == tmp_path / "home" / ".cache" / "echoexport" / "reference"
-
-
-def test_without_a_home_there_is_no_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("ECHOEXPORT_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    assert default_cache_folder() is None

@@ -27,7 +27,7 @@ from echoexport.export.graphs.count_work import count_work
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.errors import CalibrationError, QualityError, SettingError
-from echoexport.runtime.files.cache_folders import default_trace_folder
+from echoexport.runtime.files.cache_folders import find_cache_folder
 from echoexport.targets.spec import load_target
 
 pytest.importorskip("onnxruntime")
@@ -39,7 +39,7 @@ TARGET = load_target("cpu-openvino")
 
 def settings(**changes: Any) -> BuildSettings:
     plain = BuildSettings(
-        size=CHARACTER_SIZE, steps=2, traces=default_trace_folder(), precision="int8"
+        size=CHARACTER_SIZE, steps=2, traces=find_cache_folder("traces"), precision="int8"
     )
     return replace(plain, **changes)
 
