@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from echoexport.export.architecture import Architecture, UNetArchitecture
-from echoexport.runtime.contract.families.echomimic_v1 import NetworkSizes, ReferenceTap
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, NetworkSizes, ReferenceTap
 from echoexport.runtime.errors import SettingError
 
 # Each frame sees feature rows c-4 .. c+5 (the original's audio_feat_length [2, 2] at 50
@@ -16,7 +16,7 @@ def size_networks(
 ) -> NetworkSizes:
     """Shapes for pictures of ``size`` (width, height) pixels and windows of ``frames``.
 
-    Face is "mask" or "pose".
+    ``face`` names a drive of the family.
 
     Raises:
         SettingError: a side that the VAE does not divide, or a window the motion
@@ -53,7 +53,7 @@ def size_networks(
         audio_tokens=ROWS_PER_FRAME * (a.audio.layers + 1),
         audio_width=a.audio.width,
         face_channels=a.landmark.in_channels,
-        face_frames=frames if face == "pose" else 1,
+        face_frames=frames if FAMILY.find_drive(face).every_frame else 1,
         reference=size_taps(a.unet, latent_height, latent_width),
     )
 

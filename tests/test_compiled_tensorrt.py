@@ -22,7 +22,7 @@ from echoexport.export.engines import EngineSettings, tensorrt, tensorrt_rtx
 from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT, TENSORRT_RTX
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.engine.cuda import open_cuda
 from echoexport.runtime.errors import BackendError
 
@@ -104,12 +104,12 @@ def test_a_bundle_compiles_opens_here_and_is_refused_with_the_fix_by_another_ten
 ) -> None:
     machine("10.3")
     report = compile_tiny()
-    assert set(report.engines) == set(NETWORKS)
+    assert set(report.engines) == set(FAMILY.networks)
     require_passed(report)
     with open_bundle(tmp_path / "compiled") as bundle:
         assert bundle.self_test("landmark_encoder").passed
     timings = [json.loads(path.read_bytes()) for path in (tmp_path / "cache" / "timing").iterdir()]
-    assert [set(cache["entries"]) for cache in timings] == [set(NETWORKS)]
+    assert [set(cache["entries"]) for cache in timings] == [set(FAMILY.networks)]
     machine("10.16")
     with pytest.raises(BackendError, match=r"10\.3\.0\.30.*10\.16\.2\.10.*echoexport compile"):
         open_bundle(tmp_path / "compiled").self_test("landmark_encoder")
@@ -156,7 +156,7 @@ def test_on_a_gpu_every_network_compiles_and_passes_its_self_test(
     if reason is not None:
         pytest.skip(reason)
     report = compile_tiny(backend, replace(ENGINE, best_of=2))
-    assert set(report.engines) == set(NETWORKS)
+    assert set(report.engines) == set(FAMILY.networks)
     require_passed(report)
     for engine in report.engines.values():
         timed = any(

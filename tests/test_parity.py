@@ -21,7 +21,7 @@ from echoexport.runtime import open_bundle
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.conditioning.audio_tokens import encode_features
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.sampling.ddim import sinusoid
@@ -265,7 +265,7 @@ def test_two_calls_give_the_recorded_halves_of_a_guided_one(
     )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FAMILY.networks)
 @pytest.mark.parametrize(
     ("precision", "backend"), [("fp32", "ort"), ("fp16", "ort"), ("fp16", "openvino")]
 )  # openvino in fp32 is held to the recorded arrays above and by the whole pipelines

@@ -27,7 +27,7 @@ from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
 from echoexport.export.engines import EngineSettings, load_builder
 from echoexport.export.engines.tensorrt_rtx import check_network, is_installed
 from echoexport.runtime.backends import load_backend
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
@@ -108,7 +108,7 @@ def make_plan(graph: FloatGraph, way: str, ranges: ActivationRanges) -> NetworkP
     if way == "skips":
         network = NetworkPolicy({"Conv": "int8", "MatMul": "int8"}, skips=True)
         return plan_layers(graph, Policy("gpu", {graph.name: network}), ranges.amax)
-    return plan_layers(graph, load_policy(way), ranges.amax)
+    return plan_layers(graph, load_policy(way, family=FAMILY), ranges.amax)
 
 
 def run(backend: str, path: Path, spec: SubnetSpec, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -125,7 +125,7 @@ def distance(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", FAMILY.networks)
 @pytest.mark.parametrize("way", KINDS)
 def test_onnx_runtime_and_openvino_agree_on_one_int8_file(
     write: Write, character: Path, network: str, way: str
@@ -161,7 +161,7 @@ def test_an_int8_engine_that_is_kept_computes_as_its_graph_does(
 
 
 @pytest.mark.skipif(not is_installed(), reason="TensorRT-RTX is not installed")
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", FAMILY.networks)
 @pytest.mark.parametrize("way", ["all", "gpu", "jetson"])
 def test_tensorrt_rtx_parses_and_builds_every_int8_network(
     write: Write, network: str, way: str
@@ -186,7 +186,7 @@ def test_the_denoiser_is_mostly_int8_and_the_character_a_third_of_its_size(
     write: Write, character: Path, tmp_path: Path
 ) -> None:
     small = float32 = 0
-    for network in NETWORKS:
+    for network in FAMILY.networks:
         path, _ = write(network, "cpu")
         small += sum(file.stat().st_size for file in (path, path.with_suffix(".bin")))
         float32 += sum(
@@ -196,7 +196,7 @@ def test_the_denoiser_is_mostly_int8_and_the_character_a_third_of_its_size(
     graph = FloatGraph(character / "denoising_unet.onnx")
     files = quantize_network(
         graph,
-        plan_layers(graph, load_policy("cpu"), lambda value: 1.0),
+        plan_layers(graph, load_policy("cpu", family=FAMILY), lambda value: 1.0),
         tmp_path / "denoising_unet.onnx",
     )
     assert files.int8_share >= 0.85

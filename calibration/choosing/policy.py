@@ -14,7 +14,7 @@ from pathlib import Path
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
 from echoexport.calibration.graphs.qdq_graph import find_skips
 from echoexport.calibration.plan import MODES, LayerPlan, NetworkPlan
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.family import Family
 from echoexport.runtime.errors import TargetError, UnknownNameError
 from echoexport.targets.spec import KINDS
 from echoexport.targets.strict_yaml import Table, parse_table
@@ -61,8 +61,8 @@ class Policy:
     networks: Mapping[str, NetworkPolicy]
 
 
-def load_policy(kind: str) -> Policy:
-    """The policy of a kind of target.
+def load_policy(kind: str, *, family: Family) -> Policy:
+    """The policy of a kind of target, for the networks of a family.
 
     Raises:
         UnknownNameError: no such kind.
@@ -74,10 +74,11 @@ def load_policy(kind: str) -> Policy:
         files("echoexport.calibration").joinpath("data").joinpath(name).read_bytes(),
         file=name,
         kind=kind,
+        family=family,
     )
 
 
-def read_policy(path: Path, *, kind: str) -> Policy:
+def read_policy(path: Path, *, kind: str, family: Family) -> Policy:
     """A policy file of one's own.
 
     Raises:
@@ -87,18 +88,22 @@ def read_policy(path: Path, *, kind: str) -> Policy:
         content = path.read_bytes()
     except OSError as error:
         raise TargetError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return parse_policy(content, file=str(path), kind=kind)
+    return parse_policy(content, file=str(path), kind=kind, family=family)
 
 
-def parse_policy(content: bytes, *, file: str, kind: str) -> Policy:
-    """A policy from YAML; every network is there and no key is unknown.
+def parse_policy(content: bytes, *, file: str, kind: str, family: Family) -> Policy:
+    """A policy from YAML; every network that a bundle must hold is there and no key is unknown.
 
     Raises:
         TargetError: names the file and the key.
     """
     top = parse_table(content, file)
     networks = top.table("networks")
-    found = {name: _parse_network(networks.table(name)) for name in NETWORKS}
+    found = {
+        name: _parse_network(networks.table(name))
+        for name in family.networks
+        if name in family.required or networks.holds(name)
+    }
     networks.finish()
     top.finish()
     return Policy(kind, found)

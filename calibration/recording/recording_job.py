@@ -32,7 +32,8 @@ from echoexport.calibration.recording.sets import (
     describe_source,
 )
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.errors import CalibrationError, PoseError, SettingError
+from echoexport.runtime.conditioning.drives import require_poses
+from echoexport.runtime.errors import CalibrationError, SettingError
 from echoexport.runtime.inputs.pose import read_poses
 from echoexport.runtime.inputs.rates import covering_frame_count, exact_rate
 from echoexport.runtime.inputs.voice import MIN_SECONDS, SAMPLE_RATE, Voice
@@ -126,7 +127,7 @@ def prepare_job(
     )  # a portrait's reference is computed once
     size = (manifest.picture.width, manifest.picture.height)
     voices = {item.voice: cut_voice(item.sound, seconds=settings.seconds) for item in inputs}
-    posed = manifest.face == "pose"
+    posed = manifest.drive.every_frame
     poses = {
         path: len(read_poses(path, size=size))
         for path in {item.poses for item in inputs}
@@ -184,16 +185,7 @@ def _check_inputs(inputs: Sequence[RecordingInput], bundle: Bundle) -> None:
     if not inputs:
         raise CalibrationError("no portrait and voice to record with; give one of each at least")
     for item in inputs:
-        if bundle.manifest.face == "pose" and item.poses is None:
-            raise PoseError(
-                f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks "
-                "or drawn maps)"
-            )
-        if bundle.manifest.face != "pose" and item.poses is not None:
-            raise PoseError(
-                f"{item.poses}: variant {bundle.manifest.variant!r} takes no poses; leave "
-                "--poses out"
-            )
+        require_poses(bundle.manifest, item.poses)
     names = Counter((item.portrait, item.voice) for item in inputs)
     (portrait, voice), count = names.most_common(1)[0]
     if count > 1:

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import NetworkEntry
 from echoexport.runtime.errors import SettingError
 
@@ -103,7 +102,7 @@ def draw_plan(
     need = 0
     while least < most:  # found fits, what follows ``most`` does not
         middle = most if found is None and most == settings.samples else (least + most + 1) // 2
-        calls = _draw_calls(shapes, replace(settings, samples=middle))
+        calls = _draw_calls(shapes, networks, replace(settings, samples=middle))
         need = measure_calls(calls, shapes, networks, posed=settings.posed)
         if need <= limit:
             found = RecordingPlan(calls, need)
@@ -176,11 +175,12 @@ def _limit_portraits(
 
 
 def _draw_calls(
-    shapes: Sequence[RenderingShape], settings: DrawSettings
+    shapes: Sequence[RenderingShape], networks: Iterable[str], settings: DrawSettings
 ) -> tuple[PlannedCall, ...]:
     """Calls to keep, of renderings that the denoiser's samples choose.
 
-    The other networks' samples come from the same renderings.
+    The other networks' samples come from the same renderings; of a network that is
+    not known here there are none.
     """
     denoiser = _draw_denoiser(shapes, settings)
     numbers = sorted({call.number for call in denoiser})
@@ -199,13 +199,12 @@ def _draw_calls(
         ],
         "vae_decoder": every_frame,
     }
-    others = {
+    drawn = {
         name: _draw_others([PlannedCall(name, *place) for place in places], shapes, settings)
         for name, places in candidates.items()
     }
-    return tuple(
-        call for name in NETWORKS for call in (denoiser if name == _DENOISER else others[name])
-    )
+    drawn[_DENOISER] = denoiser
+    return tuple(call for name in networks for call in drawn.get(name, ()))
 
 
 def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> list[PlannedCall]:

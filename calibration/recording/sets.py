@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.bundle.files import hash_file
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
@@ -141,8 +140,9 @@ class CalibrationSet:
 
         Raises UnknownNameError for a name that is none's.
         """
-        if network not in NETWORKS:
-            raise UnknownNameError("network", network, known=NETWORKS)
+        known = self.manifest.source.weights
+        if network not in known:
+            raise UnknownNameError("network", network, known=known)
         return self.manifest.counts.get(network, 0)
 
     def samples(self, network: str) -> Iterator[Sample]:
@@ -353,7 +353,7 @@ def _check_samples(path: Path, manifest: SetManifest) -> None:
                 f"{path}: array {name[:60]!r} of {size} bytes is none that a recording writes"
             )
     for index, entry in enumerate(manifest.samples):
-        if entry.network not in NETWORKS:
+        if entry.network not in manifest.source.weights:
             raise CalibrationError(
                 f"{path}: sample {index}: unknown network {entry.network[:60]!r}"
             )

@@ -14,7 +14,7 @@ from echoexport.export.sizes import ROWS_PER_FRAME
 from echoexport.runtime.backends import list_backends
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.conditioning.mel import SAMPLE_RATE
-from echoexport.runtime.contract.families.echomimic_v1 import NetworkSizes
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, NetworkSizes
 from echoexport.runtime.contract.manifest import (
     FORMAT,
     SCHEMA,
@@ -62,6 +62,7 @@ def describe_bundle(
     return Manifest(
         format=FORMAT,
         schema=SCHEMA,
+        family=FAMILY.name,
         variant=variant.name,
         target=target.name,
         backends=_runnable_backends(target),

@@ -27,11 +27,7 @@ from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.export.sizes import size_networks
 from echoexport.runtime.bundle.files import describe_file
-from echoexport.runtime.contract.families.echomimic_v1 import (
-    NETWORKS,
-    NetworkSizes,
-    describe_networks,
-)
+from echoexport.runtime.contract.families.echomimic_v1 import NetworkSizes, describe_networks
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
 from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
 from echoexport.runtime.errors import GraphError
@@ -70,7 +66,7 @@ def write_float_bundle(job: BuildJob, output: Path, *, whole: bool = True) -> Ma
     """
     sizes = _size_networks(job)
     specs = describe_networks(sizes, precision=job.settings.precision or "")
-    plans = [_NetworkPlan(job.checkpoint, specs[name], job.settings.traces) for name in NETWORKS]
+    plans = [_NetworkPlan(job.checkpoint, spec, job.settings.traces) for spec in specs.values()]
     with written_aside(output) as folder, _hashes(job.checkpoint.files()) as hashes:
         networks = _build_networks(plans, folder, report=job.report)
         entries = {name: built.entry for name, built in networks.items()}
@@ -255,7 +251,7 @@ def _add_files(
 def _check_and_write(manifest: Manifest, folder: Path, job: BuildJob) -> Manifest:
     """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
     write_manifest(manifest, folder)
-    steps = len(NETWORKS) * len(_STAGES)
+    steps = len(manifest.networks) * len(_STAGES)
     notes = check_bundle(
         folder,
         manifest,

@@ -28,7 +28,6 @@ from echoexport.export.build.sources import (
 )
 from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import TargetSpec
@@ -66,12 +65,13 @@ def plan_overflows(
 ) -> tuple[QuantizationPlan, BuildProgress | None]:
     """Every network in fp16, with the nodes that overflow on the set, or that the plan names."""
     if job.settings.plan is not None:
-        return _follow_plan(job.settings.plan), None
+        return _follow_plan(job.settings.plan, floats.manifest), None
     plans = {}
     with found_set(floats, job) as recorded:
         progress = BuildProgress(job.settings.progress, floats.manifest, recorded.digest)
-        for index, name in enumerate(NETWORKS):
-            job.report(f"{name}: values beyond fp16", index, len(NETWORKS))
+        networks = floats.manifest.networks
+        for index, name in enumerate(networks):
+            job.report(f"{name}: values beyond fp16", index, len(networks))
             own = progress.of_network(name, "fp16")
             found = find_overflowing(floats.graph(name), recorded, progress=own, report=job.report)
             plans[name] = NetworkPlan("fp16", float32_nodes=tuple(one.node for one in found))
@@ -79,9 +79,9 @@ def plan_overflows(
     return plan, progress
 
 
-def _follow_plan(path: Path) -> QuantizationPlan:
+def _follow_plan(path: Path, manifest: Manifest) -> QuantizationPlan:
     given = read_plan(path)
-    check_networks(given)
+    check_networks(given, manifest)
     kept = {
         name: NetworkPlan("fp16", float32_nodes=one.float32_nodes)
         for name, one in given.networks.items()
@@ -94,7 +94,7 @@ def _compose(
 ) -> Manifest:
     """The settled networks, the plan and the graphs for single backends in ``folder``."""
     base = read_manifest(floats.base)
-    parts = {name: part_of(floats.base, base, name) for name in NETWORKS}
+    parts = {name: part_of(floats.base, base, name) for name in base.networks}
     manifest = compose_bundle(parts, folder, base=base)
     write_plan(plan, folder / PLAN_FILE)
     manifest = add_own_graphs(add_file(manifest, folder, PLAN_FILE), folder, target=job.target)
@@ -109,7 +109,7 @@ def _prove(manifest: Manifest, plan: QuantizationPlan, folder: Path, *, job: Bui
         manifest,
         target=job.target,
         which=job.settings.check,
-        tell=lambda what: job.report(what, 0, len(NETWORKS)),
+        tell=lambda what: job.report(what, 0, len(manifest.networks)),
     )
     made = manifest.provenance
     own = [note for note in made.notes if note not in (NOT_CHECKED, NOT_SETTLED)]

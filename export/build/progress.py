@@ -21,7 +21,6 @@ from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder, make_key, prune_progress
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.export.build.settings import BuildSettings
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.errors import CalibrationError
@@ -102,7 +101,7 @@ def find_builtin_set(
     with tempfile.TemporaryDirectory(prefix="echoexport-set-") as temporary:
         place = Path(temporary) / "set"
         if settings.progress is not None:
-            hashes = [manifest.files[manifest.networks[name].weights].sha256 for name in NETWORKS]
+            hashes = [manifest.files[entry.weights].sha256 for entry in manifest.networks.values()]
             shape = repr(
                 (manifest.picture, manifest.window, manifest.sampler, manifest.fps, sampling)
             )

@@ -19,7 +19,6 @@ from echoexport.export.build.progress import find_builtin_set
 from echoexport.export.build.settings import SMALL, BuildSettings
 from echoexport.export.demo.assets import is_builtin
 from echoexport.export.output_folder import check_bundle_place
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import CalibrationError, SettingError
 
@@ -132,8 +131,9 @@ def found_set(floats: FloatBundles, job: BuildJob) -> Iterator[CalibrationSet]:
         yield recorded
 
 
-def check_networks(plan: QuantizationPlan) -> None:
-    """Raises CalibrationError for a plan of a network that is none."""
-    unknown = sorted(plan.networks.keys() - set(NETWORKS))
+def check_networks(plan: QuantizationPlan, manifest: Manifest) -> None:
+    """Raises CalibrationError for a plan of a network that the bundle lacks."""
+    known = manifest.networks
+    unknown = sorted(plan.networks.keys() - known.keys())
     if unknown:
-        raise CalibrationError(f"plan: network {unknown[0]!r}; known: {', '.join(NETWORKS)}")
+        raise CalibrationError(f"plan: network {unknown[0]!r}; known: {', '.join(known)}")

@@ -15,6 +15,7 @@ from echoexport.export.checkpoint import configs
 from echoexport.export.checkpoint.settings import FILE_NAME, CheckpointSettings, read_settings
 from echoexport.export.checkpoint.tensor_files import StoredTensor, TensorFile, open_tensor_file
 from echoexport.export.checkpoint.variants import VARIANTS, Variant, find_variant
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -240,7 +241,7 @@ def _check_shape(table: TensorFile, key: str, shape: tuple[int, ...]) -> StoredT
 
 
 def _check_face(landmark: TensorFile, architecture: Architecture, *, variant: Variant) -> None:
-    channels = {"mask": 1, "pose": 3}[variant.face]
+    channels = FAMILY.find_drive(variant.face).channels
     found = architecture.landmark
     if found.in_channels != channels:
         raise CheckpointError(

@@ -108,7 +108,7 @@ def list_quality_clips(
     """
     plan = plan or ClipPlan()
     size = (manifest.picture.width, manifest.picture.height)
-    if manifest.face != "mask":
+    if manifest.drive.every_frame:
         raise SettingError(
             f"variant {manifest.variant!r} needs poses, and the built-in clips have none: give "
             "--portrait, --voice and "

@@ -55,7 +55,7 @@ def count_calls(manifest: Manifest, plan: SamplingPlan, *, fps: float) -> dict[s
     calls[DENOISER] = plan.steps * (2 if plan.guided else 1) / (window - plan.overlap)
     calls["vae_decoder"] = 1.0
     calls["audio_encoder"] = audio.rows_per_second / audio.context / fps
-    calls["landmark_encoder"] = 1.0 if manifest.face == "pose" else 0.0
+    calls[manifest.drive.network] = 1.0 if manifest.drive.every_frame else 0.0
     return calls
 
 

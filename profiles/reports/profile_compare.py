@@ -18,7 +18,6 @@ from echoexport.profiles.reports.limits import (
     list_metrics,
 )
 from echoexport.profiles.reports.profile import ProfileReport
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
 from echoexport.runtime.errors import InputError
 
 __all__ = [
@@ -142,17 +141,16 @@ def find_culprits(baseline: ProfileReport, candidate: ProfileReport) -> list[str
     own = list_metrics(baseline)
     other = list_metrics(candidate)
     found = []
-    calls = {network.name: network.calls for network in candidate.modes[-1].networks}
-    for network in NETWORKS:
-        name = f"{network}.p50"
+    for network in candidate.modes[-1].networks:
+        name = f"{network.name}.p50"
         if name not in own or name not in other:
             continue
         change = compare_metric(own[name], other[name])
         if change.exceeds_noise and abs(change.ratio - 1) > 0.01:
-            lost = (change.candidate - change.baseline) * calls[network]
+            lost = (change.candidate - change.baseline) * network.calls
             word = "slower" if lost > 0 else "faster"
             told = (
-                f"{network} is {word}: {describe_change(change)} a call, "
+                f"{network.name} is {word}: {describe_change(change)} a call, "
                 f"{1e3 * lost:+.3g} ms a clip"
             )
             found.append((abs(lost), told))

@@ -1,25 +1,105 @@
-"""What the denoiser is told besides the noise.
+"""What drives a face: a still mask or poses, as a bundle takes them, and the features they give.
 
-The reference's keys and values, the face, the voice.
+Drives are told apart by name here alone; all else asks ``manifest.drive``.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache, cache_key
+from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.engine.held_arrays import freeze
-from echoexport.runtime.errors import PortraitError, PoseError
+from echoexport.runtime.errors import PortraitError, PoseError, SettingError
 
-Arrays = dict[str, NDArray[np.float32]]
+_Gather = Callable[[Iterable[int]], NDArray[np.float32]]
+"""Frame indices of a window to its face feature, (1, C0, 1 or frames, h, w)."""
 
-_KEY_SHOWN = 12  # digits, by which a trace tells portraits apart
 _POSE_FEATURE_BYTES = 256 * 2**20  # pose features are kept up to here, about 50 frames at 512 px
+
+
+@dataclass(frozen=True)
+class MaskDrive:
+    """A still mask: one feature for all frames, kept with the portrait's."""
+
+    bundle: Bundle
+    mask: NDArray[np.uint8]
+    """(H, W), 255 where the face may move."""
+    cache: ReferenceCache | None
+
+    def encode(self, frames: int) -> _Gather:
+        """The feature, at once.
+
+        Raises:
+            PortraitError: the mask has another size or dtype.
+        """
+        feature = find_mask_feature(self.bundle, self.mask, cache=self.cache)
+        return lambda indices: feature
+
+
+@dataclass(frozen=True)
+class PoseDrive:
+    """Poses: a map a frame, encoded when a window asks for it."""
+
+    bundle: Bundle
+    poses: Sequence[NDArray[np.float32]]
+    """(3, H, W) float32 in [0, 1] each."""
+
+    def encode(self, frames: int) -> _Gather:
+        """Features of ``frames`` frames, of which the last is held for what comes after.
+
+        Raises:
+            PoseError: fewer maps than frames, and later, a map of another shape.
+        """
+        if len(self.poses) < frames:
+            raise PoseError(
+                f"{len(self.poses)} pose maps for {frames} frames; give more poses, or ask for "
+                "fewer frames"
+            )
+        features = PoseFeatures(self.bundle, lambda index: self.poses[index])
+        return lambda indices: features.window(min(index, frames - 1) for index in indices)
+
+
+def open_drive(
+    bundle: Bundle,
+    *,
+    mask: NDArray[np.uint8] | None = None,
+    poses: Sequence[NDArray[np.float32]] | None = None,
+    cache: ReferenceCache | None = None,
+) -> MaskDrive | PoseDrive:
+    """What drives a clip with this bundle, out of all that is given; nothing is encoded yet.
+
+    Raises:
+        SettingError: the bundle needs what is not given.
+    """
+    wanted = bundle.manifest.drive.name
+    if wanted == "mask" and mask is not None:
+        return MaskDrive(bundle, mask, cache)
+    if wanted == "pose" and poses is not None:
+        return PoseDrive(bundle, poses)
+    raise SettingError(f"a bundle of variant {bundle.manifest.variant!r} needs a {wanted}")
+
+
+def require_poses(manifest: Manifest, poses: Path | None) -> None:
+    """That a file of poses is named where a bundle is driven by them, and nowhere else.
+
+    Raises:
+        PoseError: one is missing, or one too many.
+    """
+    posed = manifest.drive.name == "pose"
+    if posed and poses is None:
+        raise PoseError(
+            f"variant {manifest.variant!r} needs poses: --poses FOLDER (landmarks or drawn maps)"
+        )
+    if poses is not None and not posed:
+        raise PoseError(f"{poses}: variant {manifest.variant!r} takes no poses; leave --poses out")
 
 
 def find_mask_feature(
@@ -37,16 +117,16 @@ def find_mask_feature(
         raise PortraitError(
             f"the face mask is {mask.shape} {mask.dtype}; this bundle wants {wanted} uint8"
         )
-    key = cache_key("mask", bundle.identity("landmark_encoder"), mask)
+    network = bundle.manifest.drive.network
+    key = cache_key("mask", bundle.identity(network), mask)
     with bundle.tracer.span("face", "stage"):
         found = cache.get(key) if cache is not None else None
         if found is None:
             face_map = mask.astype(np.float32)[None, None] / np.float32(255)
-            found = bundle.network("landmark_encoder")({"face_map": face_map})
+            found = bundle.network(network)({"face_map": face_map})
             found = found if cache is None else cache.put(key, found)
-    return freeze(np.asarray(found["face_feature"]))[
-        :, :, None
-    ]  # copied to a device once, as the reference is
+    # frozen: copied to a device once, as the reference is
+    return freeze(np.asarray(found["face_feature"]))[:, :, None]
 
 
 class PoseFeatures:
@@ -58,7 +138,10 @@ class PoseFeatures:
     def __init__(self, bundle: Bundle, maps: Callable[[int], NDArray[np.float32]]) -> None:
         self._bundle = bundle
         self._maps = maps
-        self._shape = (1, 3, bundle.manifest.picture.height, bundle.manifest.picture.width)
+        drive = bundle.manifest.drive
+        picture = bundle.manifest.picture
+        self._network = drive.network
+        self._shape = (1, drive.channels, picture.height, picture.width)
         self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
 
     def window(self, indices: Iterable[int]) -> NDArray[np.float32]:
@@ -87,4 +170,4 @@ class PoseFeatures:
                 f"pose map {index} is {face_map.shape[1:]} {face_map.dtype}; wanted "
                 f"{self._shape[1:]} float32"
             )
-        return self._bundle.network("landmark_encoder")({"face_map": face_map})["face_feature"]
+        return self._bundle.network(self._network)({"face_map": face_map})["face_feature"]

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from echoexport.runtime.contract.compiled import CompiledEngines
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families import find_family
+from echoexport.runtime.contract.family import Drive, Family
 from echoexport.runtime.contract.network_work import NetworkWork
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.contract.schema import dump, parse
@@ -22,12 +23,14 @@ from echoexport.runtime.contract.spec import (
     SubnetSpec,
     TensorSpec,
 )
-from echoexport.runtime.errors import BundleError, SettingError
+from echoexport.runtime.errors import BundleError, SettingError, UnknownNameError
 from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
 FILE_NAME = "manifest.json"
 FORMAT = "echoexport-bundle"
 SCHEMA = 1
+FIRST_FAMILY = "echomimic-v1"
+"""The family of bundles that are older than the manifest's ``family``."""
 
 
 @dataclass(frozen=True)
@@ -164,19 +167,21 @@ class QuantizationSummary:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of it. ``backends`` run it, best first.
-
-    ``face`` is "mask" (a still mask) or "pose" (a map a frame).
-    """
+    """The whole of it."""
 
     format: str
     schema: int
+    family: str = field(default=FIRST_FAMILY, kw_only=True)
+    """The model family, which says what networks there may be and what drives a face."""
     variant: str
     target: str
     backends: tuple[str, ...]
+    """They run it, best first."""
     precision: str
     fps: float
     face: str
+    """The drive that its faces take, by name: "mask" (a still mask), "pose" (a map a
+    frame)."""
     picture: PictureSettings
     window: WindowSettings
     sampler: SamplerSettings
@@ -190,6 +195,11 @@ class Manifest:
     compiled: CompiledEngines | None = None
     """The engines that a compiled bundle holds in place of graphs and weights; None in
     a portable one."""
+
+    @property
+    def drive(self) -> Drive:
+        """What drives its faces."""
+        return find_family(self.family).find_drive(self.face)
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -230,6 +240,8 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, SettingError) as error:  # the scheduler's settings check themselves
         raise BundleError(f"{path}: {error}") from error
     _check_numbers(path, manifest)
+    family = _find_family(path, manifest)
+    _check_names(path, manifest, family=family)
     _check_networks(path, manifest)
     if manifest.compiled is not None:
         _check_engines(path, manifest, manifest.compiled)
@@ -306,15 +318,27 @@ def _check_numbers(path: Path, manifest: Manifest) -> None:
             )
 
 
-def _check_networks(path: Path, manifest: Manifest) -> None:
-    missing = [name for name in NETWORKS if name not in manifest.networks]
-    unknown = [name for name in manifest.networks if name not in NETWORKS]
+def _find_family(path: Path, manifest: Manifest) -> Family:
+    try:
+        return find_family(manifest.family)
+    except UnknownNameError as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def _check_names(path: Path, manifest: Manifest, *, family: Family) -> None:
+    """Networks and drive: what the family has, and no less than it needs."""
+    missing = [name for name in family.required if name not in manifest.networks]
+    unknown = [name for name in manifest.networks if name not in family.networks]
     if missing or unknown:
         raise BundleError(
             f"{path}: networks: missing {missing or 'none'}, unknown {unknown or 'none'}"
         )
-    if manifest.face not in ("mask", "pose"):
-        raise BundleError(f"{path}: face is {manifest.face!r}; known: mask, pose")
+    known = [drive.name for drive in family.drives]
+    if manifest.face not in known:
+        raise BundleError(f"{path}: face is {manifest.face!r}; known: {', '.join(known)}")
+
+
+def _check_networks(path: Path, manifest: Manifest) -> None:
     for name, network in manifest.networks.items():
         if network.precision not in STORED:
             raise BundleError(
@@ -341,11 +365,10 @@ def _check_networks(path: Path, manifest: Manifest) -> None:
 
 
 def _check_engines(path: Path, manifest: Manifest, compiled: CompiledEngines) -> None:
-    if set(compiled.engines) != set(NETWORKS):
+    if set(compiled.engines) != set(manifest.networks):
         raise BundleError(
             f"{path}: compiled: engines of {', '.join(compiled.engines) or 'nothing'}; wanted: "
-            "those of "
-            f"{', '.join(NETWORKS)}"
+            f"those of {', '.join(manifest.networks)}"
         )
     for name, engine in compiled.engines.items():
         missing = [file for file in engine.files if file not in manifest.files]

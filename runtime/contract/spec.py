@@ -1,6 +1,6 @@
-"""The contract of the six networks: their names, tensors, axes and tolerances, stated once.
+"""The contract of a network: its name, tensors, axes and tolerances.
 
-Export, calibration, parity, profiling and the manifest all read them from here.
+Export, calibration, parity, profiling and the manifest all read it from here.
 """
 
 from __future__ import annotations

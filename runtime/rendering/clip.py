@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.errors import PoseError
+from echoexport.runtime.conditioning.drives import require_poses
 from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
 from echoexport.runtime.inputs.voice import read_voice
@@ -169,16 +169,5 @@ def _question_guidance(bundle: Bundle, plan: SamplingPlan) -> tuple[str, ...]:
 
 
 def _open_poses(bundle: Bundle, request: ClipRequest, *, size: tuple[int, int]) -> PoseMaps | None:
-    if bundle.manifest.face != "pose":
-        if request.poses is not None:
-            raise PoseError(
-                f"{request.poses}: variant {bundle.manifest.variant!r} takes no poses; leave "
-                "--poses out"
-            )
-        return None
-    if request.poses is None:
-        raise PoseError(
-            f"variant {bundle.manifest.variant!r} needs poses: --poses FOLDER (landmarks or "
-            "drawn maps)"
-        )
-    return read_poses(request.poses, size=size)
+    require_poses(bundle.manifest, request.poses)
+    return None if request.poses is None else read_poses(request.poses, size=size)

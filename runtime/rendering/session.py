@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.conditioning.audio_tokens import AudioTokens
-from echoexport.runtime.conditioning.drives import PoseFeatures, find_mask_feature
+from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.conditioning.voice_features import encode_voice
 from echoexport.runtime.decoding.pixels import hold_still, to_pixels
-from echoexport.runtime.errors import PoseError, SettingError
+from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import exact_rate
 from echoexport.runtime.rendering.ahead import run_ahead
 from echoexport.runtime.rendering.settings import (
@@ -30,7 +30,7 @@ from echoexport.runtime.rendering.settings import (
     settle_hold,
     settle_plan,
 )
-from echoexport.runtime.sampling.denoiser import Conditions, Gather
+from echoexport.runtime.sampling.denoiser import Conditions
 from echoexport.runtime.sampling.noise import initial_latents
 from echoexport.runtime.sampling.sampler import Sampling, SamplingHooks
 from echoexport.runtime.trace.tracer import Tracer
@@ -182,7 +182,7 @@ class Session:
         manifest = self.bundle.manifest
         fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
         plan = settle_plan(self.bundle, settings)
-        self._check_face(inputs)
+        drive = open_drive(self.bundle, mask=inputs.mask, poses=inputs.poses, cache=self.cache)
         self.prepare()
         features = encode_voice(self.bundle, inputs.voice)
         frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
@@ -191,12 +191,12 @@ class Session:
             noise = self._find_noise(inputs, settings, frames=frames, padded=padded)
         conditions = Conditions(
             audio=AudioTokens(features, fps, frames=frames).window,
-            face=self._face_gather(inputs, frames=frames),
+            face=drive.encode(frames),
             reference=find_reference(self.bundle, inputs.picture, cache=self.cache),
         )
         self._release("audio_encoder", "vae_encoder", "reference_unet")
-        if manifest.face == "mask":  # pose maps are encoded as windows ask for them
-            self._release("landmark_encoder")
+        if not manifest.drive.every_frame:  # other maps are encoded as windows ask for them
+            self._release(manifest.drive.network)
         with self.bundle.tracer.span("plan", "sampling"):
             sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
         return Rendering(
@@ -205,7 +205,7 @@ class Session:
             frames=frames,
             fps=fps,
             hold=settle_hold(self.bundle, settings),
-            on_sampled=lambda: self._release("denoising_unet", "landmark_encoder"),
+            on_sampled=lambda: self._release("denoising_unet", manifest.drive.network),
             ahead=self.ahead,
         )
 
@@ -226,27 +226,6 @@ class Session:
 
     def _decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.bundle.network("vae_decoder")({"latents": latents})["picture"]
-
-    def _check_face(self, inputs: RenderInputs) -> None:
-        wanted = self.bundle.manifest.face
-        given = {"mask": inputs.mask is not None, "pose": inputs.poses is not None}
-        if not given[wanted]:
-            raise SettingError(
-                f"a bundle of variant {self.bundle.manifest.variant!r} needs a {wanted}"
-            )
-
-    def _face_gather(self, inputs: RenderInputs, *, frames: int) -> Gather:
-        if inputs.mask is not None and self.bundle.manifest.face == "mask":
-            feature = find_mask_feature(self.bundle, inputs.mask, cache=self.cache)
-            return lambda indices: feature
-        poses = inputs.poses
-        if len(poses) < frames:
-            raise PoseError(
-                f"{len(poses)} pose maps for {frames} frames; give more poses, or ask for "
-                "fewer frames"
-            )
-        features = PoseFeatures(self.bundle, lambda index: poses[index])
-        return lambda indices: features.window(min(index, frames - 1) for index in indices)
 
     def _find_noise(
         self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int

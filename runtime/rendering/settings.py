@@ -54,10 +54,10 @@ class RenderInputs:
     voice: Voice
     """What is said."""
     mask: NDArray[np.uint8] | None = None
-    """(H, W) uint8, for bundles whose face is "mask"."""
+    """(H, W) uint8, for bundles whose drive is a mask."""
     poses: Sequence[NDArray[np.float32]] | Any = None
-    """One (3, H, W) float32 map in [0, 1] for each frame, for bundles whose face is
-    "pose"; any sequence will do, and it is read map by map."""
+    """One (3, H, W) float32 map in [0, 1] for each frame, for bundles that poses
+    drive; any sequence will do, and it is read map by map."""
     noise: NDArray[np.float32] | None = None
     """Initial latents (1, 4, frames, h, w) in place of seeded ones, used as they are."""
 

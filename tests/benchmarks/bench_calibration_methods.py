@@ -30,6 +30,7 @@ from echoexport.calibration.plan import LayerPlan, NetworkPlan, Smoothing
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.backends import load_backend
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
@@ -163,7 +164,9 @@ def make_plan(
     graph: FloatGraph, ranges: ActivationRanges, smoothing: dict[str, Smoothing]
 ) -> NetworkPlan:
     """The policy's layers in int8."""
-    return replace(plan_layers(graph, load_policy(POLICY), ranges.amax), smoothing=smoothing)
+    return replace(
+        plan_layers(graph, load_policy(POLICY, family=FAMILY), ranges.amax), smoothing=smoothing
+    )
 
 
 def make_floor(graph: FloatGraph) -> NetworkPlan:
@@ -171,7 +174,7 @@ def make_floor(graph: FloatGraph) -> NetworkPlan:
 
     The error that no way to find ranges takes away.
     """
-    plan = plan_layers(graph, load_policy(POLICY), lambda value: 1.0)
+    plan = plan_layers(graph, load_policy(POLICY, family=FAMILY), lambda value: 1.0)
     return replace(plan, layers={name: LayerPlan("weights") for name in plan.layers})
 
 

@@ -32,6 +32,7 @@ from echoexport.profiles.measuring.conditions import describe_machine
 from echoexport.profiles.measuring.latency import compare_side_by_side, read_self_test_inputs
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import Arrays, Engine, EngineOptions
@@ -147,7 +148,9 @@ def quantize(
     start = time.perf_counter()
     ranges = collect_ranges(graph, lambda: samples, settings=RangeSettings())
     found = time.perf_counter()
-    files = quantize_network(graph, plan_layers(graph, load_policy("cpu"), ranges.amax), path)
+    files = quantize_network(
+        graph, plan_layers(graph, load_policy("cpu", family=FAMILY), ranges.amax), path
+    )
     seconds = {"ranges_seconds": found - start, "writing_seconds": time.perf_counter() - found}
     return files, {
         "samples": len(samples),
@@ -164,7 +167,7 @@ def quantize_alone(graph: Path) -> dict[str, Any]:
     before = measure_peak()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
-        plan = plan_layers(float_graph, load_policy("cpu"), lambda value: 1.0)
+        plan = plan_layers(float_graph, load_policy("cpu", family=FAMILY), lambda value: 1.0)
         files = quantize_network(float_graph, plan, Path(place) / graph.name)
     seconds = round(time.perf_counter() - start, 1)
     return {

@@ -16,7 +16,7 @@ from results_file import RESULTS, parse_arguments, write_results
 
 from echoexport.export.engines.tensorrt_rtx import check_network, estimate_memory, is_installed
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import GraphError
 
 
@@ -27,7 +27,7 @@ def main() -> None:
         "bundle", type=Path, nargs="?", help="an fp16 bundle; without it, a tiny one is made"
     )
     parser.add_argument(
-        "--network", choices=NETWORKS, action="append", help="only this one; may be repeated"
+        "--network", choices=FAMILY.networks, action="append", help="only this one; may be repeated"
     )
     parser.add_argument(
         "--folder",
@@ -49,7 +49,7 @@ def main() -> None:
     elif arguments.output == RESULTS / "tensorrt_rtx_tiny.json":
         arguments.output = RESULTS / "tensorrt_rtx.json"
     with open_bundle(folder, backend="null") as bundle:
-        networks = {name: build_one(bundle, name) for name in arguments.network or NETWORKS}
+        networks = {name: build_one(bundle, name) for name in arguments.network or FAMILY.networks}
         write_results(arguments.output, {**describe(bundle), "networks": networks})
     if any("refused" in result for result in networks.values()):
         raise SystemExit(1)

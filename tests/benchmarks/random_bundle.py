@@ -25,7 +25,7 @@ from echoexport.export.build.bundle import BuildSettings, build_bundle
 from echoexport.export.graphs.traces import trace_key
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.inputs.voice import voice_from_samples
 from echoexport.runtime.rendering.settings import RenderInputs
 from echoexport.targets.spec import load_target
@@ -89,7 +89,7 @@ def make_bundle(
         write_random_checkpoint(checkpoint, architecture=architecture)
     sizes = size_networks(architecture, size=(pixels, pixels), frames=frames, face="mask")
     specs = describe_networks(sizes, precision=precision)
-    keys = "".join(trace_key(specs[name], architecture) for name in NETWORKS)
+    keys = "".join(trace_key(specs[name], architecture) for name in FAMILY.networks)
     stem = f"bundle-{size}-{pixels}-{frames}-{precision}-"
     bundle = folder / (stem + hashlib.sha256(keys.encode()).hexdigest()[:12])
     if not bundle.is_dir():

@@ -23,6 +23,7 @@ from echoexport.calibration.observing.ranges import RangeSettings, collect_range
 from echoexport.calibration.observing.taps import TappedNetwork
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder, make_key, prune_progress
 from echoexport.calibration.sample import Sample
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.progress import Progress
 
@@ -114,7 +115,7 @@ def plan(graph: FloatGraph, progress: ProgressFolder, **more: Any) -> str:
     found = plan_network(
         graph,
         make_samples,
-        policy=load_policy("cpu"),
+        policy=load_policy("cpu", family=FAMILY),
         settings=QuantizerSettings(),
         progress=progress,
         **more,

@@ -30,7 +30,7 @@ from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.graphs.weights import write_weights
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.networks import build_network, load_weights, wanted_shapes
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
 
 Arrays = dict[str, np.ndarray]
@@ -252,7 +252,7 @@ def micro_tables(fill: Callable[[nn.Module, int], nn.Module]) -> dict[str, Table
     """Random values of the six networks."""
     return {
         name: fill(build_network(name, MICRO), seed).state_dict()
-        for seed, name in enumerate(NETWORKS)
+        for seed, name in enumerate(FAMILY.networks)
     }
 
 

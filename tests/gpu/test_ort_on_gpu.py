@@ -15,7 +15,7 @@ import pytest
 from echoexport.profiles.measuring.latency import read_self_test_inputs
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.engine.ort_gpu import OrtGpuEngine
 from echoexport.runtime.engine.protocol import EngineOptions
@@ -43,7 +43,7 @@ def open_network(bundle: Bundle, name: str, **options: Any) -> OrtGpuEngine:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", FAMILY.networks)
 def test_every_network_passes_its_self_test(
     backend: str, build_tiny: Callable[..., Path], network: str, precision: str
 ) -> None:

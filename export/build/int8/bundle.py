@@ -190,7 +190,7 @@ class Draft:
 
         None, with a note, where the variant has no clips to render.
         """
-        if self.base.face != "mask":
+        if self.base.drive.every_frame:  # the clips have a mask each
             self.notes.append(
                 "quality was not measured by the build: pose variants need --poses "
                 "('echoexport compare')"

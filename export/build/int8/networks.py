@@ -45,7 +45,7 @@ def write_networks(
             graph.
         GraphError: a graph that breaks our rules.
     """
-    check_networks(plan)
+    check_networks(plan, floats.manifest)
     folder.mkdir(exist_ok=True)
     parts = {}
     for index, (name, network) in enumerate(plan.networks.items()):

@@ -22,7 +22,7 @@ from echoexport.export.build.fp16_graphs import count_to, find_overflowing
 from echoexport.export.build.job import BuildJob
 from echoexport.export.build.progress import BuildProgress, keep_damage
 from echoexport.export.build.sources import FloatBundles
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families import find_family
 
 _DENOISER = "denoising_unet"
 _LARGE = 1_000_000_000  # bytes of weights
@@ -69,11 +69,12 @@ def make_plan(
         CalibrationError, GraphError, QualityError: as ``plan_networks``.
     """
     quantizer = QuantizerSettings()
-    policies = load_policy(job.target.kind)
+    networks = floats.manifest.networks
+    policies = load_policy(job.target.kind, family=find_family(floats.manifest.family))
     plans: dict[str, NetworkPlan] = {}
     damage: tuple[Damage, ...] = ()
-    for index, name in enumerate(NETWORKS):
-        job.report(f"{name}: ranges", index, len(NETWORKS))
+    for index, name in enumerate(networks):
+        job.report(f"{name}: ranges", index, len(networks))
         graph = floats.graph(name)
         own = progress.of_network(name, repr((quantizer, policies.networks[name])))
         plan = plan_network(

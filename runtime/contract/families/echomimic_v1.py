@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from echoexport.runtime.contract.family import Drive, Family
 from echoexport.runtime.contract.spec import PRECISIONS, TOLERANCES, SubnetSpec, TensorSpec
 
-NETWORKS = (
-    "vae_encoder",
-    "reference_unet",
-    "landmark_encoder",
-    "audio_encoder",
-    "denoising_unet",
-    "vae_decoder",
+FAMILY = Family(
+    name="echomimic-v1",
+    networks=(
+        "vae_encoder",
+        "reference_unet",
+        "landmark_encoder",
+        "audio_encoder",
+        "denoising_unet",
+        "vae_decoder",
+    ),
+    drives=(
+        Drive("mask", network="landmark_encoder", channels=1, every_frame=False),
+        Drive("pose", network="landmark_encoder", channels=3, every_frame=True),
+    ),
 )
 
 

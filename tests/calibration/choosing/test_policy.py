@@ -19,7 +19,7 @@ from echoexport.calibration.choosing.policy import (
 )
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.plan import MODES
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import TargetError, UnknownNameError
 from echoexport.targets.spec import KINDS
 
@@ -63,8 +63,8 @@ def make_graph(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_target_has_a_policy_for_every_network(kind: str) -> None:
-    policy = load_policy(kind)
-    assert (policy.kind, tuple(policy.networks)) == (kind, NETWORKS)
+    policy = load_policy(kind, family=FAMILY)
+    assert (policy.kind, tuple(policy.networks)) == (kind, FAMILY.networks)
     for network in policy.networks.values():
         assert set(network.operators.values()) | {rule.mode for rule in network.layers} <= set(
             MODES
@@ -75,7 +75,7 @@ def test_every_kind_of_target_has_a_policy_for_every_network(kind: str) -> None:
 def test_the_ends_the_timestep_and_the_shortcuts_of_the_denoiser_compute_in_float(
     tmp_path: Path, kind: str
 ) -> None:
-    plan = plan_layers(make_graph(tmp_path), load_policy(kind), lambda value: 2.5)
+    plan = plan_layers(make_graph(tmp_path), load_policy(kind, family=FAMILY), lambda value: 2.5)
     modes = {name: layer.mode for name, layer in plan.layers.items()}
     inner = "down_blocks.0.resnets.0.conv2"
     assert {name for name, mode in modes.items() if mode == "int8"} == {inner}
@@ -88,7 +88,9 @@ def test_the_ends_the_timestep_and_the_shortcuts_of_the_denoiser_compute_in_floa
 def test_the_vae_stays_float_on_a_gpu(tmp_path: Path, kind: str) -> None:
     for element, precision in ((TensorProto.FLOAT, "fp32"), (TensorProto.FLOAT16, "fp16")):
         plan = plan_layers(
-            make_graph(tmp_path, "vae_decoder", element), load_policy(kind), lambda value: 1.0
+            make_graph(tmp_path, "vae_decoder", element),
+            load_policy(kind, family=FAMILY),
+            lambda value: 1.0,
         )
         assert {layer.mode for layer in plan.layers.values()} == {"float"}
         assert plan.precision == precision
@@ -96,7 +98,11 @@ def test_the_vae_stays_float_on_a_gpu(tmp_path: Path, kind: str) -> None:
 
 def test_ranges_are_asked_for_int8_layers_only(tmp_path: Path) -> None:
     asked: list[str] = []
-    plan_layers(make_graph(tmp_path), load_policy("cpu"), lambda value: asked.append(value) or 1.0)  # type: ignore[func-returns-value]
+    plan_layers(
+        make_graph(tmp_path),
+        load_policy("cpu", family=FAMILY),
+        lambda value: asked.append(value) or 1.0,
+    )  # type: ignore[func-returns-value]
     assert asked == ["first"]
 
 
@@ -132,9 +138,13 @@ def test_an_unknown_kind_or_network_names_the_known_ones(tmp_path: Path) -> None
     with pytest.raises(
         UnknownNameError, match="unknown kind of target 'npu'; known: cpu, gpu, jetson"
     ):
-        load_policy("npu")
+        load_policy("npu", family=FAMILY)
     with pytest.raises(UnknownNameError, match="unknown network 'denoiser_unet'"):
-        plan_layers(make_graph(tmp_path, "denoiser_unet"), load_policy("cpu"), lambda value: 1.0)
+        plan_layers(
+            make_graph(tmp_path, "denoiser_unet"),
+            load_policy("cpu", family=FAMILY),
+            lambda value: 1.0,
+        )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +173,7 @@ def test_a_policy_file_is_read_strictly(tmp_path: Path, old: str, new: str, mess
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(TargetError) as caught:
-        read_policy(path, kind="cpu")
+        read_policy(path, kind="cpu", family=FAMILY)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -171,6 +181,8 @@ def test_a_policy_file_is_read_strictly(tmp_path: Path, old: str, new: str, mess
 
 def test_a_policy_file_of_ones_own_is_read_as_ours(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_bytes(OWN.read_bytes())
-    assert read_policy(tmp_path / "mine.yaml", kind="cpu") == load_policy("cpu")
+    assert read_policy(tmp_path / "mine.yaml", kind="cpu", family=FAMILY) == load_policy(
+        "cpu", family=FAMILY
+    )
     with pytest.raises(TargetError, match=r"other\.yaml: cannot be read: No such file"):
-        read_policy(tmp_path / "other.yaml", kind="cpu")
+        read_policy(tmp_path / "other.yaml", kind="cpu", family=FAMILY)

@@ -24,7 +24,7 @@ from echoexport.calibration.lint.graph_lint import ALLOWED_OPERATORS, lint_graph
 from echoexport.calibration.lint.tensorrt_lint import check_tensorrt
 from echoexport.calibration.lint.tensorrt_operators import LINES, find_line
 from echoexport.export.engines.tensorrt_rtx import is_installed
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.errors import GraphError
 from echoexport.targets.spec import list_targets, load_target
@@ -493,7 +493,7 @@ def test_every_network_of_a_tiny_bundle_passes_for_every_line(
 ) -> None:
     folder = build_tiny(precision=precision)
     manifest = read_manifest(folder)
-    for name in NETWORKS:
+    for name in FAMILY.networks:
         model = FloatGraph(folder / f"{name}.onnx").model
         assert check_all(model) == []
         require_clean(model, manifest.networks[name].describe(name), tensorrt=LINES)

@@ -40,7 +40,8 @@ from echoexport.calibration.recording.sets import (
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, read_manifest
 from echoexport.runtime.errors import CalibrationError, OutputError, UnknownNameError
 
-SOURCE = SetSource("acc", "weights", {"a.pth": "11"}, {"denoising_unet": "22"}, 32, 32, 4, "mask")
+WEIGHTS = {"denoising_unet": "22", "vae_encoder": "23"}
+SOURCE = SetSource("acc", "weights", {"a.pth": "11"}, WEIGHTS, 32, 32, 4, "mask")
 SHARED = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
 
 

@@ -21,7 +21,7 @@ from echoexport.export.checkpoint.variants import find_variant
 from echoexport.export.sizes import size_networks
 from echoexport.runtime import open_bundle
 from echoexport.runtime.bundle.files import hash_file
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.errors import (
     BackendError,
@@ -118,7 +118,7 @@ def test_a_bundle_lists_networks_of_the_shapes_it_was_asked_for(
     build_tiny: Callable[..., Path],
 ) -> None:
     manifest = read_manifest(build_tiny())
-    assert tuple(manifest.networks) == NETWORKS
+    assert tuple(manifest.networks) == FAMILY.networks
     shapes = {t.name: t.shape for t in manifest.networks["denoising_unet"].inputs}
     assert shapes["latents"] == (1, 4, 12, 16, 16)
     assert shapes["face_feature"][2] == 1
@@ -149,7 +149,8 @@ def test_a_build_proves_its_bundle_and_notes_it_in_the_manifest(
 ) -> None:
     proved = build(checkpoint, tmp_path / "proved", traces=trace_folder)
     assert (
-        f"self-tests passed at build time on ort: {', '.join(NETWORKS)}" in proved.provenance.notes
+        f"self-tests passed at build time on ort: {', '.join(FAMILY.networks)}"
+        in proved.provenance.notes
     )
     unproved = build(checkpoint, tmp_path / "unproved", traces=trace_folder, check="none")
     assert unproved.provenance.notes[-1].startswith("self-tests were not run by the build")

@@ -15,7 +15,7 @@ from echoexport.export.build.checks import AUTO_BYTES, check_bundle, fits_memory
 from echoexport.export.build.settings import BuildSettings, settle
 from echoexport.export.engines import tensorrt_rtx
 from echoexport.export.engines.tensorrt_rtx import ParserReport
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.errors import BackendError, GraphError, SettingError, UnknownNameError
 from echoexport.targets.spec import load_target
@@ -65,13 +65,13 @@ def enlarge(manifest: Manifest, network: str = "denoising_unet") -> Manifest:
 
 
 def test_every_network_that_passed_is_noted_with_the_backend(check: Check) -> None:
-    assert check() == [f"self-tests passed at build time on null: {', '.join(NETWORKS)}"]
+    assert check() == [f"self-tests passed at build time on null: {', '.join(FAMILY.networks)}"]
 
 
 def test_what_is_being_checked_is_told(check: Check) -> None:
     told: list[str] = []
     check(told=told)
-    assert told == [f"{name}: checking on null" for name in NETWORKS]
+    assert told == [f"{name}: checking on null" for name in FAMILY.networks]
 
 
 def test_no_check_is_noted_with_what_to_run(check: Check) -> None:
@@ -91,7 +91,7 @@ def test_auto_leaves_out_what_needs_too_much_memory_and_says_so(check: Check) ->
 
 def test_all_leaves_nothing_out(check: Check) -> None:
     assert check("all", edit=enlarge) == [
-        f"self-tests passed at build time on null: {', '.join(NETWORKS)}"
+        f"self-tests passed at build time on null: {', '.join(FAMILY.networks)}"
     ]
 
 
@@ -134,8 +134,11 @@ def test_a_boards_bundle_is_parsed_and_noted_with_the_version(
     check: Check, parser: list[str]
 ) -> None:
     notes = check(target="jetson-orin")
-    assert parser == list(NETWORKS)
-    assert notes[1] == f"TensorRT-RTX 1.7.1 parsed and built at build time: {', '.join(NETWORKS)}"
+    assert parser == list(FAMILY.networks)
+    assert (
+        notes[1]
+        == f"TensorRT-RTX 1.7.1 parsed and built at build time: {', '.join(FAMILY.networks)}"
+    )
 
 
 def test_the_parser_is_not_asked_for_what_needs_too_much_memory(

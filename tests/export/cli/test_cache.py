@@ -19,7 +19,7 @@ from echoexport.export.engines import BuiltEngine, null
 from echoexport.export.engines.nvidia.tensorrt_library import PRODUCTS, Product
 from echoexport.runtime.backends.null import NullBackend
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import SettingError
 
 
@@ -49,7 +49,7 @@ def test_the_list_shows_each_engine_and_the_sum(command: Callable[..., Any], eng
         "device",
         "size",
     ]
-    assert sorted(line.split()[1] for line in lines[1:7]) == sorted(NETWORKS)
+    assert sorted(line.split()[1] for line in lines[1:7]) == sorted(FAMILY.networks)
     assert all(line.endswith("ready, in a compiled bundle") for line in lines[1:7])
     assert lines[7] == f"{engines}: 6 engines, 0 MB"
 

@@ -27,7 +27,7 @@ from echoexport.export.compile.bundle import (
 from echoexport.export.engines import BuiltEngine, EngineSettings, null
 from echoexport.runtime.backends.null import NullBackend, NullEngine
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.errors import (
     BackendError,
@@ -122,7 +122,7 @@ def test_the_section_says_where_the_engines_come_from_and_how_they_did(
 
 def test_a_second_run_builds_nothing(compile_null: Compile, built: list[str]) -> None:
     compile_null()
-    assert tuple(built) == NETWORKS
+    assert tuple(built) == FAMILY.networks
     report, told = compile_null()
     assert len(built) == 6
     assert all(engine.cached for engine in report.engines.values())
@@ -236,7 +236,7 @@ def test_an_engine_that_fails_its_self_test_is_nowhere(
     assert message.endswith(
         "not installed; try another --backend (5 engines are done and kept: run it again)"
     )
-    assert entries(tmp_path / "engines") == sorted(set(NETWORKS) - {"audio_encoder"})
+    assert entries(tmp_path / "engines") == sorted(set(FAMILY.networks) - {"audio_encoder"})
     assert not default_output(null_bundle, "null").exists()
     assert leftovers(tmp_path) == []
     mend(monkeypatch)
@@ -304,7 +304,9 @@ def test_a_build_that_ends_early_leaves_finished_engines_and_nothing_half(
     assert leftovers(tmp_path) == []
     mend(monkeypatch)
     report, _ = compile_null()
-    assert [name for name, engine in report.engines.items() if engine.cached] == list(NETWORKS[:3])
+    assert [name for name, engine in report.engines.items() if engine.cached] == list(
+        FAMILY.networks[:3]
+    )
 
 
 def test_a_cache_that_is_pruned_meanwhile_costs_no_finished_engine(
@@ -321,7 +323,7 @@ def test_a_cache_that_is_pruned_meanwhile_costs_no_finished_engine(
     monkeypatch.setattr(null, "build_engine", build)
     compile_null(tmp_path / "out")
     with open_bundle(tmp_path / "out") as bundle:
-        assert all(bundle.self_test(name).passed for name in NETWORKS)
+        assert all(bundle.self_test(name).passed for name in FAMILY.networks)
 
 
 def test_a_builder_that_dies_costs_one_network(
@@ -335,7 +337,7 @@ def test_a_builder_that_dies_costs_one_network(
         BackendError, match=r"^audio_encoder\.onnx: the builder died \(5 engines are done and kept"
     ):
         compile_null()
-    assert entries(tmp_path / "engines") == sorted(set(NETWORKS) - {"audio_encoder"})
+    assert entries(tmp_path / "engines") == sorted(set(FAMILY.networks) - {"audio_encoder"})
     assert leftovers(tmp_path) == []
     mend(monkeypatch)
     report, _ = compile_null()
@@ -399,7 +401,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     )
     assert leftovers(tmp_path) == []
     with open_bundle(report.output or "") as bundle:
-        assert [bundle.self_test(name).passed for name in NETWORKS] == [True] * 6
+        assert [bundle.self_test(name).passed for name in FAMILY.networks] == [True] * 6
 
 
 def test_a_single_network_needs_a_cache_that_can_be_written(
@@ -418,10 +420,10 @@ def test_a_single_network_needs_a_cache_that_can_be_written(
 def test_single_networks_are_kept_until_all_are_there(
     compile_null: Compile, built: list[str]
 ) -> None:
-    report, _ = compile_null(networks=NETWORKS[:2])
+    report, _ = compile_null(networks=FAMILY.networks[:2])
     assert report.output is None
-    assert report.missing == NETWORKS[2:]
-    report, _ = compile_null(networks=NETWORKS[2:])
+    assert report.missing == FAMILY.networks[2:]
+    report, _ = compile_null(networks=FAMILY.networks[2:])
     assert report.output is not None
     assert len(built) == 6
 
@@ -457,7 +459,7 @@ def test_two_compiles_at_once_share_their_engines(
     for thread in threads:
         thread.join(60)
     assert faults == []
-    assert sorted(built) == sorted(NETWORKS)
+    assert sorted(built) == sorted(FAMILY.networks)
     for output in outputs:
         with open_bundle(output) as bundle:
             assert len(list(bundle.check_files())) == 12
@@ -486,7 +488,9 @@ def test_killed_outright_the_next_run_goes_on(
     assert entries(tmp_path / "engines") == ["landmark_encoder", "reference_unet", "vae_encoder"]
     assert not default_output(null_bundle, "null").exists()
     report, told = compile_null()
-    assert [name for name, engine in report.engines.items() if engine.cached] == list(NETWORKS[:3])
+    assert [name for name, engine in report.engines.items() if engine.cached] == list(
+        FAMILY.networks[:3]
+    )
     assert told == []
     assert leftovers(tmp_path) == []
 

@@ -22,7 +22,7 @@ from echoexport.export.engines.tensorrt_rtx import (
 )
 from echoexport.export.graphs.weights import write_weights
 from echoexport.export.subnets.networks import build_network, wanted_shapes
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.errors import BackendError, GraphError, MissingPackageError
 
@@ -52,7 +52,7 @@ def write_network(
 
 @pytest.mark.slow
 @needs_rtx
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FAMILY.networks)
 def test_the_tiny_fp16_networks_parse_and_build_into_engines(
     write_network: Any, tmp_path: Path, name: str
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
 from echoexport.export.graphs.bundle_lint import find_versions, lint_bundle
 from echoexport.runtime.bundle.files import hash_file
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.errors import UnknownNameError
 
@@ -66,7 +66,9 @@ def test_a_built_bundle_keeps_every_rule(
     outcome = command("verify", build_tiny(), "--lint", "--files-only")
     assert outcome.code == 0
     lines = [line.split(maxsplit=1) for line in outcome.out.splitlines()[1:]]
-    assert lines == [[name, "keeps every rule (TensorRT 10.3, 10.16, 11.4)"] for name in NETWORKS]
+    assert lines == [
+        [name, "keeps every rule (TensorRT 10.3, 10.16, 11.4)"] for name in FAMILY.networks
+    ]
 
 
 def test_a_planted_fault_is_printed_with_node_version_and_fix(
@@ -121,5 +123,7 @@ def test_the_demo_characters_networks_keep_every_rule(
         settings=settings,
     )
     versions = find_versions(manifest.target)
-    found = dict(lint_bundle(tmp_path / "demo", manifest, networks=NETWORKS, versions=versions))
-    assert found == {name: [] for name in NETWORKS}
+    found = dict(
+        lint_bundle(tmp_path / "demo", manifest, networks=FAMILY.networks, versions=versions)
+    )
+    assert found == {name: [] for name in FAMILY.networks}

@@ -23,7 +23,7 @@ from echoexport.export.graphs.count_work import count_work
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.networks import build_network
 from echoexport.profiles.modelling.module_groups import find_group, split_group
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.network_work import Work
 from echoexport.runtime.errors import GraphError
@@ -237,7 +237,7 @@ def test_a_value_without_a_shape_is_refused_by_name() -> None:
         count_work(model)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FAMILY.networks)
 def test_the_graph_counts_as_torch_does(
     name: str, micro: Architecture, trace_once: Callable[..., Any]
 ) -> None:

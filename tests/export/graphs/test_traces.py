@@ -16,7 +16,7 @@ from echoexport.export.graphs import traces
 from echoexport.export.graphs.traces import find_trace, trace_key
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets import tracing
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
 
 
@@ -95,7 +95,9 @@ def test_keys_differ_by_network_shapes_and_precision(micro: Architecture) -> Non
         for specs in (*variations, specs_of(micro, frames=4))
     ]
     keys += [
-        trace_key(specs_of(micro)[name], micro) for name in NETWORKS if name != "denoising_unet"
+        trace_key(specs_of(micro)[name], micro)
+        for name in FAMILY.networks
+        if name != "denoising_unet"
     ]
     assert len(set(keys)) == len(keys)
 

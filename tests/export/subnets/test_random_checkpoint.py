@@ -18,7 +18,7 @@ from echoexport.export.checkpoint.reader import open_checkpoint
 from echoexport.export.subnets import random_checkpoint as random_weights
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.export.subnets.random_checkpoint import TINY, write_random_checkpoint
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import OutputError
 
 
@@ -65,7 +65,7 @@ def test_it_opens_as_a_checkpoint_of_the_same_shape(
     assert opened.architecture.unet == wanted.unet
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", FAMILY.networks)
 def test_every_tensor_is_there_and_finite(
     tmp_path: Path, micro: Architecture, network: str
 ) -> None:

@@ -26,7 +26,7 @@ from echoexport.profiles.quality.report import QualityBudget, QualityReport, for
 from echoexport.profiles.quality.signals import MOST_DECIBELS, ClosenessSums, measure_closeness
 from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import FileEntry, read_manifest, write_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
@@ -143,7 +143,7 @@ PLAN = {
 def test_a_bundle_against_itself_is_equal_in_everything(null_bundle: Path) -> None:
     with open_waves(null_bundle) as one, open_waves(null_bundle) as other:
         report = compare(one, other)
-    assert [network.name for network in report.networks] == list(NETWORKS)
+    assert [network.name for network in report.networks] == list(FAMILY.networks)
     assert {network.closeness.snr for network in report.networks} == {MOST_DECIBELS}
     assert {network.closeness.largest for network in report.networks} == {0}
     head = report.headline

@@ -15,7 +15,7 @@ from echoexport.runtime.backends.null import NullBackend
 from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.bundle.fitting import compare_fingerprints
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
 from echoexport.runtime.errors import BackendError, BundleError, SettingError
@@ -25,13 +25,17 @@ def test_it_holds_engines_and_self_tests_and_no_graph_or_weights(compiled: Path)
     files = {
         path.relative_to(compiled).as_posix() for path in compiled.rglob("*") if path.is_file()
     }
-    engines = {f"engines/{name}.json" for name in NETWORKS}
-    assert files == {"manifest.json", *engines, *(f"self-test/{name}.npz" for name in NETWORKS)}
+    engines = {f"engines/{name}.json" for name in FAMILY.networks}
+    assert files == {
+        "manifest.json",
+        *engines,
+        *(f"self-test/{name}.npz" for name in FAMILY.networks),
+    }
 
 
 def test_every_network_of_it_runs_and_passes_its_self_test(compiled: Path) -> None:
     with open_bundle(compiled) as bundle:
-        assert [bundle.self_test(name).passed for name in NETWORKS] == [True] * 6
+        assert [bundle.self_test(name).passed for name in FAMILY.networks] == [True] * 6
         assert len(list(bundle.check_files())) == 12
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
@@ -126,9 +126,9 @@ def test_a_backend_opens_its_own_graph_and_others_the_plain_one(
 def test_networks_without_an_own_graph_run_the_plain_one(folder: Path) -> None:
     double = OwnBackend()
     with open_with(folder, double) as bundle:
-        for name in NETWORKS:
+        for name in FAMILY.networks:
             bundle.network(name)
-    assert double.opened == [OWN if name == NAME else f"{name}.onnx" for name in NETWORKS]
+    assert double.opened == [OWN if name == NAME else f"{name}.onnx" for name in FAMILY.networks]
 
 
 def test_an_own_graph_proves_itself_once_and_no_call_of_that_is_counted(folder: Path) -> None:
@@ -274,7 +274,7 @@ def test_to_another_backend_the_own_graph_makes_no_difference(folder: Path) -> N
     plain = Bundle(
         folder, without_graphs(folder), backend=OwnBackend("other"), options=EngineOptions()
     )
-    assert with_it.identity(*NETWORKS) == plain.identity(*NETWORKS)
+    assert with_it.identity(*FAMILY.networks) == plain.identity(*FAMILY.networks)
 
 
 def test_weights_are_those_of_the_plain_graph(folder: Path) -> None:

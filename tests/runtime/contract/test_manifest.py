@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import (
     FileEntry,
     QuantizationSummary,
@@ -134,7 +134,7 @@ def test_a_wrong_type_is_refused(null_bundle: Path) -> None:
         read_manifest(null_bundle)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FAMILY.networks)
 def test_a_bundle_without_one_of_the_six_networks_is_refused(null_bundle: Path, name: str) -> None:
     change(null_bundle, lambda data: data["networks"].pop(name))
     with pytest.raises(BundleError, match=rf"manifest\.json: networks: missing \['{name}'\]"):

@@ -40,7 +40,7 @@ from echoexport.profiles.quality.report import (
 )
 from echoexport.profiles.quality.signals import Closeness
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
@@ -51,7 +51,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 DENOISER = "denoising_unet"
-FURTHEST = dict.fromkeys(NETWORKS, 40.0) | {
+FURTHEST = dict.fromkeys(FAMILY.networks, 40.0) | {
     "audio_encoder": 20.0,
     "vae_decoder": 25.0,
     DENOISER: 30.0,
@@ -138,7 +138,9 @@ def compose(
         return read_manifest(folder)
 
     def plan(floats: FloatBundles, recorded: None, *, job: BuildJob) -> PlannedNetworks:
-        plans = {name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in NETWORKS}
+        plans = {
+            name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in FAMILY.networks
+        }
         progress = BuildProgress(job.settings.progress, floats.manifest, "0" * 64)
         progress.of_network(DENOISER, "settings").write("plan", 1)
         made = QuantizationPlan(SCHEMA, "by hand", "0" * 64, plans)
@@ -152,7 +154,7 @@ def compose(
         }
         manifest = replace(floats.manifest, networks=entries)
         write_manifest(manifest, folder)
-        return {name: part_of(folder, manifest, name) for name in NETWORKS}
+        return {name: part_of(folder, manifest, name) for name in FAMILY.networks}
 
     def make(
         *, holds: Callable[[Mapping[str, str]], bool] = lambda stored: True, **changes: Any
@@ -208,7 +210,7 @@ def make_report(stored: Mapping[str, str], *, misses: tuple[str, ...]) -> Qualit
             0.3,
             1.0,
         )
-        for name in NETWORKS
+        for name in FAMILY.networks
     )
     return QualityReport(
         1,

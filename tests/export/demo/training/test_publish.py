@@ -18,7 +18,7 @@ from echoexport.export.demo.training.talking import Talker
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.golden import compute_golden
 from echoexport.export.subnets.networks import build_network, wanted_shapes
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +70,7 @@ def test_a_published_checkpoint_says_what_it_is(
     )
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", FAMILY.networks)
 def test_a_published_network_computes_what_the_trained_one_does(
     published: Checkpoint,
     micro_recipe: Recipe,

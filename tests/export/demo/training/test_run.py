@@ -18,7 +18,7 @@ from echoexport.export.demo.training.run import train_character
 from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.export.demo.training.sounds import Sound, write_sounds
 from echoexport.export.subnets.networks import build_network, wanted_shapes
-from echoexport.runtime.contract.families.echomimic_v1 import NETWORKS
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import (
     BackendError,
     CheckpointError,
@@ -71,7 +71,7 @@ def straight(
 def tensors_of(folder: Path, architecture: Any) -> dict[str, np.ndarray]:
     opened = open_checkpoint(folder, "acc")
     found = {}
-    for name in NETWORKS:
+    for name in FAMILY.networks:
         weights = opened.weights(name, wanted_shapes(build_network(name, architecture)))
         found.update({f"{name}.{key}": tensor.read() for key, tensor in weights.items()})
     return found
