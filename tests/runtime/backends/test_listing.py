@@ -148,3 +148,19 @@ def test_a_network_is_called_one_at_a_time_unless_told_otherwise(
 ) -> None:
     path, spec = arithmetic_graph
     assert Network(spec, backend.open(path, spec, EngineOptions())).streams == 1
+
+
+def test_nothing_heavy_is_imported_to_list_and_load_the_backends(tmp_path: Path) -> None:
+    import subprocess
+
+    code = (
+        "import sys\n"
+        "from echoexport.runtime.backends import list_backends, load_backend\n"
+        "for name in list_backends(): load_backend(name)\n"
+        "print(sorted({'tensorrt', 'tensorrt_rtx_bindings', 'cuda', 'onnxruntime', "
+        "'openvino'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

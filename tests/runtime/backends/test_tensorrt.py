@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 
 from echoexport.runtime import device as devices
@@ -108,20 +107,6 @@ def test_a_library_that_is_too_old_is_refused(
     assert load_backend(name).unavailable() == line
 
 
-@pytest.mark.parametrize(
-    ("capability", "runs"),
-    [((7, 5), False), ((8, 0), True), ((8, 9), True), ((9, 0), False), ((12, 1), True)],
-)
-def test_rtx_says_which_gpus_it_has_no_kernels_for(
-    make_tensorrt: Callable[..., Any], cuda: Any, capability: tuple[int, int], runs: bool
-) -> None:
-    make_tensorrt("rtx-1.7")
-    cuda.capability = capability
-    reason = load_backend("tensorrt_rtx").unavailable()
-    told = "has {}.{}: use backend 'tensorrt' or 'ort_cuda'".format(*capability)
-    assert reason is None if runs else (reason or "").endswith(told)
-
-
 def test_a_folder_that_is_called_like_the_library_is_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,15 +194,6 @@ def test_on_a_server_a_plan_is_tied_to_gpu_and_driver(
     assert not {"jetpack", "l4t", "power_mode"} & set(found)
 
 
-def test_plans_of_rtx_are_tied_to_the_library_alone_and_need_no_gpu_to_say_so(
-    make_tensorrt: Callable[..., Any], cuda: Any
-) -> None:
-    make_tensorrt("rtx-1.7")
-    cuda.devices = 0
-    found: Any = load_backend("tensorrt_rtx")
-    assert set(found.fingerprint(OPTIONS)) == {"library", "version", "os", "arch"}
-
-
 def test_without_a_gpu_there_is_nothing_to_tie_a_plan_to(
     make_tensorrt: Callable[..., Any], cuda: Any
 ) -> None:
@@ -226,32 +202,3 @@ def test_without_a_gpu_there_is_nothing_to_tie_a_plan_to(
     found: Any = load_backend("tensorrt")
     with pytest.raises(DeviceError, match="cudaErrorInsufficientDriver"):
         found.fingerprint(OPTIONS)
-
-
-def test_nothing_heavy_is_imported_to_list_and_load_the_backends(tmp_path: Path) -> None:
-    import subprocess
-
-    code = (
-        "import sys\n"
-        "from echoexport.runtime.backends import list_backends, load_backend\n"
-        "for name in list_backends(): load_backend(name)\n"
-        "print(sorted({'tensorrt', 'tensorrt_rtx_bindings', 'cuda', 'onnxruntime', "
-        "'openvino'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_real_rtx_library_refuses_noise_or_is_refused_for_want_of_a_gpu(
-    tmp_path: Path, small_graph: Callable[..., tuple[Path, SubnetSpec]], cuda: Any
-) -> None:
-    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT-RTX is not installed")
-    (tmp_path / "noise.plan").write_bytes(np.random.default_rng(0).bytes(4096))
-    found: Any = load_backend("tensorrt_rtx")
-    with pytest.raises(
-        BackendError, match=r"noise\.plan: TensorRT-RTX [\d.]+ refuses it: .*(Serialization|Cuda)"
-    ):
-        found.open_engine(tmp_path / "noise.plan", small_graph()[1], OPTIONS)
-    assert cuda.live == {}

@@ -20,14 +20,14 @@ from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.engine.protocol import EngineOptions
-from echoexport.runtime.errors import BackendError
+from echoexport.runtime.errors import BackendError, SettingError
 from echoexport.runtime.trace.tracer import Tracer
 
 pytest.importorskip("onnxruntime")
 
+
 Make = Callable[..., Any]
 Graph = tuple[Path, SubnetSpec]
-
 LEFT = np.array([[1, 2, 3, 4]], np.float32)
 RIGHT = np.array([[4, 3, 2, 1]], np.float32)
 
@@ -311,3 +311,14 @@ def test_an_interrupted_call_keeps_the_gpu_until_its_work_is_done(
         with pytest.raises(KeyboardInterrupt):
             engine({"left": LEFT.astype(dtype), "right": RIGHT.astype(dtype)})
     assert ended == ["run"]
+
+
+def test_gpu_backends_refuse_bf16(
+    make_ort: Make, open_ort: Make, gpu_backend: str, arithmetic_graph: Graph
+) -> None:
+    make_ort()
+    with pytest.raises(
+        SettingError,
+        match=rf"compute 'bf16': backend '{gpu_backend}' computes in what a network is stored in",
+    ):
+        open_ort(gpu_backend, arithmetic_graph, compute="bf16")

@@ -22,58 +22,19 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.engine.tensorrt_engine import TensorRTEngine
-from echoexport.runtime.errors import BackendError, DeviceError
+from echoexport.runtime.errors import BackendError
 from echoexport.runtime.trace.tracer import Tracer
 
 VERSIONS = ("10.3", "10.16", "11.4", "rtx-1.7")
 BYTES = 16  # of each tensor of the small network in float32
 
 
-@pytest.fixture
-def small(small_graph: Callable[..., tuple[Path, SubnetSpec]]) -> tuple[Path, SubnetSpec]:
-    return small_graph("float32")
-
-
-@pytest.fixture
-def open_small(
-    small: tuple[Path, SubnetSpec], fakes: Any, make_tensorrt: Callable[..., Any], tmp_path: Path
-) -> Callable[..., TensorRTEngine]:
-    """A function that opens the small network on a fake TensorRT of a version, with faults."""
-
-    def run(
-        version: str = "10.3", *faults: str, options: EngineOptions | None = None, **plan: Any
-    ) -> TensorRTEngine:
-        make_tensorrt(version, *faults)
-        written = {"version": plan.get("of", version), "device": plan.get("device")}
-        path = fakes.write_plan(
-            tmp_path / "small.plan", small[0], ["product", "difference"], **written
-        )
-        backend: Any = load_backend("tensorrt_rtx" if version.startswith("rtx") else "tensorrt")
-        return backend.open_engine(path, small[1], options or EngineOptions())  # type: ignore[no-any-return]
-
-    return run
-
-
-def inputs_of(noise: float, reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    steps = np.arange(4, dtype=np.float32)[None]
-    return {
-        "noise": steps + np.float32(noise),
-        "reference": steps if reference is None else reference,
-    }
-
-
-def wrong_outputs(engine: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What one call gives, without the outputs that are right."""
-    found = engine(inputs)
-    noise = inputs["noise"]
-    reference = inputs["reference"]
-    wanted = {"difference": noise - reference, "product": noise * reference}
-    return {name: found[name] for name in wanted if not np.array_equal(found[name], wanted[name])}
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version_computes_by_name_though_outputs_come_in_another_order(
-    open_small: Callable[..., TensorRTEngine], version: str
+    open_small: Callable[..., TensorRTEngine],
+    version: str,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small(version)
     for noise in (1.0, 2.0, 3.0):  # plainly, recording, replaying
@@ -102,7 +63,9 @@ def test_a_networks_dtype_goes_in_and_comes_out(
     assert network.precision == {"float32": "fp32", "float16": "fp16"}[dtype]
 
 
-def test_outputs_of_one_call_survive_the_next(open_small: Callable[..., TensorRTEngine]) -> None:
+def test_outputs_of_one_call_survive_the_next(
+    open_small: Callable[..., TensorRTEngine], inputs_of: Callable[..., dict[str, np.ndarray]]
+) -> None:
     engine = open_small()
     first = engine(inputs_of(0))
     engine(inputs_of(5))
@@ -110,7 +73,10 @@ def test_outputs_of_one_call_survive_the_next(open_small: Callable[..., TensorRT
 
 
 def test_a_frozen_input_is_copied_once_and_stays_right(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     reference = freeze(np.full((1, 4), 7, np.float32))
@@ -123,7 +89,11 @@ def test_a_frozen_input_is_copied_once_and_stays_right(
     assert (engine.uploaded, engine.downloaded) == (5 * BYTES, 8 * BYTES)
 
 
-def test_another_frozen_input_is_copied_again(open_small: Callable[..., TensorRTEngine]) -> None:
+def test_another_frozen_input_is_copied_again(
+    open_small: Callable[..., TensorRTEngine],
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
+) -> None:
     engine = open_small()
     for value in (1, 2, 1):
         assert wrong_outputs(engine, inputs_of(1, freeze(np.full((1, 4), value, np.float32)))) == {}
@@ -132,6 +102,8 @@ def test_another_frozen_input_is_copied_again(open_small: Callable[..., TensorRT
 
 def test_an_input_that_can_be_written_to_is_copied_at_every_call(
     open_small: Callable[..., TensorRTEngine],
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     reference = np.full((1, 4), 7, np.float32)
@@ -143,6 +115,8 @@ def test_an_input_that_can_be_written_to_is_copied_at_every_call(
 
 def test_a_frozen_view_of_an_array_that_changes_is_copied_at_every_call(
     open_small: Callable[..., TensorRTEngine],
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     owner = np.full((1, 4), 7, np.float32)
@@ -155,7 +129,10 @@ def test_a_frozen_view_of_an_array_that_changes_is_copied_at_every_call(
 
 
 def test_no_memory_is_taken_after_the_first_call(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     assert wrong_outputs(engine, inputs_of(1)) == {}
@@ -168,7 +145,10 @@ def test_no_memory_is_taken_after_the_first_call(
 
 
 def test_the_second_call_records_and_later_ones_replay(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     launches = []
@@ -184,7 +164,12 @@ def test_the_second_call_records_and_later_ones_replay(
     "function", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"]
 )
 def test_where_recording_fails_the_engine_goes_on_without_and_says_so(
-    open_small: Callable[..., TensorRTEngine], cuda: Any, cuda_errors: Any, function: str
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    cuda_errors: Any,
+    function: str,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     cuda.fail(function, cuda_errors.cudaErrorStreamCaptureUnsupported, once=True)
@@ -196,7 +181,10 @@ def test_where_recording_fails_the_engine_goes_on_without_and_says_so(
 
 
 def test_an_engine_that_cannot_be_recorded_goes_on_without(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small("11.4", "no capture")
     for noise in range(3):
@@ -207,7 +195,12 @@ def test_an_engine_that_cannot_be_recorded_goes_on_without(
     assert cuda.calls["cudaStreamBeginCapture"] == 1
 
 
-def test_rtx_records_by_itself(open_small: Callable[..., TensorRTEngine], cuda: Any) -> None:
+def test_rtx_records_by_itself(
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
+) -> None:
     engine = open_small("rtx-1.7")
     for noise in range(3):
         assert wrong_outputs(engine, inputs_of(noise)) == {}
@@ -217,7 +210,9 @@ def test_rtx_records_by_itself(open_small: Callable[..., TensorRTEngine], cuda: 
 
 
 def test_rtx_keeps_its_kernels_where_it_is_told_to(
-    open_small: Callable[..., TensorRTEngine], tmp_path: Path
+    open_small: Callable[..., TensorRTEngine],
+    tmp_path: Path,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     options = EngineOptions(cache=tmp_path / "kept")
     open_small("rtx-1.7", options=options)(inputs_of(1))
@@ -228,7 +223,10 @@ def test_rtx_keeps_its_kernels_where_it_is_told_to(
 
 
 def test_rtx_runs_where_its_kernels_cannot_be_kept(
-    open_small: Callable[..., TensorRTEngine], tmp_path: Path
+    open_small: Callable[..., TensorRTEngine],
+    tmp_path: Path,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     (tmp_path / "a file").write_text("no folder")
     engine = open_small("rtx-1.7", options=EngineOptions(cache=tmp_path / "a file"))
@@ -237,7 +235,9 @@ def test_rtx_runs_where_its_kernels_cannot_be_kept(
 
 
 def test_closing_gives_all_memory_back(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     for noise in range(3):
@@ -251,7 +251,7 @@ def test_closing_gives_all_memory_back(
 
 
 def test_threads_that_call_at_once_get_their_own_results(
-    open_small: Callable[..., TensorRTEngine],
+    open_small: Callable[..., TensorRTEngine], inputs_of: Callable[..., dict[str, np.ndarray]]
 ) -> None:
     engine = open_small()
     wrong = []
@@ -271,68 +271,6 @@ def test_threads_that_call_at_once_get_their_own_results(
     assert wrong == []
 
 
-@pytest.mark.parametrize("version", ["10.3", "rtx-1.7"])
-@pytest.mark.parametrize("content", [b"", b"no plan", b"[]"], ids=["empty", "noise", "list"])
-def test_a_corrupt_plan_is_refused_with_the_fix_and_leaves_nothing(
-    open_small: Callable[..., TensorRTEngine],
-    small: tuple[Path, SubnetSpec],
-    cuda: Any,
-    tmp_path: Path,
-    version: str,
-    content: bytes,
-) -> None:
-    engine = open_small(version)
-    (tmp_path / "bad.plan").write_bytes(content)
-    engine.close()
-    backend: Any = load_backend("tensorrt_rtx" if version.startswith("rtx") else "tensorrt")
-    with pytest.raises(
-        BackendError, match=r"bad\.plan: (TensorRT.* refuses it: |cannot be read: )"
-    ) as caught:
-        backend.open_engine(tmp_path / "bad.plan", small[1], EngineOptions())
-    assert "\n" not in str(caught.value)
-    assert cuda.live == {}
-
-
-def test_a_plan_that_is_missing_is_named(
-    small: tuple[Path, SubnetSpec], make_tensorrt: Callable[..., Any]
-) -> None:
-    make_tensorrt()
-    backend: Any = load_backend("tensorrt")
-    with pytest.raises(BackendError, match=r"^gone\.plan: cannot be read: "):
-        backend.open_engine(Path("gone.plan"), small[1], EngineOptions())
-
-
-@pytest.mark.parametrize(
-    ("plan", "words"),
-    [
-        ({"of": "10.16"}, r"TensorRT 10\.3\.0\.30 refuses it: Version tag does not match"),
-        (
-            {"device": {"name": "Fake A100", "compute_capability": "8.0"}},
-            r"refuses it: plan of compute 8\.0 on 8\.7",
-        ),
-        (
-            {"device": {"name": "Fake NX", "compute_capability": "8.7"}},
-            r"was compiled on another model of GPU",
-        ),
-    ],
-    ids=["version", "compute capability", "model"],
-)
-def test_a_plan_of_another_version_or_device_is_refused_and_never_tried(
-    open_small: Callable[..., TensorRTEngine], cuda: Any, plan: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(BackendError, match=words):
-        open_small("10.3", **plan)
-    assert cuda.live == {}
-
-
-def test_a_warning_about_one_plan_is_not_taken_for_the_next(
-    open_small: Callable[..., TensorRTEngine],
-) -> None:
-    with pytest.raises(BackendError, match="another model"):
-        open_small("10.3", device={"name": "Fake NX", "compute_capability": "8.7"})
-    assert wrong_outputs(open_small("10.3"), inputs_of(1)) == {}
-
-
 @pytest.mark.parametrize("good", range(4))
 def test_out_of_memory_at_any_buffer_is_told_and_leaves_nothing(
     open_small: Callable[..., TensorRTEngine], cuda: Any, cuda_errors: Any, good: int
@@ -346,46 +284,19 @@ def test_out_of_memory_at_any_buffer_is_told_and_leaves_nothing(
     assert cuda.live == {}
 
 
-def test_no_memory_for_the_weights_is_told_as_the_devices_fault(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+def test_an_engine_that_will_not_run_is_told(
+    open_small: Callable[..., TensorRTEngine], inputs_of: Callable[..., dict[str, np.ndarray]]
 ) -> None:
-    with pytest.raises(
-        DeviceError, match=r"small\.plan: TensorRT 10\.3\.0\.30 refuses it: .*OutOfMemory"
-    ):
-        open_small("10.3", "no memory")
-    assert cuda.live == {}
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_no_memory_for_the_context_is_told_with_its_size(
-    open_small: Callable[..., TensorRTEngine], cuda: Any, version: str
-) -> None:
-    with pytest.raises(
-        BackendError,
-        match=r"cannot take 1\.0 MiB of GPU memory to run in: .*OutOfMemory.* are free",
-    ):
-        open_small(version, "no context")
-    assert cuda.live == {}
-
-
-@pytest.mark.parametrize(
-    "name", ["num_io_tensors", "get_tensor_mode", "set_tensor_address", "execute_async_v3"]
-)
-def test_a_library_that_lacks_an_attribute_is_named_with_the_versions_that_work(
-    open_small: Callable[..., TensorRTEngine], cuda: Any, name: str
-) -> None:
-    with pytest.raises(BackendError, match=rf"TensorRT 10\.3\.0\.30 .*10\.3 to 11\.x.*{name}"):
-        open_small("10.3", f"lacks {name}")
-    assert cuda.live == {}
-
-
-def test_an_engine_that_will_not_run_is_told(open_small: Callable[..., TensorRTEngine]) -> None:
     with pytest.raises(BackendError, match=r"small: TensorRT cannot run it: .*enqueueV3"):
         open_small("10.3", "cannot run")(inputs_of(1))
 
 
 def test_after_a_failed_call_a_frozen_input_is_copied_anew(
-    open_small: Callable[..., TensorRTEngine], cuda: Any, cuda_errors: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    cuda_errors: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     reference = freeze(np.full((1, 4), 7, np.float32))
@@ -453,6 +364,8 @@ def test_a_plan_of_another_network_is_refused(
 
 def test_a_tracer_is_told_of_copies_and_of_the_devices_own_time(
     open_small: Callable[..., TensorRTEngine],
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     engine.tracer = Tracer()
@@ -465,7 +378,10 @@ def test_a_tracer_is_told_of_copies_and_of_the_devices_own_time(
 
 
 def test_events_of_a_tracer_are_given_back(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     engine.tracer = Tracer()
@@ -476,7 +392,10 @@ def test_events_of_a_tracer_are_given_back(
 
 
 def test_without_a_tracer_nothing_is_timed(
-    open_small: Callable[..., TensorRTEngine], cuda: Any
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     assert wrong_outputs(open_small(), inputs_of(1)) == {}
     assert "cudaEventRecord" not in cuda.calls
@@ -484,7 +403,11 @@ def test_without_a_tracer_nothing_is_timed(
 
 @pytest.mark.parametrize("version", ["10.3", "rtx-1.7"])
 def test_an_engine_that_is_profiled_times_its_layers_and_records_nothing(
-    open_small: Callable[..., TensorRTEngine], cuda: Any, version: str
+    open_small: Callable[..., TensorRTEngine],
+    cuda: Any,
+    version: str,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small(version, options=EngineOptions(profile=True))
     for noise in range(3):
@@ -513,7 +436,10 @@ def test_an_engine_that_is_profiled_times_its_layers_and_records_nothing(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_whatever_arrays_come_in_whatever_order_results_are_right(
-    open_small: Callable[..., TensorRTEngine], calls: list[tuple[str, int]]
+    open_small: Callable[..., TensorRTEngine],
+    calls: list[tuple[str, int]],
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+    wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
     changing = np.zeros((1, 4), np.float32)

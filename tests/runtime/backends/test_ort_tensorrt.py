@@ -1,7 +1,4 @@
-"""What ONNX Runtime's GPU providers are told.
-
-Arithmetic, memory, caches, weights beside the graph.
-"""
+"""ONNX Runtime on TensorRT: caches, types and weights beside the graph."""
 
 from __future__ import annotations
 
@@ -16,48 +13,10 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine import ort_providers
 from echoexport.runtime.engine.ort_providers import CUDA, TENSORRT
 from echoexport.runtime.engine.protocol import EngineOptions
-from echoexport.runtime.errors import BackendError, SettingError
-
-pytest.importorskip("onnxruntime")
+from echoexport.runtime.errors import BackendError
 
 Make = Callable[..., Any]
 Graph = tuple[Path, SubnetSpec]
-
-
-def test_gpu_backends_refuse_bf16(
-    make_ort: Make, open_ort: Make, gpu_backend: str, arithmetic_graph: Graph
-) -> None:
-    make_ort()
-    with pytest.raises(
-        SettingError,
-        match=rf"compute 'bf16': backend '{gpu_backend}' computes in what a network is stored in",
-    ):
-        open_ort(gpu_backend, arithmetic_graph, compute="bf16")
-
-
-@pytest.mark.parametrize(
-    ("arithmetic_graph", "wanted"),
-    [("float32", "0"), ("float16", "1")],
-    indirect=["arithmetic_graph"],
-)
-def test_cuda_keeps_fp32_whole_and_fp16_on_tensor_cores_within_its_memory_limit(
-    make_ort: Make, open_ort: Make, arithmetic_graph: Graph, wanted: str
-) -> None:
-    fake = make_ort()
-    open_ort("ort_cuda", arithmetic_graph, device_memory=6 * 2**30)
-    ((provider, options),) = fake.asked[0]
-    assert provider == CUDA
-    assert options["use_tf32"] == wanted
-    assert options["gpu_mem_limit"] == str(6 * 2**30)
-    assert all(isinstance(value, str) for value in options.values())
-
-
-def test_cuda_takes_the_convolutions_that_cudnn_expects_to_be_quickest(
-    make_ort: Make, open_ort: Make, arithmetic_graph: Graph
-) -> None:
-    fake = make_ort()
-    open_ort("ort_cuda", arithmetic_graph)
-    assert fake.asked[0][0][1]["cudnn_conv_algo_search"] == "HEURISTIC"
 
 
 def test_tensorrt_keeps_its_engines_where_it_is_told_to(
