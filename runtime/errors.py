@@ -18,6 +18,7 @@
     ├── BackendError              an engine that does not open, run or agree with its self-test
     │   ├── DeviceError           a GPU or driver that fails, or has no memory left
     │   └── MissingPackageError   a library that is not installed; names the extra that brings it
+    ├── LimitError                a measured figure that breaks a limit which it was held to
     ├── QualityError              a quality budget that cannot be met; says what could be reached
     └── OutputError               a result that cannot be written
 """

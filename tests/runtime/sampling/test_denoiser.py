@@ -34,8 +34,9 @@ def conditions_of(bundle: Bundle) -> Conditions:
     shapes = {t.name: t.shape for t in bundle.manifest.networks["denoising_unet"].inputs}
 
     def number(name: str, axis: int, frames: Iterable[int]) -> np.ndarray:
-        array = np.zeros(shapes[name], np.float32)
-        np.moveaxis(array, axis, -1)[...] = list(frames)
+        numbers = np.array(list(frames), np.float32)
+        array = np.zeros((*shapes[name][:axis], len(numbers), *shapes[name][axis + 1 :]))
+        np.moveaxis(array, axis, -1)[...] = numbers
         return array
 
     return Conditions(
