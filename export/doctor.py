@@ -128,12 +128,18 @@ def _advise_jetson(device: Device) -> Iterator[Advice]:
         yield Advice(f"TensorRT {device.tensorrt} is older than 10.3", "flash JetPack 6.1 or newer")
     elif importlib.util.find_spec("tensorrt") is None:
         if wanted and not device.python.startswith(f"{wanted}."):
-            problem = f"JetPack {device.jetpack}'s TensorRT is for Python {wanted}, this is {device.python}"
+            problem = (
+                f"JetPack {device.jetpack}'s TensorRT is for Python {wanted}, this is "
+                f"{device.python}"
+            )
             yield Advice(
                 problem, "make the environment with /usr/bin/python3 -m venv --system-site-packages"
             )
         else:
-            fix = "sudo apt install python3-libnvinfer, in an environment made with --system-site-packages"
+            fix = (
+                "sudo apt install python3-libnvinfer, in an environment made with "
+                "--system-site-packages"
+            )
             yield Advice("TensorRT lies here, but this Python does not see its module", fix)
     if device.target is None:
         yield Advice(
@@ -166,10 +172,14 @@ def _check_tools() -> Iterator[tuple[str, Check]]:
         "export",
         _make_check(_missing("torch", "onnx", extra="export"), _versions("torch", "onnx")),
     )
-    found = f"engines for RTX kiosks without a GPU, parser check; {_versions('tensorrt-rtx-cu13-bindings')}"
+    versions = _versions("tensorrt-rtx-cu13-bindings")
+    found = f"engines for RTX kiosks without a GPU, parser check; {versions}"
     yield "tensorrt-rtx", _make_check(_missing(*_RTX_MODULES, extra="tensorrt-rtx"), found)
     engines = [n for n in ("openvino", "ai_edge_litert") if importlib.util.find_spec(n)]
-    none = "neither openvino nor ai-edge-litert: pip install 'echoexport[openvino]' or 'echoexport[landmarks]'"
+    none = (
+        "neither openvino nor ai-edge-litert: pip install 'echoexport[openvino]' or "
+        "'echoexport[landmarks]'"
+    )
     found = f"with --face-model, by {engines[0] if engines else ''}"
     yield "face detection", _make_check(None if engines else none, found)
     yield "video", _make_check(_find_codecs(), f"H.264 and AAC, {_versions('av')}")

@@ -29,7 +29,7 @@ _ENGINE_FACTOR = 2.1
 def check_bundle(
     folder: Path, manifest: Manifest, *, target: TargetSpec, which: str, tell: Tell
 ) -> list[str]:
-    """Run each network's self-test on this machine, and the parser check for targets that have TensorRT.
+    """Run each network's self-test on this machine; for TensorRT's targets the parser check too.
 
     which: "auto" checks what fits 4 GB, "all" everything, "none" nothing. Returns notes
     for the manifest: what was checked and with what, and what was not.

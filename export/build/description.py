@@ -48,7 +48,7 @@ def describe_bundle(
     target: TargetSpec,
     settings: BuildSettings,
 ) -> Manifest:
-    """The manifest without its table of files and the checkpoint's hashes, which are not known yet."""
+    """The manifest as far as it is known: without its files and the checkpoint's hashes."""
     variant = opened.variant
     audio = opened.architecture.audio
     picture = PictureSettings(

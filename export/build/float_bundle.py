@@ -1,4 +1,7 @@
-"""From a checkpoint to a bundle in fp32 or fp16: networks traced, described, self-tested and written."""
+"""From a checkpoint to a bundle in fp32 or fp16.
+
+Its networks are traced, described, self-tested and written.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.export.build.checks import check_bundle
 from echoexport.export.build.description import describe_bundle
 from echoexport.export.build.fp16_graphs import NOT_SETTLED
-from echoexport.export.build.job import BuildJob, open_job
+from echoexport.export.build.job import BundleJob, open_job
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
@@ -55,7 +58,7 @@ def build_plain_bundle(
     return write_float_bundle(job, output)
 
 
-def write_float_bundle(job: BuildJob, output: Path, *, whole: bool = True) -> Manifest:
+def write_float_bundle(job: BundleJob, output: Path, *, whole: bool = True) -> Manifest:
     """Trace the networks, write their weights, graphs and self-tests, and the manifest.
 
     ``whole`` False leaves out the graphs for single backends: for a bundle that others
@@ -79,7 +82,7 @@ def write_float_bundle(job: BuildJob, output: Path, *, whole: bool = True) -> Ma
         return _check_and_write(manifest, folder, job)
 
 
-def _size_networks(job: BuildJob) -> NetworkSizes:
+def _size_networks(job: BundleJob) -> NetworkSizes:
     """The sizes of all networks; what cannot work is refused before anything is traced."""
     opened = job.checkpoint
     sizes = size_networks(
@@ -210,7 +213,10 @@ def _precision_name(spec: SubnetSpec) -> str:
 def _build_networks(
     plans: list[_NetworkPlan], folder: Path, *, report: Progress
 ) -> dict[str, BuiltNetwork]:
-    """All of them; weights are matched first, so that a bad checkpoint fails before the long work."""
+    """All of them.
+
+    Weights are matched first, so that a bad checkpoint fails before the long work.
+    """
     report("checkpoint: matching keys and shapes", 0, len(plans) * len(_STAGES))
     weights = [plan.resolve_weights() for plan in plans]
     golden: dict[str, dict[str, np.ndarray]] = {}
@@ -248,7 +254,7 @@ def _add_files(
     return replace(manifest, files=files, provenance=made)
 
 
-def _check_and_write(manifest: Manifest, folder: Path, job: BuildJob) -> Manifest:
+def _check_and_write(manifest: Manifest, folder: Path, job: BundleJob) -> Manifest:
     """Write the manifest, let the bundle prove itself, and note in the manifest how it did."""
     write_manifest(manifest, folder)
     steps = len(manifest.networks) * len(_STAGES)

@@ -1,4 +1,7 @@
-"""The fp16 build with a calibration set or a plan: what overflows on real activations stays in fp32."""
+"""The fp16 build with a calibration set or a plan.
+
+What overflows on real activations stays in fp32.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from echoexport.export.build.fp16_graphs import (
     describe_settled,
     find_overflowing,
 )
-from echoexport.export.build.job import BuildJob, open_job
+from echoexport.export.build.job import BundleJob, open_job
 from echoexport.export.build.parts import add_file, compose_bundle, part_of
 from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
@@ -36,9 +39,10 @@ from echoexport.targets.spec import TargetSpec
 def build_fp16_bundle(
     checkpoint: Path, output: Path, *, target: TargetSpec, settings: BuildSettings, report: Progress
 ) -> Manifest:
-    """Build in fp32 and fp16, look at every value of the former, keep in fp32 what the latter would spoil.
+    """Build in fp32 and fp16, and keep in fp32 what fp16 would spoil.
 
-    With ``settings.plan`` its nodes are taken, and nothing is looked at.
+    Every value of the fp32 networks is looked at for that. With ``settings.plan`` its
+    nodes are taken, and nothing is looked at.
 
     Raises:
         CheckpointError, SettingError: the checkpoint or a setting that cannot be used.
@@ -61,7 +65,7 @@ def build_fp16_bundle(
 
 
 def plan_overflows(
-    floats: FloatBundles, job: BuildJob
+    floats: FloatBundles, job: BundleJob
 ) -> tuple[QuantizationPlan, BuildProgress | None]:
     """Every network in fp16, with the nodes that overflow on the set, or that the plan names."""
     if job.settings.plan is not None:
@@ -90,7 +94,7 @@ def _follow_plan(path: Path, manifest: Manifest) -> QuantizationPlan:
 
 
 def _compose(
-    floats: FloatBundles, plan: QuantizationPlan, folder: Path, *, job: BuildJob
+    floats: FloatBundles, plan: QuantizationPlan, folder: Path, *, job: BundleJob
 ) -> Manifest:
     """The settled networks, the plan and the graphs for single backends in ``folder``."""
     base = read_manifest(floats.base)
@@ -102,7 +106,7 @@ def _compose(
     return manifest
 
 
-def _prove(manifest: Manifest, plan: QuantizationPlan, folder: Path, *, job: BuildJob) -> Manifest:
+def _prove(manifest: Manifest, plan: QuantizationPlan, folder: Path, *, job: BundleJob) -> Manifest:
     """Let the bundle prove itself, and note in its manifest how it did and what was looked for."""
     checked = check_bundle(
         folder,

@@ -1,4 +1,4 @@
-"""One build: the checkpoint that it reads, for which target, how it was asked for, and whom it tells."""
+"""One build: its checkpoint, its target, how it was asked for, and whom it tells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from echoexport.targets.spec import TargetSpec
 
 
 @dataclass(frozen=True, eq=False)
-class BuildJob:
+class BundleJob:
     """What every step of a build works from."""
 
     checkpoint: Checkpoint
@@ -24,7 +24,7 @@ class BuildJob:
 
 def open_job(
     checkpoint: Path, *, target: TargetSpec, settings: BuildSettings, report: Progress
-) -> BuildJob:
+) -> BundleJob:
     """The checkpoint opened for the variant asked for, and the settings settled for the target.
 
     Raises:
@@ -33,4 +33,4 @@ def open_job(
         UnknownNameError: no such variant.
     """
     opened = open_checkpoint(checkpoint, settings.variant)
-    return BuildJob(opened, target, settle(settings, target=target), report)
+    return BundleJob(opened, target, settle(settings, target=target), report)

@@ -1,4 +1,4 @@
-"""What a calibrated build starts from: its networks in float, and a set or a plan of what they compute."""
+"""What a calibrated build starts from: its networks in float, and a set or a plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from echoexport.calibration.plan import QuantizationPlan, read_plan
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.export.build.float_bundle import write_float_bundle
 from echoexport.export.build.fp16_graphs import settle_bundle
-from echoexport.export.build.job import BuildJob
+from echoexport.export.build.job import BundleJob
 from echoexport.export.build.progress import find_builtin_set
 from echoexport.export.build.settings import SMALL, BuildSettings
 from echoexport.export.demo.assets import is_builtin
@@ -49,7 +49,7 @@ class FloatBundles:
 
 
 @contextmanager
-def float_bundles(job: BuildJob, *, near: Path) -> Iterator[FloatBundles]:
+def float_bundles(job: BundleJob, *, near: Path) -> Iterator[FloatBundles]:
     """The bundles to start from, built beside the output for as long as they are needed.
 
     Raises:
@@ -71,7 +71,7 @@ def float_bundles(job: BuildJob, *, near: Path) -> Iterator[FloatBundles]:
         yield FloatBundles(float32, half, manifest)
 
 
-def _in_float(job: BuildJob, precision: str) -> BuildJob:
+def _in_float(job: BundleJob, precision: str) -> BundleJob:
     settings = replace(
         job.settings,
         precision=precision,
@@ -83,7 +83,7 @@ def _in_float(job: BuildJob, precision: str) -> BuildJob:
     return replace(job, settings=settings)
 
 
-def check_sources(job: BuildJob) -> None:
+def check_sources(job: BundleJob) -> None:
     """Refuse a set or plan that cannot be used before anything is built.
 
     Raises:
@@ -115,7 +115,7 @@ def _check_set(folder: Path, settings: BuildSettings) -> None:
 
 
 @contextmanager
-def found_set(floats: FloatBundles, job: BuildJob) -> Iterator[CalibrationSet]:
+def found_set(floats: FloatBundles, job: BundleJob) -> Iterator[CalibrationSet]:
     """The set that was named; else the built-in character's, which is recorded now.
 
     Raises:

@@ -98,7 +98,7 @@ class Checkpoint:
         return {path: keys for path, keys in found.items() if keys}
 
     def _denoising_tensor(self, key: str, shape: tuple[int, ...]) -> StoredTensor:
-        """The denoising file wins over the motion file, which wins over the base UNet where the shape fits."""
+        """The denoising file's tensor, else the motion file's, else the base UNet's if it fits."""
         if key in self.denoising:
             return _check_shape(self.denoising, key, shape)
         if key in self.motion:
@@ -111,7 +111,10 @@ class Checkpoint:
         )
 
     def _reference_weights(self, wanted: Shapes) -> dict[str, StoredTensor]:
-        """The reference UNet's own file, and the denoiser's key and value projections as its readers."""
+        """The reference UNet's own tensors, and its readers.
+
+        Those are the denoiser's key and value projections.
+        """
         own = {key: shape for key, shape in wanted.items() if ".reader." not in key}
         weights = match_strictly(self.reference, own)
         for key in wanted.keys() - own.keys():
@@ -217,7 +220,10 @@ def current_vae_name(key: str) -> str:
 def match_strictly(
     table: TensorFile, wanted: Shapes, *, ignored: str = "(?!)"
 ) -> dict[str, StoredTensor]:
-    """Every wanted key with its shape, and no key besides, but for those that ``ignored`` matches."""
+    """Every wanted key with its shape, and no key besides.
+
+    Those that ``ignored`` matches may be there.
+    """
     for key in table:
         if key not in wanted and not re.search(ignored, key):
             found = list(table[key].shape)

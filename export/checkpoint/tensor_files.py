@@ -117,7 +117,10 @@ def open_tensor_file(path: Path) -> TensorFile:
 
 
 def _open_safetensors(path: Path) -> TensorFile:
-    """The format: eight bytes of header length, a JSON header with dtype, shape and byte range, the bytes."""
+    """Eight bytes of header length, the header, the values' bytes.
+
+    The header is JSON: dtype, shape and byte range of each tensor.
+    """
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -241,7 +244,10 @@ def _check_key(path: Path, key: Any) -> str:
 
 
 def _torch_entry(path: Path, key: str, tensor: Any) -> StoredTensor | None:
-    """Where the bytes are, or None where the format or the layout does not say (old pickles, odd strides)."""
+    """Where the bytes are.
+
+    None where the format or the layout does not say (old pickles, odd strides).
+    """
     layout, dtype = (str(kind).removeprefix("torch.") for kind in (tensor.layout, tensor.dtype))
     if layout != "strided" or dtype not in _NUMPY_DTYPES.values():
         raise CheckpointError(

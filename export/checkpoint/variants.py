@@ -9,7 +9,10 @@ from echoexport.runtime.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Variant:
-    """File stems, the face condition, and the sampler's defaults (the original's inference scripts)."""
+    """File stems, the face condition, and the sampler's defaults.
+
+    The defaults are those of the original's inference scripts.
+    """
 
     name: str
     denoising: str

@@ -1,4 +1,4 @@
-"""Writing a checkpoint folder in the official layout, from an architecture and each network's tensors."""
+"""A checkpoint folder in the official layout, written from an architecture and tensors."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def _write_file(path: Path, contents: object) -> None:
 
 
 def _plan_files(plan: CheckpointPlan, tensors: Tensors) -> Iterator[tuple[Path, object]]:
-    """(path, text or what ``torch.save`` takes), one at a time, so that one file's weights are in memory at once."""
+    """(path, text or what ``torch.save`` takes), one at a time.
+
+    So only one file's weights are in memory at once.
+    """
     a = plan.architecture
     chosen = find_variant(plan.variant)
     yield UNET_FOLDER / "config.json", json.dumps(_unet_config(a.unet), indent=1)

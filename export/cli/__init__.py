@@ -1,4 +1,4 @@
-"""The command line: ``echoexport build | calibrate | compile | run | verify | profile | compare | demo ...``."""
+"""The command line: ``echoexport build | calibrate | compile | run | verify | profile ...``."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     "-t",
     required=True,
     metavar="NAME",
-    help="What to build for; 'echoexport targets' lists them. A path to a YAML file of your own works too.",
+    help="What to build for; 'echoexport targets' lists them. A path to a YAML file of your own "
+    "works too.",
 )
 @click.option(
     "--output",
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     "--size",
     type=SizeType(),
     metavar="WxH",
-    help="Pixels of the video, multiples of 8. Default: the target's; 128x128 for the demo character.",
+    help="Pixels of the video, multiples of 8. Default: the target's; 128x128 for the demo "
+    "character.",
 )
 @click.option(
     "--frames",
@@ -54,15 +56,15 @@ if TYPE_CHECKING:
 @click.option(
     "--precision",
     metavar="NAME",
-    help="fp32, fp16, int8 (whatever may be), or auto: the fastest of them here that keeps --quality. Default: the "
-    "target's.",
+    help="fp32, fp16, int8 (whatever may be), or auto: the fastest of them here that keeps "
+    "--quality. Default: the target's.",
 )
 @click.option(
     "--calibration",
     type=FILE,
     metavar="SET",
-    help="What 'echoexport calibrate' recorded: for int8 and auto, where the demo character brings its own, and for "
-    "fp16 to find what overflows.",
+    help="What 'echoexport calibrate' recorded: for int8 and auto, where the demo character "
+    "brings its own, and for fp16 to find what overflows.",
 )
 @click.option(
     "--quality",
@@ -76,13 +78,14 @@ if TYPE_CHECKING:
     "--plan",
     type=FILE,
     metavar="FILE",
-    help="For int8, auto and fp16: follow a quantization.json of an earlier bundle, perhaps edited, in place of making "
-    "one.",
+    help="For int8, auto and fp16: follow a quantization.json of an earlier bundle, perhaps "
+    "edited, in place of making one.",
 )
 @click.option(
     "--sensitivity",
     is_flag=True,
-    help="For int8 and auto: measure what each layer of the denoiser costs even where all may be int8. Takes minutes.",
+    help="For int8 and auto: measure what each layer of the denoiser costs even where all may be "
+    "int8. Takes minutes.",
 )
 @click.option(
     "--steps",
@@ -106,14 +109,15 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     metavar="WHICH",
-    help="Run the self-tests here before the bundle is put in place: auto (what fits 4 GB), all, or none.",
+    help="Run the self-tests here before the bundle is put in place: auto (what fits 4 GB), all, "
+    "or none.",
 )
 def build_command(checkpoint: Path | None, target: str, output: Path, **options: Any) -> None:
     """Turn an EchoMimic v1 checkpoint folder into a bundle.
 
-    CHECKPOINT is the folder with denoising_unet*.pth and the rest in the official layout; without it,
-    pretrained_weights/ in the working directory is used, and where there is none the demo character that is built
-    in: drawn faces, acc, 128x128 px.
+    CHECKPOINT is the folder with denoising_unet*.pth and the rest in the official
+    layout; without it, pretrained_weights/ in the working directory is used, and where
+    there is none the demo character that is built in: drawn faces, acc, 128x128 px.
 
     \b
     Example:

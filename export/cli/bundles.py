@@ -175,14 +175,17 @@ def _describe_engine(engine: CompiledEngine) -> str:
 def _describe_quantization(made: QuantizationSummary) -> str:
     wanted = "no budget" if made.budget_db is None else f"budget {made.budget_db:g} dB"
     reached = "not measured" if made.reached_db is None else f"reached {made.reached_db:.1f} dB"
-    return f"ranges by {made.method}, {wanted}, {reached}; layers in {made.plan}, set {made.calibration[:12]}"
+    kept = f"layers in {made.plan}, set {made.calibration[:12]}"
+    return f"ranges by {made.method}, {wanted}, {reached}; {kept}"
 
 
 def _print_settings(manifest: Manifest) -> None:
     picture = manifest.picture
     window = manifest.window
     sampler = manifest.sampler
+    audio = manifest.audio
     made = manifest.provenance
+    megabytes = sum(file.bytes for file in manifest.files.values()) / 1e6
     clamp = (
         "no clamp" if sampler.noise_clamp is None else f"noise clamped to {sampler.noise_clamp:g}"
     )
@@ -193,10 +196,10 @@ def _print_settings(manifest: Manifest) -> None:
         "picture": f"{picture.width}x{picture.height} px, {manifest.precision}",
         "window": f"{window.frames} frames, {window.overlap} shared, moves {window.shift} a step",
         "sampler": f"{sampler.steps} steps, guidance {sampler.guidance:g}, {clamp}{shared}",
-        "audio": f"{manifest.audio.sample_rate} Hz, {manifest.audio.mels} mels, {manifest.audio.states} states",
+        "audio": f"{audio.sample_rate} Hz, {audio.mels} mels, {audio.states} states",
         "made": f"{made.created} from {made.checkpoint}/ ({len(made.checkpoint_files)} files)",
         "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),
-        "files": f"{len(manifest.files)}, {sum(f.bytes for f in manifest.files.values()) / 1e6:.0f} MB",
+        "files": f"{len(manifest.files)}, {megabytes:.0f} MB",
     }
     if manifest.compiled is not None:
         compiled = manifest.compiled

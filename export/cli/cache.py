@@ -35,7 +35,7 @@ _folder = click.option(
 
 @click.group("cache")
 def cache_command() -> None:
-    """List the engines that were compiled on this machine, and drop those that are not needed any more."""
+    """List the engines that were compiled on this machine, and drop those that are not needed."""
 
 
 @cache_command.command("list")
@@ -91,8 +91,9 @@ def prune_command(
     max_size: str | None,
     dry_run: bool,
 ) -> None:
-    """Drop engines from the cache, but none that a COMPILED bundle named here was made of, or a compile is using.
+    """Drop engines from the cache.
 
+    None goes that a COMPILED bundle named here was made of, or that a compile is using.
     A compiled bundle has its engines itself and opens without the cache; naming it
     saves building them again. What libraries keep by themselves goes by age and size
     too, and is compiled again when a portable bundle next wants it. TensorRT-RTX's
@@ -278,7 +279,8 @@ def format_entry(entry: Entry, stale: str) -> str:
     size = f"{entry.bytes / 1e6:8.1f} MB"
     age = f"used {describe_age(time.time() - entry.used)} ago"
     if isinstance(entry, LibraryFolder):
-        return f"{'-':12} {entry.network:18} {'':9} {'':12} {'':10} {'':24} {size}  {age}  kept by its library"
+        none = f"{'':9} {'':12} {'':10} {'':24}"
+        return f"{'-':12} {entry.network:18} {none} {size}  {age}  kept by its library"
     made_of = entry.record.made_of
     made = made_of.fingerprint
     version = made.get("version", "").split("-")[0]

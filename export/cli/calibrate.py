@@ -114,10 +114,11 @@ _BUILD_ONLY = ("variant", "size", "frames", "target")
 def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> None:
     """Record what the networks see while real portraits speak, to quantize with.
 
-    CHECKPOINT is a checkpoint folder as for build, or an fp32 bundle. Every network's inputs are kept, along the true
-    sampling trajectory, spread over steps, portraits, voices and windows. Interrupted, the same command goes on from
-    the renderings that were done. The built-in demo character is recorded with drawn people and its own voice where no
-    others are given.
+    CHECKPOINT is a checkpoint folder as for build, or an fp32 bundle. Every network's
+    inputs are kept, along the true sampling trajectory, spread over steps, portraits,
+    voices and windows. Interrupted, the same command goes on from the renderings that
+    were done. The built-in demo character is recorded with drawn people and its own
+    voice where no others are given.
 
     \b
     Example:
@@ -211,7 +212,7 @@ def is_bundle(folder: Path) -> bool:
 
 @contextmanager
 def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterator[Path]:
-    """The fp32 bundle: the folder itself, or one that is built beside the output for as long as it is needed.
+    """The fp32 bundle: the folder itself, or one built beside the output for the while.
 
     Raises:
         SettingError: an option of the build is given with a bundle, which has its own.

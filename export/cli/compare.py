@@ -85,7 +85,8 @@ class ClipFiles:
     "--fail-if",
     multiple=True,
     metavar="LIMIT",
-    help="For profiles: exit with 1 where it holds, e.g. 'p99>40ms', 'fps<25', 'denoising_unet.p50>+5%'. Repeatable.",
+    help="For profiles: exit with 1 where it holds, e.g. 'p99>40ms', 'fps<25', "
+    "'denoising_unet.p50>+5%'. Repeatable.",
 )
 @click.option(
     "--markdown",
@@ -107,7 +108,7 @@ class ClipFiles:
 @backend_option
 @compute_option
 def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
-    """Compare bundle B with bundle A on the same clips from the same noise, or profiles with the first of them.
+    """Compare bundle B with A on the same clips and noise, or profiles with the first of them.
 
     \b
     Examples:

@@ -40,7 +40,8 @@ USUAL: dict[str, Any] = {
     "-o",
     type=FILE,
     metavar="DIR",
-    help="The compiled bundle's folder; an older one there is kept as DIR.previous. Default: BUNDLE.compiled-BACKEND.",
+    help="The compiled bundle's folder; an older one there is kept as DIR.previous. Default: "
+    "BUNDLE.compiled-BACKEND.",
 )
 @click.option(
     "--backend",
@@ -122,7 +123,8 @@ def compile_command(
 
     \b
     Example:
-      echoexport compile bundle/ && echoexport run bundle.compiled-tensorrt/ -p portrait.png -v voice.wav -o out.mp4
+      echoexport compile bundle/
+      echoexport run bundle.compiled-tensorrt/ -p portrait.png -v voice.wav -o out.mp4
     """
     if rollback:
         from echoexport.export.compile.folder import roll_back
@@ -211,7 +213,10 @@ def settle_target(bundle: Path, named: str | None) -> TargetSpec | None:
 
 
 def warn_of_another_machine(bundle: Path, target: TargetSpec, *, backend: str) -> None:
-    """Say so where a GPU's engines are about to be built with the settings that the bundle's target has for another."""
+    """Say so where a GPU's engines are about to be built with another GPU's settings.
+
+    Those are the settings of the bundle's target.
+    """
     from echoexport.runtime.bundle.choice import NEEDS_COMPILING
     from echoexport.runtime.device import detect_device, require_target
     from echoexport.runtime.errors import TargetMismatchError

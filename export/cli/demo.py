@@ -51,12 +51,13 @@ _CHILD = "from echoexport.export.cli import main; main()"
 @click.option(
     "--compute",
     metavar="NAME",
-    help="Arithmetic in the engine, kept in the bundle. Default: bf16 where OpenVINO's CPU has it, else fp32.",
+    help="Arithmetic in the engine, kept in the bundle. Default: bf16 where OpenVINO's CPU has it, "
+    "else fp32.",
 )
 def demo_command(
     output: Path, target: str | None, steps: int, fps: int, compute: str | None
 ) -> None:
-    """Build the character that ships with the package and render a video of it, about six seconds long.
+    """Build the character that ships with the package and render six seconds of it.
 
     The drawn face and the synthetic voice are ours, and in none of the data that the
     character was trained on. The video is rendered by a process of its own, which loads

@@ -36,7 +36,10 @@ def describe_target(spec: TargetSpec) -> Iterator[str]:
     """One target as lines for people: every figure with its source."""
     yield f"{spec.name}: {spec.title} ({spec.kind})"
     width, height = spec.build.size
-    yield f"  builds      {spec.build.precision}, {width}x{height} px, windows of {spec.build.frames} frames"
+    yield (
+        f"  builds      {spec.build.precision}, {width}x{height} px, windows of "
+        f"{spec.build.frames} frames"
+    )
     steps = ", ".join(
         f"{v} {n}" for v in ("base", "acc", "pose", "pose_acc") if (n := spec.build.steps_for(v))
     )
@@ -46,7 +49,10 @@ def describe_target(spec: TargetSpec) -> Iterator[str]:
         if isinstance(value, Figure):
             yield f"  {name.replace('_', ' '):20} {_describe_figure(value)}"
     for line in spec.tensorrt:
-        yield f"  TensorRT {line.tensorrt} with {line.system}, CUDA {line.cuda}, Python {line.python} [{line.source}]"
+        yield (
+            f"  TensorRT {line.tensorrt} with {line.system}, CUDA {line.cuda}, Python "
+            f"{line.python} [{line.source}]"
+        )
     if spec.next_step:
         yield f"  next        {spec.next_step}"
 
@@ -62,7 +68,11 @@ def _describe_figure(figure: Figure[object]) -> str:
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
 def doctor_command(as_json: bool) -> None:
-    """Say what this machine is, what works on it for each backend, tool and target, and why the rest does not."""
+    """Say what this machine is, and what works on it.
+
+    Each backend, tool and target is told of, and why it does not work where it does
+    not.
+    """
     from echoexport.export.doctor import dump_report, examine_machine
 
     report = examine_machine()

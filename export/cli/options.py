@@ -67,7 +67,8 @@ class RateType(click.ParamType):  # type: ignore[type-arg]
 backend_option = click.option(
     "--backend",
     metavar="NAME",
-    help=f"Engine library: {', '.join(list_backends())}. Default: the bundle's first that works here.",
+    help=f"Engine library: {', '.join(list_backends())}. Default: the bundle's first that works "
+    "here.",
 )
 
 
@@ -75,8 +76,8 @@ compute_option = click.option(
     "--compute",
     default="",
     metavar="NAME",
-    help="Arithmetic in the engine: fp32, or bf16 where OpenVINO's CPU has it. Default: the bundle's own choice for "
-    "each network, or fp32 where this machine lacks it.",
+    help="Arithmetic in the engine: fp32, or bf16 where OpenVINO's CPU has it. Default: the "
+    "bundle's own choice for each network, or fp32 where this machine lacks it.",
 )
 
 
@@ -101,7 +102,9 @@ def require_reports(
     others: Mapping[str, Path | None],
     bundles: Iterable[Path] = (),
 ) -> None:
-    """Refuse, before the long work, reports that could not be written or would take another file's place.
+    """Refuse, before the long work, reports that could not be written where they are to go.
+
+    Nor may one take another file's place.
 
     reports, others: option or argument to its file; None for one that was not given.
     ``others`` are what is read, and the output. bundles: no file but their own belongs

@@ -108,7 +108,8 @@ FILES = ("report.json", "report.md", "report.html")
 def profile_command(bundle: Path, **options: Any) -> None:
     """Measure how fast a bundle is on this machine, and where its time goes.
 
-    A clip is rendered again and again: in turns, by one thread, and overlapped, as `echoexport run` does.
+    A clip is rendered again and again: in turns, by one thread, and overlapped, as
+    `echoexport run` does.
 
     \b
     Example:

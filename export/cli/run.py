@@ -122,7 +122,8 @@ if TYPE_CHECKING:
     "cache_folder",
     type=FILE,
     metavar="DIR",
-    help="Where portraits' references and compiled engines are kept. Default: the user's cache folder.",
+    help="Where portraits' references and compiled engines are kept. Default: the user's cache "
+    "folder.",
 )
 @click.option(
     "--no-cache",
@@ -219,8 +220,9 @@ def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | 
 
 
 def require_run_reports(bundle: Path, options: dict[str, Any]) -> None:
-    """Refuse a report or trace that could not be written, or would replace what is read or made; and an output within
-    the bundle.
+    """Refuse a report or trace that could not be written, or would replace what is read or made.
+
+    And an output within the bundle.
 
     Raises:
         OutputError, SettingError: it is so.

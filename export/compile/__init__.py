@@ -1,1 +1,4 @@
-"""From a portable bundle to a compiled one: engines built here, proved by self-tests, kept in a cache."""
+"""From a portable bundle to a compiled one.
+
+Engines are built here, proved by self-tests, and kept in a cache.
+"""

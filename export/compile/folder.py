@@ -19,7 +19,7 @@ def previous_of(output: Path) -> Path:
 
 
 def require_replaceable(output: Path, bundle: Path) -> None:
-    """Refuse an output that is the portable bundle itself, lies within it, or is another portable one.
+    """Refuse an output that is or lies within the portable bundle, or is another portable one.
 
     Raises:
         SettingError, OutputError: it is.

@@ -58,7 +58,7 @@ class Builder(Protocol):
         settings: EngineSettings,
         report: Tell,
     ) -> BuiltEngine:
-        """Compile one network's ONNX file into ``output``, which is there afterwards whole or not at all.
+        """Compile one network's ONNX file into ``output``: whole, or not at all.
 
         Raises:
             BackendError: the library is missing, refuses the graph, runs out of memory

@@ -21,9 +21,11 @@ _LEAST = 1024  # bytes; smaller constants stay in the graph
 def build_engine(
     graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell
 ) -> BuiltEngine:
-    """Optimize and save. The weights get a file of their own, ``output`` with ``.data`` after its name, which the graph
-    knows by that name: a protobuf ends at 2 GB, and weights that no optimization
-    touched would go on being read from the portable bundle.
+    """Optimize and save.
+
+    The weights get a file of their own, ``output`` with ``.data`` after its name, which
+    the graph knows by that name: a protobuf ends at 2 GB, and weights that no
+    optimization touched would go on being read from the portable bundle.
 
     Raises:
         MissingPackageError: onnxruntime is not installed.

@@ -1,4 +1,4 @@
-"""Engines of TensorRT 10.3 to 11.x, built on the device that runs them through NVIDIA's own Python module.
+"""Engines of TensorRT 10.3 to 11.x, built on the device by NVIDIA's own Python module.
 
 Not through Polygraphy: what it adds, loaders for shapes, plugins and comparisons, we
 have or do not need, and a board's system image does not bring it.

@@ -149,7 +149,10 @@ class _Counter:
         return node.input[0] if node is not None and node.op_type == "DequantizeLinear" else name
 
     def is_weight(self, name: str) -> bool:
-        """Whether a value is a parameter, or made of nothing but parameters by changes of type and layout."""
+        """Whether a value is a parameter, or made of parameters alone.
+
+        Changes of type and layout make nothing else of them.
+        """
         if name in self.parameters:
             return True
         if name not in self.made_of_weights:
@@ -164,7 +167,10 @@ class _Counter:
         return list(dict.fromkeys(name for name in node.input if name and not self.is_weight(name)))
 
     def _find_group(self, node: onnx.NodeProto) -> str:
-        """By the first parameter that it reads, else that of the largest value that it reads, else that before it."""
+        """The layer of the first parameter that a node reads.
+
+        Else that of the largest value that it reads, else that of the node before it.
+        """
         for name in node.input:
             if (
                 name in self.parameters
@@ -268,7 +274,10 @@ def _is_second_product(node: onnx.NodeProto, counter: _Counter) -> bool:
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model itself where every value has a shape, as our traces do, else with shapes inferred."""
+    """The model with a shape for every value.
+
+    Our traces have them; else they are inferred.
+    """
     import onnx
 
     known = {info.name for info in (*model.graph.value_info, *model.graph.output)}

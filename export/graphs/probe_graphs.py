@@ -71,7 +71,10 @@ def make_probe_graph(probe: ProbeGraph) -> onnx.ModelProto:
 
 
 def _make_weight(probe: ProbeGraph) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Nodes that give "w", filled with 1 / side so that values keep their size, and the constants they read."""
+    """Nodes that give "w", and the constants they read.
+
+    It is filled with 1 / side, so that values keep their size.
+    """
     from onnx import helper, numpy_helper
 
     shape = numpy_helper.from_array(np.array([probe.side] * 2, np.int64), "shape")

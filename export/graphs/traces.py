@@ -70,9 +70,13 @@ def trace_key(spec: SubnetSpec, architecture: Architecture) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
 
 
+SOURCES = Path(__file__).parent.with_name("subnets")
+"""The folder of the code that makes a trace what it is."""
+
+
 def _source_digest() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.with_name("subnets").glob("*.py")):
+    for path in sorted(SOURCES.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -24,7 +24,7 @@ BACKEND = "ort_cuda"
 
 
 def add_own_graphs(manifest: Manifest, folder: Path, *, target: TargetSpec) -> Manifest:
-    """Write each network's graph for the CUDA provider beside the plain one, where the target knows that backend.
+    """Write each network's graph for the CUDA provider, for targets that know that backend.
 
     Networks that :func:`specialize` has nothing for stay with the plain one. Gives the
     manifest with the files.
@@ -47,7 +47,9 @@ def add_own_graphs(manifest: Manifest, folder: Path, *, target: TargetSpec) -> M
 
 
 def specialize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Counter[str]]:
-    """A copy of a graph for ONNX Runtime's CUDA provider, and how often it uses which of that library's own operators.
+    """A copy of a graph for ONNX Runtime's CUDA provider.
+
+    And how often it uses which of that library's own operators.
 
     It reads the same weights by the same names, and gives the same within a precision's
     rounding. A graph that is quantized or computes in more than one float type is given

@@ -10,39 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from echoexport.export.ort_cuda.edited_graph import MICROSOFT, EditedGraph, Shape, attribute, volume
+from echoexport.export.ort_cuda.group_norms import GroupNorm, find_inside, find_norms
 
 if TYPE_CHECKING:
     import onnx
 
-GROUPS = 32
-"""Groups of the published networks' norms; ONNX Runtime's kernel takes at most so many."""
 
-LARGEST_BATCH = 32
-"""Pictures that ONNX Runtime's group norm takes at once at most."""
+FLOAT32 = 1  # onnx.TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
 class _Last:
-    """Where a value (lead axes, channels, spatial axes) lies as (lead axes, spatial axes, channels)."""
+    """Where a value (lead axes, channels, spatial axes) lies with its channels last."""
 
     storage: str
     spatial: int
-
-
-@dataclass(frozen=True)
-class _Norm:
-    """A group norm of a map.
-
-    ``silu`` where its value is only used through SiLU, which ``output`` then is.
-    """
-
-    source: str
-    gain: str
-    shift: str
-    groups: int
-    epsilon: float
-    output: str
-    silu: bool
 
 
 def lay_channels_last(graph: EditedGraph) -> None:
@@ -64,7 +46,7 @@ class _Walk:
 
     def run(self) -> None:
         norms = {norm.output: norm for norm in find_norms(self._graph)}
-        inside = _find_inside(self._graph, norms)
+        inside = find_inside(self._graph, norms)
         for node in self._graph.nodes:
             if node.output[0] in norms:
                 self._emit_norm(norms[node.output[0]])
@@ -141,14 +123,12 @@ class _Walk:
     def _record(self, name: str, storage: str, spatial: int) -> None:
         self._last[name] = _Last(storage, spatial)
 
-    def _emit_norm(self, norm: _Norm) -> None:
+    def _emit_norm(self, norm: GroupNorm) -> None:
         graph = self._graph
         shape = graph.shapes[norm.source]
         storage = self._need_last(norm.source, 2)
         scale = [
-            self._add(
-                "Cast", [name], graph.fresh(f"{name}.float"), graph.shapes[name], to=1
-            )  # to float32
+            self._add("Cast", [name], graph.fresh(f"{name}.float"), graph.shapes[name], to=FLOAT32)
             for name in (norm.gain, norm.shift)
         ]
         output = graph.fresh(f"{norm.output}.last")
@@ -179,25 +159,11 @@ class _Walk:
         ):
             return False
         storage = self._need_last(name, 2)
-        if (
-            kernel[2:] == (1, 1)
-            and set(attribute(node, "strides", [1])) == {1}
-            and not any(attribute(node, "pads", ()))
-        ):
+        if _is_pointwise(node, kernel):
             self._emit_pointwise(node, storage)
             return True
-        turned = self._add(
-            "Transpose",
-            [weight],
-            graph.fresh(f"{weight}.last"),
-            _turn(kernel, 2),
-            perm=[0, 2, 3, 1],
-        )
-        kept = {
-            key: list(value)
-            for key in ("kernel_shape", "pads", "strides", "dilations")
-            if (value := attribute(node, key)) is not None
-        }
+        turned = graph.fresh(f"{weight}.last")
+        self._add("Transpose", [weight], turned, _turn(kernel, 2), perm=[0, 2, 3, 1])
         last = self._add(
             "NhwcConv",
             [storage, turned],
@@ -205,7 +171,7 @@ class _Walk:
             _turn(shape, 2),
             domain=MICROSOFT,
             group=1,
-            **kept,
+            **_read_window(node),
         )
         self._record(output, self._add_bias(node, last), 2)
         return True
@@ -338,96 +304,30 @@ class _Walk:
         return False
 
 
-def find_norms(graph: EditedGraph) -> list[_Norm]:
-    """Group norms of four-axis maps, as the export writes them: a view by groups, their
-    norm, the view back, gain and shift; and SiLU behind it where nothing else reads it."""
-    found = []
-    for node in graph.nodes:
-        if (
-            node.op_type == "InstanceNormalization"
-            and (norm := _match_norm(graph, node)) is not None
-        ):
-            found.append(norm)
-    return found
+def _is_pointwise(node: onnx.NodeProto, kernel: Shape) -> bool:
+    """Whether a convolution is a product with each position by itself."""
+    still = set(attribute(node, "strides", [1])) == {1} and not any(attribute(node, "pads", ()))
+    return kernel[2:] == (1, 1) and still
 
 
-def _match_norm(graph: EditedGraph, node: onnx.NodeProto) -> _Norm | None:
-    grouped = graph.maker(node.input[0], "Reshape")
-    back = graph.only_reader(node.output[0], "Reshape")
-    if grouped is None or back is None:
-        return None
-    ones = graph.read(node.input[1])
-    zeros = graph.read(node.input[2])
-    scaled = graph.only_reader(back.output[0], "Mul")
-    shifted = None if scaled is None else graph.only_reader(scaled.output[0], "Add")
-    if (
-        scaled is None
-        or shifted is None
-        or ones is None
-        or zeros is None
-        or (ones != 1).any()
-        or zeros.any()
-    ):
-        return None
-    source = grouped.input[0]
-    groups = len(ones)
-    shape = graph.shapes[source]
-    same = graph.shapes[back.output[0]] == shape and graph.shapes[grouped.output[0]][0] == shape[0]
-    fits = len(shape) == 4 and shape[0] <= LARGEST_BATCH and groups <= GROUPS
-    if not same or not fits or shape[1] % (2 * groups):  # the kernel reads channels by twos
-        return None
-    gain, shift = (_vector(graph, one.input[1], shape[1]) for one in (scaled, shifted))
-    if gain is None or shift is None:
-        return None
-    epsilon = attribute(node, "epsilon", 1e-5)
-    output = shifted.output[0]
-    readers = graph.readers.get(output, [])
-    if (
-        sorted(reader.op_type for reader in readers) == ["Mul", "Sigmoid"]
-        and output not in graph.outputs
-    ):
-        gate = next(reader for reader in readers if reader.op_type == "Sigmoid").output[0]
-        product = graph.only_reader(gate, "Mul")
-        if product is not None and set(product.input) == {output, gate}:
-            return _Norm(source, gain, shift, groups, epsilon, product.output[0], silu=True)
-    return _Norm(source, gain, shift, groups, epsilon, output, silu=False)
-
-
-def _find_inside(graph: EditedGraph, norms: dict[str, _Norm]) -> set[str]:
-    """Values between a norm's source and its output."""
-    inside: set[str] = set()
-    for norm in norms.values():  # a view of a gain may have other readers too, and then stays
-        waiting = list(graph.makers[norm.output].input)
-        while waiting:
-            name = waiting.pop()
-            if name != norm.source and name in graph.makers and name not in inside:
-                inside.add(name)
-                waiting.extend(graph.makers[name].input)
-    gone = {*inside, *norms}
-    return {
-        name
-        for name in inside
-        if name not in graph.outputs
-        and all(reader.output[0] in gone for reader in graph.readers[name])
-    }
-
-
-def _vector(graph: EditedGraph, name: str, channels: int) -> str | None:
-    """The vector (channels) behind its view (channels, 1, 1)."""
-    view = graph.maker(name, "Reshape")
-    if view is None or graph.shapes[name] != (channels, 1, 1):
-        return None
-    source = view.input[0]
-    return source if len(graph.shapes[source]) == 1 and graph.is_constant(source) else None
+def _read_window(node: onnx.NodeProto) -> dict[str, list[int]]:
+    """What of a convolution's attributes is set of how its window moves."""
+    names = ("kernel_shape", "pads", "strides", "dilations")
+    found = {name: attribute(node, name) for name in names}
+    return {name: list(value) for name, value in found.items() if value is not None}
 
 
 def _turn(shape: Shape, spatial: int) -> Shape:
+    """(lead axes, channels, spatial axes) as (lead axes, spatial axes, channels)."""
     lead = len(shape) - 1 - spatial
     return (*shape[:lead], *shape[lead + 1 :], shape[lead])
 
 
 def _match(kept: Shape, shape: Shape) -> int | None:
-    """How many spatial axes a view has of (channels, spatial axes), where channels stay one axis of it."""
+    """How many spatial axes a view has of (channels, spatial axes).
+
+    None where channels are no axis of it.
+    """
     channels = kept[0]
     rest = volume(kept[1:])
     for spatial in (1, 2):

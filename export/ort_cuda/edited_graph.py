@@ -95,6 +95,10 @@ class EditedGraph:
             operator, list(inputs), names, name=label, domain=domain, **attributes
         )
 
+    def view(self, name: str, shape: Shape, output: str) -> onnx.NodeProto:
+        """A Reshape, not yet among ``nodes``."""
+        return self.make("Reshape", [name, self.integers(shape)], output, shape)
+
     def fresh(self, stem: str) -> str:
         """A name that no value has."""
         name = stem
@@ -154,7 +158,10 @@ class EditedGraph:
         return node if node is not None and node.op_type == operator and not node.domain else None
 
     def only_reader(self, name: str, operator: str) -> onnx.NodeProto | None:
-        """The node that reads a value, if it is the only one, of this operator, and the value is no output."""
+        """The node that reads a value, if it is the only one and of this operator.
+
+        None for an output of the graph, which others read too.
+        """
         found = self.readers.get(name, [])
         if (
             len(found) != 1
@@ -166,7 +173,10 @@ class EditedGraph:
         return found[0]
 
     def finish(self) -> onnx.ModelProto:
-        """The model with the nodes as they are now, in an order that runs, and without what nobody reads."""
+        """The model with the nodes as they are now, in an order that runs.
+
+        What nobody reads is left out.
+        """
         from onnx import helper
 
         result = type(self._model)()
@@ -175,15 +185,12 @@ class EditedGraph:
         self.index()
         self.drop_unread()
         nodes = [_copy(node) for node in _sort(self.nodes)]
-        del graph.node[:]
-        graph.node.extend(nodes)
+        _set(graph.node, nodes)
         read = {name for node in nodes for name in node.input}
         kept = [tensor for tensor in graph.initializer if tensor.name in read]
         kept += [tensor for tensor in self._added.values() if tensor.name in read]
-        kept = [_copy(tensor) for tensor in kept]
-        del graph.initializer[:]
-        graph.initializer.extend(kept)
-        del graph.value_info[:]
+        _set(graph.initializer, [_copy(tensor) for tensor in kept])
+        _set(graph.value_info, [])
         known = {opset.domain for opset in result.opset_import}
         if MICROSOFT not in known and any(node.domain == MICROSOFT for node in nodes):
             result.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
@@ -210,6 +217,12 @@ def _find_dtype(graph: onnx.GraphProto) -> np.dtype[Any]:
     from onnx import helper
 
     return np.dtype(helper.tensor_dtype_to_np_dtype(graph.output[0].type.tensor_type.elem_type))
+
+
+def _set(field: Any, values: Sequence[Any]) -> None:
+    """What a repeated field of a message holds from now on."""
+    del field[:]
+    field.extend(values)
 
 
 def _copy(message: Any) -> Any:

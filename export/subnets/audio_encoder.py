@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -81,3 +84,14 @@ class AudioEncoder(nn.Module):
         The input embedding, then each layer.
         """
         return self.encoder(mel)
+
+
+def position_sinusoids(shape: tuple[int, ...]) -> np.ndarray:
+    """Rows of alternating sine and cosine, wavelengths from 2 pi to 10000 * 2 pi.
+
+    ``shape`` ends with (positions, width). Trained position tables hold such values.
+    """
+    length, width = shape[-2:]
+    angle = np.arange(length)[:, None] * np.exp(-math.log(10000.0) * np.arange(0, width, 2) / width)
+    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(length, -1)[:, :width]
+    return table.reshape(shape).astype(np.float32)

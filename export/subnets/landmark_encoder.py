@@ -1,4 +1,4 @@
-"""The face locator: where the face is (mask), or how it is posed (pose maps), at the latents' size."""
+"""The face locator: where the face is (mask) or how it is posed (maps), at the latents' size."""
 
 from __future__ import annotations
 

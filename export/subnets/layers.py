@@ -111,7 +111,10 @@ class Resnet(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the sides. The VAE pads right and bottom only (``asymmetric``), the UNets all round."""
+    """Halves the sides.
+
+    The VAE pads right and bottom only (``asymmetric``), the UNets all round.
+    """
 
     def __init__(self, width: int, *, asymmetric: bool = False) -> None:
         super().__init__()
@@ -126,7 +129,10 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest neighbour to twice the sides (or to ``size``, the skip's, where a side was odd), then 3x3."""
+    """Nearest neighbour to twice the sides, then 3x3.
+
+    Or to ``size``, the skip's, where a side was odd.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()

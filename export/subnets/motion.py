@@ -60,7 +60,10 @@ class TemporalBlock(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """GroupNorm per frame, projection, temporal blocks over the frames of each pixel, projection, residual."""
+    """GroupNorm per frame, projection, temporal blocks, projection, residual.
+
+    The blocks go over the frames of each pixel.
+    """
 
     def __init__(self, width: int, motion: MotionArchitecture) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from echoexport.export.architecture import (
     VAEArchitecture,
 )
 from echoexport.export.checkpoint.writer import CheckpointPlan, write_checkpoint
+from echoexport.export.subnets.audio_encoder import position_sinusoids
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 
 TINY = Architecture(
@@ -100,11 +101,3 @@ def _random_values(name: str, key: str, shape: tuple[int, ...]) -> np.ndarray:
         values /= np.float32(math.sqrt(math.prod(shape[1:])))
         return values
     return np.asarray(values * np.float32(0.05) + np.float32(key.endswith("weight")))
-
-
-def position_sinusoids(shape: tuple[int, ...]) -> np.ndarray:
-    """Rows of alternating sine and cosine, wavelengths from 2 pi to 10000 * 2 pi."""
-    length, width = shape[-2:]
-    angle = np.arange(length)[:, None] * np.exp(-math.log(10000.0) * np.arange(0, width, 2) / width)
-    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(length, -1)[:, :width]
-    return table.reshape(shape).astype(np.float32)

@@ -16,7 +16,8 @@ from torch.fx import Node
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.subnets.graph_builder import TRANSPOSED, GraphBuilder, external_parameter
-from echoexport.export.subnets.lowering import Lowered, shape_of
+from echoexport.export.subnets.lowering.lowered import Lowered, shape_of
+from echoexport.export.subnets.lowering.table import lower
 from echoexport.export.subnets.networks import build_network
 from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.errors import GraphError
@@ -63,7 +64,7 @@ class _Lowering:
         transposed = self._bind_placeholders(nodes)
         for node in nodes:
             if node.op == "call_function":
-                self.lowered.lower(node)
+                lower(self.lowered, node)
         outputs = self._name_outputs(nodes[-1])
         model = self.builder.finish(
             name=self.spec.name,

@@ -23,7 +23,10 @@ class ReferenceTap:
 
 
 class Reader(nn.Module):
-    """The denoising UNet's own key and value projections, applied to a reference bank once per portrait."""
+    """The denoising UNet's own key and value projections of a reference bank.
+
+    They are applied once per portrait.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -81,7 +84,10 @@ class DenoisingContext:
 
 
 class DenoisingBlock(nn.Module):
-    """Self-attention over own and reference tokens, audio cross-attention (times a ratio), feed-forward."""
+    """Self-attention over own and reference tokens, audio cross-attention, feed-forward.
+
+    What the audio adds is multiplied by a ratio.
+    """
 
     def __init__(
         self, width: int, *, heads: int, audio_width: int, audio_ratio: float, path: str

@@ -206,7 +206,7 @@ class ReferenceUNet(UNet):
         self.time_width = a.time_width
 
     def forward(self, latents: Tensor) -> tuple[Tensor, dict[str, ReferenceTap]]:
-        """(1, 4, h, w) latents to the last up block's output and every block's tap, in the order they run.
+        """(1, 4, h, w) latents to the last up block's output and every block's tap, in order.
 
         The output itself is not used by the pipeline; it is there to be compared.
         """
@@ -227,7 +227,10 @@ class ReferenceUNet(UNet):
 
 
 class DenoisingUNet(UNet):
-    """Velocity of noisy latents, given a reference's keys and values, audio tokens and a face feature."""
+    """Velocity of noisy latents, given a reference, audio tokens and a face feature.
+
+    The reference is there as its keys and values.
+    """
 
     def __init__(self, a: UNetArchitecture) -> None:
         def make(width: int, heads: int, path: str) -> nn.Module:

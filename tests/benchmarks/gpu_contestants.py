@@ -26,8 +26,8 @@ from echoexport.export.graphs.traces import find_trace
 from echoexport.export.graphs.weights import write_weights
 from echoexport.export.ort_cuda import BACKEND, specialize
 from echoexport.export.sizes import size_networks
+from echoexport.export.subnets.audio_encoder import position_sinusoids
 from echoexport.export.subnets.networks import build_network, wanted_shapes
-from echoexport.export.subnets.random_checkpoint import position_sinusoids
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.contract.families.echomimic_v1 import describe_networks

@@ -91,7 +91,7 @@ def micro_unet() -> Callable[..., Architecture]:
 
 @pytest.fixture(scope="session")
 def fill() -> Callable[[nn.Module, int], nn.Module]:
-    """A function that gives a network seeded random values, of the size that training would leave."""
+    """A function that gives a network seeded random values, as large as training would leave."""
 
     def fill_network(network: nn.Module, seed: int) -> nn.Module:
         random = np.random.default_rng(seed)
@@ -123,7 +123,7 @@ def stored() -> Callable[[nn.Module], dict[str, StoredTensor]]:
 
 @pytest.fixture(scope="session")
 def run_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Arrays]:
-    """A function that fills a traced graph with a checkpoint's table and runs it in ONNX Runtime."""
+    """A function that fills a traced graph with a table of weights and runs it in ONNX Runtime."""
 
     def run(model: onnx.ModelProto, weights: Mapping[str, StoredTensor], inputs: Arrays) -> Arrays:
         import onnxruntime

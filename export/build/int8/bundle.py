@@ -1,4 +1,4 @@
-"""The int8 or "auto" build, step by step: from a checkpoint to a small bundle that is proven on frames."""
+"""The int8 or "auto" build, step by step, to a small bundle that is proven on frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from echoexport.export.build.int8.choice import (
 from echoexport.export.build.int8.comparison import compare_with_fp32
 from echoexport.export.build.int8.networks import write_networks
 from echoexport.export.build.int8.planning import PlannedNetworks, plan_networks
-from echoexport.export.build.job import BuildJob, open_job
+from echoexport.export.build.job import BundleJob, open_job
 from echoexport.export.build.parts import Part, add_file, compose_bundle, part_of
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.build.sources import (
@@ -94,9 +94,12 @@ def _work_folder(floats: FloatBundles) -> Iterator[Path]:
 
 @dataclass(eq=False)
 class Draft:
-    """An int8 bundle in the making: finished networks of several precisions, and what was found of them."""
+    """An int8 bundle in the making.
 
-    job: BuildJob
+    It has finished networks of several precisions, and what was found of them.
+    """
+
+    job: BundleJob
     floats: FloatBundles
     planned: PlannedNetworks
     int8: dict[str, Part]
@@ -114,7 +117,7 @@ class Draft:
         self.base = read_manifest(self.floats.base)
 
     def choose(self, folder: Path) -> dict[str, Choice]:
-        """Int8 where there is such, for precision "int8"; for "auto" whatever is fastest here and may be.
+        """Int8 for precision "int8", for "auto" whatever is fastest here; where it may be.
 
         ``folder`` gets a bundle with every network in int8 that may be.
         """
@@ -222,7 +225,7 @@ class Draft:
         return {**choices, worst: choice}
 
     def describe(self, manifest: Manifest, folder: Path, quality: QualityReport | None) -> Manifest:
-        """What the bundle says of its quantization and quality, and its graphs for single backends."""
+        """Say how the bundle was quantized and how good it is; add graphs for single backends."""
         if any(entry.precision == "int8" for entry in manifest.networks.values()):
             summary = QuantizationSummary(
                 PLAN_FILE,

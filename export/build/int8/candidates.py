@@ -1,4 +1,7 @@
-"""Speed decides: one network's candidates, that differ in what they are stored and computed in, measured in turns."""
+"""Ways to run one network, measured in turns: speed decides.
+
+They differ in what the network is stored and computed in.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from echoexport.calibration.choosing.sensitivity import Damage
-from echoexport.export.build.job import BuildJob
+from echoexport.export.build.job import BundleJob
 from echoexport.profiles.quality.comparison import (
     ComparisonClip,
     ComparisonSettings,
@@ -25,7 +25,7 @@ LARGEST_LOSS = 0.02
 
 
 def compare_with_fp32(
-    reference: Path, candidate: Path, *, damage: Sequence[Damage], job: BuildJob
+    reference: Path, candidate: Path, *, damage: Sequence[Damage], job: BundleJob
 ) -> QualityReport:
     """Render clips with both bundles and hold the candidate to the quality asked for.
 

@@ -1,4 +1,7 @@
-"""The plan of an int8 build: ranges of every network on the set, and what of the denoiser stays in float."""
+"""The plan of an int8 build.
+
+It has ranges of every network on the set, and what of the denoiser stays in float.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan
 from echoexport.calibration.progress import ProgressFolder
 from echoexport.calibration.recording.sets import CalibrationSet
 from echoexport.export.build.fp16_graphs import count_to, find_overflowing
-from echoexport.export.build.job import BuildJob
+from echoexport.export.build.job import BundleJob
 from echoexport.export.build.progress import BuildProgress, keep_damage
 from echoexport.export.build.sources import FloatBundles
 from echoexport.runtime.contract.families import find_family
@@ -40,7 +43,7 @@ class PlannedNetworks:
 
 
 def plan_networks(
-    floats: FloatBundles, recorded: CalibrationSet, *, job: BuildJob
+    floats: FloatBundles, recorded: CalibrationSet, *, job: BundleJob
 ) -> PlannedNetworks:
     """The plan that was given, or one made from the set.
 
@@ -57,7 +60,7 @@ def plan_networks(
 
 
 def make_plan(
-    floats: FloatBundles, recorded: CalibrationSet, *, job: BuildJob, progress: BuildProgress
+    floats: FloatBundles, recorded: CalibrationSet, *, job: BundleJob, progress: BuildProgress
 ) -> tuple[QuantizationPlan, tuple[Damage, ...]]:
     """Every network's plan from the set.
 
@@ -101,7 +104,7 @@ def _choose_layers(
     floats: FloatBundles,
     recorded: CalibrationSet,
     *,
-    job: BuildJob,
+    job: BundleJob,
     progress: ProgressFolder,
 ) -> tuple[NetworkPlan, tuple[Damage, ...]]:
     """The denoiser's plan with those layers in float that the quality asked for needs."""

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from echoexport.export.architecture import AudioArchitecture
 from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.stage import Objective
-from echoexport.export.subnets.audio_encoder import AudioEncoder
-from echoexport.export.subnets.random_checkpoint import position_sinusoids
+from echoexport.export.subnets.audio_encoder import AudioEncoder, position_sinusoids
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.conditioning.mel import log_mel
 from echoexport.runtime.errors import InputError

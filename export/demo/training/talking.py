@@ -12,9 +12,9 @@ from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.scenes import Window, WindowBatches
 from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.stage import Objective
+from echoexport.export.subnets.audio_encoder import position_sinusoids
 from echoexport.export.subnets.landmark_encoder import LandmarkEncoder
 from echoexport.export.subnets.motion import PositionTable, TemporalTransformer
-from echoexport.export.subnets.random_checkpoint import position_sinusoids
 from echoexport.export.subnets.transformer import DenoisingBlock, ReferenceBlock
 from echoexport.export.subnets.unet import DenoisingUNet, ReferenceUNet
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig

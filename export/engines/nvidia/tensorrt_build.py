@@ -44,7 +44,10 @@ class Candidate:
 def time_engine(
     product: Product, engine: Path, spec: SubnetSpec, settings: EngineSettings
 ) -> float | str:
-    """Seconds of a call on the device here, *measured* in a child process, or why there is no such figure."""
+    """Seconds of a call on the device here, *measured* in a child process.
+
+    Or why there is no such figure.
+    """
     job = TimingJob(product.backend, str(engine), settings.compute, spec)
     outcome = run_child(_TIMING, job, timeout=settings.timeout, report=lambda text: None)
     timed = outcome.find("timed")
@@ -198,10 +201,11 @@ def explain(
     reason = str(refused["reason"])
     if kind == "output":
         return OutputError(f"{output}: cannot be written: {reason}")
+    detail = f" ({reason})" if reason else ""
     texts = {
         "graph": f"{graph}: {title} refuses it: {reason}",
         "library": reason,
-        "memory": f"{graph}: {title} ran out of memory{f' ({reason})' * bool(reason)}: {need.describe()}",
+        "memory": f"{graph}: {title} ran out of memory{detail}: {need.describe()}",
     }
     return BackendError(texts[kind])
 

@@ -72,7 +72,10 @@ class Answers:
 
 
 def stand_back() -> None:
-    """Be the process that is killed when memory runs out, and do not outlive the one that waits for the answer."""
+    """Be the process that is killed when memory runs out.
+
+    And do not outlive the one that waits for the answer.
+    """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
     if sys.platform == "linux":

@@ -121,7 +121,9 @@ class Plan:
 
 
 class BuilderLibrary:
-    """An imported module of NVIDIA's, asked only for what every release since 10.3 has, or what can be done without.
+    """An imported module of NVIDIA's.
+
+    It is asked only for what every release since 10.3 has, or what can be done without.
 
     Raises:
         BackendError: the release is too old, or something that cannot be done without

@@ -61,7 +61,10 @@ def find_need(graph: Path, *, workspace: int | None) -> MemoryNeed:
 
 
 def require_memory(graph: Path, need: MemoryNeed) -> None:
-    """Raise ``BackendError`` with both figures where less is free than a build is expected to need."""
+    """Raise ``BackendError`` where less is free than a build is expected to need.
+
+    The message has both figures.
+    """
     if need.free is not None and need.free < need.needed:
         raise BackendError(f"{graph}: not enough memory to compile it: {need.describe()}")
 

@@ -55,7 +55,9 @@ class Outcome:
 
 
 def run_child(module: str, job: object, *, timeout: float, report: Tell) -> Outcome:
-    """Run ``python -m module`` with a dataclass as JSON on its standard input, at most ``timeout`` seconds.
+    """Run ``python -m module`` with a dataclass as JSON on its standard input.
+
+    It may take ``timeout`` seconds.
 
     Whatever ends this early, Ctrl-C included, ends the child too.
     """

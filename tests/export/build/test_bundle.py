@@ -162,7 +162,8 @@ def test_an_engine_that_disagrees_with_the_module_stops_the_build(
     monkeypatch.setattr("echoexport.runtime.bundle.opened.compare_outputs", lambda *_: 0.5)
     with pytest.raises(
         BackendError,
-        match=r"vae_encoder: ort is off by 5\.0e-01 of the maximum, 5e-04 is allowed; build with --check none",
+        match=r"vae_encoder: ort is off by 5\.0e-01 of the maximum, 5e-04 is allowed; "
+        r"build with --check none",
     ):
         build(checkpoint, tmp_path / "bundle", traces=trace_folder)
     assert not (tmp_path / "bundle").exists()

@@ -53,7 +53,7 @@ def grow(path: Path, *keys: str) -> None:
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory, micro: Architecture) -> Path:
-    """A micro checkpoint in which a convolution of the VAE decoder, and one of the denoiser, leave fp16's range."""
+    """A micro checkpoint: a convolution of decoder and denoiser each leaves fp16's range."""
     folder = write_random_checkpoint(
         tmp_path_factory.mktemp("planted") / "weights", architecture=micro
     )

@@ -1,4 +1,7 @@
-"""A quantized build that was killed goes on from what it had found, and forgets it when the bundle is in place."""
+"""A quantized build that was killed goes on from what it had found.
+
+It forgets that when the bundle is in place.
+"""
 
 from __future__ import annotations
 

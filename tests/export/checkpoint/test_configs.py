@@ -1,4 +1,4 @@
-"""Configs and tensor shapes become an architecture, or an error that names file, setting and value."""
+"""Configs and shapes become an architecture, or an error that names file, setting and value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Weight files: every format gives the same lazy tensors, and none of them runs code or fails without a name."""
+"""Weight files: every format gives the same lazy tensors.
+
+None of them runs code, or fails without a name.
+"""
 
 from __future__ import annotations
 

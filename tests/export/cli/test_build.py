@@ -46,7 +46,10 @@ class Built:
 def built(
     tmp_path_factory: pytest.TempPathFactory, trace_folder: Path, micro: Architecture
 ) -> Built:
-    """A bundle of the smallest networks, made once by the command line with its defaults but for the size."""
+    """A bundle of the smallest networks, made once by the command line.
+
+    With its defaults but for the size.
+    """
     folder = tmp_path_factory.mktemp("build")
     write_random_checkpoint(folder / "weights", architecture=micro)
     out = io.StringIO()
@@ -67,7 +70,10 @@ def built(
 
 @pytest.fixture
 def build(command: Callable[..., Any], trace_folder: Path) -> Callable[..., Any]:
-    """A function that runs ``echoexport build`` with the tests' trace cache, by default small and for a CPU."""
+    """A function that runs ``echoexport build`` with the tests' trace cache.
+
+    By default small and for a CPU.
+    """
 
     def run(*arguments: object, target: str = "cpu", small: tuple[str, ...] = SMALL) -> Any:
         return command("build", *arguments, "-t", target, *small, "--trace-cache", trace_folder)

@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def refused(command: Callable[..., Any], tmp_path: Path) -> Callable[..., str]:
-    """A function that builds the built-in character with these options and gives the line that refuses it."""
+    """A function that builds the character with options, and gives the line that refuses it."""
 
     def run(*options: object) -> str:
         outcome = command(

@@ -56,7 +56,7 @@ def test_the_list_shows_each_engine_and_the_sum(command: Callable[..., Any], eng
 
 @pytest.fixture
 def library_folder(tmp_path: Path) -> Path:
-    """What a library keeps for a network while a portable bundle is opened, unused for forty days."""
+    """What a library keeps for a network of a portable bundle, unused for forty days."""
     folder = tmp_path / "own-cache" / "engines" / f"denoising_unet-{'a' * 24}"
     (folder / "deeper").mkdir(parents=True)
     (folder / "deeper" / "model.blob").write_bytes(bytes(3_000_000))

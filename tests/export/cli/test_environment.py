@@ -106,7 +106,7 @@ def test_the_doctor_says_that_no_video_can_be_written(
 def be(
     monkeypatch: pytest.MonkeyPatch, recorded_device: Callable[..., Device]
 ) -> Callable[..., Device]:
-    """A function that makes this machine one of the recorded ones, on which only the named backends work."""
+    """A function that makes this machine a recorded one, on which only some backends work."""
 
     def become(name: str, *works: str, **environment: str) -> Device:
         device = recorded_device(name, **environment)

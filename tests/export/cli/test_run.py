@@ -78,7 +78,8 @@ def test_the_last_line_says_what_was_made_and_under_which_conditions(
 ) -> None:
     outcome = run(tmp_path / "out.mp4")
     assert re.fullmatch(
-        rf"{re.escape(str(tmp_path))}/out\.mp4: 12 frames at 24 fps in [0-9.]+ s \([0-9.]+ frames/s, real-time factor "
+        rf"{re.escape(str(tmp_path))}/out\.mp4: 12 frames at 24 fps in [0-9.]+ s "
+        r"\([0-9.]+ frames/s, real-time factor "
         r"[0-9.]+, first frame after [0-9.]+ s, measured; null, fp32; reference computed\)\n",
         outcome.out,
     )

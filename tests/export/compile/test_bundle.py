@@ -1,4 +1,7 @@
-"""Compiling: engines are proved before they are kept, finished ones stay, and a fault leaves nothing half-done."""
+"""Compiling: engines are proved before they are kept, and finished ones stay.
+
+A fault leaves nothing half-done.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def fail_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, BaseException], None]:
-    """A function that lets the building of one network fail, after half of its engine was written."""
+    """A function that lets the building of one network fail, its engine half written."""
     real = null.build_engine
 
     def arrange(name: str, error: BaseException) -> None:
@@ -378,7 +381,10 @@ def test_a_full_disk_is_one_line_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fail_at("audio_encoder", OSError(errno.ENOSPC, "No space left on device"))
-    wanted = r"audio_encoder's engine cannot be written: No space left on device; make room and run it again"
+    wanted = (
+        r"audio_encoder's engine cannot be written: No space left on device; make room and "
+        r"run it again"
+    )
     with pytest.raises(OutputError, match=wanted):
         compile_null()
     assert leftovers(tmp_path) == []

@@ -1,4 +1,7 @@
-"""The engine cache: an entry is whole or not there, is found by all that it depends on, and goes when it may."""
+"""The engine cache: an entry is whole or not there.
+
+It is found by all that it depends on, and goes when it may.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A compiled bundle that is replaced is kept beside the new one, and put back when that is asked for."""
+"""A compiled bundle that is replaced is kept beside the new one, and put back when asked for."""
 
 from __future__ import annotations
 

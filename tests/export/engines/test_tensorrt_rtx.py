@@ -1,4 +1,4 @@
-"""NVIDIA's own parser and builder on the six networks, and what they say about a graph that they refuse."""
+"""NVIDIA's own parser and builder on the six networks, and what they say where they refuse."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ needs_rtx = pytest.mark.skipif(
 def write_network(
     tiny_acc: Checkpoint, tiny_specs: Any, trace_once: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    """A function that writes a tiny fp16 network, and gives its graph's path, its spec, and bytes of its weights."""
+    """A function that writes a tiny fp16 network.
+
+    It gives the graph's path, the spec, and how many bytes its weights have.
+    """
 
     def write(name: str) -> tuple[Path, Any, int]:
         folder = tmp_path_factory.mktemp(name)

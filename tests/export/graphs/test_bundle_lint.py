@@ -1,4 +1,4 @@
-"""``verify --lint``: the graph rules on finished bundles, for the TensorRT versions of the target's boards."""
+"""``verify --lint``: the graph rules on finished bundles, for the TensorRTs of their target."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ Found again by topology and shapes, whatever the weights, and never trusted blin
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,6 +126,24 @@ def test_keys_differ_by_our_own_code(
 ) -> None:
     before = trace_key(spec, micro)
     monkeypatch.setattr(traces, "_source_digest", lambda: "other code")
+    assert trace_key(spec, micro) != before
+
+
+@pytest.mark.parametrize("place", ["unet.py", "lowering/layers.py"])
+def test_a_change_to_any_source_of_the_networks_changes_the_key(
+    spec: SubnetSpec,
+    micro: Architecture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    before = trace_key(spec, micro)
+    copy = tmp_path / "subnets"
+    shutil.copytree(traces.SOURCES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(traces, "SOURCES", copy)
+    assert trace_key(spec, micro) == before
+    with (copy / place).open("a") as file:
+        file.write("# changed\n")
     assert trace_key(spec, micro) != before
 
 

@@ -83,6 +83,14 @@ class Sketch:
             return shifted
         return self.add("Mul", shifted, self.add("Sigmoid", shifted), name=name)
 
+    def biased(self, *shape: int) -> str:
+        """An input of this shape plus a vector over its last axis."""
+        return self.add("Add", self.input(*shape), self.weight(shape[-1]))
+
+    def finish(self, *outputs: str) -> onnx.ModelProto:
+        """The model of outputs that are copied: the values themselves are not given out."""
+        return self.model(*(self.add("Identity", name) for name in outputs))
+
     def model(self, *outputs: str) -> onnx.ModelProto:
         """The model, its shapes inferred."""
         given = [

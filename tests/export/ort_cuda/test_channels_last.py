@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.export.ort_cuda import channels_last
-from echoexport.export.ort_cuda.channels_last import find_norms, lay_channels_last
+from echoexport.export.ort_cuda.channels_last import lay_channels_last
 from echoexport.export.ort_cuda.edited_graph import EditedGraph
 
 pytest.importorskip("onnxruntime")
@@ -17,11 +16,6 @@ pytest.importorskip("onnxruntime")
 EXACT = 1e-5
 SHAPE = (2, 8, 3, 4)
 PADDED = {"pads": [1, 1, 1, 1]}
-
-
-def finish(draft: Any, *outputs: str) -> Any:
-    """The model of outputs that are copied: the values themselves are not given out."""
-    return draft.model(*(draft.add("Identity", name) for name in outputs))
 
 
 def convolve(
@@ -105,177 +99,6 @@ def test_other_convolutions_stay_as_they_are(
     assert found == {"Conv": 1}
 
 
-@pytest.mark.parametrize("silu", [True, False])
-@pytest.mark.parametrize("groups", [1, 2, 4])
-def test_a_group_norm_is_one_operator_with_the_silu_behind_it(
-    sketch: Any, rewritten: Any, groups: int, silu: bool
-) -> None:
-    draft = sketch()
-    found, error = rewritten(
-        draft.model(draft.norm(draft.input(*SHAPE), SHAPE, groups=groups, silu=silu)),
-        lay_channels_last,
-    )
-    assert error <= EXACT
-    assert found == {"Transpose": 2, "Cast": 2, "GroupNorm": 1}
-
-
-def test_gain_and_shift_of_a_norm_in_fp16_are_float32(sketch: Any, rewritten: Any) -> None:
-    draft = sketch("float16")
-    found, error = rewritten(
-        draft.model(draft.norm(draft.input(*SHAPE), SHAPE, groups=4)), lay_channels_last
-    )
-    assert error <= 4e-3
-    assert found["GroupNorm"] == 1
-
-
-def test_the_published_networks_norms_fit_the_kernel_and_larger_ones_do_not(
-    sketch: Any, rewritten: Any
-) -> None:
-    draft = sketch()
-    shapes = [(1, 64, 2, 2), (1, 66, 2, 2)]
-    norms = [draft.norm(draft.input(*shape), shape, groups=shape[1] // 2) for shape in shapes]
-    found, error = rewritten(draft.model(*norms), lay_channels_last)
-    assert error <= EXACT
-    assert (found["GroupNorm"], found["InstanceNormalization"]) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("pictures", "wanted"), [(channels_last.LARGEST_BATCH, 1), (channels_last.LARGEST_BATCH + 1, 0)]
-)
-def test_more_pictures_than_the_kernel_takes_stay_plain(
-    sketch: Any, rewritten: Any, pictures: int, wanted: int
-) -> None:
-    draft = sketch()
-    shape = (pictures, 4, 2, 2)
-    found, error = rewritten(
-        draft.model(draft.norm(draft.input(*shape), shape, groups=2)), lay_channels_last
-    )
-    assert error <= EXACT
-    assert found["GroupNorm"] == wanted
-
-
-def test_an_odd_number_of_channels_a_group_stays_plain(sketch: Any, rewritten: Any) -> None:
-    draft = sketch()
-    shape = (2, 6, 3, 4)
-    found, error = rewritten(
-        draft.model(draft.norm(draft.input(*shape), shape, groups=2)), lay_channels_last
-    )
-    assert error <= EXACT
-    assert found["GroupNorm"] == 0
-
-
-class Norm:
-    """A group norm whose parts can be changed one at a time."""
-
-    shape = (2, 4, 4, 4)
-    groups = 2
-    grouped = (2, 2, -1)
-    back = (2, 4, 4, 4)
-    gain = (4, 1, 1)
-    ones = 1.0
-    zeros = 0.0
-    constant = True
-
-    def write(self, draft: Any) -> dict[str, str]:
-        source = draft.input(*self.shape)
-        grouped = draft.reshape(source, *self.grouped)
-        fills = (
-            draft.constant(np.full(self.groups, fill, np.float32))
-            for fill in (self.ones, self.zeros)
-        )
-        normal = draft.add("InstanceNormalization", grouped, *fills, epsilon=1e-5)
-        back = draft.reshape(normal, *self.back)
-        gain = draft.reshape(draft.weight(4) if self.constant else draft.input(4), *self.gain)
-        scaled = draft.add("Mul", back, gain)
-        shifted = draft.add("Add", scaled, draft.reshape(draft.weight(4), 4, 1, 1))
-        return {
-            "grouped": grouped,
-            "normal": normal,
-            "gain": gain,
-            "scaled": scaled,
-            "shifted": shifted,
-        }
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"ones": 2.0},
-        {"zeros": 0.5},
-        {"constant": False},
-        {"gain": (1, 1, 4)},
-        {"gain": (1, 4, 1)},
-        {"gain": (4,)},
-        {"back": (2, 4, 2, 8)},
-        {"grouped": (4, 2, -1)},
-        {"shape": (8, 4, 4), "grouped": (2, 2, -1)},
-    ],
-    ids=str,
-)
-def test_what_only_looks_like_a_group_norm_stays_plain(
-    sketch: Any, rewritten: Any, changes: dict[str, Any]
-) -> None:
-    draft = sketch()
-    norm = Norm()
-    vars(norm).update(changes)
-    found, error = rewritten(finish(draft, norm.write(draft)["shifted"]), lay_channels_last)
-    assert error <= EXACT
-    assert (found["GroupNorm"], found["InstanceNormalization"]) == (0, 1)
-
-
-def test_the_group_norm_whose_parts_those_are_is_one(sketch: Any, rewritten: Any) -> None:
-    draft = sketch()
-    found, error = rewritten(finish(draft, Norm().write(draft)["shifted"]), lay_channels_last)
-    assert error <= EXACT
-    assert found["GroupNorm"] == 1
-
-
-@pytest.mark.parametrize("part", ["normal", "scaled"])
-def test_a_group_norm_of_which_a_part_is_wanted_stays_plain(
-    sketch: Any, rewritten: Any, part: str
-) -> None:
-    draft = sketch()
-    parts = Norm().write(draft)
-    found, error = rewritten(finish(draft, parts["shifted"], parts[part]), lay_channels_last)
-    assert error <= EXACT
-    assert found["GroupNorm"] == 0
-
-
-@pytest.mark.parametrize("part", ["grouped", "gain"])
-@pytest.mark.parametrize("given_out", [True, False])
-def test_views_that_others_want_stay_beside_the_norm(
-    sketch: Any, rewritten: Any, part: str, given_out: bool
-) -> None:
-    draft = sketch()
-    parts = Norm().write(draft)
-    outputs = [parts["shifted"], parts[part]]
-    found, error = rewritten(
-        draft.model(*outputs) if given_out else finish(draft, *outputs), lay_channels_last
-    )
-    assert error <= EXACT
-    assert (found["GroupNorm"], found["InstanceNormalization"]) == (1, 0)
-
-
-def test_a_norm_that_others_read_before_its_silu_has_none_in_it(sketch: Any) -> None:
-    draft = sketch()
-    shifted = Norm().write(draft)["shifted"]
-    product = draft.add("Mul", shifted, draft.add("Sigmoid", shifted))
-    inside = draft.model(product)
-    outside = draft.model(product, shifted)
-    assert [
-        norm.silu for model in (inside, outside) for norm in find_norms(EditedGraph(model))
-    ] == [True, False]
-
-
-def test_a_sigmoid_times_something_else_is_no_silu(sketch: Any, rewritten: Any) -> None:
-    draft = sketch()
-    shifted = Norm().write(draft)["shifted"]
-    gated = draft.add("Mul", draft.input(2, 4, 4, 4), draft.add("Sigmoid", shifted))
-    found, error = rewritten(finish(draft, draft.add("Mul", gated, shifted)), lay_channels_last)
-    assert error <= EXACT
-    assert (found["GroupNorm"], found["Sigmoid"]) == (1, 1)
-
-
 def test_a_chain_of_maps_is_turned_once_and_back_once(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
     source = draft.input(*SHAPE)
@@ -331,7 +154,7 @@ def test_a_map_is_resized_as_it_lies(
         nearest_mode="floor",
         coordinate_transformation_mode="asymmetric",
     )
-    found, error = rewritten(finish(draft, large), lay_channels_last)
+    found, error = rewritten(draft.finish(large), lay_channels_last)
     assert error <= EXACT
     assert (found["Resize"], found["NhwcConv"]) == (1, 1)
 
@@ -366,6 +189,6 @@ def test_maps_of_one_shape_that_lie_otherwise_are_added_as_they_are(
     tokens = draft.add("Transpose", draft.input(4, 6, 4), perm=[0, 2, 1])
     views = draft.reshape(tokens, 1, 4, 4, 6)
     total = draft.add("Add", convolve(draft, draft.input(1, 4, 4, 6), channels=(4, 4)), views)
-    found, error = rewritten(finish(draft, total), lay_channels_last)
+    found, error = rewritten(draft.finish(total), lay_channels_last)
     assert error <= EXACT
     assert found["NhwcConv"] == 1

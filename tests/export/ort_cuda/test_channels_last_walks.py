@@ -1,4 +1,4 @@
-"""Any chain of what the networks are made of gives the same channels-last, and with everything fused."""
+"""Any chain of what networks are made of gives the same channels-last, and all fused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from echoexport.export.ort_cuda import fusions
+from echoexport.export.ort_cuda import fusions, norm_fusions
 from echoexport.export.ort_cuda.channels_last import lay_channels_last
 
 pytest.importorskip("onnxruntime")
@@ -199,7 +199,7 @@ def test_a_walk_over_all_operators_is_the_same_with_everything_fused(
 ) -> None:
     model = take(data, sketch(), steps)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fusions, "RESIDUAL_WIDTHS", (*CHANNELS, *SIDES))
+        patch.setattr(norm_fusions, "RESIDUAL_WIDTHS", (*CHANNELS, *SIDES))
         found, error = rewritten(model, lay_channels_last, fusions.fuse)
     assert error <= EXACT
     assert found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.export.ort_cuda import fusions
+from echoexport.export.ort_cuda import norm_fusions
 from echoexport.export.ort_cuda.channels_last import lay_channels_last
 
 pytest.importorskip("onnxruntime")
@@ -27,15 +27,10 @@ def layer_norm(draft: Any, value: str, width: int = C, **attributes: Any) -> str
     )
 
 
-def finish(draft: Any, *outputs: str) -> Any:
-    """The model of outputs that are copied: the values themselves are not given out."""
-    return draft.model(*(draft.add("Identity", name) for name in outputs))
-
-
 def test_a_residual_and_a_layer_norm_are_one(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
     total = draft.add("Add", draft.input(B, T, C), draft.input(B, T, C))
-    found, error = rewritten(finish(draft, layer_norm(draft, total)), fusions._fuse_layer_norms)
+    found, error = rewritten(draft.finish(layer_norm(draft, total)), norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert found == {"SkipLayerNormalization": 1, "Identity": 1}
 
@@ -44,7 +39,7 @@ def test_a_bias_before_it_goes_in_as_well(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
     biased = draft.add("Add", draft.weight(C), draft.input(B, T, C))
     total = draft.add("Add", draft.input(B, T, C), biased)
-    found, error = rewritten(finish(draft, layer_norm(draft, total)), fusions._fuse_layer_norms)
+    found, error = rewritten(draft.finish(layer_norm(draft, total)), norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert found == {"SkipLayerNormalization": 1, "Identity": 1}
 
@@ -53,7 +48,7 @@ def test_two_biases_are_added_once_in_float32(sketch: Any, rewritten: Any) -> No
     draft = sketch()
     sides = [draft.add("Add", draft.input(B, T, C), draft.weight(C)) for _ in range(2)]
     found, error = rewritten(
-        finish(draft, layer_norm(draft, draft.add("Add", *sides))), fusions._fuse_layer_norms
+        draft.finish(layer_norm(draft, draft.add("Add", *sides))), norm_fusions.fuse_layer_norms
     )
     assert error <= EXACT
     assert found == {"SkipLayerNormalization": 1, "Identity": 1, "Cast": 3, "Add": 1}
@@ -62,7 +57,7 @@ def test_two_biases_are_added_once_in_float32(sketch: Any, rewritten: Any) -> No
 def test_a_bias_alone_is_added_to_a_skip_of_zeros(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
     total = draft.add("Add", draft.input(B, T, C), draft.weight(C))
-    found, error = rewritten(finish(draft, layer_norm(draft, total)), fusions._fuse_layer_norms)
+    found, error = rewritten(draft.finish(layer_norm(draft, total)), norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert found == {"SkipLayerNormalization": 1, "Identity": 1}
 
@@ -75,9 +70,9 @@ def test_the_sum_comes_out_too_where_it_is_wanted(
     total = draft.add("Add", draft.input(B, T, C), draft.input(B, T, C))
     normal = layer_norm(draft, total)
     model = (
-        draft.model(normal, total) if given_out else finish(draft, normal, draft.add("Relu", total))
+        draft.model(normal, total) if given_out else draft.finish(normal, draft.add("Relu", total))
     )
-    found, error = rewritten(model, fusions._fuse_layer_norms)
+    found, error = rewritten(model, norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert (found["SkipLayerNormalization"], found["Add"]) == (1, 0)
 
@@ -85,8 +80,8 @@ def test_the_sum_comes_out_too_where_it_is_wanted(
 def test_of_two_norms_of_one_sum_the_first_takes_it_in(sketch: Any, rewritten: Any) -> None:
     draft = sketch()
     total = draft.add("Add", draft.input(B, T, C), draft.input(B, T, C))
-    model = finish(draft, layer_norm(draft, total), layer_norm(draft, total))
-    found, error = rewritten(model, fusions._fuse_layer_norms)
+    model = draft.finish(layer_norm(draft, total), layer_norm(draft, total))
+    found, error = rewritten(model, norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert (found["SkipLayerNormalization"], found["LayerNormalization"], found["Add"]) == (1, 1, 0)
 
@@ -132,7 +127,7 @@ def test_what_the_skip_norm_does_not_compute_stays_plain(
     sketch: Any, rewritten: Any, make: Callable[[Any], str]
 ) -> None:
     draft = sketch()
-    found, error = rewritten(finish(draft, make(draft)), fusions._fuse_layer_norms)
+    found, error = rewritten(draft.finish(make(draft)), norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert (found["SkipLayerNormalization"], found["LayerNormalization"]) == (0, 1)
 
@@ -153,7 +148,7 @@ def test_a_biased_value_that_others_want_keeps_its_bias(
     biased = draft.add("Add", draft.input(B, T, C), draft.weight(C))
     total = draft.add("Add", biased, draft.input(B, T, C))
     model = draft.model(layer_norm(draft, total), *use(draft, biased))
-    found, error = rewritten(model, fusions._fuse_layer_norms)
+    found, error = rewritten(model, norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert (found["SkipLayerNormalization"], found["Add"]) == (1, 1)
 
@@ -162,7 +157,7 @@ def test_a_bias_of_one_value_for_all_channels_is_no_bias(sketch: Any, rewritten:
     draft = sketch()
     column = draft.add("Add", draft.input(B, T, 1), draft.weight(1))
     total = draft.add("Add", draft.input(B, T, C), column)
-    found, error = rewritten(finish(draft, layer_norm(draft, total)), fusions._fuse_layer_norms)
+    found, error = rewritten(draft.finish(layer_norm(draft, total)), norm_fusions.fuse_layer_norms)
     assert error <= EXACT
     assert found["SkipLayerNormalization"] == 0
 
@@ -171,8 +166,8 @@ def test_a_value_added_to_itself_has_its_bias_twice(sketch: Any, rewritten: Any)
     draft = sketch()
     biased = draft.add("Add", draft.input(B, T, C), draft.weight(C))
     found, error = rewritten(
-        finish(draft, layer_norm(draft, draft.add("Add", biased, biased))),
-        fusions._fuse_layer_norms,
+        draft.finish(layer_norm(draft, draft.add("Add", biased, biased))),
+        norm_fusions.fuse_layer_norms,
     )
     assert error <= EXACT
     assert found["SkipLayerNormalization"] == 1
@@ -183,7 +178,7 @@ SHAPE = (2, 8, 3, 4)
 
 def fuse_maps(graph: Any) -> None:
     lay_channels_last(graph)
-    fusions._fuse_group_norms(graph)
+    norm_fusions.fuse_group_norms(graph)
 
 
 @pytest.mark.parametrize("silu", [True, False])
@@ -196,9 +191,7 @@ def test_a_sum_and_a_group_norm_are_one(
         "Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), draft.weight(8), pads=[1, 1, 1, 1]
     )
     total = draft.add("Add", source, draft.input(*side))
-    found, error = rewritten(
-        finish(draft, draft.norm(total, SHAPE, groups=4, silu=silu)), fuse_maps
-    )
+    found, error = rewritten(draft.finish(draft.norm(total, SHAPE, groups=4, silu=silu)), fuse_maps)
     assert error <= EXACT
     assert (found["SkipGroupNorm"], found["GroupNorm"], found["Add"], found["Sigmoid"]) == (
         1,
@@ -213,7 +206,7 @@ def test_a_bias_alone_is_the_group_norms_skip(sketch: Any, rewritten: Any) -> No
     source = draft.add(
         "Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), draft.weight(8), pads=[1, 1, 1, 1]
     )
-    found, error = rewritten(finish(draft, draft.norm(source, SHAPE, groups=4)), fuse_maps)
+    found, error = rewritten(draft.finish(draft.norm(source, SHAPE, groups=4)), fuse_maps)
     assert error <= EXACT
     assert (found["SkipGroupNorm"], found["Add"]) == (1, 0)
 
@@ -223,7 +216,7 @@ def test_a_convolution_without_a_bias_is_followed_by_a_plain_group_norm(
 ) -> None:
     draft = sketch()
     source = draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), pads=[1, 1, 1, 1])
-    found, error = rewritten(finish(draft, draft.norm(source, SHAPE, groups=4)), fuse_maps)
+    found, error = rewritten(draft.finish(draft.norm(source, SHAPE, groups=4)), fuse_maps)
     assert error <= EXACT
     assert (found["SkipGroupNorm"], found["GroupNorm"]) == (0, 1)
 
@@ -234,7 +227,7 @@ def test_of_two_group_norms_of_one_sum_the_first_takes_it_in(sketch: Any, rewrit
         "Add", draft.input(*SHAPE), draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 1, 1))
     )
     norms = [draft.norm(total, SHAPE, groups=groups) for groups in (2, 4)]
-    found, error = rewritten(finish(draft, *norms, draft.add("Relu", total)), fuse_maps)
+    found, error = rewritten(draft.finish(*norms, draft.add("Relu", total)), fuse_maps)
     assert error <= EXACT
     assert (found["SkipGroupNorm"], found["GroupNorm"], found["Add"]) == (1, 1, 0)
 
@@ -246,7 +239,7 @@ def test_a_residual_of_another_shape_stays_outside_a_group_norm(
     draft = sketch()
     source = draft.add("Conv", draft.input(*SHAPE), draft.weight(8, 8, 3, 3), pads=[1, 1, 1, 1])
     total = draft.add("Add", source, draft.input(*side))
-    found, error = rewritten(finish(draft, draft.norm(total, SHAPE, groups=4)), fuse_maps)
+    found, error = rewritten(draft.finish(draft.norm(total, SHAPE, groups=4)), fuse_maps)
     assert error <= EXACT
     assert (found["SkipGroupNorm"], found["GroupNorm"], found["Add"]) == (0, 1, 1)
 
@@ -254,7 +247,7 @@ def test_a_residual_of_another_shape_stays_outside_a_group_norm(
 @pytest.fixture
 def residual_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel of bias and residual takes six channels."""
-    monkeypatch.setattr(fusions, "RESIDUAL_WIDTHS", (C,))
+    monkeypatch.setattr(norm_fusions, "RESIDUAL_WIDTHS", (C,))
 
 
 @pytest.mark.parametrize("shape", [(B, T, C), (2, B, T, C)])
@@ -264,7 +257,7 @@ def test_a_bias_and_a_residual_are_one(
     draft = sketch()
     biased = draft.add("Add", draft.input(*shape), draft.weight(C))
     found, error = rewritten(
-        finish(draft, draft.add("Add", draft.input(*shape), biased)), fusions._fuse_residuals
+        draft.finish(draft.add("Add", draft.input(*shape), biased)), norm_fusions.fuse_residuals
     )
     assert error <= EXACT
     assert (found["BiasAdd"], found["Add"]) == (1, 0)
@@ -275,7 +268,7 @@ def test_of_two_biased_sides_the_biases_are_added_once(
 ) -> None:
     draft = sketch()
     sides = [draft.add("Add", draft.input(B, T, C), draft.weight(C)) for _ in range(2)]
-    found, error = rewritten(finish(draft, draft.add("Add", *sides)), fusions._fuse_residuals)
+    found, error = rewritten(draft.finish(draft.add("Add", *sides)), norm_fusions.fuse_residuals)
     assert error <= EXACT
     assert (found["BiasAdd"], found["Add"], found["Cast"]) == (1, 1, 3)
 
@@ -317,7 +310,7 @@ def test_what_the_bias_kernel_does_not_compute_stays_plain(
     sketch: Any, rewritten: Any, residual_width: None, make: Callable[[Any], str]
 ) -> None:
     draft = sketch()
-    found, error = rewritten(finish(draft, make(draft)), fusions._fuse_residuals)
+    found, error = rewritten(draft.finish(make(draft)), norm_fusions.fuse_residuals)
     assert error <= EXACT
     assert found["BiasAdd"] == 0
 
@@ -327,6 +320,6 @@ def test_in_fp16_biases_are_added_in_float32_and_given_in_fp16(
 ) -> None:
     draft = sketch("float16")
     sides = [draft.add("Add", draft.input(B, T, C), draft.weight(C)) for _ in range(2)]
-    found, error = rewritten(finish(draft, draft.add("Add", *sides)), fusions._fuse_residuals)
+    found, error = rewritten(draft.finish(draft.add("Add", *sides)), norm_fusions.fuse_residuals)
     assert error <= np.finfo(np.float16).eps * 2
     assert found["BiasAdd"] == 1

@@ -21,9 +21,9 @@ from echoexport.calibration.observing.overflows import keep_float32
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
 from echoexport.export.architecture import Architecture
 from echoexport.export.graphs.weights import write_weights
-from echoexport.export.ort_cuda import fusions, specialize
+from echoexport.export.ort_cuda import norm_fusions, packing, product_fusions, specialize
 from echoexport.export.sizes import size_networks
-from echoexport.export.subnets import lowering
+from echoexport.export.subnets.lowering import attention as attention_lowering
 from echoexport.export.subnets.networks import build_network
 from echoexport.export.subnets.tracing import trace_network
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
@@ -67,14 +67,14 @@ def trace(
         frames: int = 4,
         precision: str = "fp32",
         face: str = "mask",
-        most_scores: int = lowering.MOST_SCORES,
+        most_scores: int = attention_lowering.MOST_SCORES,
     ) -> Traced:
         key = (name, size, frames, precision, face, most_scores)
         if key not in kept:
             sizes = size_networks(micro, size=size, frames=frames, face=face)
             spec = describe_networks(sizes, precision=precision)[name]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(lowering, "MOST_SCORES", most_scores)
+                patch.setattr(attention_lowering, "MOST_SCORES", most_scores)
                 model = trace_network(spec, micro)
             folder = tmp_path_factory.mktemp("traced")
             write_weights(
@@ -91,7 +91,7 @@ def trace(
 def compare(
     random_inputs: Any, run_graph: Any, largest_error: Any
 ) -> Callable[..., tuple[Counter[str], float]]:
-    """A function of a plain network that gives the operators of its own graph, and how far that is off."""
+    """A function of a plain network: the operators of its own graph, and how far that is off."""
 
     def run(traced: Traced, *, gate: float = 1.0) -> tuple[Counter[str], float]:
         inputs = random_inputs(traced.spec, 6)
@@ -107,8 +107,8 @@ def compare(
 @pytest.fixture
 def micro_widths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels that are compiled for a few widths take those of the micro networks."""
-    monkeypatch.setattr(fusions, "GEGLU_WIDTHS", GEGLU)
-    monkeypatch.setattr(fusions, "RESIDUAL_WIDTHS", RESIDUAL)
+    monkeypatch.setattr(product_fusions, "GEGLU_WIDTHS", GEGLU)
+    monkeypatch.setattr(norm_fusions, "RESIDUAL_WIDTHS", RESIDUAL)
 
 
 def external(model: onnx.ModelProto) -> dict[str, list[tuple[str, str]]]:
@@ -302,5 +302,5 @@ def test_a_mask_lets_no_packed_attention_see_its_neighbours(
     ]
     (mask,) = masks
     frames = traced.spec.inputs[0].shape[2]
-    blocks = np.kron(np.eye(fusions.PACKED), np.ones((frames, frames)))
-    np.testing.assert_array_equal(mask[0, 0], np.where(blocks == 1, 0, fusions.MASKED))
+    blocks = np.kron(np.eye(packing.PACKED), np.ones((frames, frames)))
+    np.testing.assert_array_equal(mask[0, 0], np.where(blocks == 1, 0, packing.MASKED))

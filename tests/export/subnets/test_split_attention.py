@@ -28,7 +28,7 @@ from echoexport.export.graphs.weights import write_weights
 from echoexport.export.ort_cuda.attention import fuse_attention
 from echoexport.export.ort_cuda.edited_graph import EditedGraph
 from echoexport.export.sizes import size_networks
-from echoexport.export.subnets import lowering
+from echoexport.export.subnets.lowering import attention as attention_lowering
 from echoexport.export.subnets.networks import build_network
 from echoexport.export.subnets.tracing import trace_network
 from echoexport.profiles.measuring.layers import group_nodes
@@ -69,7 +69,7 @@ def describe(micro: Architecture, precision: str) -> SubnetSpec:
 def trace(spec: SubnetSpec, micro: Architecture, *, limit: int) -> onnx.ModelProto:
     """Without the cache, which knows of no other limit than the real one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lowering, "MOST_SCORES", limit)
+        patch.setattr(attention_lowering, "MOST_SCORES", limit)
         return trace_network(spec, micro)
 
 

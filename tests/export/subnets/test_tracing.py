@@ -1,4 +1,4 @@
-"""Traced graphs: what they look like at tiny size, and what they compute at sizes nobody planned for."""
+"""Traced graphs: what they look like at tiny size, and what they compute at other sizes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from torch import Tensor, nn
 
 from echoexport.calibration.lint.graph_lint import lint_graph
 from echoexport.export.architecture import (
@@ -21,11 +22,12 @@ from echoexport.export.architecture import (
 )
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.sizes import size_networks
+from echoexport.export.subnets import tracing
 from echoexport.export.subnets.graph_builder import TRANSPOSED
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.export.subnets.tracing import trace_network
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
-from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.errors import GraphError
 
 TOLERANCE = 2e-4  # of each array's largest value; ONNX Runtime against torch, both in fp32
@@ -187,7 +189,10 @@ def change_unet(micro: Architecture, case: str) -> Architecture:
 def compare(
     fill: Any, stored: Any, random_inputs: Any, run_onnx: Any, run_torch: Any, relative_error: Any
 ) -> Callable[..., float]:
-    """A function that traces a network with random weights, and gives the graph's largest error against the module."""
+    """A function that traces a network with random weights.
+
+    It gives the graph's largest error against the module.
+    """
 
     def run(spec: SubnetSpec, architecture: Architecture, **given: np.ndarray) -> float:
         network = fill(build_network(spec.name, architecture), 6)
@@ -278,3 +283,54 @@ def test_a_network_that_disagrees_with_its_spec_is_refused(micro: Architecture) 
         GraphError, match=r"face_feature is \(1, 8, 2, 2\), its spec says \(1, 8, 4, 4\)"
     ):
         trace_network(spec, deeper)
+
+
+class TwoOutputs(nn.Module):
+    """A network of two formulas."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Twice the input, and one more than it."""
+        return x * 2, x + 1
+
+
+def describe(name: str, shape: tuple[int, ...]) -> TensorSpec:
+    return TensorSpec(name, "float32", tuple((f"axis{i}", side) for i, side in enumerate(shape)))
+
+
+def test_an_output_may_have_the_name_of_a_value_inside(lower: Any) -> None:
+    def compute(m: nn.ModuleDict, out0: Tensor) -> tuple[Tensor, Tensor]:
+        doubled = out0 * 2
+        return doubled + 1, doubled
+
+    assert lower(compute, (2, 3)).error <= 1
+
+
+def test_nothing_that_reaches_no_output_is_kept(lower: Any) -> None:
+    def compute(m: nn.ModuleDict, x: Tensor) -> Tensor:
+        m["unused"](x)
+        return m["used"](x)
+
+    lowered = lower(compute, (2, 4), used=nn.Linear(4, 4), unused=nn.Linear(4, 3))
+    assert lowered.error <= 1
+    assert lowered.operators == ["MatMul", "Add"]
+    assert {tensor.name for tensor in lowered.model.graph.initializer} == {
+        "layers.used.weight",
+        "layers.used.bias",
+    }
+
+
+def test_a_parameter_read_by_a_linear_and_otherwise_is_refused(lower: Any) -> None:
+    with pytest.raises(GraphError, match="linear_weight"):
+        lower(lambda m, x: m["linear"](x) + m["linear"].weight, (4, 4), linear=nn.Linear(4, 4))
+
+
+def test_outputs_that_disagree_with_the_spec_are_refused(
+    micro: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "build_network", lambda *_, **__: TwoOutputs())
+    one = SubnetSpec("sandbox", (describe("x", (2, 3)),), (describe("y", (2, 3)),), {})
+    with pytest.raises(GraphError, match="gives 2 outputs, its spec has 1"):
+        trace_network(one, micro)
+    two = SubnetSpec("sandbox", one.inputs, (describe("y", (2, 3)), describe("z", (3, 2))), {})
+    with pytest.raises(GraphError, match=r"z is \(2, 3\), its spec says \(3, 2\)"):
+        trace_network(two, micro)

@@ -22,7 +22,7 @@ from echoexport.export.build.int8 import choice, comparison
 from echoexport.export.build.int8.bundle import build_int8_bundle
 from echoexport.export.build.int8.candidates import Candidate
 from echoexport.export.build.int8.planning import PlannedNetworks
-from echoexport.export.build.job import BuildJob
+from echoexport.export.build.job import BundleJob
 from echoexport.export.build.parts import Part, part_of
 from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
@@ -133,11 +133,11 @@ def compose(
     """
     plain = make_null_bundle("plain")
 
-    def write_float(job: BuildJob, folder: Path, **rest: Any) -> Manifest:
+    def write_float(job: BundleJob, folder: Path, **rest: Any) -> Manifest:
         shutil.copytree(plain, folder)
         return read_manifest(folder)
 
-    def plan(floats: FloatBundles, recorded: None, *, job: BuildJob) -> PlannedNetworks:
+    def plan(floats: FloatBundles, recorded: None, *, job: BundleJob) -> PlannedNetworks:
         plans = {
             name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in FAMILY.networks
         }
@@ -179,8 +179,8 @@ def compose(
             report=lambda what, done, total: None,
         )
 
-    def open_job(checkpoint: Path, **given: Any) -> BuildJob:
-        return BuildJob(cast(Checkpoint, None), **given)
+    def open_job(checkpoint: Path, **given: Any) -> BundleJob:
+        return BundleJob(cast(Checkpoint, None), **given)
 
     monkeypatch.setattr(int8_bundle, "open_job", open_job)
     monkeypatch.setattr(int8_bundle, "check_sources", lambda job: None)

@@ -120,21 +120,31 @@ def test_the_builder_of_the_backend_uses_the_product_of_its_module(
 
 
 FAULTS = {
-    "import": r"fake_tensorrt\.py does not load: libnvinfer\.so\.10: cannot open shared object file",
+    "import": r"fake_tensorrt\.py does not load: libnvinfer\.so\.10: cannot open shared object "
+    r"file",
     "old": r"^TensorRT 8\.6\.2 is too old: 10\.3 or newer is needed, which JetPack 6\.1 brings$",
     "no-parser": r"^TensorRT 10\.3\.0\.30 has no OnnxParser: .* install both anew",
     "no-workspace": r"^TensorRT 10\.3\.0\.30 has no set_memory_pool_limit: .* install both anew",
-    "no-gpu": r"^TensorRT 10\.3\.0\.30 does not start here, it needs a GPU and a driver: .*no CUDA-capable device",
-    "parser": r"tiny\.onnx: TensorRT 10\.3\.0\.30 refuses it: Resize the\.culprit: cubic is not supported$",
-    "none": r"tiny\.onnx: TensorRT 10\.3\.0\.30 refuses it: .*any implementation for node .*conv_in",
-    "silent": r"tiny\.onnx: TensorRT 10\.3\.0\.30 refuses it: the builder gave no engine and no reason$",
-    "out-of-memory": r"tiny\.onnx: TensorRT 10\.3\.0\.30 ran out of memory \(.*out of memory.*\): 1\.5 GB were needed",
-    "memory-error": r"tiny\.onnx: TensorRT 10\.3\.0\.30 ran out of memory \(std::bad_alloc\): 1\.5 GB were needed",
-    "kill": r"tiny\.onnx: TensorRT 10\.3\.0\.30 was killed, most likely for memory: 1\.5 GB were needed by estimate, "
+    "no-gpu": r"^TensorRT 10\.3\.0\.30 does not start here, it needs a GPU and a driver: "
+    r".*no CUDA-capable device",
+    "parser": r"tiny\.onnx: TensorRT 10\.3\.0\.30 refuses it: Resize the\.culprit: cubic is not "
+    r"supported$",
+    "none": r"tiny\.onnx: TensorRT 10\.3\.0\.30 refuses it: .*any implementation for node "
+    r".*conv_in",
+    "silent": r"tiny\.onnx: TensorRT 10\.3\.0\.30 refuses it: the builder gave no engine and no "
+    r"reason$",
+    "out-of-memory": r"tiny\.onnx: TensorRT 10\.3\.0\.30 ran out of memory "
+    r"\(.*out of memory.*\): 1\.5 GB were needed",
+    "memory-error": r"tiny\.onnx: TensorRT 10\.3\.0\.30 ran out of memory \(std::bad_alloc\): "
+    r"1\.5 GB were needed",
+    "kill": r"tiny\.onnx: TensorRT 10\.3\.0\.30 was killed, most likely for memory: 1\.5 GB were "
+    r"needed by estimate, "
     r"16\.0 GB of memory and swap free; close programs, add swap, or lower --workspace$",
-    "segfault": r"10\.3\.0\.30 died of SIGSEGV: .*the library's; last words; a fault of the library: try a lower",
+    "segfault": r"10\.3\.0\.30 died of SIGSEGV: .*the library's; last words; a fault of the "
+    r"library: try a lower",
     "abort": r"10\.3\.0\.30 died of SIGABRT: .*the library's; last words; a fault of the library",
-    "exit": r"10\.3\.0\.30 ended with exit code 3: chatter on the standard output; a fault of the library",
+    "exit": r"10\.3\.0\.30 ended with exit code 3: chatter on the standard output; a fault of "
+    r"the library",
     "disk": r"tiny\.plan: cannot be written: File too large$",
 }
 
@@ -184,7 +194,10 @@ def test_too_little_memory_is_said_before_anything_is_built(
     need = MemoryNeed(10_120_000_000, 3_000_000_000)
     monkeypatch.setattr(tensorrt_build, "find_need", lambda graph, *, workspace: need)
     monkeypatch.setattr(tensorrt_build, "run_child", None)
-    wanted = r"tiny\.onnx: not enough memory to compile it: 10\.1 GB were needed by estimate, 3\.0 GB .* free; close "
+    wanted = (
+        r"tiny\.onnx: not enough memory to compile it: 10\.1 GB were needed by estimate, "
+        r"3\.0 GB .* free; close "
+    )
     with pytest.raises(BackendError, match=wanted):
         build()
     assert left_in(tmp_path / "engines") == []

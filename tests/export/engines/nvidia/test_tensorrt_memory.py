@@ -20,7 +20,10 @@ from echoexport.export.engines.nvidia.tensorrt_memory import (
 from echoexport.runtime.device import detect_device
 from echoexport.runtime.errors import BackendError
 
-MEMINFO = "MemTotal:       7607324 kB\nMemFree:  100 kB\nMemAvailable:   5000000 kB\nSwapFree:  3900000 kB\n"
+MEMINFO = (
+    "MemTotal:       7607324 kB\nMemFree:  100 kB\n"
+    "MemAvailable:   5000000 kB\nSwapFree:  3900000 kB\n"
+)
 SWAPS = """Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority
 /dev/zram0                              partition\t2900000\t\t0\t\t5
 /swapfile                               file\t\t1500000\t\t500000\t\t-2

@@ -1,0 +1,1 @@
+"""From torch.export's aten operators to ONNX operators: one short function each."""
