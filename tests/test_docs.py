@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -181,3 +182,13 @@ def test_a_file_or_a_module_that_moved_away_is_seen() -> None:
     assert [name for name in modules_of(text) if not exists_as_module(name)] == [
         "echoexport.runtime.session"
     ]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "python.md"], ids=place_of)
+def test_the_examples_import_from_the_public_face_alone(page: Path) -> None:
+    text = page.read_text("utf-8")
+    fences = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    nodes = [node for fence in fences for node in ast.walk(ast.parse(fence))]
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert modules == {"echoexport.runtime"}
+    assert not any(isinstance(node, ast.Import) for node in nodes)
