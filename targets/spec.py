@@ -74,13 +74,12 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Backends:
-    """``default`` runs the finished bundle.
-
-    ``portable`` run it where no engine is built yet, best first.
-    """
+    """What runs a bundle on the target."""
 
     default: str
+    """What runs the finished bundle."""
     portable: tuple[str, ...]
+    """What runs it where no engine is built yet, best first."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,9 @@ def builtin_checkpoint() -> Path:
 
 
 def find_checkpoint(given: Path | None) -> Path:
-    """The folder that was named, or ``pretrained_weights`` in the working directory, or the built-in character's.
+    """The folder that was named, or the usual one, or the built-in character's.
+
+    The usual one is ``pretrained_weights`` in the working directory.
 
     Raises:
         CheckpointError: the character's is wanted, and this installation lacks it.

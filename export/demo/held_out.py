@@ -43,10 +43,7 @@ _LEVELS = 254
 
 @dataclass(frozen=True, eq=False)
 class HeldOutClip:
-    """A clip with its truth.
-
-    Int16 ``samples`` (n,) at 16 kHz, ``states`` (m, 8) float32, 50 rows a second.
-    """
+    """A clip with its truth."""
 
     name: str
     voice: str
@@ -54,7 +51,9 @@ class HeldOutClip:
     text: str
     """What is said."""
     samples: NDArray[np.int16]
+    """(n,) at 16 kHz."""
     states: NDArray[np.float32]
+    """(m, 8), 50 rows a second."""
 
     @property
     def seconds(self) -> float:

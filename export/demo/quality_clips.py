@@ -66,13 +66,12 @@ _SIDE = 512
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """people: drawn ones, beside the built-in portrait; the last one hears silence.
-
-    Seconds: of each clip at most.
-    """
+    """Who is in the clips, and how long they last."""
 
     people: int = 3
+    """Drawn ones, beside the built-in portrait; the last one hears silence."""
     seconds: float = 2.0
+    """Of each clip at most."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.people < _MOST_PEOPLE or not self.seconds >= 0.5:
@@ -97,10 +96,8 @@ def list_quality_clips(
 ) -> list[ComparisonClip]:
     """The built-in portrait with the built-in voice, then drawn people with pieces of it.
 
-    The last person hears silence.
-
-    Mouths are scored where the bundle is the character's, which is what the measure was
-    made for.
+    The last person hears silence. Mouths are scored where the bundle is the
+    character's, which is what the measure was made for.
 
     Raises:
         SettingError: a bundle whose face is a pose: the built-in portrait has none.
@@ -148,7 +145,7 @@ class MouthScore:
     def guide(self) -> MouthGuide:
         """What the person's mouth looks like.
 
-        Drawn when it is first needed, which takes a second or two.
+        It is drawn when it is first needed, which takes a second or two.
         """
         return make_mouth_guide(self.person, size=self.side)
 
@@ -157,10 +154,9 @@ class MouthScore:
     ) -> Mapping[str, float]:
         """How far the mouth moves as the reference's does, and with the sound.
 
-        Where there is no sound, how often the mouth is closed.
-
-        A voice that is silent throughout has only the last of these, one without a
-        pause of 0.2 s all but the last.
+        Where there is no sound, it is how often the mouth is closed. A voice that is
+        silent throughout has only the last of these, one without a pause of 0.2 s all
+        but the last.
         """
         openness = mouth_openness(frames, self.guide)
         own = mouth_openness(reference, self.guide)

@@ -119,7 +119,7 @@ class GateCase:
     def face(self) -> NDArray[np.uint8]:
         """Where the face may move (H, W).
 
-        255 in the face box grown by a tenth a side, as for any portrait.
+        It is 255 in the face box grown by a tenth a side, as for any portrait.
         """
         x0, y0, x1, y1 = (
             float(edge)

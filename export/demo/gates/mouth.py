@@ -1,7 +1,4 @@
-"""What a drawn person's mouth looks like at every openness.
-
-The examples that frames are compared with.
-"""
+"""What a drawn person's mouth looks like at every openness: examples to compare with."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ def draw_person_frames(person: Person, state: FaceState, *, size: int) -> NDArra
 def make_mouth_guide(person: Person, *, size: int) -> MouthGuide:
     """The person's mouth in 84 shapes.
 
-    14 openings, each narrow, middling and wide, and pursed or not.
+    Each of 14 openings is drawn narrow, middling and wide, pursed and not.
     """
     shapes = np.array(list(product(OPENNESS, WIDTHS, ROUNDINGS)), np.float32)
     states = np.zeros((len(shapes), STATE_WIDTH), np.float32)

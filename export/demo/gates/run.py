@@ -179,7 +179,7 @@ def render_with(bundle: Bundle, settings: GateSettings) -> Renderer:
 def describe_bundle(bundle: Bundle) -> dict[str, str]:
     """Which bundle was judged.
 
-    Variant, target, precision, what computes, and the hashes of what draws.
+    It is told by variant, target, precision, what computes, and hashes of what draws.
     """
     manifest = bundle.manifest
     return {

@@ -1,7 +1,4 @@
-"""A clip at a glance.
-
-Every few frames, the waveform and both openness curves beneath, as one picture.
-"""
+"""A clip at a glance: some frames above the waveform and both openness curves."""
 
 from __future__ import annotations
 

@@ -116,9 +116,9 @@ def _cut_pieces(timeline: Timeline) -> list[_Piece]:
 
 
 def _start_closure(phone: Phone, pieces: list[_Piece]) -> float:
-    """When a plosive's mouth starts.
+    """When a plosive's mouth starts: before its burst.
 
-    Before its burst, at the cost of up to half of the sound before.
+    It takes up to half of the sound before.
     """
     start = phone.start - _CLOSURE
     if pieces and pieces[-1].end > start:

@@ -1,7 +1,4 @@
-"""What a mouth does for a sound.
-
-IPA symbols to how open, spread and rounded it is, and how firmly.
-"""
+"""What a mouth does for a sound, by its IPA symbol: how open, spread and rounded it is."""
 
 from __future__ import annotations
 

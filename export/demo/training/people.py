@@ -1,6 +1,6 @@
 """Many drawn people at once, by several processes.
 
-Without torch, which each of them would have to import.
+Nothing here needs torch, which each of the processes would have to import.
 """
 
 from __future__ import annotations

@@ -135,9 +135,9 @@ def fill_boxes(boxes: Tensor, *, size: int) -> Tensor:
 
 
 def weigh_regions(regions: Tensor, *, size: int) -> Tensor:
-    """How much each pixel counts: about the mouth 4, about the eyes 2, elsewhere 1.
+    """How much each pixel counts, (n, 1, H, W).
 
-    (n, 1, H, W).
+    Pixels about the mouth count 4, about the eyes 2, elsewhere 1.
     """
     mouth = fill_boxes(regions[:, 0], size=size)
     eyes = fill_boxes(regions[:, 1], size=size)

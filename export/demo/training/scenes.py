@@ -181,12 +181,10 @@ def portrait_states(plans: list[ScenePlan]) -> NDArray[np.float32]:
 
 
 def hear_rows(plan: ScenePlan, frames: int, rows: int) -> NDArray[np.int64]:
-    """The ten feature rows that each frame of a clip hears, of a sound that has ``rows``.
+    """The ten feature rows that each frame of a clip hears, (frames, 10).
 
-    (frames, 10).
-
-    As a frame at that time would hear it, were there one: the runtime's rows, from the
-    clip's start on.
+    The sound has ``rows`` of them. Each frame hears what the runtime lets a frame at
+    that time hear, from the clip's start on.
     """
     first = plan.start * ROWS_PER_SECOND
     centres = [int(first + frame * ROWS_PER_SECOND / plan.fps + 1e-9) for frame in range(frames)]
@@ -200,9 +198,9 @@ class WindowBatches:
     def __init__(
         self, scenes: Scenes, features: list[list[Tensor]], *, recipe: Recipe, session: Session
     ) -> None:
-        """``features``: several readings of every sound, each (rows, layers + 1, width).
+        """``features`` are several readings of every sound, of which a window takes one.
 
-        A window takes one.
+        Each is (rows, layers + 1, width).
         """
         self._scenes = scenes
         self._recipe = recipe
@@ -213,11 +211,9 @@ class WindowBatches:
         self._rows = self._index_rows(firsts, [len(rows) for rows in features[0]])
 
     def _index_rows(self, firsts: NDArray[np.int64], lengths: list[int]) -> Tensor:
-        """For each reading, clip and frame, the ten rows of the feature table.
+        """Rows of the feature table for each frame, (readings, clips, frames, 10).
 
-        (readings, clips, frames, 10).
-
-        firsts (readings, sounds): where a sound's rows begin in the table.
+        ``firsts`` (readings, sounds) says where a sound's rows begin in the table.
         """
         heard = [
             hear_rows(plan, self._recipe.clip_frames, lengths[plan.sound])
@@ -252,11 +248,10 @@ class WindowBatches:
 
 
 def draw_masks(boxes: Tensor, jitter: Tensor, *, size: int) -> Tensor:
-    """Face boxes (b, 4) in pixels, grown as the pipeline grows them, as masks of 0 and 1.
+    """Masks of 0 and 1, (b, 1, H, W), of face boxes (b, 4) in pixels.
 
-    (b, 1, H, W).
-
-    Each side lies further out by ``jitter`` (b, 4), a share of the box.
+    The boxes are grown as the pipeline grows them. Each side lies further out by
+    ``jitter`` (b, 4), a share of the box.
     """
     sides = boxes[:, 2:] - boxes[:, :2]
     low = boxes[:, :2] - sides * (_MASK_MARGIN + jitter[:, :2])

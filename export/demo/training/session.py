@@ -79,10 +79,7 @@ class Session:
             self.tell(f"{work}: {done} of {total}")
 
     def generator(self, name: str, step: int = 0) -> torch.Generator:
-        """Random numbers of one step of one stage.
-
-        On the device, so that batches are drawn there.
-        """
+        """Random numbers of one step of one stage, drawn on the device like the batches."""
         words = int.from_bytes(name.encode()[:5], "little")
         return torch.Generator(self.device).manual_seed(
             self.seed * 1_000_003 + words * 10_007 + step

@@ -1,6 +1,6 @@
-"""One stage of training.
+"""One stage of training, whose steps come out the same whether it was stopped or not.
 
-Steps whose random numbers depend on their number alone, so that a stop changes nothing.
+A step's random numbers depend on its number alone.
 """
 
 from __future__ import annotations
@@ -154,10 +154,7 @@ class _Training:
         return {"loss": value.detach(), **{key: figure.detach() for key, figure in figures.items()}}
 
     def is_due(self, step: int) -> bool:
-        """Whether it is time to look at samples.
-
-        The step reaches a quarter of the stage, or its end.
-        """
+        """Whether it is time to look at samples: at each quarter of the stage and at its end."""
         return (step + 1) * 4 // self.plan.steps != step * 4 // self.plan.steps
 
     @contextlib.contextmanager

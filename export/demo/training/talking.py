@@ -64,7 +64,7 @@ class Talker(nn.Module):
 class Noising:
     """The sampler's noise schedule on the device.
 
-    Alphas (1000,), the signal's share, and sinusoids (1000, width).
+    ``alphas`` (1000,) are the signal's share, ``sinusoids`` are (1000, width).
     """
 
     def __init__(self, *, width: int, device: torch.device) -> None:
@@ -86,9 +86,7 @@ class Noising:
         return torch.where(choice > 1 - _ANY_SHARE, anywhere, steps)
 
     def mix(self, clean: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Noisy latents at timesteps (b,), and their velocity.
-
-        As ``clean`` and ``noise`` (b, 4, f, h, w).
+        """Noisy latents at timesteps (b,), and their velocity, both (b, 4, f, h, w).
 
         Salimans and Ho 2022: sqrt(a) clean + sqrt(1-a) noise, and sqrt(a) noise -
         sqrt(1-a) clean.

@@ -17,10 +17,7 @@ __all__ = ["measure_hair", "paint_hair_behind", "paint_hair_front"]
 
 
 def measure_hair(scene: Scene) -> Array:
-    """Distance to all of the hair, (n,H,W).
-
-    A cap with curls about its edge, the long part and a bun.
-    """
+    """Distance to all of the hair, (n,H,W): a cap with curls, the long part and a bun."""
     traits = scene.traits
     (x, y) = scene.head
     xp = namespace_of(x)

@@ -93,12 +93,10 @@ GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5.0))
 
 
 def draw_landmarks(people: Floats, states: Floats, *, size: int) -> Floats:
-    """Landmarks of people (n,P) in states (n,8), numpy, as (n,478,2).
+    """Landmarks of people (n,P) in states (n,8), as (n,478,2) in numpy.
 
-    X and y in pixels of a ``size`` picture.
-
-    Points that no name above covers are spread over the face. Raises SettingError for
-    shapes that do not fit.
+    They are x and y in pixels of a ``size`` picture. Points that no name above covers
+    are spread over the face. Raises SettingError for shapes that do not fit.
     """
     check_batch(people, states, size=size)
     traits = Traits(people, states)
@@ -167,7 +165,7 @@ def place_outline(sheet: Sheet, traits: Traits) -> None:
 def find_rim(traits: Traits, across: Floats, down: Floats) -> Places:
     """Places on the head for places on the unit disc.
 
-    Its rim is the face's outline, its top the hair line.
+    The disc's rim is the face's outline, its top the hair line.
     """
     y = np.where(down > 0, traits.chin, 0.80 * traits.skull) * down
     narrow = 1 - traits.taper * (y / traits.chin).clip(0, 1) ** 2

@@ -15,17 +15,19 @@ LINE = 0.0042  # half the thickness of the line between closed lips
 
 @dataclass(frozen=True)
 class MouthShape:
-    """Sizes of a mouth in a state, shares of the side: half width, opening, lips.
-
-    ``round`` from 0 to 1.
-    """
+    """Sizes of a mouth in a state, as shares of the side."""
 
     width: Array
+    """Half of it, from the middle to a corner."""
     opening: Array
     upper: Array
+    """Thickness of the upper lip."""
     lower: Array
+    """Thickness of the lower lip."""
     round: Array
+    """How round the opening is, from 0 to 1."""
     smile: Array
+    """How far the corners are lifted."""
 
 
 def measure_mouth(traits: Traits) -> MouthShape:
@@ -46,9 +48,9 @@ def measure_mouth(traits: Traits) -> MouthShape:
 
 @dataclass(frozen=True)
 class LipEdges:
-    """Heights of the four lip edges below the mouth's line, before the corners are lifted.
+    """Heights of the four lip edges before the corners are lifted.
 
-    Y grows downwards.
+    They are counted from the mouth's line downwards.
     """
 
     outer_top: Array
@@ -60,15 +62,15 @@ class LipEdges:
 
 @dataclass(frozen=True)
 class Curves:
-    """The mouth over a grid.
-
-    Place across (-1 to 1 at the corners), height, lip edges, and the edges' footprint.
-    """
+    """The mouth over a grid."""
 
     across: Array
+    """Place across the mouth, -1 and 1 at its corners."""
     y: Array
+    """Height below the mouth's line, with the corners' lift taken out."""
     edges: LipEdges
     footprint: Array
+    """Height of a pixel across the slope of the edges."""
 
 
 def trace_lips(traits: Traits, shape: MouthShape, across: Array) -> LipEdges:

@@ -82,22 +82,22 @@ class Pose:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that painters need.
-
-    Numbers by name, the side of a pixel, and every pixel's place, (n,H,W) each.
-
-    ``x, y`` are shares of the picture; ``body`` is fixed to the shoulders, ``head`` to
-    the skull, ``face`` to eyes, nose and mouth; ``jaw`` is the head's y with the
-    opening of the jaw taken out.
-    """
+    """All that painters need; places are x and y of every pixel, (n,H,W) each."""
 
     traits: Traits
+    """People's numbers by name."""
     pixel: Array
+    """The side of a pixel."""
     xy: tuple[Array, Array]
+    """Places as shares of the picture."""
     body: tuple[Array, Array]
+    """Places as seen from the shoulders."""
     head: tuple[Array, Array]
+    """Places as seen from the skull."""
     face: tuple[Array, Array]
+    """Places as seen from eyes, nose and mouth."""
     jaw: Array
+    """The head's y with the opening of the jaw taken out."""
 
 
 def find_pose(traits: Traits) -> Pose:

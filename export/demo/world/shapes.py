@@ -28,10 +28,7 @@ Array = Any
 
 
 def namespace_of(array: Array) -> Any:
-    """The module whose functions take ``array``.
-
-    Torch for its tensors (loaded, then), else numpy.
-    """
+    """The module whose functions take ``array``: torch for its tensors, else numpy."""
     return sys.modules["torch"] if type(array).__module__.partition(".")[0] == "torch" else np
 
 
@@ -43,7 +40,7 @@ def cover(distance: Array, pixel: Array) -> Array:
 def band(y: Array, top: Array, bottom: Array, *, footprint: Array) -> Array:
     """The share of pixels of height ``footprint`` about ``y`` between two curves.
 
-    0 where they meet.
+    It is 0 where the curves meet.
     """
     xp = namespace_of(y)
     half = 0.5 * footprint
