@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,9 +18,9 @@ __all__ = [
     "EngineDefaults",
     "Figure",
     "Hardware",
-    "StepDefaults",
     "TargetSpec",
     "TensorRTLine",
+    "find_target",
     "list_targets",
     "load_target",
     "read_target",
@@ -94,37 +94,25 @@ class TensorRTLine:
 
 
 @dataclass(frozen=True)
-class StepDefaults:
-    """Sampling steps per variant; None is the variant's own default."""
-
-    base: int | None
-    acc: int | None
-    pose: int | None
-    pose_acc: int | None
-
-
-@dataclass(frozen=True)
 class BuildDefaults:
-    """What a build takes unless told otherwise.
-
-    ``size`` is the picture's (width, height) in pixels, ``frames`` the length of a
-    window.
-    """
+    """What a build takes unless told otherwise."""
 
     precision: str
     size: tuple[int, int]
+    """(width, height) of the picture in pixels."""
     frames: int
-    steps: StepDefaults
+    """Length of a window."""
+    steps: Mapping[str, int | None] = field(hash=False)
+    """Sampling steps by variant; None is the variant's own default."""
 
     def steps_for(self, variant: str) -> int | None:
         """Sampling steps for a variant, None for its own default.
 
         ``UnknownNameError`` for no variant.
         """
-        if variant not in VARIANTS:
-            raise UnknownNameError("variant", variant, known=VARIANTS)
-        steps: int | None = getattr(self.steps, variant)
-        return steps
+        if variant not in self.steps:
+            raise UnknownNameError("variant", variant, known=self.steps)
+        return self.steps[variant]
 
 
 @dataclass(frozen=True)
@@ -197,6 +185,16 @@ def read_target(path: Path) -> TargetSpec:
     except OSError as error:
         raise TargetError(f"{path}: cannot be read: {error.strerror or error}") from error
     return _parse_target(content, str(path))
+
+
+def find_target(name: str) -> TargetSpec:
+    """A target by name, or from a YAML file of the user's.
+
+    Raises:
+        UnknownNameError: no target of that name. TargetError: a file that breaks the
+            schema.
+    """
+    return read_target(Path(name)) if name.endswith((".yaml", ".yml")) else load_target(name)
 
 
 def _parse_target(content: bytes, file: str) -> TargetSpec:
@@ -331,13 +329,14 @@ def _parse_engine(table: Table) -> EngineDefaults:
     return engine
 
 
-def _parse_steps(table: Table) -> StepDefaults:
+def _parse_steps(table: Table) -> dict[str, int | None]:
+    """Every variant is there and no other key."""
     wanted = "a whole number from 1 to 1000, or null for the variant's own default"
     steps = {
         v: table.value(v, lambda n: n is None or _is_whole(n, 1, 1000), wanted) for v in VARIANTS
     }
     table.finish()
-    return StepDefaults(**steps)
+    return steps
 
 
 def _pair(value: list[float]) -> tuple[float, float]:
@@ -387,8 +386,3 @@ def _is_size(value: object) -> bool:
 def _is_backend_list(value: object) -> bool:
     names = value if isinstance(value, list) and value else [None]
     return all(isinstance(name, str) and name in BACKENDS for name in names)
-
-
-def find_target(name: str) -> TargetSpec:
-    """A target by name, or from a YAML file of the user's."""
-    return read_target(Path(name)) if name.endswith((".yaml", ".yml")) else load_target(name)

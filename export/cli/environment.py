@@ -40,9 +40,7 @@ def describe_target(spec: TargetSpec) -> Iterator[str]:
         f"  builds      {spec.build.precision}, {width}x{height} px, windows of "
         f"{spec.build.frames} frames"
     )
-    steps = ", ".join(
-        f"{v} {n}" for v in ("base", "acc", "pose", "pose_acc") if (n := spec.build.steps_for(v))
-    )
+    steps = ", ".join(f"{variant} {count}" for variant, count in spec.build.steps.items() if count)
     yield f"  steps       {steps or 'as the variant has them'}"
     yield f"  backends    {spec.backends.default}; portable: {', '.join(spec.backends.portable)}"
     for name, value in vars(spec.hardware).items():

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoexport.targets.errors import TargetError, UnknownNameError
-from echoexport.targets.spec import load_target, read_target
+from echoexport.targets.spec import VARIANTS, find_target, list_targets, load_target, read_target
 
 DATA = Path(__file__).parents[2] / "targets" / "data"
 
@@ -77,6 +77,23 @@ def test_an_unknown_target_lists_the_known_ones_and_the_nearest() -> None:
 def test_a_target_name_is_not_a_path() -> None:
     with pytest.raises(UnknownNameError):
         load_target("../data/cpu")
+
+
+@pytest.mark.parametrize("name", list_targets())
+def test_a_target_has_steps_for_every_variant_or_leaves_them_to_it(name: str) -> None:
+    build = load_target(name).build
+    assert tuple(build.steps) == VARIANTS
+    assert [build.steps_for(variant) for variant in VARIANTS] == list(build.steps.values())
+
+
+def test_a_target_is_found_by_its_name_or_in_a_file_of_ones_own(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    assert find_target("jetson-orin") == load_target("jetson-orin")
+    content["name"] = "my-board"
+    assert find_target(str(write(tmp_path, content))).name == "my-board"
+    with pytest.raises(UnknownNameError, match="unknown target 'my-board'"):
+        find_target("my-board")
 
 
 def test_steps_for_an_unknown_variant_lists_the_variants() -> None:

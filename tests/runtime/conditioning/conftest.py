@@ -60,7 +60,7 @@ def means(null_bundle: Path) -> tuple[Bundle, MeanBackend]:
 @pytest.fixture
 def pose_bundle(make_null_bundle: Callable[..., Path]) -> Bundle:
     """The same of a bundle whose face is driven by poses, without the backend."""
-    return open_on(MeanBackend(), make_null_bundle(face="pose"))
+    return open_on(MeanBackend(), make_null_bundle("pose-bundle", face="pose"))
 
 
 def open_on(backend: MeanBackend, folder: Path) -> Bundle:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.conditioning.drives import PoseFeatures, find_mask_feature
+from echoexport.runtime.conditioning.drives import (
+    PoseFeatures,
+    find_mask_feature,
+    open_drive,
+    require_poses,
+)
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
-from echoexport.runtime.errors import PortraitError, PoseError
+from echoexport.runtime.errors import PortraitError, PoseError, SettingError
 
 MASK = np.random.default_rng(2).integers(0, 256, (32, 32), dtype=np.uint8)
 
@@ -82,3 +88,55 @@ def test_a_pose_map_of_another_shape_is_refused_with_its_number(pose_bundle: Bun
     features = PoseFeatures(pose_bundle, lambda index: np.zeros((3, 32, 30 + index), np.float32))
     with pytest.raises(PoseError, match=r"pose map 1 is \(3, 32, 31\) float32; .*\(3, 32, 32\)"):
         features.window([2, 1])
+
+
+def test_a_mask_is_encoded_at_once_and_is_the_same_for_every_frame(
+    means: tuple[Bundle, Any],
+) -> None:
+    bundle, _ = means
+    gather = open_drive(bundle, mask=MASK).encode(9)
+    assert bundle.calls()["landmark_encoder"] == 1
+    np.testing.assert_array_equal(gather([0, 1]), gather([7, 8]))
+    assert bundle.calls()["landmark_encoder"] == 1
+
+
+def test_poses_are_encoded_as_windows_ask_and_the_last_is_held(pose_bundle: Bundle) -> None:
+    gather = open_drive(pose_bundle, poses=[maps(index) for index in range(5)]).encode(3)
+    assert pose_bundle.calls()["landmark_encoder"] == 0
+    np.testing.assert_array_equal(gather([1, 2, 3, 4])[0, 0, :, 0, 0], [1, 2, 2, 2])
+    assert pose_bundle.calls()["landmark_encoder"] == 2
+
+
+def test_of_all_that_is_given_a_bundle_takes_its_own_drive(
+    means: tuple[Bundle, Any], pose_bundle: Bundle
+) -> None:
+    both: dict[str, Any] = {"mask": MASK, "poses": [maps(7)]}
+    assert open_drive(means[0], **both).encode(1)([0]).shape == (1, 8, 1, 4, 4)
+    assert open_drive(pose_bundle, **both).encode(1)([0])[0, 0, 0, 0, 0] == 7
+
+
+def test_a_drive_that_is_not_given_is_asked_for_by_name(
+    means: tuple[Bundle, Any], pose_bundle: Bundle
+) -> None:
+    with pytest.raises(SettingError, match=r"^a bundle of variant 'acc' needs a mask$"):
+        open_drive(means[0], poses=[maps(0)])
+    with pytest.raises(SettingError, match=r"^a bundle of variant 'pose_acc' needs a pose$"):
+        open_drive(pose_bundle, mask=MASK)
+
+
+def test_fewer_poses_than_frames_are_refused_with_both_counts(pose_bundle: Bundle) -> None:
+    drive = open_drive(pose_bundle, poses=[maps(0)] * 2)
+    with pytest.raises(PoseError, match=r"^2 pose maps for 3 frames; give more poses"):
+        drive.encode(3)
+
+
+def test_a_file_of_poses_is_named_where_poses_drive_and_nowhere_else(
+    means: tuple[Bundle, Any], pose_bundle: Bundle
+) -> None:
+    poses = Path("maps")
+    require_poses(means[0].manifest, None)
+    require_poses(pose_bundle.manifest, poses)
+    with pytest.raises(PoseError, match=r"^maps: variant 'acc' takes no poses; leave --poses out$"):
+        require_poses(means[0].manifest, poses)
+    with pytest.raises(PoseError, match=r"^variant 'pose_acc' needs poses: --poses FOLDER \("):
+        require_poses(pose_bundle.manifest, None)

@@ -244,6 +244,29 @@ def test_an_unknown_kind_of_face_is_refused_with_the_known_ones(null_bundle: Pat
         read_manifest(null_bundle)
 
 
+def test_a_bundle_from_before_there_were_families_is_of_the_first(null_bundle: Path) -> None:
+    whole = read_manifest(null_bundle)
+    change(null_bundle, lambda data: data.pop("family"))
+    manifest = read_manifest(null_bundle)
+    assert manifest.family == "echomimic-v1"
+    assert manifest == whole
+
+
+def test_the_family_is_told_before_what_depends_on_it(null_bundle: Path) -> None:
+    names = list(json.loads((null_bundle / FILE).read_text()))
+    assert names[:4] == ["format", "schema", "family", "variant"]
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones_in_one_line(null_bundle: Path) -> None:
+    change(null_bundle, set_at("family", "echomimic-v9"))
+    with pytest.raises(
+        BundleError,
+        match=r"^\S+manifest\.json: unknown family 'echomimic-v9'; known: echomimic-v1\.",
+    ) as caught:
+        read_manifest(null_bundle)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_bundle_from_before_int8_is_read_as_it_was_meant(null_bundle: Path) -> None:
     def age(data: dict[str, Any]) -> None:
         for entry in data["networks"].values():
