@@ -36,11 +36,10 @@ def encode_features(
 ) -> NDArray[np.float32]:
     """Encode a whole log-mel piece by piece.
 
-    (n_mels, n) becomes (rows, layers + 1, width), 50 rows a second.
-
-    Pieces of ``2 * context`` columns are encoded on their own, the last one padded with
-    the value 0.0 (as the original does; this is not silence). A piece of n columns
-    gives its first n // 2 rows.
+    (n_mels, n) becomes (rows, layers + 1, width), 50 rows a second. Pieces of
+    ``2 * context`` columns are encoded on their own, the last one padded with the value
+    0.0 (as the original does; this is not silence). A piece of n columns gives its
+    first n // 2 rows.
 
     Raises ``AudioError`` for a clip too short for one row, ``BackendError`` for an
     output of another shape.
@@ -78,7 +77,7 @@ def token_rows(frame: int, fps: Rate, rows: int) -> list[int]:
 def original_frame_count(rows: int, fps: Rate) -> int:
     """The original's number of frames: while int(i * (50 / fps)) <= rows, and one more.
 
-    Up to two frames more than the sound lasts; ``covering_frame_count`` is what a
+    It is up to two frames more than the sound lasts; ``covering_frame_count`` is what a
     viewer wants.
     """
     step = ROWS_PER_SECOND / fps

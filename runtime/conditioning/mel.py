@@ -60,11 +60,9 @@ def log_mel(samples: NDArray[np.float32], *, n_mels: int = 80) -> NDArray[np.flo
 def mel_filters(n_mels: int = 80) -> NDArray[np.float32]:
     """Triangles of equal area, evenly spaced on Slaney's mel scale from 0 to 8 kHz.
 
-    (n_mels, 201) float32.
-
-    Slaney, Auditory Toolbox (1998). Filter i rises from edge i to edge i+1, falls to
-    edge i+2, and is scaled by 2 / (its width in Hz). The array is shared and cannot be
-    written to.
+    They are (n_mels, 201) float32. Source: Slaney, Auditory Toolbox (1998). Filter i
+    rises from edge i to edge i+1, falls to edge i+2, and is scaled by 2 / (its width in
+    Hz). The array is shared and cannot be written to.
     """
     bins = np.arange(N_FFT // 2 + 1) * (SAMPLE_RATE / N_FFT)
     edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(SAMPLE_RATE / 2), n_mels + 2))

@@ -50,16 +50,16 @@ KEY = re.compile(r"[0-9a-f]{8,128}")
 
 @dataclass(frozen=True)
 class CacheStats:
-    """What a cache did since it was opened or reset.
-
-    ``hits`` includes those from disk, ``misses`` those where a broken entry was
-    dropped.
-    """
+    """What a cache did since it was opened or reset."""
 
     hits: int = 0
+    """Those from disk included."""
     misses: int = 0
+    """Those where a broken entry was dropped included."""
     disk_hits: int = 0
+    """Entries that were found on disk alone."""
     dropped: int = 0
+    """Broken entries."""
 
 
 def cache_key(*parts: bytes | str | NDArray[Any]) -> str:
@@ -125,11 +125,9 @@ class ReferenceCache:
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
         """Keep ``arrays`` under ``key`` and return what is kept.
 
-        Read-only, safe from the caller's changes.
-
-        Arrays that nobody can write to any more are kept as they are, others are copied
-        once. Raises ``SettingError`` for a malformed key or arrays that are not plain
-        numbers.
+        That is read-only and safe from the caller's changes. Arrays that nobody can
+        write to any more are kept as they are, others are copied once. Raises
+        ``SettingError`` for a malformed key or arrays that are not plain numbers.
         """
         _check_key(key)
         kept = {name: _frozen(array) for name, array in arrays.items()}

@@ -97,7 +97,7 @@ def write_entry(file: BinaryIO, header: bytes, arrays: Mapping[str, NDArray[Any]
 def read_entry(path: Path, key: str) -> Arrays | None:
     """The arrays of the file, or None if it is broken or another key's.
 
-    ``OSError`` if unreadable.
+    Raises ``OSError`` where it cannot be read.
     """
     with path.open("rb") as file:
         content = np.fromfile(file, dtype=np.uint8)

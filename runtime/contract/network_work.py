@@ -22,7 +22,7 @@ class Work:
     int8_flops: int = 0
     """The part where both sides are int8 in the graph."""
     other_flops: int = 0
-    """Normalization, softmax, activations and elementwise arithmetic, see
+    """Normalization, softmax, activations and elementwise arithmetic; see
     ``export.graphs.count_work`` for what each counts."""
     weight_bytes: int = 0
     """Weights as stored, each once."""
@@ -57,12 +57,10 @@ class Work:
 
 @dataclass(frozen=True)
 class NetworkWork:
-    """One network's work by module group, e.g.
-
-    "down/self-attention"; see ``profiles.modelling.module_groups``.
-    """
+    """One network's work by module group."""
 
     by_group: Mapping[str, Work]
+    """By names such as "down/self-attention"; see ``profiles.modelling.module_groups``."""
 
     @property
     def total(self) -> Work:

@@ -1,8 +1,7 @@
 """Strict reading of JSON into frozen dataclasses.
 
-An unknown key, a missing key or a wrong type is an error.
-
-A key may be missing only where its field has a default: that is how a schema grows.
+An unknown key, a missing key or a wrong type is an error. A key may be missing only
+where its field has a default: that is how a schema grows.
 """
 
 from __future__ import annotations
@@ -113,9 +112,9 @@ def _parse_scalar(kind: Any, data: Any, where: str) -> Any:
 
 
 def _parse_float(data: Any, where: str) -> float:
-    """JSON itself has no NaN and no infinity.
+    """A float as JSON has it: finite.
 
-    Python's reader takes both, and whole numbers of any length.
+    Python's reader takes NaN, infinity, and whole numbers of any length.
     """
     _check(isinstance(data, (int, float)) and not isinstance(data, bool), where, "a float", data)
     _check(

@@ -11,10 +11,8 @@ def hold_still(
 ) -> NDArray[np.uint8]:
     """``frame`` with the pixels of ``shown`` wherever no channel differs by more than ``levels``.
 
-    Both (H, W, 3).
-
-    A pixel is never further from its own value than ``levels``, however slowly it
-    drifts.
+    Both are (H, W, 3). A pixel is never further from its own value than ``levels``,
+    however slowly it drifts.
     """
     if shown is None or not levels:
         return frame
@@ -26,7 +24,7 @@ def hold_still(
 def to_pixels(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(1, 3, H, W) in about [-1, 1] to (H, W, 3) uint8.
 
-    X / 2 + 0.5, clamped, times 255, cut (not rounded).
+    A value x becomes x / 2 + 0.5, clamped to [0, 1], times 255, cut (not rounded).
     """
     unit = np.clip(picture[0].astype(np.float32, copy=False) / 2 + np.float32(0.5), 0, 1)
     levels: NDArray[np.uint8] = (unit * 255).astype(np.uint8).transpose(1, 2, 0).copy()

@@ -42,8 +42,8 @@ def detect_device(
 ) -> Device:
     """What this machine is. Never raises: what cannot be read is None, and has no source.
 
-    root: where its files lie; another machine's files want another ``run``, ``package``
-    and ``environment`` too.
+    Its files lie below ``root``; another machine's files want another ``run``,
+    ``package`` and ``environment`` too.
     """
     probe = Probe(root, run, package, os.environ if environment is None else environment)
     board = read_board(probe)

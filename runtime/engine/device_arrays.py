@@ -29,11 +29,10 @@ class DeviceInput:
     def upload(self, array: NDArray[Any], stream: int) -> int:
         """Put a C-contiguous array of the tensor's shape and dtype there.
 
-        Returns how many bytes were copied.
-
-        Others than frozen ones pass through pinned memory, so that the copy needs no
-        wait; the stream has to be empty. Frozen ones are copied once and are large:
-        they are read where they are, and must live until the stream is done.
+        Returns how many bytes were copied. Others than frozen ones pass through pinned
+        memory, so that the copy needs no wait; the stream has to be empty. Frozen ones
+        are copied once and are large: they are read where they are, and must live until
+        the stream is done.
         """
         if self._held.is_same(array):
             return 0

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 
 
 class Gate:
-    """Threads pass together through ``shared``.
+    """Threads pass together through ``shared``, one by one through ``alone``.
 
-    Through ``alone`` one passes when nobody else is inside.
-
-    Who waits to be alone goes before those that come to share later. A thread that is
-    inside must not enter again.
+    Alone passes who finds nobody else inside. Who waits to be alone goes before those
+    that come to share later. A thread that is inside must not enter again.
     """
 
     def __init__(self) -> None:

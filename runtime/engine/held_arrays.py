@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 
 
 def is_frozen(array: NDArray[Any]) -> bool:
-    """Whether nobody can write to it.
-
-    Neither through the array, nor through one that it is a view of.
-    """
+    """Whether nobody can write to it, be it through an array that it is a view of."""
     owner = array
     while not owner.flags.writeable:
         if not isinstance(owner.base, np.ndarray):

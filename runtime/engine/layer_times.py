@@ -33,7 +33,7 @@ class LayerTimer(Protocol):
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """Layers in the order of their execution, medians of the calls so far.
 
-        () before the first.
+        It is () before the first call.
         """
 
 
@@ -73,9 +73,8 @@ class LayerClock:
 def make_trt_profiler(library: Any, clock: LayerClock) -> Any:
     """``clock`` as an object of TensorRT's own class, for ``context.profiler``.
 
-    ``library`` is the TensorRT module.
-
-    While one is set, TensorRT waits for the end of every layer to time it.
+    ``library`` is the TensorRT module. While one is set, TensorRT waits for the end of
+    every layer to time it.
     """
 
     class _Profiler(library.IProfiler):  # type: ignore[misc]  # a class of the module that is given

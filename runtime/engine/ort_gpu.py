@@ -99,7 +99,7 @@ class OrtGpuEngine:
     def call_alone(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The same while no other engine does anything on the GPU.
 
-        For the call that records a graph, the first.
+        It is meant for the first call, which records a graph.
         """
         with self._lock, _GPU.alone():
             return self._run(inputs)
@@ -189,7 +189,7 @@ class OrtGpuBackend:
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OrtGpuEngine:
         """A session that has run once.
 
-        Without a CUDA graph where recording one fails; the engine's notes say so.
+        It has no CUDA graph where recording one fails; the engine's notes say so.
 
         Raises:
             MissingPackageError: onnxruntime is not installed. SettingError: a compute

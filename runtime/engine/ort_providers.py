@@ -64,13 +64,12 @@ _MORE_MEMORY = (
 
 @dataclass(frozen=True)
 class Placement:
-    """How many nodes each provider got, and what those off the first one are.
-
-    (provider, operator) to a number.
-    """
+    """Where a session's nodes run."""
 
     nodes: Mapping[str, int]
+    """How many each provider got."""
     elsewhere: Mapping[tuple[str, str], int]
+    """How many of each (provider, operator) are not on the first provider."""
 
     def describe(self) -> str | None:
         """One line on the nodes that are not where they should be; None where all are."""

@@ -105,7 +105,8 @@ class TensorRTLibrary:
     def list_tensors(self, engine: Any) -> dict[str, tuple[bool, tuple[int, ...], str]]:
         """Inputs and outputs by name.
 
-        Whether it is an input, its shape, its numpy dtype's name (or TensorRT's own).
+        Each has whether it is an input, its shape, and its numpy dtype's name (or
+        TensorRT's own).
         """
         found = {}
         for index in range(engine.num_io_tensors):

@@ -49,10 +49,8 @@ class FaceBox:
 def find_boxes(picture: Picture, network: Network) -> list[FaceBox]:
     """Faces in an (H,W,3) RGB picture, best first.
 
-    One pass of the network, overlapping boxes merged.
-
-    The picture is fitted into the network's square with black bars, as MediaPipe's
-    graph does.
+    The network runs once, and overlapping boxes are merged. The picture is fitted into
+    the network's square with black bars, as MediaPipe's graph does.
     """
     values, logits = network(_letterbox(picture))
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -100, 100)))
@@ -68,9 +66,8 @@ def find_boxes(picture: Picture, network: Network) -> list[FaceBox]:
 def merge_boxes(boxes: list[FaceBox]) -> list[FaceBox]:
     """One box per face, best score first.
 
-    The mean, weighted by score, of all that overlap its best box.
-
-    The "weighted" non-maximum suppression of the BlazeFace paper (Bazarevsky et al.
+    Each is the mean, weighted by score, of all boxes that overlap its best one. This is
+    the "weighted" non-maximum suppression of the BlazeFace paper (Bazarevsky et al.
     2019), section 3.4, which trembles less than keeping the best box alone.
     """
     rest = sorted(boxes, key=lambda box: -box.score)

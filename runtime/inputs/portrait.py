@@ -1,7 +1,4 @@
-"""Reads the portrait and cuts out what the networks see.
-
-A face crop with its mask, or the whole picture.
-"""
+"""Reads the portrait and cuts out what the networks see: a face or the whole picture."""
 
 from __future__ import annotations
 
@@ -35,15 +32,14 @@ CROP_MARGIN = 0.5
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """What the networks see of a portrait: ``picture`` (H,W,3) RGB and ``mask`` (H,W), both uint8.
-
-    ``mask`` is 255 where the face may move. ``rect`` is the part of the source picture
-    that was cut out.
-    """
+    """What the networks see of a portrait."""
 
     picture: Picture
+    """(H,W,3) uint8 RGB."""
     mask: Picture
+    """(H,W) uint8, 255 where the face may move."""
     rect: Rect
+    """The part of the source picture that was cut out."""
 
 
 def read_portrait(path: Path | str) -> Picture:
@@ -126,8 +122,7 @@ def crop_face(picture: Picture, box: Sequence[float], *, size: Size) -> FaceCrop
 def whole_picture(picture: Picture, *, size: Size) -> FaceCrop:
     """Use a picture without a known face.
 
-    Its centre, cut to the shape of ``size`` (W,H), with a full mask.
-
+    It gives the picture's centre, cut to the shape of ``size`` (W,H), with a full mask.
     A picture that already has that size passes through untouched.
     """
     height, width = picture.shape[:2]

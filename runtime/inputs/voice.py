@@ -54,24 +54,22 @@ _BLOCK_SAMPLES = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """A sound, ready for ``log_mel``.
-
-    ``samples`` is (n,) float32, mono, 16 kHz, in [-1, 1], each value a 16-bit integer /
-    32768; read-only. ``duration`` is in seconds, exact: the source's own sample count
-    over its own rate. ``path`` is the file it came from, or None.
-    """
+    """A sound, ready for ``log_mel``."""
 
     samples: NDArray[np.float32] = field(repr=False)
+    """(n,) float32, mono, 16 kHz, in [-1, 1], each value a 16-bit integer / 32768;
+    read-only."""
     duration: Fraction
+    """In seconds, exact: the source's own sample count over its own rate."""
     path: Path | None = None
+    """The file that it came from, None where it came from memory."""
 
 
 def read_voice(path: str | Path) -> Voice:
     """Read the first sound track of a file.
 
-    WAV, MP3, M4A, FLAC, a video ..., any rate, any channels.
-
-    As the original does, the track is converted by libswresample to mono 16-bit
+    The file may be WAV, MP3, M4A, FLAC, a video ..., at any rate, with any channels. As
+    the original does, the track is converted by libswresample to mono 16-bit
     integers at 16 kHz; a file that is so already comes through bit for bit.
 
     Raises ``AudioError``, naming the file: missing, a folder, not media, without sound,
@@ -83,9 +81,9 @@ def read_voice(path: str | Path) -> Voice:
 
 
 def voice_from_samples(samples: ArrayLike, *, sample_rate: int = SAMPLE_RATE) -> Voice:
-    """Make a voice of an array.
+    """Make a voice of an array: (n,) int16, or float in [-1, 1].
 
-    (n,) int16, or float in [-1, 1], at any rate (resampled as files are).
+    Any rate will do; it is resampled as files are.
 
     Raises ``AudioError``: not mono, another dtype, NaN or infinite values, too short, a
     rate that is no rate.
@@ -212,10 +210,7 @@ def _collect_voice(frames: Iterable[AudioFrame], *, name: str, path: Path | None
 
 
 def _append_pcm(pcm: bytearray, frames: Iterable[AudioFrame], *, name: str) -> Fraction:
-    """Append the frames' sound as mono 16-bit samples at 16 kHz.
-
-    Return the seconds that went in.
-    """
+    """Append the frames' sound as mono 16-bit samples at 16 kHz; returns its seconds."""
     import av
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)

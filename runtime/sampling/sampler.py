@@ -20,14 +20,13 @@ _WINDOWS_AHEAD = 4  # for each stream
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """Numbers of one run.
-
-    ``guidance`` above 1 costs a second, unconditional call for each window.
-    """
+    """Numbers of one run."""
 
     steps: int
     guidance: float
+    """Above 1, each window costs a second, unconditional call."""
     overlap: int
+    """Frames that neighbouring windows share."""
 
     @property
     def guided(self) -> bool:
@@ -150,7 +149,8 @@ class Sampling:
     def _run(self, frames: Iterable[int]) -> None:
         """Bring these frames to the end.
 
-        Find what each step must compute, the last first, then compute.
+        What each step must compute is found from the last step on, then computed from
+        the first on.
         """
         wanted = set(frames)
         work = []

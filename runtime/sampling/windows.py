@@ -34,9 +34,8 @@ def context_windows(frames: int, *, context: int, overlap: int) -> Windows:
 def shifted_windows(windows: Windows, step: int, *, shift: int, frames: int) -> Windows:
     """The windows of one sampling step.
 
-    Every index moved on by ``step * shift``, round the clip's end.
-
-    Seams between windows so fall on other frames at each step. ``step`` counts from 0.
+    Every index is moved on by ``step * shift``, round the clip's end, so that seams
+    between windows fall on other frames at each step. ``step`` counts from 0.
     """
     if frames < 1:
         raise SettingError(f"a clip needs at least 1 frame, not {frames}")

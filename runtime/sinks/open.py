@@ -28,8 +28,7 @@ def open_sink(
 ) -> FrameSink:
     """Choose a sink by the output's name.
 
-    ``-`` raw RGB24 on stdout, ``.mp4`` or ``.mov``, else a PNG folder.
-
+    ``-`` is raw RGB24 on stdout, ``.mp4`` or ``.mov`` a video, all else a PNG folder.
     ``size`` is (width, height). The sound, for videos only, is the track of
     ``voice_path`` or else ``voice_samples``, (n,) at 16 kHz. Nothing is touched before
     the sink is entered.

@@ -89,7 +89,7 @@ def small_graph(
 ) -> Callable[[str], tuple[Path, SubnetSpec]]:
     """A function that gives a network of two inputs and outputs in a dtype.
 
-    Noise - reference, noise * reference.
+    The outputs are noise - reference and noise * reference.
     """
 
     def make(dtype: str = "float32") -> tuple[Path, SubnetSpec]:
@@ -193,10 +193,7 @@ def arithmetic_graph(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Pa
 
 @pytest.fixture(scope="session")
 def make_reference() -> Callable[..., dict[str, np.ndarray]]:
-    """A function that draws what the cache keeps of a portrait from a seed.
-
-    ``size`` keys and ``size`` features.
-    """
+    """A function that draws ``size`` keys and as many features of a portrait from a seed."""
 
     def make(seed: int, size: int = 1000) -> dict[str, np.ndarray]:
         numbers = np.random.default_rng(seed)
@@ -210,10 +207,7 @@ def make_reference() -> Callable[..., dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable[[dict[str, np.ndarray] | None], Any]:
-    """A function that gives arrays by name as what can be compared.
-
-    Their order, types, shapes and every bit.
-    """
+    """A function that makes arrays by name comparable: order, types, shapes and every bit."""
 
     def describe(arrays: dict[str, np.ndarray] | None) -> Any:
         if arrays is None:

@@ -1,6 +1,6 @@
-"""ONNX Runtime's recordings of CUDA graphs on a double that loses them as CUDA does.
+"""ONNX Runtime's recordings of CUDA graphs, on a double that loses them as CUDA does.
 
-To any work beside them.
+CUDA loses a recording to any work beside it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ZEROS = np.zeros((1, 4), np.float32)
 
 
 class Gpu:
-    """A GPU whose recording is lost where any other thread asks for anything meanwhile.
+    """A GPU whose recording is lost where another thread asks for anything meanwhile.
 
     ``seen`` is what was asked.
     """

@@ -1,6 +1,6 @@
-"""TensorRT engines on a fake GPU that computes with ONNX Runtime.
+"""TensorRT engines on a fake GPU: bound by name, copied once, replayed, faults told.
 
-Bound by name, copied once, replayed, faults told.
+The fake GPU computes with ONNX Runtime.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The same on a real GPU: copies, graphs and whole clips.
+"""TensorRT on a real GPU: copies, graphs and whole clips.
 
-Skipped, with the reason, where there is none.
+Tests are skipped, with the reason, where there is none.
 """
 
 from __future__ import annotations
