@@ -59,8 +59,8 @@ def plan_network(
 
     Raises:
         CalibrationError: no samples, or an activation that is not finite.
-            MissingPackageError, BackendError: no engine, or the engine does not take
-            the graph.
+        MissingPackageError, BackendError: no engine, or the engine does not take the
+            graph.
     """
     if (kept := progress.read("plan")) is not None:
         return parse(NetworkPlan, kept, where="plan")
@@ -71,14 +71,9 @@ def plan_network(
     if not values:
         return settle_precision(ruled)
     wanted = replace(settings.ranges, values=tuple(sorted(values | ruled.skips.keys())))
-    maxima = collect_ranges(
-        graph, samples, settings=replace(wanted, method="minmax"), report=report, progress=progress
-    )
-    smoothing = (
-        _smooth(graph, maxima, samples, settings=settings, progress=progress)
-        if settings.smooth
-        else {}
-    )
+    simple = replace(wanted, method="minmax")
+    maxima = collect_ranges(graph, samples, settings=simple, report=report, progress=progress)
+    smoothing = _smooth(graph, maxima, samples, settings=settings, progress=progress)
     found = collect_ranges(
         graph, samples, settings=wanted, maxima=maxima, smoothing=smoothing, report=report
     )
@@ -95,6 +90,8 @@ def _smooth(
     settings: QuantizerSettings,
     progress: ProgressFolder,
 ) -> dict[str, Smoothing]:
+    if not settings.smooth:
+        return {}
     if (kept := progress.read("smoothing")) is not None:
         return {
             value: parse(Smoothing, entry, where=f"smoothing.{value}")

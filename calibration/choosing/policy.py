@@ -141,33 +141,21 @@ def plan_layers(
     layers = {}
     for layer in graph.layers.values():
         rule = network.choose(layer)
-        amax = ranges_amax(layer.value) if rule.mode == "int8" else None
-        reason = (
-            ""
-            if rule.mode == "int8"
-            else f"policy: {': '.join(filter(None, (rule.pattern, rule.reason)))}"
-        )
-        layers[layer.name] = LayerPlan(rule.mode, amax, reason)
+        if rule.mode == "int8":
+            layers[layer.name] = LayerPlan("int8", ranges_amax(layer.value), "")
+        else:
+            why = ": ".join(filter(None, (rule.pattern, rule.reason)))
+            layers[layer.name] = LayerPlan(rule.mode, None, f"policy: {why}")
     int8 = frozenset(name for name, layer in layers.items() if layer.mode == "int8")
-    skips = (
-        {skip.value: ranges_amax(skip.value) for skip in find_skips(graph, int8)}
-        if network.skips
-        else {}
-    )
-    stored = (
-        "int8"
-        if any(layer.mode != "float" for layer in layers.values())
-        else graph_precision(graph)
-    )
-    return NetworkPlan(stored, layers, skips=skips)
+    found = find_skips(graph, int8) if network.skips else ()
+    skips = {skip.value: ranges_amax(skip.value) for skip in found}
+    small = any(layer.mode != "float" for layer in layers.values())
+    return NetworkPlan("int8" if small else graph_precision(graph), layers, skips=skips)
 
 
 def graph_precision(graph: FloatGraph) -> str:
     """ "fp16" or "fp32": the type of the graph's inputs."""
     from onnx import TensorProto
 
-    return (
-        "fp16"
-        if graph.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
-        else "fp32"
-    )
+    first = graph.model.graph.input[0].type.tensor_type.elem_type
+    return "fp16" if first == TensorProto.FLOAT16 else "fp32"

@@ -18,7 +18,8 @@ from echoexport.calibration.graphs.folding import (
 )
 from echoexport.calibration.observing.histograms import LEVELS
 from echoexport.calibration.observing.ranges import ActivationRanges, Samples
-from echoexport.calibration.observing.taps import TappedNetwork, tap_rows
+from echoexport.calibration.observing.tapped_network import TappedNetwork
+from echoexport.calibration.observing.taps import tap_rows
 from echoexport.calibration.plan import Smoothing
 from echoexport.calibration.sample import Sample
 
@@ -69,8 +70,9 @@ def find_smoothing(
     linears that read an activation share its factors.
 
     Raises:
-        CalibrationError: a sample does not run. MissingPackageError, BackendError: no
-            engine, or the engine does not take the graph.
+        CalibrationError: a sample does not run.
+        MissingPackageError, BackendError: no engine, or the engine does not take the
+            graph.
     """
     settings = settings or SmoothingSettings()
     foldable = {

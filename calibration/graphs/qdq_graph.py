@@ -90,16 +90,10 @@ def add_qdq(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
     """
     import onnx
 
+    _check_layers(graph, plan)
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     writer = _Writer(graph)
-    for name, entry in plan.layers.items():
-        if name not in graph.layers:
-            raise UnknownNameError(f"layer of {graph.name}", name, known=graph.layers)
-        if entry.mode == "int8" and not (entry.amax or 0) > 0:
-            raise CalibrationError(
-                f"{graph.name}: layer {name} is to be int8 but has no range (amax {entry.amax})"
-            )
     modes = {
         graph.layers[name].node: (graph.layers[name], entry) for name, entry in plan.layers.items()
     }
@@ -112,16 +106,25 @@ def add_qdq(graph: FloatGraph, plan: NetworkPlan) -> onnx.ModelProto:
             nodes += writer.wrap_layer(node, layer, mode=entry.mode, amax=entry.amax)
         if node.name in skips:
             value = skips[node.name]
-            dtype = writer.float_type
-            nodes += writer.wrap_value(
-                node, list(node.input).index(value), amax=plan.skips[value], dtype=dtype
-            )
+            place = list(node.input).index(value)
+            amax = plan.skips[value]
+            nodes += writer.wrap_value(node, place, amax=amax, dtype=writer.float_type)
         nodes.append(node)
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(kept)
     model.graph.initializer.extend(writer.constants)
     return model
+
+
+def _check_layers(graph: FloatGraph, plan: NetworkPlan) -> None:
+    for name, entry in plan.layers.items():
+        if name not in graph.layers:
+            raise UnknownNameError(f"layer of {graph.name}", name, known=graph.layers)
+        if entry.mode == "int8" and not (entry.amax or 0) > 0:
+            raise CalibrationError(
+                f"{graph.name}: layer {name} is to be int8 but has no range (amax {entry.amax})"
+            )
 
 
 def quantized_weights(graph: FloatGraph, plan: NetworkPlan) -> Mapping[str, Layer]:

@@ -74,10 +74,12 @@ def quantize_network(
 
     Raises:
         UnknownNameError: the plan or ``weight_edits`` names what the graph does not
-            have. CalibrationError: an int8 layer without a range. GraphError: weights
-            that are missing or not finite, or an edit that changes a shape.
-            OutputError: the files cannot be written, or would replace those that they
-            are made from.
+            have.
+        CalibrationError: an int8 layer without a range.
+        GraphError: weights that are missing or not finite, or an edit that changes a
+            shape.
+        OutputError: the files cannot be written, or would replace those that they are
+            made from.
     """
     edits = dict(weight_edits or {})
     if unknown := sorted(edits.keys() - set(graph.initializers)):

@@ -111,40 +111,43 @@ def _switch_layer(
     graph: FloatGraph, layer: Layer, plan: LayerPlan
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Nodes before the layer's own, and the constants they read."""
-    from onnx import helper, numpy_helper
-
-    nodes: list[Any] = []
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
     weights = np.asarray(graph.read(layer.weight), np.float32)
     others = tuple(axis for axis in range(weights.ndim) if axis != layer.channel_axis)
     scales = {"weight": _to_scale(np.abs(weights).max(axis=others))}
     if plan.mode == "int8":
         scales["value"] = _to_scale(np.asarray(plan.amax, np.float32))
-    constants = []
     for kind, scale in scales.items():
-        source = layer.weight if kind == "weight" else layer.value
-        stem = f"{layer.name}.{kind}"
-        constants.append(numpy_helper.from_array(scale, f"{stem}_scale"))
-        constants.append(numpy_helper.from_array(np.zeros(scale.shape, np.int8), f"{stem}_zero"))
-        axis: dict[str, Any] = {"axis": layer.channel_axis} if scale.ndim else {}
-        quantizer = [f"{stem}_scale", f"{stem}_zero"]
-        nodes += [
-            helper.make_node(
-                "QuantizeLinear", [source, *quantizer], [f"{stem}_q"], name=f"{stem}_q", **axis
-            ),
-            helper.make_node(
-                "DequantizeLinear",
-                [f"{stem}_q", *quantizer],
-                [f"{stem}_dq"],
-                name=f"{stem}_dq",
-                **axis,
-            ),
-            helper.make_node(
-                "Where",
-                [f"{_PREFIX}{layer.name}", f"{stem}_dq", source],
-                [f"{layer.name}.switched_{kind}"],
-                name=f"{layer.name}.switched_{kind}",
-            ),
-        ]
+        more, read = _switch_input(layer, kind, scale)
+        nodes += more
+        constants += read
+    return nodes, constants
+
+
+def _switch_input(
+    layer: Layer, kind: str, scale: NDArray[np.float32]
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Q/DQ on a layer's "weight" or "value", and the choice between it and the float one."""
+    from onnx import helper, numpy_helper
+
+    source = layer.weight if kind == "weight" else layer.value
+    stem = f"{layer.name}.{kind}"
+    small = f"{stem}_q"
+    back = f"{stem}_dq"
+    chosen = f"{layer.name}.switched_{kind}"
+    quantizer = [f"{stem}_scale", f"{stem}_zero"]
+    axis: dict[str, Any] = {"axis": layer.channel_axis} if scale.ndim else {}
+    switch = [f"{_PREFIX}{layer.name}", back, source]
+    nodes = [
+        helper.make_node("QuantizeLinear", [source, *quantizer], [small], name=small, **axis),
+        helper.make_node("DequantizeLinear", [small, *quantizer], [back], name=back, **axis),
+        helper.make_node("Where", switch, [chosen], name=chosen),
+    ]
+    constants = [
+        numpy_helper.from_array(scale, quantizer[0]),
+        numpy_helper.from_array(np.zeros(scale.shape, np.int8), quantizer[1]),
+    ]
     return nodes, constants
 
 
@@ -187,9 +190,8 @@ def open_session(path: Path, *, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    options.add_session_config_entry(
-        "session.disable_quant_qdq", "1"
-    )  # simulate, as the graph says
+    # simulate, as the graph says
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         # folding would compute every quantized weight once more and keep both
         return onnxruntime.InferenceSession(

@@ -179,30 +179,26 @@ def _check_weight(node: onnx.NodeProto, graph: _Graph) -> Iterator[Finding]:
     for reader, place in readers:
         wanted = CHANNEL_AXES.get(reader.op_type)
         if wanted is None or place != 1:
-            what = (
-                "a bias"
-                if reader.op_type == "Conv" and place == 2
-                else f"input {place} of a {reader.op_type}"
-            )
-            yield Finding(
-                "qdq reader",
-                node.name,
-                f"{tensor.name!r} is {what} of {reader.name}: it stays float",
-            )
+            bias = reader.op_type == "Conv" and place == 2
+            what = "a bias" if bias else f"input {place} of a {reader.op_type}"
+            detail = f"{tensor.name!r} is {what} of {reader.name}: it stays float"
+            yield Finding("qdq reader", node.name, detail)
         elif scale is not None:
-            axis = _find_axis(node)
-            sides = tuple(tensor.dims)
-            if (
-                scale.ndim != 1
-                or axis % max(1, len(sides)) != wanted
-                or scale.size != sides[wanted]
-            ):
-                found = (
-                    f"axis {axis} with {scale.size} scales" if scale.ndim else "one scale for all"
-                )
-                what = f"{tensor.name!r} {list(sides)} of a {reader.op_type}"
-                detail = f"{what}: axis {wanted} is wanted, found {found}"
-                yield Finding("qdq axis", node.name, detail)
+            yield from _check_channels(node, tensor, scale, reader=reader)
+
+
+def _check_channels(
+    node: onnx.NodeProto, tensor: onnx.TensorProto, scale: np.ndarray, *, reader: onnx.NodeProto
+) -> Iterator[Finding]:
+    """One scale for each output channel of a weight."""
+    wanted = CHANNEL_AXES[reader.op_type]
+    axis = _find_axis(node)
+    sides = tuple(tensor.dims)
+    if scale.ndim == 1 and axis % max(1, len(sides)) == wanted and scale.size == sides[wanted]:
+        return
+    found = f"axis {axis} with {scale.size} scales" if scale.ndim else "one scale for all"
+    what = f"{tensor.name!r} {list(sides)} of a {reader.op_type}"
+    yield Finding("qdq axis", node.name, f"{what}: axis {wanted} is wanted, found {found}")
 
 
 def _check_activation(node: onnx.NodeProto, graph: _Graph) -> Iterator[Finding]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.graphs.float_islands import keep_float32, list_float32
-from echoexport.calibration.observing.taps import Tap, TappedNetwork
+from echoexport.calibration.observing.tapped_network import TappedNetwork
+from echoexport.calibration.observing.taps import Tap
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.errors import CalibrationError, GraphError
 from echoexport.runtime.progress import Progress
@@ -77,8 +78,8 @@ def find_overflows(
 
     Raises:
         CalibrationError: no samples, or a value that is not finite in fp32; names
-            value, portrait and timestep. BackendError, MissingPackageError: no engine
-            for the graph.
+            value, portrait and timestep.
+        BackendError, MissingPackageError: no engine for the graph.
     """
     view = _View(graph)
     network = TappedNetwork(graph, view.taps())
@@ -113,8 +114,8 @@ def settle_half(
 
     Raises:
         GraphError: an input or output of the network is itself beyond fp16, or the two
-            graphs are not of one network. CalibrationError, BackendError: as
-            ``find_overflows``.
+            graphs are not of one network.
+        CalibrationError, BackendError: as ``find_overflows``.
     """
     nodes = tuple(found.node for found in find_settleable(graph, samples, report=report))
     return widen_half(graph, model, nodes), nodes
@@ -191,23 +192,15 @@ class _View:
                 yield _tap(value, "peak", [("Abs", None), ("ReduceMax", None)])
         for output in self._graph.model.graph.output:
             yield _tap(output.name, "sum", [("ReduceSum", None)])
+        least: list[tuple[str, list[int] | None]] = [("Abs", None), ("ReduceMin", None)]
         for node in self._nodes:
             if node.op_type in _NORMS:
-                axes = self._axes(node)
-                yield _tap(
-                    node.input[0],
-                    f"squares.{node.name}",
-                    [("ReduceSumSquare", axes), ("ReduceMax", None)],
-                )
-                yield _tap(
-                    node.input[0],
-                    f"least.{node.name}",
-                    [("ReduceSumSquare", axes), ("ReduceMin", None)],
-                )
+                squares = ("ReduceSumSquare", self._axes(node))
+                value = node.input[0]
+                yield _tap(value, f"squares.{node.name}", [squares, ("ReduceMax", None)])
+                yield _tap(value, f"least.{node.name}", [squares, ("ReduceMin", None)])
             elif node.op_type == "Div" and node.input[1] in self.shapes:
-                yield _tap(
-                    node.input[1], f"least.{node.name}", [("Abs", None), ("ReduceMin", None)]
-                )
+                yield _tap(node.input[1], f"least.{node.name}", least)
 
     def judge(self, largest: dict[str, float], smallest: dict[str, float]) -> tuple[Overflow, ...]:
         """The nodes to name, in the graph's order, each once."""
@@ -221,41 +214,37 @@ class _View:
     def _judge_node(
         self, node: onnx.NodeProto, largest: dict[str, float], smallest: dict[str, float]
     ) -> Iterator[Overflow]:
+        yield from self._judge_values(node, largest)
+        if node.op_type in _NORMS:
+            yield from self._judge_norm(node, largest, smallest)
+        elif node.op_type == "Div":
+            least = smallest.get(f"{node.input[1]}.least.{node.name}", 1)
+            if 0 < least < SMALLEST_NORMAL:
+                yield Overflow(node.name, "Div", "underflow", node.input[1], least)
+        elif node.op_type == "Softmax":
+            peak = self._peak(node.input[0], largest)
+            if peak > SOFTMAX_LARGEST:
+                yield Overflow(node.name, "Softmax", "softmax", node.input[0], peak)
+                yield from self._judge_way(node.input[0], peak)
+
+    def _judge_values(self, node: onnx.NodeProto, largest: dict[str, float]) -> Iterator[Overflow]:
         for value in (*node.input, *node.output):
             if value in self.shapes and (peak := self._peak(value, largest)) > LARGEST / SAFETY:
                 yield Overflow(node.name, node.op_type, "range", value, peak)
             if value in self._constants and _is_spoiled(self._constants[value]):
-                yield Overflow(
-                    node.name,
-                    node.op_type,
-                    "constant",
-                    value,
-                    float(np.abs(self._constants[value]).max()),
-                )
-        if node.op_type in _NORMS:
-            squares = largest[f"{node.input[0]}.squares.{node.name}"]
-            if squares > LARGEST / SAFETY:
-                yield Overflow(node.name, node.op_type, "squares", node.input[0], squares)
-            least = smallest[f"{node.input[0]}.least.{node.name}"] / self._count(node)
-            if max(_epsilon(node) * _EPSILON_SHARE, 0) < least < SMALLEST_NORMAL:
-                yield Overflow(node.name, node.op_type, "underflow", node.input[0], least)
-        elif (
-            node.op_type == "Div"
-            and 0 < smallest.get(f"{node.input[1]}.least.{node.name}", 1) < SMALLEST_NORMAL
-        ):
-            yield Overflow(
-                node.name,
-                "Div",
-                "underflow",
-                node.input[1],
-                smallest[f"{node.input[1]}.least.{node.name}"],
-            )
-        elif (
-            node.op_type == "Softmax"
-            and (peak := self._peak(node.input[0], largest)) > SOFTMAX_LARGEST
-        ):
-            yield Overflow(node.name, "Softmax", "softmax", node.input[0], peak)
-            yield from self._judge_way(node.input[0], peak)
+                peak = float(np.abs(self._constants[value]).max())
+                yield Overflow(node.name, node.op_type, "constant", value, peak)
+
+    def _judge_norm(
+        self, node: onnx.NodeProto, largest: dict[str, float], smallest: dict[str, float]
+    ) -> Iterator[Overflow]:
+        value = node.input[0]
+        squares = largest[f"{value}.squares.{node.name}"]
+        if squares > LARGEST / SAFETY:
+            yield Overflow(node.name, node.op_type, "squares", value, squares)
+        least = smallest[f"{value}.least.{node.name}"] / self._count(node)
+        if max(_epsilon(node) * _EPSILON_SHARE, 0) < least < SMALLEST_NORMAL:
+            yield Overflow(node.name, node.op_type, "underflow", value, least)
 
     def _judge_way(self, value: str, peak: float) -> Iterator[Overflow]:
         """What gave a softmax its input, back to the product.
@@ -271,9 +260,8 @@ class _View:
             )
 
     def _peak(self, value: str, largest: dict[str, float]) -> float:
-        return largest.get(
-            f"{self._source.get(value, value)}.peak", 0.0
-        )  # a weight that is only reshaped has none
+        # a weight that is only reshaped has none
+        return largest.get(f"{self._source.get(value, value)}.peak", 0.0)
 
     def _axes(self, node: onnx.NodeProto) -> list[int]:
         rank = len(self.shapes[node.input[0]])

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.observing.histograms import BINS, find_threshold
+from echoexport.calibration.observing.tapped_network import TappedNetwork
 from echoexport.calibration.observing.taps import (
     Activation,
     Tap,
-    TappedNetwork,
     find_activations,
     tap_histogram,
     tap_maxima,
@@ -168,8 +168,9 @@ def collect_ranges(
 
     Raises:
         CalibrationError: no samples, a sample that does not run, an activation that is
-            not finite. MissingPackageError, BackendError: no engine, or the engine does
-            not take the graph.
+            not finite.
+        MissingPackageError, BackendError: no engine, or the engine does not take the
+            graph.
     """
     settings = (
         settings if settings.values is None else replace(settings, values=tuple(settings.values))
@@ -180,11 +181,7 @@ def collect_ranges(
             graph, samples, settings=settings, report=report, progress=progress
         )
     found = maxima.smoothed(smoothing or {})
-    taps = (
-        []
-        if settings.method == "minmax"
-        else list(_make_histogram_taps(found, settings, smoothing or {}))
-    )
+    taps = list(_make_histogram_taps(found, settings, smoothing or {}))
     if not taps:
         return replace(found, settings=settings)
     network = TappedNetwork(graph, taps, threads=settings.threads)
@@ -204,26 +201,31 @@ def _collect_maxima(
     progress: ProgressFolder,
 ) -> ActivationRanges:
     activations = find_activations(graph, settings.values)
-    network = TappedNetwork(
-        graph, [tap_maxima(one) for one in activations.values()], threads=settings.threads
-    )
+    taps = [tap_maxima(one) for one in activations.values()]
+    network = TappedNetwork(graph, taps, threads=settings.threads)
     behind, found = _read_maxima(progress, activations)
     for index, sample in enumerate(_walk(graph, samples, what="ranges", report=report)):
         if index < behind:
             continue
         outputs = network(sample.inputs)
         place = _find_bin(sample, settings.bins)
-        for activation in activations.values():
-            channels = outputs[f"{activation.value}.maxima"]
-            _require_finite(
-                graph.name,
-                activation,
-                sample,
-                found=np.append(channels, outputs[f"{activation.value}.sum"]),
-            )
-            seen = found[activation.value]
+        for value, activation in activations.items():
+            channels = outputs[f"{value}.maxima"]
+            values = np.append(channels, outputs[f"{value}.sum"])
+            _require_finite(graph.name, activation, sample, found=values)
+            seen = found[value]
             seen[place] = np.maximum(seen[place], channels) if place in seen else channels
         _write_maxima(progress, found, behind=index + 1)
+    return _stack_maxima(graph, activations, found, settings=settings)
+
+
+def _stack_maxima(
+    graph: FloatGraph,
+    activations: Mapping[str, Activation],
+    found: Maxima,
+    *,
+    settings: RangeSettings,
+) -> ActivationRanges:
     steps = tuple(sorted({place for seen in found.values() for place in seen}))
     if not steps:
         raise CalibrationError(
@@ -283,6 +285,9 @@ def _collect_histograms(
 def _make_histogram_taps(
     found: ActivationRanges, settings: RangeSettings, smoothing: Mapping[str, Smoothing]
 ) -> Iterator[Tap]:
+    """None for "minmax", which needs no histogram, nor for what is zero throughout."""
+    if settings.method == "minmax":
+        return
     for value, activation in found.activations.items():
         amax = float(found.channel_maxima[value].max())
         if amax > _SMALLEST:

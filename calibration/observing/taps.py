@@ -6,29 +6,24 @@ Small outputs are computed beside an activation, so that none leaves the engine.
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
 from echoexport.runtime.errors import (
-    BackendError,
     CalibrationError,
     GraphError,
-    MissingPackageError,
 )
 
 if TYPE_CHECKING:
     import onnx
 
-_PURPOSE = "looking at activations"
+
+_SLICE = ("start", "end", "axis", "stride")
 
 
 @dataclass(frozen=True)
@@ -78,23 +73,30 @@ def find_activations(
         info.name: tuple(side.dim_value for side in info.type.tensor_type.shape.dim)
         for info in (*graph.model.graph.input, *graph.model.graph.value_info)
     }
-    readers: dict[str, list[str]] = {}
+    readers: dict[str, list[Layer]] = {}
     for layer in graph.layers.values():
-        readers.setdefault(layer.value, []).append(layer.name)
+        readers.setdefault(layer.value, []).append(layer)
     produced = {output for node in graph.model.graph.node for output in node.output} | set(shapes)
+    wanted = list(readers) if values is None else list(dict.fromkeys(values))
+    if unknown := [value for value in wanted if value not in produced]:
+        raise CalibrationError(f"{graph.name}: no value is called {unknown[0]!r}")
     found = {}
-    for value in readers if values is None else dict.fromkeys(values):
-        if value not in produced:
-            raise CalibrationError(f"{graph.name}: no value is called {value!r}")
+    for value in wanted:
         shape = shapes.get(value, ())
-        layers = readers.get(value, [])
         if not shape or min(shape) < 1:
             raise GraphError(
                 f"{graph.path}: the shape of {value!r} is not known; export the bundle again"
             )
-        by_layer = graph.layers[layers[0]].op == "Conv" if layers else len(shape) > 3
-        found[value] = Activation(value, shape, 1 if by_layer else len(shape) - 1, tuple(layers))
+        found[value] = _describe_activation(value, shape, readers.get(value, []))
     return found
+
+
+def _describe_activation(
+    value: str, shape: tuple[int, ...], readers: Sequence[Layer]
+) -> Activation:
+    second = readers[0].op == "Conv" if readers else len(shape) > 3
+    names = tuple(layer.name for layer in readers)
+    return Activation(value, shape, 1 if second else len(shape) - 1, names)
 
 
 def tap_maxima(activation: Activation) -> Tap:
@@ -103,31 +105,22 @@ def tap_maxima(activation: Activation) -> Tap:
     The sum is there for what is not finite: a maximum may step over a NaN, a sum does
     not.
     """
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     stem = activation.value
-    others = np.array(
-        [axis for axis in range(len(activation.shape)) if axis != activation.axis], np.int64
-    )
+    others = [axis for axis in range(len(activation.shape)) if axis != activation.axis]
     absolute = f"{stem}.tap.absolute"
-    return Tap(
-        stem,
-        ((f"{stem}.maxima", (activation.channels,)), (f"{stem}.sum", ())),
-        (
-            helper.make_node("Abs", [stem], [absolute], name=absolute),
-            helper.make_node(
-                "ReduceMax",
-                [absolute, f"{stem}.tap.others"],
-                [f"{stem}.maxima"],
-                name=f"{stem}.maxima",
-                keepdims=0,
-            ),
-            helper.make_node(
-                "ReduceSum", [absolute], [f"{stem}.sum"], name=f"{stem}.sum", keepdims=0
-            ),
+    maxima = f"{stem}.maxima"
+    total = f"{stem}.sum"
+    nodes = (
+        helper.make_node("Abs", [stem], [absolute], name=absolute),
+        helper.make_node(
+            "ReduceMax", [absolute, f"{stem}.tap.others"], [maxima], name=maxima, keepdims=0
         ),
-        (numpy_helper.from_array(others, f"{stem}.tap.others"),),
+        helper.make_node("ReduceSum", [absolute], [total], name=total, keepdims=0),
     )
+    outputs = ((maxima, (activation.channels,)), (total, ()))
+    return Tap(stem, outputs, nodes, _store(stem, {"others": np.array(others, np.int64)}))
 
 
 def tap_histogram(
@@ -145,34 +138,36 @@ def tap_histogram(
     every channel and place has its turn. ``factors`` divide the channels (the last
     axis) before.
     """
-    from onnx import TensorProto, helper, numpy_helper
-
     stem = activation.value
     size = math.prod(activation.shape)
     stride = _find_stride(size, most=most)
-    count = -(-size // stride)
     constants: dict[str, NDArray[Any]] = {
         "flat": np.array([-1], np.int64),
-        "start": np.zeros(1, np.int64),
-        "end": np.array([size], np.int64),
-        "stride": np.array([stride], np.int64),
+        **_slice_first_axis(size, stride),
         "to_bin": np.array(bins / amax, np.float32),
         "last": np.array(bins - 1, np.float32),
         "none": np.zeros(bins, np.float32),
-        "count": np.array([count], np.int64),
+        "count": np.array([-(-size // stride)], np.int64),
     }
-    steps: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Reshape", ["flat"], {}),
-        ("Slice", ["start", "end", "axis", "stride"], {}),
-        ("Abs", [], {}),
-        ("Mul", ["to_bin"], {}),
-        ("Min", ["last"], {}),
-        ("Cast", [], {"to": TensorProto.INT64}),
-    ]
-    constants["axis"] = np.zeros(1, np.int64)
     if factors is not None:
         constants["factors"] = factors.astype(np.float32)
-        steps.insert(0, ("Div", ["factors"], {}))
+    nodes = _count_values(stem, divided=factors is not None)
+    return Tap(stem, ((f"{stem}.histogram", (bins,)),), nodes, _store(stem, constants))
+
+
+def _count_values(stem: str, *, divided: bool) -> tuple[onnx.NodeProto, ...]:
+    """Nodes from a value to its histogram; their constants are those of ``tap_histogram``."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    steps: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
+        *([("Div", ("factors",), {})] if divided else []),
+        ("Reshape", ("flat",), {}),
+        ("Slice", _SLICE, {}),
+        ("Abs", (), {}),
+        ("Mul", ("to_bin",), {}),
+        ("Min", ("last",), {}),
+        ("Cast", (), {"to": TensorProto.INT64}),
+    ]
     nodes = []
     last = stem
     for index, (op, others, attributes) in enumerate(steps):
@@ -180,25 +175,15 @@ def tap_histogram(
         inputs = [last, *(f"{stem}.tap.{name}" for name in others)]
         nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         last = output
-    one = numpy_helper.from_array(np.ones(1, np.float32))
     ones = f"{stem}.tap.ones"
-    nodes.append(
-        helper.make_node("ConstantOfShape", [f"{stem}.tap.count"], [ones], name=ones, value=one)
-    )
-    nodes.append(
-        helper.make_node(
-            "ScatterElements",
-            [f"{stem}.tap.none", last, ones],
-            [f"{stem}.histogram"],
-            name=f"{stem}.histogram",
-            axis=0,
-            reduction="add",
-        )
-    )
-    tensors = tuple(
-        numpy_helper.from_array(array, f"{stem}.tap.{name}") for name, array in constants.items()
-    )
-    return Tap(stem, ((f"{stem}.histogram", (bins,)),), tuple(nodes), tensors)
+    one = numpy_helper.from_array(np.ones(1, np.float32))
+    count = [f"{stem}.tap.count"]
+    nodes.append(helper.make_node("ConstantOfShape", count, [ones], name=ones, value=one))
+    output = f"{stem}.histogram"
+    inputs = [f"{stem}.tap.none", last, ones]
+    add: dict[str, Any] = {"axis": 0, "reduction": "add"}
+    nodes.append(helper.make_node("ScatterElements", inputs, [output], name=output, **add))
+    return tuple(nodes)
 
 
 def tap_rows(activation: Activation, *, most: int) -> Tap:
@@ -206,7 +191,7 @@ def tap_rows(activation: Activation, *, most: int) -> Tap:
 
     They are spread evenly over the activation.
     """
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     stem = activation.value
     channels = activation.shape[-1]
@@ -214,25 +199,33 @@ def tap_rows(activation: Activation, *, most: int) -> Tap:
     stride = _find_stride(total, most=most)
     constants = {
         "matrix": np.array([total, channels], np.int64),
-        "start": np.zeros(1, np.int64),
-        "end": np.array([total], np.int64),
-        "axis": np.zeros(1, np.int64),
-        "stride": np.array([stride], np.int64),
+        **_slice_first_axis(total, stride),
     }
     matrix = f"{stem}.tap.rows"
     output = f"{stem}.rows"
-    between = [f"{stem}.tap.{name}" for name in ("start", "end", "axis", "stride")]
-    return Tap(
-        stem,
-        ((output, (-(-total // stride), channels)),),
-        (
-            helper.make_node("Reshape", [stem, f"{stem}.tap.matrix"], [matrix], name=matrix),
-            helper.make_node("Slice", [matrix, *between], [output], name=output),
-        ),
-        tuple(
-            numpy_helper.from_array(array, f"{stem}.tap.{name}")
-            for name, array in constants.items()
-        ),
+    between = [f"{stem}.tap.{name}" for name in _SLICE]
+    nodes = (
+        helper.make_node("Reshape", [stem, f"{stem}.tap.matrix"], [matrix], name=matrix),
+        helper.make_node("Slice", [matrix, *between], [output], name=output),
+    )
+    outputs = ((output, (-(-total // stride), channels)),)
+    return Tap(stem, outputs, nodes, _store(stem, constants))
+
+
+def _slice_first_axis(size: int, stride: int) -> dict[str, NDArray[np.int64]]:
+    """A Slice's inputs, by name in its order: every ``stride``-th place of ``size``."""
+    numbers = (0, size, 0, stride)
+    return {
+        name: np.array([number], np.int64) for name, number in zip(_SLICE, numbers, strict=True)
+    }
+
+
+def _store(stem: str, constants: Mapping[str, NDArray[Any]]) -> tuple[onnx.TensorProto, ...]:
+    """A tap's constants, each called ``VALUE.tap.NAME``."""
+    from onnx import numpy_helper
+
+    return tuple(
+        numpy_helper.from_array(array, f"{stem}.tap.{name}") for name, array in constants.items()
     )
 
 
@@ -263,42 +256,6 @@ def add_taps(graph: FloatGraph, taps: Iterable[Tap]) -> onnx.ModelProto:
     return model
 
 
-class TappedNetwork:
-    """A network that gives its taps in place of its outputs.
-
-    It runs in ONNX Runtime on the CPU, or in OpenVINO where that is missing. ONNX
-    Runtime reads the weights where they lie; OpenVINO needs a second name for (or a
-    copy of) their file.
-
-    Raises:
-        MissingPackageError: neither engine is installed.
-        BackendError: the engine does not take the graph.
-    """
-
-    def __init__(self, graph: FloatGraph, taps: Iterable[Tap], *, threads: int = 0) -> None:
-        self._name = graph.name
-        model = add_taps(graph, taps)
-        try:
-            import onnxruntime  # noqa: F401
-        except ImportError:
-            self._run = _open_openvino(graph, model, threads=threads)
-        else:
-            self._run = _open_onnxruntime(graph, model, threads=threads)
-
-    def __call__(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """The taps' outputs by name.
-
-        Raises:
-            CalibrationError: the engine refused the inputs.
-        """
-        try:
-            found: dict[str, NDArray[np.float32]] = self._run(dict(inputs))
-        except Exception as error:  # engines raise classes of their own, made in C++
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise CalibrationError(f"{self._name}: a sample does not run: {line}") from error
-        return found
-
-
 def _find_stride(size: int, *, most: int) -> int:
     """The step that leaves at most ``most`` of ``size``.
 
@@ -308,80 +265,3 @@ def _find_stride(size: int, *, most: int) -> int:
     while math.gcd(stride, size) > 1:
         stride += 1
     return stride
-
-
-def _open_onnxruntime(graph: FloatGraph, model: onnx.ModelProto, *, threads: int) -> Any:
-    import onnxruntime
-    from onnx import TensorProto
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    # Its default order runs taps last, and so holds every activation until then; its
-    # arena grows by doubling.
-    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-    options.enable_cpu_mem_arena = False
-    stored = [
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_location == TensorProto.EXTERNAL
-    ]
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(graph.read(name)) for name in stored]
-    if stored:
-        options.add_external_initializers(stored, values)
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=["ConstantFolding"],
-        )
-    except Exception as error:
-        raise BackendError(
-            f"{graph.path}: ONNX Runtime cannot load it: {str(error).splitlines()[0][:200]}"
-        ) from error
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: dict[str, Any]) -> dict[str, Any]:
-        assert values is not None  # the session reads these in place
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
-    return run
-
-
-def _open_openvino(graph: FloatGraph, model: onnx.ModelProto, *, threads: int) -> Any:
-    try:
-        from echoexport.runtime.backends.openvino import open_core
-
-        core = open_core()
-    except MissingPackageError as error:
-        raise MissingPackageError("onnxruntime", extra="onnxruntime", purpose=_PURPOSE) from error
-    config = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {}),
-    }
-    weights = graph.path.with_suffix(".bin")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if weights.exists():
-            _bring_file(weights, folder / weights.name)
-        (folder / "tapped.onnx").write_bytes(model.SerializeToString())
-        try:
-            compiled = core.compile_model(str(folder / "tapped.onnx"), "CPU", config)
-        except Exception as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
-            raise BackendError(f"{graph.path}: OpenVINO cannot compile it: {line}") from error
-    names = [output.get_any_name() for output in compiled.outputs]
-
-    def run(inputs: dict[str, Any]) -> dict[str, Any]:
-        results = compiled(inputs)
-        return {name: np.array(results[index]) for index, name in enumerate(names)}
-
-    return run
-
-
-def _bring_file(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

@@ -21,8 +21,9 @@ from echoexport.calibration.recording.recording_job import (
     prepare_job,
 )
 from echoexport.calibration.recording.recording_plan import PlannedCall, seed_noise
+from echoexport.calibration.recording.set_manifest import SampleEntry, SetManifest
 from echoexport.calibration.recording.set_writer import SetWriter, count_samples, recorded_alone
-from echoexport.calibration.recording.sets import CalibrationSet, SampleEntry, SetManifest, open_set
+from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.calibration.recording.watched_backend import WatchedBackend
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
@@ -52,11 +53,13 @@ def record_set(
     the same call goes on from them to the same bytes.
 
     Raises:
-        SettingError: a limit, seed or number of steps that cannot be. InputError: a
-            portrait, voice or poses that cannot be used; two inputs with the same two
-            names. CalibrationError: the bundle is not fp32, or a network gave or got
-            NaN or infinity. OutputError: the output is no set, is being recorded
-            already, cannot be written, or the disk has no room for it.
+        SettingError: a limit, seed or number of steps that cannot be.
+        InputError: a portrait, voice or poses that cannot be used; two inputs with the
+            same two names.
+        CalibrationError: the bundle is not fp32, or a network gave or got NaN or
+            infinity.
+        OutputError: the output is no set, is being recorded already, cannot be written,
+            or the disk has no room for it.
     """
     check_settings(settings)
     with open_bundle(bundle_folder, backend=settings.backend) as opened:

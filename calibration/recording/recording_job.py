@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from echoexport.calibration.recording.recording_inputs import (
@@ -24,7 +24,7 @@ from echoexport.calibration.recording.recording_plan import (
     RenderingShape,
     draw_plan,
 )
-from echoexport.calibration.recording.sets import (
+from echoexport.calibration.recording.set_manifest import (
     FORMAT,
     SCHEMA,
     SetManifest,
@@ -122,26 +122,14 @@ def prepare_job(
     """Look at every input that matters, and draw."""
     manifest = bundle.manifest
     _check_inputs(inputs, bundle)
-    inputs = sorted(
-        inputs, key=lambda item: (item.portrait, item.voice)
-    )  # a portrait's reference is computed once
-    size = (manifest.picture.width, manifest.picture.height)
+    # in this order a portrait's reference is computed once
+    inputs = sorted(inputs, key=lambda item: (item.portrait, item.voice))
     voices = {item.voice: cut_voice(item.sound, seconds=settings.seconds) for item in inputs}
     posed = manifest.drive.every_frame
-    poses = {
-        path: len(read_poses(path, size=size))
-        for path in {item.poses for item in inputs}
-        if path is not None
-    }
+    frames = _count_poses(bundle, inputs)
     sampling = settle_plan(bundle, RenderSettings(steps=settings.steps))
     shapes = [
-        _shape(
-            bundle,
-            item,
-            voices[item.voice],
-            sampling,
-            most=poses.get(item.poses) if item.poses else None,
-        )
+        _shape(bundle, item, voices[item.voice], sampling, most=frames.get(item.poses))
         for item in inputs
     ]
     draw = DrawSettings(
@@ -149,35 +137,51 @@ def prepare_job(
     )
     plan = draw_plan(shapes, manifest.networks, draw)
     used = {number: inputs[number] for number in plan.numbers()}
-    described = SetManifest(
-        FORMAT,
-        SCHEMA,
-        _name_engine(bundle, settings),
-        describe_source(manifest),
-        SetSampling(
-            settings.seed,
-            sampling.steps,
-            sampling.guidance,
-            sampling.overlap,
-            float(manifest.fps),
-            settings.seconds,
-        ),
-        portraits={
-            item.portrait: hash_crop(item.crop(size)) for item in _first_of_each(used.values())
-        },
-        voices={
-            name: hash_voice(voices[name])
-            for name in dict.fromkeys(item.voice for item in used.values())
-        },
+    size = (manifest.picture.width, manifest.picture.height)
+    described = replace(
+        _describe_recording(bundle, settings, sampling),
+        portraits={item.portrait: hash_crop(item.crop(size)) for item in _first_of_each(used)},
+        voices={item.voice: hash_voice(voices[item.voice]) for item in used.values()},
         poses=_hash_poses(used, shapes, size=size) if posed else {},
-        counts={},
-        megabytes=0.0,
-        arrays={},
-        samples=(),
     )
     timesteps = DDIMScheduler(manifest.sampler.scheduler).timesteps(sampling.steps)
     return RecordingJob(
         inputs, voices, shapes, plan, sampling, tuple(int(t) for t in timesteps), described
+    )
+
+
+def _count_poses(bundle: Bundle, inputs: Sequence[RecordingInput]) -> dict[Path | None, int]:
+    """Frames that each folder of poses has."""
+    picture = bundle.manifest.picture
+    size = (picture.width, picture.height)
+    paths = {item.poses for item in inputs if item.poses is not None}
+    return {path: len(read_poses(path, size=size)) for path in paths}
+
+
+def _describe_recording(
+    bundle: Bundle, settings: RecordingSettings, sampling: SamplingPlan
+) -> SetManifest:
+    """What the set will say of itself, before any input or sample."""
+    return SetManifest(
+        format=FORMAT,
+        schema=SCHEMA,
+        made=_name_engine(bundle, settings),
+        source=describe_source(bundle.manifest),
+        sampling=SetSampling(
+            seed=settings.seed,
+            steps=sampling.steps,
+            guidance=sampling.guidance,
+            overlap=sampling.overlap,
+            fps=float(bundle.manifest.fps),
+            seconds=settings.seconds,
+        ),
+        portraits={},
+        voices={},
+        poses={},
+        counts={},
+        megabytes=0.0,
+        arrays={},
+        samples=(),
     )
 
 
@@ -199,10 +203,10 @@ def _name_engine(bundle: Bundle, settings: RecordingSettings) -> str:
     return bundle.backend.describe() + threads
 
 
-def _first_of_each(inputs: Iterable[RecordingInput]) -> list[RecordingInput]:
+def _first_of_each(used: Mapping[int, RecordingInput]) -> list[RecordingInput]:
     """One input for each portrait."""
     found: dict[str, RecordingInput] = {}
-    for item in inputs:
+    for item in used.values():
         found.setdefault(item.portrait, item)
     return list(found.values())
 

@@ -184,9 +184,8 @@ def _draw_calls(
     """
     denoiser = _draw_denoiser(shapes, settings)
     numbers = sorted({call.number for call in denoiser})
-    by_portrait = {
-        shapes[number].portrait: number for number in reversed(numbers)
-    }.values()  # the first of each runs it
+    # the first rendering of each portrait, and of each voice, runs its network
+    by_portrait = {shapes[number].portrait: number for number in reversed(numbers)}.values()
     by_voice = {shapes[number].voice: number for number in reversed(numbers)}.values()
     every_frame = [(number, frame) for number in numbers for frame in range(shapes[number].frames)]
     once = [(number, 0) for number in by_portrait]
@@ -211,11 +210,27 @@ def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> 
     steps = [_list_step(shapes, step, guided=settings.guided) for step in range(settings.steps)]
     pools = [_shuffle(step, shapes, settings) for step in steps]
     shares = share_steps(settings.samples, [len(pool) for pool in pools])
-    counts: Counter[tuple[object, ...]] = Counter()
+    tally = _Tally(shapes)
     chosen: list[PlannedCall] = []
+    for turn in range(max(shares, default=0)):
+        for pool, share in zip(pools, shares, strict=True):
+            if turn < share:
+                chosen.append(_take_least(pool, tally.judge))
+                tally.count(chosen[-1])
+    return chosen
 
-    def judge(call: PlannedCall) -> tuple[object, ...]:
-        shape = shapes[call.number]
+
+class _Tally:
+    """How often each stratum was drawn from, so that the rarest has its turn."""
+
+    def __init__(self, shapes: Sequence[RenderingShape]) -> None:
+        self._shapes = shapes
+        self._counts: Counter[tuple[object, ...]] = Counter()
+
+    def judge(self, call: PlannedCall) -> tuple[object, ...]:
+        """What calls are ordered by: the least is drawn next."""
+        shape = self._shapes[call.number]
+        counts = self._counts
         return (
             counts[call.step, "portrait", shape.portrait],
             counts["portrait", shape.portrait],
@@ -226,23 +241,19 @@ def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> 
             counts[call.step, "window", call.window],
         )
 
-    for turn in range(max(shares, default=0)):
-        for pool, share in zip(pools, shares, strict=True):
-            if turn < share:
-                call = _take_least(pool, judge)
-                shape = shapes[call.number]
-                counts.update(
-                    [
-                        (call.step, "portrait", shape.portrait),
-                        ("portrait", shape.portrait),
-                        ("voice", shape.voice),
-                        ("rendering", call.number),
-                        ("half", call.half),
-                        (call.step, "window", call.window),
-                    ]
-                )
-                chosen.append(call)
-    return chosen
+    def count(self, call: PlannedCall) -> None:
+        """A call that was drawn."""
+        shape = self._shapes[call.number]
+        self._counts.update(
+            [
+                (call.step, "portrait", shape.portrait),
+                ("portrait", shape.portrait),
+                ("voice", shape.voice),
+                ("rendering", call.number),
+                ("half", call.half),
+                (call.step, "window", call.window),
+            ]
+        )
 
 
 def _list_step(shapes: Sequence[RenderingShape], step: int, *, guided: bool) -> list[PlannedCall]:

@@ -19,14 +19,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from echoexport.calibration.recording.set_manifest import SampleEntry, SetManifest, encode_manifest
 from echoexport.calibration.recording.sets import (
     ARRAYS,
     FILE_NAME,
     NAME_DIGITS,
-    SampleEntry,
-    SetManifest,
     check_array,
-    encode_manifest,
     find_array,
     name_part,
     read_manifest_files,

@@ -21,7 +21,7 @@ from echoexport.export.cli.options import (
 from echoexport.runtime.errors import QualityError, SettingError
 
 if TYPE_CHECKING:
-    from echoexport.profiles.quality.comparison import ComparisonClip
+    from echoexport.profiles.quality.clips import ComparisonClip
     from echoexport.profiles.quality.report import QualityReport
     from echoexport.runtime.contract.manifest import Manifest
 
@@ -241,7 +241,7 @@ def describe_report(report: QualityReport) -> Sequence[str]:
 def _read_clip(
     portrait: Path, voice: Path, files: ClipFiles, *, manifest: Manifest, frames: int
 ) -> ComparisonClip:
-    from echoexport.profiles.quality.comparison import ComparisonClip
+    from echoexport.profiles.quality.clips import ComparisonClip
     from echoexport.runtime.inputs.portrait import (
         crop_face,
         parse_face_box,

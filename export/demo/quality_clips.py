@@ -27,7 +27,7 @@ from echoexport.export.demo.media import PERSON
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import Person, draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState
-from echoexport.profiles.quality.comparison import ComparisonClip
+from echoexport.profiles.quality.clips import ComparisonClip
 from echoexport.profiles.quality.lipsync import correlate, is_constant
 from echoexport.profiles.quality.mouth import MouthGuide, mouth_closed, mouth_openness
 from echoexport.runtime.bundle.files import hash_file

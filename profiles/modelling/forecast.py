@@ -150,33 +150,35 @@ def make_forecast(
     if works is None:
         return Forecast(FORMULA, BAND, None, None, (), (), own, note=NOT_STORED)
     case = Case(manifest, works, plan, fps, choose_mode(manifest.networks))
-    stored = case.changed(mode="int8" if case.mode == "int8" else "stored")
     efficiency = find_efficiency(roofline, case.calls)
     costs = read_option_costs()
     boards: list[BoardForecast] = []
     options: tuple[OptionForecast, ...] = ()
     for target in targets:
-        roof = describe_target(target)
-        how = case
-        if target.name == own and model_pace(case, roof) is None:
-            roof = roofline.probe
-            how = stored
+        how, roof = _place_case(case, target, roofline)
         boards.append(_forecast_board(target, how, roof, efficiency=efficiency))
         if target.name == own:
             options = list_options(
                 how, roof, efficiency=efficiency, costs=costs, on_gpu=target.kind != "cpu"
             )
-    told = f"{costs.note}. It is a drawn character: photographs may lose more."
     return Forecast(
-        FORMULA,
-        BAND,
-        efficiency,
-        _describe_inputs(case),
-        tuple(boards),
-        options,
-        own,
-        costs_note=told,
+        formula=FORMULA,
+        band=BAND,
+        efficiency_here=efficiency,
+        inputs=_describe_inputs(case),
+        boards=tuple(boards),
+        options=options,
+        options_target=own,
+        costs_note=f"{costs.note}. It is a drawn character: photographs may lose more.",
     )
+
+
+def _place_case(case: Case, target: TargetSpec, roofline: Roofline) -> tuple[Case, Roof]:
+    """How a bundle runs on a board, and under which roof."""
+    roof = describe_target(target)
+    if target.name != case.manifest.target or model_pace(case, roof) is not None:
+        return case, roof
+    return case.changed(mode="int8" if case.mode == "int8" else "stored"), roofline.probe
 
 
 def _forecast_board(

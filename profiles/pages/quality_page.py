@@ -194,44 +194,42 @@ def _chart(clip: ClipQuality) -> str:
 
 
 def _networks(report: QualityReport) -> str:
-    one = report.reference.label
-    other = report.candidate.label
-    closeness = format_table(
-        _CLOSENESS_HEADS, [_closeness_row(network) for network in report.networks]
-    )
-    largest = max((n.reference.weights for n in report.networks), default=1)
-    size = format_table(
-        [
-            "network",
-            one,
-            other,
-            "ratio",
-            f"{other}, in int8",
-            f"{other} over fp32",
-            f"{other}, to scale",
-        ],
-        [
-            *(_size_row(n.name, n.reference, n.candidate, n.size) for n in report.networks),
-            _size_row("all networks", report.reference, report.candidate, report.headline.weights),
-        ],
-        extra=[*(draw_bar(n.candidate.weights / max(largest, 1)) for n in report.networks), ""],
-    )
-    speed = format_table(
-        ["network", f"{one}, median", "90 of 100", f"{other}, median", "90 of 100", "as fast"],
-        [
-            [n.name, *_times(n.reference), *_times(n.candidate), f"{n.speed:.2f} x"]
-            for n in report.networks
-        ],
-    )
+    rows = [_closeness_row(network) for network in report.networks]
+    closeness = format_table(_CLOSENESS_HEADS, rows)
     calls = report.settings.repeats
     warmup = report.settings.warmup
     return (
         '<h2>Networks, on the same inputs</h2>\n<p class="soft">Inputs are those that the '
         "reference met along its sampling; the candidate was given the very same.</p>\n"
-        f"{closeness}\n<h2>Size of the weights</h2>\n{size}\n"
+        f"{closeness}\n<h2>Size of the weights</h2>\n{_sizes(report)}\n"
         f'<h2>Speed</h2>\n<p class="soft">Wall clock, both in turns, {calls} calls after '
-        f"{warmup} that do not count; measured on one input.</p>\n{speed}"
+        f"{warmup} that do not count; measured on one input.</p>\n{_speeds(report)}"
     )
+
+
+def _sizes(report: QualityReport) -> str:
+    one = report.reference.label
+    other = report.candidate.label
+    heads = ["network", one, other, "ratio"]
+    heads += [f"{other}, in int8", f"{other} over fp32", f"{other}, to scale"]
+    rows = [_size_row(n.name, n.reference, n.candidate, n.size) for n in report.networks]
+    rows.append(
+        _size_row("all networks", report.reference, report.candidate, report.headline.weights)
+    )
+    largest = max((n.reference.weights for n in report.networks), default=1)
+    bars = [draw_bar(n.candidate.weights / max(largest, 1)) for n in report.networks]
+    return format_table(heads, rows, extra=[*bars, ""])
+
+
+def _speeds(report: QualityReport) -> str:
+    one = report.reference.label
+    other = report.candidate.label
+    heads = ["network", f"{one}, median", "90 of 100", f"{other}, median", "90 of 100", "as fast"]
+    rows = [
+        [n.name, *_times(n.reference), *_times(n.candidate), f"{n.speed:.2f} x"]
+        for n in report.networks
+    ]
+    return format_table(heads, rows)
 
 
 def _size_row(

@@ -6,27 +6,26 @@ speed.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from echoexport.profiles.measuring.conditions import describe_conditions
-from echoexport.profiles.quality.networks import Timing, compare_networks, is_large
-from echoexport.profiles.quality.pictures import psnr, ssim
-from echoexport.profiles.quality.plan_layers import (
-    LayerDamage,
-    measure_storage,
-    name_precision,
-    read_layers,
+from echoexport.profiles.quality.clips import (
+    ComparisonClip,
+    Frames,
+    check_clips,
+    draw_clip,
+    measure_clip,
+    pair_scores,
+    render_clip,
 )
+from echoexport.profiles.quality.comparable import note_differences, require_all_comparable
+from echoexport.profiles.quality.networks import Timing, compare_networks
+from echoexport.profiles.quality.plan_layers import LayerDamage, read_layers
 from echoexport.profiles.quality.recording import RecordingBundle
 from echoexport.profiles.quality.report import (
-    JSON_NAME,
-    PAGE_NAME,
     SCHEMA,
     BundleSide,
     ClipQuality,
@@ -39,50 +38,17 @@ from echoexport.profiles.quality.report import (
     Strip,
     find_misses,
 )
-from echoexport.profiles.quality.signals import measure_closeness
-from echoexport.profiles.quality.strips import (
-    StripSettings,
-    choose_frames,
-    draw_closely,
-    draw_strip,
-)
+from echoexport.profiles.quality.sides import describe_side, label_both
+from echoexport.profiles.quality.strips import StripSettings
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.contract.manifest import Manifest
-from echoexport.runtime.errors import BackendError, InputError, SettingError
+from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import Rate, exact_rate
 from echoexport.runtime.progress import Progress
-from echoexport.runtime.rendering.session import Session
-from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_plan
+from echoexport.runtime.rendering.settings import RenderSettings, settle_plan
 
-__all__ = [
-    "ComparisonClip",
-    "ComparisonSettings",
-    "ScoreFrames",
-    "compare_bundles",
-    "require_comparable",
-]
-
-Frames = NDArray[np.uint8]
-
-ScoreFrames = Callable[[Frames, Frames], Mapping[str, float]]
-"""Gives figures of a clip's frames (n, H, W, 3), higher is better. Second come the
-reference's frames of the same clip."""
+__all__ = ["ComparisonSettings", "compare_bundles"]
 
 _DENOISER = "denoising_unet"
-
-
-@dataclass(frozen=True, eq=False)
-class ComparisonClip:
-    """What both bundles render."""
-
-    name: str
-    inputs: RenderInputs
-    """At the bundles' size."""
-    frames: int | None = None
-    """At most; None takes all that the voice lasts."""
-    score: ScoreFrames | None = None
-    """Asked once for the reference's frames, against themselves, and once for the
-    candidate's."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +80,7 @@ class ComparisonSettings:
         if self.calls < 1 or self.repeats < 1 or self.warmup < 0 or not 0 <= self.strip_clips <= 3:
             raise SettingError(
                 f"{self.calls} calls, {self.repeats} repeats after {self.warmup}, "
-                f"{self.strip_clips} strips: at least "
-                "1, 1 and 0, and up to 3 strips, are wanted"
+                f"{self.strip_clips} strips: at least 1, 1 and 0, and up to 3 strips, are wanted"
             )
 
 
@@ -137,120 +102,93 @@ def compare_bundles(
 
     Raises:
         InputError: no clips, two of one name, or bundles that cannot render the same
-            clip. SettingError, BackendError: what rendering raises; the latter also for
-            NaN in an output.
+            clip.
+        SettingError, BackendError: what rendering raises; the latter also for NaN in an
+            output.
     """
     settings = settings or ComparisonSettings()
     tell = report or (lambda phase, done, total: None)
-    _check_clips(clips)
-    for other in (candidate, *(also or {}).values()):
-        require_comparable(
-            reference.manifest, other.manifest, names=(reference.folder.name, other.folder.name)
-        )
-    labels = _label_both(reference, candidate)
+    check_clips(clips)
+    require_all_comparable(reference, (candidate, *(also or {}).values()))
     recording = RecordingBundle(reference, most=settings.calls, seed=settings.seed)
+    labels = label_both(reference, candidate)
     how = _settle_rendering(reference, settings)
-    results: list[ClipQuality] = []
-    strips: list[Strip] = []
-    for index, clip in enumerate(clips):
-        tell("rendering", index, len(clips))
-        shown = {labels[0]: _render(recording, clip, how), labels[1]: _render(candidate, clip, how)}
-        results.append(_measure_clip(clip, *shown.values()))
-        if index < settings.strip_clips:
-            between = {label: _render(bundle, clip, how) for label, bundle in (also or {}).items()}
-            ordered = {labels[0]: shown[labels[0]], **between, labels[1]: shown[labels[1]]}
-            strips += _draw_clip(
-                results[-1], {label: one.frames for label, one in ordered.items()}, settings, index
-            )
-    tell("rendering", len(clips), len(clips))
-    networks = compare_networks(
-        reference,
-        candidate,
-        recording.reservoirs,
-        timing=Timing(settings.warmup, settings.repeats),
-        report=tell,
-    )
-    sides = _describe_side(reference, labels[0]), _describe_side(candidate, labels[1])
+    shown = _Shown(dict(zip(labels, (recording, candidate), strict=True)), also or {}, settings)
+    results, strips = shown.compare(clips, how, tell=tell)
+    calls = recording.reservoirs
+    timing = Timing(settings.warmup, settings.repeats)
+    networks = compare_networks(reference, candidate, calls, timing=timing, report=tell)
+    sides = describe_side(reference, labels[0]), describe_side(candidate, labels[1])
     headline = _summarize(results, networks, sides=sides)
     return QualityReport(
         schema=SCHEMA,
         origin="measured",
         reference=sides[0],
         candidate=sides[1],
-        settings=RunSettings(
-            how.steps or 0,
-            float(how.fps or 0),
-            how.guidance or 0.0,
-            how.overlap or 0,
-            how.seed,
-            settings.warmup,
-            settings.repeats,
-        ),
+        settings=_describe_run(how, settings),
         budget=settings.budget,
         misses=find_misses(settings.budget, headline),
         headline=headline,
         clips=tuple(results),
         networks=tuple(networks),
         layers=read_layers(candidate, settings.damage),
-        notes=_note_differences(reference.manifest, candidate.manifest),
+        notes=note_differences(reference.manifest, candidate.manifest),
         conditions=describe_conditions(),
         strips=tuple(strips),
     )
 
 
-def require_comparable(reference: Manifest, candidate: Manifest, *, names: tuple[str, str]) -> None:
-    """Refuse two bundles that do not render the same clip from the same noise.
+@dataclass(frozen=True)
+class _Shown:
+    """The bundles that clips are rendered with, by label."""
 
-    Raises:
-        InputError: names what differs, and both values.
-    """
-    for what in ("variant", "face", "picture size", "window", "noise", "scheduler", "audio"):
-        one = _describe_part(reference, what)
-        other = _describe_part(candidate, what)
-        if one != other:
-            raise InputError(
-                f"{names[0]} and {names[1]} differ in {what} ({one} and {other}): build both "
-                "from one checkpoint with "
-                "the same size and window"
-            )
+    both: Mapping[str, Bundle]
+    """The reference and the candidate."""
+    between: Mapping[str, Bundle]
+    """More for the strips, which stand between both there."""
+    settings: ComparisonSettings
+
+    def compare(
+        self, clips: Sequence[ComparisonClip], how: RenderSettings, *, tell: Progress
+    ) -> tuple[list[ClipQuality], list[Strip]]:
+        """Every clip measured, and the strips of the first ones."""
+        results: list[ClipQuality] = []
+        strips: list[Strip] = []
+        for index, clip in enumerate(clips):
+            tell("rendering", index, len(clips))
+            found = {label: render_clip(one, clip, how) for label, one in self.both.items()}
+            results.append(measure_clip(clip, *found.values()))
+            if index < self.settings.strip_clips:
+                frames = {label: one.frames for label, one in found.items()}
+                strips += self._draw(clip, how, results[-1], frames=frames, first=not index)
+        tell("rendering", len(clips), len(clips))
+        return results, strips
+
+    def _draw(
+        self,
+        clip: ComparisonClip,
+        how: RenderSettings,
+        result: ClipQuality,
+        *,
+        frames: Mapping[str, Frames],
+        first: bool,
+    ) -> Iterator[Strip]:
+        between = {label: render_clip(one, clip, how).frames for label, one in self.between.items()}
+        reference, candidate = frames
+        ordered = {reference: frames[reference], **between, candidate: frames[candidate]}
+        return draw_clip(result, ordered, settings=self.settings.strips, closely=first)
 
 
-def _describe_part(manifest: Manifest, what: str) -> Any:
-    picture = manifest.picture
-    sampler = manifest.sampler
-    parts = {
-        "variant": manifest.variant,
-        "face": manifest.face,
-        "picture size": f"{picture.width}x{picture.height}, "
-        f"{picture.latent_channels} x 1/{picture.downscale}",
-        "window": f"{manifest.window.frames} frames moving {manifest.window.shift}",
-        "noise": f"clamp {sampler.noise_clamp}, shared {sampler.shared_noise:g}",
-        "scheduler": sampler.scheduler,
-        "audio": manifest.audio,
-    }
-    return parts[what]
-
-
-def _note_differences(reference: Manifest, candidate: Manifest) -> tuple[str, ...]:
-    one = reference.provenance.checkpoint_files
-    other = candidate.provenance.checkpoint_files
-    if {name: file.sha256 for name, file in one.items()} == {
-        name: file.sha256 for name, file in other.items()
-    }:
-        return ()
-    return (
-        "the bundles were built from different checkpoints: differences are not those of the "
-        "precision alone",
+def _describe_run(how: RenderSettings, settings: ComparisonSettings) -> RunSettings:
+    return RunSettings(
+        steps=how.steps or 0,
+        fps=float(how.fps or 0),
+        guidance=how.guidance or 0.0,
+        overlap=how.overlap or 0,
+        seed=how.seed,
+        warmup=settings.warmup,
+        repeats=settings.repeats,
     )
-
-
-def _check_clips(clips: Sequence[ComparisonClip]) -> None:
-    names = [clip.name for clip in clips]
-    if not names:
-        raise InputError("no clips to compare bundles on: give one or more")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"two clips are called {twice[0]!r}: give each a name of its own")
 
 
 def _settle_rendering(reference: Bundle, settings: ComparisonSettings) -> RenderSettings:
@@ -269,69 +207,6 @@ def _settle_rendering(reference: Bundle, settings: ComparisonSettings) -> Render
         seed=settings.seed,
         hold=0,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Rendered:
-    latents: NDArray[np.float32]
-    frames: Frames
-
-
-def _render(bundle: Bundle, clip: ComparisonClip, how: RenderSettings) -> _Rendered:
-    rendering = Session(bundle, frugal=is_large(bundle)).render(
-        clip.inputs, replace(how, frames=clip.frames)
-    )
-    latents = rendering.latents
-    if not np.isfinite(latents).all():
-        raise BackendError(
-            f"{bundle.folder.name}: clip {clip.name!r} ends in latents that are NaN or "
-            "infinite: its denoiser overflows"
-        )
-    frames = [rendering.decode(latents[:, :, index]) for index in range(rendering.frames)]
-    return _Rendered(latents, np.stack(frames))
-
-
-def _measure_clip(clip: ComparisonClip, reference: _Rendered, candidate: _Rendered) -> ClipQuality:
-    decibels = psnr(candidate.frames, reference.frames)
-    likeness = ssim(candidate.frames, reference.frames)
-    return ClipQuality(
-        name=clip.name,
-        frames=len(reference.frames),
-        latents=measure_closeness(candidate.latents, reference.latents),
-        psnr=round(float(decibels.mean()), 3),
-        psnr_worst=round(float(decibels.min()), 3),
-        worst_frame=int(decibels.argmin()),
-        ssim=round(float(likeness.mean()), 5),
-        ssim_worst=round(float(likeness.min()), 5),
-        scores=_score(clip, reference.frames, candidate.frames),
-        psnr_frames=tuple(round(float(value), 2) for value in decibels),
-    )
-
-
-def _score(clip: ComparisonClip, reference: Frames, candidate: Frames) -> tuple[Score, ...]:
-    if clip.score is None:
-        return ()
-    own = clip.score(reference, reference)
-    other = clip.score(candidate, reference)
-    if own.keys() != other.keys():
-        raise InputError(
-            f"clip {clip.name!r}: its score gave {', '.join(own)} and then {', '.join(other)}"
-        )
-    return tuple(_pair(name, float(own[name]), float(other[name])) for name in own)
-
-
-def _pair(name: str, reference: float, candidate: float) -> Score:
-    return Score(name, round(reference, 5), round(candidate, 5), round(candidate - reference, 5))
-
-
-def _draw_clip(
-    result: ClipQuality, frames: Mapping[str, Frames], settings: ComparisonSettings, index: int
-) -> Iterable[Strip]:
-    numbers = choose_frames(result.frames, wanted=settings.strips.frames)
-    yield draw_strip(result.name, frames, numbers=numbers, settings=settings.strips)
-    if not index:
-        title = f"{result.name}, frame {result.worst_frame}: its worst"
-        yield draw_closely(title, frames, number=result.worst_frame, settings=settings.strips)
 
 
 def _summarize(
@@ -362,52 +237,10 @@ def _average_scores(clips: Sequence[ClipQuality]) -> tuple[Score, ...]:
     names = dict.fromkeys(score.name for score in scores)
     means = {name: [s for s in scores if s.name == name] for name in names}
     return tuple(
-        _pair(
+        pair_scores(
             name,
             float(np.mean([s.reference for s in own])),
             float(np.mean([s.candidate for s in own])),
         )
         for name, own in means.items()
     )
-
-
-def _label_both(reference: Bundle, candidate: Bundle) -> tuple[str, str]:
-    """By precision, or by arithmetic or folder where that does not tell them apart."""
-    for one, other in (
-        (name_precision(reference), name_precision(candidate)),
-        (_list_arithmetic(reference), _list_arithmetic(candidate)),
-        (reference.folder.name, candidate.folder.name),
-    ):
-        if one != other:
-            return one, other
-    return "reference", "candidate"
-
-
-def _describe_side(bundle: Bundle, label: str) -> BundleSide:
-    manifest = bundle.manifest
-    hashes = [
-        manifest.files[file].sha256 for name in manifest.networks for file in bundle.files_of(name)
-    ]
-    return BundleSide(
-        label=label,
-        name=bundle.folder.resolve().name,
-        variant=manifest.variant,
-        target=manifest.target,
-        precision=name_precision(bundle),
-        backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
-        compute=_list_arithmetic(bundle),
-        threads=bundle.options.threads,
-        weights=sum(bundle.measure_weights(name) for name in manifest.networks),
-        bytes=sum(
-            file.bytes
-            for name, file in manifest.files.items()
-            if name not in (JSON_NAME, PAGE_NAME)
-        ),
-        identity=hashlib.sha256("/".join(hashes).encode()).hexdigest(),
-        **measure_storage(bundle, manifest.networks),
-    )
-
-
-def _list_arithmetic(bundle: Bundle) -> str:
-    """What its networks compute in, each way once; none is opened for it."""
-    return "/".join(sorted(set(bundle.arithmetic().values())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -105,51 +105,45 @@ def list_metrics(report: ProfileReport) -> dict[str, Metric]:
     peak_memory, device_memory, energy (a frame) and bundle (bytes). STAGE.p50,
     NETWORK.p50 and the like are in turns; overlapped.NETWORK.p50 is not.
     """
-    head = report.headline
-    found = dict[str, Metric]()
-
-    def add(
-        name: str, value: float | None, unit: str, samples: Samples = (), figure: str = "p50"
-    ) -> None:
-        if value is not None:
-            found[name] = Metric(name, value, unit, samples, figure)
-
-    each = tuple(tuple(seconds / head.frames for seconds in repeat) for repeat in head.wall.samples)
-    add(
-        "fps",
-        head.steady_fps or head.fps,
-        "fps",
-        each if head.steady is None else head.steady.samples,
-        "1/p50",
-    )
-    add("clip_fps", head.fps, "fps", each, "1/p50")
-    add(
-        "rtf",
-        head.real_time_factor,
-        "",
-        tuple(tuple(report.settings.fps * s for s in repeat) for repeat in each),
-    )
-    add("first_frame", head.first_frame.figures.p50, "seconds", head.first_frame.samples)
-    add("load", sum(head.load.values()), "seconds")
-    sensors = head.sensors
-    frames = head.frames * report.settings.repeats
-    add("peak_memory", sensors.peak_memory.value, "bytes")
-    add("device_memory", sensors.device_memory.value, "bytes")
-    add("energy", None if sensors.energy.value is None else sensors.energy.value / frames, "J")
-    add("bundle", float(report.bundle.bytes), "bytes")
-    if head.intervals is not None:
-        for figure in ("p50", "p90", "p99", "max"):
-            add(
-                figure,
-                getattr(head.intervals.figures, figure),
-                "seconds",
-                head.intervals.samples,
-                figure,
-            )
+    found = {metric.name: metric for metric in _list_headlines(report)}
     for mode in reversed(report.modes):
         prefix = "" if mode is report.modes[-1] else f"{mode.name.replace(' ', '_')}."
         _add_parts(found, mode, prefix=prefix)
     return found
+
+
+def _list_headlines(report: ProfileReport) -> Iterator[Metric]:
+    head = report.headline
+    each = tuple(tuple(seconds / head.frames for seconds in repeat) for repeat in head.wall.samples)
+    steady = each if head.steady is None else head.steady.samples
+    clocked = tuple(tuple(report.settings.fps * s for s in repeat) for repeat in each)
+    first = head.first_frame
+    yield Metric("fps", head.steady_fps or head.fps, "fps", steady, "1/p50")
+    yield Metric("clip_fps", head.fps, "fps", each, "1/p50")
+    yield Metric("rtf", head.real_time_factor, "", clocked)
+    yield Metric("first_frame", first.figures.p50, "seconds", first.samples)
+    yield Metric("load", sum(head.load.values()), "seconds")
+    yield from _list_sensors(report)
+    yield Metric("bundle", float(report.bundle.bytes), "bytes")
+    between = head.intervals
+    if between is not None:
+        for figure in ("p50", "p90", "p99", "max"):
+            value = getattr(between.figures, figure)
+            yield Metric(figure, value, "seconds", between.samples, figure)
+
+
+def _list_sensors(report: ProfileReport) -> Iterator[Metric]:
+    """What sensors gave; nothing of those that gave nothing."""
+    sensors = report.headline.sensors
+    frames = report.headline.frames * report.settings.repeats
+    for name, reading in (
+        ("peak_memory", sensors.peak_memory),
+        ("device_memory", sensors.device_memory),
+    ):
+        if reading.value is not None:
+            yield Metric(name, reading.value, "bytes")
+    if sensors.energy.value is not None:
+        yield Metric("energy", sensors.energy.value / frames, "J")
 
 
 def _add_parts(found: dict[str, Metric], mode: ModeReport, *, prefix: str) -> None:
@@ -204,17 +198,10 @@ def check_limit(
     """
     metric = _find_metric(limit, metrics, label=label)
     if not limit.relative:
-        units = _UNITS[metric.unit]
-        if limit.unit not in units:
-            wanted = ", ".join(units) if any(units) else "none"
-            raise SettingError(
-                f"--fail-if {limit.text!r}: {limit.metric} has units {wanted}, not {limit.unit!r}"
-            )
-        bound = limit.value * units[limit.unit]
+        bound = _find_bound(limit, metric)
         broken = metric.value > bound if limit.above else metric.value < bound
-        return (
-            f"{label}: {limit.text}: {limit.metric} is {describe_metric(metric)}" if broken else ""
-        )
+        told = f"{limit.metric} is {describe_metric(metric)}"
+        return f"{label}: {limit.text}: {told}" if broken else ""
     if baseline is None:
         return ""
     change = compare_metric(_find_metric(limit, baseline, label="the first profile"), metric)
@@ -223,6 +210,16 @@ def check_limit(
         return ""
     told = f"{describe_metric(metric)}, {describe_change(change)}"
     return f"{label}: {limit.text}: {limit.metric} is {told}"
+
+
+def _find_bound(limit: Limit, metric: Metric) -> float:
+    units = _UNITS[metric.unit]
+    if limit.unit not in units:
+        wanted = ", ".join(units) if any(units) else "none"
+        raise SettingError(
+            f"--fail-if {limit.text!r}: {limit.metric} has units {wanted}, not {limit.unit!r}"
+        )
+    return limit.value * units[limit.unit]
 
 
 def describe_metric(metric: Metric) -> str:

@@ -5,7 +5,7 @@ A matrix over devices stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from echoexport.profiles.measuring.figures import Change
@@ -93,8 +93,9 @@ def compare_profiles(
     A single profile may be held to absolute limits.
 
     Raises:
-        InputError: no profile. SettingError: a limit on a figure that a profile has
-            not, or a relative one without a second profile.
+        InputError: no profile.
+        SettingError: a limit on a figure that a profile has not, or a relative one
+            without a second profile.
     """
     if not reports:
         raise InputError(
@@ -102,16 +103,6 @@ def compare_profiles(
         )
     labels = _tell_apart(names)
     metrics = [list_metrics(report) for report in reports]
-    parts = [
-        name
-        for name in dict.fromkeys(name for own in metrics for name in own)
-        if name.endswith(".p50")
-    ]
-    rows = tuple(
-        _make_row(name, metrics)
-        for name in (*_HEADLINES, *parts)
-        if any(name in own for own in metrics)
-    )
     devices, ways, matrix = _make_matrix(reports)
     failures = [
         check_limit(limit, own, baseline=None if index == 0 else metrics[0], label=label)
@@ -119,17 +110,24 @@ def compare_profiles(
         for index, (own, label) in enumerate(zip(metrics, labels, strict=True))
     ]
     return ProfileComparison(
-        SCHEMA,
-        KIND,
-        labels,
-        rows,
-        tuple(tuple(find_culprits(reports[0], report)) for report in reports[1:]),
-        devices,
-        ways,
-        matrix,
-        _list_doubts(reports, labels),
-        tuple(filter(None, failures)),
+        schema=SCHEMA,
+        kind=KIND,
+        labels=labels,
+        rows=_make_rows(metrics),
+        culprits=tuple(tuple(find_culprits(reports[0], report)) for report in reports[1:]),
+        devices=devices,
+        ways=ways,
+        matrix=matrix,
+        notes=_list_doubts(reports, labels),
+        failures=tuple(filter(None, failures)),
     )
+
+
+def _make_rows(metrics: Sequence[Mapping[str, Metric]]) -> tuple[MetricRow, ...]:
+    """Headlines and medians that any of the profiles has."""
+    known = dict.fromkeys(name for own in metrics for name in own)
+    parts = [name for name in known if name.endswith(".p50")]
+    return tuple(_make_row(name, metrics) for name in (*_HEADLINES, *parts) if name in known)
 
 
 def find_culprits(baseline: ProfileReport, candidate: ProfileReport) -> list[str]:
@@ -157,7 +155,7 @@ def find_culprits(baseline: ProfileReport, candidate: ProfileReport) -> list[str
     return [told for _, told in sorted(found, reverse=True)]
 
 
-def _make_row(name: str, metrics: Sequence[dict[str, Metric]]) -> MetricRow:
+def _make_row(name: str, metrics: Sequence[Mapping[str, Metric]]) -> MetricRow:
     found = [own.get(name) for own in metrics]
     first = found[0]
     changes = tuple(

@@ -37,6 +37,7 @@ from echoexport.profiles.reports.profile import (
 )
 from echoexport.profiles.reports.verdict import find_quicker, give_verdict
 from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.spec import describe_arithmetic
 from echoexport.runtime.errors import BackendError, EchoExportError, SettingError
 from echoexport.runtime.progress import Progress
@@ -106,8 +107,9 @@ def profile_bundle(
     ``sensors`` None finds those of this machine.
 
     Raises:
-        InputError, SettingError: a file or a setting that cannot be used. BundleError,
-            BackendError: the bundle or one of its networks does not open or run.
+        InputError, SettingError: a file or a setting that cannot be used.
+        BundleError, BackendError: the bundle or one of its networks does not open or
+            run.
     """
     sensors = find_sensors() if sensors is None else sensors
     with ClipSource(work, mode=IN_TURNS) as source:
@@ -119,13 +121,7 @@ def profile_bundle(
         overlapped, rounds = profile_source(
             source, plan, sampling=sampling, tell=tell, sensors=sensors
         )
-    medians = {network.name: network.host.figures.p50 for network in turns.networks}
-    peak = (
-        describe_target(load_target(manifest.target))
-        if manifest.target in list_targets()
-        else device.probe.roof
-    )
-    roofline = draw_roofline(manifest, medians, peak=peak, probe=device.probe.roof)
+    roofline = _draw_roofline(manifest, turns, device.probe)
     fps = device.settings.fps
     targets = [load_target(target) for target in list_targets()]
     forecast = make_forecast(manifest, sampling, fps=fps, roofline=roofline, targets=targets)
@@ -146,6 +142,13 @@ def profile_bundle(
         conditions=device.conditions,
     )
     return Profiled(report, rounds[-1].spans)
+
+
+def _draw_roofline(manifest: Manifest, turns: ModeReport, probe: Probe) -> Roofline:
+    medians = {network.name: network.host.figures.p50 for network in turns.networks}
+    known = manifest.target in list_targets()
+    peak = describe_target(load_target(manifest.target)) if known else probe.roof
+    return draw_roofline(manifest, medians, peak=peak, probe=probe.roof)
 
 
 def profile_source(

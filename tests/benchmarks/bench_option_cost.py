@@ -20,7 +20,7 @@ from results_file import write_results
 from echoexport.export.demo.quality_clips import SOUND, ClipPlan, is_character, list_quality_clips
 from echoexport.profiles.measuring.conditions import describe_conditions
 from echoexport.profiles.modelling.forecast_options import SCHEMA, OptionCosts, QualityCost
-from echoexport.profiles.quality.comparison import ComparisonClip
+from echoexport.profiles.quality.clips import ComparisonClip
 from echoexport.profiles.quality.pictures import psnr, ssim
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.schema import dump

@@ -20,7 +20,7 @@ from echoexport.calibration.choosing.policy import load_policy
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.observing import ranges
 from echoexport.calibration.observing.ranges import RangeSettings, collect_ranges
-from echoexport.calibration.observing.taps import TappedNetwork
+from echoexport.calibration.observing.tapped_network import TappedNetwork
 from echoexport.calibration.progress import NO_PROGRESS, ProgressFolder, make_key, prune_progress
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY

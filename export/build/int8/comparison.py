@@ -9,11 +9,8 @@ from pathlib import Path
 
 from echoexport.calibration.choosing.sensitivity import Damage
 from echoexport.export.build.job import BundleJob
-from echoexport.profiles.quality.comparison import (
-    ComparisonClip,
-    ComparisonSettings,
-    compare_bundles,
-)
+from echoexport.profiles.quality.clips import ComparisonClip
+from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
 from echoexport.profiles.quality.networks import is_large
 from echoexport.profiles.quality.report import QualityBudget, QualityReport
 from echoexport.runtime.bundle.opened import Bundle, open_bundle

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.observing.tapped_network import TappedNetwork
 from echoexport.calibration.observing.taps import (
-    TappedNetwork,
     add_taps,
     find_activations,
     tap_histogram,
@@ -202,7 +202,8 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from echoexport.calibration.graphs.float_graph import FloatGraph
-from echoexport.calibration.observing.taps import TappedNetwork, find_activations, tap_maxima
+from echoexport.calibration.observing.tapped_network import TappedNetwork
+from echoexport.calibration.observing.taps import find_activations, tap_maxima
 from echoexport.profiles.measuring.clip_run import find_peak_memory
 shape = (1, 1 << 20, 8)
 weight = np.eye(8, dtype=np.float32)

@@ -19,24 +19,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.calibration.recording.set_writer import (
-    SetWriter,
-    check_set_place,
-    count_samples,
-    recorded_alone,
-)
-from echoexport.calibration.recording.sets import (
+from echoexport.calibration.recording.set_manifest import (
     FORMAT,
     SCHEMA,
-    CalibrationSet,
     SampleEntry,
     SetManifest,
     SetSampling,
     SetSource,
     describe_source,
     encode_manifest,
-    open_set,
 )
+from echoexport.calibration.recording.set_writer import (
+    SetWriter,
+    check_set_place,
+    count_samples,
+    recorded_alone,
+)
+from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, read_manifest
 from echoexport.runtime.errors import CalibrationError, OutputError, UnknownNameError
 

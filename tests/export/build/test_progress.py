@@ -17,7 +17,7 @@ from echoexport.calibration.choosing import sensitivity
 from echoexport.calibration.choosing.layer_choice import ChoiceSettings
 from echoexport.calibration.choosing.sensitivity import Damage
 from echoexport.calibration.observing import ranges
-from echoexport.calibration.observing.taps import TappedNetwork
+from echoexport.calibration.observing.tapped_network import TappedNetwork
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
 from echoexport.calibration.progress import ProgressFolder
 from echoexport.calibration.recording import recording

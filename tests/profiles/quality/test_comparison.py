@@ -16,11 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.profiles.quality.comparison import (
-    ComparisonClip,
-    ComparisonSettings,
-    compare_bundles,
-)
+from echoexport.profiles.quality.clips import ComparisonClip
+from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
 from echoexport.profiles.quality.recording import CallReservoir, RecordedCall, RecordingBundle
 from echoexport.profiles.quality.report import QualityBudget, QualityReport, format_quality_json
 from echoexport.profiles.quality.signals import MOST_DECIBELS, ClosenessSums, measure_closeness

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 
 from echoexport.profiles.quality import networks
-from echoexport.profiles.quality.comparison import (
-    ComparisonClip,
-    ComparisonSettings,
-    compare_bundles,
-)
+from echoexport.profiles.quality.clips import ComparisonClip
+from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
