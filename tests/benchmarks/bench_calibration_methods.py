@@ -76,22 +76,7 @@ class Bench:
 
 def main() -> None:
     """Measure every method, combination and smoothing, show the table and write it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--bundle", type=Path, required=True, help="an fp32 bundle of the demo's checkpoint"
-    )
-    parser.add_argument(
-        "--set",
-        type=Path,
-        required=True,
-        help="calibration set (echoexport calibrate) of the bundle",
-    )
-    parser.add_argument(
-        "--held-out", type=Path, required=True, help="another set, of another seed, to judge by"
-    )
-    parser.add_argument("--backend", default="ort", help="engine that runs int8")
-    parser.add_argument("--probes", type=int, default=12, help="held-out samples at most")
-    arguments = parse_arguments(parser, name="calibration_methods")
+    arguments = read_arguments()
     graph = FloatGraph(arguments.bundle / f"{NETWORK}.onnx")
     spec = read_manifest(arguments.bundle).networks[NETWORK].describe(NETWORK)
     calibration = open_set(arguments.set)
@@ -129,6 +114,26 @@ def main() -> None:
             "table": rows,
         },
     )
+
+
+def read_arguments() -> argparse.Namespace:
+    """What is measured, on which set, judged by which other set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--bundle", type=Path, required=True, help="an fp32 bundle of the demo's checkpoint"
+    )
+    parser.add_argument(
+        "--set",
+        type=Path,
+        required=True,
+        help="calibration set (echoexport calibrate) of the bundle",
+    )
+    parser.add_argument(
+        "--held-out", type=Path, required=True, help="another set, of another seed, to judge by"
+    )
+    parser.add_argument("--backend", default="ort", help="engine that runs int8")
+    parser.add_argument("--probes", type=int, default=12, help="held-out samples at most")
+    return parse_arguments(parser, name="calibration_methods")
 
 
 def measure_all(bench: Bench, calibration: CalibrationSet) -> Iterator[dict[str, object]]:

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,7 @@ FIGURES = ("frames_per_second", "real_time_factor", "cold_start_seconds", "peak_
 
 def main() -> None:
     """Build once, render in turn, write medians and every single run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="rounds, each with every number of steps"
-    )
-    parser.add_argument("--fps", type=int, default=25)
-    arguments = parse_arguments(parser, name="demo_speed")
+    arguments = read_arguments()
     target = find_own_target()
     compute = find_arithmetic(target)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,21 +44,12 @@ def main() -> None:
         )
         build_bundle(builtin_checkpoint(), bundle, target=load_target(target), settings=settings)
         compile_engines(bundle, compute=compute)
+        once = partial(render, bundle, Path(folder), fps=arguments.fps, compute=compute)
         runs: dict[str, list[dict[str, Any]]] = {"4 steps": [], "6 steps": []}
-        first = render(
-            bundle, Path(folder), steps="4", fps=arguments.fps, compute=compute
-        )  # keeps the reference
+        first = once(steps="4")  # keeps the reference
         for _ in range(arguments.repeats):
             for label, found in runs.items():
-                found.append(
-                    render(
-                        bundle,
-                        Path(folder),
-                        steps=label.split()[0],
-                        fps=arguments.fps,
-                        compute=compute,
-                    )
-                )
+                found.append(once(steps=label.split()[0]))
     results = {
         label: {name: middle(found, name) for name in FIGURES} for label, found in runs.items()
     }
@@ -86,6 +73,16 @@ def main() -> None:
         for label, found in runs.items()
     }
     write_results(arguments.output, {**about, "medians": results, "runs": singles})
+
+
+def read_arguments() -> argparse.Namespace:
+    """Rounds, frames a second, and where the results go."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="rounds, each with every number of steps"
+    )
+    parser.add_argument("--fps", type=int, default=25)
+    return parse_arguments(parser, name="demo_speed")
 
 
 def render(bundle: Path, folder: Path, *, steps: str, fps: int, compute: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import open_checkpoint
 from echoexport.export.demo import assets
 from echoexport.export.demo.assets import (
@@ -17,11 +18,13 @@ from echoexport.export.demo.assets import (
     builtin_face_box,
     builtin_portrait,
     builtin_voice,
+    find_checkpoint,
     is_builtin,
+    suit_character,
 )
 from echoexport.export.demo.training.recipe import CHARACTER
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
-from echoexport.runtime.errors import CheckpointError, InputError
+from echoexport.runtime.errors import CheckpointError, InputError, SettingError
 from echoexport.runtime.inputs.portrait import crop_face, read_portrait
 
 LARGEST_CHECKPOINT = 24_000_000
@@ -89,3 +92,27 @@ def test_an_installation_without_the_files_says_so(
     for find in (builtin_portrait, builtin_voice):
         with pytest.raises(InputError, match=f"{tmp_path}/.*: missing from this installation"):
             find()
+
+
+def test_a_checkpoint_that_is_named_is_taken_whether_it_is_there_or_not(tmp_path: Path) -> None:
+    assert find_checkpoint(tmp_path / "nowhere") == tmp_path / "nowhere"
+
+
+def test_official_weights_in_the_working_directory_come_before_the_characters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_checkpoint(None) == builtin_checkpoint()
+    (tmp_path / "pretrained_weights").mkdir()
+    assert find_checkpoint(None) == Path("pretrained_weights")
+
+
+def test_the_character_is_built_at_its_own_size_where_none_is_asked_for() -> None:
+    assert suit_character(BuildSettings("acc")).size == CHARACTER_SIZE
+    assert suit_character(BuildSettings("acc", size=(256, 256))).size == (256, 256)
+
+
+@pytest.mark.parametrize("variant", ["base", "pose", "pose_acc"])
+def test_the_character_comes_as_one_variant_only(variant: str) -> None:
+    with pytest.raises(SettingError, match=f"variant '{variant}': the built-in demo character"):
+        suit_character(BuildSettings(variant))
