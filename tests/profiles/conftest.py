@@ -101,3 +101,14 @@ def null_report(profile_null: Callable[..., Profiled]) -> ProfileReport:
             {"denoising_unet": 0.002, "vae_decoder": 0.001}, layers=True
         ).report
     return _MADE["report"]
+
+
+@pytest.fixture
+def make_frames() -> Callable[..., np.ndarray]:
+    """A function that gives frames (n, side, side, 3) of noise, which packs worst."""
+
+    def run(count: int = 8, *, side: int = 128, seed: int = 0) -> np.ndarray:
+        random = np.random.default_rng(seed)
+        return random.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+    return run

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from echoexport.profiles.measuring.conditions import Conditions, Machine
 from echoexport.profiles.pages.quality_page import format_page
@@ -33,14 +31,11 @@ from echoexport.profiles.quality.report import (
 )
 from echoexport.profiles.quality.signals import Closeness
 from echoexport.profiles.quality.strips import (
-    GAIN,
     choose_frames,
     draw_closely,
-    draw_difference,
     draw_strip,
     read_strip,
 )
-from echoexport.runtime.errors import InputError
 
 VOID = {"meta", "img", "br", "link", "polyline"}
 MOST_BYTES = 1_500_000
@@ -73,11 +68,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self.open or self.open[-1] != "style":
             self.text += data
-
-
-def make_frames(count: int = 8, *, side: int = 128, seed: int = 0) -> np.ndarray:
-    """Noise, which packs worst."""
-    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
 def make_report(
@@ -125,16 +115,22 @@ def make_report(
     )
 
 
-def add_strips(report: QualityReport, *, side: int) -> QualityReport:
-    frames = {
-        "fp32": make_frames(side=side),
-        "fp16": make_frames(side=side),
-        "int8": make_frames(side=side, seed=1),
-    }
-    strips = [
-        draw_strip(clip.name, frames, numbers=choose_frames(8, wanted=6)) for clip in report.clips
-    ]
-    return dataclasses.replace(report, strips=(*strips, draw_closely("worst", frames, number=3)))
+@pytest.fixture
+def add_strips(make_frames: Callable[..., np.ndarray]) -> Callable[..., QualityReport]:
+    """A function that gives a report strips of three bundles, and its worst frame."""
+
+    def run(report: QualityReport, *, side: int) -> QualityReport:
+        frames = {
+            "fp32": make_frames(side=side),
+            "fp16": make_frames(side=side),
+            "int8": make_frames(side=side, seed=1),
+        }
+        numbers = choose_frames(8, wanted=6)
+        strips = [draw_strip(clip.name, frames, numbers=numbers) for clip in report.clips]
+        worst = draw_closely("worst", frames, number=3)
+        return dataclasses.replace(report, strips=(*strips, worst))
+
+    return run
 
 
 def test_the_size_table_gives_the_int8_share_and_the_size_against_fp32_of_all_networks() -> None:
@@ -150,7 +146,7 @@ def test_the_size_table_gives_the_int8_share_and_the_size_against_fp32_of_all_ne
     )
 
 
-def test_the_page_is_whole_and_asks_for_nothing() -> None:
+def test_the_page_is_whole_and_asks_for_nothing(add_strips: Callable[..., QualityReport]) -> None:
     text = format_page(add_strips(make_report(), side=32))
     page = Page(text)
     assert page.open == []
@@ -187,7 +183,9 @@ def test_every_figure_of_the_headline_is_there_and_the_verdict_is_first() -> Non
 
 
 @pytest.mark.parametrize("side", [128, 512])
-def test_the_page_stays_small_with_pictures_that_pack_worst(side: int) -> None:
+def test_the_page_stays_small_with_pictures_that_pack_worst(
+    side: int, add_strips: Callable[..., QualityReport]
+) -> None:
     text = format_page(add_strips(make_report(clips=3), side=side))
     assert len(text.encode()) < MOST_BYTES
 
@@ -206,49 +204,11 @@ def test_a_page_without_pictures_and_layers_has_neither_heading() -> None:
     assert "What it looks like" not in text and "Layers" not in text
 
 
-def test_differences_are_enlarged_about_grey() -> None:
-    frames = np.full((1, 4, 4, 3), 100, np.uint8)
-    other = frames.copy()
-    other[0, 0, 0] = 102
-    other[0, 1, 1] = 97
-    other[0, 2, 2] = 255
-    found = draw_difference(other, frames)[0, :, :, 0]
-    assert (found[0, 0], found[1, 1], found[2, 2], found[3, 3]) == (
-        128 + 2 * GAIN,
-        128 - 3 * GAIN,
-        255,
-        128,
-    )
-
-
-def test_a_single_frame_is_lossless_and_a_strip_has_its_size() -> None:
-    frames = {"a": make_frames(side=40), "b": make_frames(side=40, seed=1)}
-    closely = draw_closely("x", frames, number=2)
-    strip = draw_strip("x", frames, numbers=(0, 7))
-    shown = Image.open(io.BytesIO(base64.b64decode(closely.rows[1].picture.partition(",")[2])))
-    assert np.array_equal(np.asarray(shown), frames["b"][2])
-    assert [(row.width, row.height) for row in strip.rows] == [(82, 40)] * 3
-
-
-@given(st.integers(1, 500), st.integers(1, 12))
-def test_chosen_frames_are_there_and_in_order(count: int, wanted: int) -> None:
-    chosen = choose_frames(count, wanted=wanted)
-    assert len(chosen) == min(count, wanted)
-    assert sorted(set(chosen)) == list(chosen) and chosen[0] >= 0 and chosen[-1] < count
-
-
-def test_frames_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match="of one shape"):
-        draw_strip("x", {"a": make_frames(), "b": make_frames(side=64)}, numbers=(0,))
-    with pytest.raises(InputError, match="of one shape"):
-        draw_strip("x", {"a": make_frames()}, numbers=(0,))
-    with pytest.raises(InputError, match="have no"):
-        draw_closely("x", {"a": make_frames(2), "b": make_frames(2)}, number=2)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [500, 1600])
-def test_a_browser_needs_no_scrolling_sideways(tmp_path: Path, width: int) -> None:
+def test_a_browser_needs_no_scrolling_sideways(
+    tmp_path: Path, width: int, add_strips: Callable[..., QualityReport]
+) -> None:
     browser = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")
@@ -291,7 +251,9 @@ def test_a_browser_needs_no_scrolling_sideways(tmp_path: Path, width: int) -> No
     assert int(found[2]) <= int(found[1]) <= inner
 
 
-def test_the_first_strip_of_frames_is_read_back_from_a_page() -> None:
+def test_the_first_strip_of_frames_is_read_back_from_a_page(
+    add_strips: Callable[..., QualityReport],
+) -> None:
     report = add_strips(make_report(label="a<b"), side=128)
     strip = next(strip for strip in report.strips if not strip.closely)
     assert read_strip(format_page(report)) == strip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,7 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
-from echoexport.runtime.inputs.voice import voice_from_samples
 from echoexport.runtime.rendering import session
-from echoexport.runtime.rendering.settings import RenderInputs
 
 SIDE = 32
 
@@ -64,28 +63,29 @@ class CountedEngine:
             self._backend.open_now -= 1
 
 
-def compare_counted(folder: Path) -> CountedBackend:
-    backend = CountedBackend()
-    random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    voice = voice_from_samples(random.integers(-3000, 3000, 8000).astype(np.int16))
-    clip = ComparisonClip(
-        "one", RenderInputs(picture, voice, mask=np.full((SIDE, SIDE), 255, np.uint8)), frames=5
-    )
-    manifest = read_manifest(folder)
-    options = EngineOptions("fp32")
-    with (
-        Bundle(folder, manifest, backend=backend, options=options) as one,
-        Bundle(folder, manifest, backend=backend, options=options) as other,
-    ):
-        compare_bundles(
-            one, other, (clip,), settings=ComparisonSettings(calls=2, warmup=0, repeats=1)
-        )
-    return backend
+@pytest.fixture
+def compare_counted(make_clip: Callable[..., ComparisonClip]) -> Callable[[Path], CountedBackend]:
+    """A function that compares a bundle with itself and gives its backend."""
+
+    def run(folder: Path) -> CountedBackend:
+        backend = CountedBackend()
+        manifest = read_manifest(folder)
+        options = EngineOptions("fp32")
+        settings = ComparisonSettings(calls=2, warmup=0, repeats=1)
+        with (
+            Bundle(folder, manifest, backend=backend, options=options) as one,
+            Bundle(folder, manifest, backend=backend, options=options) as other,
+        ):
+            compare_bundles(one, other, (make_clip(),), settings=settings)
+        return backend
+
+    return run
 
 
 def test_large_denoisers_of_two_bundles_are_never_open_at_once(
-    null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    null_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compare_counted: Callable[[Path], CountedBackend],
 ) -> None:
     monkeypatch.setattr(networks, "_LARGE", 0)
     monkeypatch.setattr(session, "_CLOSED_FROM", 0)
@@ -94,6 +94,8 @@ def test_large_denoisers_of_two_bundles_are_never_open_at_once(
     assert found.open_now == 0
 
 
-def test_small_denoisers_of_two_bundles_are_opened_once_each(null_bundle: Path) -> None:
+def test_small_denoisers_of_two_bundles_are_opened_once_each(
+    null_bundle: Path, compare_counted: Callable[[Path], CountedBackend]
+) -> None:
     found = compare_counted(null_bundle)
     assert (found.opened, found.most) == (2, 2)
