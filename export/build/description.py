@@ -13,7 +13,6 @@ from echoexport.export.demo.assets import is_builtin
 from echoexport.export.sizes import ROWS_PER_FRAME
 from echoexport.runtime.backends import list_backends
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
-from echoexport.runtime.conditioning.mel import SAMPLE_RATE
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, NetworkSizes
 from echoexport.runtime.contract.manifest import (
     FORMAT,
@@ -27,6 +26,7 @@ from echoexport.runtime.contract.manifest import (
     WindowSettings,
 )
 from echoexport.runtime.contract.schema import dump
+from echoexport.runtime.inputs.voice import SAMPLE_RATE
 from echoexport.targets.spec import TargetSpec
 
 FPS = 24.0  # the original's default

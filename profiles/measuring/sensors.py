@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoexport.runtime.device.reading import Run, run_command
+from echoexport.runtime.device.reading import RunCommand, run_command
 
 __all__ = ["KINDS", "NOT_AVAILABLE", "Sensor", "find_sensors", "read_resident_memory"]
 
@@ -49,7 +49,7 @@ class Sensor:
     """Whether it is the whole device's, of which others of its kind are parts."""
 
 
-def find_sensors(root: Path = Path("/"), *, run: Run = run_command) -> tuple[Sensor, ...]:
+def find_sensors(root: Path = Path("/"), *, run: RunCommand = run_command) -> tuple[Sensor, ...]:
     """All sensors that can be read here now; files are looked for below ``root``.
 
     Power rails of a Jetson are those of the ina3221 driver (Linux,
@@ -169,7 +169,7 @@ def _find_throttling(root: Path) -> Iterator[Sensor]:
                 yield Sensor(name, "throttling", "events", _say(root, path), _scaled(path, 1.0))
 
 
-def _find_gpu(run: Run) -> Iterator[Sensor]:
+def _find_gpu(run: RunCommand) -> Iterator[Sensor]:
     """The first GPU's power, clock, temperature, memory, and whether it is being slowed down."""
     card = _Card(run)
     for kind, name, unit, field, scale in (
@@ -191,7 +191,7 @@ def _find_memory(root: Path) -> Iterator[Sensor]:
 class _Card:
     """Asks nvidia-smi once for all of its fields: each field that was read already asks anew."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunCommand) -> None:
         self._run = run
         self._given: set[str] = set()
         self._values: Mapping[str, str] = {}

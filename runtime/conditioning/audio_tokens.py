@@ -14,13 +14,13 @@ __all__ = [
     "ROWS_PER_FRAME",
     "ROWS_PER_SECOND",
     "AudioTokens",
-    "Encoder",
+    "EncodeSegment",
     "encode_features",
     "original_frame_count",
     "token_rows",
 ]
 
-Encoder = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+EncodeSegment = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """The audio encoder: (1, n_mels, 2 * context) -> (1, layers + 1, context, width), float32."""
 
 ROWS_PER_SECOND = 50
@@ -32,7 +32,7 @@ _ROWS_BEFORE = 4  # a frame takes rows c-4 .. c+5 about its centre c
 
 
 def encode_features(
-    mel: NDArray[np.float32], encode: Encoder, *, context: int = 1500
+    mel: NDArray[np.float32], encode: EncodeSegment, *, context: int = 1500
 ) -> NDArray[np.float32]:
     """Encode a whole log-mel piece by piece.
 
@@ -131,7 +131,7 @@ class AudioTokens:
 
 
 def _encode_piece(
-    piece: NDArray[np.float32], encode: Encoder, *, context: int
+    piece: NDArray[np.float32], encode: EncodeSegment, *, context: int
 ) -> NDArray[np.float32]:
     """Encode one padded piece: (context, layers + 1, width)."""
     padded = np.zeros((1, piece.shape[0], 2 * context), dtype=np.float32)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.errors import AudioError
+from echoexport.runtime.inputs.voice import SAMPLE_RATE
 
-__all__ = ["HOP", "N_FFT", "SAMPLE_RATE", "log_mel", "mel_filters"]
+__all__ = ["HOP", "N_FFT", "log_mel", "mel_filters"]
 
 # Whisper's constants (Radford et al. 2022, section 2.2: 80 channels, 25 ms windows, 10
 # ms stride at 16 kHz).
-SAMPLE_RATE = 16_000
 N_FFT = 400
 HOP = 160
 _SMALLEST_POWER = 1e-10

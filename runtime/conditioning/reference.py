@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.conditioning.reference_cache import Arrays, ReferenceCache, cache_key
+from echoexport.runtime.conditioning.reference_cache import CachedArrays, ReferenceCache, cache_key
 from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.errors import PortraitError
 
@@ -15,7 +15,7 @@ _KEY_SHOWN = 12  # digits, by which a trace tells portraits apart
 
 def find_reference(
     bundle: Bundle, picture: NDArray[np.uint8], *, cache: ReferenceCache | None
-) -> Arrays:
+) -> CachedArrays:
     """A portrait's keys and values for the denoiser, from the cache where it has them.
 
     They are frozen (see ``held_arrays``), so that an engine copies them to its device

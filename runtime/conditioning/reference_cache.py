@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.conditioning.reference_entry import (
-    Arrays,
+    CachedArrays,
     encode_header,
     entry_bytes,
     plain_dtype,
@@ -35,16 +35,16 @@ from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.files.aside import replaced_file
 
-__all__ = ["Arrays", "CacheStats", "ReferenceCache", "cache_key"]
+__all__ = ["CacheStats", "CachedArrays", "ReferenceCache", "cache_key"]
 
 MEMORY_BYTES = 256 * 2**20
 """Default bound in memory: a few portraits at 512 px in fp16 (about 46 MB of keys and
 values each)."""
 DISK_BYTES = 2 * 2**30
-STALE_SECONDS = 600.0
+_STALE_SECONDS = 600.0
 """A temporary file that nobody has written to for so long was left by a crash."""
-SUFFIX = ".reference"
-TEMPORARY = ".reference-part"
+_SUFFIX = ".reference"
+_TEMPORARY = ".reference-part"
 KEY = re.compile(r"[0-9a-f]{8,128}")
 
 
@@ -107,7 +107,7 @@ class ReferenceCache:
         with self._lock:
             return CacheStats(**self._counts)
 
-    def get(self, key: str) -> Arrays | None:
+    def get(self, key: str) -> CachedArrays | None:
         """The arrays put under ``key``, read-only, or None.
 
         Raises ``SettingError`` for a malformed key.
@@ -122,10 +122,10 @@ class ReferenceCache:
             self._disk.touch(key)  # or the entry used most would look the oldest on disk
         return dict(held)
 
-    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> CachedArrays:
         """Keep ``arrays`` under ``key`` and return what is kept.
 
-        That is read-only and safe from the caller's changes. Arrays that nobody can
+        That is read-only and safe from the caller's changes. CachedArrays that nobody can
         write to any more are kept as they are, others are copied once. Raises
         ``SettingError`` for a malformed key or arrays that are not plain numbers.
         """
@@ -143,7 +143,7 @@ class ReferenceCache:
             self._memory.clear()
             self._counts = dict.fromkeys(self._counts, 0)
 
-    def _get_from_disk(self, key: str) -> Arrays | None:
+    def _get_from_disk(self, key: str) -> CachedArrays | None:
         arrays, dropped = (None, False) if self._disk is None else self._disk.read(key)
         with self._lock:
             self._counts["dropped"] += dropped
@@ -161,14 +161,14 @@ class _MemoryStore:
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
-        self._entries: OrderedDict[str, Arrays] = OrderedDict()
+        self._entries: OrderedDict[str, CachedArrays] = OrderedDict()
 
-    def get(self, key: str) -> Arrays | None:
+    def get(self, key: str) -> CachedArrays | None:
         if key in self._entries:
             self._entries.move_to_end(key)
         return self._entries.get(key)
 
-    def put(self, key: str, arrays: Arrays) -> None:
+    def put(self, key: str, arrays: CachedArrays) -> None:
         self._entries.pop(key, None)
         if _size(arrays) > self._bound:
             return
@@ -198,7 +198,7 @@ class _DiskStore:
         with contextlib.suppress(OSError):
             os.utime(self._path(key), ns=(now, now))
 
-    def read(self, key: str) -> tuple[Arrays | None, bool]:
+    def read(self, key: str) -> tuple[CachedArrays | None, bool]:
         """The entry or None, and whether a broken one was dropped."""
         path = self._path(key)
         try:
@@ -214,12 +214,12 @@ class _DiskStore:
         self.touch(key)
         return arrays, False
 
-    def write(self, key: str, arrays: Arrays) -> None:
+    def write(self, key: str, arrays: CachedArrays) -> None:
         header = encode_header(key, arrays)
         size = entry_bytes(header, arrays)
         if not self._writable or size > self._bound:
             return
-        temporary = self._folder / f".{key[:16]}-{os.getpid()}-{uuid.uuid4().hex}{TEMPORARY}"
+        temporary = self._folder / f".{key[:16]}-{os.getpid()}-{uuid.uuid4().hex}{_TEMPORARY}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # faces are private
             self._make_room(key, size)
@@ -264,16 +264,16 @@ class _DiskStore:
             for item in found:
                 with contextlib.suppress(FileNotFoundError):  # another process may have deleted it
                     status = item.stat(follow_symlinks=False)
-                    if item.name.endswith(SUFFIX):
+                    if item.name.endswith(_SUFFIX):
                         yield status.st_mtime_ns, self._folder / item.name, status.st_size
                     elif (
-                        item.name.endswith(TEMPORARY)
-                        and time.time() - status.st_mtime > STALE_SECONDS
+                        item.name.endswith(_TEMPORARY)
+                        and time.time() - status.st_mtime > _STALE_SECONDS
                     ):
                         (self._folder / item.name).unlink()
 
     def _path(self, key: str) -> Path:
-        return self._folder / f"{key}{SUFFIX}"
+        return self._folder / f"{key}{_SUFFIX}"
 
 
 def _tagged(part: bytes | str | NDArray[Any]) -> Iterator[tuple[bytes, bytes | memoryview]]:
@@ -304,5 +304,5 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return freeze(array)
 
 
-def _size(arrays: Arrays) -> int:
+def _size(arrays: CachedArrays) -> int:
     return sum(array.nbytes for array in arrays.values())

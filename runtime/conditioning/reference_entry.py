@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from echoexport.runtime.errors import SettingError
 
 __all__ = [
-    "Arrays",
+    "CachedArrays",
     "encode_header",
     "entry_bytes",
     "plain_dtype",
@@ -36,7 +36,7 @@ __all__ = [
     "write_entry",
 ]
 
-Arrays = dict[str, NDArray[Any]]
+CachedArrays = dict[str, NDArray[Any]]
 
 MAGIC = b"EERC\x00\x01\r\n"
 PREFIX_BYTES = len(MAGIC) + 8
@@ -94,7 +94,7 @@ def write_entry(file: BinaryIO, header: bytes, arrays: Mapping[str, NDArray[Any]
     file.write(digest.digest())
 
 
-def read_entry(path: Path, key: str) -> Arrays | None:
+def read_entry(path: Path, key: str) -> CachedArrays | None:
     """The arrays of the file, or None if it is broken or another key's.
 
     Raises ``OSError`` where it cannot be read.
@@ -115,8 +115,8 @@ def read_entry(path: Path, key: str) -> Arrays | None:
         return None
 
 
-def _views(body: NDArray[np.uint8], key: str) -> Arrays | None:
-    """Arrays of an entry whose checksum holds.
+def _views(body: NDArray[np.uint8], key: str) -> CachedArrays | None:
+    """CachedArrays of an entry whose checksum holds.
 
     Raises any of the errors above where the header lies.
     """
@@ -124,7 +124,7 @@ def _views(body: NDArray[np.uint8], key: str) -> Arrays | None:
     header = json.loads(body[PREFIX_BYTES:end].tobytes())
     if body[: len(MAGIC)].tobytes() != MAGIC or header["key"] != key:
         return None
-    arrays: Arrays = {}
+    arrays: CachedArrays = {}
     for item in header["arrays"]:
         name = item["name"]
         dtype = item["dtype"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -57,6 +58,6 @@ class SchedulerConfig:
             )
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether a value is a whole number, numpy's included; True and False are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

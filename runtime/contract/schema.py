@@ -13,10 +13,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+ParsedT = TypeVar("ParsedT")
 
 
-def parse(kind: type[T], data: Any, *, where: str) -> T:
+def parse(kind: type[ParsedT], data: Any, *, where: str) -> ParsedT:
     """``data``, as read from JSON, as a ``kind``.
 
     Supports dataclasses, str, int, float, bool, None, unions of these, ``tuple[...]``
@@ -26,7 +26,7 @@ def parse(kind: type[T], data: Any, *, where: str) -> T:
         ValueError: the data does not fit; the message names the place, what was wanted
             and what was found.
     """
-    return typing.cast("T", _parse(kind, data, where))
+    return typing.cast("ParsedT", _parse(kind, data, where))
 
 
 def dump(value: Any) -> Any:

@@ -15,9 +15,9 @@ from echoexport.runtime.device.jetson import Board, read_board
 from echoexport.runtime.device.matching import match_target
 from echoexport.runtime.device.reading import (
     Found,
+    Machine,
     Package,
-    Probe,
-    Run,
+    RunCommand,
     package_version,
     run_command,
 )
@@ -35,7 +35,7 @@ _TENSORRT_PACKAGES = (
 
 def detect_device(
     root: Path = Path("/"),
-    run: Run = run_command,
+    run: RunCommand = run_command,
     *,
     package: Package = package_version,
     environment: Mapping[str, str] | None = None,
@@ -45,41 +45,56 @@ def detect_device(
     Its files lie below ``root``; another machine's files want another ``run``,
     ``package`` and ``environment`` too.
     """
-    probe = Probe(root, run, package, os.environ if environment is None else environment)
-    board = read_board(probe)
-    gpu = read_gpu(probe)
+    machine = Machine(root, run, package, os.environ if environment is None else environment)
+    board = read_board(machine)
+    gpu = read_gpu(machine)
+    device = _assemble(
+        "jetson" if board else "gpu" if gpu else "cpu",
+        _read_all(machine, board, gpu=gpu),
+        sizes=_measure(machine, board, gpu=gpu),
+        gpu=gpu,
+        notes=_note(machine, board, gpu=gpu),
+    )
+    if device.target is not None or device.kind == "jetson":
+        return device
+    target = match_target(device)
+    return _with_target(device, target) if target else device
+
+
+def _read_all(machine: Machine, board: Board | None, *, gpu: Gpu | None) -> dict[str, Found | None]:
+    """What is said in words, by the record's fields."""
     found: dict[str, Found | None] = {
-        "tensorrt": _read_tensorrt(probe),
-        "cuda": _read_cuda(probe) or (read_highest_cuda(probe) if gpu else None),
-        "os": _read_system(probe),
-        "arch": _read_arch(probe),
+        "tensorrt": _read_tensorrt(machine),
+        "cuda": _read_cuda(machine) or (read_highest_cuda(machine) if gpu else None),
+        "os": _read_system(machine),
+        "arch": _read_arch(machine),
     }
-    sizes: dict[str, tuple[int | None, str]] = {}
     if board is not None:
-        found |= _of_board(board, gpu)
-    elif gpu is not None:
+        return found | _of_board(board, gpu)
+    found["model"] = _read_processor(machine)
+    if gpu is not None:
         found |= {
             "gpu": gpu.name,
             "driver": gpu.driver,
             "compute_capability": gpu.compute_capability,
         }
-        sizes |= {
+    return found
+
+
+def _measure(
+    machine: Machine, board: Board | None, *, gpu: Gpu | None
+) -> dict[str, tuple[int | None, str]]:
+    """Bytes and cores with their sources; a board's GPU has the machine's own memory."""
+    total, available = machine.memory()
+    host = {"memory": (total, "/proc/meminfo"), "memory_available": (available, "/proc/meminfo")}
+    sizes = {f"host_{name}": size for name, size in host.items()}
+    sizes["cores"] = (_count_cores(machine), "/sys/devices/system/cpu/online")
+    if board is None and gpu is not None:
+        return sizes | {
             "memory": (gpu.memory, gpu.source),
             "memory_available": (gpu.memory_available, gpu.source),
         }
-    if board is None:
-        found["model"] = _read_processor(probe)
-    total, available = probe.memory()
-    for name, size in (("memory", total), ("memory_available", available)):
-        sizes.setdefault(name, (size, "/proc/meminfo"))
-        sizes[f"host_{name}"] = (size, "/proc/meminfo")
-    sizes["cores"] = (_count_cores(probe), "/sys/devices/system/cpu/online")
-    kind = "jetson" if board else "gpu" if gpu else "cpu"
-    device = _assemble(kind, found, sizes, gpu, notes=_note(probe, board, gpu))
-    if device.target is not None or kind == "jetson":
-        return device
-    target = match_target(device)
-    return _with_target(device, target) if target else device
+    return sizes | host
 
 
 def _of_board(board: Board, gpu: Gpu | None) -> dict[str, Found | None]:
@@ -99,9 +114,9 @@ def _of_board(board: Board, gpu: Gpu | None) -> dict[str, Found | None]:
 def _assemble(
     kind: str,
     found: Mapping[str, Found | None],
+    *,
     sizes: Mapping[str, tuple[int | None, str]],
     gpu: Gpu | None,
-    *,
     notes: tuple[str, ...],
 ) -> Device:
     values = {name: each.value if each else None for name, each in found.items()}
@@ -144,64 +159,64 @@ def _with_target(device: Device, target: str) -> Device:
     )
 
 
-def _note(probe: Probe, board: Board | None, gpu: Gpu | None) -> tuple[str, ...]:
+def _note(machine: Machine, board: Board | None, *, gpu: Gpu | None) -> tuple[str, ...]:
     if board is not None:
         return board.notes
     if gpu is not None:
         return gpu.notes
-    if hides_all(probe.environment):
+    if hides_all(machine.environment):
         return ("CUDA_VISIBLE_DEVICES hides every GPU from CUDA",)
-    chosen = probe.environment.get("CUDA_VISIBLE_DEVICES")
+    chosen = machine.environment.get("CUDA_VISIBLE_DEVICES")
     return (f"CUDA_VISIBLE_DEVICES={chosen} names no GPU of this machine",) if chosen else ()
 
 
-def _read_tensorrt(probe: Probe) -> Found | None:
+def _read_tensorrt(machine: Machine) -> Found | None:
     """What Python would import.
 
     The Debian package's longer number where it is the same version's.
     """
-    library = probe.debian(*_TENSORRT_LIBRARIES)
+    library = machine.debian(*_TENSORRT_LIBRARIES)
     for name in _TENSORRT_PACKAGES:
-        if version := probe.package(name):
+        if version := machine.package(name):
             same = library is not None and library.value.startswith(f"{version}.")
             return library if same else Found(version, f"Python package {name}")
     return library
 
 
-def _read_cuda(probe: Probe) -> Found | None:
+def _read_cuda(machine: Machine) -> Found | None:
     file = "/usr/local/cuda/version.json"
     try:
-        version = json.loads(probe.read(file) or "")["cuda"]["version"]
+        version = json.loads(machine.read(file) or "")["cuda"]["version"]
     except (ValueError, KeyError, TypeError):
         return None
     return Found(version, file) if isinstance(version, str) else None
 
 
-def _read_system(probe: Probe) -> Found | None:
+def _read_system(machine: Machine) -> Found | None:
     for file in ("/etc/os-release", "/usr/lib/os-release"):
-        if name := re.search(r'^PRETTY_NAME="?([^"\n]+)"?', probe.read(file) or "", re.MULTILINE):
+        if name := re.search(r'^PRETTY_NAME="?([^"\n]+)"?', machine.read(file) or "", re.MULTILINE):
             return Found(name[1], file)
-    return Found(platform.system(), "Python") if probe.root == Path("/") else None
+    return Found(platform.system(), "Python") if machine.root == Path("/") else None
 
 
-def _read_arch(probe: Probe) -> Found | None:
-    answer = (probe.run(("uname", "-m")) or "").strip()
+def _read_arch(machine: Machine) -> Found | None:
+    answer = (machine.run(("uname", "-m")) or "").strip()
     if answer:
         return Found(answer, "uname -m")
-    return Found(platform.machine(), "Python") if probe.root == Path("/") else None
+    return Found(platform.machine(), "Python") if machine.root == Path("/") else None
 
 
-def _read_processor(probe: Probe) -> Found | None:
+def _read_processor(machine: Machine) -> Found | None:
     name = re.search(
-        r"^model name\s*:\s*(.+?)\s*$", probe.read("/proc/cpuinfo") or "", re.MULTILINE
+        r"^model name\s*:\s*(.+?)\s*$", machine.read("/proc/cpuinfo") or "", re.MULTILINE
     )
     return Found(name[1], "/proc/cpuinfo") if name else None
 
 
-def _count_cores(probe: Probe) -> int | None:
+def _count_cores(machine: Machine) -> int | None:
     """Cores that are switched on, from Linux's list of ranges, as "0-5,7".
 
     A power mode may switch some off.
     """
-    ranges = re.findall(r"(\d+)(?:-(\d+))?", probe.read("/sys/devices/system/cpu/online") or "")
+    ranges = re.findall(r"(\d+)(?:-(\d+))?", machine.read("/sys/devices/system/cpu/online") or "")
     return sum(int(last or first) - int(first) + 1 for first, last in ranges) or None

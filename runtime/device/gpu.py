@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from echoexport.runtime.device.reading import Found, Probe
+from echoexport.runtime.device.reading import Found, Machine
 
 SMI = "nvidia-smi"
 _FIELDS = ("index", "uuid", "name", "driver_version", "memory.total", "memory.free", "power.limit")
@@ -38,21 +38,21 @@ class Gpu:
     """What else there is to know, in words."""
 
 
-def read_gpu(probe: Probe) -> Gpu | None:
+def read_gpu(machine: Machine) -> Gpu | None:
     """The first GPU that CUDA_VISIBLE_DEVICES leaves visible.
 
     None where the machine has no GPU or hides all.
     """
-    if hides_all(probe.environment):
+    if hides_all(machine.environment):
         return None
-    rows = _query(probe)
+    rows = _query(machine)
     if not rows:
-        return _read_kernel_module(probe)
-    wanted = probe.environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+        return _read_kernel_module(machine)
+    wanted = machine.environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     row = _choose(rows, wanted)
     if row is None:
         return None
-    instance = _find_instance(probe, row, wanted)
+    instance = _find_instance(machine, row, wanted)
     name = f"{row['name']} MIG {instance}" if instance and "MIG" not in row["name"] else row["name"]
     memory = _bytes(row["memory.total"])
     free = _bytes(row["memory.free"])
@@ -74,9 +74,9 @@ def read_gpu(probe: Probe) -> Gpu | None:
     )
 
 
-def read_highest_cuda(probe: Probe) -> Found | None:
+def read_highest_cuda(machine: Machine) -> Found | None:
     """The newest CUDA that the driver runs; not the toolkit's, which need not be installed."""
-    version = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", probe.run((SMI,)) or "")
+    version = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", machine.run((SMI,)) or "")
     return Found(version[1], f"{SMI} (the newest that the driver runs)") if version else None
 
 
@@ -86,9 +86,9 @@ def hides_all(environment: Mapping[str, str]) -> bool:
     return given is not None and given.split(",")[0].strip() in ("", "-1", "NoDevFiles")
 
 
-def _query(probe: Probe) -> list[dict[str, str]]:
+def _query(machine: Machine) -> list[dict[str, str]]:
     for fields in (_FIELDS + _NEWER_FIELDS, _FIELDS):
-        answer = probe.run((SMI, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"))
+        answer = machine.run((SMI, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"))
         lines = [
             [value.strip() for value in line.split(",")] for line in (answer or "").splitlines()
         ]
@@ -111,12 +111,12 @@ def _choose(rows: list[dict[str, str]], wanted: str) -> dict[str, str] | None:
     )
 
 
-def _find_instance(probe: Probe, row: Mapping[str, str], wanted: str) -> str:
+def _find_instance(machine: Machine, row: Mapping[str, str], wanted: str) -> str:
     """Profile of the MIG slice that CUDA would take, "" where the GPU is whole."""
     if row.get("mig.mode.current") != "Enabled" and not wanted.startswith("MIG-"):
         return ""
     listed = re.findall(
-        r"MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-\S+?)\)", probe.run((SMI, "-L")) or ""
+        r"MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-\S+?)\)", machine.run((SMI, "-L")) or ""
     )
     named = [profile for profile, uuid in listed if not wanted.startswith("MIG-") or uuid == wanted]
     return named[0] if named else "slice"
@@ -150,16 +150,18 @@ def _note(
     return tuple(notes)
 
 
-def _read_kernel_module(probe: Probe) -> Gpu | None:
+def _read_kernel_module(machine: Machine) -> Gpu | None:
     file = "/proc/driver/nvidia/version"
-    text = probe.read(file)
+    text = machine.read(file)
     if text is None:
         return None
     version = re.search(r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", text)
     name = None
-    for address in probe.list("/proc/driver/nvidia/gpus"):
+    for address in machine.list("/proc/driver/nvidia/gpus"):
         information = f"/proc/driver/nvidia/gpus/{address}/information"
-        if model := re.search(r"^Model:\s*(.+?)\s*$", probe.read(information) or "", re.MULTILINE):
+        if model := re.search(
+            r"^Model:\s*(.+?)\s*$", machine.read(information) or "", re.MULTILINE
+        ):
             name = Found(model[1], information)
             break
     return Gpu(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from echoexport.runtime.device.reading import Found, Probe
+from echoexport.runtime.device.reading import Found, Machine
 
 DEVICE_TREE = ("/proc/device-tree", "/run/device-tree", "/sys/firmware/devicetree/base")
 """Where the device tree is. Containers hide the first and the last; docs/jetson.md
@@ -73,17 +73,17 @@ class Board:
     """What else there is to know, in words."""
 
 
-def read_board(probe: Probe) -> Board | None:
+def read_board(machine: Machine) -> Board | None:
     """The Jetson that is read, or None where it is none.
 
     Xavier and Thor boards are read too, and have no target.
     """
-    folder, compatible = _read_compatible(probe)
-    l4t = _read_release(probe)
+    folder, compatible = _read_compatible(machine)
+    l4t = _read_release(machine)
     if "nvidia,tegra" not in compatible and l4t is None:
         return None
     module = next((Found(m, f"{folder}/compatible") for m in MODULES if m in compatible), None)
-    named = probe.read(f"{folder}/model") if folder else None
+    named = machine.read(f"{folder}/model") if folder else None
     model = Found(named, f"{folder}/model") if named else None
     if module is not None:
         number = module.value
@@ -92,15 +92,15 @@ def read_board(probe: Probe) -> Board | None:
             f"{model.value if model else 'NVIDIA Jetson'}: {MODULES[number][0]}",
             f"{file} ({number})",
         )
-    jetpack = _read_jetpack(probe, l4t)
+    jetpack = _read_jetpack(machine, l4t)
     chip = next((chip for chip in _CAPABILITIES if chip in compatible), None)
     return Board(
         model=model,
         module=module,
-        target=_find_target(probe, module, model),
+        target=_find_target(machine, module, model),
         l4t=l4t,
         jetpack=jetpack,
-        power_mode=_read_power_mode(probe),
+        power_mode=_read_power_mode(machine),
         compute_capability=Found(_CAPABILITIES[chip], f"{folder}/compatible ({chip})")
         if chip
         else None,
@@ -129,18 +129,18 @@ def _note(
         yield f"Jetson Linux {l4t.value} is of no JetPack known here"
 
 
-def _read_compatible(probe: Probe) -> tuple[str, str]:
+def _read_compatible(machine: Machine) -> tuple[str, str]:
     for folder in DEVICE_TREE:
-        if compatible := probe.read(f"{folder}/compatible"):
+        if compatible := machine.read(f"{folder}/compatible"):
             return folder, compatible
     return "", ""
 
 
-def _find_target(probe: Probe, module: Found | None, model: Found | None) -> Found | None:
+def _find_target(machine: Machine, module: Found | None, model: Found | None) -> Found | None:
     if module is not None:
         target = MODULES[module.value][1]
         return Found(target, module.source) if target else None
-    total, _ = probe.memory()
+    total, _ = machine.memory()
     for word, least, most, target in _BY_NAME:
         if (
             model is not None
@@ -152,20 +152,20 @@ def _find_target(probe: Probe, module: Found | None, model: Found | None) -> Fou
     return None
 
 
-def _read_release(probe: Probe) -> Found | None:
+def _read_release(machine: Machine) -> Found | None:
     """Jetson Linux's release: "# R36 (release), REVISION: 4.3, ..." is 36.4.3."""
-    line = re.search(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)", probe.read(RELEASE) or "")
+    line = re.search(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)", machine.read(RELEASE) or "")
     if line is not None:
         return Found(_three_numbers(f"{line[1]}.{line[2]}"), RELEASE)
-    return probe.debian("nvidia-l4t-core")
+    return machine.debian("nvidia-l4t-core")
 
 
 def _three_numbers(release: str) -> str:
     return ".".join([*release.split("."), "0", "0"][:3])
 
 
-def _read_jetpack(probe: Probe, l4t: Found | None) -> Found | None:
-    if found := probe.debian("nvidia-jetpack", "nvidia-jetpack-runtime"):
+def _read_jetpack(machine: Machine, l4t: Found | None) -> Found | None:
+    if found := machine.debian("nvidia-jetpack", "nvidia-jetpack-runtime"):
         return found
     known = JETPACKS.get(_three_numbers(l4t.value)) if l4t else None
     return (
@@ -175,18 +175,18 @@ def _read_jetpack(probe: Probe, l4t: Found | None) -> Found | None:
     )
 
 
-def _read_power_mode(probe: Probe) -> Found | None:
+def _read_power_mode(machine: Machine) -> Found | None:
     """The mode's name.
 
     A board that was never told otherwise is in the mode that its table calls the
     default.
     """
-    table = probe.read(POWER_MODES) or ""
+    table = machine.read(POWER_MODES) or ""
     names = dict(re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", table))
-    status = re.search(r"pmode:(\d+)", probe.read(POWER_STATUS) or "")
+    status = re.search(r"pmode:(\d+)", machine.read(POWER_STATUS) or "")
     if status and (name := names.get(str(int(status[1])))):
         return Found(name, f"{POWER_STATUS} and {POWER_MODES}")
-    if queried := re.search(r"NV Power Mode:\s*(\S+)", probe.run(("nvpmodel", "-q")) or ""):
+    if queried := re.search(r"NV Power Mode:\s*(\S+)", machine.run(("nvpmodel", "-q")) or ""):
         return Found(queried[1], "nvpmodel -q")
     if status:
         return Found(f"mode {int(status[1])}", POWER_STATUS)

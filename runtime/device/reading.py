@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-Run = Callable[[Sequence[str]], "str | None"]
+RunCommand = Callable[[Sequence[str]], "str | None"]
 """Runs a command: its output, or None where it is missing, fails or hangs."""
 Package = Callable[[str], "str | None"]
 """Version of an installed Python distribution, or None."""
 
-LARGEST_FILE = 16 * 2**20
+_LARGEST_FILE = 16 * 2**20
 """Bytes; dpkg's status file of a full JetPack has about 3 MB."""
-SECONDS = 10.0
+_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Machine:
     """Where a machine is read from.
 
     Files below ``root``, commands, Python packages, environment variables.
     """
 
     root: Path
-    run: Run
+    run: RunCommand
     package: Package
     environment: Mapping[str, str]
 
@@ -51,7 +51,7 @@ class Probe:
         """
         try:
             with (self.root / path.lstrip("/")).open("rb") as file:
-                content = file.read(LARGEST_FILE)
+                content = file.read(_LARGEST_FILE)
         except (OSError, ValueError):
             return None
         return content.decode("utf-8", errors="replace").rstrip("\0\n ").replace("\0", "\n")
@@ -100,7 +100,7 @@ def run_command(command: Sequence[str]) -> str | None:
         done = subprocess.run(
             [path, *command[1:]],
             capture_output=True,
-            timeout=SECONDS,
+            timeout=_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "LC_ALL": "C"},

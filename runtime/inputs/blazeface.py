@@ -11,12 +11,12 @@ import numpy.typing as npt
 from echoexport.runtime.inputs.portrait import Box
 from echoexport.runtime.inputs.resize import Picture, resize_picture
 
-Array = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float32]
 
-Network = Callable[[Array], tuple[Array, Array]]
+FaceNetwork = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """A picture (1,128,128,3), -1 to 1, to box values (896,16) and face logits (896,)."""
 
-SIDE = 128  # pixels the network looks at
+NETWORK_SIDE = 128  # pixels the network looks at
 GRIDS = ((16, 2), (8, 6))  # (cells a side, anchors a cell): 512 + 384 = 896 anchors
 LEAST_SCORE = 0.5
 SAME_FACE = 0.3  # overlap (intersection over union) from which two boxes are of one face
@@ -46,7 +46,7 @@ class FaceBox:
         return max(self.x1 - self.x0, 0.0) * max(self.y1 - self.y0, 0.0)
 
 
-def find_boxes(picture: Picture, network: Network) -> list[FaceBox]:
+def find_boxes(picture: Picture, network: FaceNetwork) -> list[FaceBox]:
     """Faces in an (H,W,3) RGB picture, best first.
 
     The network runs once, and overlapping boxes are merged. The picture is fitted into
@@ -93,15 +93,15 @@ def measure_overlap(first: FaceBox, second: FaceBox) -> float:
     return wide * high / (first.area + second.area - wide * high)
 
 
-def _letterbox(picture: Picture) -> Array:
+def _letterbox(picture: Picture) -> FloatArray:
     """The picture in the middle of a black square, as (1,128,128,3) from -1 to 1."""
     height, width = picture.shape[:2]
-    scale = SIDE / max(height, width)
+    scale = NETWORK_SIDE / max(height, width)
     wide = max(round(width * scale), 1)
     high = max(round(height * scale), 1)
-    left = (SIDE - wide) // 2
-    top = (SIDE - high) // 2
-    square = np.zeros((1, SIDE, SIDE, 3), np.float32)
+    left = (NETWORK_SIDE - wide) // 2
+    top = (NETWORK_SIDE - high) // 2
+    square = np.zeros((1, NETWORK_SIDE, NETWORK_SIDE, 3), np.float32)
     square[0, top : top + high, left : left + wide] = resize_picture(picture, size=(wide, high))
     return np.asarray(square / np.float32(127.5) - np.float32(1))
 
@@ -118,13 +118,13 @@ def _list_anchors() -> npt.NDArray[np.float64]:
     return np.concatenate(grids)
 
 
-def _decode_corners(values: Array) -> npt.NDArray[np.float64]:
+def _decode_corners(values: FloatArray) -> npt.NDArray[np.float64]:
     """Corners (896,4) as shares of the square.
 
     The first four of an anchor's values are the box's centre x and y, counted from the
     anchor, width and height, all in pixels: every anchor has the size of the square, so
     sizes need no other factor.
     """
-    centres = values[:, :2].astype(np.float64) / SIDE + _list_anchors()
-    halves = values[:, 2:4].astype(np.float64) / SIDE / 2
+    centres = values[:, :2].astype(np.float64) / NETWORK_SIDE + _list_anchors()
+    halves = values[:, 2:4].astype(np.float64) / NETWORK_SIDE / 2
     return np.concatenate([centres - halves, centres + halves], axis=1)

@@ -15,11 +15,11 @@ import numpy as np
 
 from echoexport.runtime.errors import MissingPackageError, PortraitError, UnknownNameError
 from echoexport.runtime.inputs.blazeface import (
+    NETWORK_SIDE,
     SAME_FACE,
-    SIDE,
-    Array,
     FaceBox,
-    Network,
+    FaceNetwork,
+    FloatArray,
     find_boxes,
     measure_overlap,
     merge_boxes,
@@ -54,7 +54,7 @@ def detect_face(picture: Picture, *, model: Path, engine: str | None = None) -> 
     return select_face(find_faces(picture, open_detector(model, engine=engine)))
 
 
-def find_faces(picture: Picture, network: Network) -> list[FaceBox]:
+def find_faces(picture: Picture, network: FaceNetwork) -> list[FaceBox]:
     """All faces in a picture, best score first.
 
     The network misses faces that fill little of what it sees. So where the whole
@@ -80,7 +80,7 @@ def select_face(faces: list[FaceBox]) -> FaceBox | None:
     return max(faces, key=lambda face: face.area, default=None)
 
 
-def open_detector(model: Path, *, engine: str | None = None) -> Network:
+def open_detector(model: Path, *, engine: str | None = None) -> FaceNetwork:
     """Load a BlazeFace model file into an engine.
 
     See :func:`detect_face` for both and for the errors.
@@ -145,7 +145,7 @@ def _unpack_detector(content: bytes, *, name: str) -> bytes:
         raise PortraitError(f"{name} is not a face model: {wanted}") from error
 
 
-def _open_openvino(content: bytes, *, name: str) -> Network:
+def _open_openvino(content: bytes, *, name: str) -> FaceNetwork:
     from echoexport.runtime.backends.openvino import open_core
 
     with tempfile.TemporaryDirectory() as folder:  # OpenVINO reads TFLite from files only
@@ -157,7 +157,7 @@ def _open_openvino(content: bytes, *, name: str) -> Network:
     shapes = {port.any_name: _list_sides(port) for port in compiled.outputs}
     boxes, scores = _match_outputs(_list_sides(compiled.inputs[0]), shapes, name=name)
 
-    def run(picture: Array) -> tuple[Array, Array]:
+    def run(picture: FloatArray) -> tuple[FloatArray, FloatArray]:
         found = compiled(picture)
         return found[boxes][0], found[scores][0, :, 0]
 
@@ -169,7 +169,7 @@ def _list_sides(port: Any) -> tuple[int, ...]:
     return tuple(side.get_length() if side.is_static else -1 for side in port.partial_shape)
 
 
-def _open_litert(content: bytes, *, name: str) -> Network:
+def _open_litert(content: bytes, *, name: str) -> FaceNetwork:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content)
@@ -181,7 +181,7 @@ def _open_litert(content: bytes, *, name: str) -> Network:
     shapes = {key: tuple(map(int, out["shape"])) for key, out in outputs.items()}
     boxes, scores = _match_outputs(tuple(map(int, entry["shape"])), shapes, name=name)
 
-    def run(picture: Array) -> tuple[Array, Array]:
+    def run(picture: FloatArray) -> tuple[FloatArray, FloatArray]:
         interpreter.set_tensor(entry["index"], picture)
         interpreter.invoke()
         found = [interpreter.get_tensor(outputs[key]["index"]) for key in (boxes, scores)]
@@ -197,7 +197,7 @@ def _match_outputs(
     by_shape = {shape: key for key, shape in outputs.items()}
     boxes = by_shape.get((1, ANCHORS, 16))
     scores = by_shape.get((1, ANCHORS, 1))
-    if entry != (1, SIDE, SIDE, 3) or boxes is None or scores is None:
+    if entry != (1, NETWORK_SIDE, NETWORK_SIDE, 3) or boxes is None or scores is None:
         found = f"input {entry}, outputs {', '.join(map(str, outputs.values()))}"
         raise PortraitError(
             f"{name} is not BlazeFace short range (128x128 pixels, 896 anchors): {found}"
@@ -210,7 +210,7 @@ def _tile_sides(picture: Picture) -> Iterator[int]:
     short, long = sorted(picture.shape[:2])
     for level in range(TILE_LEVELS + 1):
         side = short >> level
-        if SIDE <= side < 0.8 * long:
+        if NETWORK_SIDE <= side < 0.8 * long:
             yield side
 
 
@@ -227,7 +227,7 @@ def _tile_starts(length: int, *, side: int) -> list[int]:
     return [int(start) for start in np.linspace(0, length - side, steps + 1)]
 
 
-def _confirm(picture: Picture, faces: list[FaceBox], network: Network) -> list[FaceBox]:
+def _confirm(picture: Picture, faces: list[FaceBox], network: FaceNetwork) -> list[FaceBox]:
     """Large faces as they are; small ones as a closer look shows them, or not at all."""
     small = SMALL_FACE * max(picture.shape[:2])
     closer = [
@@ -237,7 +237,7 @@ def _confirm(picture: Picture, faces: list[FaceBox], network: Network) -> list[F
     return merge_boxes([face for face in closer if face is not None])
 
 
-def _look_closer(picture: Picture, face: FaceBox, network: Network) -> FaceBox | None:
+def _look_closer(picture: Picture, face: FaceBox, network: FaceNetwork) -> FaceBox | None:
     """The same face found in a window of twice its size, where the network sees it best."""
     height, width = picture.shape[:2]
     middle_x = (face.x0 + face.x1) / 2
@@ -256,7 +256,9 @@ def _look_closer(picture: Picture, face: FaceBox, network: Network) -> FaceBox |
     return max(same, key=lambda found: found.score, default=None)
 
 
-def _search(picture: Picture, tile: tuple[int, int, int, int], network: Network) -> list[FaceBox]:
+def _search(
+    picture: Picture, tile: tuple[int, int, int, int], network: FaceNetwork
+) -> list[FaceBox]:
     """Faces in one tile, in pixels of the whole picture."""
     x0, y0, x1, y1 = tile
     return [

@@ -13,12 +13,12 @@ from typing import Generic, TypeVar
 
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
-T = TypeVar("T")
+ItemT = TypeVar("ItemT")
 
 
 def run_ahead(
-    items: Iterable[T], *, most: int, name: str = "ahead", tracer: Tracer = NULL
-) -> Generator[T, None, None]:
+    items: Iterable[ItemT], *, most: int, name: str = "ahead", tracer: Tracer = NULL
+) -> Generator[ItemT, None, None]:
     """The items, made by a thread of their own up to ``most`` ahead of their use.
 
     An error in the making is raised where the item would have come. Left early, the
@@ -33,7 +33,7 @@ def run_ahead(
         maker.finish()
 
 
-class _Maker(Generic[T]):
+class _Maker(Generic[ItemT]):
     """Makes one item for each permit; gives (item, error), and (None, None) at the end.
 
     All that passes between the threads goes through ``SimpleQueue``, and the thread is
@@ -42,11 +42,11 @@ class _Maker(Generic[T]):
     side waits for it for ever.
     """
 
-    def __init__(self, items: Iterable[T], *, most: int, name: str, tracer: Tracer) -> None:
+    def __init__(self, items: Iterable[ItemT], *, most: int, name: str, tracer: Tracer) -> None:
         self._items = items
         self._name = name
         self._tracer = tracer
-        self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+        self._made: SimpleQueue[tuple[ItemT | None, BaseException | None]] = SimpleQueue()
         self._permits: SimpleQueue[None] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()
         self._begun = False
@@ -59,7 +59,7 @@ class _Maker(Generic[T]):
         _thread.start_new_thread(self._make, ())
         self._begun = True
 
-    def take(self) -> Iterator[T]:
+    def take(self) -> Iterator[ItemT]:
         """The items, in their order."""
         while True:
             with self._tracer.span(f"for {self._name}", "wait"):

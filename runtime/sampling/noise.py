@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
 
 __all__ = ["initial_latents"]
@@ -44,12 +45,7 @@ def initial_latents(
     Raises ``SettingError`` for a seed outside 0..2**64-1, for sizes or clamps that are
     not positive and for a share outside 0..1.
     """
-    if (
-        isinstance(seed, bool)
-        or not isinstance(seed, (int, np.integer))
-        or not 0 <= seed <= LARGEST_SEED
-    ):
-        raise SettingError(f"seed must be a whole number from 0 to 2**64-1, not {seed!r}")
+    _check_seed(seed)
     if frames < 1 or len(shape) != 3 or min(shape) < 1:
         raise SettingError(
             f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}"
@@ -69,6 +65,11 @@ def initial_latents(
     if clamp is not None:
         np.clip(latents, -clamp, clamp, out=latents)
     return latents
+
+
+def _check_seed(seed: object) -> None:
+    if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
+        raise SettingError(f"seed must be a whole number from 0 to 2**64-1, not {seed!r}")
 
 
 def _normals(seed: int, stream: int, count: int) -> NDArray[np.float64]:

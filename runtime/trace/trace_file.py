@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,16 @@ def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
                 "args": dict(span.arguments),
             }
         )
-    named = [
+    return {
+        "traceEvents": _name_threads(threads) + events,
+        "displayTimeUnit": "ms",
+        "otherData": {"schema": _SCHEMA},
+    }
+
+
+def _name_threads(threads: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """The events that name clocks and tracks, given (clock, track) to a thread's number."""
+    named: list[dict[str, Any]] = [
         {"name": "process_name", "ph": "M", "pid": number, "tid": 0, "args": {"name": clock}}
         for number, clock in enumerate(CLOCKS, 1)
         if any(known == clock for known, _ in threads)
@@ -59,8 +68,4 @@ def describe_trace(spans: Iterable[Span]) -> dict[str, Any]:
         where = {"ph": "M", "pid": CLOCKS.index(clock) + 1, "tid": thread}
         named.append({"name": "thread_name", **where, "args": {"name": track}})
         named.append({"name": "thread_sort_index", **where, "args": {"sort_index": thread}})
-    return {
-        "traceEvents": named + events,
-        "displayTimeUnit": "ms",
-        "otherData": {"schema": _SCHEMA},
-    }
+    return named

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from echoexport.runtime.inputs.blazeface import SIDE, Network
+from echoexport.runtime.inputs.blazeface import NETWORK_SIDE, FaceNetwork
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +37,15 @@ def make_landmarks() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def answer() -> Callable[..., Network]:
+def answer() -> Callable[..., FaceNetwork]:
     """A function that makes a network which answers at the given anchors.
 
     Each is (anchor, box values, logit).
     """
 
-    def make(*faces: tuple[int, tuple[float, float, float, float], float]) -> Network:
+    def make(*faces: tuple[int, tuple[float, float, float, float], float]) -> FaceNetwork:
         def run(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            assert picture.shape == (1, SIDE, SIDE, 3)
+            assert picture.shape == (1, NETWORK_SIDE, NETWORK_SIDE, 3)
             values = np.zeros((896, 16), np.float32)
             logits = np.full(896, -20, np.float32)
             for anchor, box, logit in faces:

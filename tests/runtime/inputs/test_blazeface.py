@@ -9,7 +9,7 @@ import pytest
 
 from echoexport.runtime.inputs.blazeface import (
     FaceBox,
-    Network,
+    FaceNetwork,
     _letterbox,
     _list_anchors,
     find_boxes,
@@ -29,7 +29,7 @@ def test_anchors_lie_at_the_cells_centres() -> None:
 
 
 def test_values_are_decoded_from_their_anchor_to_picture_pixels(
-    answer: Callable[..., Network],
+    answer: Callable[..., FaceNetwork],
 ) -> None:
     picture = np.zeros(
         (256, 512, 3), np.uint8
@@ -41,12 +41,12 @@ def test_values_are_decoded_from_their_anchor_to_picture_pixels(
     assert face.score == pytest.approx(1 / (1 + np.exp(-2)))
 
 
-def test_scores_below_a_half_are_no_faces(answer: Callable[..., Network]) -> None:
+def test_scores_below_a_half_are_no_faces(answer: Callable[..., FaceNetwork]) -> None:
     network = answer((5, (0, 0, 30, 30), -0.01), (600, (0, 0, 30, 30), 0.01))
     assert len(find_boxes(np.zeros((128, 128, 3), np.uint8), network)) == 1
 
 
-def test_a_wild_logit_raises_no_overflow(answer: Callable[..., Network]) -> None:
+def test_a_wild_logit_raises_no_overflow(answer: Callable[..., FaceNetwork]) -> None:
     assert find_boxes(np.zeros((128, 128, 3), np.uint8), answer((0, (0, 0, 9, 9), -1e30))) == []
 
 

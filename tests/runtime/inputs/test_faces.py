@@ -13,7 +13,7 @@ import pytest
 from echoexport.runtime.errors import MissingPackageError, PortraitError, UnknownNameError
 from echoexport.runtime.inputs.blazeface import (
     FaceBox,
-    Network,
+    FaceNetwork,
 )
 from echoexport.runtime.inputs.faces import detect_face, find_faces, open_detector, select_face
 from echoexport.runtime.inputs.portrait import crop_face, read_portrait
@@ -60,9 +60,9 @@ def test_a_picture_beyond_the_search_size_gives_boxes_in_its_own_pixels() -> Non
 
 
 def test_a_small_face_that_a_closer_look_does_not_confirm_is_dropped(
-    answer: Callable[..., Network],
+    answer: Callable[..., FaceNetwork],
 ) -> None:
-    looks: Iterator[Network] = iter([answer((512, (20, 20, 30, 30), 5.0))])
+    looks: Iterator[FaceNetwork] = iter([answer((512, (20, 20, 30, 30), 5.0))])
 
     def see_a_face_once(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return next(looks, answer())(picture)
@@ -113,7 +113,7 @@ def test_an_unknown_engine_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def network(media_dir: Path) -> Network:
+def network(media_dir: Path) -> FaceNetwork:
     pytest.importorskip("openvino")
     return open_detector(media_dir / "models" / "blaze_face_short_range.tflite", engine="openvino")
 
@@ -128,7 +128,7 @@ FACES = {
 
 
 @pytest.mark.parametrize("name", FACES)
-def test_the_box_covers_the_face(name: str, media_dir: Path, network: Network) -> None:
+def test_the_box_covers_the_face(name: str, media_dir: Path, network: FaceNetwork) -> None:
     face = select_face(find_faces(read_portrait(media_dir / name), network))
     assert face is not None
     x0, y0, x1, y1 = FACES[name]
@@ -139,7 +139,7 @@ def test_the_box_covers_the_face(name: str, media_dir: Path, network: Network) -
     assert face.score > 0.9
 
 
-def test_the_drawn_portrait_has_a_face_too(reference_dir: Path, network: Network) -> None:
+def test_the_drawn_portrait_has_a_face_too(reference_dir: Path, network: FaceNetwork) -> None:
     portrait = read_portrait(reference_dir / "portrait.png")
     face = select_face(find_faces(portrait, network))
     assert face is not None
@@ -149,7 +149,7 @@ def test_the_drawn_portrait_has_a_face_too(reference_dir: Path, network: Network
 
 @pytest.mark.parametrize("name", FACES)
 def test_both_engines_and_both_model_files_agree(
-    name: str, media_dir: Path, network: Network
+    name: str, media_dir: Path, network: FaceNetwork
 ) -> None:
     pytest.importorskip("ai_edge_litert")
     picture = read_portrait(media_dir / name)
@@ -166,7 +166,7 @@ def test_both_engines_and_both_model_files_agree(
 
 
 def expect_box(
-    picture: np.ndarray, network: Network, *, box: tuple[float, ...], within: float = 15
+    picture: np.ndarray, network: FaceNetwork, *, box: tuple[float, ...], within: float = 15
 ) -> None:
     face = select_face(find_faces(picture, network))
     assert face is not None
@@ -174,7 +174,7 @@ def expect_box(
 
 
 def test_a_mirrored_padded_enlarged_or_turned_portrait_moves_the_box(
-    media_dir: Path, network: Network
+    media_dir: Path, network: FaceNetwork
 ) -> None:
     picture = read_portrait(media_dir / "portrait_b.png")
     face = select_face(find_faces(picture, network))
@@ -188,7 +188,7 @@ def test_a_mirrored_padded_enlarged_or_turned_portrait_moves_the_box(
     expect_box(np.rot90(picture), network, box=(y0, 512 - x1, y1, 512 - x0), within=45)
 
 
-def test_a_small_face_in_a_large_picture_is_found(media_dir: Path, network: Network) -> None:
+def test_a_small_face_in_a_large_picture_is_found(media_dir: Path, network: FaceNetwork) -> None:
     portrait = read_portrait(media_dir / "portrait_b.png")
     face = select_face(find_faces(portrait, network))
     assert face is not None
@@ -201,7 +201,7 @@ def test_a_small_face_in_a_large_picture_is_found(media_dir: Path, network: Netw
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_noise_holds_no_face(seed: int, network: Network) -> None:
+def test_noise_holds_no_face(seed: int, network: FaceNetwork) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     assert find_faces(noise, network) == []
 
