@@ -14,18 +14,14 @@ from echoexport.export.sizes import ROWS_PER_FRAME
 from echoexport.runtime.backends import list_backends
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, NetworkSizes
-from echoexport.runtime.contract.manifest import (
-    FORMAT,
-    SCHEMA,
+from echoexport.runtime.contract.manifest import FORMAT, SCHEMA, Manifest, NetworkEntry, Provenance
+from echoexport.runtime.contract.schema import dump
+from echoexport.runtime.contract.settings import (
     AudioSettings,
-    Manifest,
-    NetworkEntry,
     PictureSettings,
-    Provenance,
     SamplerSettings,
     WindowSettings,
 )
-from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.inputs.voice import SAMPLE_RATE
 from echoexport.targets.spec import TargetSpec
 

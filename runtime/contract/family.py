@@ -23,7 +23,10 @@ class Drive:
 
 @dataclass(frozen=True)
 class Family:
-    """Models that are built and run alike. A network's name is its role, the same in every family."""
+    """Models that are built and run alike.
+
+    A network's name is its role, the same in every family.
+    """
 
     name: str
     """Lower-case words joined by hyphens; the file that states the family has underscores."""

@@ -13,8 +13,13 @@ from echoexport.runtime.contract.compiled import CompiledEngines
 from echoexport.runtime.contract.families import find_family
 from echoexport.runtime.contract.family import Drive, Family
 from echoexport.runtime.contract.network_work import NetworkWork
-from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.contract.schema import dump, parse
+from echoexport.runtime.contract.settings import (
+    AudioSettings,
+    PictureSettings,
+    SamplerSettings,
+    WindowSettings,
+)
 from echoexport.runtime.contract.spec import (
     ARITHMETIC,
     PRECISIONS,
@@ -46,7 +51,9 @@ class NetworkEntry:
     """One network: its graph and weights, what goes in and out, and arrays to prove itself with."""
 
     graph: str
+    """The file of its plain operators, for every backend."""
     weights: str
+    """The file beside it."""
     self_test: str
     """An ``.npz`` with ``input.NAME`` in the network's dtype and ``output.NAME`` in
     float32, the outputs computed by the torch module in fp32."""
@@ -54,10 +61,13 @@ class NetworkEntry:
     """What it is stored in, "fp32", "fp16" or "int8" (tensors in and out are then
     float32 or float16)."""
     opset: int
+    """The ONNX operator set of its graph."""
     parameters: int
     """How many values the weights hold."""
     inputs: tuple[TensorSpec, ...]
+    """In the graph's order."""
     outputs: tuple[TensorSpec, ...]
+    """In the graph's order."""
     tolerances: Mapping[str, float]
     """Per precision, relative to each output's largest value."""
     compute: str = "fp32"
@@ -82,71 +92,21 @@ class NetworkEntry:
 
 
 @dataclass(frozen=True)
-class PictureSettings:
-    """Pixels of the pictures in and out, and how many of them one latent stands for."""
-
-    width: int
-    height: int
-    channels: int
-    latent_channels: int
-    downscale: int
-    hold: int = 0
-    """A pixel of a video keeps the value it was last shown with until a channel differs
-    from it by more than so many levels of 255; 0 shows every change, as the original
-    does."""
-
-
-@dataclass(frozen=True)
-class WindowSettings:
-    """Frames that are denoised together, how many of them neighbours share, and by how much they move a step."""
-
-    frames: int
-    overlap: int
-    shift: int
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """Defaults of the sampling loop; ``noise_clamp`` None leaves the initial noise as it is."""
-
-    steps: int
-    guidance: float
-    noise_clamp: float | None
-    scheduler: SchedulerConfig
-    shared_noise: float = 0.0
-    """Share of the initial noise's variance that all frames have in common, 0 (the
-    original) to 1."""
-
-
-@dataclass(frozen=True)
-class AudioSettings:
-    """What the audio encoder wants and gives.
-
-    ``rows`` a second, ``context`` rows a segment, stacked ``states``.
-    """
-
-    sample_rate: int
-    mels: int
-    context: int
-    states: int
-    width: int
-    rows_per_second: int
-    rows_per_frame: int
-
-
-@dataclass(frozen=True)
 class Provenance:
-    """Where a bundle comes from.
-
-    The checkpoint's files, the tools' versions, the build's settings.
-    """
+    """Where a bundle comes from."""
 
     created: str
+    """When it was built, UTC, ISO 8601."""
     checkpoint: str
+    """The checkpoint's name."""
     checkpoint_files: Mapping[str, FileEntry]
+    """The checkpoint's files by name."""
     tools: Mapping[str, str]
+    """Versions by name of what built it."""
     settings: Mapping[str, Any]
+    """The build's."""
     notes: tuple[str, ...]
+    """What else there is to know, in words."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +120,10 @@ class QuantizationSummary:
     calibration: str
     """Hash of the set they came from."""
     budget_db: float | None
-    """What the result was asked to reach, reached_db: what it did, of the sampled
-    latents against fp32 in dB of signal to noise; None where nobody asked or measured."""
+    """Signal to noise in dB, of the sampled latents against fp32, that the result was
+    asked to reach; None where nobody asked."""
     reached_db: float | None
+    """The same that it did reach; None where nobody measured."""
 
 
 @dataclass(frozen=True)
@@ -170,26 +131,40 @@ class Manifest:
     """The whole of it."""
 
     format: str
+    """What the file is, ``FORMAT``."""
     schema: int
+    """The version of its rules, ``SCHEMA``."""
     family: str = field(default=FIRST_FAMILY, kw_only=True)
     """The model family, which says what networks there may be and what drives a face."""
     variant: str
+    """Of the family."""
     target: str
+    """What it was built for."""
     backends: tuple[str, ...]
     """They run it, best first."""
     precision: str
+    """What its networks are stored in, as one phrase."""
     fps: float
+    """Frames a second, unless told otherwise."""
     face: str
     """The drive that its faces take, by name: "mask" (a still mask), "pose" (a map a
     frame)."""
     picture: PictureSettings
+    """Sizes of pictures and latents."""
     window: WindowSettings
+    """Which frames are denoised together."""
     sampler: SamplerSettings
+    """Defaults of the sampling loop."""
     audio: AudioSettings
+    """What the audio encoder wants and gives."""
     networks: Mapping[str, NetworkEntry]
+    """By the names that the family gives them."""
     files: Mapping[str, FileEntry]
+    """Every file beside the manifest, by its path in the folder."""
     provenance: Provenance
+    """Where the bundle comes from."""
     quantization: QuantizationSummary | None = None
+    """How layers came to be int8, None where none are."""
     quality: str | None = None
     """The file of the quality report, None where none was made."""
     compiled: CompiledEngines | None = None
@@ -240,6 +215,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, SettingError) as error:  # the scheduler's settings check themselves
         raise BundleError(f"{path}: {error}") from error
     _check_numbers(path, manifest)
+    _check_tensors(path, manifest)
     family = _find_family(path, manifest)
     _check_names(path, manifest, family=family)
     _check_networks(path, manifest)
@@ -269,8 +245,7 @@ def _check_version(path: Path, data: Any) -> None:
     if data.get("schema") != SCHEMA:
         raise BundleError(
             f"{path}: schema version {data.get('schema')!r}; this release reads {SCHEMA}: "
-            "build the bundle again, or "
-            "install the release that wrote it"
+            "build the bundle again, or install the release that wrote it"
         )
 
 
@@ -300,6 +275,10 @@ def _check_numbers(path: Path, manifest: Manifest) -> None:
     for wanted, holds in rules.items():
         if not holds:
             raise BundleError(f"{path}: it breaks a rule: {wanted}")
+
+
+def _check_tensors(path: Path, manifest: Manifest) -> None:
+    """Shapes, dtypes and tolerances of every network."""
     for name, network in manifest.networks.items():
         for tensor in (*network.inputs, *network.outputs):
             if tensor.dtype not in PRECISIONS.values() or min(tensor.shape, default=1) < 1:

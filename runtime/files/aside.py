@@ -65,10 +65,11 @@ def replaced_file(
 
 @contextmanager
 def replaced_folder(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
-    """A new hidden folder beside ``path``, which takes its place after a clean block, else is removed.
+    """A new hidden folder, which takes ``path``'s place after a clean block, else is removed.
 
-    The folders above are made. Whatever ends the block early, Ctrl-C included, leaves
-    what was there before. ``keep`` is as for :func:`take_place`.
+    It lies beside ``path``. The folders above are made. Whatever ends the block early,
+    Ctrl-C included, leaves what was there before. ``keep`` is as for
+    :func:`take_place`.
 
     Raises:
         OSError: the folder cannot be made or renamed.

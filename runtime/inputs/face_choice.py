@@ -1,4 +1,4 @@
-"""Which part of a portrait is the face: a box that was given, a face that is found, or all of it."""
+"""Which part of a portrait is the face: a given box, a face that is found, or all of it."""
 
 from __future__ import annotations
 

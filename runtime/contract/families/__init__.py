@@ -1,4 +1,7 @@
-"""Model families as data: a family is one file here with one ``FAMILY``, and the listing is the list."""
+"""Model families as data.
+
+A family is one file here with one ``FAMILY``; the listing is the list.
+"""
 
 from __future__ import annotations
 

@@ -30,8 +30,11 @@ class ReferenceTap:
     """One transformer whose keys and values the reference UNet hands to the denoiser."""
 
     path: str
+    """Its name within the UNet."""
     tokens: int
+    """How many there are."""
     width: int
+    """Of a key or a value."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,37 @@ class NetworkSizes:
     """Every number that the networks' shapes depend on."""
 
     height: int
+    """Of a picture, in pixels."""
     width: int
+    """Of a picture, in pixels."""
     picture_channels: int
+    """Of a picture."""
     frames: int
+    """Of a window."""
     latent_channels: int
+    """Of the latents."""
     latent_height: int
+    """Of the latents."""
     latent_width: int
+    """Of the latents."""
     time_width: int
+    """Of the timestep's embedding, and of the face feature."""
     mels: int
+    """Channels of the log-mel."""
     audio_context: int
     """Rows of the audio encoder's output (half the mel columns)."""
     audio_states: int
     """Stacked states."""
     audio_tokens: int
+    """Of one frame."""
     audio_width: int
+    """Of an audio token."""
     face_channels: int
+    """Of a mask or a pose map."""
     face_frames: int
     """Frames of the face feature, 1 for a still mask, ``frames`` for pose maps."""
     reference: tuple[ReferenceTap, ...]
+    """Transformers of the reference UNet, in its order."""
 
 
 def describe_networks(sizes: NetworkSizes, *, precision: str) -> dict[str, SubnetSpec]:

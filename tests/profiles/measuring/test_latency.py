@@ -36,16 +36,18 @@ from echoexport.runtime.contract.families.echomimic_v1 import (
 from echoexport.runtime.contract.manifest import (
     FORMAT,
     SCHEMA,
-    AudioSettings,
     FileEntry,
     Manifest,
     NetworkEntry,
-    PictureSettings,
     Provenance,
+)
+from echoexport.runtime.contract.noise_schedule import SchedulerConfig
+from echoexport.runtime.contract.settings import (
+    AudioSettings,
+    PictureSettings,
     SamplerSettings,
     WindowSettings,
 )
-from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.contract.spec import TOLERANCES
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import (
