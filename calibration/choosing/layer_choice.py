@@ -35,6 +35,7 @@ from echoexport.calibration.sample import Sample
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.decoding.pixels import to_pixels
 from echoexport.runtime.progress import Progress
+from echoexport.runtime.sampling.denoiser import is_guided
 
 MARGIN = 1.0
 """dB above the budget that the short trajectories must reach: whole clips add windows,
@@ -177,7 +178,9 @@ class _Probes:
     ) -> list[NDArray[np.float32]]:
         """At full size a call takes a minute, so each is told of."""
         done = 0
-        total = len(starts) * self._settings.steps * (2 if self._settings.guidance > 1 else 1)
+        total = (
+            len(starts) * self._settings.steps * (2 if is_guided(self._settings.guidance) else 1)
+        )
         what = f"denoising_unet: trajectories with {len(quantized)} layers in int8"
 
         def denoise(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:

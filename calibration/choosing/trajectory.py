@@ -12,6 +12,7 @@ from echoexport.calibration.sample import Sample
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.errors import CalibrationError
 from echoexport.runtime.sampling.ddim import DDIMScheduler, sinusoid
+from echoexport.runtime.sampling.denoiser import blank, guide, is_guided
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Denoise = Callable[[Arrays], Arrays]
@@ -64,25 +65,17 @@ def run_trajectory(
     width = start.inputs["timestep_sinusoid"].shape[1]
     for timestep in scheduler.timesteps(settings.steps):
         now = {**start.inputs, "latents": latents, "timestep_sinusoid": sinusoid([timestep], width)}
-        velocity = _guide(denoise, now, guidance=settings.guidance)
+        velocity = _denoise_once(denoise, now, guidance=settings.guidance)
         latents = scheduler.step(velocity, int(timestep), latents, steps=settings.steps)[0]
     return latents
 
 
-def _guide(
+def _denoise_once(
     denoise: Denoise, inputs: dict[str, NDArray[np.float32]], *, guidance: float
 ) -> NDArray[np.float32]:
-    conditional = np.asarray(
-        denoise({**inputs, "reference_gate": np.ones(1, np.float32)})["velocity"], np.float32
-    )
-    if guidance <= 1:
+    inputs = {**inputs, "reference_gate": np.ones(1, np.float32)}
+    conditional = np.asarray(denoise(inputs)["velocity"], np.float32)
+    if not is_guided(guidance):
         return conditional
-    blank = {
-        name: np.zeros_like(inputs[name])
-        for name in ("audio_tokens", "face_feature", "reference_gate")
-    }
-    unconditional = np.asarray(denoise({**inputs, **blank})["velocity"], np.float32)
-    guided: NDArray[np.float32] = unconditional + np.float32(guidance) * (
-        conditional - unconditional
-    )
-    return guided
+    unconditional = np.asarray(denoise(blank(inputs))["velocity"], np.float32)
+    return guide(conditional, unconditional, guidance)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from echoexport.runtime.contract.manifest import NetworkEntry
 from echoexport.runtime.errors import SettingError
+from echoexport.runtime.sampling.denoiser import BLANKED
 
 _FIRST_STEPS = 3
 """Trajectories are started again from samples of the first step: so many at least,
@@ -134,10 +135,8 @@ def measure_calls(
             elif call.network == _DENOISER and tensor.name == "reference_gate":
                 own = (call.half,)
             elif call.network == _DENOISER and _is_portraits(tensor.name, posed=posed):
-                own = (
-                    shapes[call.number].portrait,
-                    tensor.name.startswith(_REFERENCE) or call.half,
-                )
+                half = call.half if tensor.name in BLANKED else None
+                own = (shapes[call.number].portrait, half)
             key = (call.network, tensor.name, *own)
             sizes[key] = _NPY_HEADER + 4 * math.prod(tensor.shape)
     return sum(sizes.values())

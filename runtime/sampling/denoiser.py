@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.sampling.ddim import sinusoid
+
+BLANKED = ("audio_tokens", "face_feature", "reference_gate")
+"""The inputs by which the denoiser hears a voice and sees a face: all zeros in the unconditional
+half."""
 
 Gather = Callable[[Iterable[int]], NDArray[np.float32]]
 """Frame indices of a window to that window's array."""
@@ -25,6 +29,29 @@ class Conditions:
     """Face features of a window, (1, C0, 1 or f, h, w)."""
     reference: Mapping[str, NDArray[np.float32]]
     """Keys and values by the name of the denoiser's input."""
+
+
+def is_guided(guidance: float) -> bool:
+    """Whether the unconditional half is computed, as in the original for a guidance above 1."""
+    return guidance > 1.0
+
+
+def blank(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The unconditional half's inputs: a call's own, with nothing to be heard or seen in them."""
+    return {**inputs, **{name: np.zeros_like(inputs[name]) for name in BLANKED}}
+
+
+def guide(
+    conditional: NDArray[np.float32], unconditional: NDArray[np.float32], guidance: float
+) -> NDArray[np.float32]:
+    """The velocity that lies ``guidance`` times as far from the unconditional as the conditional does.
+
+    Classifier-free guidance, Ho and Salimans 2022; all three of one shape.
+    """
+    guided: NDArray[np.float32] = unconditional + np.float32(guidance) * (
+        conditional - unconditional
+    )
+    return guided
 
 
 class Denoiser:
@@ -48,32 +75,22 @@ class Denoiser:
         With guidance also the unconditional one, second.
         """
         time_width = self._shapes["timestep_sinusoid"][1]
-        common = {
+        inputs = {
             "latents": latents[:, :, list(window)],
             "timestep_sinusoid": sinusoid([timestep], time_width),
             **self._conditions.reference,
+            "audio_tokens": self._conditions.audio(window),
+            "face_feature": self._conditions.face(window),
+            "reference_gate": np.ones(1, np.float32),
         }
-        audio = self._conditions.audio(window)
-        face = self._conditions.face(window)
-        velocities = [self._call(common, audio=audio, face=face, gate=1.0)]
-        if self._guided:
-            velocities.append(
-                self._call(common, audio=np.zeros_like(audio), face=np.zeros_like(face), gate=0.0)
-            )
-        return velocities
+        return [self._call(half) for half in self._halves(inputs)]
 
-    def _call(
-        self,
-        common: Mapping[str, NDArray[np.float32]],
-        *,
-        audio: NDArray[np.float32],
-        face: NDArray[np.float32],
-        gate: float,
-    ) -> NDArray[np.float32]:
-        own = {
-            "audio_tokens": audio,
-            "face_feature": face,
-            "reference_gate": np.full(1, gate, np.float32),
-        }
-        velocity = self._network({**common, **own})["velocity"]
-        return velocity.astype(np.float32, copy=False)
+    def _halves(
+        self, inputs: dict[str, NDArray[np.float32]]
+    ) -> Iterator[Mapping[str, NDArray[np.float32]]]:
+        yield inputs
+        if self._guided:
+            yield blank(inputs)
+
+    def _call(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        return self._network(inputs)["velocity"].astype(np.float32, copy=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.sampling.ddim import DDIMScheduler
-from echoexport.runtime.sampling.denoiser import Conditions, Denoiser
+from echoexport.runtime.sampling.denoiser import Conditions, Denoiser, guide, is_guided
 from echoexport.runtime.sampling.windows import Windows, context_windows, shifted_windows
 
 _WINDOWS_AHEAD = 4  # for each stream
@@ -30,8 +30,8 @@ class SamplingPlan:
 
     @property
     def guided(self) -> bool:
-        """Whether the unconditional half is computed, as in the original for a guidance above 1."""
-        return self.guidance > 1.0
+        """Whether the unconditional half is computed too."""
+        return is_guided(self.guidance)
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,4 @@ class _Step:
         if len(means) == 1:
             return means[0]
         conditional, unconditional = means
-        combined: NDArray[np.float32] = unconditional + np.float32(self._guidance) * (
-            conditional - unconditional
-        )
-        return combined
+        return guide(conditional, unconditional, self._guidance)

@@ -1,4 +1,4 @@
-"""One call of the denoiser: what it is given for a window, and its unconditional half."""
+"""One call of the denoiser: what it is given, its unconditional half, and guidance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import pytest
 
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.sampling.ddim import sinusoid
-from echoexport.runtime.sampling.denoiser import Conditions, Denoiser
+from echoexport.runtime.sampling.denoiser import (
+    BLANKED,
+    Conditions,
+    Denoiser,
+    blank,
+    guide,
+    is_guided,
+)
 
 WINDOW = (6, 7, 0, 1)
 
@@ -97,11 +104,11 @@ def test_with_guidance_the_second_call_hears_sees_and_remembers_nothing(
     bundle, recorder = recorded
     denoiser = Denoiser(bundle, conditions_of(bundle), guided=True)
     conditional, unconditional = denoiser.run(latents(), window=WINDOW, timestep=9)
-    blank = recorder.given[1]
-    assert not blank["audio_tokens"].any()
-    assert not blank["face_feature"].any()
-    assert blank["reference_gate"].tolist() == [0.0]
-    np.testing.assert_array_equal(blank["latents"], recorder.given[0]["latents"])
+    second = recorder.given[1]
+    assert not second["audio_tokens"].any()
+    assert not second["face_feature"].any()
+    assert second["reference_gate"].tolist() == [0.0]
+    np.testing.assert_array_equal(second["latents"], recorder.given[0]["latents"])
     assert ((conditional == 1.5).all(), (unconditional == 0.5).all()) == (True, True)
 
 
@@ -117,3 +124,38 @@ def test_velocities_are_single_precision_whatever_the_network_computes_in(
 def test_it_says_how_many_calls_may_run_at_once(recorded: tuple[Bundle, Recorder]) -> None:
     bundle, _ = recorded
     assert Denoiser(bundle, conditions_of(bundle), guided=False).streams == 3
+
+
+def draw_inputs() -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(0)
+    shapes = {"latents": (1, 4, 3, 2, 2), "audio_tokens": (1, 3, 5, 6), "face_feature": (1, 8, 1)}
+    inputs = {
+        name: draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    return {**inputs, "reference_gate": np.ones(1, np.float32)}
+
+
+def test_the_blank_half_has_zeros_where_it_would_hear_or_see_and_all_else_as_it_was() -> None:
+    inputs = draw_inputs()
+    blanked = blank(inputs)
+    assert list(blanked) == list(inputs)
+    assert blanked["latents"] is inputs["latents"]
+    for name in BLANKED:
+        assert blanked[name].shape == inputs[name].shape
+        assert (blanked[name].any(), inputs[name].any()) == (False, True)
+
+
+@pytest.mark.parametrize(("guidance", "guided"), [(0.0, False), (1.0, False), (1.01, True)])
+def test_guidance_above_one_needs_the_unconditional_half(guidance: float, guided: bool) -> None:
+    assert is_guided(guidance) == guided
+
+
+def test_guidance_goes_on_from_the_unconditional_through_the_conditional_in_float32() -> None:
+    draw = np.random.default_rng(1)
+    conditional = draw.standard_normal((1, 4, 3, 2, 2)).astype(np.float32)
+    unconditional = draw.standard_normal((1, 4, 3, 2, 2)).astype(np.float32)
+    found = guide(conditional, unconditional, 2.5)
+    assert found.dtype == np.float32
+    wanted = unconditional.astype(np.float64) * -1.5 + conditional.astype(np.float64) * 2.5
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(guide(conditional, unconditional, 0.0), unconditional)
