@@ -44,9 +44,9 @@ def blank(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.flo
 def guide(
     conditional: NDArray[np.float32], unconditional: NDArray[np.float32], guidance: float
 ) -> NDArray[np.float32]:
-    """The velocity that lies ``guidance`` times as far from the unconditional as the conditional does.
+    """The velocity ``guidance`` times as far from the unconditional as the conditional is.
 
-    Classifier-free guidance, Ho and Salimans 2022; all three of one shape.
+    All three have one shape. Source: classifier-free guidance, Ho and Salimans 2022.
     """
     guided: NDArray[np.float32] = unconditional + np.float32(guidance) * (
         conditional - unconditional
