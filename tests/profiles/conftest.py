@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,33 @@ import numpy as np
 import pytest
 
 from echoexport.profiles.measuring.rounds import ClipWork
-from echoexport.profiles.reports.profile import ProfileReport
+from echoexport.profiles.measuring.sensor_log import Series
+from echoexport.profiles.modelling.forecast import (
+    FORMULA,
+    BoardForecast,
+    Forecast,
+    OptionForecast,
+    QualityCost,
+)
+from echoexport.profiles.modelling.roofline import Roof, Roofline, place_network
+from echoexport.profiles.quality.report import Strip, StripRow
+from echoexport.profiles.reports.profile import (
+    ModeReport,
+    ProfileReport,
+    QualityExcerpt,
+    Timing,
+    make_timing,
+)
 from echoexport.profiles.reports.profile_run import Profiled, ProfilePlan, profile_bundle
 from echoexport.runtime.backends.null import NullBackend, NullEngine
+from echoexport.runtime.contract.network_work import NetworkWork, Work
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.rendering.clip import ClipRequest
 from echoexport.runtime.rendering.settings import RenderSettings
+
+# One pixel of nothing.
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
 
 _MADE: dict[str, ProfileReport] = {}
 
@@ -112,3 +133,74 @@ def make_frames() -> Callable[..., np.ndarray]:
         return random.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
     return run
+
+
+@pytest.fixture
+def slow_down() -> Callable[..., ProfileReport]:
+    """A function that gives a profile with one network's calls so many times as slow."""
+
+    def stretch(timing: Timing, by: float) -> Timing:
+        samples = tuple(tuple(by * value for value in repeat) for repeat in timing.samples)
+        found = make_timing(samples)
+        assert found is not None
+        return found
+
+    def change(mode: ModeReport, network: str, by: float) -> ModeReport:
+        networks = tuple(
+            replace(one, host=stretch(one.host, by)) if one.name == network else one
+            for one in mode.networks
+        )
+        return replace(mode, networks=networks)
+
+    def run(report: ProfileReport, network: str, *, by: float) -> ProfileReport:
+        return replace(report, modes=tuple(change(mode, network, by) for mode in report.modes))
+
+    return run
+
+
+@pytest.fixture
+def full_report(null_report: ProfileReport) -> ProfileReport:
+    """The null bundle's profile with every section, and names that want escaping."""
+    roof = Roof(2e12, 2e11, None, source="a data sheet")
+    works = {"denoising_unet": (8e9, 4e8, 0.01), "vae_decoder": (5e8, 4e8, 0.02)}
+    placed = tuple(
+        place_network(
+            name,
+            NetworkWork({"up/convolution": Work(int(flops), weight_bytes=int(moved))}),
+            seconds,
+            roof=roof,
+        )
+        for name, (flops, moved, seconds) in works.items()
+    )
+    cost = QualityCost(49.9, 0.999, -0.002, "")
+    forecast = Forecast(
+        FORMULA,
+        (0.3, 0.6),
+        0.4,
+        None,
+        (
+            BoardForecast("cpu", "A <board>", "fp16", 5.0, 10.0, 7.0, "compute", "no"),
+            BoardForecast(
+                "rtx", "Any", "fp16", None, None, None, "unknown", "unknown", reason="differs"
+            ),
+        ),
+        (
+            OptionForecast("2 steps", 15.0, 30.0, 21.0, "yes", cost),
+            OptionForecast(
+                "less", 6.0, 12.0, 8.0, "no", QualityCost(None, None, None, "not measured")
+            ),
+        ),
+        "cpu",
+    )
+    mode = null_report.headline
+    heat = Series("tj", "temperature", "C", "/sys", (0.0, 1.0, 2.0), (50.0, 61.5, 55.0))
+    mode = replace(mode, sensors=replace(mode.sensors, series=(*mode.sensors.series, heat)))
+    strip = Strip("one", (1, 2), False, (StripRow("int8", PIXEL, 640, 64),))
+    return replace(
+        null_report,
+        bundle=replace(null_report.bundle, name="a<b>&c"),
+        modes=(mode, *null_report.modes[1:]),
+        roofline=Roofline(roof, roof, placed, placed),
+        forecast=forecast,
+        quality=QualityExcerpt("int8 holds", strip),
+    )

@@ -84,10 +84,3 @@ def test_drift_is_the_larger_difference_of_halves_in_time_and_in_turns(
     samples: tuple[tuple[float, ...], ...], drift: float | None
 ) -> None:
     assert find_drift(samples) == (None if drift is None else pytest.approx(drift))
-
-
-def test_a_thousand_samples_of_a_repeat_are_kept_the_first_and_the_last_among_them() -> None:
-    timing = make_timing((tuple(float(index) for index in range(5000)), (1.0,)))
-    assert timing is not None
-    assert [len(repeat) for repeat in timing.samples] == [1000, 1]
-    assert (timing.samples[0][0], timing.samples[0][-1]) == (0.0, 4999.0)

@@ -1,7 +1,4 @@
-"""Layers of an engine in our modules.
-
-The graph read without onnx, fused names split, what cannot be told.
-"""
+"""Layers of an engine in our modules: fused names split, and what cannot be told."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from echoexport.profiles.measuring.layers import (
     group_nodes,
     measure_layers,
 )
-from echoexport.profiles.measuring.onnx_nodes import GraphNode, OnnxGraph, read_graph
+from echoexport.profiles.measuring.onnx_nodes import GraphNode, OnnxGraph
 from echoexport.runtime.backends.ort import read_profile
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.manifest import read_manifest
@@ -31,7 +28,7 @@ from echoexport.runtime.engine.layer_times import (
     split_trt_name,
 )
 from echoexport.runtime.engine.protocol import EngineOptions
-from echoexport.runtime.errors import BackendError, GraphError, SettingError
+from echoexport.runtime.errors import BackendError, SettingError
 
 # A resnet's norm and convolution, a query's projection, and scores, which have no
 # parameter of their own.
@@ -204,41 +201,6 @@ def test_the_share_of_what_cannot_be_told_is_shown() -> None:
     )
     assert LayerTable("net", 1, 5.0, layers).other_share == 0.25
     assert LayerTable("net", 1, 5.0, ()).other_share == 0.0
-
-
-def test_the_graph_is_read_as_onnx_itself_reads_it(build_tiny: Any) -> None:
-    onnx = pytest.importorskip("onnx")
-    for path in sorted(build_tiny().glob("*.onnx")):
-        model = onnx.load(path, load_external_data=False)
-        expected = [
-            GraphNode(n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node
-        ]
-        graph = read_graph(path)
-        assert list(graph.nodes) == expected
-        assert graph.parameters == {tensor.name for tensor in model.graph.initializer}
-
-
-@given(st.binary(max_size=60))
-def test_bytes_that_are_no_graph_are_refused_in_one_line(content: bytes) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(content)
-        try:
-            assert read_graph(path).nodes
-        except GraphError as error:
-            assert str(error).startswith(str(path))
-            assert "\n" not in str(error)
-
-
-def test_a_cut_graph_is_refused(build_tiny: Any, tmp_path: Path) -> None:
-    whole = (build_tiny() / "vae_decoder.onnx").read_bytes()
-    (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(GraphError, match=r"cut\.onnx: not a readable ONNX file"):
-        read_graph(tmp_path / "cut.onnx")
-    with pytest.raises(GraphError, match=r"none\.onnx: cannot be read"):
-        read_graph(tmp_path / "none.onnx")
 
 
 @pytest.mark.parametrize("backend", ["openvino", "ort"])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from echoexport.profiles.measuring.sensor_log import SensorLog, SensorReport
 from echoexport.profiles.measuring.sensors import NOT_AVAILABLE, Sensor, find_sensors
@@ -189,50 +186,3 @@ def test_a_card_that_says_nothing_is_not_there(answer: str) -> None:
         for sensor in find_sensors(MACHINES / "xeon", run=lambda command: answer)
         if sensor.slow
     ]
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=600))
-def test_a_long_series_keeps_its_ends_and_the_largest_value_as_a_figure(
-    values: list[float],
-) -> None:
-    left = iter(
-        [values[0], *values]
-    )  # the first reading of all finds out whether there is a sensor
-    sensor = Sensor("process", "memory", "bytes", "test", lambda: next(left, None))
-    sensor.read()
-    log = SensorLog([sensor], interval=3600, now=HandClock())
-    for _ in values:
-        log.read(slow=False)
-    report = log.report()
-    (series,) = report.series
-    assert len(series.values) == len(series.times) <= 240
-    assert (series.values[0], series.values[-1]) == (values[0], values[-1])
-    assert report.peak_memory.value == max(values)
-
-
-def test_a_thread_reads_while_something_runs() -> None:
-    sensors = find_sensors(MACHINES / "orin-nano-8", run=no_command)
-    with SensorLog(sensors, interval=0.001) as log:
-        while len(log.report().of_kind("memory")[0].values) < 4:
-            pass
-    assert len(log.report().of_kind("memory")[0].values) >= 5
-
-
-def test_a_report_made_while_the_thread_reads_has_as_many_times_as_values() -> None:
-    usual = sys.getswitchinterval()
-    rail = Sensor("rail", "power", "W", "test", lambda: 1.0)
-    sys.setswitchinterval(
-        1e-6
-    )  # s; threads take turns within a report, as they do by chance otherwise
-    try:
-        with SensorLog([rail], interval=1e-5) as log:
-            reports = [log.report()]
-            while (
-                len(reports[-1].series[0].values) < 100
-            ):  # reports are made until the thread has read so often
-                reports.append(log.report())
-    finally:
-        sys.setswitchinterval(usual)
-    assert all(
-        len(series.times) == len(series.values) for report in reports for series in report.series
-    )

@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,37 +37,7 @@ from echoexport.profiles.quality.strips import (
     read_strip,
 )
 
-VOID = {"meta", "img", "br", "link", "polyline"}
 MOST_BYTES = 1_500_000
-
-
-class Page(HTMLParser):
-    """Checks that what is opened is closed in order, and gathers text, tags and attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes something else"
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text += data
 
 
 def make_report(
@@ -133,22 +103,28 @@ def add_strips(make_frames: Callable[..., np.ndarray]) -> Callable[..., QualityR
     return run
 
 
-def test_the_size_table_gives_the_int8_share_and_the_size_against_fp32_of_all_networks() -> None:
+def test_the_size_table_gives_the_int8_share_and_the_size_against_fp32_of_all_networks(
+    read_page: Callable[[str], Any],
+) -> None:
     report = make_report()
     side = dataclasses.replace(report.candidate, int8_share=0.876, of_fp32=0.317)
-    text = Page(format_page(dataclasses.replace(report, candidate=side))).text
+    text = read_page(format_page(dataclasses.replace(report, candidate=side))).text
     assert "91.2 %" in text and "0.283 x" in text
     assert text.count("87.6 %") == 2 and "0.317 x" in text
     unknown = dataclasses.replace(side, int8_share=None)
     assert (
-        Page(format_page(dataclasses.replace(report, candidate=unknown))).text.count("not known")
+        read_page(format_page(dataclasses.replace(report, candidate=unknown))).text.count(
+            "not known"
+        )
         == 2
     )
 
 
-def test_the_page_is_whole_and_asks_for_nothing(add_strips: Callable[..., QualityReport]) -> None:
+def test_the_page_is_whole_and_asks_for_nothing(
+    add_strips: Callable[..., QualityReport], read_page: Callable[[str], Any]
+) -> None:
     text = format_page(add_strips(make_report(), side=32))
-    page = Page(text)
+    page = read_page(text)
     assert page.open == []
     assert "script" not in page.tags and "link" not in page.tags
     assert not re.search(
@@ -162,8 +138,10 @@ def test_the_page_is_whole_and_asks_for_nothing(add_strips: Callable[..., Qualit
     assert "prefers-color-scheme: dark" in text and "@media print" in text
 
 
-def test_every_figure_of_the_headline_is_there_and_the_verdict_is_first() -> None:
-    text = Page(format_page(make_report())).text
+def test_every_figure_of_the_headline_is_there_and_the_verdict_is_first(
+    read_page: Callable[[str], Any],
+) -> None:
+    text = read_page(format_page(make_report())).text
     shown = (
         "38.2 dB",
         "35.5 dB",
@@ -191,16 +169,20 @@ def test_the_page_stays_small_with_pictures_that_pack_worst(
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_names_cannot_break_the_page(label: str, reason: str) -> None:
-    page = Page(
+def test_names_cannot_break_the_page(
+    read_page: Callable[[str], Any], label: str, reason: str
+) -> None:
+    page = read_page(
         format_page(make_report(label=f"<b>{label}</td>", reason=f"</table><script>{reason}"))
     )
     assert page.open == []
     assert "script" not in page.tags
 
 
-def test_a_page_without_pictures_and_layers_has_neither_heading() -> None:
-    text = Page(format_page(dataclasses.replace(make_report(), layers=()))).text
+def test_a_page_without_pictures_and_layers_has_neither_heading(
+    read_page: Callable[[str], Any],
+) -> None:
+    text = read_page(format_page(dataclasses.replace(make_report(), layers=()))).text
     assert "What it looks like" not in text and "Layers" not in text
 
 
