@@ -24,7 +24,6 @@ from echoexport.profiles.modelling.roofline import (
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.network_work import NetworkWork, Work
 from echoexport.runtime.contract.schema import dump, parse
-from echoexport.runtime.contract.settings import WindowSettings
 from echoexport.runtime.sampling.sampler import SamplingPlan
 from echoexport.targets.spec import list_targets, load_target
 
