@@ -13,10 +13,10 @@ from pathlib import Path
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import CalibrationError
 
-SCHEMA = 1
-FILE_NAME = "quantization.json"
+PLAN_SCHEMA = 1
+PLAN_NAME = "quantization.json"
 
-MODES = ("int8", "weights", "float")
+LAYER_MODES = ("int8", "weights", "float")
 """In "int8" weights and activations run in int8; "weights" are stored in int8 and computed
 in float; "float" is left as it is."""
 
@@ -26,7 +26,7 @@ class LayerPlan:
     """What becomes of one layer."""
 
     mode: str
-    """A word of ``MODES``."""
+    """A word of ``LAYER_MODES``."""
     amax: float | None = None
     """For "int8", the symmetric range [-amax, amax] of the activation that it reads."""
     reason: str = ""
@@ -102,13 +102,15 @@ def read_plan(path: Path) -> QuantizationPlan:
 
 
 def _check(plan: QuantizationPlan, path: Path) -> None:
-    if plan.schema != SCHEMA:
-        raise CalibrationError(f"{path}: schema {plan.schema}; this release reads {SCHEMA}")
+    if plan.schema != PLAN_SCHEMA:
+        raise CalibrationError(f"{path}: schema {plan.schema}; this release reads {PLAN_SCHEMA}")
     for network, entry in plan.networks.items():
         for name, layer in entry.layers.items():
             where = f"{path}: {network}, layer {name}"
-            if layer.mode not in MODES:
-                raise CalibrationError(f"{where}: mode {layer.mode!r}; known: {', '.join(MODES)}")
+            if layer.mode not in LAYER_MODES:
+                raise CalibrationError(
+                    f"{where}: mode {layer.mode!r}; known: {', '.join(LAYER_MODES)}"
+                )
             if layer.mode == "int8" and not (layer.amax or 0) > 0:
                 raise CalibrationError(
                     f"{where}: mode 'int8' needs an amax above 0, found {layer.amax}"

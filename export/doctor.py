@@ -15,7 +15,7 @@ from echoexport.runtime.device import Device, detect_device, require_target, usa
 from echoexport.runtime.errors import TargetMismatchError
 from echoexport.targets.spec import TargetSpec, list_targets, load_target
 
-SCHEMA = 1
+DOCTOR_SCHEMA = 1
 OLDEST_TENSORRT = (10, 3)
 # JetPack's major version: the Python that its TensorRT module is built for.
 _JETPACK_PYTHONS = {"6": "3.10", "7": "3.12"}
@@ -68,7 +68,7 @@ class DoctorReport:
     backends: Mapping[str, Check]
     tools: Mapping[str, Check]
     targets: Mapping[str, Readiness]
-    schema: int = SCHEMA
+    schema: int = DOCTOR_SCHEMA
 
 
 def examine_machine() -> DoctorReport:

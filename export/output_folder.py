@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from echoexport.runtime.contract.manifest import FILE_NAME, FORMAT
+from echoexport.runtime.contract.manifest import BUNDLE_FORMAT, MANIFEST_NAME
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.files.aside import check_output, replaced_folder
 
@@ -57,13 +57,13 @@ def _own_files(folder: Path) -> set[str] | None:
     None where it holds none.
     """
     try:
-        data: Any = json.loads((folder / FILE_NAME).read_bytes())
+        data: Any = json.loads((folder / MANIFEST_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     if (
         not isinstance(data, dict)
-        or data.get("format") != FORMAT
+        or data.get("format") != BUNDLE_FORMAT
         or not isinstance(data.get("files"), dict)
     ):
         return None
-    return {FILE_NAME, *data["files"]}
+    return {MANIFEST_NAME, *data["files"]}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from echoexport.export.architecture import Architecture, UNetArchitecture
+from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_FRAME
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, NetworkSizes, ReferenceTap
 from echoexport.runtime.errors import SettingError
-
-# Each frame sees feature rows c-4 .. c+5 (the original's audio_feat_length [2, 2] at 50
-# rows a second).
-ROWS_PER_FRAME = 10
 
 
 def size_networks(

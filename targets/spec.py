@@ -26,23 +26,23 @@ __all__ = [
     "read_target",
 ]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-KINDS = ("cpu", "jetson", "gpu")
+TARGET_KINDS = ("cpu", "jetson", "gpu")
 BACKENDS = ("ort", "openvino", "tensorrt", "tensorrt_rtx", "ort_cuda", "ort_tensorrt")
-PRECISIONS = ("fp32", "fp16")
-VARIANTS = ("base", "acc", "pose", "pose_acc")
+TARGET_PRECISIONS = ("fp32", "fp16")
+TARGET_VARIANTS = ("base", "acc", "pose", "pose_acc")
 LARGEST_FIGURE = 1e9
 
 
 @dataclass(frozen=True)
-class Figure(Generic[T]):
+class Figure(Generic[_T]):
     """A hardware figure with its unit and where it comes from.
 
     Where ``value`` is None, the reason why.
     """
 
-    value: T | None
+    value: _T | None
     unit: str
     source: str = ""
     reason: str = ""
@@ -199,7 +199,7 @@ def find_target(name: str) -> TargetSpec:
 
 def _parse_target(content: bytes, file: str) -> TargetSpec:
     table = parse_table(content, file)
-    kind = table.choice("kind", KINDS)
+    kind = table.choice("kind", TARGET_KINDS)
     target = TargetSpec(
         name=table.value("name", _is_name, "lower-case words joined by hyphens"),
         title=table.text("title"),
@@ -302,7 +302,7 @@ def _parse_line(table: Table) -> TensorRTLine:
 
 def _parse_build(table: Table) -> BuildDefaults:
     build = BuildDefaults(
-        precision=table.choice("precision", PRECISIONS),
+        precision=table.choice("precision", TARGET_PRECISIONS),
         size=tuple(
             table.value(
                 "size", _is_size, "[width, height] in pixels, multiples of 8 from 64 to 2048"
@@ -333,7 +333,8 @@ def _parse_steps(table: Table) -> dict[str, int | None]:
     """Every variant is there and no other key."""
     wanted = "a whole number from 1 to 1000, or null for the variant's own default"
     steps = {
-        v: table.value(v, lambda n: n is None or _is_whole(n, 1, 1000), wanted) for v in VARIANTS
+        v: table.value(v, lambda n: n is None or _is_whole(n, 1, 1000), wanted)
+        for v in TARGET_VARIANTS
     }
     table.finish()
     return steps

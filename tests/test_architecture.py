@@ -60,6 +60,13 @@ DISTRIBUTIONS = {
 # A Jetson's own libraries come with its system image; no registry has them for pip.
 FROM_THE_SYSTEM = {"tensorrt", "cuda"}
 
+# Public names that several modules have, as whoever loads the module asks it for them.
+LOOKED_UP = {
+    "BACKEND": ("runtime/backends/",),  # by load_backend
+    "build_engine": ("export/engines/",),  # by load_builder
+    "main": ("export/",),  # by python -m, of the modules that are programs
+}
+
 LONGEST_FILE = 450
 TOP_FOLDERS = {*ROOMS, "tests", "docs", "findings", ".ci"}
 TOP_FILES = {
@@ -274,6 +281,48 @@ def test_every_module_opens_with_one_line_saying_what_it_is_for() -> None:
 def test_no_file_of_a_room_is_too_long_to_read() -> None:
     lengths = {inside(path): len(path.read_text("utf-8").splitlines()) for path in files_of(*ROOMS)}
     assert {place: lines for place, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def public_names(source: str) -> set[str]:
+    """Classes, functions, constants and aliases that a module defines at its top for others."""
+    names: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        names |= {
+            part.id for one in targets for part in ast.walk(one) if isinstance(part, ast.Name)
+        }
+    return {name for name in names if not name.startswith("_")}
+
+
+def named_twice(sources: dict[str, str]) -> dict[str, list[str]]:
+    """Public names that several modules define, with where; those of ``LOOKED_UP`` left out."""
+    places: dict[str, list[str]] = {}
+    for place, source in sources.items():
+        for name in public_names(source):
+            if not any(place.startswith(folder) for folder in LOOKED_UP.get(name, ())):
+                places.setdefault(name, []).append(place)
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_no_public_name_means_two_things() -> None:
+    sources = {inside(path): path.read_text("utf-8") for path in files_of(*ROOMS)}
+    assert named_twice(sources) == {}
+
+
+def test_a_name_that_two_modules_define_is_found_and_one_that_is_imported_is_not() -> None:
+    defined = {
+        "runtime/a.py": "class Thing:\n    part = 1\nfrom b import Other\n_Own = 1",
+        "runtime/b.py": "Other: int = 2\ndef part() -> None: ...\n_Own = 1",
+        "export/c.py": "first, Thing = 1, 2",
+        "runtime/backends/one.py": "BACKEND = 1",
+        "runtime/backends/two.py": "BACKEND = 2",
+    }
+    assert named_twice(defined) == {"Thing": ["runtime/a.py", "export/c.py"]}
+    assert named_twice({**defined, "export/d.py": "BACKEND = 3"}).keys() == {"Thing"}
+    assert named_twice({"export/d.py": "BACKEND = 3", "targets/e.py": "BACKEND = 4"}) != {}
 
 
 def test_every_imported_package_is_declared() -> None:

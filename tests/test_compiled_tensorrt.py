@@ -62,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
         monkeypatch.setenv("FAKE_TENSORRT_DEVICE", f"{gpu.device_name}/{major}.{minor}")
         for module, product in ((tensorrt, TENSORRT), (tensorrt_rtx, TENSORRT_RTX)):
             monkeypatch.setattr(
-                module, "PRODUCT", replace(product, library=str(FAKES / "fake_tensorrt.py"))
+                module, "_PRODUCT", replace(product, library=str(FAKES / "fake_tensorrt.py"))
             )
 
     yield make

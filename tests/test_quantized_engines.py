@@ -31,7 +31,7 @@ from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
-from echoexport.targets.spec import KINDS, load_target
+from echoexport.targets.spec import TARGET_KINDS, load_target
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -126,7 +126,7 @@ def distance(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("network", FAMILY.networks)
-@pytest.mark.parametrize("way", KINDS)
+@pytest.mark.parametrize("way", TARGET_KINDS)
 def test_onnx_runtime_and_openvino_agree_on_one_int8_file(
     write: Write, character: Path, network: str, way: str
 ) -> None:

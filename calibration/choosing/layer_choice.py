@@ -29,7 +29,7 @@ from echoexport.calibration.choosing.trajectory import (
     run_trajectory,
 )
 from echoexport.calibration.graphs.float_graph import FloatGraph
-from echoexport.calibration.graphs.switches import SwitchableNetwork, open_session
+from echoexport.calibration.graphs.switches import SwitchableNetwork, open_inference
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
@@ -37,7 +37,7 @@ from echoexport.runtime.decoding.pixels import to_pixels
 from echoexport.runtime.progress import Progress
 from echoexport.runtime.sampling.denoiser import is_guided
 
-MARGIN = 1.0
+_MARGIN = 1.0
 """dB above the budget that the short trajectories must reach: whole clips add windows,
 and engines round otherwise."""
 
@@ -116,7 +116,7 @@ def _choose(
     known: Known,
 ) -> tuple[NetworkPlan, tuple[Damage, ...]]:
     names = probes.network.layers
-    if not settings.measure_all and probes.judge(names) >= settings.budget + MARGIN:
+    if not settings.measure_all and probes.judge(names) >= settings.budget + _MARGIN:
         return plan, ()
     groups = group_layers((graph.layers[name] for name in names), most=settings.groups)
     damages = measure_damage(
@@ -126,7 +126,7 @@ def _choose(
         on_damage=known.add,
         report=lambda done, total: report("denoising_unet: what layers cost", done, total),
     )
-    choice = choose_layers(damages, probes.judge, budget=settings.budget, margin=MARGIN)
+    choice = choose_layers(damages, probes.judge, budget=settings.budget, margin=_MARGIN)
     reasons = {
         name: f"sensitivity: {damage.snr:.1f} dB alone at the end of the trajectory"
         for damage in choice.kept
@@ -153,7 +153,7 @@ class _Probes:
             [one for one in samples if one.step == 0], most=settings.probes
         )
         self._settings = TrajectorySettings(settings.scheduler, settings.steps, settings.guidance)
-        self._decoder: Any = open_session(decoder, threads=settings.threads)
+        self._decoder: Any = open_inference(decoder, threads=settings.threads)
         self._wanted = [self._decode(latents) for latents in self._run(self._starts, ())]
 
     def run_first(self, quantized: Collection[str]) -> list[NDArray[np.float32]]:

@@ -12,7 +12,7 @@ from echoexport.calibration.observing.overflows import Overflow
 from echoexport.calibration.observing.ranges import (
     ActivationRanges,
     RangeSettings,
-    Samples,
+    SampleReader,
     collect_ranges,
 )
 from echoexport.calibration.plan import NetworkPlan, Smoothing
@@ -44,7 +44,7 @@ class QuantizerSettings:
 
 def plan_network(
     graph: FloatGraph,
-    samples: Samples,
+    samples: SampleReader,
     *,
     policy: Policy,
     settings: QuantizerSettings,
@@ -69,7 +69,7 @@ def plan_network(
         graph.layers[name].value for name, layer in ruled.layers.items() if layer.mode == "int8"
     }
     if not values:
-        return settle_precision(ruled)
+        return restate_precision(ruled)
     wanted = replace(settings.ranges, values=tuple(sorted(values | ruled.skips.keys())))
     simple = replace(wanted, method="minmax")
     maxima = collect_ranges(graph, samples, settings=simple, report=report, progress=progress)
@@ -77,7 +77,7 @@ def plan_network(
     found = collect_ranges(
         graph, samples, settings=wanted, maxima=maxima, smoothing=smoothing, report=report
     )
-    plan = settle_precision(replace(plan_layers(graph, policy, found.amax), smoothing=smoothing))
+    plan = restate_precision(replace(plan_layers(graph, policy, found.amax), smoothing=smoothing))
     progress.write("plan", dump(plan))
     return plan
 
@@ -85,7 +85,7 @@ def plan_network(
 def _smooth(
     graph: FloatGraph,
     maxima: ActivationRanges,
-    samples: Samples,
+    samples: SampleReader,
     *,
     settings: QuantizerSettings,
     progress: ProgressFolder,
@@ -108,7 +108,7 @@ def keep_float(plan: NetworkPlan, reasons: Mapping[str, str]) -> NetworkPlan:
         name: replace(plan.layers[name], mode="float", reason=reason)
         for name, reason in reasons.items()
     }
-    return settle_precision(replace(plan, layers={**plan.layers, **kept}))
+    return restate_precision(replace(plan, layers={**plan.layers, **kept}))
 
 
 def keep_overflows(
@@ -153,7 +153,7 @@ def require_followable(graph: FloatGraph, plan: NetworkPlan) -> None:
             )
 
 
-def settle_precision(plan: NetworkPlan) -> NetworkPlan:
+def restate_precision(plan: NetworkPlan) -> NetworkPlan:
     """The plan with its precision as its layers have it."""
     small = any(layer.mode != "float" for layer in plan.layers.values())
     return replace(plan, precision="int8" if small else "fp32")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
 from echoexport.calibration.graphs.qdq_graph import find_skips
-from echoexport.calibration.plan import MODES, LayerPlan, NetworkPlan
+from echoexport.calibration.plan import LAYER_MODES, LayerPlan, NetworkPlan
 from echoexport.runtime.contract.family import Family
 from echoexport.runtime.errors import TargetError, UnknownNameError
-from echoexport.targets.spec import KINDS
+from echoexport.targets.spec import TARGET_KINDS
 from echoexport.targets.strict_yaml import Table, parse_table
 
 OPERATORS = ("Conv", "MatMul")
@@ -67,8 +67,8 @@ def load_policy(kind: str, *, family: Family) -> Policy:
     Raises:
         UnknownNameError: no such kind.
     """
-    if kind not in KINDS:
-        raise UnknownNameError("kind of target", kind, known=KINDS)
+    if kind not in TARGET_KINDS:
+        raise UnknownNameError("kind of target", kind, known=TARGET_KINDS)
     name = f"{kind}.yaml"
     return parse_policy(
         files("echoexport.calibration").joinpath("data").joinpath(name).read_bytes(),
@@ -111,12 +111,14 @@ def parse_policy(content: bytes, *, file: str, kind: str, family: Family) -> Pol
 
 def _parse_network(table: Table) -> NetworkPolicy:
     operators = table.table("operators")
-    modes = {operator: operators.choice(operator, MODES) for operator in OPERATORS}
+    modes = {operator: operators.choice(operator, LAYER_MODES) for operator in OPERATORS}
     operators.finish()
     rules = []
     for entry in table.tables("layers"):
         rules.append(
-            LayerRule(entry.text("pattern"), entry.choice("mode", MODES), entry.text("reason"))
+            LayerRule(
+                entry.text("pattern"), entry.choice("mode", LAYER_MODES), entry.text("reason")
+            )
         )
         entry.finish()
     skips = bool(table.value("skips", lambda v: isinstance(v, bool), "true or false"))

@@ -38,7 +38,7 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Choice:
+class LayerChoice:
     """The layers that stay float, and the quality that is reached."""
 
     kept: tuple[Damage, ...]
@@ -109,7 +109,7 @@ def measure_damage(
 
 def choose_layers(
     damages: Sequence[Damage], judge: Judge, *, budget: float, margin: float = 0.0
-) -> Choice:
+) -> LayerChoice:
     """Keep the fewest groups in float that bring the quality to ``budget`` dB.
 
     The most harmful groups come first. ``margin`` is asked for on top, for what the
@@ -144,7 +144,7 @@ def choose_layers(
             middle = (low + high) // 2
             low, high = (low, middle) if reach(middle) >= wanted else (middle, high)
         low = high
-    return Choice(tuple(order[:low]), reach(low), measured[0], len(measured))
+    return LayerChoice(tuple(order[:low]), reach(low), measured[0], len(measured))
 
 
 def relative_error(

@@ -17,7 +17,7 @@ from echoexport.calibration.graphs.folding import (
     fold_smoothing,
 )
 from echoexport.calibration.observing.histograms import LEVELS
-from echoexport.calibration.observing.ranges import ActivationRanges, Samples
+from echoexport.calibration.observing.ranges import ActivationRanges, SampleReader
 from echoexport.calibration.observing.tapped_network import TappedNetwork
 from echoexport.calibration.observing.taps import tap_rows
 from echoexport.calibration.plan import Smoothing
@@ -60,7 +60,7 @@ def find_smoothing(
     graph: FloatGraph,
     ranges: ActivationRanges,
     *,
-    samples: Samples | None = None,
+    samples: SampleReader | None = None,
     settings: SmoothingSettings | None = None,
 ) -> dict[str, Smoothing]:
     """The activations that int8 renders better once smoothed, by value name.
@@ -159,7 +159,7 @@ def _search(
 def _collect_rows(
     graph: FloatGraph,
     ranges: ActivationRanges,
-    samples: Samples,
+    samples: SampleReader,
     *,
     values: tuple[str, ...],
     settings: SmoothingSettings,

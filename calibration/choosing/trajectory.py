@@ -14,8 +14,8 @@ from echoexport.runtime.errors import CalibrationError
 from echoexport.runtime.sampling.ddim import DDIMScheduler, sinusoid
 from echoexport.runtime.sampling.denoiser import blank, guide, is_guided
 
-Arrays = Mapping[str, NDArray[np.float32]]
-Denoise = Callable[[Arrays], Arrays]
+_Arrays = Mapping[str, NDArray[np.float32]]
+Denoise = Callable[[_Arrays], _Arrays]
 """A denoising UNet: its inputs by name to {"velocity": (1, 4, f, h, w)}."""
 
 

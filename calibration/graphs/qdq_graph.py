@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
+from echoexport.calibration.observing.histograms import LEVELS
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
 
 if TYPE_CHECKING:
     import onnx
 
-LEVELS = 127.0
-"""Steps on each side of 0; -128 is left out, so that ranges are symmetric."""
-
 SCALE = ".int8_scale"
-INT8 = ".int8"
+_INT8 = ".int8"
 DEQUANTIZED = ".dequantized"
 _ZERO = "activations.int8_zero"
 
@@ -188,8 +186,8 @@ class _Writer:
         scaling = [stem + SCALE, _ZERO]
         node.input[place] = self._pairs[key] = stem + DEQUANTIZED
         return [
-            self._node("QuantizeLinear", [value, *scaling], stem + INT8),
-            self._node("DequantizeLinear", [stem + INT8, *scaling], stem + DEQUANTIZED),
+            self._node("QuantizeLinear", [value, *scaling], stem + _INT8),
+            self._node("DequantizeLinear", [stem + _INT8, *scaling], stem + DEQUANTIZED),
         ]
 
     def _type_of(self, weight: str) -> np.dtype[Any]:

@@ -6,7 +6,7 @@ Weights are written one tensor at a time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.folding import Edit
 from echoexport.calibration.graphs.qdq_graph import (
-    LEVELS,
     SCALE,
     add_qdq,
     quantized_weights,
     to_scale,
 )
+from echoexport.calibration.observing.histograms import LEVELS
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.runtime.contract.manifest import FileEntry
 from echoexport.runtime.errors import GraphError, OutputError
@@ -30,9 +31,6 @@ from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
 if TYPE_CHECKING:
     import onnx
-
-Edit = Callable[[NDArray[Any]], NDArray[Any]]
-"""A constant's new values from its old ones, the same shape and type."""
 
 _ALIGNMENT = 64
 

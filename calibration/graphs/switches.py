@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
+from echoexport.calibration.observing.histograms import LEVELS
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
 from echoexport.runtime.errors import BackendError, MissingPackageError
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import onnx
 
 _PREFIX = "switch."
-_LEVELS = 127.0
 
 
 class SwitchableNetwork:
@@ -47,7 +47,7 @@ class SwitchableNetwork:
         self._path = folder / f"{graph.name}.switches.onnx"
         _bring_weights(graph, folder)
         self._path.write_bytes(add_switches(graph, plan).SerializeToString())
-        self._session = open_session(self._path, threads=threads)
+        self._session = open_inference(self._path, threads=threads)
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def __call__(
@@ -154,7 +154,7 @@ def _switch_input(
 def _to_scale(amax: NDArray[np.float32]) -> NDArray[np.float32]:
     """The step of symmetric int8; 1 for a channel that is zero throughout."""
     scale: NDArray[np.float32] = np.where(
-        amax > 0, amax / np.float32(_LEVELS), np.float32(1)
+        amax > 0, amax / np.float32(LEVELS), np.float32(1)
     ).astype(np.float32)
     return scale
 
@@ -174,7 +174,7 @@ def _bring_weights(graph: FloatGraph, folder: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def open_session(path: Path, *, threads: int) -> Any:
+def open_inference(path: Path, *, threads: int) -> Any:
     """An ONNX Runtime session that computes what the graph says and folds no weights.
 
     Raises:

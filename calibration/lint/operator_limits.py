@@ -12,7 +12,7 @@ from echoexport.calibration.lint.typed_graph import TypedGraph, name_type, read_
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["LIMITS", "Check"]
+__all__ = ["LIMITS", "LimitCheck"]
 
 _RESIZE = {
     "coordinate_transformation_mode": (
@@ -28,7 +28,7 @@ _RESIZE = {
     "keep_aspect_ratio_policy": (("stretch",), "stretch"),
 }
 _PAD_MODES = ("constant", "reflect", "edge", "wrap")
-Check = Callable[["onnx.NodeProto", TypedGraph, ParserLine], Iterator[Finding]]
+LimitCheck = Callable[["onnx.NodeProto", TypedGraph, ParserLine], Iterator[Finding]]
 
 
 def _check_resize(node: onnx.NodeProto, graph: TypedGraph, line: ParserLine) -> Iterator[Finding]:
@@ -138,7 +138,7 @@ _SHAPED = (
     "ReduceSum",
     "ReduceMax",
 )
-LIMITS: dict[str, tuple[Check, ...]] = {
+LIMITS: dict[str, tuple[LimitCheck, ...]] = {
     **dict.fromkeys(_SHAPED, (_check_constant_input,)),
     "Resize": (_check_constant_input, _check_resize),
     "Pad": (_check_constant_input, _check_pad),

@@ -24,7 +24,7 @@ from echoexport.calibration.lint.typed_graph import DOMAINS, TypedGraph
 if TYPE_CHECKING:
     import onnx
 
-LARGEST_MESSAGE = 2**31 - 1
+_LARGEST_MESSAGE = 2**31 - 1
 """Bytes of a protobuf message at most: no library reads a longer one."""
 
 _MOST_AXES = 8  # nvinfer1::Dims::MAX_DIMS
@@ -114,8 +114,8 @@ def _check_opset(graph: TypedGraph, line: ParserLine) -> Iterator[Finding]:
 
 def _check_storage(model: onnx.ModelProto) -> Iterator[Finding]:
     """The message can be read, and its weights lie beside it wherever the folder goes."""
-    if _measure_message(model) > LARGEST_MESSAGE:
-        detail = f"the file would be larger than {LARGEST_MESSAGE} bytes"
+    if _measure_message(model) > _LARGEST_MESSAGE:
+        detail = f"the file would be larger than {_LARGEST_MESSAGE} bytes"
         yield Finding(
             "parser size", "model", detail, fix="keep the weights in a file beside the graph"
         )
@@ -216,7 +216,7 @@ def _check_volumes(node: onnx.NodeProto, graph: TypedGraph, line: ParserLine) ->
 def _measure_message(model: onnx.ModelProto) -> int:
     """Bytes; protobuf itself cannot count a message that is too large."""
     raw = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    return raw if raw > LARGEST_MESSAGE else model.ByteSize()
+    return raw if raw > _LARGEST_MESSAGE else model.ByteSize()
 
 
 def _size_of(kind: int) -> int:

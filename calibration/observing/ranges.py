@@ -33,7 +33,7 @@ COMBINATIONS = ("max", "mean", "min_first")
 _KEPT = "maxima"  # the name of what a pass has found so far
 _SMALLEST = 1e-30  # a range below is as good as 0, and a bin of it not a float32 any more
 
-Samples = Callable[[], Iterable[Sample]]
+SampleReader = Callable[[], Iterable[Sample]]
 """Gives a calibration set's samples from the first, each time it is called."""
 
 Maxima = dict[str, dict[int, NDArray[np.float32]]]
@@ -150,7 +150,7 @@ class ActivationRanges:
 
 def collect_ranges(
     graph: FloatGraph,
-    samples: Samples,
+    samples: SampleReader,
     *,
     settings: RangeSettings,
     maxima: ActivationRanges | None = None,
@@ -194,7 +194,7 @@ def collect_ranges(
 
 def _collect_maxima(
     graph: FloatGraph,
-    samples: Samples,
+    samples: SampleReader,
     *,
     settings: RangeSettings,
     report: Progress,
@@ -314,7 +314,9 @@ def _find_thresholds(
     return np.asarray(thresholds, np.float32)
 
 
-def _walk(graph: FloatGraph, samples: Samples, *, what: str, report: Progress) -> Iterator[Sample]:
+def _walk(
+    graph: FloatGraph, samples: SampleReader, *, what: str, report: Progress
+) -> Iterator[Sample]:
     given = samples()
     total = len(given) if isinstance(given, Sequence) else 0
     report(f"{graph.name}: {what}", 0, total)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from echoexport.calibration.recording.draw import DrawnCall, seed_noise
 from echoexport.calibration.recording.recording_inputs import RecordingInput
 from echoexport.calibration.recording.recording_job import (
     RecordingJob,
@@ -20,7 +21,6 @@ from echoexport.calibration.recording.recording_job import (
     check_settings,
     prepare_job,
 )
-from echoexport.calibration.recording.recording_plan import PlannedCall, seed_noise
 from echoexport.calibration.recording.set_manifest import SampleEntry, SetManifest
 from echoexport.calibration.recording.set_writer import SetWriter, count_samples, recorded_alone
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
@@ -71,7 +71,7 @@ def record_set(
         with recorded_alone(output):
             writer = SetWriter(output, fingerprint=job.fingerprint)
             try:
-                writer.require_room(job.plan.need)
+                writer.require_room(job.drawn.need)
                 _run(opened, job, writer, settings=settings, report=report)
             except BaseException:
                 writer.drop_if_empty()
@@ -156,14 +156,14 @@ class _Recorder:
         self.writer = writer
         self._job = job
         self._number = -1
-        self._wanted: dict[tuple[str, int], tuple[int, PlannedCall]] = {}
+        self._wanted: dict[tuple[str, int], tuple[int, DrawnCall]] = {}
         self._calls: Counter[str] = Counter()
         self._samples: dict[int, SampleEntry] = {}
 
     def begin(self, number: int) -> None:
         """The next calls are those of rendering ``number``."""
         self._number = number
-        places = enumerate(self._job.plan.calls)
+        places = enumerate(self._job.drawn.calls)
         self._wanted = {
             (c.network, c.index): (place, c) for place, c in places if c.number == number
         }

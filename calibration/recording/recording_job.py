@@ -12,21 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from echoexport.calibration.recording.draw import (
+    Draw,
+    DrawSettings,
+    RenderingShape,
+    draw_samples,
+)
 from echoexport.calibration.recording.recording_inputs import (
     RecordingInput,
     cut_voice,
     hash_crop,
     hash_voice,
 )
-from echoexport.calibration.recording.recording_plan import (
-    DrawSettings,
-    RecordingPlan,
-    RenderingShape,
-    draw_plan,
-)
 from echoexport.calibration.recording.set_manifest import (
-    FORMAT,
-    SCHEMA,
+    SET_FORMAT,
+    SET_SCHEMA,
     SetManifest,
     SetSampling,
     describe_source,
@@ -37,10 +37,10 @@ from echoexport.runtime.errors import CalibrationError, SettingError
 from echoexport.runtime.inputs.pose import read_poses
 from echoexport.runtime.inputs.rates import covering_frame_count, exact_rate
 from echoexport.runtime.inputs.voice import MIN_SECONDS, SAMPLE_RATE, Voice
-from echoexport.runtime.rendering.settings import RenderSettings, settle_plan
+from echoexport.runtime.rendering.settings import RenderSettings, settle_sampling
 from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.runtime.sampling.noise import LARGEST_SEED
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 from echoexport.runtime.sampling.windows import context_windows
 
 _COLUMN = SAMPLE_RATE // 100  # samples of one column of the log-mel
@@ -88,8 +88,8 @@ class RecordingJob:
     """In the order they run in."""
     voices: Mapping[str, Voice]
     shapes: Sequence[RenderingShape]
-    plan: RecordingPlan
-    sampling: SamplingPlan
+    drawn: Draw
+    sampling: SamplingSettings
     timesteps: tuple[int, ...]
     described: SetManifest
     """What the set will say of itself."""
@@ -97,12 +97,12 @@ class RecordingJob:
     @property
     def numbers(self) -> tuple[int, ...]:
         """Places of the renderings that must run."""
-        return self.plan.numbers()
+        return self.drawn.numbers()
 
     @property
     def fingerprint(self) -> str:
         """A hash of all that the bytes of the set depend on, the engine included."""
-        calls = [[c.network, c.number, c.index] for c in self.plan.calls]
+        calls = [[c.network, c.number, c.index] for c in self.drawn.calls]
         names = [
             [self.inputs[number].portrait, self.inputs[number].voice] for number in self.numbers
         ]
@@ -127,7 +127,7 @@ def prepare_job(
     voices = {item.voice: cut_voice(item.sound, seconds=settings.seconds) for item in inputs}
     posed = manifest.drive.every_frame
     frames = _count_poses(bundle, inputs)
-    sampling = settle_plan(bundle, RenderSettings(steps=settings.steps))
+    sampling = settle_sampling(bundle, RenderSettings(steps=settings.steps))
     shapes = [
         _shape(bundle, item, voices[item.voice], sampling, most=frames.get(item.poses))
         for item in inputs
@@ -135,8 +135,8 @@ def prepare_job(
     draw = DrawSettings(
         settings.samples, settings.megabytes, sampling.steps, sampling.guided, posed, settings.seed
     )
-    plan = draw_plan(shapes, manifest.networks, draw)
-    used = {number: inputs[number] for number in plan.numbers()}
+    drawn = draw_samples(shapes, manifest.networks, draw)
+    used = {number: inputs[number] for number in drawn.numbers()}
     size = (manifest.picture.width, manifest.picture.height)
     described = replace(
         _describe_recording(bundle, settings, sampling),
@@ -146,7 +146,7 @@ def prepare_job(
     )
     timesteps = DDIMScheduler(manifest.sampler.scheduler).timesteps(sampling.steps)
     return RecordingJob(
-        inputs, voices, shapes, plan, sampling, tuple(int(t) for t in timesteps), described
+        inputs, voices, shapes, drawn, sampling, tuple(int(t) for t in timesteps), described
     )
 
 
@@ -159,12 +159,12 @@ def _count_poses(bundle: Bundle, inputs: Sequence[RecordingInput]) -> dict[Path 
 
 
 def _describe_recording(
-    bundle: Bundle, settings: RecordingSettings, sampling: SamplingPlan
+    bundle: Bundle, settings: RecordingSettings, sampling: SamplingSettings
 ) -> SetManifest:
     """What the set will say of itself, before any input or sample."""
     return SetManifest(
-        format=FORMAT,
-        schema=SCHEMA,
+        format=SET_FORMAT,
+        schema=SET_SCHEMA,
         made=_name_engine(bundle, settings),
         source=describe_source(bundle.manifest),
         sampling=SetSampling(
@@ -230,7 +230,12 @@ def _hash_poses(
 
 
 def _shape(
-    bundle: Bundle, item: RecordingInput, voice: Voice, sampling: SamplingPlan, *, most: int | None
+    bundle: Bundle,
+    item: RecordingInput,
+    voice: Voice,
+    sampling: SamplingSettings,
+    *,
+    most: int | None,
 ) -> RenderingShape:
     manifest = bundle.manifest
     frames = covering_frame_count(voice.duration, exact_rate(manifest.fps))

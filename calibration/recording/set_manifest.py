@@ -11,8 +11,8 @@ from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import dump
 
 __all__ = [
-    "FORMAT",
-    "SCHEMA",
+    "SET_FORMAT",
+    "SET_SCHEMA",
     "SampleEntry",
     "SetManifest",
     "SetSampling",
@@ -21,8 +21,8 @@ __all__ = [
     "encode_manifest",
 ]
 
-FORMAT = "echoexport-calibration"
-SCHEMA = 1
+SET_FORMAT = "echoexport-calibration"
+SET_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class SetManifest:
     """
 
     format: str
-    """``FORMAT``, so that nobody takes another file for it."""
+    """``SET_FORMAT``, so that nobody takes another file for it."""
     schema: int
-    """``SCHEMA`` of the release that wrote it."""
+    """``SET_SCHEMA`` of the release that wrote it."""
     made: str
     """The engine that rendered, not part of the digest."""
     source: SetSource

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from echoexport.calibration.recording.set_manifest import SampleEntry, SetManifest, encode_manifest
 from echoexport.calibration.recording.sets import (
     ARRAYS,
-    FILE_NAME,
     NAME_DIGITS,
+    SET_NAME,
     check_array,
     find_array,
     name_part,
@@ -137,7 +137,7 @@ class SetWriter:
             for path in (self.part / ARRAYS).iterdir():
                 if path.suffix != ".npy" or path.stem not in manifest.arrays:
                     path.unlink()
-            _write_whole(self.part / FILE_NAME, encode_manifest(manifest))
+            _write_whole(self.part / SET_NAME, encode_manifest(manifest))
             shutil.rmtree(self.part / _DONE)
             (self.part / _STATE).unlink()
             take_place(self.part, self.output)
@@ -250,7 +250,7 @@ def _remove_part(part: Path) -> None:
 
     The folder itself, which is locked, stays.
     """
-    known = {ARRAYS, _DONE, _STATE, FILE_NAME}
+    known = {ARRAYS, _DONE, _STATE, SET_NAME}
     strangers = [path.name for path in part.iterdir() if path.name.split(".part-")[0] not in known]
     if strangers:
         raise OutputError(

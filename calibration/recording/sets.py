@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.calibration.recording.set_manifest import (
-    FORMAT,
-    SCHEMA,
+    SET_FORMAT,
+    SET_SCHEMA,
     SetManifest,
     describe_source,
 )
@@ -24,7 +24,7 @@ from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import parse
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
 
-FILE_NAME = "set.json"
+SET_NAME = "set.json"
 ARRAYS = "arrays"
 NAME_DIGITS = 32
 """Hex digits of a file's sha256 that are its name."""
@@ -138,15 +138,15 @@ def open_set(folder: Path) -> CalibrationSet:
         CalibrationError: missing, empty, of another release, or not as it was written;
             names the file.
     """
-    path = folder / FILE_NAME
+    path = folder / SET_NAME
     data = _read_json(path)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or data.get("format") != SET_FORMAT:
         raise CalibrationError(
             f"{path}: not the description of a calibration set; echoexport calibrate records one"
         )
-    if data.get("schema") != SCHEMA:
+    if data.get("schema") != SET_SCHEMA:
         raise CalibrationError(
-            f"{path}: schema {data.get('schema')!r}; this release reads {SCHEMA}; {_AGAIN}"
+            f"{path}: schema {data.get('schema')!r}; this release reads {SET_SCHEMA}; {_AGAIN}"
         )
     digest = data.pop("digest", None)
     try:
@@ -169,16 +169,16 @@ def read_manifest_files(folder: Path) -> set[str] | None:
     Any release may have written it.
     """
     try:
-        data: Any = json.loads((folder / FILE_NAME).read_bytes())
+        data: Any = json.loads((folder / SET_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     if (
         not isinstance(data, dict)
-        or data.get("format") != FORMAT
+        or data.get("format") != SET_FORMAT
         or not isinstance(data.get("arrays"), dict)
     ):
         return None
-    return {FILE_NAME, *(f"{ARRAYS}/{name}.npy" for name in data["arrays"])}
+    return {SET_NAME, *(f"{ARRAYS}/{name}.npy" for name in data["arrays"])}
 
 
 def check_array(folder: Path, name: str, *, size: int) -> None:

@@ -10,11 +10,16 @@ from dataclasses import asdict
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.demo.assets import is_builtin
-from echoexport.export.sizes import ROWS_PER_FRAME
 from echoexport.runtime.backends import list_backends
-from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
+from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_FRAME, ROWS_PER_SECOND
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, NetworkSizes
-from echoexport.runtime.contract.manifest import FORMAT, SCHEMA, Manifest, NetworkEntry, Provenance
+from echoexport.runtime.contract.manifest import (
+    BUNDLE_FORMAT,
+    MANIFEST_SCHEMA,
+    Manifest,
+    NetworkEntry,
+    Provenance,
+)
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.contract.settings import (
     AudioSettings,
@@ -56,8 +61,8 @@ def describe_bundle(
         variant.hold,
     )
     return Manifest(
-        format=FORMAT,
-        schema=SCHEMA,
+        format=BUNDLE_FORMAT,
+        schema=MANIFEST_SCHEMA,
         family=FAMILY.name,
         variant=variant.name,
         target=target.name,

@@ -9,9 +9,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from echoexport.calibration.plan import FILE_NAME as PLAN_FILE
-from echoexport.calibration.plan import SCHEMA as PLAN_SCHEMA
-from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan, write_plan
+from echoexport.calibration.plan import (
+    PLAN_NAME,
+    PLAN_SCHEMA,
+    NetworkPlan,
+    QuantizationPlan,
+    read_plan,
+    write_plan,
+)
 from echoexport.export.build.checks import NOT_CHECKED, check_bundle
 from echoexport.export.build.fp16_graphs import (
     NOT_SETTLED,
@@ -100,8 +105,8 @@ def _compose(
     base = read_manifest(floats.base)
     parts = {name: part_of(floats.base, base, name) for name in base.networks}
     manifest = compose_bundle(parts, folder, base=base)
-    write_plan(plan, folder / PLAN_FILE)
-    manifest = add_own_graphs(add_file(manifest, folder, PLAN_FILE), folder, target=job.target)
+    write_plan(plan, folder / PLAN_NAME)
+    manifest = add_own_graphs(add_file(manifest, folder, PLAN_NAME), folder, target=job.target)
     write_manifest(manifest, folder)
     return manifest
 

@@ -59,7 +59,7 @@ def count_to(total: int, report: Progress) -> Progress:
     return lambda what, done, of: report(what, done, of or total)
 
 
-def settle_bundle(float32: Path, half: Path, networks: Mapping[str, NetworkPlan]) -> None:
+def settle_graphs(float32: Path, half: Path, networks: Mapping[str, NetworkPlan]) -> None:
     """Rewrite an fp16 bundle as the plans' ``float32_nodes`` say.
 
     ``float32`` is the same bundle in fp32.
@@ -86,7 +86,7 @@ def settle_network(
     ``source`` is the network's fp32 graph.
 
     Raises:
-        CalibrationError, GraphError: as ``settle_bundle``.
+        CalibrationError, GraphError: as ``settle_graphs``.
     """
     graph = FloatGraph(path)
     if plan.float32_nodes:

@@ -13,7 +13,7 @@ from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.plan import QuantizationPlan, read_plan
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.export.build.float_bundle import write_float_bundle
-from echoexport.export.build.fp16_graphs import settle_bundle
+from echoexport.export.build.fp16_graphs import settle_graphs
 from echoexport.export.build.job import BundleJob
 from echoexport.export.build.progress import find_builtin_set
 from echoexport.export.build.settings import SMALL, BuildSettings
@@ -45,7 +45,7 @@ class FloatBundles:
     def settle(self, plan: QuantizationPlan) -> None:
         """Rewrite fp16 networks so that the plan's nodes are computed in fp32; fp32 ones stay."""
         if self.precision == "fp16":
-            settle_bundle(self.float32, self.base, plan.networks)
+            settle_graphs(self.float32, self.base, plan.networks)
 
 
 @contextmanager

@@ -12,7 +12,11 @@ from pathlib import Path
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint import configs
-from echoexport.export.checkpoint.settings import FILE_NAME, CheckpointSettings, read_settings
+from echoexport.export.checkpoint.settings import (
+    SETTINGS_NAME,
+    CheckpointSettings,
+    read_checkpoint_settings,
+)
 from echoexport.export.checkpoint.tensor_files import StoredTensor, TensorFile, open_tensor_file
 from echoexport.export.checkpoint.variants import VARIANTS, Variant, find_variant
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
@@ -59,7 +63,7 @@ class Checkpoint:
             self.folder / UNET_FOLDER / "config.json",
             self.folder / VAE_FOLDER / "config.json",
         ]
-        settings = self.folder / FILE_NAME
+        settings = self.folder / SETTINGS_NAME
         return paths + ([settings] if settings.is_file() else [])
 
     def weights(self, network: str, wanted: Shapes) -> dict[str, StoredTensor]:
@@ -134,7 +138,7 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
         raise CheckpointError(
             f"{folder}: no such folder; an EchoMimic v1 checkpoint folder is wanted"
         )
-    settings = read_settings(folder)
+    settings = read_checkpoint_settings(folder)
     denoising = open_tensor_file(_find_denoising(folder, chosen))
     motion = open_tensor_file(find_file(folder, chosen.motion))
     landmark = open_tensor_file(find_file(folder, chosen.face_locator))

@@ -18,7 +18,7 @@ from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.errors import CheckpointError, SettingError
 from echoexport.targets.strict_yaml import StrictLoader
 
-FILE_NAME = "echoexport.yaml"
+SETTINGS_NAME = "echoexport.yaml"
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ _SAMPLER_TYPES: dict[str, tuple[type[int] | type[float], bool]] = {
 }
 
 
-def read_settings(folder: Path) -> CheckpointSettings:
+def read_checkpoint_settings(folder: Path) -> CheckpointSettings:
     """The folder's ``echoexport.yaml``, or the defaults where there is none.
 
     Raises:
         CheckpointError: the file is not YAML, holds an unknown key, or a value of the
             wrong type.
     """
-    path = folder / FILE_NAME
+    path = folder / SETTINGS_NAME
     if not path.is_file():
         return CheckpointSettings()
     try:

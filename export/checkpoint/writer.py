@@ -16,7 +16,7 @@ from echoexport.export.architecture import (
     VAEArchitecture,
 )
 from echoexport.export.checkpoint.reader import UNET_FOLDER, VAE_FOLDER, WHISPER_STEM
-from echoexport.export.checkpoint.settings import FILE_NAME
+from echoexport.export.checkpoint.settings import SETTINGS_NAME
 from echoexport.export.checkpoint.variants import find_variant
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.files.aside import refuse_output, replaced_folder
@@ -26,7 +26,7 @@ Tensors = Callable[[str], Mapping[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
-class CheckpointPlan:
+class CheckpointContents:
     """What to write. ``mark`` is the first line of its settings file.
 
     Only a folder that bears it is ever replaced.
@@ -39,7 +39,7 @@ class CheckpointPlan:
     """Settings over the variant's own, see :class:`CheckpointSettings`."""
 
 
-def write_checkpoint(folder: Path, plan: CheckpointPlan, tensors: Tensors) -> Path:
+def write_checkpoint(folder: Path, wanted: CheckpointContents, tensors: Tensors) -> Path:
     """Write every file that one variant needs; a folder with the same mark is replaced, at the end.
 
     One network's tensors are asked for at a time. Returns ``folder``.
@@ -48,10 +48,10 @@ def write_checkpoint(folder: Path, plan: CheckpointPlan, tensors: Tensors) -> Pa
         OutputError: the folder holds anything but an earlier checkpoint of ours, or
             cannot be written.
     """
-    _refuse_foreign(folder, mark=plan.mark)
+    _refuse_foreign(folder, mark=wanted.mark)
     try:
         with replaced_folder(folder) as aside:
-            for path, contents in _plan_files(plan, tensors):
+            for path, contents in _list_files(wanted, tensors):
                 _write_file(aside / path, contents)
     except (OSError, RuntimeError) as error:  # torch has its own error for a disk that is full
         raise refuse_output(folder, error) from error
@@ -65,7 +65,7 @@ def _refuse_foreign(folder: Path, *, mark: str) -> None:
     """
     try:
         free = not folder.exists() or not any(folder.iterdir())
-        ours = free or (folder / FILE_NAME).read_bytes().startswith(mark.encode())
+        ours = free or (folder / SETTINGS_NAME).read_bytes().startswith(mark.encode())
     except OSError:
         ours = False
     if not ours:
@@ -80,16 +80,16 @@ def _write_file(path: Path, contents: object) -> None:
         torch.save(contents, path)
 
 
-def _plan_files(plan: CheckpointPlan, tensors: Tensors) -> Iterator[tuple[Path, object]]:
+def _list_files(wanted: CheckpointContents, tensors: Tensors) -> Iterator[tuple[Path, object]]:
     """(path, text or what ``torch.save`` takes), one at a time.
 
     So only one file's weights are in memory at once.
     """
-    a = plan.architecture
-    chosen = find_variant(plan.variant)
+    a = wanted.architecture
+    chosen = find_variant(wanted.variant)
     yield UNET_FOLDER / "config.json", json.dumps(_unet_config(a.unet), indent=1)
     yield VAE_FOLDER / "config.json", json.dumps(_vae_config(a.vae), indent=1)
-    yield Path(FILE_NAME), _settings_text(plan)
+    yield Path(SETTINGS_NAME), _settings_text(wanted)
     denoising = dict(tensors("denoising_unet"))
     motion = {key: denoising.pop(key) for key in list(denoising) if "motion_modules" in key}
     yield Path(f"{chosen.denoising}.pth"), denoising
@@ -148,18 +148,18 @@ def _whisper_dims(a: AudioArchitecture) -> dict[str, int]:
     }
 
 
-def _settings_text(plan: CheckpointPlan) -> str:
-    a = plan.architecture
-    motion = plan.architecture.unet.motion
+def _settings_text(wanted: CheckpointContents) -> str:
+    a = wanted.architecture
+    motion = wanted.architecture.unet.motion
     if motion is None:
         raise ValueError("a checkpoint has motion modules")
     lines = [
-        plan.mark,
+        wanted.mark,
         f"motion_heads: {motion.heads}",
         f"motion_norm_groups: {motion.norm_groups}",
         f"audio_ratio: {a.unet.audio_ratio}",
         f"vae_scaling: {a.vae.scaling}",
-        *(["sampler:"] if plan.sampler else []),
-        *(f"  {key}: {value}" for key, value in plan.sampler.items()),
+        *(["sampler:"] if wanted.sampler else []),
+        *(f"  {key}: {value}" for key, value in wanted.sampler.items()),
     ]
     return "\n".join(lines) + "\n"

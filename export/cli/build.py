@@ -142,14 +142,14 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
         settings = fit_character(settings)
     with ProgressLine("step") as progress:
         manifest = build_bundle(folder, output, target=spec, settings=settings, report=progress)
-    click.echo(f"{output}: {describe_bundle(manifest)}")
+    click.echo(f"{output}: {summarize_bundle(manifest)}")
     for note in manifest.provenance.notes:
         click.echo(f"note: {note}")
     if not compile_built(output, spec) and spec.next_step:
         click.echo(f"next: {spec.next_step}")
 
 
-def describe_bundle(manifest: Manifest) -> str:
+def summarize_bundle(manifest: Manifest) -> str:
     """One line: what a bundle is for and how large it is."""
     picture = manifest.picture
     weights = sum(manifest.files[n.weights].bytes for n in manifest.networks.values())

@@ -173,7 +173,7 @@ def find_inputs(
     if portraits is not None:
         given = InputSettings(settings.seconds, options["face_model"], options["poses"], warn)
         return read_recording_inputs(portraits, audio, given)
-    if not is_character(folder):
+    if not is_character_folder(folder):
         raise SettingError(
             f"{folder}: --portraits DIR and --audio DIR are wanted; only the built-in demo "
             "character brings its own"
@@ -186,7 +186,7 @@ def find_inputs(
     return builtin_recording_inputs()
 
 
-def is_character(folder: Path) -> bool:
+def is_character_folder(folder: Path) -> bool:
     """Whether a folder is the built-in character's checkpoint or a bundle of it."""
     from echoexport.export.checkpoint.reader import open_checkpoint
     from echoexport.export.demo.assets import CHARACTER_VARIANT, builtin_checkpoint, is_builtin
@@ -205,9 +205,9 @@ def is_character(folder: Path) -> bool:
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder is a bundle, not a checkpoint."""
-    from echoexport.runtime.contract.manifest import FILE_NAME
+    from echoexport.runtime.contract.manifest import MANIFEST_NAME
 
-    return (folder / FILE_NAME).exists()
+    return (folder / MANIFEST_NAME).exists()
 
 
 @contextmanager

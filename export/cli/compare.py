@@ -167,7 +167,7 @@ def _compare_bundles(reference: Path, candidate: Path, options: dict[str, Any]) 
         progress = stack.enter_context(ProgressLine("clip", {"networks": "network"}))
         report = compare_bundles(one, other, clips, settings=settings, report=progress)
     _write(report, options["json_file"], options["page_file"])
-    for line in describe_report(report):
+    for line in describe_quality(report):
         click.echo(line)
     if not report.holds:
         raise QualityError(
@@ -199,9 +199,9 @@ def find_clips(
     Raises InputError for a file that cannot be used.
     """
     if files.portrait is None or files.voice is None:
-        from echoexport.export.demo.quality_clips import ClipPlan, list_quality_clips
+        from echoexport.export.demo.quality_clips import ClipSettings, list_quality_clips
 
-        return list_quality_clips(manifest, ClipPlan(seconds=seconds), fps=fps)
+        return list_quality_clips(manifest, ClipSettings(seconds=seconds), fps=fps)
     return [
         _read_clip(
             files.portrait,
@@ -213,7 +213,7 @@ def find_clips(
     ]
 
 
-def describe_report(report: QualityReport) -> Sequence[str]:
+def describe_quality(report: QualityReport) -> Sequence[str]:
     """The verdict and a line for each network."""
     from echoexport.profiles.quality.report import describe_verdict
     from echoexport.profiles.quality.signals import describe_decibels
@@ -266,11 +266,11 @@ def _read_clip(
 
 
 def _write(report: QualityReport, json_file: Path | None, page_file: Path | None) -> None:
-    from echoexport.profiles.pages.quality_page import format_page
+    from echoexport.profiles.pages.quality_page import format_quality_page
     from echoexport.profiles.quality.report import format_quality_json
     from echoexport.runtime.files.aside import write_whole
 
     if json_file is not None:
         write_whole(json_file, format_quality_json(report))
     if page_file is not None:
-        write_whole(page_file, format_page(report))
+        write_whole(page_file, format_quality_page(report))

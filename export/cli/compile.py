@@ -136,7 +136,7 @@ def compile_command(
             )
         click.echo(f"{bundle}: rolled back to {describe_compiled(roll_back(bundle))}")
         return
-    compile_now(bundle, options.pop("output"), settings=read_settings(bundle, options))
+    compile_now(bundle, options.pop("output"), settings=read_compile_settings(bundle, options))
 
 
 def list_given(context: click.Context) -> set[str]:
@@ -158,12 +158,12 @@ def compile_now(
 
     with ProgressLine("network") as progress:
         report = compile_bundle(bundle, output, settings=settings, report=progress, warn=warn)
-    for line in describe_report(report):
+    for line in describe_compilation(report):
         click.echo(line, err=quiet)
     return report
 
 
-def read_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
+def read_compile_settings(bundle: Path, options: dict[str, Any]) -> CompileSettings:
     """The command line's options as settings.
 
     What is not given is the target's, of ``--target`` or of the bundle.
@@ -260,7 +260,7 @@ def settle_engine(target: TargetSpec | None, options: dict[str, Any]) -> EngineS
     )
 
 
-def describe_report(report: CompileReport) -> list[str]:
+def describe_compilation(report: CompileReport) -> list[str]:
     """A line for each engine with its measured figures, and one for the bundle."""
     lines = []
     for name, engine in report.engines.items():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from echoexport.targets.spec import TargetSpec
 
 
-def settle_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[Path, str | None]:
+def choose_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[Path, str | None]:
     """The bundle and the backend to run.
 
     Those given, or a compiled bundle in place of a portable one that needs it.
@@ -65,11 +65,11 @@ def is_compiled_from(output: Path, bundle: Path) -> bool:
     """Whether a folder holds a compiled bundle that was made of this portable one as it is now."""
     from echoexport.export.compile.folder import read_compiled
     from echoexport.runtime.bundle.files import hash_file
-    from echoexport.runtime.contract.manifest import FILE_NAME
+    from echoexport.runtime.contract.manifest import MANIFEST_NAME
 
     manifest = read_compiled(output)
     compiled = None if manifest is None else manifest.compiled
-    return compiled is not None and compiled.source == hash_file(bundle / FILE_NAME)
+    return compiled is not None and compiled.source == hash_file(bundle / MANIFEST_NAME)
 
 
 def compile_built(bundle: Path, target: TargetSpec) -> bool:
@@ -100,9 +100,9 @@ def compile_first(bundle: Path, backend: str, *, compute: str, quiet: bool) -> P
 
     ``quiet`` leaves stdout alone.
     """
-    from echoexport.export.cli.compile import USUAL, compile_now, read_settings
+    from echoexport.export.cli.compile import USUAL, compile_now, read_compile_settings
 
-    settings = read_settings(bundle, {**USUAL, "backend": backend, "compute": compute})
+    settings = read_compile_settings(bundle, {**USUAL, "backend": backend, "compute": compute})
     output = compile_now(bundle, None, settings=settings, quiet=quiet).output
     if output is None:
         raise BackendError(f"{bundle}: not every network was compiled")

@@ -28,11 +28,11 @@ def targets_command(name: str | None) -> None:
                 f"{spec.backends.default}"
             )
         return
-    for line in describe_target(load_target(name)):
+    for line in tell_target(load_target(name)):
         click.echo(line)
 
 
-def describe_target(spec: TargetSpec) -> Iterator[str]:
+def tell_target(spec: TargetSpec) -> Iterator[str]:
     """One target as lines for people: every figure with its source."""
     yield f"{spec.name}: {spec.title} ({spec.kind})"
     width, height = spec.build.size
@@ -77,11 +77,11 @@ def doctor_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dump_report(report), indent=2))
         return
-    for line in describe_report(report):
+    for line in describe_doctor(report):
         click.echo(line)
 
 
-def describe_report(report: DoctorReport) -> Iterator[str]:
+def describe_doctor(report: DoctorReport) -> Iterator[str]:
     """A doctor's report as lines for people."""
     yield "device"
     for name, text in _describe_device(report.device, report.usable_memory):

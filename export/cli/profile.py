@@ -115,14 +115,14 @@ def profile_command(bundle: Path, **options: Any) -> None:
     Example:
       echoexport profile bundle/ --duration 4 --layers -o profile/
     """
-    from echoexport.export.cli.compiled_run import settle_bundle
-    from echoexport.profiles.reports.profile_run import ProfilePlan, profile_bundle
+    from echoexport.export.cli.compiled_run import choose_bundle
+    from echoexport.profiles.reports.profile_run import ProfileEffort, profile_bundle
     from echoexport.runtime.trace.trace_file import write_trace
 
-    plan = ProfilePlan(
+    effort = ProfileEffort(
         warmup=options["warmup"], repeats=options["repeats"], layers=options["layers"]
     )
-    bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
+    bundle, backend = choose_bundle(bundle, backend=options["backend"], compute=options["compute"])
     make_folder(options["output"])
     others = {
         "--portrait": options["portrait"],
@@ -137,7 +137,7 @@ def profile_command(bundle: Path, **options: Any) -> None:
         ProgressLine("round") as progress,
     ):
         work = read_work(bundle, backend, options, scratch=Path(scratch))
-        found = profile_bundle(work, plan, tell=progress)
+        found = profile_bundle(work, effort, tell=progress)
     if options["trace_file"] is not None:
         write_trace(found.spans, options["trace_file"])
     write_profile(found.report, options["output"])
@@ -183,13 +183,13 @@ def read_work(
         "",
         face_box=face,
         poses=options["poses"],
-        settings=read_settings(read_manifest(bundle), options),
+        settings=read_profile_settings(read_manifest(bundle), options),
     )
     engine = EngineOptions(compute=options["compute"], threads=options["threads"])
     return ClipWork(bundle, backend, engine, clip, scratch)
 
 
-def read_settings(manifest: Manifest, options: dict[str, Any]) -> Any:
+def read_profile_settings(manifest: Manifest, options: dict[str, Any]) -> Any:
     """Render settings; the duration as frames."""
     from echoexport.runtime.rendering.settings import RenderSettings
 

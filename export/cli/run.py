@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from echoexport.export.cli.compiled_run import settle_bundle
+from echoexport.export.cli.compiled_run import choose_bundle
 from echoexport.export.cli.options import (
     FILE,
     ProgressLine,
@@ -159,7 +159,7 @@ def run_command(bundle: Path, **options: Any) -> None:
 
     request = read_request(options)
     require_run_reports(bundle, options)
-    bundle, backend = settle_bundle(bundle, backend=options["backend"], compute=options["compute"])
+    bundle, backend = choose_bundle(bundle, backend=options["backend"], compute=options["compute"])
     cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
     engine = EngineOptions(

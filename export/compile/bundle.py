@@ -30,7 +30,7 @@ from echoexport.runtime.bundle.files import bring_file, check_file, check_hash
 from echoexport.runtime.bundle.fitting import read_fingerprint
 from echoexport.runtime.contract.compiled import CompiledEngine, CompiledEngines
 from echoexport.runtime.contract.manifest import (
-    FILE_NAME,
+    MANIFEST_NAME,
     FileEntry,
     Manifest,
     read_manifest,
@@ -318,7 +318,7 @@ def _describe(
     compiled = CompiledEngines(
         backend=place.backend.name,
         portable=Path(os.path.realpath(bundle)).name,
-        source=hashlib.sha256((bundle / FILE_NAME).read_bytes()).hexdigest(),
+        source=hashlib.sha256((bundle / MANIFEST_NAME).read_bytes()).hexdigest(),
         fingerprint=place.fingerprint,
         engines=described,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

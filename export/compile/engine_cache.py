@@ -23,7 +23,7 @@ from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.contract.spec import TensorSpec
 from echoexport.runtime.progress import Tell
 
-SCHEMA = 1
+ENGINE_SCHEMA = 1
 SIDECAR = "engine.json"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _LIBRARY = re.compile(r"(?P<network>[a-z_]+)-[0-9a-f]{24}")
@@ -312,8 +312,8 @@ def _read_entry(folder: Path) -> CachedEngine:
     """
     path = folder / SIDECAR
     data = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise ValueError(f"{SIDECAR} is not of schema {SCHEMA}")
+    if not isinstance(data, dict) or data.get("schema") != ENGINE_SCHEMA:
+        raise ValueError(f"{SIDECAR} is not of schema {ENGINE_SCHEMA}")
     record = parse(EngineRecord, data, where=SIDECAR)
     if not folder.name == record.key == record.made_of.key:
         raise ValueError(f"{SIDECAR} belongs to another key")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from echoexport.runtime.bundle.files import check_files
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.contract.manifest import FILE_NAME, Manifest, read_manifest
+from echoexport.runtime.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from echoexport.runtime.errors import BackendError, EchoExportError, OutputError, SettingError
 from echoexport.runtime.files.aside import take_place
 
@@ -33,7 +33,7 @@ def require_replaceable(output: Path, bundle: Path) -> None:
             f"{output}: lies within the bundle, which would not verify any more; name a folder "
             "beside it"
         )
-    if (output / FILE_NAME).is_file() and read_compiled(output) is None:
+    if (output / MANIFEST_NAME).is_file() and read_compiled(output) is None:
         raise OutputError(
             f"{output}: holds no compiled bundle of this release; name a new folder, or remove it"
         )
@@ -73,7 +73,7 @@ def roll_back(output: Path) -> Manifest:
     """
     output = Path(os.path.realpath(output))
     previous = previous_of(output)
-    if not (previous / FILE_NAME).is_file():
+    if not (previous / MANIFEST_NAME).is_file():
         raise OutputError(
             f"{previous}: no such compiled bundle; none was replaced here yet, so nothing is "
             "rolled back"

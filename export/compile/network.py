@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from echoexport.export.compile.engine_cache import (
-    SCHEMA,
+    ENGINE_SCHEMA,
     CachedEngine,
     EngineCache,
     EngineIdentity,
@@ -204,7 +204,7 @@ class NetworkJob:
         spec = self.manifest.networks[self.name].describe(self.name)
         precision = spec.computed_in(self.identity.compute) if result is None else result.precision
         return EngineRecord(
-            schema=SCHEMA,
+            schema=ENGINE_SCHEMA,
             key=self.identity.key,
             made_of=self.identity,
             files={name: describe_file(folder / name) for name in (output.name, *beside)},

@@ -22,12 +22,12 @@ from echoexport.runtime.inputs.portrait import FaceCrop, crop_face
 from echoexport.runtime.inputs.resize import Size
 from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice, voice_from_samples
 
-__all__ = ["BUILTIN_COUNT", "FIRST_PERSON", "builtin_recording_inputs"]
+__all__ = ["BUILTIN_COUNT", "FIRST_CALIBRATION_PERSON", "builtin_recording_inputs"]
 
 BUILTIN_COUNT = 8
 """Renderings of a built-in set where nothing else is asked for."""
 
-FIRST_PERSON = 500_000
+FIRST_CALIBRATION_PERSON = 500_000
 """The first portrait's seed: in no training data, as all from here on; the gates'
 people begin at a million."""
 
@@ -51,9 +51,9 @@ def builtin_recording_inputs(count: int = BUILTIN_COUNT) -> list[RecordingInput]
         SettingError: a count below 1, or more people than there are before the gates'
             ones. InputError: the installation lacks the voice.
     """
-    if not 1 <= count < 1_000_000 - FIRST_PERSON:
+    if not 1 <= count < 1_000_000 - FIRST_CALIBRATION_PERSON:
         raise SettingError(
-            f"{count} built-in portraits: 1 to {1_000_000 - FIRST_PERSON - 1} are wanted"
+            f"{count} built-in portraits: 1 to {1_000_000 - FIRST_CALIBRATION_PERSON - 1} are wanted"
         )
     voices = list(_make_voices().items())
     inputs = []
@@ -61,7 +61,10 @@ def builtin_recording_inputs(count: int = BUILTIN_COUNT) -> list[RecordingInput]
         name, sound = voices[index % len(voices)]
         inputs.append(
             RecordingInput(
-                f"drawn-{FIRST_PERSON + index}", name, _make_crop(FIRST_PERSON + index), sound
+                f"drawn-{FIRST_CALIBRATION_PERSON + index}",
+                name,
+                _make_crop(FIRST_CALIBRATION_PERSON + index),
+                sound,
             )
         )
     return inputs

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.export.demo.speech import STATE_RATE as _MADE_RATE
-from echoexport.export.demo.speech import SpeechClip, make_clip, plan_clips
+from echoexport.export.demo.speech import SpeechClip, plan_clips, speak_clip
 from echoexport.export.demo.world.state import STATE_WIDTH, FaceState
 from echoexport.runtime.errors import AudioError, InputError, SettingError
 from echoexport.runtime.files.aside import refuse_output, replaced_file
+from echoexport.runtime.inputs.voice import SAMPLE_RATE
 
 __all__ = [
-    "SAMPLE_RATE",
     "HeldOutClip",
     "make_silent_clip",
     "pack_clips",
@@ -31,8 +31,9 @@ __all__ = [
     "write_held_out",
 ]
 
-SAMPLE_RATE = 16_000
-STATE_RATE = 50  # rows of states a second, half of what the synthesizer gives: lips are slower
+HELD_OUT_STATE_RATE = (
+    50  # rows of states a second, half of what the synthesizer gives: lips are slower
+)
 BIT_RATE = 32_000
 _CODEC_RATE = 48_000  # Opus has no other
 # A curve's least and largest value, which become levels 0 and 254, so that 0 of [-1, 1]
@@ -70,7 +71,7 @@ class HeldOutClip:
 
         It is linear between rows, and held after the last.
         """
-        rows = np.arange(len(self.states)) / STATE_RATE
+        rows = np.arange(len(self.states)) / HELD_OUT_STATE_RATE
         times = np.arange(frames) / fps
         return FaceState.from_matrix(
             np.stack([np.interp(times, rows, curve) for curve in self.states.T], axis=1)
@@ -84,7 +85,11 @@ def make_silent_clip(
     count = round(seconds * SAMPLE_RATE)
     samples = np.rint(np.random.default_rng(seed).standard_normal(count) * noise).astype(np.int16)
     return HeldOutClip(
-        name, "", "", samples, np.zeros((int(seconds * STATE_RATE) + 1, STATE_WIDTH), np.float32)
+        name,
+        "",
+        "",
+        samples,
+        np.zeros((int(seconds * HELD_OUT_STATE_RATE) + 1, STATE_WIDTH), np.float32),
     )
 
 
@@ -97,7 +102,7 @@ def write_held_out(path: Path, *, count: int = 44, silent: int = 3, seed: int = 
     OutputError, and what the synthesizer raises.
     """
     clips = [
-        HeldOutClip(f"speech-{index:02d}", plan.voice, plan.text, *_read_made(make_clip(plan)))
+        HeldOutClip(f"speech-{index:02d}", plan.voice, plan.text, *_read_made(speak_clip(plan)))
         for index, plan in enumerate(plan_clips(seed, count, held_out=True))
     ]
     quiet = [
@@ -154,7 +159,7 @@ def _unpack(
 
 def _read_made(clip: SpeechClip) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """Samples and every second row of the states of a clip fresh from the synthesizer."""
-    return clip.samples, clip.states[:: _MADE_RATE // STATE_RATE]
+    return clip.samples, clip.states[:: _MADE_RATE // HELD_OUT_STATE_RATE]
 
 
 def _quantize_states(states: NDArray[np.float32]) -> NDArray[np.uint8]:

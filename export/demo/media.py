@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.export.demo.gates.mouth import draw_person_frames
-from echoexport.export.demo.speech import demo_voice_plan, make_clip, write_wave
+from echoexport.export.demo.speech import demo_voice_plan, speak_clip, write_wave
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState
@@ -21,7 +21,7 @@ from echoexport.runtime.files.aside import refuse_output, replaced_file
 
 __all__ = [
     "PERSON",
-    "SIDE",
+    "_SIDE",
     "draw_portrait",
     "measure_face_box",
     "write_media",
@@ -33,14 +33,14 @@ PERSON = 1_000_461
 """The seed of the person in the portrait: held out, as all from a million on, and with
 lips that stand out clearly."""
 
-SIDE = 512
+_SIDE = 512
 """Width and height of the portrait in pixels."""
 
 
 def draw_portrait() -> NDArray[np.uint8]:
     """The person at rest, mouth closed and eyes open: (512, 512, 3) uint8 RGB."""
     portrait: NDArray[np.uint8] = draw_person_frames(
-        draw_person(PERSON), FaceState.rest(1), size=SIDE
+        draw_person(PERSON), FaceState.rest(1), size=_SIDE
     )[0]
     return portrait
 
@@ -49,7 +49,7 @@ def measure_face_box() -> tuple[float, float, float, float]:
     """From hair line to chin and cheek to cheek in the portrait's pixels, to a tenth of one."""
     x0, y0, x1, y1 = (
         round(float(edge), 1)
-        for edge in face_box(stack_people([draw_person(PERSON)]), size=SIDE)[0]
+        for edge in face_box(stack_people([draw_person(PERSON)]), size=_SIDE)[0]
     )
     return x0, y0, x1, y1
 
@@ -73,7 +73,7 @@ def write_voice(path: Path) -> None:
     Raises OutputError where it cannot be written, and what ``speak`` raises where
     espeak-ng is missing.
     """
-    write_wave(path, make_clip(demo_voice_plan()).samples)
+    write_wave(path, speak_clip(demo_voice_plan()).samples)
 
 
 def write_media(folder: Path) -> None:

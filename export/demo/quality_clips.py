@@ -39,15 +39,15 @@ from echoexport.runtime.rendering.settings import RenderInputs
 
 __all__ = [
     "CLOSED",
-    "FIRST_PERSON",
+    "FIRST_QUALITY_PERSON",
     "FOLLOWS",
     "SOUND",
-    "ClipPlan",
+    "ClipSettings",
     "is_character",
     "list_quality_clips",
 ]
 
-FIRST_PERSON = 700_000
+FIRST_QUALITY_PERSON = 700_000
 """The first drawn person's seed: in no training data, and beyond those that the
 character is calibrated with."""
 
@@ -60,12 +60,12 @@ loudness; share of frames closed."""
 _SPEEDS = (Fraction(21, 20), Fraction(23, 25))  # none that calibration plays the voice at
 _QUIET = 0.003  # of full scale, root mean square: below, nobody speaks
 _HISS = 4.0  # levels of 16 bits
-_MOST_PEOPLE = 1_000_000 - FIRST_PERSON  # from there on people belong to the gates
+_MOST_PEOPLE = 1_000_000 - FIRST_QUALITY_PERSON  # from there on people belong to the gates
 _SIDE = 512
 
 
 @dataclass(frozen=True)
-class ClipPlan:
+class ClipSettings:
     """Who is in the clips, and how long they last."""
 
     people: int = 3
@@ -92,7 +92,7 @@ def is_character(manifest: Manifest) -> bool:
 
 
 def list_quality_clips(
-    manifest: Manifest, plan: ClipPlan | None = None, *, fps: float
+    manifest: Manifest, settings: ClipSettings | None = None, *, fps: float
 ) -> list[ComparisonClip]:
     """The built-in portrait with the built-in voice, then drawn people with pieces of it.
 
@@ -103,7 +103,7 @@ def list_quality_clips(
         SettingError: a bundle whose face is a pose: the built-in portrait has none.
         InputError: the installation lacks the portrait or the voice.
     """
-    plan = plan or ClipPlan()
+    settings = settings or ClipSettings()
     size = (manifest.picture.width, manifest.picture.height)
     if manifest.drive.every_frame:
         raise SettingError(
@@ -113,15 +113,17 @@ def list_quality_clips(
         )
     scored = size[0] == size[1] and is_character(manifest)
     voice = read_voice(builtin_voice())
-    clips = [_make_clip("built-in", draw_person(PERSON), _cut(voice.samples, plan), size=size)]
-    for index in range(plan.people):
-        sound = _make_sound(voice.samples, index, plan)
+    clips = [_make_clip("built-in", draw_person(PERSON), _cut(voice.samples, settings), size=size)]
+    for index in range(settings.people):
+        sound = _make_sound(voice.samples, index, settings)
         clips.append(
-            _make_clip(f"drawn-{index + 1}", draw_person(FIRST_PERSON + index), sound, size=size)
+            _make_clip(
+                f"drawn-{index + 1}", draw_person(FIRST_QUALITY_PERSON + index), sound, size=size
+            )
         )
     people = [
         draw_person(PERSON),
-        *(draw_person(FIRST_PERSON + index) for index in range(plan.people)),
+        *(draw_person(FIRST_QUALITY_PERSON + index) for index in range(settings.people)),
     ]
     if not scored:
         return clips
@@ -200,20 +202,20 @@ def _make_clip(name: str, person: Person, sound: Voice, *, size: tuple[int, int]
     return ComparisonClip(name, RenderInputs(crop.picture, sound, mask=crop.mask))
 
 
-def _make_sound(whole: NDArray[np.float32], index: int, plan: ClipPlan) -> Voice:
+def _make_sound(whole: NDArray[np.float32], index: int, settings: ClipSettings) -> Voice:
     """Silence for the last person, else a piece of the voice.
 
     Each piece begins where the one before ends.
     """
-    count = int(plan.seconds * SAMPLE_RATE)
-    if index == plan.people - 1:
-        hiss = np.random.default_rng(FIRST_PERSON).standard_normal(count) * _HISS
+    count = int(settings.seconds * SAMPLE_RATE)
+    if index == settings.people - 1:
+        hiss = np.random.default_rng(FIRST_QUALITY_PERSON).standard_normal(count) * _HISS
         return voice_from_samples(np.rint(hiss).astype(np.int16))
     start = (index + 1) * count % max(len(whole) - count // 2, 1)
     speed = _SPEEDS[index % len(_SPEEDS)]
     played = voice_from_samples(whole[start:], sample_rate=int(SAMPLE_RATE * speed))
-    return _cut(played.samples, plan)
+    return _cut(played.samples, settings)
 
 
-def _cut(samples: NDArray[np.float32], plan: ClipPlan) -> Voice:
-    return voice_from_samples(samples[: int(plan.seconds * SAMPLE_RATE)])
+def _cut(samples: NDArray[np.float32], settings: ClipSettings) -> Voice:
+    return voice_from_samples(samples[: int(settings.seconds * SAMPLE_RATE)])

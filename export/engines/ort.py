@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from echoexport.export.engines import BuiltEngine, EngineSettings
-from echoexport.runtime.backends.ort import make_settings, start_session
+from echoexport.runtime.backends.ort import make_settings, start_inference
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.progress import Tell
@@ -43,6 +43,6 @@ def build_engine(
     )
     start = time.perf_counter()
     report("optimizing")
-    start_session(graph, own)
+    start_inference(graph, own)
     size = sum(path.stat().st_size for path in (output, data) if path.exists())
     return BuiltEngine(time.perf_counter() - start, size, None)

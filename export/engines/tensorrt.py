@@ -14,7 +14,7 @@ from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.progress import Tell
 
-PRODUCT = TENSORRT
+_PRODUCT = TENSORRT
 
 
 def build_engine(
@@ -26,4 +26,4 @@ def build_engine(
         BackendError: too little memory, or the library is missing, refuses the graph,
             dies or takes too long. OutputError: the engine cannot be written.
     """
-    return build_with(PRODUCT, graph, spec, output, settings=settings, report=report)
+    return build_with(_PRODUCT, graph, spec, output, settings=settings, report=report)

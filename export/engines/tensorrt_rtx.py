@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoexport.export.engines import BuiltEngine, EngineSettings
-from echoexport.export.engines.nvidia.tensorrt_build import build_with, explain
+from echoexport.export.engines.nvidia.tensorrt_build import build_with, explain_child
 from echoexport.export.engines.nvidia.tensorrt_child import BuildJob
 from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT_RTX
 from echoexport.export.engines.nvidia.tensorrt_memory import estimate_memory, find_need
@@ -31,7 +31,7 @@ __all__ = [
     "require_installed",
 ]
 
-PRODUCT = TENSORRT_RTX
+_PRODUCT = TENSORRT_RTX
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def build_engine(
         BackendError: too little memory, or the library is missing, refuses the graph,
             dies or takes too long. OutputError: the engine cannot be written.
     """
-    return build_with(PRODUCT, graph, spec, output, settings=settings, report=report)
+    return build_with(_PRODUCT, graph, spec, output, settings=settings, report=report)
 
 
 def check_network(graph: Path, *, timeout: float = 1800.0) -> ParserReport:
@@ -85,7 +85,7 @@ def check_network(graph: Path, *, timeout: float = 1800.0) -> ParserReport:
             where it can. MissingPackageError: the library is not installed.
     """
     require_installed()
-    job = BuildJob(PRODUCT.backend, PRODUCT.library, str(graph.absolute()))
+    job = BuildJob(_PRODUCT.backend, _PRODUCT.library, str(graph.absolute()))
     need = find_need(graph, workspace=None)
     outcome = run_child(
         "echoexport.export.engines.nvidia.tensorrt_child",
@@ -95,7 +95,7 @@ def check_network(graph: Path, *, timeout: float = 1800.0) -> ParserReport:
     )
     answer = outcome.find("built")
     if answer is None:
-        error = explain(outcome, PRODUCT, graph, None, need=need, timeout=timeout)
+        error = explain_child(outcome, _PRODUCT, graph, None, need=need, timeout=timeout)
         refused = outcome.find("refused")
         raise (
             error

@@ -14,13 +14,13 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.sampling.ddim import sinusoid
 from echoexport.runtime.sampling.noise import initial_latents
 
-Arrays = dict[str, np.ndarray]
+_Arrays = dict[str, np.ndarray]
 
 _SEED = 20
 _TIMESTEP = 499  # the middle of the schedule, where noise and signal are about equal
 
 
-def make_inputs(spec: SubnetSpec, earlier: Mapping[str, Arrays]) -> Arrays:
+def make_inputs(spec: SubnetSpec, earlier: Mapping[str, _Arrays]) -> _Arrays:
     """A network's self-test inputs in its own dtype.
 
     ``earlier`` holds the golden outputs of those before it.
@@ -49,8 +49,8 @@ def make_inputs(spec: SubnetSpec, earlier: Mapping[str, Arrays]) -> Arrays:
 
 
 def _denoising_inputs(
-    shapes: Mapping[str, tuple[int, ...]], earlier: Mapping[str, Arrays]
-) -> Arrays:
+    shapes: Mapping[str, tuple[int, ...]], earlier: Mapping[str, _Arrays]
+) -> _Arrays:
     frames = shapes["latents"][2]
     _, channels, _, height, width = shapes["latents"]
     states = np.swapaxes(earlier["audio_encoder"]["audio_states"][0], 0, 1)

@@ -19,7 +19,7 @@ from echoexport.targets.spec import TargetSpec
 if TYPE_CHECKING:
     import onnx
 
-BACKEND = "ort_cuda"
+GRAPHS_FOR = "ort_cuda"
 """The backend whose operators these are."""
 
 
@@ -32,16 +32,16 @@ def add_own_graphs(manifest: Manifest, folder: Path, *, target: TargetSpec) -> M
     from echoexport.calibration.graphs.float_graph import FloatGraph
     from echoexport.runtime.bundle.files import describe_file
 
-    if BACKEND not in (target.backends.default, *target.backends.portable):
+    if GRAPHS_FOR not in (target.backends.default, *target.backends.portable):
         return manifest
     networks = dict(manifest.networks)
     files = dict(manifest.files)
     for name, entry in manifest.networks.items():
         model, used = specialize(FloatGraph(folder / entry.graph).model)
         if used:
-            own = f"{name}.{BACKEND}.onnx"
+            own = f"{name}.{GRAPHS_FOR}.onnx"
             (folder / own).write_bytes(model.SerializeToString(deterministic=True))
-            networks[name] = replace(entry, graphs={**entry.graphs, BACKEND: own})
+            networks[name] = replace(entry, graphs={**entry.graphs, GRAPHS_FOR: own})
             files[own] = describe_file(folder / own)
     return replace(manifest, networks=networks, files=files)
 

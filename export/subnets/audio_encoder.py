@@ -29,7 +29,7 @@ class SelfAttention(nn.Module):
         return self.out(attend(self.query(x), self.key(x), self.value(x), heads=self.heads))
 
 
-class Layer(nn.Module):
+class AudioLayer(nn.Module):
     """Pre-normalized attention and a four times wider MLP."""
 
     def __init__(self, width: int, *, heads: int) -> None:
@@ -50,7 +50,7 @@ class Layer(nn.Module):
         return x + y
 
 
-class Encoder(nn.Module):
+class AudioLayers(nn.Module):
     """Two convolutions, positions, and the layers. The final norm of Whisper is not used here."""
 
     positional_embedding: Tensor
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         self.conv1 = nn.Conv1d(a.mels, a.width, 3, padding=1)
         self.conv2 = nn.Conv1d(a.width, a.width, 3, stride=2, padding=1)
         self.register_buffer("positional_embedding", torch.zeros(a.context, a.width))
-        self.blocks = nn.ModuleList(Layer(a.width, heads=a.heads) for _ in range(a.layers))
+        self.blocks = nn.ModuleList(AudioLayer(a.width, heads=a.heads) for _ in range(a.layers))
 
     def forward(self, mel: Tensor) -> Tensor:
         """(1, mels, 2*context) to (1, layers + 1, context, width)."""
@@ -76,7 +76,7 @@ class AudioEncoder(nn.Module):
 
     def __init__(self, a: AudioArchitecture) -> None:
         super().__init__()
-        self.encoder = Encoder(a)
+        self.encoder = AudioLayers(a)
 
     def forward(self, mel: Tensor) -> Tensor:
         """(1, mels, 2*context) log-mel to (1, layers + 1, context, width).

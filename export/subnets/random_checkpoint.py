@@ -17,7 +17,7 @@ from echoexport.export.architecture import (
     UNetArchitecture,
     VAEArchitecture,
 )
-from echoexport.export.checkpoint.writer import CheckpointPlan, write_checkpoint
+from echoexport.export.checkpoint.writer import CheckpointContents, write_checkpoint
 from echoexport.export.subnets.audio_encoder import position_sinusoids
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 
@@ -77,9 +77,9 @@ def write_random_checkpoint(
     Raises:
         OutputError: the folder holds anything but random weights, or cannot be written.
     """
-    plan = CheckpointPlan(architecture, variant, mark=_MARK)
+    wanted = CheckpointContents(architecture, variant, mark=_MARK)
     return write_checkpoint(
-        folder, plan, lambda network: _random_tensors(architecture, network, seed=seed)
+        folder, wanted, lambda network: _random_tensors(architecture, network, seed=seed)
     )
 
 

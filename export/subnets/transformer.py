@@ -14,7 +14,7 @@ from echoexport.export.subnets.layers import Attention, FeedForward, to_map, to_
 
 
 @dataclass
-class ReferenceTap:
+class BlockTap:
     """Keys and values of one reference block, each (1, h*w, c)."""
 
     bank: Tensor
@@ -33,9 +33,9 @@ class Reader(nn.Module):
         self.to_k = nn.Linear(width, width, bias=False)
         self.to_v = nn.Linear(width, width, bias=False)
 
-    def forward(self, bank: Tensor) -> ReferenceTap:
+    def forward(self, bank: Tensor) -> BlockTap:
         """(1, h*w, c) bank to its keys and values."""
-        return ReferenceTap(bank, self.to_k(bank), self.to_v(bank))
+        return BlockTap(bank, self.to_k(bank), self.to_v(bank))
 
 
 class ReferenceBlock(nn.Module):
@@ -50,7 +50,7 @@ class ReferenceBlock(nn.Module):
         self.ff = FeedForward(width)
         self.reader = Reader(width)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ReferenceTap]:
+    def forward(self, x: Tensor) -> tuple[Tensor, BlockTap]:
         """(1, h*w, c) in and out, and what the denoiser will read."""
         normed = self.norm1(x)
         x = self.attn1(normed) + x

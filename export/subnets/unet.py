@@ -14,10 +14,10 @@ from echoexport.export.architecture import UNetArchitecture
 from echoexport.export.subnets.layers import Downsample, Resnet, TimestepMLP, Upsample
 from echoexport.export.subnets.motion import MotionModule
 from echoexport.export.subnets.transformer import (
+    BlockTap,
     DenoisingBlock,
     DenoisingContext,
     ReferenceBlock,
-    ReferenceTap,
     SpatialTransformer,
 )
 
@@ -25,7 +25,7 @@ MakeBlock = Callable[[int, int, str], nn.Module]
 
 
 @dataclass(frozen=True)
-class Level:
+class UNetLevel:
     """What one block of the skeleton is made of.
 
     Resnet widths (in, out), attention and motion or not.
@@ -39,19 +39,19 @@ class Level:
     resample: bool
 
 
-def plan_down(a: UNetArchitecture) -> Iterator[Level]:
+def plan_down(a: UNetArchitecture) -> Iterator[UNetLevel]:
     """The down blocks, finest first."""
     source = a.widths[0]
     for i, width in enumerate(a.widths):
         pairs = tuple((source if j == 0 else width, width) for j in range(a.layers_per_block))
         motion = a.motion is not None and a.motion.down[i]
-        yield Level(
+        yield UNetLevel(
             pairs, width, a.heads[i], a.down_attention[i], motion, resample=i + 1 < len(a.widths)
         )
         source = width
 
 
-def plan_up(a: UNetArchitecture) -> Iterator[Level]:
+def plan_up(a: UNetArchitecture) -> Iterator[UNetLevel]:
     """The up blocks, coarsest first; each resnet also takes a skip."""
     widths = a.widths[::-1]
     heads = a.heads[::-1]
@@ -62,14 +62,18 @@ def plan_up(a: UNetArchitecture) -> Iterator[Level]:
             ((previous if j == 0 else width) + skip, width) for j, skip in enumerate(skips)
         )
         motion = a.motion is not None and a.motion.up[i]
-        yield Level(pairs, width, heads[i], a.up_attention[i], motion, resample=i + 1 < len(widths))
+        yield UNetLevel(
+            pairs, width, heads[i], a.up_attention[i], motion, resample=i + 1 < len(widths)
+        )
         previous = width
 
 
 class Block(nn.Module):
     """Resnets, each followed by a transformer and a motion module where the level has them."""
 
-    def __init__(self, a: UNetArchitecture, level: Level, path: str, *, make: MakeBlock) -> None:
+    def __init__(
+        self, a: UNetArchitecture, level: UNetLevel, path: str, *, make: MakeBlock
+    ) -> None:
         super().__init__()
         time_width = 4 * a.time_width
         self.resnets = nn.ModuleList(
@@ -97,7 +101,9 @@ class Block(nn.Module):
 class DownBlock(Block):
     """A level on the way down."""
 
-    def __init__(self, a: UNetArchitecture, level: Level, path: str, *, make: MakeBlock) -> None:
+    def __init__(
+        self, a: UNetArchitecture, level: UNetLevel, path: str, *, make: MakeBlock
+    ) -> None:
         super().__init__(a, level, path, make=make)
         if level.resample:
             self.downsamplers = nn.ModuleList([Downsample(level.width)])
@@ -106,13 +112,15 @@ class DownBlock(Block):
 class UpBlock(Block):
     """A level on the way up."""
 
-    def __init__(self, a: UNetArchitecture, level: Level, path: str, *, make: MakeBlock) -> None:
+    def __init__(
+        self, a: UNetArchitecture, level: UNetLevel, path: str, *, make: MakeBlock
+    ) -> None:
         super().__init__(a, level, path, make=make)
         if level.resample:
             self.upsamplers = nn.ModuleList([Upsample(level.width)])
 
 
-class MidBlock(nn.Module):
+class UNetMidBlock(nn.Module):
     """resnet, transformer, motion module, resnet at the coarsest level."""
 
     def __init__(self, a: UNetArchitecture, *, make: MakeBlock) -> None:
@@ -120,7 +128,7 @@ class MidBlock(nn.Module):
         width = a.widths[-1]
         time_width = 4 * a.time_width
         motion = a.motion is not None and a.motion.mid
-        level = Level(
+        level = UNetLevel(
             ((width, width),), width, a.heads[-1], attention=True, motion=motion, resample=False
         )
         self.resnets = nn.ModuleList(
@@ -135,7 +143,7 @@ class MidBlock(nn.Module):
 
 
 def spatial_transformer(
-    a: UNetArchitecture, level: Level, path: str, *, make: MakeBlock
+    a: UNetArchitecture, level: UNetLevel, path: str, *, make: MakeBlock
 ) -> SpatialTransformer:
     """A transformer whose block comes from ``make(width, heads, path)``."""
     block = make(level.width, level.heads, path)
@@ -155,7 +163,7 @@ class UNet(nn.Module):
             DownBlock(a, level, f"down_blocks.{i}", make=make)
             for i, level in enumerate(plan_down(a))
         )
-        self.mid_block = MidBlock(a, make=make)
+        self.mid_block = UNetMidBlock(a, make=make)
         self.up_blocks = nn.ModuleList(
             UpBlock(a, level, f"up_blocks.{i}", make=make) for i, level in enumerate(plan_up(a))
         )
@@ -205,12 +213,12 @@ class ReferenceUNet(UNet):
         super().__init__(replace(a, motion=None), make=make)
         self.time_width = a.time_width
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, dict[str, ReferenceTap]]:
+    def forward(self, latents: Tensor) -> tuple[Tensor, dict[str, BlockTap]]:
         """(1, 4, h, w) latents to the last up block's output and every block's tap, in order.
 
         The output itself is not used by the pipeline; it is there to be compared.
         """
-        taps: dict[str, ReferenceTap] = {}
+        taps: dict[str, BlockTap] = {}
 
         def transform(module: nn.Module, x: Tensor) -> Tensor:
             if not isinstance(module, SpatialTransformer):

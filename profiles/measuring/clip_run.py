@@ -10,14 +10,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from echoexport.profiles.measuring.conditions import Conditions, describe_bundle_conditions
+from echoexport.profiles.measuring.circumstances import Circumstances, describe_bundle_circumstances
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.files.aside import write_whole
 from echoexport.runtime.rendering.clip import ClipReport
-from echoexport.runtime.rendering.settings import RenderSettings, settle_plan
+from echoexport.runtime.rendering.settings import RenderSettings, settle_sampling
 
-SCHEMA = 1
+CLIP_RUN_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ClipRun:
     """
 
     schema: int
-    """``SCHEMA`` of the release that wrote it."""
+    """``CLIP_RUN_SCHEMA`` of the release that wrote it."""
     report: ClipReport
     """What was made, and how long it took."""
     frames_per_second: float
@@ -43,7 +43,7 @@ class ClipRun:
     """From the start of the process to the first frame handed to the output."""
     peak_memory: int | None
     """The largest resident set of the process so far."""
-    conditions: Conditions
+    conditions: Circumstances
     """What the figures depend on."""
     arithmetic: Mapping[str, str]
     """What each network computed in, e.g. "bf16" or "int8+bf16"."""
@@ -51,20 +51,20 @@ class ClipRun:
 
 def describe_clip_run(bundle: Bundle, report: ClipReport, settings: RenderSettings) -> ClipRun:
     """What was just rendered with ``bundle`` in this process; to be called right after it."""
-    plan = settle_plan(bundle, settings)
+    sampling = settle_sampling(bundle, settings)
     age = find_process_age()
     return ClipRun(
-        schema=SCHEMA,
+        schema=CLIP_RUN_SCHEMA,
         report=report,
         frames_per_second=report.frames_per_second,
         real_time_factor=report.real_time_factor,
-        steps=plan.steps,
-        overlap=plan.overlap,
+        steps=sampling.steps,
+        overlap=sampling.overlap,
         cold_start_seconds=None
         if age is None
         else age - report.seconds + report.first_frame_seconds,
         peak_memory=find_peak_memory(),
-        conditions=describe_bundle_conditions(bundle),
+        conditions=describe_bundle_circumstances(bundle),
         arithmetic=bundle.arithmetic(),
     )
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from echoexport.profiles.measuring.conditions import (
-    Conditions,
-    describe_conditions,
-    describe_network_conditions,
+from echoexport.profiles.measuring.circumstances import (
+    Circumstances,
+    describe_circumstances,
+    describe_network_circumstances,
 )
 from echoexport.runtime.bundle.files import check_hash
 from echoexport.runtime.bundle.opened import Bundle
@@ -25,7 +25,7 @@ from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
 Call = Callable[[], object]
 Clock = Callable[[], float]
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LatencyReport:
     min: float
     warmup: int
     repeats: int
-    conditions: Conditions
+    conditions: Circumstances
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def measure_calls(
     warmup: int,
     repeats: int,
     label: str,
-    conditions: Conditions | None = None,
+    conditions: Circumstances | None = None,
     clock: Clock = time.perf_counter,
 ) -> LatencyReport:
     """Time a call ``repeats`` times. ``conditions`` None describes this machine and no engine.
@@ -83,7 +83,7 @@ def compare_side_by_side(
     *,
     warmup: int,
     repeats: int,
-    conditions: Mapping[str, Conditions] | None = None,
+    conditions: Mapping[str, Circumstances] | None = None,
     clock: Clock = time.perf_counter,
 ) -> Comparison:
     """Time contestants in rounds, A, B, A, B, ..., so that noise meets all alike.
@@ -101,7 +101,7 @@ def compare_side_by_side(
         raise SettingError(
             f"{repeats} repeats after {warmup} warm-up calls: at least 1 and 0 are wanted"
         )
-    plain = describe_conditions()
+    plain = describe_circumstances()
     timer = getattr(clock, "__name__", type(clock).__name__)
     given = {label: replace((conditions or {}).get(label, plain), clock=timer) for label in calls}
     seconds = _time_rounds(calls, warmup=warmup, repeats=repeats, clock=clock)
@@ -133,7 +133,7 @@ def measure_network(
     """
     network = bundle.network(name)
     inputs = read_self_test_inputs(bundle, name)
-    conditions = describe_network_conditions(bundle, name)
+    conditions = describe_network_circumstances(bundle, name)
     return measure_calls(
         lambda: network(inputs),
         warmup=warmup,
@@ -170,7 +170,7 @@ def write_report(report: LatencyReport | Comparison, path: Path) -> None:
         aside.write_text(format_json(dump(report)), encoding="utf-8")
 
 
-def read_report(kind: type[T], path: Path) -> T:
+def read_report(kind: type[_T], path: Path) -> _T:
     """Read a report of that kind, strictly.
 
     Raises:
@@ -206,7 +206,7 @@ def _time_rounds(
 
 
 def _summarize(
-    times: list[float], *, label: str, warmup: int, conditions: Conditions
+    times: list[float], *, label: str, warmup: int, conditions: Circumstances
 ) -> LatencyReport:
     p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
     return LatencyReport(

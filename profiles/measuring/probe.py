@@ -15,7 +15,7 @@ from importlib.resources import as_file, files
 
 import numpy as np
 
-from echoexport.profiles.measuring.conditions import describe_machine
+from echoexport.profiles.measuring.circumstances import describe_machine
 from echoexport.profiles.modelling.demand import DENOISER
 from echoexport.profiles.modelling.roofline import Roof
 from echoexport.runtime.bundle.opened import Bundle

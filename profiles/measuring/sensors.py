@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoexport.runtime.device.reading import RunCommand, run_command
+from echoexport.runtime.device.reading import RunCommand, run_program
 
-__all__ = ["KINDS", "NOT_AVAILABLE", "Sensor", "find_sensors", "read_resident_memory"]
+__all__ = ["NOT_AVAILABLE", "SENSOR_KINDS", "Sensor", "find_sensors", "read_resident_memory"]
 
 NOT_AVAILABLE = "not available on this device"
 
-KINDS = ("energy", "power", "clock", "temperature", "throttling", "device memory", "memory")
+SENSOR_KINDS = ("energy", "power", "clock", "temperature", "throttling", "device memory", "memory")
 """Kinds of sensors: energy and throttling count upwards, the rest are values of a moment."""
 
 _RAPL_DOMAIN = re.compile(r"intel-rapl:\d+$")  # packages; what they contain would be counted twice
@@ -35,7 +35,7 @@ class Sensor:
 
     name: str
     kind: str
-    """A word of ``KINDS``."""
+    """A word of ``SENSOR_KINDS``."""
     unit: str
     """Unit of what ``read`` gives: J, W, MHz, C, bytes, or events."""
     source: str
@@ -49,7 +49,7 @@ class Sensor:
     """Whether it is the whole device's, of which others of its kind are parts."""
 
 
-def find_sensors(root: Path = Path("/"), *, run: RunCommand = run_command) -> tuple[Sensor, ...]:
+def find_sensors(root: Path = Path("/"), *, run: RunCommand = run_program) -> tuple[Sensor, ...]:
     """All sensors that can be read here now; files are looked for below ``root``.
 
     Power rails of a Jetson are those of the ina3221 driver (Linux,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from echoexport.profiles.modelling.module_groups import split_group
 from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
 from echoexport.runtime.contract.network_work import NetworkWork, Work
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 
-__all__ = ["DENOISER", "MODES", "Demand", "count_calls", "find_demand", "scale_work"]
+__all__ = ["DENOISER", "FORECAST_MODES", "Demand", "count_calls", "find_demand", "scale_work"]
 
 DENOISER = "denoising_unet"
 
-MODES = ("stored", "fp16", "int8", "int8 bound")
+FORECAST_MODES = ("stored", "fp16", "int8", "int8 bound")
 """How a network is taken to run.
 
 "stored": as the bundle has it, all in float. "fp16": two bytes a value. "int8": the
@@ -42,7 +42,7 @@ class Demand:
         return self.float_flops + self.int8_flops
 
 
-def count_calls(manifest: Manifest, plan: SamplingPlan, *, fps: float) -> dict[str, float]:
+def count_calls(manifest: Manifest, sampling: SamplingSettings, *, fps: float) -> dict[str, float]:
     """Network to calls for one frame of a clip under way; what runs once a portrait counts 0.
 
     The denoiser takes steps x (2 with guidance) / (window - overlap), since each window
@@ -52,7 +52,7 @@ def count_calls(manifest: Manifest, plan: SamplingPlan, *, fps: float) -> dict[s
     window = manifest.window.frames
     audio = manifest.audio
     calls = dict.fromkeys(manifest.networks, 0.0)
-    calls[DENOISER] = plan.steps * (2 if plan.guided else 1) / (window - plan.overlap)
+    calls[DENOISER] = sampling.steps * (2 if sampling.guided else 1) / (window - sampling.overlap)
     calls["vae_decoder"] = 1.0
     calls["audio_encoder"] = audio.rows_per_second / audio.context / fps
     calls[manifest.drive.network] = 1.0 if manifest.drive.every_frame else 0.0
@@ -71,7 +71,7 @@ def scale_work(work: NetworkWork, *, ratio: float) -> NetworkWork:
 
 
 def find_demand(name: str, entry: NetworkEntry, work: Work, *, mode: str) -> Demand:
-    """What one call asks for in one of the ``MODES``.
+    """What one call asks for in one of the ``FORECAST_MODES``.
 
     The entry says what the bundle stores. Elementwise operations are left out: a peak
     is not stated for the units they run on, and they cost what they move.

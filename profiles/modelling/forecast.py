@@ -28,11 +28,11 @@ from echoexport.profiles.modelling.roofline import (
     NOT_STORED,
     Roof,
     Roofline,
-    describe_target,
+    find_roof,
     find_work,
 )
 from echoexport.runtime.contract.manifest import Manifest
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 from echoexport.targets.spec import TargetSpec
 
 __all__ = [
@@ -134,13 +134,13 @@ class Forecast:
 
 def make_forecast(
     manifest: Manifest,
-    plan: SamplingPlan,
+    sampling: SamplingSettings,
     *,
     fps: float,
     roofline: Roofline,
     targets: Sequence[TargetSpec],
 ) -> Forecast:
-    """Model a bundle on every target, at the plan's settings and ``fps`` frames a second.
+    """Model a bundle on every target, at these settings and ``fps`` frames a second.
 
     A target without peaks that is the bundle's own stands under ``roofline.probe``. The
     options are for that target.
@@ -149,7 +149,7 @@ def make_forecast(
     own = manifest.target
     if works is None:
         return Forecast(FORMULA, BAND, None, None, (), (), own, note=NOT_STORED)
-    case = Case(manifest, works, plan, fps, choose_mode(manifest.networks))
+    case = Case(manifest, works, sampling, fps, choose_mode(manifest.networks))
     efficiency = find_efficiency(roofline, case.calls)
     costs = read_option_costs()
     boards: list[BoardForecast] = []
@@ -175,7 +175,7 @@ def make_forecast(
 
 def _place_case(case: Case, target: TargetSpec, roofline: Roofline) -> tuple[Case, Roof]:
     """How a bundle runs on a board, and under which roof."""
-    roof = describe_target(target)
+    roof = find_roof(target)
     if target.name != case.manifest.target or model_pace(case, roof) is not None:
         return case, roof
     return case.changed(mode="int8" if case.mode == "int8" else "stored"), roofline.probe
@@ -204,16 +204,16 @@ def _forecast_board(
 
 def _describe_inputs(case: Case) -> ForecastInputs:
     picture = case.manifest.picture
-    plan = case.plan
+    sampling = case.sampling
     demands = {name: case.demand(name) for name in case.works}
     return ForecastInputs(
         width=picture.width,
         height=picture.height,
         fps=case.fps,
-        steps=plan.steps,
+        steps=sampling.steps,
         window=case.manifest.window.frames,
-        overlap=plan.overlap,
-        guided=plan.guided,
+        overlap=sampling.overlap,
+        guided=sampling.guided,
         precision=case.mode,
         calls=case.calls,
         flops={name: demand.flops for name, demand in demands.items()},

@@ -24,7 +24,7 @@ __all__ = [
     "read_option_costs",
 ]
 
-SCHEMA = 1
+FORECAST_SCHEMA = 1
 NOT_MEASURED = "not measured"
 
 _STEPS = (6, 4, 2)
@@ -156,8 +156,8 @@ _Change = tuple[str, str, dict[str, Any]]
 
 def _fewer_steps(case: Case) -> Iterator[_Change]:
     for steps in _STEPS:
-        if steps < case.plan.steps:
-            yield f"{steps} steps", f"steps {case.plan.steps} to {steps}", {"steps": steps}
+        if steps < case.sampling.steps:
+            yield f"{steps} steps", f"steps {case.sampling.steps} to {steps}", {"steps": steps}
 
 
 def _smaller_sides(case: Case) -> Iterator[_Change]:
@@ -171,8 +171,8 @@ def _smaller_sides(case: Case) -> Iterator[_Change]:
 
 
 def _no_overlap(case: Case) -> Iterator[_Change]:
-    if case.plan.overlap:
-        yield "windows without overlap", f"overlap {case.plan.overlap} to 0", {"overlap": 0}
+    if case.sampling.overlap:
+        yield "windows without overlap", f"overlap {case.sampling.overlap} to 0", {"overlap": 0}
 
 
 def _small_decoder(case: Case) -> Iterator[_Change]:

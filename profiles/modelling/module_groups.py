@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["KINDS", "OTHER", "PLACES", "find_group", "split_group"]
+__all__ = ["GROUP_KINDS", "OTHER", "PLACES", "find_group", "split_group"]
 
 PLACES = ("down", "mid", "up")
-KINDS = (
+GROUP_KINDS = (
     "convolution",
     "self-attention",
     "cross-attention",
@@ -50,7 +50,7 @@ def find_group(parameter: str) -> str:
 
     It is "PLACE/KIND" inside a UNet's or VAE's blocks, e.g. "down/self-attention", and
     KIND alone outside of them; "other" is what no rule knows. Places are ``PLACES``,
-    kinds ``KINDS``.
+    kinds ``GROUP_KINDS``.
     """
     kind = next((kind for kind, pattern in _KIND_OF_PART if pattern.search(parameter)), OTHER)
     place = _PLACE.search(parameter)

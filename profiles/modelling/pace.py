@@ -18,7 +18,7 @@ from echoexport.profiles.modelling.demand import (
 from echoexport.profiles.modelling.roofline import Roof, Roofline, time_parts
 from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
 from echoexport.runtime.contract.network_work import NetworkWork
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 
 __all__ = [
     "BAND",
@@ -59,7 +59,7 @@ class Case:
 
     manifest: Manifest
     works: Mapping[str, NetworkWork]
-    plan: SamplingPlan
+    sampling: SamplingSettings
     """Of the sampling loop."""
     fps: float
     """Frames a second of the clip."""
@@ -73,7 +73,7 @@ class Case:
     @property
     def calls(self) -> dict[str, float]:
         """Network to calls for one frame."""
-        return count_calls(self.manifest, self.plan, fps=self.fps)
+        return count_calls(self.manifest, self.sampling, fps=self.fps)
 
     def demand(self, name: str) -> Demand:
         """What one call of a network asks for."""
@@ -89,9 +89,9 @@ class Case:
         )
 
     def changed(self, **changes: object) -> Case:
-        """The same case with other fields; ``steps`` and ``overlap`` are the plan's."""
-        for_plan = {key: changes.pop(key) for key in ("steps", "overlap") if key in changes}
-        return replace(self, plan=replace(self.plan, **for_plan), **changes)  # type: ignore[arg-type]
+        """The same case with other fields; ``steps`` and ``overlap`` are its sampling's."""
+        for_sampling = {key: changes.pop(key) for key in ("steps", "overlap") if key in changes}
+        return replace(self, sampling=replace(self.sampling, **for_sampling), **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

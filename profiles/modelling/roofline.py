@@ -14,8 +14,8 @@ __all__ = [
     "NetworkRoofline",
     "Roof",
     "Roofline",
-    "describe_target",
     "draw_roofline",
+    "find_roof",
     "find_work",
     "place_network",
     "time_parts",
@@ -100,7 +100,7 @@ def find_work(manifest: Manifest) -> dict[str, NetworkWork] | None:
     return found if len(found) == len(manifest.networks) else None
 
 
-def describe_target(target: TargetSpec) -> Roof:
+def find_roof(target: TargetSpec) -> Roof:
     """The data sheet's roof: dense fp16 and int8 peaks, and bandwidth."""
     hardware = target.hardware
     figures = (hardware.fp16_dense, hardware.memory_bandwidth, hardware.int8_dense)

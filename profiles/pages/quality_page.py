@@ -31,7 +31,7 @@ from echoexport.profiles.quality.report import (
 from echoexport.profiles.quality.signals import describe_decibels
 from echoexport.runtime.files.aside import write_whole
 
-__all__ = ["format_page", "write_quality_report"]
+__all__ = ["format_quality_page", "write_quality_report"]
 
 _CLOSENESS_HEADS = (
     "network",
@@ -47,7 +47,7 @@ _CLOSENESS_HEADS = (
 _MOST_LAYERS = 30  # rows of a table of layers; the JSON has them all
 
 
-def format_page(report: QualityReport) -> str:
+def format_quality_page(report: QualityReport) -> str:
     """The whole page as HTML: no script, no request, the same text for the same report."""
     title = f"{report.candidate.label} against {report.reference.label}: quality"
     sections = [
@@ -359,5 +359,5 @@ def write_quality_report(report: QualityReport, folder: Path) -> tuple[Path, Pat
     data = folder / JSON_NAME
     page = folder / PAGE_NAME
     write_whole(data, format_quality_json(report))
-    write_whole(page, format_page(report))
+    write_whole(page, format_quality_page(report))
     return data, page

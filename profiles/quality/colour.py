@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["ciede2000", "rgb_to_lab"]
 
-Floats = NDArray[np.floating[Any]]
+_Floats = NDArray[np.floating[Any]]
 """float32 or float64; what is computed from them keeps their precision."""
 
 # IEC 61966-2-1: linear light of each of the 256 levels, and the primaries in XYZ (D65),
@@ -40,7 +40,7 @@ def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def ciede2000(one: Floats, other: Floats) -> Floats:
+def ciede2000(one: _Floats, other: _Floats) -> _Floats:
     """The CIEDE2000 difference (...) of Lab colours (..., 3), broadcast.
 
     A difference of about 1 is just seen. Formula: G. Sharma, W. Wu, E. N. Dalal, "The
@@ -67,34 +67,34 @@ def ciede2000(one: Floats, other: Floats) -> Floats:
         * _rise_with_chroma(mean)
     )
     squares = lightness**2 + colour**2 + hues**2 - bend * colour * hues
-    distance: Floats = np.sqrt(np.maximum(squares, 0))
+    distance: _Floats = np.sqrt(np.maximum(squares, 0))
     return distance
 
 
-def _length(a: Floats, b: Floats) -> Floats:
+def _length(a: _Floats, b: _Floats) -> _Floats:
     """``np.hypot`` guards against overflow, which colours never come near, and is slow for it."""
-    length: Floats = np.sqrt(a * a + b * b)
+    length: _Floats = np.sqrt(a * a + b * b)
     return length
 
 
-def _rise_with_chroma(chroma: Floats) -> Floats:
+def _rise_with_chroma(chroma: _Floats) -> _Floats:
     """From 0 for greys to 1 for strong colours: equations 4 and 17."""
     square = chroma * chroma
     power = square * square * square * chroma
-    rise: Floats = np.sqrt(power / (power + 25.0**7))
+    rise: _Floats = np.sqrt(power / (power + 25.0**7))
     return rise
 
 
-def _weigh_lightness(one: Floats, other: Floats) -> Floats:
+def _weigh_lightness(one: _Floats, other: _Floats) -> _Floats:
     """The difference in lightness over its weight, equations 8 and 15."""
     square = ((one + other) / 2 - 50) ** 2
-    weighed: Floats = (other - one) / (1 + 0.015 * square / np.sqrt(20 + square))
+    weighed: _Floats = (other - one) / (1 + 0.015 * square / np.sqrt(20 + square))
     return weighed
 
 
 def _compare_hues(
-    one: Floats, other: Floats, *, coloured: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
+    one: _Floats, other: _Floats, *, coloured: NDArray[np.bool_]
+) -> tuple[_Floats, _Floats]:
     """The turn from one hue to the other, and their mean in [0, 2 pi).
 
     Both go along the shorter way: equations 7, 10 and 14.
@@ -113,12 +113,12 @@ def _compare_hues(
     return np.where(coloured, shorter, 0), np.where(coloured, mean, total)
 
 
-def _weigh_hue(hue: Floats) -> Floats:
+def _weigh_hue(hue: _Floats) -> _Floats:
     """Equation 15: how the sensitivity to hue differs around the circle.
 
     The constants are degrees.
     """
-    weight: Floats = (
+    weight: _Floats = (
         1
         - 0.17 * np.cos(hue - np.pi / 6)
         + 0.24 * np.cos(2 * hue)

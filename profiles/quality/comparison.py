@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.quality.clips import (
     ComparisonClip,
     Frames,
@@ -22,11 +22,11 @@ from echoexport.profiles.quality.clips import (
     render_clip,
 )
 from echoexport.profiles.quality.comparable import note_differences, require_all_comparable
-from echoexport.profiles.quality.networks import Timing, compare_networks
+from echoexport.profiles.quality.networks import NetworkTiming, compare_networks
 from echoexport.profiles.quality.plan_layers import LayerDamage, read_layers
 from echoexport.profiles.quality.recording import RecordingBundle
 from echoexport.profiles.quality.report import (
-    SCHEMA,
+    QUALITY_SCHEMA,
     BundleSide,
     ClipQuality,
     Headline,
@@ -44,7 +44,7 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import Rate, exact_rate
 from echoexport.runtime.progress import Progress
-from echoexport.runtime.rendering.settings import RenderSettings, settle_plan
+from echoexport.runtime.rendering.settings import RenderSettings, settle_sampling
 
 __all__ = ["ComparisonSettings", "compare_bundles"]
 
@@ -116,12 +116,12 @@ def compare_bundles(
     shown = _Shown(dict(zip(labels, (recording, candidate), strict=True)), also or {}, settings)
     results, strips = shown.compare(clips, how, tell=tell)
     calls = recording.reservoirs
-    timing = Timing(settings.warmup, settings.repeats)
+    timing = NetworkTiming(settings.warmup, settings.repeats)
     networks = compare_networks(reference, candidate, calls, timing=timing, report=tell)
     sides = describe_side(reference, labels[0]), describe_side(candidate, labels[1])
     headline = _summarize(results, networks, sides=sides)
     return QualityReport(
-        schema=SCHEMA,
+        schema=QUALITY_SCHEMA,
         origin="measured",
         reference=sides[0],
         candidate=sides[1],
@@ -133,7 +133,7 @@ def compare_bundles(
         networks=tuple(networks),
         layers=read_layers(candidate, settings.damage),
         notes=note_differences(reference.manifest, candidate.manifest),
-        conditions=describe_conditions(),
+        conditions=describe_circumstances(),
         strips=tuple(strips),
     )
 
@@ -197,13 +197,13 @@ def _settle_rendering(reference: Bundle, settings: ComparisonSettings) -> Render
     Small changes are shown: a held pixel would add a level's error of its own to what
     is measured.
     """
-    plan = settle_plan(reference, RenderSettings(steps=settings.steps))
+    sampling = settle_sampling(reference, RenderSettings(steps=settings.steps))
     fps = exact_rate(reference.manifest.fps if settings.fps is None else settings.fps)
     return RenderSettings(
         fps=fps,
-        steps=plan.steps,
-        guidance=plan.guidance,
-        overlap=plan.overlap,
+        steps=sampling.steps,
+        guidance=sampling.guidance,
+        overlap=sampling.overlap,
         seed=settings.seed,
         hold=0,
     )

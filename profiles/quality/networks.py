@@ -15,14 +15,14 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.progress import Progress
 
-__all__ = ["Timing", "compare_networks", "is_large"]
+__all__ = ["NetworkTiming", "compare_networks", "is_large"]
 
 _LARGE = 1_000_000_000  # bytes of weights; two engines of such a network may not fit side by side
 _LARGE_REPEATS = 3  # of calls that take a good part of a minute on a CPU
 
 
 @dataclass(frozen=True)
-class Timing:
+class NetworkTiming:
     """How often networks are called, both in turns, while they are timed."""
 
     warmup: int
@@ -39,7 +39,7 @@ def compare_networks(
     candidate: Bundle,
     recorded: Mapping[str, CallReservoir],
     *,
-    timing: Timing,
+    timing: NetworkTiming,
     report: Progress,
 ) -> list[NetworkQuality]:
     """Every network that was recorded, the candidate's on the reference's very inputs.
@@ -90,7 +90,7 @@ def _compare_outputs(
 
 
 def _time_both(
-    reference: Bundle, candidate: Bundle, name: str, *, call: RecordedCall, timing: Timing
+    reference: Bundle, candidate: Bundle, name: str, *, call: RecordedCall, timing: NetworkTiming
 ) -> tuple[NetworkSide, NetworkSide, float]:
     """Both sides, and how many times as fast the candidate's is."""
     if is_large(reference, name):

@@ -29,7 +29,7 @@ Pictures = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 """(H, W), True where pixels count."""
 
-MOST_DECIBELS = (
+MOST_PSNR = (
     60.0  # equal pictures would have infinitely many, which no mean survives and JSON cannot write
 )
 # of SSIM's Gaussian window
@@ -71,7 +71,7 @@ def psnr(pictures: Pictures, reference: Pictures, mask: Mask | None = None) -> N
     or one for each. Raises InputError for shapes that do not fit.
     """
     error = np.maximum(mean_square(pictures, reference, mask), 1e-12)
-    return np.asarray(np.minimum(10 * np.log10(255.0**2 / error), MOST_DECIBELS))
+    return np.asarray(np.minimum(10 * np.log10(255.0**2 / error), MOST_PSNR))
 
 
 def mean_square(

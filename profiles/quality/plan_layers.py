@@ -13,9 +13,9 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.schema import parse
 from echoexport.runtime.errors import BundleError, UnknownNameError
 
-__all__ = ["PLAN_NAME", "LayerDamage", "measure_storage", "name_precision", "read_layers"]
+__all__ = ["_PLAN_NAME", "LayerDamage", "measure_storage", "name_precision", "read_layers"]
 
-PLAN_NAME = "quantization.json"
+_PLAN_NAME = "quantization.json"
 
 LayerDamage = Mapping[str, Mapping[str, float]]
 """Network to layer to the dB that quantizing this layer alone costs."""
@@ -99,10 +99,10 @@ def measure_storage(bundle: Bundle, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _read_plan(bundle: Bundle) -> _Plan | None:
-    if PLAN_NAME not in bundle.manifest.files:
+    if _PLAN_NAME not in bundle.manifest.files:
         return None
-    path = bundle.folder / PLAN_NAME
-    check_hash(bundle.folder, PLAN_NAME, manifest=bundle.manifest)
+    path = bundle.folder / _PLAN_NAME
+    check_hash(bundle.folder, _PLAN_NAME, manifest=bundle.manifest)
     try:
         plan = parse(_Plan, json.loads(path.read_text(encoding="utf-8")), where="plan")
     except (OSError, ValueError, RecursionError) as error:

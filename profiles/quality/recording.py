@@ -18,15 +18,15 @@ from echoexport.runtime.bundle.opened import Bundle
 
 __all__ = ["CallReservoir", "RecordedCall", "RecordingBundle"]
 
-Arrays = Mapping[str, NDArray[np.floating]]
+_Arrays = Mapping[str, NDArray[np.floating]]
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedCall:
     """What went into a network and what came out, by name."""
 
-    inputs: Arrays
-    outputs: Arrays
+    inputs: _Arrays
+    outputs: _Arrays
 
 
 class CallReservoir:

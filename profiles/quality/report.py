@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from echoexport.profiles.measuring.conditions import Conditions
+from echoexport.profiles.measuring.circumstances import Circumstances
 from echoexport.profiles.measuring.latency import format_json
 from echoexport.profiles.quality.signals import Closeness
 from echoexport.runtime.contract.schema import dump, parse
@@ -17,7 +17,7 @@ from echoexport.runtime.errors import InputError
 __all__ = [
     "JSON_NAME",
     "PAGE_NAME",
-    "SCHEMA",
+    "QUALITY_SCHEMA",
     "BundleSide",
     "ClipQuality",
     "Headline",
@@ -36,7 +36,7 @@ __all__ = [
     "read_quality_report",
 ]
 
-SCHEMA = 1
+QUALITY_SCHEMA = 1
 JSON_NAME = "quality.json"
 PAGE_NAME = "quality.html"
 
@@ -254,7 +254,7 @@ class QualityReport:
     """A candidate against a reference."""
 
     schema: int
-    """``SCHEMA`` of the release that wrote it."""
+    """``QUALITY_SCHEMA`` of the release that wrote it."""
     origin: str
     """Always "measured"."""
     reference: BundleSide
@@ -277,7 +277,7 @@ class QualityReport:
     """Every layer that the candidate's plan names."""
     notes: tuple[str, ...]
     """What makes the comparison doubtful."""
-    conditions: Conditions
+    conditions: Circumstances
     """What the figures depend on."""
     strips: tuple[Strip, ...] = ()
     """Pictures for the page alone; the JSON leaves them out."""
@@ -342,8 +342,8 @@ def read_quality_report(path: Path) -> QualityReport:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(data, dict) and data.get("schema", SCHEMA) != SCHEMA:
-            raise ValueError(f"schema {data['schema']!r}; this release reads {SCHEMA}")
+        if isinstance(data, dict) and data.get("schema", QUALITY_SCHEMA) != QUALITY_SCHEMA:
+            raise ValueError(f"schema {data['schema']!r}; this release reads {QUALITY_SCHEMA}")
         return parse(QualityReport, data, where="report")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -46,7 +46,7 @@ _QUALITIES = (88, 75, 60, 40, 20, 8)
 _STRIP_BYTES = 240_000
 _CLOSE_BYTES = 320_000
 
-Frames = NDArray[np.uint8]
+_Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def choose_frames(count: int, *, wanted: int) -> tuple[int, ...]:
 
 def draw_strip(
     title: str,
-    frames: Mapping[str, Frames],
+    frames: Mapping[str, _Frames],
     *,
     numbers: tuple[int, ...],
     settings: StripSettings | None = None,
@@ -89,7 +89,7 @@ def draw_strip(
 
 
 def draw_closely(
-    title: str, frames: Mapping[str, Frames], *, number: int, settings: StripSettings | None = None
+    title: str, frames: Mapping[str, _Frames], *, number: int, settings: StripSettings | None = None
 ) -> Strip:
     """One frame of every label, large, and the difference.
 
@@ -104,14 +104,14 @@ def draw_closely(
     )
 
 
-def draw_difference(frames: Frames, reference: Frames) -> Frames:
+def draw_difference(frames: _Frames, reference: _Frames) -> _Frames:
     """``frames`` less ``reference``, times 16, about grey: uint8 of their shape."""
     difference = frames.astype(np.int16) - reference.astype(np.int16)
     return np.clip(_PAPER + GAIN * difference, 0, 255).astype(np.uint8)
 
 
 def _draw(
-    title: str, frames: Mapping[str, Frames], *, numbers: tuple[int, ...], side: int, closely: bool
+    title: str, frames: Mapping[str, _Frames], *, numbers: tuple[int, ...], side: int, closely: bool
 ) -> Strip:
     chosen = {label: _take(several, numbers, label=label) for label, several in frames.items()}
     labels = list(chosen)
@@ -131,7 +131,7 @@ def _draw(
     return Strip(title, numbers, closely, rows)
 
 
-def _take(frames: Frames, numbers: tuple[int, ...], *, label: str) -> Frames:
+def _take(frames: _Frames, numbers: tuple[int, ...], *, label: str) -> _Frames:
     if (
         frames.ndim != 4
         or frames.dtype != np.uint8
@@ -141,7 +141,7 @@ def _take(frames: Frames, numbers: tuple[int, ...], *, label: str) -> Frames:
     return frames[list(numbers)]
 
 
-def _encode_row(label: str, frames: Frames, *, side: int, kind: str, most: int) -> StripRow:
+def _encode_row(label: str, frames: _Frames, *, side: int, kind: str, most: int) -> StripRow:
     row = _lay_out(frames, side=side)
     tries = [("png", 0)] * (kind == "png") + [("jpeg", quality) for quality in _QUALITIES]
     for found, quality in tries:
@@ -156,7 +156,7 @@ def _encode_row(label: str, frames: Frames, *, side: int, kind: str, most: int) 
     )
 
 
-def _lay_out(frames: Frames, *, side: int) -> Picture:
+def _lay_out(frames: _Frames, *, side: int) -> Picture:
     """Frames beside each other, made smaller where they are larger than ``side``."""
     from PIL import Image
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoexport.profiles.measuring.conditions import Conditions
+from echoexport.profiles.measuring.circumstances import Circumstances
 from echoexport.profiles.measuring.figures import Figures, Samples, summarize
 from echoexport.profiles.measuring.latency import format_json
 from echoexport.profiles.measuring.probe import Probe
@@ -22,9 +22,9 @@ from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import InputError
 
 __all__ = [
-    "KIND",
     "NOISE",
-    "SCHEMA",
+    "PROFILE_KIND",
+    "PROFILE_SCHEMA",
     "BundleFacts",
     "LayerShare",
     "LayerSummary",
@@ -42,8 +42,8 @@ __all__ = [
     "read_profile",
 ]
 
-SCHEMA = 1
-KIND = "echoexport profile"
+PROFILE_SCHEMA = 1
+PROFILE_KIND = "echoexport profile"
 
 NOISE = 0.05
 """Difference of two halves of the repeats, in the denoiser's median, from which on the
@@ -272,9 +272,9 @@ class ProfileReport:
     """All of a profile."""
 
     schema: int
-    """``SCHEMA`` of the release that wrote it."""
+    """``PROFILE_SCHEMA`` of the release that wrote it."""
     kind: str
-    """``KIND``, so that nobody takes another file for it."""
+    """``PROFILE_KIND``, so that nobody takes another file for it."""
     verdict: Verdict
     """Whether it is real time."""
     bundle: BundleFacts
@@ -297,7 +297,7 @@ class ProfileReport:
     """From the bundle's own quality report, where it has one."""
     notes: tuple[str, ...]
     """What to know beside the figures."""
-    conditions: Conditions
+    conditions: Circumstances
     """What was *measured* was measured under these."""
 
     @property
@@ -346,11 +346,11 @@ def read_profile(path: Path) -> ProfileReport:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable JSON: {error}") from error
-    if not isinstance(data, dict) or data.get("kind") != KIND:
+    if not isinstance(data, dict) or data.get("kind") != PROFILE_KIND:
         raise InputError(f"{path}: not a profile; name a report.json of echoexport profile")
-    if data.get("schema") != SCHEMA:
+    if data.get("schema") != PROFILE_SCHEMA:
         raise InputError(
-            f"{path}: profile schema {data.get('schema')!r}; this release reads {SCHEMA}: "
+            f"{path}: profile schema {data.get('schema')!r}; this release reads {PROFILE_SCHEMA}: "
             "profile again"
         )
     try:

@@ -27,8 +27,8 @@ __all__ = [
     "find_culprits",
 ]
 
-SCHEMA = 1
-KIND = "echoexport profile comparison"
+COMPARISON_SCHEMA = 1
+COMPARISON_KIND = "echoexport profile comparison"
 
 _HEADLINES = (
     "fps",
@@ -63,9 +63,9 @@ class ProfileComparison:
     """Profiles against the first of them."""
 
     schema: int
-    """``SCHEMA`` of the release that wrote it."""
+    """``COMPARISON_SCHEMA`` of the release that wrote it."""
     kind: str
-    """``KIND``, so that nobody takes another file for it."""
+    """``COMPARISON_KIND``, so that nobody takes another file for it."""
     labels: tuple[str, ...]
     """One each, no two alike."""
     rows: tuple[MetricRow, ...]
@@ -110,8 +110,8 @@ def compare_profiles(
         for index, (own, label) in enumerate(zip(metrics, labels, strict=True))
     ]
     return ProfileComparison(
-        schema=SCHEMA,
-        kind=KIND,
+        schema=COMPARISON_SCHEMA,
+        kind=COMPARISON_KIND,
         labels=labels,
         rows=_make_rows(metrics),
         culprits=tuple(tuple(find_culprits(reports[0], report)) for report in reports[1:]),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from echoexport.profiles.measuring.conditions import Conditions, describe_bundle_conditions
+from echoexport.profiles.measuring.circumstances import Circumstances, describe_bundle_circumstances
 from echoexport.profiles.measuring.figures import find_drift
 from echoexport.profiles.measuring.layers import LayerTable, measure_layers
 from echoexport.profiles.measuring.modes import IN_TURNS, OVERLAPPED
@@ -20,13 +20,13 @@ from echoexport.profiles.measuring.sensor_log import SensorLog
 from echoexport.profiles.measuring.sensors import Sensor, find_sensors
 from echoexport.profiles.modelling.demand import DENOISER, count_calls
 from echoexport.profiles.modelling.forecast import make_forecast
-from echoexport.profiles.modelling.roofline import Roofline, describe_target, draw_roofline
+from echoexport.profiles.modelling.roofline import Roofline, draw_roofline, find_roof
 from echoexport.profiles.quality.report import describe_verdict, read_quality_report
 from echoexport.profiles.quality.strips import read_strip
 from echoexport.profiles.reports.mode_report import describe_mode
 from echoexport.profiles.reports.profile import (
-    KIND,
-    SCHEMA,
+    PROFILE_KIND,
+    PROFILE_SCHEMA,
     BundleFacts,
     LayerShare,
     LayerSummary,
@@ -41,12 +41,12 @@ from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.spec import describe_arithmetic
 from echoexport.runtime.errors import BackendError, EchoExportError, SettingError
 from echoexport.runtime.progress import Progress
-from echoexport.runtime.rendering.settings import settle_plan
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.rendering.settings import settle_sampling
+from echoexport.runtime.sampling.sampler import SamplingSettings
 from echoexport.runtime.trace.tracer import Span
 from echoexport.targets.spec import list_targets, load_target
 
-__all__ = ["ProfilePlan", "Profiled", "profile_bundle", "profile_source"]
+__all__ = ["ProfileEffort", "Profiled", "profile_bundle", "profile_source"]
 
 _ROOMS = ("targets", "runtime", "profiles", "calibration", "export")
 _MOST_LAYERS = 25  # of one network in the report
@@ -54,7 +54,7 @@ _NOT_ASKED = "not asked for: --layers times them"
 
 
 @dataclass(frozen=True)
-class ProfilePlan:
+class ProfileEffort:
     """How a bundle is profiled."""
 
     warmup: int = 1
@@ -91,13 +91,13 @@ class _Device:
     layers: tuple[LayerSummary, ...]
     layers_note: str
     probe: Probe
-    conditions: Conditions
+    conditions: Circumstances
     quality: QualityExcerpt | None
 
 
 def profile_bundle(
     work: ClipWork,
-    plan: ProfilePlan,
+    effort: ProfileEffort,
     *,
     tell: Progress = lambda phase, done, total: None,
     sensors: Sequence[Sensor] | None = None,
@@ -114,20 +114,20 @@ def profile_bundle(
     sensors = find_sensors() if sensors is None else sensors
     with ClipSource(work, mode=IN_TURNS) as source:
         manifest = source.bundle.manifest
-        sampling = settle_plan(source.bundle, work.clip.settings)
-        turns, _ = profile_source(source, plan, sampling=sampling, tell=tell, sensors=sensors)
-        device = _ask_device(source.bundle, work, plan, mode=turns, tell=tell)
+        sampling = settle_sampling(source.bundle, work.clip.settings)
+        turns, _ = profile_source(source, effort, sampling=sampling, tell=tell, sensors=sensors)
+        device = _ask_device(source.bundle, work, effort, mode=turns, tell=tell)
     with ClipSource(work, mode=OVERLAPPED) as source:
         overlapped, rounds = profile_source(
-            source, plan, sampling=sampling, tell=tell, sensors=sensors
+            source, effort, sampling=sampling, tell=tell, sensors=sensors
         )
     roofline = _draw_roofline(manifest, turns, device.probe)
     fps = device.settings.fps
     targets = [load_target(target) for target in list_targets()]
     forecast = make_forecast(manifest, sampling, fps=fps, roofline=roofline, targets=targets)
     report = ProfileReport(
-        schema=SCHEMA,
-        kind=KIND,
+        schema=PROFILE_SCHEMA,
+        kind=PROFILE_KIND,
         verdict=give_verdict((overlapped, turns), forecast, wanted=fps),
         bundle=device.facts,
         settings=device.settings,
@@ -147,15 +147,15 @@ def profile_bundle(
 def _draw_roofline(manifest: Manifest, turns: ModeReport, probe: Probe) -> Roofline:
     medians = {network.name: network.host.figures.p50 for network in turns.networks}
     known = manifest.target in list_targets()
-    peak = describe_target(load_target(manifest.target)) if known else probe.roof
+    peak = find_roof(load_target(manifest.target)) if known else probe.roof
     return draw_roofline(manifest, medians, peak=peak, probe=probe.roof)
 
 
 def profile_source(
     source: RoundSource,
-    plan: ProfilePlan,
+    effort: ProfileEffort,
     *,
-    sampling: SamplingPlan,
+    sampling: SamplingSettings,
     tell: Progress,
     sensors: Sequence[Sensor],
 ) -> tuple[ModeReport, tuple[Round, ...]]:
@@ -163,14 +163,14 @@ def profile_source(
 
     Sensors are read while repeats run.
     """
-    total = plan.warmup + plan.repeats
-    for index in range(plan.warmup):
+    total = effort.warmup + effort.repeats
+    for index in range(effort.warmup):
         tell(source.name, index, total)
         source.warm_up()
     rounds = []
     with SensorLog(sensors) as log:
-        for index in range(plan.repeats):
-            tell(source.name, plan.warmup + index, total)
+        for index in range(effort.repeats):
+            tell(source.name, effort.warmup + index, total)
             rounds.append(source.run())
     tell(source.name, total, total)
     manifest = source.bundle.manifest
@@ -184,27 +184,27 @@ def profile_source(
 
 
 def _ask_device(
-    bundle: Bundle, work: ClipWork, plan: ProfilePlan, *, mode: ModeReport, tell: Progress
+    bundle: Bundle, work: ClipWork, effort: ProfileEffort, *, mode: ModeReport, tell: Progress
 ) -> _Device:
     tell("probe", 0, 1)
-    probe = probe_bundle(bundle, seconds=plan.probe)
+    probe = probe_bundle(bundle, seconds=effort.probe)
     tell("probe", 1, 1)
     layers, note = (
-        ((), _NOT_ASKED) if not plan.layers else _time_layers(bundle, mode, plan, tell=tell)
+        ((), _NOT_ASKED) if not effort.layers else _time_layers(bundle, mode, effort, tell=tell)
     )
     return _Device(
         facts=_describe_bundle(bundle),
-        settings=_describe_settings(bundle, work, plan, mode),
+        settings=_describe_settings(bundle, work, effort, mode),
         layers=layers,
         layers_note=note,
         probe=probe,
-        conditions=describe_bundle_conditions(bundle),
+        conditions=describe_bundle_circumstances(bundle),
         quality=_read_quality(bundle),
     )
 
 
 def _time_layers(
-    bundle: Bundle, mode: ModeReport, plan: ProfilePlan, *, tell: Progress
+    bundle: Bundle, mode: ModeReport, effort: ProfileEffort, *, tell: Progress
 ) -> tuple[tuple[LayerSummary, ...], str]:
     """Layers of every network that the clip called.
 
@@ -215,7 +215,7 @@ def _time_layers(
     for index, network in enumerate(mode.networks):
         tell("layers", index, len(mode.networks))
         try:
-            found.append(_sum_up(measure_layers(bundle, network.name, calls=plan.layer_calls)))
+            found.append(_sum_up(measure_layers(bundle, network.name, calls=effort.layer_calls)))
         except BackendError as error:
             reasons.append(str(error))
     tell("layers", len(mode.networks), len(mode.networks))
@@ -258,9 +258,9 @@ def _describe_bundle(bundle: Bundle) -> BundleFacts:
 
 
 def _describe_settings(
-    bundle: Bundle, work: ClipWork, plan: ProfilePlan, mode: ModeReport
+    bundle: Bundle, work: ClipWork, effort: ProfileEffort, mode: ModeReport
 ) -> ProfileSettings:
-    sampling = settle_plan(bundle, work.clip.settings)
+    sampling = settle_sampling(bundle, work.clip.settings)
     fps = float(work.clip.settings.fps or bundle.manifest.fps)
     return ProfileSettings(
         fps=fps,
@@ -269,8 +269,8 @@ def _describe_settings(
         steps=sampling.steps,
         guidance=sampling.guidance,
         overlap=sampling.overlap,
-        warmup=plan.warmup,
-        repeats=plan.repeats,
+        warmup=effort.warmup,
+        repeats=effort.repeats,
         threads=bundle.options.threads,
         portrait=work.clip.portrait.name,
         voice=work.clip.voice.name,

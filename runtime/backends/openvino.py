@@ -124,7 +124,7 @@ class OpenVINOBackend:
             set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
             & {"BF16", "FP16", "INT8", "FP32"}
         )
-        version = load_library().__version__.split("-")[0]
+        version = load_openvino().__version__.split("-")[0]
         device = core.get_property("CPU", "FULL_DEVICE_NAME")
         return f"openvino {version}, {device}, {'/'.join(has)}"
 
@@ -155,7 +155,7 @@ class OpenVINOBackend:
         core = open_core()
         return {
             "library": "openvino",
-            "version": load_library().__version__,
+            "version": load_openvino().__version__,
             **describe_processor(),
             "device": core.get_property("CPU", "FULL_DEVICE_NAME"),
             "capabilities": " ".join(sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))),
@@ -180,7 +180,7 @@ class OpenVINOBackend:
             # it could
             content = np.memmap(engine, np.uint8, mode="c")
             compiled = core.import_model(
-                load_library().Tensor(content, shared_memory=True), "CPU", config
+                load_openvino().Tensor(content, shared_memory=True), "CPU", config
             )
         except Exception as error:
             raise BackendError(
@@ -258,14 +258,14 @@ def _streams_of(config: dict[str, str]) -> int:
 
 
 def _make_core() -> Any:
-    library = load_library()
+    library = load_openvino()
     with _FIRST_USE:
         if not _CORES:
             _CORES.append(library.Core())
         return _CORES[0]
 
 
-def load_library() -> Any:
+def load_openvino() -> Any:
     """The ``openvino`` package, its bridge to numpy set up.
 
     Its first use sets the bridge up, and whoever comes second waits with Python's lock

@@ -58,7 +58,7 @@ class OrtEngine:
         """
         if self._session is not None and self._profile is not None:
             try:
-                self._layers = read_profile(Path(self._session.end_profiling()))
+                self._layers = read_layer_profile(Path(self._session.end_profiling()))
             except (OSError, ValueError, KeyError) as error:
                 raise BackendError(f"ONNX Runtime wrote no readable profile: {error}") from error
             finally:
@@ -108,7 +108,7 @@ class OrtBackend:
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """Version, and what it chooses layouts and kernels by."""
-        library = load_library()
+        library = load_onnxruntime()
         return {"library": "onnxruntime", "version": library.__version__, **describe_processor()}
 
     def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> OrtEngine:
@@ -121,7 +121,7 @@ class OrtBackend:
         return _open_session(engine, spec, options, optimized=True)
 
 
-def load_library() -> Any:
+def load_onnxruntime() -> Any:
     """The ``onnxruntime`` package; ``MissingPackageError`` where it is not installed."""
     try:
         import onnxruntime
@@ -139,7 +139,7 @@ def make_settings(options: EngineOptions) -> Any:
         MissingPackageError: onnxruntime is not installed.
         SettingError: a compute precision that this backend does not have.
     """
-    library = load_library()
+    library = load_onnxruntime()
     if options.compute not in ("", "fp32"):
         raise SettingError(
             f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16"
@@ -150,7 +150,7 @@ def make_settings(options: EngineOptions) -> Any:
     return settings
 
 
-def start_session(graph: Path, settings: Any) -> Any:
+def start_inference(graph: Path, settings: Any) -> Any:
     """A session on the CPU.
 
     Raises:
@@ -158,7 +158,7 @@ def start_session(graph: Path, settings: Any) -> Any:
             asked for.
     """
     try:
-        session = load_library().InferenceSession(str(graph), settings, providers=[_PROVIDER])
+        session = load_onnxruntime().InferenceSession(str(graph), settings, providers=[_PROVIDER])
     except Exception as error:
         raise BackendError(f"{graph}: ONNX Runtime cannot load it: {_first_line(error)}") from error
     if session.get_providers() != [_PROVIDER]:  # it falls back silently
@@ -166,7 +166,7 @@ def start_session(graph: Path, settings: Any) -> Any:
     return session
 
 
-def read_profile(path: Path) -> tuple[LayerRecord, ...]:
+def read_layer_profile(path: Path) -> tuple[LayerRecord, ...]:
     """The layers of a profile that ONNX Runtime wrote.
 
     Its "Node" events, named "NODE_kernel_time", in microseconds.
@@ -197,13 +197,15 @@ def _open_session(
 ) -> OrtEngine:
     settings = make_settings(options)
     if optimized:
-        settings.graph_optimization_level = load_library().GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings.graph_optimization_level = (
+            load_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+        )
     profile = None
     if options.profile:
         profile = tempfile.TemporaryDirectory(prefix="echoexport-profile-")
         settings.enable_profiling = True
         settings.profile_file_prefix = str(Path(profile.name) / "layers")
-    return OrtEngine(start_session(graph, settings), spec.computed_in("fp32"), profile=profile)
+    return OrtEngine(start_inference(graph, settings), spec.computed_in("fp32"), profile=profile)
 
 
 def _first_line(error: BaseException) -> str:

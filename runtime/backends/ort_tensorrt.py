@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from echoexport.runtime.engine.ort_gpu import OrtGpuBackend
-from echoexport.runtime.engine.ort_providers import TENSORRT
+from echoexport.runtime.engine.ort_providers import TENSORRT_PROVIDER
 
-BACKEND = OrtGpuBackend("ort_tensorrt", TENSORRT)
+BACKEND = OrtGpuBackend("ort_tensorrt", TENSORRT_PROVIDER)

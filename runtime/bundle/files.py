@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from echoexport.runtime.contract.manifest import FILE_NAME, FileEntry, Manifest
+from echoexport.runtime.contract.manifest import MANIFEST_NAME, FileEntry, Manifest
 from echoexport.runtime.errors import BundleError
 from echoexport.runtime.files.aside import list_files
 
@@ -25,7 +25,7 @@ def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
             in the manifest.
     """
     for name in list_files(folder):
-        if name != FILE_NAME and name not in manifest.files:
+        if name != MANIFEST_NAME and name not in manifest.files:
             raise BundleError(f"{folder / name}: not in the manifest; remove it")
     for name in manifest.files:
         check_file(folder, name, manifest=manifest)

@@ -28,7 +28,10 @@ ROWS_PER_SECOND = 50
 stride 2."""
 
 ROWS_PER_FRAME = 10
-_ROWS_BEFORE = 4  # a frame takes rows c-4 .. c+5 about its centre c
+"""Each frame hears rows c-4 .. c+5 about its centre c: the original's ``audio_feat_length``
+[2, 2] at 50 rows a second."""
+
+_ROWS_BEFORE = 4
 
 
 def encode_features(

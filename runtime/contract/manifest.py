@@ -31,9 +31,9 @@ from echoexport.runtime.contract.spec import (
 from echoexport.runtime.errors import BundleError, SettingError, UnknownNameError
 from echoexport.runtime.files.aside import refuse_briefly, replaced_file
 
-FILE_NAME = "manifest.json"
-FORMAT = "echoexport-bundle"
-SCHEMA = 1
+MANIFEST_NAME = "manifest.json"
+BUNDLE_FORMAT = "echoexport-bundle"
+MANIFEST_SCHEMA = 1
 FIRST_FAMILY = "echomimic-v1"
 """The family of bundles that are older than the manifest's ``family``."""
 
@@ -131,9 +131,9 @@ class Manifest:
     """The whole of it."""
 
     format: str
-    """What the file is, ``FORMAT``."""
+    """What the file is, ``BUNDLE_FORMAT``."""
     schema: int
-    """The version of its rules, ``SCHEMA``."""
+    """The version of its rules, ``MANIFEST_SCHEMA``."""
     family: str = field(default=FIRST_FAMILY, kw_only=True)
     """The model family, which says what networks there may be and what drives a face."""
     variant: str
@@ -179,7 +179,7 @@ class Manifest:
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write ``manifest.json`` into a folder that is still being built."""
-    (folder / FILE_NAME).write_text(_format(manifest), encoding="utf-8")
+    (folder / MANIFEST_NAME).write_text(_format(manifest), encoding="utf-8")
 
 
 def _format(manifest: Manifest) -> str:
@@ -194,8 +194,8 @@ def replace_manifest(manifest: Manifest, folder: Path) -> None:
     """
     # beside the bundle, not in it: a file that a crash leaves there would be one that
     # the manifest does not list
-    beside = folder.parent / f".{folder.name}.{FILE_NAME}.part-{os.getpid()}"
-    with replaced_file(folder / FILE_NAME, aside=beside, refuse=refuse_briefly) as aside:
+    beside = folder.parent / f".{folder.name}.{MANIFEST_NAME}.part-{os.getpid()}"
+    with replaced_file(folder / MANIFEST_NAME, aside=beside, refuse=refuse_briefly) as aside:
         aside.write_text(_format(manifest), encoding="utf-8")
 
 
@@ -207,7 +207,7 @@ def read_manifest(folder: Path) -> Manifest:
             too few, a wrong type, a number that cannot be, or a path that leaves the
             folder.
     """
-    path = folder / FILE_NAME
+    path = folder / MANIFEST_NAME
     data = _read_json(path)
     _check_version(path, data)
     try:
@@ -240,11 +240,11 @@ def _read_json(path: Path) -> Any:
 
 
 def _check_version(path: Path, data: Any) -> None:
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise BundleError(f"{path}: not an {FORMAT} manifest")
-    if data.get("schema") != SCHEMA:
+    if not isinstance(data, dict) or data.get("format") != BUNDLE_FORMAT:
+        raise BundleError(f"{path}: not an {BUNDLE_FORMAT} manifest")
+    if data.get("schema") != MANIFEST_SCHEMA:
         raise BundleError(
-            f"{path}: schema version {data.get('schema')!r}; this release reads {SCHEMA}: "
+            f"{path}: schema version {data.get('schema')!r}; this release reads {MANIFEST_SCHEMA}: "
             "build the bundle again, or install the release that wrote it"
         )
 
@@ -378,7 +378,7 @@ def _check_inside(path: Path, name: str) -> None:
         or not pure.parts
         or "\\" in name
         or "\0" in name
-        or name == FILE_NAME
+        or name == MANIFEST_NAME
     ):
         raise BundleError(
             f"{path}: file path {name!r} leaves the bundle or is not a plain relative path; refused"

@@ -19,7 +19,7 @@ from echoexport.runtime.device.reading import (
     Package,
     RunCommand,
     package_version,
-    run_command,
+    run_program,
 )
 from echoexport.runtime.device.record import Device
 
@@ -35,7 +35,7 @@ _TENSORRT_PACKAGES = (
 
 def detect_device(
     root: Path = Path("/"),
-    run: RunCommand = run_command,
+    run: RunCommand = run_program,
     *,
     package: Package = package_version,
     environment: Mapping[str, str] | None = None,

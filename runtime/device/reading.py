@@ -88,7 +88,7 @@ class Machine:
         return sizes.get("MemTotal"), sizes.get("MemAvailable")
 
 
-def run_command(command: Sequence[str]) -> str | None:
+def run_program(command: Sequence[str]) -> str | None:
     """Output of a command on this machine.
 
     None where it is missing, fails, or takes more than ten seconds.

@@ -19,18 +19,18 @@ from echoexport.runtime.engine.gate import Gate
 from echoexport.runtime.engine.held_arrays import Held
 from echoexport.runtime.engine.ort_providers import (
     CPU,
-    CUDA,
-    TENSORRT,
+    CUDA_PROVIDER,
+    TENSORRT_PROVIDER,
     Placement,
     cuda_options,
-    explain,
+    explain_refusal,
     find_placement,
     find_trouble,
     is_handed_beside,
-    load_library,
-    make_settings,
+    load_gpu_library,
+    make_gpu_settings,
     read_placement,
-    start_session,
+    start_gpu_inference,
     tensorrt_options,
 )
 from echoexport.runtime.engine.protocol import Arrays, EngineOptions, make_cache
@@ -83,7 +83,7 @@ class OrtGpuEngine:
                 self._binding.bind_ortvalue_output(name, value)
         except Exception as error:  # the library raises classes of its own, made in C++
             raise BackendError(
-                f"{spec.name}: {provider} cannot bind its tensors: {explain(error)}"
+                f"{spec.name}: {provider} cannot bind its tensors: {explain_refusal(error)}"
             ) from error
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -135,7 +135,9 @@ class OrtGpuEngine:
                 held.forget()
             if not isinstance(error, Exception):
                 raise
-            raise BackendError(f"{self._name}: {self.provider} failed: {explain(error)}") from error
+            raise BackendError(
+                f"{self._name}: {self.provider} failed: {explain_refusal(error)}"
+            ) from error
 
     def _upload(self, inputs: Arrays) -> None:
         for name, value in self._inputs.items():
@@ -179,9 +181,11 @@ class OrtGpuBackend:
         from echoexport.runtime.device import detect_device
 
         device = detect_device()
-        library = load_library(self.name)
+        library = load_gpu_library(self.name)
         own = (
-            f", TensorRT {device.tensorrt}" if self.provider == TENSORRT and device.tensorrt else ""
+            f", TensorRT {device.tensorrt}"
+            if self.provider == TENSORRT_PROVIDER and device.tensorrt
+            else ""
         )
         gpu = device.gpu or device.model or "no GPU"
         return f"onnxruntime {library.__version__}, {self.provider}{own}, {gpu}"
@@ -196,14 +200,18 @@ class OrtGpuBackend:
                 precision that this backend does not have. BackendError: the graph does
                 not load or run, memory runs out, or the session ended up on the CPU.
         """
-        library = load_library(self.name)
+        library = load_gpu_library(self.name)
         options = replace(options, cache=make_cache(options.cache))
 
         def attempt(recorded: bool) -> OrtGpuEngine:
             beside = is_handed_beside(library, graph)
             providers = self._choose_providers(spec, options, graph=recorded, beside=beside)
             return _open_engine(
-                library, graph, spec, make_settings(library, options, backend=self.name), providers
+                library,
+                graph,
+                spec,
+                make_gpu_settings(library, options, backend=self.name),
+                providers,
             )
 
         if not options.cuda_graph:
@@ -227,11 +235,11 @@ class OrtGpuBackend:
 
         The CPU is never asked for, and found out where it is used.
         """
-        if self.provider == CUDA:
-            return [(CUDA, cuda_options(spec, options, graph=graph))]
+        if self.provider == CUDA_PROVIDER:
+            return [(CUDA_PROVIDER, cuda_options(spec, options, graph=graph))]
         return [
-            (TENSORRT, tensorrt_options(spec, options, graph=graph, beside=beside)),
-            (CUDA, cuda_options(spec, options, graph=False)),
+            (TENSORRT_PROVIDER, tensorrt_options(spec, options, graph=graph, beside=beside)),
+            (CUDA_PROVIDER, cuda_options(spec, options, graph=False)),
         ]
 
 
@@ -246,7 +254,7 @@ def _open_engine(
             settings.enable_profiling = True
             settings.profile_file_prefix = str(Path(folder) / "nodes")
         with _GPU.shared():
-            session = start_session(library, graph, settings, providers=providers)
+            session = start_gpu_inference(library, graph, settings, providers=providers)
             engine = OrtGpuEngine(library, session, spec, provider=wanted)
         try:
             engine.call_alone(

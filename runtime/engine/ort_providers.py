@@ -19,14 +19,14 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 
-CUDA = "CUDAExecutionProvider"
-TENSORRT = "TensorrtExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 CPU = "CPUExecutionProvider"
 
 EXTRA = "onnxruntime-gpu"
 _INSTALL = f"pip install 'echoexport[{EXTRA}]'"
 _LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]', or install NVIDIA's CUDA and cuDNN"
-LARGEST_MESSAGE = 2**31 - 2**26
+LARGEST_MODEL = 2**31 - 2**26
 """Bytes of weights that fit a message of 2 GB beside their graph."""
 
 _ERRORS = 3  # ONNX Runtime's severity of errors; warnings have 2
@@ -85,7 +85,7 @@ class Placement:
         return f"{away} of {total} nodes run elsewhere: {', '.join(named + rest)}"
 
 
-def load_library(backend: str) -> Any:
+def load_gpu_library(backend: str) -> Any:
     """The ``onnxruntime`` package.
 
     CUDA libraries that are installed in the environment are loaded with it.
@@ -102,7 +102,10 @@ def load_library(backend: str) -> Any:
     # Its own log warns at each session that no plug-in of the provider is found, which
     # is built in.
     onnxruntime.set_default_logger_severity(_ERRORS)
-    if hasattr(onnxruntime, "preload_dlls") and CUDA in onnxruntime.get_available_providers():
+    if (
+        hasattr(onnxruntime, "preload_dlls")
+        and CUDA_PROVIDER in onnxruntime.get_available_providers()
+    ):
         # it prints what it does not find, which we say ourselves
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
@@ -117,7 +120,7 @@ def find_trouble(backend: str, provider: str) -> str | None:
     from echoexport.runtime.device import detect_device
 
     try:
-        library = load_library(backend)
+        library = load_gpu_library(backend)
     except MissingPackageError:
         return f"onnxruntime-gpu is not installed: {_INSTALL}"
     if provider not in library.get_available_providers():
@@ -148,7 +151,7 @@ def _find_missing_library(library: Any, provider: str) -> str | None:
     major = str(getattr(library, "cuda_version", "") or "").split(".")[0]
     wanted = [(f"libcudart.so.{major}", _LIBRARIES)] if major else []
     wanted.append(("libcudnn.so.9", _LIBRARIES))
-    if provider == TENSORRT:  # which onnxruntime-gpu links, up to 1.31 at least
+    if provider == TENSORRT_PROVIDER:  # which onnxruntime-gpu links, up to 1.31 at least
         wanted.append(
             ("libnvinfer.so.10", "pip install 'tensorrt==10.*', or use backend 'ort_cuda'")
         )
@@ -225,10 +228,10 @@ def is_handed_beside(library: Any, graph: Path) -> bool:
     """
     weights = graph.with_suffix(".bin")
     numbers = [int(part) for part in str(library.__version__).split(".")[:2] if part.isdigit()]
-    return numbers >= [1, 23] and weights.is_file() and weights.stat().st_size > LARGEST_MESSAGE
+    return numbers >= [1, 23] and weights.is_file() and weights.stat().st_size > LARGEST_MODEL
 
 
-def make_settings(library: Any, options: EngineOptions, *, backend: str) -> Any:
+def make_gpu_settings(library: Any, options: EngineOptions, *, backend: str) -> Any:
     """Session options of a GPU session.
 
     Raises:
@@ -245,7 +248,7 @@ def make_settings(library: Any, options: EngineOptions, *, backend: str) -> Any:
     return settings
 
 
-def start_session(
+def start_gpu_inference(
     library: Any, graph: Path, settings: Any, *, providers: list[tuple[str, dict[str, str]]]
 ) -> Any:
     """A session whose first provider is the one asked for; it never changes to another by itself.
@@ -259,7 +262,7 @@ def start_session(
             str(graph), settings, providers=providers, enable_fallback=0
         )
     except Exception as error:  # the library raises classes of its own, made in C++
-        raise BackendError(f"{graph}: {wanted} cannot load it: {explain(error)}") from error
+        raise BackendError(f"{graph}: {wanted} cannot load it: {explain_refusal(error)}") from error
     session.disable_fallback()
     found = list(session.get_providers())
     if found[:1] != [wanted]:  # it falls back silently where a provider's own libraries do not load
@@ -309,7 +312,7 @@ def _count_nodes(found: list[tuple[str, str]], wanted: str) -> Placement:
     return Placement(Counter(provider for provider, _ in found), elsewhere)
 
 
-def explain(error: BaseException) -> str:
+def explain_refusal(error: BaseException) -> str:
     """What the library says, in one line, with the fix where one is known."""
     text = " ".join(str(error).split())[:300] or type(error).__name__
     lower = str(error).lower()

@@ -6,11 +6,11 @@ where strokes of two colours cross: later ones win.
 
 from __future__ import annotations
 
-Colour = tuple[int, int, int]
+_Colour = tuple[int, int, int]
 """Channel values as they are written to the picture, first channel first."""
 
 LANDMARKS = 478
-STROKES: tuple[tuple[Colour, tuple[tuple[int, int], ...]], ...] = (
+STROKES: tuple[tuple[_Colour, tuple[tuple[int, int], ...]], ...] = (
     (
         (180, 200, 10),
         (  # left eye
@@ -82,7 +82,7 @@ STROKES: tuple[tuple[Colour, tuple[tuple[int, int], ...]], ...] = (
 )
 """Joined landmark pairs, grouped by colour."""
 
-DOTS: tuple[tuple[int, Colour], ...] = (
+DOTS: tuple[tuple[int, _Colour], ...] = (
     (468, (10, 200, 250)),  # right pupil
     (473, (250, 200, 10)),  # left pupil
     (4, (200, 200, 200)),  # tip of the nose

@@ -18,8 +18,8 @@ from echoexport.runtime.inputs.pose import PoseMaps, read_poses
 from echoexport.runtime.inputs.voice import read_voice
 from echoexport.runtime.progress import Progress, Tell
 from echoexport.runtime.rendering.session import Rendering, Session
-from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_plan
-from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingPlan
+from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_sampling
+from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingSettings
 from echoexport.runtime.sinks.open import open_sink
 from echoexport.runtime.sinks.sink import FrameSink, TracedSink
 from echoexport.runtime.trace.tracer import CLIP, Tracer
@@ -108,7 +108,7 @@ def _make_clip(
     before = session.bundle.calls()
     tracer = session.bundle.tracer
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
-    warnings = _question_guidance(bundle, settle_plan(bundle, request.settings))
+    warnings = _question_guidance(bundle, settle_sampling(bundle, request.settings))
     session.prepare()
     with tracer.span("read voice", "audio"):
         voice = read_voice(request.voice)
@@ -160,11 +160,11 @@ def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int]
     return first
 
 
-def _question_guidance(bundle: Bundle, plan: SamplingPlan) -> tuple[str, ...]:
+def _question_guidance(bundle: Bundle, sampling: SamplingSettings) -> tuple[str, ...]:
     manifest = bundle.manifest
-    if not plan.guidance > 1 >= manifest.sampler.guidance:
+    if not sampling.guidance > 1 >= manifest.sampler.guidance:
         return ()
-    told = f"guidance {plan.guidance:g}: variant {manifest.variant!r} is distilled for 1; each step costs two calls"
+    told = f"guidance {sampling.guidance:g}: variant {manifest.variant!r} is distilled for 1; each step costs two calls"
     return (told,)
 
 

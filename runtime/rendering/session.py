@@ -28,7 +28,7 @@ from echoexport.runtime.rendering.settings import (
     RenderSettings,
     count_frames,
     settle_hold,
-    settle_plan,
+    settle_sampling,
 )
 from echoexport.runtime.sampling.denoiser import Conditions
 from echoexport.runtime.sampling.noise import initial_latents
@@ -181,7 +181,7 @@ class Session:
         settings = settings or RenderSettings()
         manifest = self.bundle.manifest
         fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
-        plan = settle_plan(self.bundle, settings)
+        numbers = settle_sampling(self.bundle, settings)
         drive = open_drive(self.bundle, mask=inputs.mask, poses=inputs.poses, cache=self.cache)
         self.prepare()
         features = encode_voice(self.bundle, inputs.voice)
@@ -198,7 +198,9 @@ class Session:
         if not manifest.drive.every_frame:  # other maps are encoded as windows ask for them
             self._release(manifest.drive.network)
         with self.bundle.tracer.span("plan", "sampling"):
-            sampling = Sampling(self.bundle, noise, conditions=conditions, plan=plan, hooks=hooks)
+            sampling = Sampling(
+                self.bundle, noise, conditions=conditions, settings=numbers, hooks=hooks
+            )
         return Rendering(
             sampling,
             self._decode,

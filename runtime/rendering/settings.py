@@ -17,7 +17,7 @@ from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import Rate, covering_frame_count
 from echoexport.runtime.inputs.voice import Voice
 from echoexport.runtime.sampling.ddim import DDIMScheduler
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 
 FRAME_COUNTS = ("cover", "original")
 
@@ -62,7 +62,7 @@ class RenderInputs:
     """Initial latents (1, 4, frames, h, w) in place of seeded ones, used as they are."""
 
 
-def settle_plan(bundle: Bundle, settings: RenderSettings) -> SamplingPlan:
+def settle_sampling(bundle: Bundle, settings: RenderSettings) -> SamplingSettings:
     """The run's numbers, the bundle's defaults filled in.
 
     Raises:
@@ -88,7 +88,7 @@ def settle_plan(bundle: Bundle, settings: RenderSettings) -> SamplingPlan:
     steps = manifest.sampler.steps if settings.steps is None else settings.steps
     # refused now, not after the voice is encoded
     DDIMScheduler(manifest.sampler.scheduler).timesteps(steps)
-    return SamplingPlan(steps, float(guidance), overlap)
+    return SamplingSettings(steps, float(guidance), overlap)
 
 
 def settle_hold(bundle: Bundle, settings: RenderSettings) -> int:

@@ -19,7 +19,7 @@ _WINDOWS_AHEAD = 4  # for each stream
 
 
 @dataclass(frozen=True)
-class SamplingPlan:
+class SamplingSettings:
     """Numbers of one run."""
 
     steps: int
@@ -65,14 +65,14 @@ def sample_latents(
     latents: NDArray[np.float32],
     *,
     conditions: Conditions,
-    plan: SamplingPlan,
+    settings: SamplingSettings,
     hooks: SamplingHooks | None = None,
 ) -> NDArray[np.float32]:
     """Denoise (1, 4, F, h, w) noise to latents of the same shape.
 
     See :class:`Sampling`, whose errors it raises.
     """
-    return Sampling(bundle, latents, conditions=conditions, plan=plan, hooks=hooks).finish()
+    return Sampling(bundle, latents, conditions=conditions, settings=settings, hooks=hooks).finish()
 
 
 class Sampling:
@@ -96,28 +96,28 @@ class Sampling:
         noise: NDArray[np.float32],
         *,
         conditions: Conditions,
-        plan: SamplingPlan,
+        settings: SamplingSettings,
         hooks: SamplingHooks | None = None,
     ) -> None:
         """``noise`` is (1, 4, F, h, w); F is at least the bundle's window."""
         manifest = bundle.manifest
         self._hooks = hooks or SamplingHooks()
         self.tracer = bundle.tracer
-        self._plan = plan
+        self._settings = settings
         self._scheduler = DDIMScheduler(manifest.sampler.scheduler)
-        self._timesteps = [int(t) for t in self._scheduler.timesteps(plan.steps)]
+        self._timesteps = [int(t) for t in self._scheduler.timesteps(settings.steps)]
         frames = self.frames = noise.shape[2]
-        windows = context_windows(frames, context=manifest.window.frames, overlap=plan.overlap)
+        windows = context_windows(frames, context=manifest.window.frames, overlap=settings.overlap)
         self._steps = [
             _Step(
                 shifted_windows(windows, index, shift=manifest.window.shift, frames=frames),
                 noise.shape,
-                plan=plan,
+                settings=settings,
             )
             for index in range(len(self._timesteps))
         ]
         self._latents = [noise, *(np.empty_like(noise) for _ in self._steps)]
-        self._denoiser = Denoiser(bundle, conditions, guided=plan.guided)
+        self._denoiser = Denoiser(bundle, conditions, guided=settings.guided)
         self._calls = 0
         self._told = 0
 
@@ -199,7 +199,7 @@ class Sampling:
         if complete:
             velocity = step.combine(complete)
             after = self._scheduler.step(
-                velocity, timestep, before[:, :, complete], steps=self._plan.steps
+                velocity, timestep, before[:, :, complete], steps=self._settings.steps
             )[0]
             self._latents[index + 1][:, :, complete] = after
         self._calls += 1
@@ -226,11 +226,13 @@ class Sampling:
 class _Step:
     """One step's windows, their velocities added up per frame, and what is left to run."""
 
-    def __init__(self, windows: Windows, shape: tuple[int, ...], *, plan: SamplingPlan) -> None:
+    def __init__(
+        self, windows: Windows, shape: tuple[int, ...], *, settings: SamplingSettings
+    ) -> None:
         self.windows = windows
         self.left = set(range(len(windows)))
-        self._guidance = plan.guidance
-        self._sums = [np.zeros(shape, np.float32) for _ in range(2 if plan.guided else 1)]
+        self._guidance = settings.guidance
+        self._sums = [np.zeros(shape, np.float32) for _ in range(2 if settings.guided else 1)]
         self._holders: list[list[int]] = [[] for _ in range(shape[2])]
         for number, window in enumerate(windows):
             for frame in window:

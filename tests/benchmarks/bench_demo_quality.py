@@ -17,12 +17,12 @@ from echoexport.export.demo.gates.clips import ClipResult, GateCase
 from echoexport.export.demo.gates.run import (
     GateReport,
     GateSettings,
-    describe_bundle,
     format_report,
+    identify_bundle,
     render_with,
     run_gates,
 )
-from echoexport.export.demo.gates.strip import draw_strip
+from echoexport.export.demo.gates.strip import draw_clip_strip
 from echoexport.export.demo.held_out import read_held_out
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.schema import dump, parse
@@ -76,7 +76,7 @@ def run(bundle: Bundle, arguments: argparse.Namespace) -> GateReport:
         drift_seconds=arguments.drift_seconds,
         size=bundle.manifest.picture.width,
     )
-    about = {**describe_bundle(bundle), "settings": repr(settings)}
+    about = {**identify_bundle(bundle), "settings": repr(settings)}
 
     def tell(result: ClipResult, frames: np.ndarray, case: GateCase) -> None:
         found = (
@@ -92,7 +92,7 @@ def run(bundle: Bundle, arguments: argparse.Namespace) -> GateReport:
                 file.write(json.dumps({"about": about, "clip": dump(result)}) + "\n")
         if arguments.strips:
             rank = "silent" if result.correlation is None else f"{result.correlation:.3f}"
-            draw_strip(
+            draw_clip_strip(
                 arguments.strips / f"{rank}-{result.name}.png",
                 frames,
                 case.clip.samples,
@@ -105,7 +105,7 @@ def run(bundle: Bundle, arguments: argparse.Namespace) -> GateReport:
         settings=settings,
         on_clip=tell,
         known=read_progress(arguments.progress, about),
-        bundle=describe_bundle(bundle),
+        bundle=identify_bundle(bundle),
     )
 
 

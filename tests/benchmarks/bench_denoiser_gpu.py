@@ -28,7 +28,7 @@ from gpu_contestants import (
 from random_bundle import default_folder
 from results_file import parse_arguments, show, summarize, write_results
 
-from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.measuring.latency import compare_side_by_side
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.network import compare_outputs
@@ -155,7 +155,7 @@ def measure(denoiser: Denoiser, arguments: argparse.Namespace) -> dict[str, Any]
         outputs = {label: call() for label, call in calls.items()}
         conditions = {
             label: replace(
-                describe_conditions(),
+                describe_circumstances(),
                 backend=describe_contestant(label),
                 compute=arguments.precision,
                 precision=arguments.precision,

@@ -27,8 +27,8 @@ from echoexport.calibration.graphs.quantize import QuantizedFiles, quantize_netw
 from echoexport.calibration.observing.ranges import RangeSettings, collect_ranges
 from echoexport.calibration.sample import Sample
 from echoexport.export.checkpoint.reader import open_checkpoint
+from echoexport.profiles.measuring.circumstances import describe_machine
 from echoexport.profiles.measuring.clip_run import find_peak_memory
-from echoexport.profiles.measuring.conditions import describe_machine
 from echoexport.profiles.measuring.latency import compare_side_by_side, read_self_test_inputs
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import Bundle
@@ -236,9 +236,9 @@ def count_operations(path: Path) -> dict[str, int]:
 
     Convolutions and linears by the type that they read.
     """
-    from echoexport.runtime.backends.openvino import load_library
+    from echoexport.runtime.backends.openvino import load_openvino
 
-    core = load_library().Core()
+    core = load_openvino().Core()
     compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found: Counter[str] = Counter()
     for operation in compiled.get_runtime_model().get_ordered_ops():

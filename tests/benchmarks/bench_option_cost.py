@@ -17,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from results_file import write_results
 
-from echoexport.export.demo.quality_clips import SOUND, ClipPlan, is_character, list_quality_clips
-from echoexport.profiles.measuring.conditions import describe_conditions
-from echoexport.profiles.modelling.forecast_options import SCHEMA, OptionCosts, QualityCost
+from echoexport.export.demo.quality_clips import (
+    SOUND,
+    ClipSettings,
+    is_character,
+    list_quality_clips,
+)
+from echoexport.profiles.measuring.circumstances import describe_circumstances
+from echoexport.profiles.modelling.forecast_options import FORECAST_SCHEMA, OptionCosts, QualityCost
 from echoexport.profiles.quality.clips import ComparisonClip
 from echoexport.profiles.quality.pictures import psnr, ssim
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
@@ -83,13 +88,14 @@ def main() -> None:
         small = arguments.int8 and stack.enter_context(open_bundle(arguments.int8))
         if not all(is_character(one.manifest) for one in (bundle, small) if one):
             raise SystemExit(f"{arguments.bundle}: not the built-in character's")
-        plan = ClipPlan(people=arguments.people, seconds=arguments.seconds)
+        plan = ClipSettings(people=arguments.people, seconds=arguments.seconds)
         clips = list_quality_clips(bundle.manifest, plan, fps=bundle.manifest.fps)
         costs = measure_costs(bundle, small, clips)
         note = describe_run(bundle, clips)
     write_results(
         arguments.output,
-        dump(OptionCosts(SCHEMA, note, costs)) | {"conditions": dump(describe_conditions())},
+        dump(OptionCosts(FORECAST_SCHEMA, note, costs))
+        | {"conditions": dump(describe_circumstances())},
     )
 
 

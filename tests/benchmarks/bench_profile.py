@@ -24,7 +24,7 @@ from echoexport.export.demo.assets import (
     builtin_portrait,
     builtin_voice,
 )
-from echoexport.profiles.measuring.conditions import describe_machine
+from echoexport.profiles.measuring.circumstances import describe_machine
 from echoexport.profiles.measuring.modes import IN_TURNS
 from echoexport.profiles.measuring.rounds import ClipWork
 from echoexport.profiles.modelling.demand import DENOISER
@@ -32,7 +32,7 @@ from echoexport.profiles.pages.profile_page import format_profile_page
 from echoexport.profiles.reports.mode_report import UNACCOUNTED
 from echoexport.profiles.reports.profile import NOISE, ProfileReport
 from echoexport.profiles.reports.profile_compare import find_culprits
-from echoexport.profiles.reports.profile_run import ProfilePlan, profile_bundle
+from echoexport.profiles.reports.profile_run import ProfileEffort, profile_bundle
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.files.cache_folders import find_cache_folder
 from echoexport.runtime.rendering.clip import ClipRequest
@@ -62,7 +62,7 @@ def main() -> None:
         engine = EngineOptions(compute=find_arithmetic(find_own_target()))
         work = ClipWork(bundle, None, engine, clip, Path(folder))
         before = describe_machine().load
-        plan = ProfilePlan(repeats=arguments.repeats)
+        plan = ProfileEffort(repeats=arguments.repeats)
         reports = [profile_bundle(work, plan).report for _ in range(arguments.profiles)]
     load = {"load_before": before, "load_after": describe_machine().load}
     write_results(arguments.output, {"schema": 1, "origin": "measured", **load, **sum_up(reports)})

@@ -21,7 +21,10 @@ from random_bundle import WIDTHS, default_folder, draw_inputs, make_bundle
 from results_file import parse_arguments, show, summarize, write_results
 
 from echoexport.export.checkpoint.reader import open_checkpoint
-from echoexport.profiles.measuring.conditions import describe_machine, describe_network_conditions
+from echoexport.profiles.measuring.circumstances import (
+    describe_machine,
+    describe_network_circumstances,
+)
 from echoexport.profiles.measuring.latency import (
     Comparison,
     compare_side_by_side,
@@ -189,7 +192,7 @@ def take_turns(
     """Rounds of every contestant's call, after one that does not count."""
     calls = {label: partial(call, label) for label in bundles}
     conditions = {
-        label: describe_network_conditions(bundle, "denoising_unet")
+        label: describe_network_circumstances(bundle, "denoising_unet")
         for label, bundle in bundles.items()
     }
     comparison = compare_side_by_side(

@@ -24,7 +24,7 @@ from echoexport.export.demo.assets import (
     builtin_portrait,
     builtin_voice,
 )
-from echoexport.profiles.measuring.conditions import describe_machine
+from echoexport.profiles.measuring.circumstances import describe_machine
 from echoexport.profiles.measuring.latency import compare_side_by_side
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.engine.protocol import EngineOptions

@@ -24,7 +24,7 @@ from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
 from echoexport.export.graphs.traces import find_trace
 from echoexport.export.graphs.weights import write_weights
-from echoexport.export.ort_cuda import BACKEND, specialize
+from echoexport.export.ort_cuda import GRAPHS_FOR, specialize
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.audio_encoder import position_sinusoids
 from echoexport.export.subnets.networks import build_network, wanted_shapes
@@ -224,7 +224,9 @@ def open_engine(
             denoiser.graph, denoiser.spec, engine, settings=settings, report=say
         )
         return Network(denoiser.spec, compiling.open_engine(engine, denoiser.spec, options))
-    graph = write_own_graph(denoiser) if name == BACKEND and variant != "plain" else denoiser.graph
+    graph = (
+        write_own_graph(denoiser) if name == GRAPHS_FOR and variant != "plain" else denoiser.graph
+    )
     return Network(denoiser.spec, chosen.open(graph, denoiser.spec, options))
 
 
@@ -233,6 +235,6 @@ def write_own_graph(denoiser: Denoiser) -> Path:
 
     Both read the same weights.
     """
-    path = denoiser.graph.with_name(f"{NETWORK}.{BACKEND}.onnx")
+    path = denoiser.graph.with_name(f"{NETWORK}.{GRAPHS_FOR}.onnx")
     path.write_bytes(specialize(FloatGraph(denoiser.graph).model)[0].SerializeToString())
     return path

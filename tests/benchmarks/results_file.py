@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.measuring.latency import Comparison, format_json
 from echoexport.runtime.contract.schema import dump
 
@@ -25,7 +25,7 @@ def parse_arguments(parser: argparse.ArgumentParser, *, name: str) -> argparse.N
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Write the results with this machine's conditions, aside and renamed."""
-    text = format_json({"conditions": dump(asdict(describe_conditions())), **results})
+    text = format_json({"conditions": dump(asdict(describe_circumstances())), **results})
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     aside.write_text(text, encoding="utf-8")

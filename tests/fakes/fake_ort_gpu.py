@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime as real
 
 from echoexport.runtime.engine import ort_providers
-from echoexport.runtime.engine.ort_providers import CPU, CUDA, TENSORRT
+from echoexport.runtime.engine.ort_providers import CPU, CUDA_PROVIDER, TENSORRT_PROVIDER
 
 GRAPHS = ("enable_cuda_graph", "trt_cuda_graph_enable")
 KINDS = ("Sub", "Mul")  # the nodes of the network that these tests run
@@ -53,11 +53,11 @@ class DeviceValue:
 class Fake:
     """What the library pretends, what goes wrong, and what it was asked for."""
 
-    providers: tuple[str, ...] = (TENSORRT, CUDA, CPU)
+    providers: tuple[str, ...] = (TENSORRT_PROVIDER, CUDA_PROVIDER, CPU)
     """Those that the library has."""
     gives: tuple[str, ...] | None = None
     """Providers of a session; None for those asked for."""
-    runs_on: str = CUDA
+    runs_on: str = CUDA_PROVIDER
     """Which provider takes every node."""
     placement: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Node kinds by provider, where not all run on one."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.measuring.latency import format_json
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import open_bundle
@@ -376,7 +376,7 @@ def write_results(path: Path, outcomes: dict[str, Outcome], *, budget: float, de
     }
     results = {
         "schema": SCHEMA,
-        "conditions": dump(asdict(describe_conditions())),
+        "conditions": dump(asdict(describe_circumstances())),
         "device": device,
         "gpu": gpu if machine.kind != "cpu" else None,
         "budget": budget,

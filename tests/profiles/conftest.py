@@ -28,7 +28,7 @@ from echoexport.profiles.reports.profile import (
     Timing,
     make_timing,
 )
-from echoexport.profiles.reports.profile_run import Profiled, ProfilePlan, profile_bundle
+from echoexport.profiles.reports.profile_run import Profiled, ProfileEffort, profile_bundle
 from echoexport.runtime.backends.null import NullBackend, NullEngine
 from echoexport.runtime.contract.network_work import NetworkWork, Work
 from echoexport.runtime.contract.spec import SubnetSpec
@@ -106,7 +106,7 @@ def profile_null(
             settings=RenderSettings(fps=25, frames=frames),
         )
         work = ClipWork(bundle, None, EngineOptions(), clip, tmp_path, now=clock)
-        return profile_bundle(work, ProfilePlan(**{"warmup": 0, "repeats": 3, **plan}))
+        return profile_bundle(work, ProfileEffort(**{"warmup": 0, "repeats": 3, **plan}))
 
     return run
 

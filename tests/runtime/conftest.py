@@ -20,11 +20,11 @@ from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.spec import TOLERANCES, SubnetSpec, TensorSpec
 from echoexport.runtime.engine.cuda import open_cuda
 from echoexport.runtime.engine.ort_gpu import OrtGpuEngine
-from echoexport.runtime.engine.ort_providers import CUDA, TENSORRT
+from echoexport.runtime.engine.ort_providers import CUDA_PROVIDER, TENSORRT_PROVIDER
 from echoexport.runtime.engine.protocol import EngineOptions
 
 FAKES = Path(__file__).parent.parent / "fakes"
-ORT_GPU = {"ort_cuda": CUDA, "ort_tensorrt": TENSORRT}
+ORT_GPU = {"ort_cuda": CUDA_PROVIDER, "ort_tensorrt": TENSORRT_PROVIDER}
 
 
 def load_fake(name: str) -> Any:

@@ -33,7 +33,8 @@ def run_python(code: str, *, cache: Path, **more: str) -> str:
 def test_onnxruntime_leaves_no_device_number_in_the_cache_folder(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     run_python(
-        "from echoexport.runtime.backends.ort import load_library; load_library()", cache=tmp_path
+        "from echoexport.runtime.backends.ort import load_onnxruntime; load_onnxruntime()",
+        cache=tmp_path,
     )
     assert list(tmp_path.iterdir()) == []
 

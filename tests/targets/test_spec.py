@@ -17,7 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoexport.targets.errors import TargetError, UnknownNameError
-from echoexport.targets.spec import VARIANTS, find_target, list_targets, load_target, read_target
+from echoexport.targets.spec import (
+    TARGET_VARIANTS,
+    find_target,
+    list_targets,
+    load_target,
+    read_target,
+)
 
 DATA = Path(__file__).parents[2] / "targets" / "data"
 
@@ -82,8 +88,8 @@ def test_a_target_name_is_not_a_path() -> None:
 @pytest.mark.parametrize("name", list_targets())
 def test_a_target_has_steps_for_every_variant_or_leaves_them_to_it(name: str) -> None:
     build = load_target(name).build
-    assert tuple(build.steps) == VARIANTS
-    assert [build.steps_for(variant) for variant in VARIANTS] == list(build.steps.values())
+    assert tuple(build.steps) == TARGET_VARIANTS
+    assert [build.steps_for(variant) for variant in TARGET_VARIANTS] == list(build.steps.values())
 
 
 def test_a_target_is_found_by_its_name_or_in_a_file_of_ones_own(

@@ -8,8 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from echoexport.calibration.plan import FILE_NAME as PLAN_FILE
-from echoexport.calibration.plan import NetworkPlan, write_plan
+from echoexport.calibration.plan import PLAN_NAME, NetworkPlan, write_plan
 from echoexport.export.build.checks import NOT_CHECKED, check_bundle
 from echoexport.export.build.fp16_graphs import NOT_SETTLED, describe_settled
 from echoexport.export.build.int8.candidates import Candidate
@@ -148,10 +147,10 @@ class Draft:
             for name, plan in self.planned.plan.networks.items()
         }
         if not self._says_anything(networks):
-            (folder / PLAN_FILE).unlink(missing_ok=True)
+            (folder / PLAN_NAME).unlink(missing_ok=True)
             return manifest
-        write_plan(replace(self.planned.plan, networks=networks), folder / PLAN_FILE)
-        manifest = add_file(manifest, folder, PLAN_FILE)
+        write_plan(replace(self.planned.plan, networks=networks), folder / PLAN_NAME)
+        manifest = add_file(manifest, folder, PLAN_NAME)
         write_manifest(manifest, folder)
         return manifest
 
@@ -228,7 +227,7 @@ class Draft:
         """Say how the bundle was quantized and how good it is; add graphs for single backends."""
         if any(entry.precision == "int8" for entry in manifest.networks.values()):
             summary = QuantizationSummary(
-                PLAN_FILE,
+                PLAN_NAME,
                 self.planned.plan.method,
                 self.planned.plan.calibration,
                 self.job.settings.quality,

@@ -50,11 +50,11 @@ def compare_with_fp32(
 
 def _list_clips(reference: Bundle) -> list[ComparisonClip]:
     """Of a large model one window: a whole clip would take hours on a CPU."""
-    from echoexport.export.demo.quality_clips import ClipPlan, list_quality_clips
+    from echoexport.export.demo.quality_clips import ClipSettings, list_quality_clips
 
     large = is_large(reference)
-    plan = ClipPlan(people=0 if large else 3, seconds=0.5 if large else 2.0)
-    clips = list_quality_clips(reference.manifest, plan, fps=reference.manifest.fps)
+    settings = ClipSettings(people=0 if large else 3, seconds=0.5 if large else 2.0)
+    clips = list_quality_clips(reference.manifest, settings, fps=reference.manifest.fps)
     if large:
         frames = reference.manifest.window.frames
         clips = [replace(clip, frames=frames) for clip in clips]

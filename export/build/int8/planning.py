@@ -17,8 +17,7 @@ from echoexport.calibration.choosing.network_plan import (
 from echoexport.calibration.choosing.policy import load_policy
 from echoexport.calibration.choosing.sensitivity import Damage
 from echoexport.calibration.graphs.float_graph import FloatGraph
-from echoexport.calibration.plan import SCHEMA as PLAN_SCHEMA
-from echoexport.calibration.plan import NetworkPlan, QuantizationPlan, read_plan
+from echoexport.calibration.plan import PLAN_SCHEMA, NetworkPlan, QuantizationPlan, read_plan
 from echoexport.calibration.progress import ProgressFolder
 from echoexport.calibration.recording.sets import CalibrationSet
 from echoexport.export.build.fp16_graphs import count_to, find_overflowing

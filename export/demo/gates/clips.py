@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.export.demo.gates.mouth import draw_person_frames, make_mouth_guide
-from echoexport.export.demo.held_out import SAMPLE_RATE, STATE_RATE, HeldOutClip
+from echoexport.export.demo.held_out import HELD_OUT_STATE_RATE, HeldOutClip
 from echoexport.export.demo.world.geometry import eyes_mask, face_box, mouth_mask
 from echoexport.export.demo.world.person import Person, draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState
@@ -21,6 +21,7 @@ from echoexport.profiles.quality.mouth import MouthGuide, mouth_closed, mouth_op
 from echoexport.profiles.quality.pictures import Mask, Match, compare_pictures, grow_mask
 from echoexport.runtime.errors import InputError
 from echoexport.runtime.inputs.portrait import MASK_MARGIN
+from echoexport.runtime.inputs.voice import SAMPLE_RATE
 
 __all__ = [
     "ClipResult",
@@ -33,9 +34,9 @@ __all__ = [
     "pair_up",
 ]
 
-Frames = NDArray[np.uint8]
+_Frames = NDArray[np.uint8]
 
-Renderer = Callable[[Frames, NDArray[np.uint8], NDArray[np.int16], int], Frames]
+Renderer = Callable[[_Frames, NDArray[np.uint8], NDArray[np.int16], int], _Frames]
 """From a portrait (H, W, 3), a face mask (H, W), samples at 16 kHz and a frame count to
 frames (n, H, W, 3)."""
 
@@ -105,13 +106,13 @@ class GateCase:
         return self.clip.face_states(self.fps, frames=self.frames)
 
     @cached_property
-    def portrait(self) -> Frames:
+    def portrait(self) -> _Frames:
         """The person at rest (H, W, 3)."""
-        portrait: Frames = draw_person_frames(self.person, FaceState.rest(1), size=self.size)[0]
+        portrait: _Frames = draw_person_frames(self.person, FaceState.rest(1), size=self.size)[0]
         return portrait
 
     @cached_property
-    def truth(self) -> Frames:
+    def truth(self) -> _Frames:
         """The frames as they should be (n, H, W, 3)."""
         return draw_person_frames(self.person, self.state, size=self.size)
 
@@ -158,7 +159,7 @@ def pair_up(
     return GateCase(draw_person(person), clip, frames, fps, size)
 
 
-def measure_case(case: GateCase, render: Renderer) -> tuple[ClipResult, Frames]:
+def measure_case(case: GateCase, render: Renderer) -> tuple[ClipResult, _Frames]:
     """Render a case and measure it; the frames come along for whoever wants to look.
 
     Raises InputError where the renderer gives anything but uint8 frames, as many and as
@@ -207,7 +208,7 @@ def measure_drift(case: GateCase, render: Renderer) -> Drift:
     return drift(frames, truth, case.still, span=span)
 
 
-def render_case(case: GateCase, render: Renderer) -> Frames:
+def render_case(case: GateCase, render: Renderer) -> _Frames:
     """The renderer's frames, checked. Raises InputError where they are not what was asked for."""
     samples = case.clip.samples[: round(case.frames / case.fps * SAMPLE_RATE)]
     frames = np.asarray(render(case.portrait, case.face, samples, case.frames))
@@ -235,10 +236,10 @@ def join_clips(
     total = 0.0
     while total < seconds:
         for clip in clips:
-            rows = min(int(clip.seconds * STATE_RATE), len(clip.states))
-            samples.append(clip.samples[: rows * SAMPLE_RATE // STATE_RATE])
+            rows = min(int(clip.seconds * HELD_OUT_STATE_RATE), len(clip.states))
+            samples.append(clip.samples[: rows * SAMPLE_RATE // HELD_OUT_STATE_RATE])
             states.append(clip.states[:rows])
-            total += rows / STATE_RATE
+            total += rows / HELD_OUT_STATE_RATE
     count = round(seconds * SAMPLE_RATE)
     return HeldOutClip(
         name, clips[0].voice, "", np.concatenate(samples)[:count], np.concatenate(states)

@@ -15,9 +15,9 @@ from echoexport.profiles.quality.mouth import MouthGuide
 __all__ = ["draw_person_frames", "make_mouth_guide"]
 
 OPENNESS = (0.0, 0.04, 0.08, 0.13, 0.19, 0.26, 0.34, 0.42, 0.51, 0.60, 0.70, 0.80, 0.90, 1.0)
-WIDTHS = (-0.7, 0.0, 0.7)
+_WIDTHS = (-0.7, 0.0, 0.7)
 ROUNDINGS = (0.0, 0.7)
-MARGIN = 0.035  # of the side, about the opening: the lips
+_MARGIN = 0.035  # of the side, about the opening: the lips
 
 
 def draw_person_frames(person: Person, state: FaceState, *, size: int) -> NDArray[np.uint8]:
@@ -32,7 +32,7 @@ def make_mouth_guide(person: Person, *, size: int) -> MouthGuide:
 
     Each of 14 openings is drawn narrow, middling and wide, pursed and not.
     """
-    shapes = np.array(list(product(OPENNESS, WIDTHS, ROUNDINGS)), np.float32)
+    shapes = np.array(list(product(OPENNESS, _WIDTHS, ROUNDINGS)), np.float32)
     states = np.zeros((len(shapes), STATE_WIDTH), np.float32)
     states[:, :3] = shapes
     top, bottom, left, right = _find_box(person, size=size)
@@ -51,7 +51,7 @@ def _find_box(person: Person, *, size: int) -> tuple[int, int, int, int]:
     wide[0, :2] = 1.0
     inside = draw_mouth_interior(stack_people([person]), wide, size=size)[0] > 0.5
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    margin = round(MARGIN * size)
+    margin = round(_MARGIN * size)
     top = max(int(rows[0]) - margin, 1)
     bottom = min(int(rows[-1]) + 1 + margin, size - 1)
     return top, bottom, max(int(columns[0]) - margin, 0), min(int(columns[-1]) + 1 + margin, size)

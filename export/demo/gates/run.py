@@ -20,7 +20,7 @@ from echoexport.export.demo.gates.clips import (
 )
 from echoexport.export.demo.gates.table import GateLine, judge
 from echoexport.export.demo.held_out import HeldOutClip
-from echoexport.profiles.measuring.conditions import Conditions, describe_conditions
+from echoexport.profiles.measuring.circumstances import Circumstances, describe_circumstances
 from echoexport.profiles.quality.motion import Drift
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.spec import describe_arithmetic
@@ -32,8 +32,8 @@ from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
 __all__ = [
     "GateReport",
     "GateSettings",
-    "describe_bundle",
     "format_report",
+    "identify_bundle",
     "list_cases",
     "render_with",
     "run_gates",
@@ -84,7 +84,7 @@ class GateReport:
     settings: GateSettings
     bundle: Mapping[str, str]
     """Which one, in words; empty for another renderer."""
-    conditions: Conditions
+    conditions: Circumstances
     clips: tuple[ClipResult, ...]
     drift: Drift | None
 
@@ -123,7 +123,7 @@ def run_gates(
     lines = judge(results, drift)
     passed = all(line.passed for line in lines)
     return GateReport(
-        passed, lines, settings, bundle or {}, describe_conditions(), tuple(results), drift
+        passed, lines, settings, bundle or {}, describe_circumstances(), tuple(results), drift
     )
 
 
@@ -176,7 +176,7 @@ def render_with(bundle: Bundle, settings: GateSettings) -> Renderer:
     return render
 
 
-def describe_bundle(bundle: Bundle) -> dict[str, str]:
+def identify_bundle(bundle: Bundle) -> dict[str, str]:
     """Which bundle was judged.
 
     It is told by variant, target, precision, what computes, and hashes of what draws.

@@ -16,21 +16,21 @@ from echoexport.runtime.files.aside import refuse_output, replaced_file
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["draw_strip"]
+__all__ = ["draw_clip_strip"]
 
-SIDE = 96  # of a frame in the strip, pixels
+FRAME_SIDE = 96  # of a frame in the strip, pixels
 # heights of the rows
 TITLE = 16
 WAVE = 44
 CURVES = 60
 PAPER = "#ffffff"
 INK = "#333333"
-SOUND = "#9aa7b5"
+_SOUND = "#9aa7b5"
 TRUTH = "#2b8a3e"
 MEASURED = "#d9480f"
 
 
-def draw_strip(
+def draw_clip_strip(
     path: Path,
     frames: NDArray[np.uint8],
     samples: NDArray[np.int16],
@@ -50,18 +50,20 @@ def draw_strip(
     shown = frames[::every]
     if not len(shown):
         raise InputError("no frames to draw a strip of")
-    width = SIDE * len(shown)
-    picture = Image.new("RGB", (width, TITLE + SIDE + WAVE + CURVES), PAPER)
+    width = FRAME_SIDE * len(shown)
+    picture = Image.new("RGB", (width, TITLE + FRAME_SIDE + WAVE + CURVES), PAPER)
     for index, frame in enumerate(shown):
-        picture.paste(Image.fromarray(frame).resize((SIDE, SIDE)), (index * SIDE, TITLE))
+        picture.paste(
+            Image.fromarray(frame).resize((FRAME_SIDE, FRAME_SIDE)), (index * FRAME_SIDE, TITLE)
+        )
     pen = ImageDraw.Draw(picture)
     pen.text((4, 2), _name_clip(result), fill=INK)
-    _draw_wave(pen, samples, width=width, top=TITLE + SIDE)
+    _draw_wave(pen, samples, width=width, top=TITLE + FRAME_SIDE)
     # The last frame shown stands for frames up to the next one, which may be fewer than
     # there is room for.
     share = len(frames) / (len(shown) * every)
     for curve, colour in ((result.truth, TRUTH), (result.measured, MEASURED)):
-        _draw_curve(pen, curve, colour=colour, width=width * share, top=TITLE + SIDE + WAVE)
+        _draw_curve(pen, curve, colour=colour, width=width * share, top=TITLE + FRAME_SIDE + WAVE)
     with replaced_file(path, parents=True, refuse=refuse_output) as aside:
         picture.save(aside, "png")
 
@@ -85,7 +87,7 @@ def _draw_wave(pen: ImageDraw, samples: NDArray[np.int16], *, width: int, top: i
             high, low = (
                 middle - value / loudest * (WAVE / 2 - 2) for value in (part.max(), part.min())
             )
-            pen.line([(x, high), (x, low)], fill=SOUND)
+            pen.line([(x, high), (x, low)], fill=_SOUND)
 
 
 def _draw_curve(

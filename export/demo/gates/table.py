@@ -11,11 +11,11 @@ from echoexport.export.demo.gates.clips import LONGEST_LAG, ClipResult
 from echoexport.profiles.quality.lipsync import correlate, worst_decile
 from echoexport.profiles.quality.motion import Drift
 
-__all__ = ["GATES", "Gate", "GateLine", "gather_values", "judge"]
+__all__ = ["GATES", "GateLine", "QualityGate", "gather_values", "judge"]
 
 
 @dataclass(frozen=True)
-class Gate:
+class QualityGate:
     """One line of the table: a figure's name, what it is, and its limit.
 
     At least or at most so much.
@@ -32,34 +32,36 @@ class Gate:
 
 
 GATES = (
-    Gate("measure", "openness measure on true frames: correlation, mean", 0.98),
-    Gate("correlation", "mouth openness with the truth, within a clip: correlation, mean", 0.85),
-    Gate("correlation_worst", "the same, worst tenth", 0.65),
-    Gate("lag", "best lag of all clips together, frames either way", 1, at_least=False),
-    Gate("lag_share", "clips whose own best lag is within a frame, share", 0.9),
-    Gate(
+    QualityGate("measure", "openness measure on true frames: correlation, mean", 0.98),
+    QualityGate(
+        "correlation", "mouth openness with the truth, within a clip: correlation, mean", 0.85
+    ),
+    QualityGate("correlation_worst", "the same, worst tenth", 0.65),
+    QualityGate("lag", "best lag of all clips together, frames either way", 1, at_least=False),
+    QualityGate("lag_share", "clips whose own best lag is within a frame, share", 0.9),
+    QualityGate(
         "shuffled", "openness with the truth of other clips: correlation, mean", 0.2, at_least=False
     ),
-    Gate(
+    QualityGate(
         "silence", "mouth closed where the truth is silent for 0.2 s or more, share of frames", 0.95
     ),
-    Gate("ssim", "outside mouth and eyes against the portrait: SSIM, mean", 0.95),
-    Gate("ssim_worst", "the same, worst tenth", None),
-    Gate("ssim_truth", "the same of the true frames, mean", None),
-    Gate("psnr", "outside mouth and eyes against the portrait: PSNR, dB, mean", 28.0),
-    Gate("psnr_worst", "the same, worst tenth", None),
-    Gate("psnr_truth", "the same of the true frames, mean", None),
-    Gate(
+    QualityGate("ssim", "outside mouth and eyes against the portrait: SSIM, mean", 0.95),
+    QualityGate("ssim_worst", "the same, worst tenth", None),
+    QualityGate("ssim_truth", "the same of the true frames, mean", None),
+    QualityGate("psnr", "outside mouth and eyes against the portrait: PSNR, dB, mean", 28.0),
+    QualityGate("psnr_worst", "the same, worst tenth", None),
+    QualityGate("psnr_truth", "the same of the true frames, mean", None),
+    QualityGate(
         "delta_e",
         "outside mouth and eyes against the portrait: CIEDE2000, mean",
         4.0,
         at_least=False,
     ),
-    Gate("delta_e_worst", "the same, worst tenth", None, at_least=False),
-    Gate("drift_ssim", "last second less the first, against true frames: SSIM", -0.01),
-    Gate("drift_psnr", "the same: PSNR, dB", -1.0),
-    Gate("drift_delta_e", "the same: CIEDE2000", 0.5, at_least=False),
-    Gate(
+    QualityGate("delta_e_worst", "the same, worst tenth", None, at_least=False),
+    QualityGate("drift_ssim", "last second less the first, against true frames: SSIM", -0.01),
+    QualityGate("drift_psnr", "the same: PSNR, dB", -1.0),
+    QualityGate("drift_delta_e", "the same: CIEDE2000", 0.5, at_least=False),
+    QualityGate(
         "flicker",
         "change from frame to frame outside the mouth, over that of the true frames",
         1.5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echoexport.export.demo.speech.clips import STATE_RATE, SpeechClip, make_clip, write_wave
+from echoexport.export.demo.speech.clips import STATE_RATE, SpeechClip, speak_clip, write_wave
 from echoexport.export.demo.speech.corpus import build_corpus, load_corpus
 from echoexport.export.demo.speech.espeak import is_available
 from echoexport.export.demo.speech.motion import animate
@@ -17,7 +17,7 @@ __all__ = [
     "demo_voice_plan",
     "is_available",
     "load_corpus",
-    "make_clip",
     "plan_clips",
+    "speak_clip",
     "write_wave",
 ]

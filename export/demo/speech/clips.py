@@ -19,7 +19,7 @@ from echoexport.runtime.errors import OutputError
 from echoexport.runtime.files.aside import replaced_file
 from echoexport.runtime.inputs.voice import SAMPLE_RATE
 
-__all__ = ["STATE_RATE", "SpeechClip", "make_clip", "write_wave"]
+__all__ = ["STATE_RATE", "SpeechClip", "speak_clip", "write_wave"]
 
 STATE_RATE = 100
 """Rows of a clip's states a second; row k is the face at k / 100 s."""
@@ -39,7 +39,7 @@ class SpeechClip:
     plan: ClipPlan
 
 
-def make_clip(plan: ClipPlan) -> SpeechClip:
+def speak_clip(plan: ClipPlan) -> SpeechClip:
     """Say a plan's sentences. The plan and the installed espeak-ng decide every sample.
 
     Raises what ``speak`` raises.

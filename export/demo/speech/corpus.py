@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from echoexport.export.demo.speech.clips import SpeechClip, make_clip
+from echoexport.export.demo.speech.clips import SpeechClip, speak_clip
 from echoexport.export.demo.speech.plans import ClipPlan
 from echoexport.runtime.errors import InputError, OutputError, SettingError
 from echoexport.runtime.files.aside import replaced_file
@@ -39,7 +39,7 @@ def build_corpus(
     removed: the folder holds these plans and nothing else.
 
     Raises ``OutputError`` for a folder that cannot be written, ``SettingError`` for
-    less than one worker, and what ``make_clip`` raises.
+    less than one worker, and what ``speak_clip`` raises.
     """
     if workers < 1:
         raise SettingError(f"workers {workers}: at least 1 is needed")
@@ -54,7 +54,7 @@ def build_corpus(
         with ThreadPoolExecutor(workers) as pool:
             for index, (path, shard) in enumerate(zip(paths, shards, strict=True)):
                 if not _holds_plans(path, shard):
-                    _write_shard(path, list(pool.map(make_clip, shard)))
+                    _write_shard(path, list(pool.map(speak_clip, shard)))
                 report(min((index + 1) * SHARD_CLIPS, len(plans)), len(plans))
     except OSError as error:
         raise OutputError(

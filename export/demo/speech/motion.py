@@ -12,7 +12,7 @@ from echoexport.runtime.errors import SettingError
 
 __all__ = ["COLUMNS", "Phone", "Timeline", "animate"]
 
-Curve = NDArray[np.float64]
+_Curve = NDArray[np.float64]
 
 COLUMNS = ("openness", "width", "rounding", "lids", "brows", "nod", "sway", "tilt")
 """The order of ``animate``'s columns: that of the face's state."""
@@ -128,7 +128,7 @@ def _start_closure(phone: Phone, pieces: list[_Piece]) -> float:
     return start
 
 
-def _blend_mouths(pieces: list[_Piece], grid: Curve) -> list[Curve]:
+def _blend_mouths(pieces: list[_Piece], grid: _Curve) -> list[_Curve]:
     """Openness, width and rounding (k,): targets weighted by firmness, blended over the window."""
     targets = np.zeros((3, grid.size))
     firmness = np.full((3, grid.size), REST.opening)
@@ -145,7 +145,7 @@ def _blend_mouths(pieces: list[_Piece], grid: Curve) -> list[Curve]:
     ]
 
 
-def _close_lips(pieces: list[_Piece], grid: Curve) -> Curve:
+def _close_lips(pieces: list[_Piece], grid: _Curve) -> _Curve:
     """(k,) in [0, 1]: 1 while lips must be shut, with soft ramps beside."""
     closed = np.zeros(grid.size)
     for piece in pieces:
@@ -158,7 +158,7 @@ def _close_lips(pieces: list[_Piece], grid: Curve) -> Curve:
     return closed
 
 
-def _move_head(pieces: list[_Piece], grid: Curve) -> tuple[Curve, Curve]:
+def _move_head(pieces: list[_Piece], grid: _Curve) -> tuple[_Curve, _Curve]:
     """Brows and nod (k,), in [0, 1).
 
     Speech and long vowels raise the brows; open vowels lower the head.
@@ -177,7 +177,7 @@ def _move_head(pieces: list[_Piece], grid: Curve) -> tuple[Curve, Curve]:
     )
 
 
-def _blink(timeline: Timeline, grid: Curve) -> Curve:
+def _blink(timeline: Timeline, grid: _Curve) -> _Curve:
     """Lids (k,): one raised cosine after each phrase.
 
     The silence after the last sound ends one too.
@@ -192,13 +192,13 @@ def _blink(timeline: Timeline, grid: Curve) -> Curve:
     return lids
 
 
-def _find_part(piece: _Piece, grid: Curve) -> slice:
+def _find_part(piece: _Piece, grid: _Curve) -> slice:
     """The grid's points within a piece; at least one, so that no sound is too short to be seen."""
     first, last = np.searchsorted(grid, (piece.start, piece.end))
     return slice(int(first), max(int(last), int(first) + 1))
 
 
-def _smooth(curve: Curve, seconds: float) -> Curve:
+def _smooth(curve: _Curve, seconds: float) -> _Curve:
     """Weighted mean under a Hann window of that full width.
 
     What lies beyond the ends repeats them.

@@ -19,7 +19,7 @@ from echoexport.runtime.errors import BackendError, EchoExportError, SettingErro
 if TYPE_CHECKING:
     import torch
 
-    from echoexport.export.demo.training.session import Session
+    from echoexport.export.demo.training.control import TrainingControl
 
 
 @click.command()
@@ -72,21 +72,21 @@ def train_command(
     begun = time.monotonic()
     recipe = find_recipe(name)
 
+    from echoexport.export.demo.training.control import StopTrainingError, TrainingControl
     from echoexport.export.demo.training.run import train_character
-    from echoexport.export.demo.training.session import Session, StopTrainingError
 
-    session = Session(
+    control = TrainingControl(
         folder, _find_device(device), recipe.seed, tell=lambda line: _tell(line, since=begun)
     )
-    session.until = until
-    session.workers = workers or session.workers
-    session.deadline = begun + 60 * minutes if minutes is not None else session.deadline
-    _heed_signals(session)
-    session.tell(f"recipe {recipe.name} ({recipe.digest}) on {session.device}")
+    control.until = until
+    control.workers = workers or control.workers
+    control.deadline = begun + 60 * minutes if minutes is not None else control.deadline
+    _heed_signals(control)
+    control.tell(f"recipe {recipe.name} ({recipe.digest}) on {control.device}")
     try:
-        train_character(recipe, session)
+        train_character(recipe, control)
     except StopTrainingError as stopped:
-        session.tell(f"{stopped}; run the command again to go on")
+        control.tell(f"{stopped}; run the command again to go on")
 
 
 def _find_device(name: str | None) -> torch.device:
@@ -113,14 +113,14 @@ def _find_device(name: str | None) -> torch.device:
     return device
 
 
-def _heed_signals(session: Session) -> None:
-    """The first Ctrl-C or SIGTERM asks the session to save and leave.
+def _heed_signals(control: TrainingControl) -> None:
+    """The first Ctrl-C or SIGTERM asks the run to save and leave.
 
     A second Ctrl-C leaves at once.
     """
 
     def stop(number: int, _: object) -> None:
-        session.stop = True
+        control.stop = True
         signal.signal(
             number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_IGN
         )

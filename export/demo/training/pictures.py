@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoexport.export.architecture import VAEArchitecture
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.people import gather_people
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.saving import drop_parts, make_in_parts
-from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.stage import Objective
 from echoexport.export.demo.world.geometry import face_box, mouth_geometry
 from echoexport.export.demo.world.picture import draw_frames
@@ -46,35 +46,35 @@ class Faces:
     pictures (n, 3, H, W) uint8; regions (n, 2, 4), as of :func:`find_regions`.
     """
 
-    def __init__(self, recipe: Recipe, *, first: int, count: int, session: Session) -> None:
-        """Raises ``StopTrainingError`` when the session is over.
+    def __init__(self, recipe: Recipe, *, first: int, count: int, control: TrainingControl) -> None:
+        """Raises ``StopTrainingError`` when the run is over.
 
         On a CPU, what is drawn by then is kept.
         """
         self._name = f"faces-{first}"
-        self._session = session
+        self._control = control
         people = gather_people(
             range(first, first + count),
-            workers=session.workers,
-            report=partial(session.report, "people"),
+            workers=control.workers,
+            report=partial(control.report, "people"),
         )
         states = random_states(count, seed=first)
 
         def draw(part: slice) -> dict[str, Tensor]:
             return {
-                "pictures": draw_levels(people[part], states[part], recipe=recipe, session=session)
+                "pictures": draw_levels(people[part], states[part], recipe=recipe, control=control)
             }
 
-        keep = session.device.type == "cpu"  # a GPU draws them quicker than a disk reads them
+        keep = control.device.type == "cpu"  # a GPU draws them quicker than a disk reads them
         drawn = make_in_parts(
-            self._name, draw, count=count, part=_DRAWN_AT_ONCE, keep=keep, session=session
+            self._name, draw, count=count, part=_DRAWN_AT_ONCE, keep=keep, control=control
         )
         self.pictures = drawn["pictures"]
-        self.regions = torch.from_numpy(find_regions(people, size=recipe.size)).to(session.device)
+        self.regions = torch.from_numpy(find_regions(people, size=recipe.size)).to(control.device)
 
     def drop(self) -> None:
         """Remove what is kept of them on disk."""
-        drop_parts(self._name, self._session)
+        drop_parts(self._name, self._control)
 
     def draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Pictures (count, 3, H, W) uint8, and the weight of each pixel (count, 1, H, W).
@@ -93,15 +93,19 @@ class Faces:
 
 @torch.no_grad()
 def draw_levels(
-    people: NDArray[np.float32], states: NDArray[np.float32], *, recipe: Recipe, session: Session
+    people: NDArray[np.float32],
+    states: NDArray[np.float32],
+    *,
+    recipe: Recipe,
+    control: TrainingControl,
 ) -> Tensor:
     """Frames as uint8 (n, 3, H, W) on the device, of people (n, P) and states (n, 8).
 
     torch draws them on a GPU; numpy does on a CPU, where it is faster.
     """
-    if session.device.type == "cpu":
+    if control.device.type == "cpu":
         return to_levels(torch.from_numpy(draw_frames(people, states, size=recipe.size)))
-    there = (torch.from_numpy(array).to(session.device) for array in (people, states))
+    there = (torch.from_numpy(array).to(control.device) for array in (people, states))
     return to_levels(draw_frames(*there, size=recipe.size))
 
 
@@ -159,7 +163,7 @@ def random_states(count: int, *, seed: int) -> NDArray[np.float32]:
 
 
 def picture_objective(
-    pair: PicturePair, faces: Faces, *, count: int, session: Session
+    pair: PicturePair, faces: Faces, *, count: int, control: TrainingControl
 ) -> Objective:
     """The VAE's stage: absolute and squared error, edges and structure.
 
@@ -171,12 +175,12 @@ def picture_objective(
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         shape = (count, pair.vae_encoder.latent_channels, sides, sides)
         return *faces.draw(generator, count), torch.randn(
-            shape, generator=generator, device=session.device
+            shape, generator=generator, device=control.device
         )
 
     def loss(levels: Tensor, weight: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         picture = (levels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        with session.autocast():
+        with control.autocast():
             latents = pair.vae_encoder(picture)
             again = pair.vae_decoder(latents + noise * (_LATENT_NOISE * scaling)).float()
         error = again - picture

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from echoexport.export.checkpoint.writer import CheckpointPlan, write_checkpoint
+from echoexport.export.checkpoint.writer import CheckpointContents, write_checkpoint
 from echoexport.export.demo.training.recipe import Recipe
 
 MARK = (
@@ -28,8 +28,8 @@ def publish_checkpoint(folder: Path, recipe: Recipe, *, modules: Mapping[str, nn
         OutputError: the folder holds anything but an earlier checkpoint of this kind,
             or cannot be written.
     """
-    plan = CheckpointPlan(recipe.architecture, "acc", mark=MARK, sampler=SAMPLER)
-    return write_checkpoint(folder, plan, lambda network: halve(modules[network].state_dict()))
+    wanted = CheckpointContents(recipe.architecture, "acc", mark=MARK, sampler=SAMPLER)
+    return write_checkpoint(folder, wanted, lambda network: halve(modules[network].state_dict()))
 
 
 def halve(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from echoexport.export.demo.speech.corpus import build_corpus, load_corpus
 from echoexport.export.demo.speech.plans import plan_clips
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.pictures import (
     Faces,
     PicturePair,
@@ -22,7 +23,6 @@ from echoexport.export.demo.training.publish import publish_checkpoint
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.saving import load_state, save_atomically
 from echoexport.export.demo.training.scenes import Scenes, Window, WindowBatches
-from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import (
     Listener,
     ListeningBatches,
@@ -45,42 +45,42 @@ _UNSEEN_COUNT = 256
 _STRIP = 6  # people in a sample strip
 
 
-def train_character(recipe: Recipe, session: Session) -> Path:
+def train_character(recipe: Recipe, control: TrainingControl) -> Path:
     """Train everything that is not trained yet and write the checkpoint to ``<folder>/checkpoint``.
 
     Raises:
-        StopTrainingError: the session's time is up, or it was asked to stop; run again
+        StopTrainingError: the run's time is up, or it was asked to stop; run again
             to go on. SettingError: the folder belongs to another recipe. BackendError:
             there is no speech yet, and no espeak-ng to make it. OutputError: a file
             cannot be written. CheckpointError, InputError: a file of an earlier run is
             damaged.
     """
-    _seal(recipe, session)
+    _seal(recipe, control)
     torch.manual_seed(
         recipe.seed
     )  # the networks' first weights; every step has a generator of its own
-    talker, pair, listener = _make_networks(recipe, session)
-    sounds = _make_sounds(recipe, session)
-    _train_listener(listener, sounds, recipe, session)
-    session.leave_after("audio")
-    _train_pair(pair, recipe, session)
-    session.leave_after("vae")
+    talker, pair, listener = _make_networks(recipe, control)
+    sounds = _make_sounds(recipe, control)
+    _train_listener(listener, sounds, recipe, control)
+    control.leave_after("audio")
+    _train_pair(pair, recipe, control)
+    control.leave_after("vae")
     _train_talker(
-        talker, pair, listener.audio_encoder, sounds=sounds, recipe=recipe, session=session
+        talker, pair, listener.audio_encoder, sounds=sounds, recipe=recipe, control=control
     )
     modules = {
         "audio_encoder": listener.audio_encoder,
         **dict(pair.named_children()),
         **dict(talker.named_children()),
     }
-    folder = publish_checkpoint(session.folder / "checkpoint", recipe, modules=modules)
-    session.tell(f"{folder}: written")
+    folder = publish_checkpoint(control.folder / "checkpoint", recipe, modules=modules)
+    control.tell(f"{folder}: written")
     return folder
 
 
-def _seal(recipe: Recipe, session: Session) -> None:
+def _seal(recipe: Recipe, control: TrainingControl) -> None:
     """A folder belongs to one recipe: the one that began it, by its name and every number in it."""
-    path = session.folder / "recipe.json"
+    path = control.folder / "recipe.json"
     if not path.exists():
         with replaced_file(path, parents=True, refuse=refuse_output) as aside:
             aside.write_text(
@@ -97,61 +97,63 @@ def _seal(recipe: Recipe, session: Session) -> None:
         ) from error
     if digest != recipe.digest:
         raise SettingError(
-            f"{session.folder}: begun with recipe {name!r} ({digest}), not {recipe.name!r} "
+            f"{control.folder}: begun with recipe {name!r} ({digest}), not {recipe.name!r} "
             f"({recipe.digest}) as it is "
             "now; name another with --folder, or empty this one"
         )
 
 
-def _make_networks(recipe: Recipe, session: Session) -> tuple[Talker, PicturePair, Listener]:
+def _make_networks(
+    recipe: Recipe, control: TrainingControl
+) -> tuple[Talker, PicturePair, Listener]:
     """On the CPU first, so that the first weights do not depend on the device."""
     a = recipe.architecture
     networks = (Talker(a), PicturePair(a.vae), Listener(a.audio))
     for network in networks:
-        network.to(session.device)
+        network.to(control.device)
     return networks
 
 
-def _make_sounds(recipe: Recipe, session: Session) -> list[Sound]:
-    path = session.folder / f"sounds-{recipe.voices}-{recipe.seed}.npz"
+def _make_sounds(recipe: Recipe, control: TrainingControl) -> list[Sound]:
+    path = control.folder / f"sounds-{recipe.voices}-{recipe.seed}.npz"
     if not path.is_file():
-        session.tell(f"speech: saying {recipe.voices} clips")
-        folder = session.folder / "speech"
+        control.tell(f"speech: saying {recipe.voices} clips")
+        folder = control.folder / "speech"
         plans = plan_clips(recipe.seed, recipe.voices)
         build_corpus(
-            folder, plans=plans, workers=session.workers, report=partial(session.report, "speech")
+            folder, plans=plans, workers=control.workers, report=partial(control.report, "speech")
         )
         write_sounds(
             path, [describe_sound(clip.samples, clip.states) for clip in load_corpus(folder)]
         )
     sounds = read_sounds(path)
-    session.tell(
+    control.tell(
         f"speech: {len(sounds)} clips, {sum(s.rows for s in sounds) / 50 / 60:.1f} minutes"
     )
     return sounds
 
 
 def _train_listener(
-    listener: Listener, sounds: list[Sound], recipe: Recipe, session: Session
+    listener: Listener, sounds: list[Sound], recipe: Recipe, control: TrainingControl
 ) -> None:
-    batches = ListeningBatches(sounds, recipe.architecture.audio, device=session.device)
-    objective = listening_objective(listener, batches, count=recipe.audio.batch, session=session)
-    run_stage("audio", listener, objective, plan=recipe.audio, session=session)
+    batches = ListeningBatches(sounds, recipe.architecture.audio, device=control.device)
+    objective = listening_objective(listener, batches, count=recipe.audio.batch, control=control)
+    run_stage("audio", listener, objective, plan=recipe.audio, control=control)
     listener.eval().requires_grad_(False)
 
 
-def _train_pair(pair: PicturePair, recipe: Recipe, session: Session) -> None:
+def _train_pair(pair: PicturePair, recipe: Recipe, control: TrainingControl) -> None:
     """The VAE's stage; its whitened latents are what the UNets' stage is about."""
-    whitened = session.folder / "vae-whitened.pt"
+    whitened = control.folder / "vae-whitened.pt"
     if whitened.is_file():
         load_state(pair, whitened)
     else:
-        session.tell(f"faces: drawing {recipe.faces}")
-        faces = Faces(recipe, first=0, count=recipe.faces, session=session)
+        control.tell(f"faces: drawing {recipe.faces}")
+        faces = Faces(recipe, first=0, count=recipe.faces, control=control)
         unseen = Faces(
-            recipe, first=_UNSEEN_FACES, count=min(_UNSEEN_COUNT, recipe.faces), session=session
+            recipe, first=_UNSEEN_FACES, count=min(_UNSEEN_COUNT, recipe.faces), control=control
         )
-        _fit_pair(pair, faces, unseen, recipe=recipe, session=session)
+        _fit_pair(pair, faces, unseen, recipe=recipe, control=control)
         whiten(pair, faces)
         save_atomically({"model": pair.state_dict()}, whitened)
         faces.drop()
@@ -160,22 +162,22 @@ def _train_pair(pair: PicturePair, recipe: Recipe, session: Session) -> None:
 
 
 def _fit_pair(
-    pair: PicturePair, faces: Faces, unseen: Faces, *, recipe: Recipe, session: Session
+    pair: PicturePair, faces: Faces, unseen: Faces, *, recipe: Recipe, control: TrainingControl
 ) -> None:
     def look(_: nn.Module, step: int) -> None:
         figures = measure_pair(pair, unseen)
-        session.tell(
+        control.tell(
             f"vae: unseen faces at {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items())
         )
         shown = unseen.pictures[:8].float() / 127.5 - 1
         write_rows(
-            session.folder / "samples" / "vae.png",
+            control.folder / "samples" / "vae.png",
             [shown, pair.vae_decoder(pair.vae_encoder(shown))],
         )
 
-    objective = picture_objective(pair, faces, count=recipe.vae.batch, session=session)
+    objective = picture_objective(pair, faces, count=recipe.vae.batch, control=control)
     _lay_out(pair, torch.channels_last)  # quicker convolutions
-    run_stage("vae", pair, objective, plan=recipe.vae, session=session, look=look)
+    run_stage("vae", pair, objective, plan=recipe.vae, control=control, look=look)
     _lay_out(pair, torch.contiguous_format)
 
 
@@ -190,31 +192,31 @@ def _train_talker(
     *,
     sounds: list[Sound],
     recipe: Recipe,
-    session: Session,
+    control: TrainingControl,
 ) -> None:
     """The UNets' stage."""
-    scenes = Scenes(recipe, sounds, pair=pair, session=session)
+    scenes = Scenes(recipe, sounds, pair=pair, control=control)
     features = [
-        encode_sounds(encoder, sounds, session=session, shifts=shifts, varied=varied)
+        encode_sounds(encoder, sounds, control=control, shifts=shifts, varied=varied)
         for shifts in (False, True)
         for varied in (False, True)
     ]
-    batches = WindowBatches(scenes, features, recipe=recipe, session=session)
-    shown = batches.draw(session.generator("shown"), _STRIP)
+    batches = WindowBatches(scenes, features, recipe=recipe, control=control)
+    shown = batches.draw(control.generator("shown"), _STRIP)
 
     def look(_: nn.Module, step: int) -> None:
         for steps in (6, 4):
             sampled = sample_window(talker, shown, steps=steps, seed=recipe.seed)
             error = (sampled - shown.latents).square().mean().sqrt()
-            session.tell(
+            control.tell(
                 f"unets: sampled windows of training at {step}, {steps} steps: latent rmse "
                 f"{error:.4f}"
             )
             rows = [row for i in range(2) for row in _decode_rows(pair, shown, sampled, i)]
-            write_rows(session.folder / "samples" / f"unets-{steps}-steps.png", rows)
+            write_rows(control.folder / "samples" / f"unets-{steps}-steps.png", rows)
 
-    objective = talking_objective(talker, batches, recipe=recipe, session=session)
-    run_stage("unets", talker, objective, plan=recipe.unets, session=session, look=look)
+    objective = talking_objective(talker, batches, recipe=recipe, control=control)
+    run_stage("unets", talker, objective, plan=recipe.unets, control=control, look=look)
 
 
 def _decode_rows(pair: PicturePair, shown: Window, sampled: Tensor, index: int) -> list[Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from echoexport.export.demo.training.session import Session
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.runtime.errors import CheckpointError
 from echoexport.runtime.files.aside import refuse_output, replaced_file
 
@@ -64,7 +64,7 @@ def make_in_parts(
     count: int,
     part: int,
     keep: bool,
-    session: Session,
+    control: TrainingControl,
 ) -> dict[str, Tensor]:
     """``make`` for each ``part`` of ``count`` items in turn, joined along the first axis.
 
@@ -72,12 +72,12 @@ def make_in_parts(
     they are dropped, so that a stop loses no more than one.
 
     Raises:
-        StopTrainingError: the session is over.
+        StopTrainingError: the run is over.
     """
     made: list[dict[str, Tensor]] = []
     for start in range(0, count, part):
-        session.report(name, start, count)
-        path = _parts_folder(name, session) / f"{start:08d}.pt"
+        control.report(name, start, count)
+        path = _parts_folder(name, control) / f"{start:08d}.pt"
         if keep and path.is_file():
             made.append(read_saved(path))
             continue
@@ -87,10 +87,10 @@ def make_in_parts(
     return {key: torch.cat([one[key] for one in made]) for key in made[0]}
 
 
-def drop_parts(name: str, session: Session) -> None:
+def drop_parts(name: str, control: TrainingControl) -> None:
     """Remove parts that are not needed any more."""
-    shutil.rmtree(_parts_folder(name, session), ignore_errors=True)
+    shutil.rmtree(_parts_folder(name, control), ignore_errors=True)
 
 
-def _parts_folder(name: str, session: Session) -> Path:
-    return session.folder / f"{name}.parts"
+def _parts_folder(name: str, control: TrainingControl) -> Path:
+    return control.folder / f"{name}.parts"

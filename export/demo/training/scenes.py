@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.people import gather_people
 from echoexport.export.demo.training.pictures import (
     PicturePair,
@@ -29,7 +30,6 @@ from echoexport.export.demo.training.saving import (
     read_saved,
     save_atomically,
 )
-from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import Sound, states_at
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.state import STATE_WIDTH
@@ -46,7 +46,7 @@ _CHUNK = 40  # clips drawn at a time
 
 
 @dataclass(frozen=True)
-class ScenePlan:
+class MovingPerson:
     """One moving person: which voice from when, at how many frames a second.
 
     Drawn from the seed alone.
@@ -78,7 +78,7 @@ class Window:
     """What each latent counts, (b, 1, 1, h, w)."""
 
 
-def plan_scenes(recipe: Recipe, sounds: list[Sound]) -> list[ScenePlan]:
+def draw_moving_people(recipe: Recipe, sounds: list[Sound]) -> list[MovingPerson]:
     """A person for every clip, each with a stretch of some voice."""
     draw = np.random.Generator(np.random.PCG64(recipe.seed + 7))
     plans = []
@@ -87,7 +87,7 @@ def plan_scenes(recipe: Recipe, sounds: list[Sound]) -> list[ScenePlan]:
         fps = _RATES[int(draw.integers(len(_RATES)))]
         longest = sounds[sound].rows / ROWS_PER_SECOND - recipe.clip_frames / fps
         plans.append(
-            ScenePlan(_FIRST_PERSON + i, sound, float(draw.uniform(0, max(longest, 0.0))), fps)
+            MovingPerson(_FIRST_PERSON + i, sound, float(draw.uniform(0, max(longest, 0.0))), fps)
         )
     return plans
 
@@ -95,7 +95,7 @@ def plan_scenes(recipe: Recipe, sounds: list[Sound]) -> list[ScenePlan]:
 class Scenes:
     """All clips on the device.
 
-    Latents are drawn and encoded once, and kept in the session's folder.
+    Latents are drawn and encoded once, and kept in the run's folder.
 
     latents (clips, frames, 4, h, w) and references (clips, 4, h, w) in fp16; boxes
     (clips, 4) of the faces and regions (clips, 2, 4), as of :func:`find_regions`, in
@@ -103,18 +103,18 @@ class Scenes:
     """
 
     def __init__(
-        self, recipe: Recipe, sounds: list[Sound], *, pair: PicturePair, session: Session
+        self, recipe: Recipe, sounds: list[Sound], *, pair: PicturePair, control: TrainingControl
     ) -> None:
-        """Raises ``StopTrainingError`` when the session is over; what is drawn by then is kept."""
+        """Raises ``StopTrainingError`` when the run is over; what is drawn by then is kept."""
         self._recipe = recipe
-        self._session = session
-        self.plans = plan_scenes(recipe, sounds)
-        path = session.folder / f"scenes-{recipe.digest}.pt"
+        self._control = control
+        self.plans = draw_moving_people(recipe, sounds)
+        path = control.folder / f"scenes-{recipe.digest}.pt"
         if not path.is_file():
-            session.tell(f"scenes: drawing {len(self.plans)} of {recipe.clip_frames} frames")
+            control.tell(f"scenes: drawing {len(self.plans)} of {recipe.clip_frames} frames")
             save_atomically(self._draw_all(sounds, pair), path)
-            drop_parts("scenes", session)
-        kept = read_saved(path, device=session.device)
+            drop_parts("scenes", control)
+        kept = read_saved(path, device=control.device)
         self.latents = kept["latents"]
         self.references = kept["references"]
         self.boxes = kept["boxes"]
@@ -122,18 +122,18 @@ class Scenes:
 
     def _draw_all(self, sounds: list[Sound], pair: PicturePair) -> dict[str, Tensor]:
         size = self._recipe.size
-        session = self._session
+        control = self._control
         count = len(self.plans)
         seeds = range(_FIRST_PERSON, _FIRST_PERSON + count)
         everyone = gather_people(
-            seeds, workers=session.workers, report=partial(session.report, "people")
+            seeds, workers=control.workers, report=partial(control.report, "people")
         )
 
         def draw(part: slice) -> dict[str, Tensor]:
             return self._draw_part(self.plans[part], everyone[part], sounds=sounds, pair=pair)
 
         return {
-            **make_in_parts("scenes", draw, count=count, part=_CHUNK, keep=True, session=session),
+            **make_in_parts("scenes", draw, count=count, part=_CHUNK, keep=True, control=control),
             "boxes": torch.from_numpy(np.asarray(face_box(everyone, size=size), np.float32)),
             "regions": torch.from_numpy(find_regions(everyone, size=size)),
         }
@@ -141,7 +141,7 @@ class Scenes:
     @torch.no_grad()
     def _draw_part(
         self,
-        plans: list[ScenePlan],
+        plans: list[MovingPerson],
         people: NDArray[np.float32],
         *,
         sounds: list[Sound],
@@ -164,12 +164,12 @@ class Scenes:
         self, people: NDArray[np.float32], states: NDArray[np.float32], pair: PicturePair
     ) -> Tensor:
         """People (n, P) in states (n, 8) to fp16 latents (n, 4, h, w)."""
-        levels = draw_levels(people, states, recipe=self._recipe, session=self._session)
+        levels = draw_levels(people, states, recipe=self._recipe, control=self._control)
         latents: Tensor = pair.vae_encoder(levels.float() / 127.5 - 1)
         return latents.half()
 
 
-def portrait_states(plans: list[ScenePlan]) -> NDArray[np.float32]:
+def portrait_states(plans: list[MovingPerson]) -> NDArray[np.float32]:
     """Most portraits are at rest; some people were caught speaking: (clips, 8)."""
     states = np.zeros((len(plans), STATE_WIDTH), np.float32)
     for i, plan in enumerate(plans):
@@ -180,7 +180,7 @@ def portrait_states(plans: list[ScenePlan]) -> NDArray[np.float32]:
     return states
 
 
-def hear_rows(plan: ScenePlan, frames: int, rows: int) -> NDArray[np.int64]:
+def hear_rows(plan: MovingPerson, frames: int, rows: int) -> NDArray[np.int64]:
     """The ten feature rows that each frame of a clip hears, (frames, 10).
 
     The sound has ``rows`` of them. Each frame hears what the runtime lets a frame at
@@ -196,7 +196,12 @@ class WindowBatches:
     """Draws windows from the scenes, with the tokens of their voices."""
 
     def __init__(
-        self, scenes: Scenes, features: list[list[Tensor]], *, recipe: Recipe, session: Session
+        self,
+        scenes: Scenes,
+        features: list[list[Tensor]],
+        *,
+        recipe: Recipe,
+        control: TrainingControl,
     ) -> None:
         """``features`` are several readings of every sound, of which a window takes one.
 
@@ -204,7 +209,7 @@ class WindowBatches:
         """
         self._scenes = scenes
         self._recipe = recipe
-        self._session = session
+        self._control = control
         table = [rows for reading in features for rows in reading]
         firsts = np.cumsum([0, *(len(rows) for rows in table[:-1])]).reshape(len(features), -1)
         self._features = torch.cat(table)
@@ -221,11 +226,11 @@ class WindowBatches:
         ]
         sounds = [plan.sound for plan in self._scenes.plans]
         table = np.stack(heard) + firsts[:, sounds, None, None]
-        return torch.from_numpy(table).to(self._session.device)
+        return torch.from_numpy(table).to(self._control.device)
 
     def draw(self, generator: torch.Generator, count: int) -> Window:
         """``count`` windows of different people."""
-        device = self._session.device
+        device = self._control.device
         scenes = self._scenes
         length = self._recipe.window
         size = self._recipe.size

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from echoexport.export.architecture import AudioArchitecture
-from echoexport.export.demo.training.session import Session
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.stage import Objective
 from echoexport.export.subnets.audio_encoder import AudioEncoder, position_sinusoids
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
@@ -183,13 +183,13 @@ def vary_voice(mel: Tensor, known: Tensor, generator: torch.Generator) -> Tensor
 
 
 def listening_objective(
-    listener: Listener, batches: ListeningBatches, *, count: int, session: Session
+    listener: Listener, batches: ListeningBatches, *, count: int, control: TrainingControl
 ) -> Objective:
     """The audio stage: weighted squared error of the curves, read from every state."""
-    weights = torch.tensor(_CURVES, device=session.device)
+    weights = torch.tensor(_CURVES, device=control.device)
 
     def loss(mel: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with session.autocast():
+        with control.autocast():
             readings = listener(mel)
         errors = [
             ((r.float() - target).square() * weights * known[..., None]).sum() / known.sum()
@@ -205,7 +205,12 @@ def listening_objective(
 
 @torch.no_grad()
 def encode_sounds(
-    encoder: AudioEncoder, sounds: list[Sound], *, session: Session, shifts: bool, varied: bool
+    encoder: AudioEncoder,
+    sounds: list[Sound],
+    *,
+    control: TrainingControl,
+    shifts: bool,
+    varied: bool,
 ) -> list[Tensor]:
     """Each clip's features (rows, layers + 1, width), fp16 on the device.
 
@@ -216,20 +221,20 @@ def encode_sounds(
     columns = 2 * encoder.encoder.positional_embedding.shape[0]
     features: list[Tensor] = []
     for i, sound in enumerate(sounds):
-        session.report("voices heard", i, len(sounds))
-        mel = torch.zeros(1, sound.mel.shape[0], columns, device=session.device)
+        control.report("voices heard", i, len(sounds))
+        mel = torch.zeros(1, sound.mel.shape[0], columns, device=control.device)
         start = 0
         if shifts:
             before = sounds[(i * 7 + 3) % len(sounds)].mel
             start = min(before.shape[1], columns - sound.mel.shape[1]) // 2 * 2
-            mel[0, :, :start] = torch.from_numpy(before[:, :start]).to(session.device)
+            mel[0, :, :start] = torch.from_numpy(before[:, :start]).to(control.device)
         mel[0, :, start : start + sound.mel.shape[1]] = torch.from_numpy(sound.mel).to(
-            session.device
+            control.device
         )
         if varied:
-            known = torch.zeros(1, columns, device=session.device)
+            known = torch.zeros(1, columns, device=control.device)
             known[:, : start + sound.mel.shape[1]] = 1
-            mel = vary_voice(mel, known, session.generator("vary", 2 * i + int(shifts)))
+            mel = vary_voice(mel, known, control.generator("vary", 2 * i + int(shifts)))
         states = encoder(mel)[0, :, start // 2 : start // 2 + sound.rows]
         features.append(states.transpose(0, 1).to(torch.float16))
     return features

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from echoexport.export.demo.training.captured import Batch, CapturedStep
+from echoexport.export.demo.training.control import StopTrainingError, TrainingControl
 from echoexport.export.demo.training.recipe import StagePlan
 from echoexport.export.demo.training.saving import load_state, read_saved, save_atomically
-from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.runtime.errors import CheckpointError
 from echoexport.runtime.files.aside import refuse_output
 
@@ -46,7 +46,7 @@ def run_stage(
     objective: Objective,
     *,
     plan: StagePlan,
-    session: Session,
+    control: TrainingControl,
     look: Callable[[nn.Module, int], None] | None = None,
 ) -> None:
     """Train ``modules`` for ``plan.steps`` steps, going on from a saved state.
@@ -57,16 +57,16 @@ def run_stage(
     ``look`` sees the averaged modules now and then and at the end.
 
     Raises:
-        StopTrainingError: the session is over; the state is saved.
+        StopTrainingError: the run is over; the state is saved.
         CheckpointError: a saved state that is damaged, or of other modules.
         OutputError: a file that cannot be written.
     """
-    finished = session.folder / f"{name}.pt"
+    finished = control.folder / f"{name}.pt"
     if finished.is_file():
         load_state(modules, finished)
-        session.tell(f"{name}: done before")
+        control.tell(f"{name}: done before")
         return
-    training = _Training(name, modules, plan, session)
+    training = _Training(name, modules, plan, control)
     for step in training.remaining():
         training.advance(step, objective)
         if look is not None and training.is_due(step):
@@ -76,27 +76,29 @@ def run_stage(
         save_atomically({"model": modules.state_dict()}, finished)
     load_state(modules, finished)
     training.path.unlink(missing_ok=True)
-    session.tell(f"{name}: {plan.steps} steps done")
+    control.tell(f"{name}: {plan.steps} steps done")
 
 
 class _Training:
     """Weights, their average and the optimizer of one stage."""
 
-    def __init__(self, name: str, modules: nn.Module, plan: StagePlan, session: Session) -> None:
+    def __init__(
+        self, name: str, modules: nn.Module, plan: StagePlan, control: TrainingControl
+    ) -> None:
         self.name = name
         self.modules = modules
         self.plan = plan
-        self.session = session
-        self.path = session.folder / f"{name}.state.pt"
+        self.control = control
+        self.path = control.folder / f"{name}.state.pt"
         self.parameters = [p for p in modules.parameters() if p.requires_grad]
-        on_gpu = session.device.type == "cuda"
+        on_gpu = control.device.type == "cuda"
         # tensors on a GPU, so that a captured step reads each step's own values
         self.rate = (
-            torch.tensor(plan.learning_rate, device=session.device)
+            torch.tensor(plan.learning_rate, device=control.device)
             if on_gpu
             else plan.learning_rate
         )
-        self.fade = torch.zeros((), device=session.device)  # 1 - the average's decay
+        self.fade = torch.zeros((), device=control.device)  # 1 - the average's decay
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=self.rate,
@@ -114,20 +116,20 @@ class _Training:
         self._summed = 0  # steps since the last line of the log, of this run alone
 
     def remaining(self) -> Iterator[int]:
-        """The steps that are left; saves and leaves when the session is over."""
+        """The steps that are left; saves and leaves when the run is over."""
         for step in range(self.start, self.plan.steps):
-            if self.session.over:
+            if self.control.over:
                 self._save(step)
                 raise StopTrainingError(
                     f"{self.name}: stopped at step {step} of {self.plan.steps}; state saved"
                 )
-            if time.monotonic() - self._saved > self.session.save_seconds:
+            if time.monotonic() - self._saved > self.control.save_seconds:
                 self._save(step)
             yield step
 
     def advance(self, step: int, objective: Objective) -> None:
         """One step: batch, loss, gradients, weights, average."""
-        batch = objective.draw(self.session.generator(self.name, step))
+        batch = objective.draw(self.control.generator(self.name, step))
         self.fade.fill_(1 - min(self.plan.average, (1 + step) / (10 + step)))
         rate = find_rate(self.plan, step)
         if isinstance(self.rate, Tensor):
@@ -185,7 +187,7 @@ class _Training:
         for key, value in figures.items():
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
         self._summed += 1
-        if (step + 1) % self.session.log_every and step + 1 != self.plan.steps:
+        if (step + 1) % self.control.log_every and step + 1 != self.plan.steps:
             return
         means = {key: float(total) / self._summed for key, total in self._sums.items()}
         self._sums = {}
@@ -196,10 +198,10 @@ class _Training:
         place = {"stage": self.name, "step": step + 1, "of": self.plan.steps}
         self._write_line(place | means | {"steps_per_second": rate})
         text = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
-        self.session.tell(f"{self.name} {step + 1}/{self.plan.steps}  {text}  {rate:.1f} steps/s")
+        self.control.tell(f"{self.name} {step + 1}/{self.plan.steps}  {text}  {rate:.1f} steps/s")
 
     def _write_line(self, line: Mapping[str, object]) -> None:
-        path = self.session.folder / "log.jsonl"
+        path = self.control.folder / "log.jsonl"
         try:
             with path.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
@@ -234,7 +236,7 @@ class _Training:
             raise CheckpointError(
                 f"{self.path}: a state of other networks; remove it to start anew"
             ) from error
-        self.session.tell(f"{self.name}: going on at step {step}")
+        self.control.tell(f"{self.name}: going on at step {step}")
         return step
 
 

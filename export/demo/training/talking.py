@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from echoexport.export.architecture import Architecture
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.scenes import Window, WindowBatches
-from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.stage import Objective
 from echoexport.export.subnets.audio_encoder import position_sinusoids
 from echoexport.export.subnets.landmark_encoder import LandmarkEncoder
@@ -97,14 +97,14 @@ class Noising:
 
 
 def talking_objective(
-    talker: Talker, batches: WindowBatches, *, recipe: Recipe, session: Session
+    talker: Talker, batches: WindowBatches, *, recipe: Recipe, control: TrainingControl
 ) -> Objective:
     """The UNets' stage: squared error of the velocity, the mouth and eyes counting more.
 
     Under zero terminal SNR a weight by signal-to-noise would be 0 at the noisiest step;
     the plain velocity is not.
     """
-    noising = Noising(width=recipe.architecture.unet.time_width, device=session.device)
+    noising = Noising(width=recipe.architecture.unet.time_width, device=control.device)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         window = batches.draw(generator, recipe.unets.batch)
@@ -115,7 +115,7 @@ def talking_objective(
         window = Window(*batch[:-2])
         (noise, step) = batch[-2:]
         noisy, velocity = noising.mix(window.latents, noise, step)
-        with session.autocast():
+        with control.autocast():
             predicted = talker(noisy, noising.sinusoids[step], window).float()
         error = (predicted - velocity).square()
         weighted = (error * window.weights).mean() / window.weights.mean()

@@ -27,10 +27,10 @@ __all__ = [
     "mouth_mask",
 ]
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+_Floats = NDArray[np.float32]
+_Mask = NDArray[np.bool_]
 
-MARGIN = 0.014  # of the side, about what a full nod, sway and tilt move a face by
+_MARGIN = 0.014  # of the side, about what a full nod, sway and tilt move a face by
 HAIRLINE = 0.75  # of the skull's height: where hair begins on a face, drawn or not
 
 
@@ -44,13 +44,13 @@ class MouthGeometry:
     ``roll`` is the head's turn in radians, clockwise as seen.
     """
 
-    x: Floats
-    y: Floats
-    half_width: Floats
-    half_height: Floats
-    drop: Floats
-    opening: Floats
-    roll: Floats
+    x: _Floats
+    y: _Floats
+    half_width: _Floats
+    half_height: _Floats
+    drop: _Floats
+    opening: _Floats
+    roll: _Floats
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class MouthColours:
     Skin and lips before their soft shading.
     """
 
-    skin: Floats
-    lips: Floats
-    interior: Floats
-    teeth: Floats
-    tongue: Floats
+    skin: _Floats
+    lips: _Floats
+    interior: _Floats
+    teeth: _Floats
+    tongue: _Floats
 
 
-def mouth_geometry(people: Floats, states: Floats | None = None, *, size: int) -> MouthGeometry:
+def mouth_geometry(people: _Floats, states: _Floats | None = None, *, size: int) -> MouthGeometry:
     """The mouths of people (n,P) in a picture of ``size``, in ``states`` (n,8) or at rest."""
     traits = Traits(people, rest_of(people) if states is None else states)
     pose = find_pose(traits)
@@ -90,7 +90,7 @@ def mouth_geometry(people: Floats, states: Floats | None = None, *, size: int) -
     )
 
 
-def face_box(people: Floats, *, size: int) -> Floats:
+def face_box(people: _Floats, *, size: int) -> _Floats:
     """Boxes from hair line to chin and cheek to cheek at rest, (n,4): x0, y0, x1, y1 in pixels."""
     traits = Traits(people, rest_of(people))
     pose = find_pose(traits)
@@ -99,11 +99,11 @@ def face_box(people: Floats, *, size: int) -> Floats:
     right, _ = pose.to_picture(traits.head_width, none)
     _, top = pose.to_picture(none, -HAIRLINE * traits.skull)
     _, bottom = pose.to_picture(none, traits.chin)
-    boxes: Floats = np.concatenate([left, top, right, bottom], axis=2)[:, 0] * size
+    boxes: _Floats = np.concatenate([left, top, right, bottom], axis=2)[:, 0] * size
     return boxes.astype(np.float32)
 
 
-def mouth_mask(people: Floats, *, size: int) -> Mask:
+def mouth_mask(people: _Floats, *, size: int) -> _Mask:
     """The pixels that any mouth of these people may change, (n,size,size).
 
     Jaw and chin are among them.
@@ -115,11 +115,11 @@ def mouth_mask(people: Floats, *, size: int) -> Mask:
     (x, y) = scene.face
     lips = slot(x, y - traits.mouth_y - 0.032, 1.22 * traits.mouth_width, 0.104, corner=0.04)
     jaw = (measure_head(scene) < 0.006 + 2.0 * scene.pixel) & (y > traits.mouth_y - scene.pixel)
-    mask: Mask = _widen(scene, lips) | jaw
+    mask: _Mask = _widen(scene, lips) | jaw
     return mask
 
 
-def eyes_mask(people: Floats, *, size: int) -> Mask:
+def eyes_mask(people: _Floats, *, size: int) -> _Mask:
     """The pixels that blinks and brows of these people may change, (n,size,size)."""
     scene = see_scene(people, rest_of(people), size=size)
     traits = scene.traits
@@ -129,7 +129,7 @@ def eyes_mask(people: Floats, *, size: int) -> Mask:
     )
 
 
-def mouth_colours(people: Floats) -> MouthColours:
+def mouth_colours(people: _Floats) -> MouthColours:
     """The colours of people's mouths and skin, for measures on pixels."""
     names = {
         "skin": "skin",
@@ -141,12 +141,12 @@ def mouth_colours(people: Floats) -> MouthColours:
     return MouthColours(**{name: people[:, SLICES[part]] for name, part in names.items()})
 
 
-def rest_of(people: Floats) -> Floats:
+def rest_of(people: _Floats) -> _Floats:
     """Neutral states for people, (n,8)."""
     return np.zeros((len(people), STATE_WIDTH), np.float32)
 
 
-def _widen(scene: Scene, distance: Floats) -> Mask:
+def _widen(scene: Scene, distance: _Floats) -> _Mask:
     """What lies inside a shape or within small motion of it."""
-    near: Mask = distance < MARGIN + scene.pixel
+    near: _Mask = distance < _MARGIN + scene.pixel
     return near

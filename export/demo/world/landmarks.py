@@ -14,13 +14,13 @@ from echoexport.export.demo.world.eyes import trace_brow, trace_lids
 from echoexport.export.demo.world.mouth import measure_mouth, trace_lips
 from echoexport.export.demo.world.scene import JAW_DROP, Pose, Traits, check_batch, find_pose
 from echoexport.export.demo.world.shapes import smoothstep
+from echoexport.runtime.inputs.pose_topology import LANDMARKS
 
-__all__ = ["LANDMARKS", "draw_landmarks"]
+__all__ = ["draw_landmarks"]
 
-Floats = NDArray[np.float32]
-Places = tuple[Floats, Floats]
+_Floats = NDArray[np.float32]
+Places = tuple[_Floats, _Floats]
 
-LANDMARKS = 478
 # Numbers in MediaPipe's order of points; "right" is the person's right, the left of the
 # picture. Lids and brows run from the nose outwards, lips from the picture's left to
 # its right, the outline clockwise from the forehead.
@@ -92,7 +92,7 @@ SIDES = {"right": -1.0, "left": 1.0}
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5.0))
 
 
-def draw_landmarks(people: Floats, states: Floats, *, size: int) -> Floats:
+def draw_landmarks(people: _Floats, states: _Floats, *, size: int) -> _Floats:
     """Landmarks of people (n,P) in states (n,8), as (n,478,2) in numpy.
 
     They are x and y in pixels of a ``size`` picture. Points that no name above covers
@@ -115,27 +115,27 @@ class Sheet:
     """Landmarks as they are filled in: shares of the picture's side, (n,478,2)."""
 
     pose: Pose
-    points: Floats
+    points: _Floats
 
-    def put(self, numbers: tuple[int, ...], x: Floats, y: Floats) -> None:
+    def put(self, numbers: tuple[int, ...], x: _Floats, y: _Floats) -> None:
         """Set landmarks from places (n,1,k) on the face."""
         self._write(numbers, *self.pose.face_to_picture(x, y))
 
-    def put_on_head(self, numbers: tuple[int, ...], x: Floats, y: Floats) -> None:
+    def put_on_head(self, numbers: tuple[int, ...], x: _Floats, y: _Floats) -> None:
         """Set landmarks from places (n,1,k) on the head."""
         self._write(numbers, *self.pose.to_picture(x, y))
 
-    def _write(self, numbers: tuple[int, ...], x: Floats, y: Floats) -> None:
+    def _write(self, numbers: tuple[int, ...], x: _Floats, y: _Floats) -> None:
         across, down = np.broadcast_arrays(x, y)
         self.points[:, list(numbers)] = np.stack([across[:, 0], down[:, 0]], axis=-1)
 
 
-def spread(start: float, end: float, *, count: int) -> Floats:
+def spread(start: float, end: float, *, count: int) -> _Floats:
     """Even steps, (1,1,count)."""
     return np.linspace(start, end, count, dtype=np.float32)[None, None]
 
 
-def listed(*values: float) -> Floats:
+def listed(*values: float) -> _Floats:
     """Given steps, (1,1,count)."""
     return np.asarray(values, np.float32)[None, None]
 
@@ -162,7 +162,7 @@ def place_outline(sheet: Sheet, traits: Traits) -> None:
     sheet.put_on_head(rest, *find_rim(traits, radius * np.cos(angle), radius * np.sin(angle)))
 
 
-def find_rim(traits: Traits, across: Floats, down: Floats) -> Places:
+def find_rim(traits: Traits, across: _Floats, down: _Floats) -> Places:
     """Places on the head for places on the unit disc.
 
     The disc's rim is the face's outline, its top the hair line.
@@ -177,7 +177,7 @@ def place_eye(sheet: Sheet, traits: Traits, side: str) -> None:
     """Lids, brow and iris of one side."""
     sign = SIDES[side]
 
-    def put(numbers: tuple[int, ...], away: Floats, down: Floats) -> None:
+    def put(numbers: tuple[int, ...], away: _Floats, down: _Floats) -> None:
         sheet.put(numbers, sign * (traits.eye_x + away), traits.eye_y + down)
 
     for numbers, reach, edge in ((UPPER_LID[side], 1.0, 0), (LOWER_LID[side], 0.75, 1)):

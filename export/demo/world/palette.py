@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["draw_colours", "mix"]
 
-Colour = tuple[float, float, float]
+_Colour = tuple[float, float, float]
 
 SKINS = (
     "fbe0cf",
@@ -42,13 +42,13 @@ IRISES = ("4b2e1e", "6b4423", "8a6a3a", "5c7a45", "4a7a86", "4c72a8", "6d7a88")
 FRAMES = ("2a2730", "5a3424", "8a2f3a", "2f4a6b", "b08a4a")
 
 
-def read_colour(code: str) -> Colour:
+def read_colour(code: str) -> _Colour:
     """``rrggbb`` as shares of 1."""
     red, green, blue = bytes.fromhex(code)
     return red / 255, green / 255, blue / 255
 
 
-def mix(first: Sequence[float], second: Sequence[float], *, share: float) -> Colour:
+def mix(first: Sequence[float], second: Sequence[float], *, share: float) -> _Colour:
     """``share`` of the second colour in the first."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return red, green, blue
@@ -78,7 +78,7 @@ def draw_colours(lot: np.random.Generator) -> dict[str, float | Sequence[float]]
     }
 
 
-def draw_skin(lot: np.random.Generator) -> tuple[Colour, Colour, float]:
+def draw_skin(lot: np.random.Generator) -> tuple[_Colour, _Colour, float]:
     """A skin colour, that of its shadows, and how dark it is from 0 to 1."""
     position = lot.uniform(0, len(SKINS) - 1.001)
     first = read_colour(SKINS[int(position)])
@@ -120,15 +120,15 @@ def _draw_surroundings(
     }
 
 
-def _of_hue(hue: float, *, saturation: float, value: float) -> Colour:
+def _of_hue(hue: float, *, saturation: float, value: float) -> _Colour:
     return colorsys.hsv_to_rgb(hue % 1, saturation, value)
 
 
-def _choose(lot: np.random.Generator, codes: Sequence[str]) -> Colour:
+def _choose(lot: np.random.Generator, codes: Sequence[str]) -> _Colour:
     return read_colour(codes[int(lot.integers(len(codes)))])
 
 
-def _vary(lot: np.random.Generator, colour: Sequence[float], *, amount: float) -> Colour:
+def _vary(lot: np.random.Generator, colour: Sequence[float], *, amount: float) -> _Colour:
     red, green, blue = (
         float(np.clip(part + lot.uniform(-amount, amount), 0, 1)) for part in colour
     )

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from echoexport.export.demo.world.layout import FIELDS, PERSON_WIDTH, SLICES
 from echoexport.export.demo.world.palette import draw_colours
-from echoexport.export.demo.world.wardrobe import draw_hair, draw_outfit
+from echoexport.export.demo.world.wardrobe import Parts, draw_hair, draw_outfit
 from echoexport.runtime.errors import SettingError
 
 __all__ = ["PERSON_WIDTH", "Person", "draw_person", "stack_people"]
-
-Parts = dict[str, float | Sequence[float]]
 
 # Ranges of the numbers that are drawn evenly and mean something on their own.
 RANGES: dict[str, tuple[float, float]] = {

@@ -18,14 +18,14 @@ __all__ = ["Pose", "Scene", "Traits", "find_pose", "see_scene"]
 NECK = 0.33  # the head rolls about this point of the neck, below the head's middle
 # how far a full turn of the person's own pose shifts the face on the head
 YAW = 0.020
-PITCH = 0.010
+_PITCH = 0.010
 # how far a full nod or sway shifts the head, and the face on it
 MOVE_HEAD = 0.004
 MOVE_FACE = 0.002
 TILT = 0.0175  # radians, one degree
 JAW_DROP = 0.030  # how far the chin falls at full openness
 STATE_NAMES = tuple(field.name for field in fields(FaceState))
-WIDTHS = dict(FIELDS)
+_WIDTHS = dict(FIELDS)
 
 
 class Traits:
@@ -41,7 +41,7 @@ class Traits:
         if name not in SLICES:
             raise AttributeError(f"the layout of a person has no {name!r}")
         part = self.people[:, SLICES[name]]
-        return part[:, :, None] if WIDTHS[name] == 1 else part[:, :, None, None]
+        return part[:, :, None] if _WIDTHS[name] == 1 else part[:, :, None, None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def find_pose(traits: Traits) -> Pose:
         sine=xp.sin(roll),
         cosine=xp.cos(roll),
         face_x=YAW * traits.yaw + MOVE_FACE * traits.sway,
-        face_y=PITCH * traits.pitch + MOVE_FACE * traits.nod,
+        face_y=_PITCH * traits.pitch + MOVE_FACE * traits.nod,
         head_x=MOVE_HEAD * traits.sway,
         head_y=MOVE_HEAD * traits.nod,
     )

@@ -15,7 +15,7 @@ from echoexport.runtime.errors import SettingError
 
 __all__ = ["STATE_WIDTH", "FaceState"]
 
-Curve = NDArray[np.float32]
+_Curve = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class FaceState:
     Raises SettingError where the curves differ in length or are not one-dimensional.
     """
 
-    openness: Curve
+    openness: _Curve
     """[0,1]: 0 is closed lips, 1 the jaw fully down."""
-    width: Curve
+    width: _Curve
     """[-1,1]: -1 narrow, 1 spread."""
-    rounding: Curve
+    rounding: _Curve
     """[0,1]: lips pursed."""
-    lids: Curve
+    lids: _Curve
     """[0,1]: 1 is eyes closed."""
-    brows: Curve
+    brows: _Curve
     """[-1,1]: 1 is raised."""
-    nod: Curve
+    nod: _Curve
     """[-1,1]: 1 moves the face down by 0.6 % of the picture's side."""
-    sway: Curve
+    sway: _Curve
     """[-1,1]: the same to the right."""
-    tilt: Curve
+    tilt: _Curve
     """[-1,1]: 1 rolls the head by one degree, clockwise as seen."""
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ TimeEngine = Callable[[Product, Path, SubnetSpec, EngineSettings], "float | str"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class EngineBuild:
     """One finished build, still under temporary names."""
 
     engine: Path
@@ -85,7 +85,7 @@ def build_with(
     need = find_need(graph, workspace=settings.workspace)
     require_memory(graph, need)
     count = 1 if product.ahead_of_time else max(1, settings.best_of)
-    builds: list[Candidate] = []
+    builds: list[EngineBuild] = []
     notes: list[str] = []
     try:
         for index in range(count):
@@ -133,7 +133,7 @@ def _build_once(
     settings: EngineSettings,
     report: Tell,
     need: MemoryNeed,
-) -> Candidate:
+) -> EngineBuild:
     engine = name_staging(output)
     timing = (
         name_staging(settings.timing_cache)
@@ -159,7 +159,9 @@ def _build_once(
         outcome = run_child(_BUILD, job, timeout=settings.timeout, report=report)
         answer = outcome.find("built")
         if answer is None:
-            raise explain(outcome, product, graph, output, need=need, timeout=settings.timeout)
+            raise explain_child(
+                outcome, product, graph, output, need=need, timeout=settings.timeout
+            )
         if outcome.code != 0 or engine.stat().st_size != answer["engine_bytes"]:
             raise BackendError(
                 f"{graph}: the child of {product.title} {outcome.describe_end()} after building"
@@ -170,10 +172,10 @@ def _build_once(
     except BaseException:
         _remove(engine, timing)
         raise
-    return Candidate(engine, timing, dict(answer))
+    return EngineBuild(engine, timing, dict(answer))
 
 
-def explain(
+def explain_child(
     outcome: Outcome,
     product: Product,
     graph: Path,
@@ -210,7 +212,9 @@ def explain(
     return BackendError(texts[kind])
 
 
-def _time(builds: list[Candidate], timer: Callable[[Path], float | str], notes: list[str]) -> bool:
+def _time(
+    builds: list[EngineBuild], timer: Callable[[Path], float | str], notes: list[str]
+) -> bool:
     """Time the last build.
 
     False, with a remark, where that cannot be done, so that no other is worth building.
@@ -225,7 +229,7 @@ def _time(builds: list[Candidate], timer: Callable[[Path], float | str], notes: 
     return True
 
 
-def _describe_choice(builds: list[Candidate], best: Candidate) -> list[str]:
+def _describe_choice(builds: list[EngineBuild], best: EngineBuild) -> list[str]:
     times = [f"{build.seconds * 1e3:.2f}" for build in builds if build.seconds is not None]
     if not times or best.seconds is None:
         return []
@@ -233,7 +237,7 @@ def _describe_choice(builds: list[Candidate], best: Candidate) -> list[str]:
     return [f"kept the quickest of {len(times)} builds: {chosen} (measured)"]
 
 
-def _take_place(best: Candidate, output: Path, settings: EngineSettings) -> None:
+def _take_place(best: EngineBuild, output: Path, settings: EngineSettings) -> None:
     try:
         best.engine.replace(output)
     except OSError as error:

@@ -19,7 +19,7 @@ from echoexport.export.engines.nvidia.tensorrt_library import (
     PRODUCTS,
     BuilderLibrary,
     BuildOptions,
-    load_library,
+    load_builder_library,
 )
 from echoexport.runtime.errors import BackendError, GraphError
 
@@ -94,7 +94,7 @@ def main() -> int:
     job = parse(BuildJob, json.load(sys.stdin), where="job")
     try:
         return _build(
-            job, load_library(replace(PRODUCTS[job.backend], library=job.library)), answers
+            job, load_builder_library(replace(PRODUCTS[job.backend], library=job.library)), answers
         )
     except GraphError as error:
         return answers.refuse("graph", error)

@@ -345,7 +345,7 @@ class BuilderLibrary:
         return Monitor()
 
 
-def load_library(product: Product) -> BuilderLibrary:
+def load_builder_library(product: Product) -> BuilderLibrary:
     """Import a product's module.
 
     Raises:

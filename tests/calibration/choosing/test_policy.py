@@ -18,10 +18,10 @@ from echoexport.calibration.choosing.policy import (
     read_policy,
 )
 from echoexport.calibration.graphs.float_graph import FloatGraph
-from echoexport.calibration.plan import MODES
+from echoexport.calibration.plan import LAYER_MODES
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import TargetError, UnknownNameError
-from echoexport.targets.spec import KINDS
+from echoexport.targets.spec import TARGET_KINDS
 
 OWN = Path(__file__).parents[3] / "calibration" / "data" / "cpu.yaml"
 NAMES = (
@@ -61,17 +61,17 @@ def make_graph(
     return FloatGraph(folder / f"{network}.onnx")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TARGET_KINDS)
 def test_every_kind_of_target_has_a_policy_for_every_network(kind: str) -> None:
     policy = load_policy(kind, family=FAMILY)
     assert (policy.kind, tuple(policy.networks)) == (kind, FAMILY.networks)
     for network in policy.networks.values():
         assert set(network.operators.values()) | {rule.mode for rule in network.layers} <= set(
-            MODES
+            LAYER_MODES
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TARGET_KINDS)
 def test_the_ends_the_timestep_and_the_shortcuts_of_the_denoiser_compute_in_float(
     tmp_path: Path, kind: str
 ) -> None:

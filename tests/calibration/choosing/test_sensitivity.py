@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoexport.calibration.choosing.sensitivity import (
-    Choice,
     Damage,
+    LayerChoice,
     choose_layers,
     group_layers,
     measure_damage,
@@ -96,7 +96,7 @@ def test_no_layer_more_than_needed_stays_float(errors: list[float], budget: floa
     damages = [Damage((name,), error) for name, error in table.items()]
     by_error = sorted(errors, reverse=True)
 
-    def choose() -> Choice:
+    def choose() -> LayerChoice:
         return choose_layers(
             damages, lambda names: to_db(table[name] for name in names), budget=budget
         )

@@ -348,7 +348,7 @@ def test_weights_beside_the_graph_are_in_order(model: onnx.ModelProto) -> None:
 def test_a_message_that_is_too_long_to_read_is_found(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_lint, "LARGEST_MESSAGE", model.ByteSize() - 1)
+    monkeypatch.setattr(tensorrt_lint, "_LARGEST_MESSAGE", model.ByteSize() - 1)
     (finding,) = check_all(model)
     assert (finding.rule, finding.fix) == (
         "parser size",

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from echoexport.calibration.recording.draw import seed_noise
 from echoexport.calibration.recording.recording import RecordingInput, RecordingSettings, record_set
 from echoexport.calibration.recording.recording_inputs import (
     InputSettings,
@@ -22,7 +23,6 @@ from echoexport.calibration.recording.recording_inputs import (
     hash_voice,
     read_recording_inputs,
 )
-from echoexport.calibration.recording.recording_plan import seed_noise
 from echoexport.calibration.recording.set_writer import recorded_alone
 from echoexport.calibration.recording.sets import CalibrationSet
 from echoexport.runtime.contract.manifest import read_manifest, write_manifest

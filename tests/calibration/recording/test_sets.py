@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoexport.calibration.recording.set_manifest import (
-    FORMAT,
-    SCHEMA,
+    SET_FORMAT,
+    SET_SCHEMA,
     SampleEntry,
     SetManifest,
     SetSampling,
@@ -64,8 +64,8 @@ def describe(writer: SetWriter, *, seed: int = 0, made: str = "an engine") -> Se
     samples, arrays = writer.list_samples()
     sampling = SetSampling(seed, 2, 1.0, 1, 24.0, 2.0)
     return SetManifest(
-        FORMAT,
-        SCHEMA,
+        SET_FORMAT,
+        SET_SCHEMA,
         made,
         SOURCE,
         sampling,

@@ -159,7 +159,7 @@ def test_a_build_proves_its_bundle_and_notes_it_in_the_manifest(
 def test_an_engine_that_disagrees_with_the_module_stops_the_build(
     checkpoint: Path, trace_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echoexport.runtime.bundle.opened.compare_outputs", lambda *_: 0.5)
+    monkeypatch.setattr("echoexport.runtime.bundle.self_test.compare_outputs", lambda *_: 0.5)
     with pytest.raises(
         BackendError,
         match=r"vae_encoder: ort is off by 5\.0e-01 of the maximum, 5e-04 is allowed; "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echoexport.export.checkpoint.settings import CheckpointSettings, read_settings
+from echoexport.export.checkpoint.settings import CheckpointSettings, read_checkpoint_settings
 from echoexport.export.checkpoint.variants import VARIANTS, find_variant
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.errors import CheckpointError, UnknownNameError
@@ -15,12 +15,12 @@ from echoexport.runtime.errors import CheckpointError, UnknownNameError
 def read(folder: Path, text: str | bytes) -> CheckpointSettings:
     content = text if isinstance(text, bytes) else text.encode()
     (folder / "echoexport.yaml").write_bytes(content)
-    return read_settings(folder)
+    return read_checkpoint_settings(folder)
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing\n", "{}"])
 def test_without_settings_the_originals_hold(tmp_path: Path, text: str | None) -> None:
-    found = read_settings(tmp_path) if text is None else read(tmp_path, text)
+    found = read_checkpoint_settings(tmp_path) if text is None else read(tmp_path, text)
     assert found == CheckpointSettings(8, 32, 3.0, 0.18215, SchedulerConfig(), {})
 
 

@@ -1,6 +1,6 @@
 """Writing a checkpoint.
 
-What its plan says is read back, and only a folder with the same mark is replaced.
+What was wanted is read back, and only a folder with the same mark is replaced.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.reader import open_checkpoint
-from echoexport.export.checkpoint.settings import FILE_NAME, read_settings
-from echoexport.export.checkpoint.writer import CheckpointPlan, write_checkpoint
+from echoexport.export.checkpoint.settings import SETTINGS_NAME, read_checkpoint_settings
+from echoexport.export.checkpoint.writer import CheckpointContents, write_checkpoint
 from echoexport.runtime.errors import CheckpointError, OutputError
 
 MARK = "# a mark of this test"
@@ -24,8 +24,8 @@ Tables = dict[str, dict[str, torch.Tensor]]
 
 
 @pytest.fixture
-def plan(micro: Architecture) -> CheckpointPlan:
-    return CheckpointPlan(micro, "acc", mark=MARK)
+def wanted(micro: Architecture) -> CheckpointContents:
+    return CheckpointContents(micro, "acc", mark=MARK)
 
 
 def refuse(network: str) -> Mapping[str, torch.Tensor]:
@@ -37,13 +37,13 @@ def names_in(folder: Path) -> set[str]:
 
 
 def test_the_samplers_settings_are_read_back(
-    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
+    tmp_path: Path, wanted: CheckpointContents, micro_tables: Tables
 ) -> None:
     given = {"shared_noise": 1.0, "steps": 4, "noise_clamp": 1.25}
     folder = write_checkpoint(
-        tmp_path / "weights", replace(plan, sampler=given), micro_tables.__getitem__
+        tmp_path / "weights", replace(wanted, sampler=given), micro_tables.__getitem__
     )
-    assert read_settings(folder).sampler == given
+    assert read_checkpoint_settings(folder).sampler == given
     variant = open_checkpoint(folder, "acc").variant
     assert (variant.shared_noise, variant.steps, variant.noise_clamp, variant.guidance) == (
         1.0,
@@ -54,21 +54,21 @@ def test_the_samplers_settings_are_read_back(
 
 
 def test_without_sampler_settings_the_variants_hold(
-    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables, micro: Architecture
+    tmp_path: Path, wanted: CheckpointContents, micro_tables: Tables, micro: Architecture
 ) -> None:
-    folder = write_checkpoint(tmp_path / "weights", plan, micro_tables.__getitem__)
-    assert (folder / FILE_NAME).read_text(encoding="utf-8").splitlines()[0] == MARK
+    folder = write_checkpoint(tmp_path / "weights", wanted, micro_tables.__getitem__)
+    assert (folder / SETTINGS_NAME).read_text(encoding="utf-8").splitlines()[0] == MARK
     opened = open_checkpoint(folder, "acc")
-    assert dict(read_settings(folder).sampler) == {}
+    assert dict(read_checkpoint_settings(folder).sampler) == {}
     assert (opened.variant.steps, opened.variant.shared_noise) == (6, 0.0)
     assert opened.architecture == micro
 
 
 def test_every_value_is_what_was_given(
-    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
+    tmp_path: Path, wanted: CheckpointContents, micro_tables: Tables
 ) -> None:
     opened = open_checkpoint(
-        write_checkpoint(tmp_path / "weights", plan, micro_tables.__getitem__), "acc"
+        write_checkpoint(tmp_path / "weights", wanted, micro_tables.__getitem__), "acc"
     )
     for network, table in micro_tables.items():
         stored = opened.weights(network, {key: tuple(value.shape) for key, value in table.items()})
@@ -82,7 +82,7 @@ def test_every_value_is_what_was_given(
 
 
 def test_a_networks_tensors_are_asked_for_one_after_the_other(
-    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
+    tmp_path: Path, wanted: CheckpointContents, micro_tables: Tables
 ) -> None:
     asked: list[str] = []
 
@@ -90,18 +90,18 @@ def test_a_networks_tensors_are_asked_for_one_after_the_other(
         asked.append(network)
         return micro_tables[network]
 
-    write_checkpoint(tmp_path / "weights", plan, give)
+    write_checkpoint(tmp_path / "weights", wanted, give)
     assert sorted(asked) == sorted(micro_tables)
 
 
 def test_a_folder_with_the_same_mark_is_replaced_whole(
-    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
+    tmp_path: Path, wanted: CheckpointContents, micro_tables: Tables
 ) -> None:
     folder = write_checkpoint(
-        tmp_path / "weights", replace(plan, variant="base"), micro_tables.__getitem__
+        tmp_path / "weights", replace(wanted, variant="base"), micro_tables.__getitem__
     )
     (folder / "more.txt").write_text("of the older one")
-    write_checkpoint(folder, plan, micro_tables.__getitem__)
+    write_checkpoint(folder, wanted, micro_tables.__getitem__)
     names = names_in(folder)
     assert "denoising_unet_acc.pth" in names
     assert not names & {"denoising_unet.pth", "more.txt"}
@@ -112,23 +112,23 @@ def test_a_folder_with_the_same_mark_is_replaced_whole(
     "settings", [None, "# another mark\n", "", "motion_heads: 2\n# a mark of this test\n"]
 )
 def test_a_folder_with_another_mark_is_left_as_it_is(
-    tmp_path: Path, plan: CheckpointPlan, settings: str | None
+    tmp_path: Path, wanted: CheckpointContents, settings: str | None
 ) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "denoising_unet_acc.pth").write_bytes(b"a month of training")
     if settings is not None:
-        (folder / FILE_NAME).write_text(settings)
+        (folder / SETTINGS_NAME).write_text(settings)
     before = {name: (folder / name).read_bytes() for name in names_in(folder)}
     with pytest.raises(OutputError, match="weights: already there, and not weights of ours"):
-        write_checkpoint(folder, plan, refuse)
+        write_checkpoint(folder, wanted, refuse)
     assert {name: (folder / name).read_bytes() for name in names_in(folder)} == before
 
 
-def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, plan: CheckpointPlan) -> None:
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, wanted: CheckpointContents) -> None:
     (tmp_path / "weights").write_text("mine")
     with pytest.raises(OutputError, match="not weights of ours"):
-        write_checkpoint(tmp_path / "weights", plan, refuse)
+        write_checkpoint(tmp_path / "weights", wanted, refuse)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, plan: Checkpoint
 )
 def test_a_disk_that_fills_up_leaves_the_older_checkpoint(
     tmp_path: Path,
-    plan: CheckpointPlan,
+    wanted: CheckpointContents,
     micro_tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    folder = write_checkpoint(tmp_path / "weights", plan, micro_tables.__getitem__)
+    folder = write_checkpoint(tmp_path / "weights", wanted, micro_tables.__getitem__)
     before = {name: (folder / name).read_bytes() for name in names_in(folder)}
     save: Callable[..., None] = torch.save
 
@@ -152,16 +152,16 @@ def test_a_disk_that_fills_up_leaves_the_older_checkpoint(
 
     monkeypatch.setattr(torch, "save", fail_later)
     with pytest.raises(OutputError, match="weights: cannot be written"):
-        write_checkpoint(folder, plan, micro_tables.__getitem__)
+        write_checkpoint(folder, wanted, micro_tables.__getitem__)
     assert {name: (folder / name).read_bytes() for name in names_in(folder)} == before
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
 def test_a_sampler_setting_that_cannot_be_is_refused_when_it_is_read(
-    tmp_path: Path, plan: CheckpointPlan, micro_tables: Tables
+    tmp_path: Path, wanted: CheckpointContents, micro_tables: Tables
 ) -> None:
     folder = write_checkpoint(
-        tmp_path / "w", replace(plan, sampler={"shared_noise": 1.5}), micro_tables.__getitem__
+        tmp_path / "w", replace(wanted, sampler={"shared_noise": 1.5}), micro_tables.__getitem__
     )
     with pytest.raises(CheckpointError, match=r"sampler\.shared_noise is 1\.5"):
         open_checkpoint(folder, "acc")

@@ -16,9 +16,12 @@ import pytest
 
 from echoexport.calibration.recording.sets import open_set
 from echoexport.export.architecture import Architecture
-from echoexport.export.cli.calibrate import is_character
+from echoexport.export.cli.calibrate import is_character_folder
 from echoexport.export.demo.assets import builtin_checkpoint
-from echoexport.export.demo.calibration_inputs import FIRST_PERSON, builtin_recording_inputs
+from echoexport.export.demo.calibration_inputs import (
+    FIRST_CALIBRATION_PERSON,
+    builtin_recording_inputs,
+)
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.contract.manifest import read_manifest, write_manifest
 from echoexport.runtime.errors import SettingError
@@ -230,9 +233,9 @@ def test_a_checkpoint_is_built_in_fp32_for_the_recording_alone(
 def test_built_in_inputs_are_people_of_no_gate_with_voices_and_silence() -> None:
     inputs = builtin_recording_inputs(10)
     assert [item.portrait for item in inputs] == [
-        f"drawn-{FIRST_PERSON + index}" for index in range(10)
+        f"drawn-{FIRST_CALIBRATION_PERSON + index}" for index in range(10)
     ]
-    assert FIRST_PERSON >= 500_000 and FIRST_PERSON + 10 < 1_000_000
+    assert FIRST_CALIBRATION_PERSON >= 500_000 and FIRST_CALIBRATION_PERSON + 10 < 1_000_000
     assert len({item.voice for item in inputs}) == 10 and inputs[3].voice == "silence"
     loud = [float(np.abs(item.sound.samples).max()) for item in inputs]
     assert loud[3] < 0.001 and min(loud[:3] + loud[4:]) > 0.05
@@ -253,8 +256,8 @@ def test_no_built_in_input_is_refused() -> None:
 def test_the_character_is_known_as_checkpoint_and_as_bundle(
     null_bundle: Path, tmp_path: Path
 ) -> None:
-    assert is_character(builtin_checkpoint())
-    assert not is_character(null_bundle) and not is_character(tmp_path)
+    assert is_character_folder(builtin_checkpoint())
+    assert not is_character_folder(null_bundle) and not is_character_folder(tmp_path)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echoexport.export.cli import compiled_run
-from echoexport.export.cli.compile import USUAL, read_settings, settle_engine
+from echoexport.export.cli.compile import USUAL, read_compile_settings, settle_engine
 from echoexport.export.engines import EngineSettings
 from echoexport.runtime.backends.null import NullBackend
 from echoexport.runtime.bundle.opened import open_bundle
@@ -183,7 +183,7 @@ def test_settings_that_were_chosen_for_another_board_are_used_with_a_warning(
 ) -> None:
     write_manifest(replace(read_manifest(null_bundle), target=target), null_bundle)
     monkeypatch.setattr("echoexport.runtime.device.detect_device", lambda: recorded_device(machine))
-    read_settings(null_bundle, USUAL)
+    read_compile_settings(null_bundle, USUAL)
     told = capsys.readouterr().err
     assert told == (f"echoexport: warning: {null_bundle}: {wanted}\n" if wanted else "")
 
@@ -316,9 +316,9 @@ def test_a_build_for_a_processor_compiles_nothing(null_bundle: Path) -> None:
 
 
 def test_engines_for_rtx_kiosks_may_be_made_where_they_cannot_run(null_bundle: Path) -> None:
-    settings = read_settings(null_bundle, {**USUAL, "target": "rtx"})
+    settings = read_compile_settings(null_bundle, {**USUAL, "target": "rtx"})
     assert (settings.backend, settings.untested) == ("tensorrt_rtx", True)
-    assert not read_settings(null_bundle, {**USUAL, "target": "cpu"}).untested
+    assert not read_compile_settings(null_bundle, {**USUAL, "target": "cpu"}).untested
 
 
 def test_engines_that_cannot_run_here_are_kept_where_that_is_asked_for(

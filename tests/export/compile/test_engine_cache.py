@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from echoexport.export.compile import engine_cache
 from echoexport.export.compile.engine_cache import (
-    SCHEMA,
+    ENGINE_SCHEMA,
     SIDECAR,
     CachedEngine,
     EngineCache,
@@ -63,7 +63,7 @@ OTHER: dict[str, Any] = {
 def record_of(folder: Path, identity: EngineIdentity = IDENTITY) -> EngineRecord:
     files = {"engine.json.data": describe_file(folder / "engine.json.data")}
     return EngineRecord(
-        SCHEMA,
+        ENGINE_SCHEMA,
         identity.key,
         identity,
         files,
@@ -359,7 +359,17 @@ def entries_of(sizes: list[int]) -> list[CachedEngine]:
 
 BASE_FILE = describe_file(Path(__file__))
 BASE_RECORD = EngineRecord(
-    SCHEMA, IDENTITY.key, IDENTITY, {"engine": BASE_FILE}, "", 1.0, None, (), "fp32", 0.0, 1.0
+    ENGINE_SCHEMA,
+    IDENTITY.key,
+    IDENTITY,
+    {"engine": BASE_FILE},
+    "",
+    1.0,
+    None,
+    (),
+    "fp32",
+    0.0,
+    1.0,
 )
 
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from echoexport.export.architecture import Architecture, AudioArchitecture
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.recipe import Recipe, StagePlan
-from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import Sound, describe_sound
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +64,17 @@ def micro_sounds() -> list[Sound]:
 
 
 @pytest.fixture
-def make_session(tmp_path: Path) -> MakeSession:
-    """A function that gives a session on the CPU, which tells nobody.
+def make_control(tmp_path: Path) -> MakeControl:
+    """A function that gives a control on the CPU, which tells nobody.
 
     It writes below the test's folder.
     """
 
-    def make(name: str = "run", **changes: Any) -> Session:
+    def make(name: str = "run", **changes: Any) -> TrainingControl:
         (tmp_path / name).mkdir(exist_ok=True)
         tell = changes.pop("tell", lambda line: None)
-        return Session(tmp_path / name, torch.device("cpu"), 1, tell, **{"workers": 1, **changes})
+        return TrainingControl(
+            tmp_path / name, torch.device("cpu"), 1, tell, **{"workers": 1, **changes}
+        )
 
     return make

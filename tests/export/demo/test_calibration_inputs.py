@@ -8,7 +8,7 @@ import pytest
 from echoexport.export.demo.assets import builtin_voice
 from echoexport.export.demo.calibration_inputs import (
     BUILTIN_COUNT,
-    FIRST_PERSON,
+    FIRST_CALIBRATION_PERSON,
     builtin_recording_inputs,
 )
 from echoexport.runtime.errors import SettingError
@@ -18,7 +18,7 @@ from echoexport.runtime.inputs.voice import SAMPLE_RATE, read_voice
 def test_people_and_voices_take_turns() -> None:
     inputs = builtin_recording_inputs(11)
     assert [one.portrait for one in inputs] == [
-        f"drawn-{FIRST_PERSON + index}" for index in range(11)
+        f"drawn-{FIRST_CALIBRATION_PERSON + index}" for index in range(11)
     ]
     assert [one.voice for one in inputs] == [
         "voice-0-at-1",

@@ -14,14 +14,14 @@ import pytest
 
 from echoexport.export.demo.assets import builtin_checkpoint
 from echoexport.export.demo.calibration_inputs import BUILTIN_COUNT
-from echoexport.export.demo.calibration_inputs import FIRST_PERSON as FIRST_CALIBRATED
+from echoexport.export.demo.calibration_inputs import FIRST_CALIBRATION_PERSON as FIRST_CALIBRATED
 from echoexport.export.demo.gates.mouth import draw_person_frames
 from echoexport.export.demo.quality_clips import (
     CLOSED,
-    FIRST_PERSON,
+    FIRST_QUALITY_PERSON,
     FOLLOWS,
     SOUND,
-    ClipPlan,
+    ClipSettings,
     is_character,
     list_quality_clips,
     measure_loudness,
@@ -57,8 +57,8 @@ def speak(openness: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def test_nobody_was_calibrated_with_and_the_last_one_hears_silence(character: Manifest) -> None:
-    assert FIRST_CALIBRATED + BUILTIN_COUNT <= FIRST_PERSON < 1_000_000
-    clips = list_quality_clips(character, ClipPlan(people=3, seconds=1.5), fps=24)
+    assert FIRST_CALIBRATED + BUILTIN_COUNT <= FIRST_QUALITY_PERSON < 1_000_000
+    clips = list_quality_clips(character, ClipSettings(people=3, seconds=1.5), fps=24)
     assert [clip.name for clip in clips] == ["built-in", "drawn-1", "drawn-2", "drawn-3"]
     assert {float(clip.inputs.voice.duration) for clip in clips} == {1.5}
     loudness = [float(np.abs(clip.inputs.voice.samples).max()) for clip in clips]
@@ -72,7 +72,7 @@ def test_nobody_was_calibrated_with_and_the_last_one_hears_silence(character: Ma
 
 def test_the_same_clips_come_every_time(character: Manifest) -> None:
     one, other = (
-        list_quality_clips(character, ClipPlan(people=2, seconds=0.5), fps=24) for _ in range(2)
+        list_quality_clips(character, ClipSettings(people=2, seconds=0.5), fps=24) for _ in range(2)
     )
     for first, second in zip(one, other, strict=True):
         assert np.array_equal(first.inputs.picture, second.inputs.picture)
@@ -81,12 +81,12 @@ def test_the_same_clips_come_every_time(character: Manifest) -> None:
 
 @pytest.mark.slow
 def test_a_mouth_that_follows_scores_well_and_one_that_does_not_badly(character: Manifest) -> None:
-    clip = list_quality_clips(character, ClipPlan(people=2, seconds=2), fps=24)[1]
+    clip = list_quality_clips(character, ClipSettings(people=2, seconds=2), fps=24)[1]
     assert clip.score is not None
     loudness = measure_loudness(clip.inputs.voice.samples, fps=24)
-    moving = speak(loudness / loudness.max(), seed=FIRST_PERSON)
-    still = speak(0 * loudness, seed=FIRST_PERSON)
-    against = speak(1 - loudness / loudness.max(), seed=FIRST_PERSON)
+    moving = speak(loudness / loudness.max(), seed=FIRST_QUALITY_PERSON)
+    still = speak(0 * loudness, seed=FIRST_QUALITY_PERSON)
+    against = speak(1 - loudness / loudness.max(), seed=FIRST_QUALITY_PERSON)
     own, stuck, wrong = (clip.score(frames, moving) for frames in (moving, still, against))
     assert own[FOLLOWS] == pytest.approx(1) and own[SOUND] > 0.9
     assert stuck[FOLLOWS] == 0
@@ -95,10 +95,10 @@ def test_a_mouth_that_follows_scores_well_and_one_that_does_not_badly(character:
 
 @pytest.mark.slow
 def test_in_silence_only_a_closed_mouth_is_right(character: Manifest) -> None:
-    clip = list_quality_clips(character, ClipPlan(people=1, seconds=0.5), fps=24)[1]
+    clip = list_quality_clips(character, ClipSettings(people=1, seconds=0.5), fps=24)[1]
     assert clip.score is not None
-    closed = speak(np.zeros(12), seed=FIRST_PERSON)
-    opened = speak(np.full(12, 0.5), seed=FIRST_PERSON)
+    closed = speak(np.zeros(12), seed=FIRST_QUALITY_PERSON)
+    opened = speak(np.full(12, 0.5), seed=FIRST_QUALITY_PERSON)
     assert clip.score(closed, closed) == {CLOSED: 1.0}
     assert clip.score(opened, closed) == {CLOSED: 0.0}
 
@@ -106,7 +106,9 @@ def test_in_silence_only_a_closed_mouth_is_right(character: Manifest) -> None:
 def test_mouths_of_another_checkpoint_are_not_scored(make_null_bundle: Callable[..., Path]) -> None:
     manifest = read_manifest(make_null_bundle(side=SIDE))
     assert not is_character(manifest)
-    assert [clip.score for clip in list_quality_clips(manifest, ClipPlan(people=1), fps=24)] == [
+    assert [
+        clip.score for clip in list_quality_clips(manifest, ClipSettings(people=1), fps=24)
+    ] == [
         None,
         None,
     ]
@@ -114,7 +116,7 @@ def test_mouths_of_another_checkpoint_are_not_scored(make_null_bundle: Callable[
 
 def test_another_shape_of_picture_gets_its_own_crop(character: Manifest) -> None:
     wide = dataclasses.replace(character, picture=dataclasses.replace(character.picture, width=192))
-    clips = list_quality_clips(wide, ClipPlan(people=1, seconds=0.5), fps=24)
+    clips = list_quality_clips(wide, ClipSettings(people=1, seconds=0.5), fps=24)
     assert {clip.inputs.picture.shape for clip in clips} == {(SIDE, 192, 3)}
     assert {clip.score for clip in clips} == {None}
 
@@ -124,7 +126,7 @@ def test_another_shape_of_picture_gets_its_own_crop(character: Manifest) -> None
 )
 def test_plans_that_cannot_be_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(SettingError, match="half a second"):
-        ClipPlan(**changes)  # type: ignore[arg-type]
+        ClipSettings(**changes)  # type: ignore[arg-type]
 
 
 def test_a_pose_bundle_has_no_clips(make_null_bundle: Callable[..., Path]) -> None:

@@ -22,13 +22,18 @@ from echoexport.export.architecture import Architecture
 from echoexport.export.build.bundle import build_bundle
 from echoexport.export.build.parts import Part, compose_bundle, part_of
 from echoexport.export.build.settings import BuildSettings
-from echoexport.export.ort_cuda import BACKEND, add_own_graphs
+from echoexport.export.ort_cuda import GRAPHS_FOR, add_own_graphs
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.files import check_files, describe_file
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
-from echoexport.runtime.contract.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
+from echoexport.runtime.contract.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.files.aside import list_files
 from echoexport.targets.spec import list_targets, load_target
@@ -39,7 +44,9 @@ WITH, WITHOUT = (
     sorted(
         name
         for name in list_targets()
-        if (BACKEND in (load_target(name).backends.default, *load_target(name).backends.portable))
+        if (
+            GRAPHS_FOR in (load_target(name).backends.default, *load_target(name).backends.portable)
+        )
         == wanted
     )
     for wanted in (True, False)
@@ -96,7 +103,7 @@ def own_graphs(manifest: Manifest) -> dict[str, dict[str, str]]:
 
 
 def files_on_disk(folder: Path) -> list[str]:
-    return [name for name in list_files(folder) if name != FILE_NAME]
+    return [name for name in list_files(folder) if name != MANIFEST_NAME]
 
 
 def test_data_centre_gpus_and_no_other_targets_have_that_backend() -> None:
@@ -105,7 +112,7 @@ def test_data_centre_gpus_and_no_other_targets_have_that_backend() -> None:
 
 def test_a_build_for_such_a_gpu_gives_each_network_its_own_graph(built: Path) -> None:
     manifest = read_manifest(built)
-    assert own_graphs(manifest) == {name: {BACKEND: OWN[name]} for name in FAMILY.networks}
+    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.networks}
     assert files_on_disk(built) == sorted(manifest.files)
     assert set(OWN.values()) <= manifest.files.keys()
 
@@ -114,13 +121,13 @@ def test_a_build_for_the_cpu_gives_none(plain: Path) -> None:
     manifest = read_manifest(plain)
     assert own_graphs(manifest) == {name: {} for name in FAMILY.networks}
     assert files_on_disk(plain) == sorted(manifest.files)
-    assert not any(BACKEND in name for name in manifest.files)
+    assert not any(GRAPHS_FOR in name for name in manifest.files)
 
 
 @pytest.mark.parametrize("target", WITH)
 def test_each_such_target_has_a_graph_for_every_network(copy: Path, target: str) -> None:
     manifest = add_own_graphs(read_manifest(copy), copy, target=load_target(target))
-    assert own_graphs(manifest) == {name: {BACKEND: OWN[name]} for name in FAMILY.networks}
+    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.networks}
     assert files_on_disk(copy) == sorted(manifest.files)
 
 
@@ -133,7 +140,7 @@ def test_for_other_targets_nothing_is_written(copy: Path, target: str) -> None:
 
 def test_a_backend_that_is_only_the_targets_default_counts_too(copy: Path) -> None:
     target = load_target("cpu")
-    target = replace(target, backends=replace(target.backends, default=BACKEND))
+    target = replace(target, backends=replace(target.backends, default=GRAPHS_FOR))
     assert own_graphs(add_own_graphs(read_manifest(copy), copy, target=target))["vae_encoder"]
 
 
@@ -163,7 +170,7 @@ def test_own_graphs_are_small(built: Path) -> None:
 
 def test_a_build_in_fp16_has_them_as_well(build: Callable[..., Manifest], tmp_path: Path) -> None:
     manifest = build(tmp_path / "bundle", precision="fp16")
-    assert own_graphs(manifest) == {name: {BACKEND: OWN[name]} for name in FAMILY.networks}
+    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.networks}
 
 
 def test_the_same_build_gives_the_same_files(
@@ -173,7 +180,7 @@ def test_the_same_build_gives_the_same_files(
 
 
 @pytest.mark.parametrize(
-    ("backend", "suffix"), [(BACKEND, ".ort_cuda.onnx"), ("ort", ".onnx"), ("tensorrt", ".onnx")]
+    ("backend", "suffix"), [(GRAPHS_FOR, ".ort_cuda.onnx"), ("ort", ".onnx"), ("tensorrt", ".onnx")]
 )
 def test_the_cuda_backend_opens_them_and_the_others_do_not(
     built: Path, backend: str, suffix: str
@@ -192,7 +199,7 @@ def test_where_the_library_lacks_the_operators_the_bundle_still_runs(built: Path
     class OnTheCpu:
         """ONNX Runtime's CPU provider, called like the CUDA one."""
 
-        name = BACKEND
+        name = GRAPHS_FOR
         describe = ort.describe
         unavailable = ort.unavailable
         open = staticmethod(ort.open)
@@ -277,7 +284,7 @@ def test_a_network_with_nodes_in_fp32_has_none_and_the_others_keep_theirs(
     assert files_on_disk(tmp_path / "bundle") == sorted(manifest.files)
 
 
-@pytest.mark.parametrize("backend", ["null", BACKEND])
+@pytest.mark.parametrize("backend", ["null", GRAPHS_FOR])
 def test_compiling_leaves_them_out(null_bundle: Path, compile_null: Any, backend: str) -> None:
     manifest = read_manifest(null_bundle)
     (null_bundle / "own.onnx").write_text("own")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.measuring.latency import (
     Comparison,
     LatencyReport,
@@ -33,8 +33,8 @@ from echoexport.runtime.contract.families.echomimic_v1 import (
     describe_networks,
 )
 from echoexport.runtime.contract.manifest import (
-    FORMAT,
-    SCHEMA,
+    BUNDLE_FORMAT,
+    MANIFEST_SCHEMA,
     FileEntry,
     Manifest,
     NetworkEntry,
@@ -122,8 +122,8 @@ def make_null_bundle(folder: Path) -> Bundle:
             TOLERANCES,
         )
     manifest = Manifest(
-        FORMAT,
-        SCHEMA,
+        BUNDLE_FORMAT,
+        MANIFEST_SCHEMA,
         "acc",
         "l4",
         ("null",),
@@ -242,7 +242,7 @@ def test_measuring_an_unknown_network_names_the_known_ones(tmp_path: Path) -> No
 
 
 def test_a_report_survives_its_file(tmp_path: Path) -> None:
-    found = replace(describe_conditions(), shapes={"latents": (1, 4, 2, 2)})
+    found = replace(describe_circumstances(), shapes={"latents": (1, 4, 2, 2)})
     report = measure_calls(lambda: None, warmup=0, repeats=3, label="x", conditions=found)
     write_report(report, tmp_path / "deeper" / "report.json")
     assert read_report(LatencyReport, tmp_path / "deeper" / "report.json") == report

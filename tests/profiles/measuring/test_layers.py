@@ -18,7 +18,7 @@ from echoexport.profiles.measuring.layers import (
     measure_layers,
 )
 from echoexport.profiles.measuring.onnx_nodes import GraphNode, OnnxGraph
-from echoexport.runtime.backends.ort import read_profile
+from echoexport.runtime.backends.ort import read_layer_profile
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.engine.layer_times import (
@@ -377,7 +377,7 @@ def test_onnx_runtimes_profile_is_read_by_its_node_events(tmp_path: Path) -> Non
         },
     ]
     (tmp_path / "profile.json").write_text(json.dumps(events))
-    records = read_profile(tmp_path / "profile.json")
+    records = read_layer_profile(tmp_path / "profile.json")
     assert [(record.name, record.kind, record.origins) for record in records] == [
         ("conv2d_nchwc", "Conv", ("conv2d_nchwc",))
     ]

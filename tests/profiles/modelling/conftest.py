@@ -19,11 +19,11 @@ from echoexport.profiles.modelling.pace import (
 from echoexport.profiles.modelling.roofline import (
     Roof,
     Roofline,
-    describe_target,
+    find_roof,
 )
 from echoexport.runtime.contract.manifest import Manifest, WindowSettings, read_manifest
 from echoexport.runtime.contract.network_work import NetworkWork, Work
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 from echoexport.targets.spec import load_target
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -83,7 +83,7 @@ def make_case() -> Callable[..., Case]:
         works = {
             name: entry.work for name, entry in manifest.networks.items() if entry.work is not None
         }
-        return Case(manifest, works, SamplingPlan(steps, 1.0, overlap), 25.0, mode)
+        return Case(manifest, works, SamplingSettings(steps, 1.0, overlap), 25.0, mode)
 
     return run
 
@@ -97,7 +97,7 @@ def case(full_size: Callable[[int], Manifest], make_case: Callable[..., Case]) -
 @pytest.fixture
 def roof_of() -> Callable[[str], Roof]:
     """A function that gives the roof of a target's data sheet."""
-    return lambda name: describe_target(load_target(name))
+    return lambda name: find_roof(load_target(name))
 
 
 @pytest.fixture

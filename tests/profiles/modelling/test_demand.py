@@ -10,7 +10,7 @@ import pytest
 
 from echoexport.profiles.modelling.demand import (
     DENOISER,
-    MODES,
+    FORECAST_MODES,
     count_calls,
     find_demand,
     scale_work,
@@ -20,13 +20,13 @@ from echoexport.profiles.modelling.pace import (
 )
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.network_work import Work
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 
 
 def test_the_denoiser_runs_once_a_window_for_each_step(
     full_size: Callable[[int], Manifest],
 ) -> None:
-    calls = count_calls(full_size(512), SamplingPlan(6, 1.0, 3), fps=25.0)
+    calls = count_calls(full_size(512), SamplingSettings(6, 1.0, 3), fps=25.0)
     assert calls[DENOISER] == pytest.approx(6 / 9)
     assert calls["vae_decoder"] == 1
     assert calls["audio_encoder"] == pytest.approx(1 / (30 * 25))
@@ -36,14 +36,14 @@ def test_the_denoiser_runs_once_a_window_for_each_step(
 def test_guidance_doubles_the_denoiser_s_calls(full_size: Callable[[int], Manifest]) -> None:
     manifest = full_size(512)
     once, twice = (
-        count_calls(manifest, SamplingPlan(6, guidance, 3), fps=25.0) for guidance in (1.0, 2.5)
+        count_calls(manifest, SamplingSettings(6, guidance, 3), fps=25.0) for guidance in (1.0, 2.5)
     )
     assert twice[DENOISER] == 2 * once[DENOISER]
 
 
 def test_poses_are_encoded_for_each_frame(make_null_bundle: Callable[..., Path]) -> None:
     manifest = read_manifest(make_null_bundle(face="pose"))
-    assert count_calls(manifest, SamplingPlan(2, 1.0, 1), fps=24.0)["landmark_encoder"] == 1
+    assert count_calls(manifest, SamplingSettings(2, 1.0, 1), fps=24.0)["landmark_encoder"] == 1
 
 
 @pytest.mark.parametrize("name", [DENOISER, "vae_decoder", "vae_encoder", "reference_unet"])
@@ -60,7 +60,7 @@ def test_scaled_work_is_that_of_the_smaller_graph(
 
 def test_modes_only_move_operations_between_types(case: Case) -> None:
     for name in case.works:
-        demands = {mode: case.changed(mode=mode).demand(name) for mode in MODES}
+        demands = {mode: case.changed(mode=mode).demand(name) for mode in FORECAST_MODES}
         assert len({round(demand.flops) for demand in demands.values()}) == 1
         assert demands["int8 bound"].bytes <= demands["int8"].bytes <= demands["fp16"].bytes
         assert demands["fp16"].int8_flops == demands["stored"].int8_flops == 0

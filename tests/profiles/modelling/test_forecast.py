@@ -24,7 +24,7 @@ from echoexport.profiles.modelling.roofline import (
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.network_work import NetworkWork, Work
 from echoexport.runtime.contract.schema import dump, parse
-from echoexport.runtime.sampling.sampler import SamplingPlan
+from echoexport.runtime.sampling.sampler import SamplingSettings
 from echoexport.targets.spec import list_targets, load_target
 
 
@@ -36,7 +36,7 @@ def test_networks_of_tiny_kernels_are_no_more_than_perhaps_real_time_on_a_gpu(
     entries = {name: replace(entry, work=work) for name, entry in plain.networks.items()}
     forecast = make_forecast(
         replace(plain, networks=entries),
-        SamplingPlan(2, 1.0, 1),
+        SamplingSettings(2, 1.0, 1),
         fps=24.0,
         roofline=empty_roofline,
         targets=[load_target("a100")],
@@ -51,7 +51,11 @@ def test_every_target_has_a_forecast_or_a_reason(
 ) -> None:
     targets = [load_target(name) for name in list_targets()]
     forecast = make_forecast(
-        full_size(512), SamplingPlan(6, 1.0, 3), fps=25.0, roofline=empty_roofline, targets=targets
+        full_size(512),
+        SamplingSettings(6, 1.0, 3),
+        fps=25.0,
+        roofline=empty_roofline,
+        targets=targets,
     )
     assert [board.target for board in forecast.boards] == list(list_targets())
     for board in forecast.boards:
@@ -67,10 +71,10 @@ def test_the_own_board_stands_under_the_probe_where_it_has_no_data_sheet(
     full_size: Callable[[int], Manifest], empty_roofline: Roofline
 ) -> None:
     manifest = full_size(512)
-    plan = SamplingPlan(6, 1.0, 3)
+    sampling = SamplingSettings(6, 1.0, 3)
     roofline = replace(empty_roofline, probe=Roof(1e12, 1e11, source="tested"))
     targets = [load_target("cpu"), load_target("cpu-openvino")]
-    boards = make_forecast(manifest, plan, fps=25.0, roofline=roofline, targets=targets).boards
+    boards = make_forecast(manifest, sampling, fps=25.0, roofline=roofline, targets=targets).boards
     assert manifest.target == "cpu"
     assert boards[0].fps_low is not None and boards[0].precision == "stored"
     assert boards[1].fps_low is None and boards[1].reason
@@ -82,7 +86,7 @@ def test_a_forecast_lists_its_inputs_and_survives_its_json(
     targets = [load_target("jetson-orin")]
     manifest = replace(full_size(512), target="jetson-orin")
     forecast = make_forecast(
-        manifest, SamplingPlan(6, 1.0, 3), fps=25.0, roofline=empty_roofline, targets=targets
+        manifest, SamplingSettings(6, 1.0, 3), fps=25.0, roofline=empty_roofline, targets=targets
     )
     assert parse(Forecast, json.loads(json.dumps(dump(forecast))), where="forecast") == forecast
     inputs = forecast.inputs
@@ -108,7 +112,7 @@ def test_a_forecast_lists_its_inputs_and_survives_its_json(
 def test_a_bundle_without_work_has_no_forecast(null_bundle: Path, empty_roofline: Roofline) -> None:
     forecast = make_forecast(
         read_manifest(null_bundle),
-        SamplingPlan(2, 1.0, 1),
+        SamplingSettings(2, 1.0, 1),
         fps=24.0,
         roofline=empty_roofline,
         targets=[load_target("a100")],

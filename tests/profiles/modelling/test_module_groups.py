@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoexport.profiles.modelling.module_groups import (
-    KINDS,
+    GROUP_KINDS,
     OTHER,
     PLACES,
     find_group,
@@ -41,7 +41,7 @@ def test_a_parameter_is_of_the_module_that_its_name_says(parameter: str, group: 
 def test_any_name_has_a_group_of_known_words(parameter: str) -> None:
     place, kind = split_group(find_group(parameter))
     assert place in ("", *PLACES)
-    assert kind in KINDS
+    assert kind in GROUP_KINDS
 
 
 def test_a_group_splits_into_place_and_kind() -> None:

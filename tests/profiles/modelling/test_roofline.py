@@ -14,8 +14,8 @@ from echoexport.profiles.modelling.roofline import (
     NOT_STORED,
     Roof,
     Roofline,
-    describe_target,
     draw_roofline,
+    find_roof,
     find_work,
     place_network,
 )
@@ -129,14 +129,14 @@ def test_a_roofline_survives_its_json(manifest: Manifest) -> None:
 
 @pytest.mark.parametrize("name", list_targets())
 def test_every_target_s_roof_has_a_figure_or_a_reason(name: str) -> None:
-    roof = describe_target(load_target(name))
+    roof = find_roof(load_target(name))
     figures = (roof.compute, roof.bandwidth, roof.int8)
     assert bool(roof.reason) == (None in figures)
     assert bool(roof.source) == any(figures)
 
 
 def test_a_target_s_units_become_plain_ones() -> None:
-    roof = describe_target(load_target("jetson-orin"))
+    roof = find_roof(load_target("jetson-orin"))
     assert (roof.compute, roof.bandwidth, roof.int8) == pytest.approx((42.6e12, 204.8e9, 85e12))
 
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.profiles.measuring.conditions import Conditions, Machine
-from echoexport.profiles.pages.quality_page import format_page
+from echoexport.profiles.measuring.circumstances import Circumstances, MachineRecord
+from echoexport.profiles.pages.quality_page import format_quality_page
 from echoexport.profiles.quality.report import (
     BundleSide,
     ClipQuality,
@@ -76,8 +76,8 @@ def make_report(
         networks,
         (LayerQuality("denoising_unet", "conv_in", "float", reason, 1.5),),
         ("a remark",),
-        Conditions(
-            Machine("a cpu", 2, None, "Linux", None),
+        Circumstances(
+            MachineRecord("a cpu", 2, None, "Linux", None),
             "3.11",
             {"numpy": "2"},
             "2026-01-01T00:00:00+00:00",
@@ -108,12 +108,12 @@ def test_the_size_table_gives_the_int8_share_and_the_size_against_fp32_of_all_ne
 ) -> None:
     report = make_report()
     side = dataclasses.replace(report.candidate, int8_share=0.876, of_fp32=0.317)
-    text = read_page(format_page(dataclasses.replace(report, candidate=side))).text
+    text = read_page(format_quality_page(dataclasses.replace(report, candidate=side))).text
     assert "91.2 %" in text and "0.283 x" in text
     assert text.count("87.6 %") == 2 and "0.317 x" in text
     unknown = dataclasses.replace(side, int8_share=None)
     assert (
-        read_page(format_page(dataclasses.replace(report, candidate=unknown))).text.count(
+        read_page(format_quality_page(dataclasses.replace(report, candidate=unknown))).text.count(
             "not known"
         )
         == 2
@@ -123,7 +123,7 @@ def test_the_size_table_gives_the_int8_share_and_the_size_against_fp32_of_all_ne
 def test_the_page_is_whole_and_asks_for_nothing(
     add_strips: Callable[..., QualityReport], read_page: Callable[[str], Any]
 ) -> None:
-    text = format_page(add_strips(make_report(), side=32))
+    text = format_quality_page(add_strips(make_report(), side=32))
     page = read_page(text)
     assert page.open == []
     assert "script" not in page.tags and "link" not in page.tags
@@ -141,7 +141,7 @@ def test_the_page_is_whole_and_asks_for_nothing(
 def test_every_figure_of_the_headline_is_there_and_the_verdict_is_first(
     read_page: Callable[[str], Any],
 ) -> None:
-    text = read_page(format_page(make_report())).text
+    text = read_page(format_quality_page(make_report())).text
     shown = (
         "38.2 dB",
         "35.5 dB",
@@ -164,7 +164,7 @@ def test_every_figure_of_the_headline_is_there_and_the_verdict_is_first(
 def test_the_page_stays_small_with_pictures_that_pack_worst(
     side: int, add_strips: Callable[..., QualityReport]
 ) -> None:
-    text = format_page(add_strips(make_report(clips=3), side=side))
+    text = format_quality_page(add_strips(make_report(clips=3), side=side))
     assert len(text.encode()) < MOST_BYTES
 
 
@@ -173,7 +173,9 @@ def test_names_cannot_break_the_page(
     read_page: Callable[[str], Any], label: str, reason: str
 ) -> None:
     page = read_page(
-        format_page(make_report(label=f"<b>{label}</td>", reason=f"</table><script>{reason}"))
+        format_quality_page(
+            make_report(label=f"<b>{label}</td>", reason=f"</table><script>{reason}")
+        )
     )
     assert page.open == []
     assert "script" not in page.tags
@@ -182,7 +184,7 @@ def test_names_cannot_break_the_page(
 def test_a_page_without_pictures_and_layers_has_neither_heading(
     read_page: Callable[[str], Any],
 ) -> None:
-    text = read_page(format_page(dataclasses.replace(make_report(), layers=()))).text
+    text = read_page(format_quality_page(dataclasses.replace(make_report(), layers=()))).text
     assert "What it looks like" not in text and "Layers" not in text
 
 
@@ -202,7 +204,7 @@ def test_a_browser_needs_no_scrolling_sideways(
     # to be.
     inner = 390 if width == 500 else width
     (tmp_path / "page.html").write_text(
-        format_page(add_strips(make_report(), side=128)), encoding="utf-8"
+        format_quality_page(add_strips(make_report(), side=128)), encoding="utf-8"
     )
     (tmp_path / "probe.html").write_text(
         f'<iframe src="page.html" width="{inner}" height="900" style="border:0"></iframe>'
@@ -238,5 +240,5 @@ def test_the_first_strip_of_frames_is_read_back_from_a_page(
 ) -> None:
     report = add_strips(make_report(label="a<b"), side=128)
     strip = next(strip for strip in report.strips if not strip.closely)
-    assert read_strip(format_page(report)) == strip
-    assert read_strip(format_page(make_report())) is None
+    assert read_strip(format_quality_page(report)) == strip
+    assert read_strip(format_quality_page(make_report())) is None

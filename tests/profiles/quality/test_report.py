@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from echoexport.profiles.measuring.conditions import Conditions, Machine
+from echoexport.profiles.measuring.circumstances import Circumstances, MachineRecord
 from echoexport.profiles.pages.quality_page import write_quality_report
 from echoexport.profiles.quality.report import (
     BundleSide,
@@ -75,8 +75,8 @@ def make_report(**changes: Any) -> QualityReport:
         ),
         layers=(LayerQuality("denoising_unet", "conv_in", "float", "policy: conv_in", 1.5),),
         notes=("a remark",),
-        conditions=Conditions(
-            Machine("a processor", 2, 8_000_000_000, "Linux", 0.5),
+        conditions=Circumstances(
+            MachineRecord("a processor", 2, 8_000_000_000, "Linux", 0.5),
             "3.11",
             {"numpy": "2"},
             "2026-01-01T00:00:00+00:00",

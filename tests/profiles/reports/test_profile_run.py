@@ -11,7 +11,7 @@ from echoexport.profiles.reports.profile import (
     ProfileReport,
 )
 from echoexport.profiles.reports.profile_compare import find_culprits
-from echoexport.profiles.reports.profile_run import Profiled, ProfilePlan
+from echoexport.profiles.reports.profile_run import Profiled, ProfileEffort
 from echoexport.runtime.errors import SettingError
 
 
@@ -62,4 +62,4 @@ def test_layers_are_left_out_unless_they_are_asked_for(
 @pytest.mark.parametrize(("warmup", "repeats"), [(-1, 1), (0, 0)])
 def test_a_profile_without_a_repeat_is_refused(warmup: int, repeats: int) -> None:
     with pytest.raises(SettingError, match="repeats"):
-        ProfilePlan(warmup=warmup, repeats=repeats)
+        ProfileEffort(warmup=warmup, repeats=repeats)

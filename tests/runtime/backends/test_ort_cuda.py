@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.ort_providers import CUDA
+from echoexport.runtime.engine.ort_providers import CUDA_PROVIDER
 
 Make = Callable[..., Any]
 Graph = tuple[Path, SubnetSpec]
@@ -26,7 +26,7 @@ def test_cuda_keeps_fp32_whole_and_fp16_on_tensor_cores_within_its_memory_limit(
     fake = make_ort()
     open_ort("ort_cuda", arithmetic_graph, device_memory=6 * 2**30)
     ((provider, options),) = fake.asked[0]
-    assert provider == CUDA
+    assert provider == CUDA_PROVIDER
     assert options["use_tf32"] == wanted
     assert options["gpu_mem_limit"] == str(6 * 2**30)
     assert all(isinstance(value, str) for value in options.values())

@@ -11,7 +11,7 @@ import pytest
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine import ort_providers
-from echoexport.runtime.engine.ort_providers import CUDA, TENSORRT
+from echoexport.runtime.engine.ort_providers import CUDA_PROVIDER, TENSORRT_PROVIDER
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError
 
@@ -22,10 +22,10 @@ Graph = tuple[Path, SubnetSpec]
 def test_tensorrt_keeps_its_engines_where_it_is_told_to(
     make_ort: Make, open_ort: Make, arithmetic_graph: Graph, tmp_path: Path
 ) -> None:
-    fake = make_ort(runs_on=TENSORRT)
+    fake = make_ort(runs_on=TENSORRT_PROVIDER)
     open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "engines" / "one")
     (provider, options), (second, _) = fake.asked[0]
-    assert (provider, second) == (TENSORRT, CUDA)
+    assert (provider, second) == (TENSORRT_PROVIDER, CUDA_PROVIDER)
     assert (
         options["trt_engine_cache_path"]
         == options["trt_timing_cache_path"]
@@ -39,7 +39,7 @@ def test_tensorrt_keeps_its_engines_where_it_is_told_to(
 def test_tensorrt_keeps_nothing_without_a_cache(
     make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
-    fake = make_ort(runs_on=TENSORRT)
+    fake = make_ort(runs_on=TENSORRT_PROVIDER)
     open_ort("ort_tensorrt", arithmetic_graph)
     assert not any("cache" in key for key in fake.asked[0][0][1])
 
@@ -75,9 +75,9 @@ def test_weights_of_more_than_a_message_are_handed_to_tensorrt_beside_the_graph(
     size: int,
     wanted: str | None,
 ) -> None:
-    fake = make_ort(runs_on=TENSORRT)
+    fake = make_ort(runs_on=TENSORRT_PROVIDER)
     sys.modules["onnxruntime"].__version__ = version  # type: ignore[attr-defined]
-    monkeypatch.setattr(ort_providers, "LARGEST_MESSAGE", 10)
+    monkeypatch.setattr(ort_providers, "LARGEST_MODEL", 10)
     arithmetic_graph[0].with_suffix(".bin").write_bytes(bytes(size))
     open_ort("ort_tensorrt", arithmetic_graph)
     assert fake.asked[0][0][1].get("trt_load_user_initializer") == wanted
@@ -100,7 +100,7 @@ def test_a_network_that_is_too_large_for_a_message_is_explained(
 def test_a_cache_that_cannot_be_made_is_done_without(
     make_ort: Make, open_ort: Make, arithmetic_graph: Graph, tmp_path: Path
 ) -> None:
-    fake = make_ort(runs_on=TENSORRT)
+    fake = make_ort(runs_on=TENSORRT_PROVIDER)
     (tmp_path / "file").write_text("")
     with pytest.warns(RuntimeWarning, match=r"the engine cache .*/file cannot be made "):
         open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "file" / "below")

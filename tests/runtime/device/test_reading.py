@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from echoexport.runtime.device import Device
-from echoexport.runtime.device.reading import package_version, run_command
+from echoexport.runtime.device.reading import package_version, run_program
 
 
 def test_a_removed_package_is_not_installed(
@@ -24,9 +24,9 @@ def test_a_folder_where_a_file_should_be_is_not_read(
 
 
 def test_a_command_that_is_missing_or_fails_answers_nothing() -> None:
-    assert run_command(("no-such-command-of-ours",)) is None
-    assert run_command(("false",)) is None
-    assert run_command(("uname", "-s")) == "Linux\n"
+    assert run_program(("no-such-command-of-ours",)) is None
+    assert run_program(("false",)) is None
+    assert run_program(("uname", "-s")) == "Linux\n"
 
 
 def test_a_distribution_that_is_not_installed_has_no_version() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine import ort_providers
-from echoexport.runtime.engine.ort_providers import CPU, CUDA, TENSORRT
+from echoexport.runtime.engine.ort_providers import CPU, CUDA_PROVIDER, TENSORRT_PROVIDER
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError
 
@@ -35,8 +35,10 @@ def test_a_silent_fall_back_to_the_cpu_is_an_error(
 def test_a_fall_back_from_tensorrt_to_cuda_is_an_error_too(
     make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
-    make_ort(gives=(CUDA, CPU))
-    with pytest.raises(BackendError, match=rf"asked for {TENSORRT}, got {CUDA}, {CPU}"):
+    make_ort(gives=(CUDA_PROVIDER, CPU))
+    with pytest.raises(
+        BackendError, match=rf"asked for {TENSORRT_PROVIDER}, got {CUDA_PROVIDER}, {CPU}"
+    ):
         open_ort("ort_tensorrt", arithmetic_graph)
 
 
@@ -53,7 +55,8 @@ def test_a_provider_that_claims_the_session_but_runs_nothing_is_an_error(
 ) -> None:
     make_ort(placement=((CPU, ("Sub", "Mul")),))
     with pytest.raises(
-        BackendError, match=rf"not one node runs on {CUDA}, all on {CPU}; use backend 'ort'"
+        BackendError,
+        match=rf"not one node runs on {CUDA_PROVIDER}, all on {CPU}; use backend 'ort'",
     ):
         open_ort("ort_cuda", arithmetic_graph)
 
@@ -63,12 +66,12 @@ def test_nodes_on_the_cpu_are_named_in_the_notes(
     make_ort: Make, open_ort: Make, arithmetic_graph: Graph, records: bool
 ) -> None:
     fake = make_ort(
-        placement=((CUDA, ("Sub", "Sub", "Mul")), (CPU, ("Gelu", "Gelu", "Resize"))),
+        placement=((CUDA_PROVIDER, ("Sub", "Sub", "Mul")), (CPU, ("Gelu", "Gelu", "Resize"))),
         records=records,
     )
     engine = open_ort("ort_cuda", arithmetic_graph)
     assert engine.notes == [
-        f"{CUDA}: 3 of 6 nodes run elsewhere: 2 Gelu on {CPU}, 1 Resize on {CPU}, which is slow"
+        f"{CUDA_PROVIDER}: 3 of 6 nodes run elsewhere: 2 Gelu on {CPU}, 1 Resize on {CPU}, which is slow"
     ]
     assert fake.settings[-1].enable_profiling is not records
 
@@ -84,9 +87,9 @@ def test_a_profile_leaves_no_files_behind(
 def test_nodes_that_tensorrt_leaves_to_cuda_are_named_without_alarm(
     make_ort: Make, open_ort: Make, arithmetic_graph: Graph
 ) -> None:
-    make_ort(placement=((TENSORRT, ("Mul",) * 9), (CUDA, ("Sub",))))
+    make_ort(placement=((TENSORRT_PROVIDER, ("Mul",) * 9), (CUDA_PROVIDER, ("Sub",))))
     assert open_ort("ort_tensorrt", arithmetic_graph).notes == [
-        f"{TENSORRT}: 1 of 10 nodes run elsewhere: 1 Sub on {CUDA}"
+        f"{TENSORRT_PROVIDER}: 1 of 10 nodes run elsewhere: 1 Sub on {CUDA_PROVIDER}"
     ]
 
 
@@ -94,15 +97,15 @@ def test_nodes_that_tensorrt_leaves_to_cuda_are_named_without_alarm(
 def test_what_is_no_profile_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "profile.json").write_text(content)
     with pytest.raises(BackendError, match=r"profile\.json: not a profile of ONNX Runtime's"):
-        ort_providers.read_placement(tmp_path / "profile.json", CUDA)
+        ort_providers.read_placement(tmp_path / "profile.json", CUDA_PROVIDER)
 
 
 def test_the_real_library_tells_where_nodes_run(arithmetic_graph: Graph) -> None:
     """What the double imitates, on the CPU provider."""
     if not hasattr(real.InferenceSession, "get_provider_graph_assignment_info"):
         pytest.skip("this onnxruntime records no placement")
-    settings = ort_providers.make_settings(real, EngineOptions(), backend="ort")
-    session = ort_providers.start_session(
+    settings = ort_providers.make_gpu_settings(real, EngineOptions(), backend="ort")
+    session = ort_providers.start_gpu_inference(
         real, arithmetic_graph[0], settings, providers=[(CPU, {})]
     )
     placement = ort_providers.find_placement(session, CPU)
@@ -112,10 +115,10 @@ def test_the_real_library_tells_where_nodes_run(arithmetic_graph: Graph) -> None
 
 def test_the_real_librarys_profile_tells_it_too(arithmetic_graph: Graph, tmp_path: Path) -> None:
     path, spec = arithmetic_graph
-    settings = ort_providers.make_settings(real, EngineOptions(), backend="ort")
+    settings = ort_providers.make_gpu_settings(real, EngineOptions(), backend="ort")
     settings.enable_profiling = True
     settings.profile_file_prefix = str(tmp_path / "nodes")
-    session = ort_providers.start_session(real, path, settings, providers=[(CPU, {})])
+    session = ort_providers.start_gpu_inference(real, path, settings, providers=[(CPU, {})])
     session.run(None, {t.name: np.ones(t.shape, t.dtype) for t in spec.inputs})
     placement = ort_providers.read_placement(Path(session.end_profiling()), CPU)
     assert placement.nodes[CPU] >= 2 and not placement.elsewhere

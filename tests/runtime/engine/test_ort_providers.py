@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echoexport.runtime.backends import load_backend
-from echoexport.runtime.engine.ort_providers import CPU, CUDA, TENSORRT
+from echoexport.runtime.engine.ort_providers import CPU, CUDA_PROVIDER, TENSORRT_PROVIDER
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import MissingPackageError
 
@@ -34,7 +34,7 @@ def test_nvidias_libraries_are_loaded_from_the_environment_without_a_word(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("providers", [(TENSORRT, CUDA, CPU), (CPU,)])
+@pytest.mark.parametrize("providers", [(TENSORRT_PROVIDER, CUDA_PROVIDER, CPU), (CPU,)])
 def test_warnings_of_the_library_are_silenced_and_errors_are_not(
     make_ort: Make, gpu_backend: str, providers: tuple[str, ...]
 ) -> None:
@@ -105,15 +105,16 @@ def test_without_the_package_the_extra_is_named(
 def test_a_gpu_backend_describes_library_provider_and_device(make_ort: Make) -> None:
     make_ort()
     assert (
-        load_backend("ort_cuda").describe() == f"onnxruntime 1.31.1, {CUDA}, NVIDIA A100-SXM4-80GB"
+        load_backend("ort_cuda").describe()
+        == f"onnxruntime 1.31.1, {CUDA_PROVIDER}, NVIDIA A100-SXM4-80GB"
     )
     assert load_backend("ort_tensorrt").describe() == (
-        f"onnxruntime 1.31.1, {TENSORRT}, TensorRT 10.16.2, NVIDIA A100-SXM4-80GB"
+        f"onnxruntime 1.31.1, {TENSORRT_PROVIDER}, TensorRT 10.16.2, NVIDIA A100-SXM4-80GB"
     )
 
 
 def test_the_real_library_without_a_gpu_build_is_told_apart() -> None:
-    if CUDA in real.get_available_providers():
+    if CUDA_PROVIDER in real.get_available_providers():
         pytest.skip("this onnxruntime has the CUDA provider")
     reason = load_backend("ort_cuda").unavailable() or ""
     assert "built without CUDAExecutionProvider" in reason

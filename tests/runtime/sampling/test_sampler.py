@@ -21,7 +21,7 @@ from echoexport.runtime.sampling.noise import initial_latents
 from echoexport.runtime.sampling.sampler import (
     Sampling,
     SamplingHooks,
-    SamplingPlan,
+    SamplingSettings,
     SamplingStep,
     sample_latents,
 )
@@ -117,7 +117,7 @@ def sample(
         bundle,
         latents,
         conditions=frame_conditions(bundle),
-        plan=SamplingPlan(steps, guidance, overlap),
+        settings=SamplingSettings(steps, guidance, overlap),
         hooks=SamplingHooks(on_step=seen.append),
     )
     return result, seen
@@ -253,7 +253,7 @@ def test_calls_are_counted_as_they_are_done(null_bundle: Path) -> None:
         bundle,
         noise(),
         conditions=frame_conditions(bundle),
-        plan=SamplingPlan(2, 3.0, 1),
+        settings=SamplingSettings(2, 3.0, 1),
         hooks=SamplingHooks(on_call=lambda done, total: told.append((done, total))),
     )
     assert told == [(i + 1, 8) for i in range(8)]
@@ -278,8 +278,8 @@ def test_an_overlap_that_the_window_does_not_hold_is_refused(
 def start_sampling(
     bundle: Bundle, latents: np.ndarray, *, steps: int = 3, guidance: float = 1.0
 ) -> Sampling:
-    plan = SamplingPlan(steps, guidance, 1)
-    return Sampling(bundle, latents, conditions=frame_conditions(bundle), plan=plan)
+    settings = SamplingSettings(steps, guidance, 1)
+    return Sampling(bundle, latents, conditions=frame_conditions(bundle), settings=settings)
 
 
 def mix_neighbours(inputs: Arrays) -> np.ndarray:
@@ -335,10 +335,10 @@ def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(
     bundle, _ = fake_bundle(null_bundle, mix_neighbours)
     _, wanted = sample(bundle, noise(25), steps=3)
     seen: list[SamplingStep] = []
-    plan = SamplingPlan(3, 1.0, 1)
+    settings = SamplingSettings(3, 1.0, 1)
     hooks = SamplingHooks(on_step=seen.append)
     sampling = Sampling(
-        bundle, noise(25), conditions=frame_conditions(bundle), plan=plan, hooks=hooks
+        bundle, noise(25), conditions=frame_conditions(bundle), settings=settings, hooks=hooks
     )
     for frame in range(25):
         sampling.frame(frame)

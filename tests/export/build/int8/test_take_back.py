@@ -15,7 +15,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from echoexport.calibration.plan import SCHEMA, LayerPlan, NetworkPlan, QuantizationPlan, read_plan
+from echoexport.calibration.plan import (
+    PLAN_SCHEMA,
+    LayerPlan,
+    NetworkPlan,
+    QuantizationPlan,
+    read_plan,
+)
 from echoexport.export.build import sources
 from echoexport.export.build.int8 import bundle as int8_bundle
 from echoexport.export.build.int8 import choice, comparison
@@ -28,7 +34,7 @@ from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.build.sources import FloatBundles
 from echoexport.export.checkpoint.reader import Checkpoint
-from echoexport.profiles.measuring.conditions import describe_conditions
+from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.quality.report import (
     BundleSide,
     Headline,
@@ -143,7 +149,7 @@ def compose(
         }
         progress = BuildProgress(job.settings.progress, floats.manifest, "0" * 64)
         progress.of_network(DENOISER, "settings").write("plan", 1)
-        made = QuantizationPlan(SCHEMA, "by hand", "0" * 64, plans)
+        made = QuantizationPlan(PLAN_SCHEMA, "by hand", "0" * 64, plans)
         return PlannedNetworks(made, (), progress)
 
     def write_int8(floats: FloatBundles, folder: Path, **rest: Any) -> dict[str, Part]:
@@ -225,7 +231,7 @@ def make_report(stored: Mapping[str, str], *, misses: tuple[str, ...]) -> Qualit
         networks,
         (),
         (),
-        describe_conditions(),
+        describe_circumstances(),
     )
 
 

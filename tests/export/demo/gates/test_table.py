@@ -9,7 +9,7 @@ import pytest
 
 from echoexport.export.demo.gates.clips import GateCase, measure_case, measure_drift
 from echoexport.export.demo.gates.mouth import draw_person_frames
-from echoexport.export.demo.gates.table import Gate, judge
+from echoexport.export.demo.gates.table import QualityGate, judge
 from echoexport.export.demo.world.state import FaceState
 
 Spoil = Callable[[np.ndarray, GateCase], np.ndarray]
@@ -95,4 +95,4 @@ def test_colours_that_wander_fail_drift(cases: list[GateCase]) -> None:
 def test_a_limit_may_be_reached_and_not_passed(
     limit: float | None, at_least: bool, value: float, passes: bool
 ) -> None:
-    assert Gate("name", "what", limit, at_least).passes(value) is passes
+    assert QualityGate("name", "what", limit, at_least).passes(value) is passes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from echoexport.export.demo.speech.clips import STATE_RATE, SpeechClip, make_clip, write_wave
+from echoexport.export.demo.speech.clips import STATE_RATE, SpeechClip, speak_clip, write_wave
 from echoexport.export.demo.speech.espeak import Speaker, is_available
 from echoexport.export.demo.speech.plans import ClipPlan, demo_voice_plan
 from echoexport.runtime.errors import OutputError
@@ -23,7 +23,7 @@ def plan_silence(seed: int, *, hush: float = 5.0) -> ClipPlan:
 
 
 def test_a_silent_clip_is_a_face_at_rest_over_its_noise() -> None:
-    clip = make_clip(plan_silence(2))
+    clip = speak_clip(plan_silence(2))
     assert clip.samples.shape == (round(0.42 * 16000),)
     assert clip.states.shape == (43, 8)
     assert not clip.states.any()
@@ -31,7 +31,7 @@ def test_a_silent_clip_is_a_face_at_rest_over_its_noise() -> None:
 
 
 def test_digital_silence_is_zero() -> None:
-    assert not make_clip(plan_silence(0, hush=0.0)).samples.any()
+    assert not speak_clip(plan_silence(0, hush=0.0)).samples.any()
 
 
 def test_a_wave_file_holds_the_samples(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ needs_espeak = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def demo_clip() -> SpeechClip:
-    return make_clip(demo_voice_plan())
+    return speak_clip(demo_voice_plan())
 
 
 def measure_energy(samples: NDArray[np.int16], *, rows: int) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from echoexport.export.demo.speech import corpus
-from echoexport.export.demo.speech.clips import SpeechClip, make_clip
+from echoexport.export.demo.speech.clips import SpeechClip, speak_clip
 from echoexport.export.demo.speech.corpus import build_corpus, load_corpus
 from echoexport.export.demo.speech.espeak import Speaker
 from echoexport.export.demo.speech.plans import ClipPlan
@@ -37,7 +37,7 @@ def test_clips_read_back_as_they_were_made(tmp_path: Path) -> None:
     clips = load_corpus(tmp_path)
     assert [clip.plan for clip in clips] == PLANS
     for clip, plan in zip(clips, PLANS, strict=True):
-        np.testing.assert_array_equal(clip.samples, make_clip(plan).samples)
+        np.testing.assert_array_equal(clip.samples, speak_clip(plan).samples)
         assert clip.samples.dtype == np.int16
         assert clip.states.dtype == np.float32
 
@@ -59,9 +59,9 @@ def test_a_second_build_makes_only_what_is_missing(
 
     def count_clip(plan: ClipPlan) -> SpeechClip:
         made.append(plan.seed)
-        return make_clip(plan)
+        return speak_clip(plan)
 
-    monkeypatch.setattr(corpus, "make_clip", count_clip)
+    monkeypatch.setattr(corpus, "speak_clip", count_clip)
     build_corpus(tmp_path, plans=PLANS)
     assert sorted(made) == [3, 4, 5, 6]
 
@@ -84,7 +84,7 @@ def test_a_failing_clip_leaves_no_half_shard(
     def fail(plan: ClipPlan) -> SpeechClip:
         raise SettingError(f"clip {plan.seed} cannot be said")
 
-    monkeypatch.setattr(corpus, "make_clip", fail)
+    monkeypatch.setattr(corpus, "speak_clip", fail)
     with pytest.raises(SettingError, match="cannot be said"):
         build_corpus(tmp_path, plans=PLANS)
     assert not list(tmp_path.iterdir())

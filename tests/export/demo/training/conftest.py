@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.pictures import PicturePair
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.scenes import Scenes
-from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import Sound
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def pair(micro_recipe: Recipe) -> PicturePair:
 
 @pytest.fixture
 def scenes(
-    micro_recipe: Recipe, micro_sounds: list[Sound], pair: PicturePair, make_session: MakeSession
+    micro_recipe: Recipe, micro_sounds: list[Sound], pair: PicturePair, make_control: MakeControl
 ) -> Scenes:
-    return Scenes(micro_recipe, micro_sounds, pair=pair, session=make_session())
+    return Scenes(micro_recipe, micro_sounds, pair=pair, control=make_control())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from echoexport.export.demo.training.control import StopTrainingError
 from echoexport.export.demo.training.people import gather_people
-from echoexport.export.demo.training.session import StopTrainingError
 from echoexport.export.demo.world.person import draw_person, stack_people
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from echoexport.export.demo.training.control import StopTrainingError, TrainingControl
 from echoexport.export.demo.training.pictures import (
     Faces,
     PicturePair,
@@ -22,19 +23,18 @@ from echoexport.export.demo.training.pictures import (
     whiten,
 )
 from echoexport.export.demo.training.recipe import Recipe
-from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.export.demo.world.geometry import eyes_mask, mouth_mask
 from echoexport.export.demo.world.person import draw_person, stack_people
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def faces(micro_recipe: Recipe, make_session: MakeSession) -> Faces:
-    return Faces(micro_recipe, first=0, count=micro_recipe.faces, session=make_session("faces"))
+def faces(micro_recipe: Recipe, make_control: MakeControl) -> Faces:
+    return Faces(micro_recipe, first=0, count=micro_recipe.faces, control=make_control("faces"))
 
 
 def test_whitened_latents_have_unit_covariance_and_give_the_same_pictures(
@@ -86,26 +86,28 @@ def test_the_same_generator_gives_the_same_faces(faces: Faces) -> None:
 
 
 def test_faces_stopped_while_they_are_drawn_are_gone_on_with(
-    micro_recipe: Recipe, faces: Faces, make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
+    micro_recipe: Recipe, faces: Faces, make_control: MakeControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echoexport.export.demo.training.pictures._DRAWN_AT_ONCE", 10)
-    session = make_session("stopped")
+    control = make_control("stopped")
     drawn = []
 
-    def draw_and_stop(*arguments: np.ndarray, recipe: Recipe, session: Session) -> torch.Tensor:
+    def draw_and_stop(
+        *arguments: np.ndarray, recipe: Recipe, control: TrainingControl
+    ) -> torch.Tensor:
         drawn.append(len(arguments[0]))
-        session.stop = len(drawn) == 2
-        return draw_levels(*arguments, recipe=recipe, session=session)
+        control.stop = len(drawn) == 2
+        return draw_levels(*arguments, recipe=recipe, control=control)
 
     monkeypatch.setattr("echoexport.export.demo.training.pictures.draw_levels", draw_and_stop)
     with pytest.raises(StopTrainingError, match="faces-0: stopped at 20 of 24"):
-        Faces(micro_recipe, first=0, count=24, session=session)
-    session.stop = False
-    again = Faces(micro_recipe, first=0, count=24, session=session)
+        Faces(micro_recipe, first=0, count=24, control=control)
+    control.stop = False
+    again = Faces(micro_recipe, first=0, count=24, control=control)
     assert drawn == [10, 10, 4]
     assert torch.equal(again.pictures, faces.pictures)
     again.drop()
-    assert not list(session.folder.iterdir())
+    assert not list(control.folder.iterdir())
 
 
 def test_numpy_and_torch_draw_the_same_levels() -> None:
@@ -157,9 +159,9 @@ def test_similarity_is_one_for_the_same_and_less_for_others(faces: Faces) -> Non
 
 
 def test_the_loss_of_a_pair_counts_errors_where_the_weights_are(
-    pair: PicturePair, faces: Faces, make_session: MakeSession
+    pair: PicturePair, faces: Faces, make_control: MakeControl
 ) -> None:
-    objective = picture_objective(pair, faces, count=3, session=make_session())
+    objective = picture_objective(pair, faces, count=3, control=make_control())
     levels, weight, noise = objective.draw(torch.Generator().manual_seed(1))
     assert noise.shape == (3, 4, 8, 8)
     heavy, figures = objective.loss(levels, 2 * weight, noise)

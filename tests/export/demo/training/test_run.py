@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from echoexport.export.checkpoint.reader import open_checkpoint
+from echoexport.export.demo.training.control import StopTrainingError, TrainingControl
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.run import train_character
-from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.export.demo.training.sounds import Sound, write_sounds
 from echoexport.export.subnets.networks import build_network, wanted_shapes
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
@@ -27,19 +27,19 @@ from echoexport.runtime.errors import (
     SettingError,
 )
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def begin(folder: Path, recipe: Recipe, sounds: list[Sound], **changes: Any) -> Session:
-    """A session whose folder holds the speech already: these tests need no synthesizer."""
+def begin(folder: Path, recipe: Recipe, sounds: list[Sound], **changes: Any) -> TrainingControl:
+    """A run whose folder holds the speech already: these tests need no synthesizer."""
     folder.mkdir(exist_ok=True)
     path = folder / f"sounds-{recipe.voices}-{recipe.seed}.npz"
     if not path.exists():
         write_sounds(path, sounds)
-    return Session(
+    return TrainingControl(
         folder,
         torch.device("cpu"),
         recipe.seed,
@@ -48,8 +48,8 @@ def begin(folder: Path, recipe: Recipe, sounds: list[Sound], **changes: Any) -> 
 
 
 @pytest.fixture
-def begun(tmp_path: Path, micro_recipe: Recipe, micro_sounds: list[Sound]) -> MakeSession:
-    """A function that gives such a session; for the same name the same folder."""
+def begun(tmp_path: Path, micro_recipe: Recipe, micro_sounds: list[Sound]) -> MakeControl:
+    """A function that gives such a run; for the same name the same folder."""
     return lambda name="run", **changes: begin(
         tmp_path / name, micro_recipe, micro_sounds, **changes
     )
@@ -62,7 +62,7 @@ def straight(
     micro_sounds: list[Sound],
     one_thread: None,
 ) -> Path:
-    """The checkpoint of a training that nobody stopped; its parent is the session's folder."""
+    """The checkpoint of a training that nobody stopped; its parent is the run's folder."""
     return train_character(
         micro_recipe, begin(tmp_path_factory.mktemp("straight"), micro_recipe, micro_sounds)
     )
@@ -77,7 +77,7 @@ def tensors_of(folder: Path, architecture: Any) -> dict[str, np.ndarray]:
     return found
 
 
-class Impatient(Session):
+class Impatient(TrainingControl):
     """Over once it has been asked ``patience`` times."""
 
     patience = 0
@@ -89,16 +89,16 @@ class Impatient(Session):
 
 
 def test_training_stopped_in_every_stage_ends_with_the_same_checkpoint(
-    begun: MakeSession, micro_recipe: Recipe, straight: Path
+    begun: MakeControl, micro_recipe: Recipe, straight: Path
 ) -> None:
     plain = begun("stopped")
     stopped = []
     folder = None
     for patience in (2, 6, 5, 5, 9, 17, 99):
-        session = Impatient(plain.folder, plain.device, plain.seed, print, workers=1)
-        session.patience = patience
+        control = Impatient(plain.folder, plain.device, plain.seed, print, workers=1)
+        control.patience = patience
         try:
-            folder = train_character(micro_recipe, session)
+            folder = train_character(micro_recipe, control)
         except StopTrainingError as stop:
             stopped.append(str(stop).partition(":")[0])
     assert set(stopped) >= {"audio", "vae", "voices heard", "unets"}
@@ -110,25 +110,25 @@ def test_training_stopped_in_every_stage_ends_with_the_same_checkpoint(
 
 
 def test_a_deadline_in_the_past_saves_and_leaves_at_once(
-    begun: MakeSession, micro_recipe: Recipe
+    begun: MakeControl, micro_recipe: Recipe
 ) -> None:
-    session = begun(deadline=0.0)
+    control = begun(deadline=0.0)
     with pytest.raises(StopTrainingError, match="audio: stopped at step 0 of 4; state saved"):
-        train_character(micro_recipe, session)
-    assert (session.folder / "audio.state.pt").is_file()
+        train_character(micro_recipe, control)
+    assert (control.folder / "audio.state.pt").is_file()
 
 
 @pytest.mark.parametrize(
     ("until", "left"), [("audio", ["audio.pt"]), ("vae", ["audio.pt", "vae-whitened.pt", "vae.pt"])]
 )
 def test_a_stage_can_be_the_last(
-    begun: MakeSession, micro_recipe: Recipe, until: str, left: list[str]
+    begun: MakeControl, micro_recipe: Recipe, until: str, left: list[str]
 ) -> None:
-    session = begun(until=until)
+    control = begun(until=until)
     with pytest.raises(StopTrainingError, match=f"{until}: done, and no more was asked for"):
-        train_character(micro_recipe, session)
-    assert sorted(path.name for path in session.folder.glob("*.pt")) == left
-    assert not list(session.folder.glob("*.parts"))
+        train_character(micro_recipe, control)
+    assert sorted(path.name for path in control.folder.glob("*.pt")) == left
+    assert not list(control.folder.glob("*.parts"))
 
 
 def test_a_finished_training_writes_its_checkpoint_again_without_a_step(
@@ -151,7 +151,7 @@ def test_a_finished_training_writes_its_checkpoint_again_without_a_step(
 
 
 def test_the_folder_of_another_recipe_is_refused_with_both_names(
-    begun: MakeSession, micro_recipe: Recipe
+    begun: MakeControl, micro_recipe: Recipe
 ) -> None:
     with pytest.raises(StopTrainingError):
         train_character(micro_recipe, begun(stop=True))
@@ -164,44 +164,44 @@ def test_the_folder_of_another_recipe_is_refused_with_both_names(
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": "micro"}', "\ufffd"])
 def test_a_folder_with_a_damaged_seal_is_refused(
-    begun: MakeSession, micro_recipe: Recipe, text: str
+    begun: MakeControl, micro_recipe: Recipe, text: str
 ) -> None:
-    session = begun()
-    (session.folder / "recipe.json").write_text(text, encoding="utf-8")
+    control = begun()
+    (control.folder / "recipe.json").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"recipe\.json: does not say whose folder this is"):
-        train_character(micro_recipe, session)
+        train_character(micro_recipe, control)
 
 
-def test_the_seal_says_which_recipe(begun: MakeSession, micro_recipe: Recipe) -> None:
-    session = begun(stop=True)
+def test_the_seal_says_which_recipe(begun: MakeControl, micro_recipe: Recipe) -> None:
+    control = begun(stop=True)
     with pytest.raises(StopTrainingError):
-        train_character(micro_recipe, session)
-    seal = json.loads((session.folder / "recipe.json").read_text(encoding="utf-8"))
+        train_character(micro_recipe, control)
+    seal = json.loads((control.folder / "recipe.json").read_text(encoding="utf-8"))
     assert seal == {"recipe": "micro", "digest": micro_recipe.digest}
 
 
 def test_a_folder_that_cannot_be_written_is_refused(micro_recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    session = Session(tmp_path / "file" / "run", torch.device("cpu"), 1, print)
+    control = TrainingControl(tmp_path / "file" / "run", torch.device("cpu"), 1, print)
     with pytest.raises(OutputError, match=r"recipe\.json: cannot be written"):
-        train_character(micro_recipe, session)
+        train_character(micro_recipe, control)
 
 
 def test_damaged_sounds_are_named_and_not_made_anew(
-    begun: MakeSession, micro_recipe: Recipe
+    begun: MakeControl, micro_recipe: Recipe
 ) -> None:
-    session = begun()
-    (session.folder / "sounds-4-1.npz").write_bytes(b"damaged")
+    control = begun()
+    (control.folder / "sounds-4-1.npz").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"sounds-4-1\.npz: no readable sounds"):
-        train_character(micro_recipe, session)
+        train_character(micro_recipe, control)
 
 
 def test_without_speech_and_without_a_synthesizer_the_package_is_named(
-    make_session: MakeSession, micro_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    make_control: MakeControl, micro_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise BackendError("espeak-ng is not installed")
 
     monkeypatch.setattr("echoexport.export.demo.speech.clips.speak", refuse)
     with pytest.raises(BackendError, match="espeak-ng"):
-        train_character(micro_recipe, make_session())
+        train_character(micro_recipe, make_control())

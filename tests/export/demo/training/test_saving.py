@@ -9,38 +9,36 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from echoexport.export.demo.training.control import StopTrainingError, TrainingControl
 from echoexport.export.demo.training.saving import (
     drop_parts,
     load_state,
     make_in_parts,
     read_saved,
     save_atomically,
-    write_beside,
 )
-from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.runtime.errors import CheckpointError, OutputError
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "kept.txt").write_text("old")
-    with pytest.raises(ZeroDivisionError), write_beside(tmp_path / "kept.txt") as aside:
-        aside.write_text("half")
-        raise ZeroDivisionError
-    assert (tmp_path / "kept.txt").read_text() == "old"
-    assert names_in(tmp_path) == ["kept.txt"]
+def test_a_state_that_cannot_be_saved_leaves_the_old_one_and_nothing_beside_it(
+    tmp_path: Path,
+) -> None:
+    save_atomically({"step": 1}, tmp_path / "state.pt")
+    with pytest.raises(Exception, match="pickle"):
+        save_atomically({"step": lambda: 2}, tmp_path / "state.pt")
+    assert read_saved(tmp_path / "state.pt")["step"] == 1
+    assert names_in(tmp_path) == ["state.pt"]
 
 
-def test_a_file_and_its_folder_appear_together(tmp_path: Path) -> None:
-    with write_beside(tmp_path / "new" / "file.txt") as aside:
-        aside.write_text("whole")
-        assert not (tmp_path / "new" / "file.txt").exists()
-    assert names_in(tmp_path / "new") == ["file.txt"]
+def test_a_state_and_its_folder_appear_together(tmp_path: Path) -> None:
+    save_atomically({"step": 1}, tmp_path / "new" / "state.pt")
+    assert names_in(tmp_path / "new") == ["state.pt"]
 
 
 def test_a_place_that_is_a_folder_is_refused_by_name(tmp_path: Path) -> None:
@@ -77,47 +75,47 @@ def make_squares(made: list[slice]) -> Callable[[slice], dict[str, Tensor]]:
     return make
 
 
-def test_parts_are_joined_in_order_and_the_last_may_be_shorter(make_session: MakeSession) -> None:
+def test_parts_are_joined_in_order_and_the_last_may_be_shorter(make_control: MakeControl) -> None:
     made: list[slice] = []
     joined = make_in_parts(
-        "squares", make_squares(made), count=7, part=3, keep=False, session=make_session()
+        "squares", make_squares(made), count=7, part=3, keep=False, control=make_control()
     )
     assert joined["squares"].tolist() == [0, 1, 4, 9, 16, 25, 36]
     assert made == [slice(0, 3), slice(3, 6), slice(6, 7)]
-    assert names_in(make_session().folder) == []
+    assert names_in(make_control().folder) == []
 
 
 def test_parts_that_are_kept_are_not_made_again_until_they_are_dropped(
-    make_session: MakeSession,
+    make_control: MakeControl,
 ) -> None:
-    session = make_session()
+    control = make_control()
     made: list[slice] = []
 
     def join() -> list[int]:
-        given = {"count": 5, "part": 2, "keep": True, "session": session}
+        given = {"count": 5, "part": 2, "keep": True, "control": control}
         joined = make_in_parts("squares", make_squares(made), **given)  # type: ignore[arg-type]
         return [int(value) for value in joined["squares"]]
 
     assert join() == join() == [0, 1, 4, 9, 16]
     assert len(made) == 3
-    assert names_in(session.folder / "squares.parts") == [
+    assert names_in(control.folder / "squares.parts") == [
         "00000000.pt",
         "00000002.pt",
         "00000004.pt",
     ]
-    drop_parts("squares", session)
-    assert names_in(session.folder) == []
+    drop_parts("squares", control)
+    assert names_in(control.folder) == []
     join()
     assert len(made) == 6
 
 
-def test_a_session_that_is_over_makes_no_further_part(make_session: MakeSession) -> None:
-    session = make_session()
+def test_a_run_that_is_over_makes_no_further_part(make_control: MakeControl) -> None:
+    control = make_control()
 
     def make(part: slice) -> dict[str, Tensor]:
-        session.stop = True
+        control.stop = True
         return {"ones": torch.ones(part.stop - part.start)}
 
     with pytest.raises(StopTrainingError, match="ones: stopped at 4 of 9"):
-        make_in_parts("ones", make, count=9, part=4, keep=True, session=session)
-    assert names_in(session.folder / "ones.parts") == ["00000000.pt"]
+        make_in_parts("ones", make, count=9, part=4, keep=True, control=control)
+    assert names_in(control.folder / "ones.parts") == ["00000000.pt"]

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from echoexport.export.demo.training.control import StopTrainingError, TrainingControl
 from echoexport.export.demo.training.pictures import PicturePair
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.scenes import (
-    ScenePlan,
+    MovingPerson,
     Scenes,
     WindowBatches,
     draw_masks,
+    draw_moving_people,
     hear_rows,
-    plan_scenes,
     portrait_states,
 )
-from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.export.demo.training.sounds import Sound
 from echoexport.export.demo.world.geometry import face_box
 from echoexport.export.demo.world.person import draw_person, stack_people
@@ -28,7 +28,7 @@ from echoexport.runtime.conditioning.audio_tokens import AudioTokens
 from echoexport.runtime.errors import CheckpointError
 from echoexport.runtime.inputs.portrait import crop_face
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,20 +43,20 @@ def test_a_frame_hears_what_the_runtime_lets_it_hear() -> None:
     features = np.random.default_rng(1).standard_normal((37, 2, 3)).astype(np.float32)
     for fps in (24, 25, 30):
         wanted = AudioTokens(features, fps, frames=40).window(range(24))
-        rows = hear_rows(ScenePlan(1, 0, 0.0, fps), 24, len(features))
+        rows = hear_rows(MovingPerson(1, 0, 0.0, fps), 24, len(features))
         np.testing.assert_array_equal(features[rows].reshape(1, 24, 20, 3), wanted)
 
 
 def test_a_clip_that_starts_later_hears_what_the_same_frame_of_the_whole_hears() -> None:
-    whole, later = (hear_rows(ScenePlan(1, 0, start, 25), 24, 500) for start in (0.0, 0.4))
+    whole, later = (hear_rows(MovingPerson(1, 0, start, 25), 24, 500) for start in (0.0, 0.4))
     np.testing.assert_array_equal(later[:14], whole[10:])
 
 
 def test_windows_hold_the_tokens_of_their_own_clip(
-    micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_session: MakeSession
+    micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     readings = [random_features(micro_sounds, seed) for seed in (1, 2, 3)]
-    batches = WindowBatches(scenes, readings, recipe=micro_recipe, session=make_session())
+    batches = WindowBatches(scenes, readings, recipe=micro_recipe, control=make_control())
     window = batches.draw(torch.Generator().manual_seed(7), 20)
     assert window.tokens.shape == (20, 3, 20, 12)
     assert window.latents.shape == (20, 4, 3, 8, 8)
@@ -115,15 +115,15 @@ def test_jitter_moves_each_side_of_a_mask_by_its_share() -> None:
 def test_scenes_are_planned_within_their_sounds(
     micro_recipe: Recipe, micro_sounds: list[Sound]
 ) -> None:
-    plans = plan_scenes(micro_recipe, micro_sounds)
-    assert plans == plan_scenes(micro_recipe, micro_sounds)
+    plans = draw_moving_people(micro_recipe, micro_sounds)
+    assert plans == draw_moving_people(micro_recipe, micro_sounds)
     assert len({plan.person for plan in plans}) == micro_recipe.clips
     for plan in plans:
         assert 0 <= plan.times(5)[0] <= plan.times(5)[-1] <= micro_sounds[plan.sound].rows / 50
 
 
 def test_most_portraits_are_at_rest() -> None:
-    states = portrait_states([ScenePlan(person, 0, 0.0, 25) for person in range(500)])
+    states = portrait_states([MovingPerson(person, 0, 0.0, 25) for person in range(500)])
     assert (states.any(axis=1)).mean() == pytest.approx(0.2, abs=0.06)
     assert states[:, 0].max() <= 0.7
     assert not states[:, 2:].any()
@@ -133,35 +133,35 @@ def test_scenes_stopped_while_they_are_drawn_are_gone_on_with(
     micro_recipe: Recipe,
     micro_sounds: list[Sound],
     pair: PicturePair,
-    make_session: MakeSession,
+    make_control: MakeControl,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("echoexport.export.demo.training.scenes._CHUNK", 2)
-    straight = Scenes(micro_recipe, micro_sounds, pair=pair, session=make_session("straight"))
-    session = make_session("stopped")
+    straight = Scenes(micro_recipe, micro_sounds, pair=pair, control=make_control("straight"))
+    control = make_control("stopped")
     encode = Scenes._encode
     calls = []
 
     def stop_later(self: Scenes, *arguments: object) -> torch.Tensor:
         calls.append(1)
-        session.stop = len(calls) == 4
+        control.stop = len(calls) == 4
         return encode(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scenes, "_encode", stop_later)
     with pytest.raises(StopTrainingError, match="scenes: stopped at 4 of 6"):
-        Scenes(micro_recipe, micro_sounds, pair=pair, session=session)
-    again = Scenes(micro_recipe, micro_sounds, pair=pair, session=make_session("stopped"))
+        Scenes(micro_recipe, micro_sounds, pair=pair, control=control)
+    again = Scenes(micro_recipe, micro_sounds, pair=pair, control=make_control("stopped"))
     assert len(calls) == 6  # two a part, and no part twice
     for name in ("latents", "references", "boxes", "regions"):
         assert torch.equal(getattr(again, name), getattr(straight, name))
-    assert not list(session.folder.glob("*.parts"))
+    assert not list(control.folder.glob("*.parts"))
 
 
 def test_damaged_scenes_are_refused_with_their_path(
-    micro_recipe: Recipe, micro_sounds: list[Sound], pair: PicturePair, make_session: MakeSession
+    micro_recipe: Recipe, micro_sounds: list[Sound], pair: PicturePair, make_control: MakeControl
 ) -> None:
-    session = make_session()
-    path: Path = session.folder / f"scenes-{micro_recipe.digest}.pt"
+    control = make_control()
+    path: Path = control.folder / f"scenes-{micro_recipe.digest}.pt"
     path.write_bytes(b"no scenes")
     with pytest.raises(CheckpointError, match=f"{path.name}: damaged; remove it"):
-        Scenes(micro_recipe, micro_sounds, pair=pair, session=session)
+        Scenes(micro_recipe, micro_sounds, pair=pair, control=control)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from echoexport.export.demo.training.control import StopTrainingError, TrainingControl
 from echoexport.export.demo.training.recipe import Recipe
-from echoexport.export.demo.training.session import Session, StopTrainingError
 from echoexport.export.demo.training.sounds import (
     Listener,
     ListeningBatches,
@@ -24,7 +24,7 @@ from echoexport.export.demo.training.sounds import (
 )
 from echoexport.runtime.errors import InputError
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -97,24 +97,24 @@ def test_a_varied_voice_keeps_its_padding_and_its_range() -> None:
     assert not torch.equal(varied, vary_voice(mel, known, generator))
 
 
-def test_hearing_stops_when_the_session_is_over(
-    micro_recipe: Recipe, micro_sounds: list[Sound], make_session: MakeSession
+def test_hearing_stops_when_the_run_is_over(
+    micro_recipe: Recipe, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     encoder = Listener(micro_recipe.architecture.audio).audio_encoder
     with pytest.raises(StopTrainingError, match="voices heard: stopped at 0 of 4"):
         encode_sounds(
-            encoder, micro_sounds, session=make_session(stop=True), shifts=False, varied=False
+            encoder, micro_sounds, control=make_control(stop=True), shifts=False, varied=False
         )
 
 
 def test_features_are_what_the_runtime_would_hear(
-    micro_recipe: Recipe, micro_sounds: list[Sound], make_session: MakeSession
+    micro_recipe: Recipe, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     from echoexport.runtime.conditioning.audio_tokens import encode_features
 
     torch.manual_seed(1)
     encoder = Listener(micro_recipe.architecture.audio).audio_encoder
-    found = encode_sounds(encoder, micro_sounds, session=make_session(), shifts=False, varied=False)
+    found = encode_sounds(encoder, micro_sounds, control=make_control(), shifts=False, varied=False)
     for sound, features in zip(micro_sounds, found, strict=True):
         with torch.no_grad():
             wanted = encode_features(
@@ -124,14 +124,14 @@ def test_features_are_what_the_runtime_would_hear(
 
 
 def test_clips_behind_others_are_heard_from_where_they_lie(
-    micro_recipe: Recipe, micro_sounds: list[Sound], make_session: MakeSession
+    micro_recipe: Recipe, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     torch.manual_seed(1)
     encoder = Listener(micro_recipe.architecture.audio).audio_encoder
     short = [Sound(sound.mel[:, :60], sound.states[:61]) for sound in micro_sounds]
-    session = make_session()
-    alone = encode_sounds(encoder, short, session=session, shifts=False, varied=False)
-    later = encode_sounds(encoder, short, session=session, shifts=True, varied=False)
+    control = make_control()
+    alone = encode_sounds(encoder, short, control=control, shifts=False, varied=False)
+    later = encode_sounds(encoder, short, control=control, shifts=True, varied=False)
     segment = np.concatenate([short[3].mel, short[0].mel], axis=1)[None]
     with torch.no_grad():
         wanted = encoder(torch.from_numpy(segment))[0, :, 30:].transpose(0, 1).half()
@@ -141,14 +141,14 @@ def test_clips_behind_others_are_heard_from_where_they_lie(
 
 
 def test_only_known_rows_count_in_the_loss(
-    micro_recipe: Recipe, micro_sounds: list[Sound], make_session: MakeSession
+    micro_recipe: Recipe, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     torch.manual_seed(1)
     a = micro_recipe.architecture.audio
-    session = make_session()
-    batches = ListeningBatches(micro_sounds, a, device=session.device)
-    objective = listening_objective(Listener(a), batches, count=6, session=session)
-    mel, target, known = objective.draw(session.generator("audio"))
+    control = make_control()
+    batches = ListeningBatches(micro_sounds, a, device=control.device)
+    objective = listening_objective(Listener(a), batches, count=6, control=control)
+    mel, target, known = objective.draw(control.generator("audio"))
     first, figures = objective.loss(mel, target, known)
     second, _ = objective.loss(mel, target + 9 * (1 - known[..., None]), known)
     assert float(first.detach()) == float(second.detach())
@@ -163,13 +163,13 @@ def test_states_between_samples_lie_between_them(micro_sounds: list[Sound]) -> N
 
 
 def test_a_clip_is_heard_the_same_alone_and_later_but_for_its_place(
-    micro_recipe: Recipe, micro_sounds: list[Sound], make_session: MakeSession
+    micro_recipe: Recipe, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     from echoexport.export.demo.training.sounds import Listener
 
     torch.manual_seed(1)
     encoder = Listener(micro_recipe.architecture.audio).audio_encoder
-    given = {"session": make_session(), "varied": False}
+    given = {"control": make_control(), "varied": False}
     short = [Sound(sound.mel[:, :60], sound.states[:61]) for sound in micro_sounds]
     alone, later = (
         encode_sounds(encoder, short, shifts=shifts, **given) for shifts in (False, True)

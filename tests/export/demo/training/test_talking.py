@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from echoexport.export.demo.training.control import TrainingControl
 from echoexport.export.demo.training.recipe import Recipe
 from echoexport.export.demo.training.scenes import (
     Scenes,
     WindowBatches,
 )
-from echoexport.export.demo.training.session import Session
 from echoexport.export.demo.training.sounds import Sound
 from echoexport.export.demo.training.talking import (
     NOISE_CLAMP,
@@ -25,7 +25,7 @@ from echoexport.export.demo.training.talking import (
 from echoexport.export.subnets.transformer import DenoisingBlock, ReferenceBlock
 from echoexport.runtime.sampling.ddim import DDIMScheduler, sinusoid
 
-MakeSession = Callable[..., Session]
+MakeControl = Callable[..., TrainingControl]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,10 +122,10 @@ def test_reference_readers_are_the_denoisers_own_projections(micro_recipe: Recip
 
 
 def test_a_new_talker_says_nothing_yet_and_its_motion_modules_change_nothing(
-    micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_session: MakeSession
+    micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     batches = WindowBatches(
-        scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, session=make_session()
+        scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, control=make_control()
     )
     window = batches.draw(torch.Generator().manual_seed(1), 2)
     talker = Talker(micro_recipe.architecture)
@@ -138,10 +138,10 @@ def test_a_new_talker_says_nothing_yet_and_its_motion_modules_change_nothing(
 
 
 def test_sampling_a_window_is_repeatable_and_clean_for_a_perfect_talker(
-    micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_session: MakeSession
+    micro_recipe: Recipe, scenes: Scenes, micro_sounds: list[Sound], make_control: MakeControl
 ) -> None:
     batches = WindowBatches(
-        scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, session=make_session()
+        scenes, [random_features(micro_sounds, 1)], recipe=micro_recipe, control=make_control()
     )
     window = batches.draw(torch.Generator().manual_seed(9), 2)
     noising = Noising(width=8, device=CPU)

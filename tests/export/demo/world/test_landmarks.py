@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from echoexport.export.demo.world.geometry import (
     mouth_geometry,
 )
-from echoexport.export.demo.world.landmarks import LANDMARKS, draw_landmarks
+from echoexport.export.demo.world.landmarks import draw_landmarks
 from echoexport.export.demo.world.person import draw_person, stack_people
 from echoexport.export.demo.world.state import FaceState
 from echoexport.runtime.inputs.pose_drawing import draw_pose_map
-from echoexport.runtime.inputs.pose_topology import DOTS, STROKES
+from echoexport.runtime.inputs.pose_topology import DOTS, LANDMARKS, STROKES
 
 Floats = NDArray[np.float32]
 

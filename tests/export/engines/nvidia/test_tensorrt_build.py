@@ -112,7 +112,7 @@ def test_an_engine_is_built_by_every_tensorrt(
 def test_the_builder_of_the_backend_uses_the_product_of_its_module(
     graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "PRODUCT", FAKED)
+    monkeypatch.setattr(tensorrt, "_PRODUCT", FAKED)
     settings = EngineSettings(timeout=120.0)
     output = tmp_path / "tiny.plan"
     tensorrt.build_engine(graph, SPEC, output, settings=settings, report=lambda text: None)

@@ -19,7 +19,7 @@ from echoexport.export.engines.nvidia.tensorrt_library import (
     BuilderLibrary,
     BuildOptions,
     Complaints,
-    load_library,
+    load_builder_library,
 )
 from echoexport.runtime.errors import BackendError, GraphError
 
@@ -38,7 +38,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
         monkeypatch.setenv("FAKE_TENSORRT_VERSION", version)
         monkeypatch.setenv("FAKE_TENSORRT_FAULT", fault)
         product = TENSORRT_RTX if version.startswith("rtx") else TENSORRT
-        return load_library(replace(product, library=str(FAKE)))
+        return load_builder_library(replace(product, library=str(FAKE)))
 
     return run
 
@@ -214,14 +214,14 @@ def test_an_input_of_open_shape_is_refused_by_name(load: Load, graph: Path) -> N
 
 def test_a_missing_module_says_how_to_get_it() -> None:
     with pytest.raises(BackendError, match=r"not installed: on a Jetson .*--system-site-packages"):
-        load_library(TENSORRT)
+        load_builder_library(TENSORRT)
 
 
 def test_a_file_that_is_no_module_is_named(tmp_path: Path) -> None:
     path = tmp_path / "wrapper.txt"
     path.write_text("nothing")
     with pytest.raises(BackendError, match=r"wrapper\.txt does not load: it is no Python file"):
-        load_library(replace(TENSORRT, library=str(path)))
+        load_builder_library(replace(TENSORRT, library=str(path)))
 
 
 def test_a_missing_gpu_is_no_complaint_ahead_of_time_but_missing_memory_is(load: Load) -> None:

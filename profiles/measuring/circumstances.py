@@ -1,4 +1,4 @@
-"""The conditions a figure was taken under: machine, versions, engine, precision, shapes, date."""
+"""The circumstances of a figure: machine, versions, engine, precision, shapes, date."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BOARD_MODEL = Path("/proc/device-tree/model")  # a Jetson names itself here
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineRecord:
     """What was measured on; ``None`` for what the system does not say."""
 
     processor: str
@@ -46,10 +46,10 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Circumstances:
     """All that a figure depends on."""
 
-    machine: Machine
+    machine: MachineRecord
     """What was measured on."""
     python: str
     """Its version."""
@@ -75,12 +75,12 @@ class Conditions:
     """"measured" or "modelled"."""
 
 
-def describe_conditions() -> Conditions:
+def describe_circumstances() -> Circumstances:
     """This machine, this Python and its libraries, now.
 
     ``dataclasses.replace`` adds what was run.
     """
-    return Conditions(
+    return Circumstances(
         machine=describe_machine(),
         python=platform.python_version(),
         libraries={
@@ -90,10 +90,10 @@ def describe_conditions() -> Conditions:
     )
 
 
-def describe_bundle_conditions(bundle: Bundle) -> Conditions:
+def describe_bundle_circumstances(bundle: Bundle) -> Circumstances:
     """The conditions now, with a bundle and its backend."""
     return replace(
-        describe_conditions(),
+        describe_circumstances(),
         target=bundle.manifest.target,
         backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
         compute=describe_arithmetic(bundle.arithmetic()),
@@ -102,12 +102,12 @@ def describe_bundle_conditions(bundle: Bundle) -> Conditions:
     )
 
 
-def describe_network_conditions(bundle: Bundle, name: str) -> Conditions:
+def describe_network_circumstances(bundle: Bundle, name: str) -> Circumstances:
     """The conditions now, with one of a bundle's networks; it is opened if it is not yet."""
     network = bundle.network(name)
     manifest = bundle.manifest
     return replace(
-        describe_conditions(),
+        describe_circumstances(),
         target=manifest.target,
         backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
         compute=network.precision,
@@ -117,9 +117,9 @@ def describe_network_conditions(bundle: Bundle, name: str) -> Conditions:
     )
 
 
-def describe_machine() -> Machine:
+def describe_machine() -> MachineRecord:
     """This machine, as far as its system tells."""
-    return Machine(
+    return MachineRecord(
         processor=_first_text(_BOARD_MODEL) or _find_processor(_read_text(_CPU_INFO)),
         cores=_count_cores(),
         memory=_find_memory(_read_text(_MEMORY_INFO)),

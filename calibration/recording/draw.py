@@ -59,7 +59,7 @@ class DrawSettings:
 
 
 @dataclass(frozen=True)
-class PlannedCall:
+class DrawnCall:
     """The ``index``-th call of a network in rendering ``number``.
 
     For the decoder it is the call of frame ``index``.
@@ -74,10 +74,10 @@ class PlannedCall:
 
 
 @dataclass(frozen=True)
-class RecordingPlan:
+class Draw:
     """The calls to keep."""
 
-    calls: tuple[PlannedCall, ...]
+    calls: tuple[DrawnCall, ...]
     """Each network's in an order of which any beginning is spread."""
     need: int
     """Bytes that they take at most."""
@@ -87,9 +87,9 @@ class RecordingPlan:
         return tuple(sorted({call.number for call in self.calls}))
 
 
-def draw_plan(
+def draw_samples(
     shapes: Sequence[RenderingShape], networks: Mapping[str, NetworkEntry], settings: DrawSettings
-) -> RecordingPlan:
+) -> Draw:
     """As many samples as the two limits allow, the number first, then the megabytes.
 
     Raises:
@@ -99,14 +99,14 @@ def draw_plan(
     shapes = _limit_portraits(shapes, networks, settings=settings)
     least = 0
     most = settings.samples
-    found: RecordingPlan | None = None
+    found: Draw | None = None
     need = 0
     while least < most:  # found fits, what follows ``most`` does not
         middle = most if found is None and most == settings.samples else (least + most + 1) // 2
         calls = _draw_calls(shapes, networks, replace(settings, samples=middle))
-        need = measure_calls(calls, shapes, networks, posed=settings.posed)
+        need = measure_bytes(calls, shapes, networks, posed=settings.posed)
         if need <= limit:
-            found = RecordingPlan(calls, need)
+            found = Draw(calls, need)
             least = middle
         else:
             most = middle - 1
@@ -118,8 +118,8 @@ def draw_plan(
     return found
 
 
-def measure_calls(
-    calls: Iterable[PlannedCall],
+def measure_bytes(
+    calls: Iterable[DrawnCall],
     shapes: Sequence[RenderingShape],
     networks: Mapping[str, NetworkEntry],
     *,
@@ -175,7 +175,7 @@ def _limit_portraits(
 
 def _draw_calls(
     shapes: Sequence[RenderingShape], networks: Iterable[str], settings: DrawSettings
-) -> tuple[PlannedCall, ...]:
+) -> tuple[DrawnCall, ...]:
     """Calls to keep, of renderings that the denoiser's samples choose.
 
     The other networks' samples come from the same renderings; of a network that is
@@ -198,19 +198,19 @@ def _draw_calls(
         "vae_decoder": every_frame,
     }
     drawn = {
-        name: _draw_others([PlannedCall(name, *place) for place in places], shapes, settings)
+        name: _draw_others([DrawnCall(name, *place) for place in places], shapes, settings)
         for name, places in candidates.items()
     }
     drawn[_DENOISER] = denoiser
     return tuple(call for name in networks for call in drawn.get(name, ()))
 
 
-def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> list[PlannedCall]:
+def _draw_denoiser(shapes: Sequence[RenderingShape], settings: DrawSettings) -> list[DrawnCall]:
     steps = [_list_step(shapes, step, guided=settings.guided) for step in range(settings.steps)]
     pools = [_shuffle(step, shapes, settings) for step in steps]
     shares = share_steps(settings.samples, [len(pool) for pool in pools])
     tally = _Tally(shapes)
-    chosen: list[PlannedCall] = []
+    chosen: list[DrawnCall] = []
     for turn in range(max(shares, default=0)):
         for pool, share in zip(pools, shares, strict=True):
             if turn < share:
@@ -226,7 +226,7 @@ class _Tally:
         self._shapes = shapes
         self._counts: Counter[tuple[object, ...]] = Counter()
 
-    def judge(self, call: PlannedCall) -> tuple[object, ...]:
+    def judge(self, call: DrawnCall) -> tuple[object, ...]:
         """What calls are ordered by: the least is drawn next."""
         shape = self._shapes[call.number]
         counts = self._counts
@@ -240,7 +240,7 @@ class _Tally:
             counts[call.step, "window", call.window],
         )
 
-    def count(self, call: PlannedCall) -> None:
+    def count(self, call: DrawnCall) -> None:
         """A call that was drawn."""
         shape = self._shapes[call.number]
         self._counts.update(
@@ -255,7 +255,7 @@ class _Tally:
         )
 
 
-def _list_step(shapes: Sequence[RenderingShape], step: int, *, guided: bool) -> list[PlannedCall]:
+def _list_step(shapes: Sequence[RenderingShape], step: int, *, guided: bool) -> list[DrawnCall]:
     """A step's calls, in every rendering: windows in order, each with its halves.
 
     At the first step not the halves without conditions: a trajectory that starts from a
@@ -263,7 +263,7 @@ def _list_step(shapes: Sequence[RenderingShape], step: int, *, guided: bool) -> 
     """
     halves = 2 if guided else 1
     return [
-        PlannedCall(
+        DrawnCall(
             _DENOISER, number, (step * shape.windows + window) * halves + half, step, window, half
         )
         for number, shape in enumerate(shapes)
@@ -293,13 +293,13 @@ def share_steps(samples: int, available: Sequence[int]) -> list[int]:
 
 
 def _draw_others(
-    candidates: list[PlannedCall], shapes: Sequence[RenderingShape], settings: DrawSettings
-) -> list[PlannedCall]:
+    candidates: list[DrawnCall], shapes: Sequence[RenderingShape], settings: DrawSettings
+) -> list[DrawnCall]:
     counts: Counter[tuple[str, str]] = Counter()
     pool = _shuffle(candidates, shapes, settings)
-    chosen: list[PlannedCall] = []
+    chosen: list[DrawnCall] = []
 
-    def judge(call: PlannedCall) -> tuple[object, ...]:
+    def judge(call: DrawnCall) -> tuple[object, ...]:
         shape = shapes[call.number]
         return (counts["portrait", shape.portrait], counts["voice", shape.voice])
 
@@ -313,11 +313,11 @@ def _draw_others(
 
 
 def _shuffle(
-    calls: Iterable[PlannedCall], shapes: Sequence[RenderingShape], settings: DrawSettings
-) -> list[PlannedCall]:
+    calls: Iterable[DrawnCall], shapes: Sequence[RenderingShape], settings: DrawSettings
+) -> list[DrawnCall]:
     """In an order that depends on the seed and on what a call is of, not on what else there is."""
 
-    def rank(call: PlannedCall) -> int:
+    def rank(call: DrawnCall) -> int:
         shape = shapes[call.number]
         return _rank(settings.seed, call.network, shape.portrait, shape.voice, call.index)
 
@@ -325,8 +325,8 @@ def _shuffle(
 
 
 def _take_least(
-    pool: list[PlannedCall], judge: Callable[[PlannedCall], tuple[object, ...]]
-) -> PlannedCall:
+    pool: list[DrawnCall], judge: Callable[[DrawnCall], tuple[object, ...]]
+) -> DrawnCall:
     """The first of those that were taken from least."""
     place = min(range(len(pool)), key=lambda index: judge(pool[index]))
     return pool.pop(place)

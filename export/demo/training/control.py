@@ -30,7 +30,7 @@ def count_processors() -> int:
 
 
 @dataclass
-class Session:
+class TrainingControl:
     """What a run is given."""
 
     folder: Path
@@ -69,7 +69,7 @@ class Session:
     def report(self, work: str, done: int, total: int) -> None:
         """Tell how far some work is, every ten seconds.
 
-        Raises StopTrainingError when the session is over.
+        Raises StopTrainingError when the run is over.
         """
         if self.over:
             raise StopTrainingError(f"{work}: stopped at {done} of {total}")

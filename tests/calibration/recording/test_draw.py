@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.calibration.recording.recording_plan import (
+from echoexport.calibration.recording.draw import (
+    DrawnCall,
     DrawSettings,
-    PlannedCall,
     RenderingShape,
-    draw_plan,
-    measure_calls,
+    draw_samples,
+    measure_bytes,
     seed_noise,
     share_steps,
 )
@@ -41,7 +41,7 @@ def shapes_of(
     ]
 
 
-def of_denoiser(calls: tuple[PlannedCall, ...]) -> list[PlannedCall]:
+def of_denoiser(calls: tuple[DrawnCall, ...]) -> list[DrawnCall]:
     return [call for call in calls if call.network == "denoising_unet"]
 
 
@@ -49,7 +49,7 @@ def test_every_step_has_samples_of_every_portrait_where_the_number_allows(
     networks: Mapping[str, NetworkEntry],
 ) -> None:
     shapes = shapes_of(4, 3)
-    calls = of_denoiser(draw_plan(shapes, networks, replace(SETTINGS, samples=24)).calls)
+    calls = of_denoiser(draw_samples(shapes, networks, replace(SETTINGS, samples=24)).calls)
     assert Counter((call.step, shapes[call.number].portrait) for call in calls) == Counter(
         {(step, f"{portrait}.png"): 1 for step in range(6) for portrait in range(4)}
     )
@@ -61,7 +61,7 @@ def test_the_first_samples_alone_are_spread_over_steps_and_portraits(
     networks: Mapping[str, NetworkEntry],
 ) -> None:
     shapes = shapes_of(8, 2)
-    calls = of_denoiser(draw_plan(shapes, networks, SETTINGS).calls)
+    calls = of_denoiser(draw_samples(shapes, networks, SETTINGS).calls)
     assert {call.step for call in calls[:6]} == set(range(6))
     assert len({shapes[call.number].portrait for call in calls[:8]}) == 8
 
@@ -71,7 +71,7 @@ def test_a_call_is_known_by_its_place_in_the_sampling_loop(
 ) -> None:
     for guided, halves in ((False, 1), (True, 2)):
         calls = of_denoiser(
-            draw_plan(shapes_of(2, 2), networks, replace(SETTINGS, guided=guided)).calls
+            draw_samples(shapes_of(2, 2), networks, replace(SETTINGS, guided=guided)).calls
         )
         for call in calls:
             assert call.step is not None and call.window is not None
@@ -81,7 +81,9 @@ def test_a_call_is_known_by_its_place_in_the_sampling_loop(
 def test_with_guidance_both_halves_are_drawn_but_no_start_without_its_conditions(
     networks: Mapping[str, NetworkEntry],
 ) -> None:
-    calls = of_denoiser(draw_plan(shapes_of(3, 2), networks, replace(SETTINGS, guided=True)).calls)
+    calls = of_denoiser(
+        draw_samples(shapes_of(3, 2), networks, replace(SETTINGS, guided=True)).calls
+    )
     assert {call.half for call in calls if call.step == 0} == {0}
     halves = Counter(call.half for call in calls)
     assert abs(halves[0] - halves[1]) <= 1
@@ -90,15 +92,15 @@ def test_with_guidance_both_halves_are_drawn_but_no_start_without_its_conditions
 def test_far_more_pairs_than_samples_cost_no_more_renderings_than_portraits(
     networks: Mapping[str, NetworkEntry],
 ) -> None:
-    plan = draw_plan(shapes_of(6, 6), networks, SETTINGS)
-    assert len(plan.numbers()) == 6
+    drawn = draw_samples(shapes_of(6, 6), networks, SETTINGS)
+    assert len(drawn.numbers()) == 6
 
 
 def test_what_a_portrait_or_a_voice_gives_is_taken_where_it_is_first_rendered(
     networks: Mapping[str, NetworkEntry],
 ) -> None:
     shapes = shapes_of(3, 4)
-    plan = draw_plan(shapes, networks, SETTINGS)
+    drawn = draw_samples(shapes, networks, SETTINGS)
     for network, field in (
         ("vae_encoder", "portrait"),
         ("reference_unet", "portrait"),
@@ -106,22 +108,24 @@ def test_what_a_portrait_or_a_voice_gives_is_taken_where_it_is_first_rendered(
     ):
         taken = {
             getattr(shapes[call.number], field): call.number
-            for call in plan.calls
+            for call in drawn.calls
             if call.network == network
         }
         assert taken == {
-            name: min(number for number in plan.numbers() if getattr(shapes[number], field) == name)
-            for name in {getattr(shapes[number], field) for number in plan.numbers()}
+            name: min(
+                number for number in drawn.numbers() if getattr(shapes[number], field) == name
+            )
+            for name in {getattr(shapes[number], field) for number in drawn.numbers()}
         }
 
 
 def test_megabytes_lower_the_number_until_all_fits(networks: Mapping[str, NetworkEntry]) -> None:
     shapes = shapes_of(2, 2)
-    whole = draw_plan(shapes, networks, SETTINGS)
-    tight = draw_plan(shapes, networks, replace(SETTINGS, megabytes=whole.need / 2e6))
+    whole = draw_samples(shapes, networks, SETTINGS)
+    tight = draw_samples(shapes, networks, replace(SETTINGS, megabytes=whole.need / 2e6))
     assert 0 < tight.need <= whole.need / 2
     assert 0 < len(of_denoiser(tight.calls)) < 32
-    next_one = draw_plan(
+    next_one = draw_samples(
         shapes, networks, replace(SETTINGS, samples=len(of_denoiser(tight.calls)) + 1)
     )
     assert next_one.need > whole.need / 2
@@ -133,14 +137,14 @@ def test_a_limit_below_one_sample_names_what_is_wanted(
     with pytest.raises(
         SettingError, match=r"0\.001 MB: one sample of each network takes \d\.\d MB at this size"
     ):
-        draw_plan(shapes_of(1, 1), networks, replace(SETTINGS, megabytes=0.001))
+        draw_samples(shapes_of(1, 1), networks, replace(SETTINGS, megabytes=0.001))
 
 
 def test_what_samples_share_is_counted_once(networks: Mapping[str, NetworkEntry]) -> None:
     shapes = shapes_of(1, 1)
-    first = PlannedCall("denoising_unet", 0, 0, 0, 0)
-    one = measure_calls([first], shapes, networks, posed=False)
-    two = measure_calls([first, replace(first, index=1, window=1)], shapes, networks, posed=False)
+    first = DrawnCall("denoising_unet", 0, 0, 0, 0)
+    one = measure_bytes([first], shapes, networks, posed=False)
+    two = measure_bytes([first, replace(first, index=1, window=1)], shapes, networks, posed=False)
     own = {"latents", "audio_tokens"}
     sizes = {t.name: 128 + 4 * _count(t.shape) for t in networks["denoising_unet"].inputs}
     assert two - one == sum(sizes[name] for name in own)
@@ -168,9 +172,9 @@ def test_any_draw_is_whole_distinct_repeatable_and_holds_a_start(
     shapes = shapes_of(portraits, voices, windows=windows)
     settings = DrawSettings(samples, 1e6, steps, guided, False, seed)
     networks = _bare_networks()
-    plan = draw_plan(shapes, networks, settings)
-    assert plan == draw_plan(shapes, networks, settings)
-    calls = of_denoiser(plan.calls)
+    drawn = draw_samples(shapes, networks, settings)
+    assert drawn == draw_samples(shapes, networks, settings)
+    calls = of_denoiser(drawn.calls)
     half = 2 if guided else 1
     assert len(calls) == min(samples, portraits * voices * windows * (1 + (steps - 1) * half))
     assert len({(call.number, call.index) for call in calls}) == len(calls)
