@@ -92,7 +92,7 @@ def _run(
     recorder = _Recorder(writer, job)
     # in fp32 whatever a network would choose; one call at a time, since calls are
     # counted
-    options = EngineOptions(compute="fp32", threads=settings.threads, streams=1)
+    options = EngineOptions(compute="fp32", threads=settings.threads, lanes=1)
     watched = WatchedBackend(opened.backend, recorder.see)
     with Bundle(opened.folder, opened.manifest, backend=watched, options=options) as bundle:
         _render_all(bundle, job, recorder, report=report or (lambda what, done, total: None))

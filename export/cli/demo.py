@@ -115,7 +115,7 @@ def compile_engines(bundle: Path, *, compute: str = "") -> None:
     from echoexport.runtime.engine.protocol import EngineOptions
     from echoexport.runtime.files.cache_folders import find_cache_folder
 
-    options = EngineOptions(compute=compute, cache=find_cache_folder("engines"), streams=0)
+    options = EngineOptions(compute=compute, cache=find_cache_folder("engines"), lanes=0)
     with open_bundle(bundle, options=options) as opened:
         for name in opened.manifest.networks:
             opened.network(name)

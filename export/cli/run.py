@@ -163,7 +163,7 @@ def run_command(bundle: Path, **options: Any) -> None:
     cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
     shown = ProgressLine("frame", {"sampling": "call"})
     engine = EngineOptions(
-        compute=options["compute"], threads=options["threads"], cache=engines, streams=0
+        compute=options["compute"], threads=options["threads"], cache=engines, lanes=0
     )
     with open_bundle(bundle, backend=backend, options=engine) as opened, shown as progress:
         warn_of_fallback(opened, asked=options["backend"])

@@ -165,7 +165,7 @@ def _probe_products(
     inputs = {"x": np.full(spec.inputs[0].shape, 0.5, spec.inputs[0].dtype)}
     try:
         with as_file(files("echoexport.profiles") / "data" / graph.file) as path:
-            engine = backend.open(path, spec, replace(options, cache=None, streams=1))
+            engine = backend.open(path, spec, replace(options, cache=None, lanes=1))
         with closing(engine):
             what = f"{engine.precision} products of {graph.side} x {graph.side} in {backend.name}"
             times = _time(lambda: engine(inputs), seconds=seconds, clock=clock)

@@ -26,7 +26,7 @@ _WHAT = {
     OVERLAPPED: "as echoexport run renders: a thread samples while frames are decoded and encoded",
 }
 _AHEAD = {IN_TURNS: 0, OVERLAPPED: 24}
-_STREAMS = {IN_TURNS: 1, OVERLAPPED: 0}
+_LANES = {IN_TURNS: 1, OVERLAPPED: 0}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ClipSource:
 
     def __enter__(self) -> ClipSource:
         """Open the bundle and every network. Raises what :func:`open_bundle` raises."""
-        options = replace(self._work.options, streams=_STREAMS[self.name], cache=None)
+        options = replace(self._work.options, lanes=_LANES[self.name], cache=None)
         self.bundle = open_bundle(self._work.bundle, backend=self._work.backend, options=options)
         try:
             self.load = {name: self._open(name) for name in self.bundle.manifest.networks}

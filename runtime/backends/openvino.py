@@ -17,8 +17,8 @@ from echoexport.runtime.engine.protocol import Arrays, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 
 _LARGEST_CACHED = 512 * 2**20  # bytes of weights
-_LARGEST_STREAMED = 64 * 2**20
-_MOST_STREAMS = 4
+_LARGEST_IN_LANES = 64 * 2**20
+_MOST_LANES = 4
 
 # Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on
 # these networks.
@@ -29,16 +29,14 @@ _CORES: list[Any] = []  # one at most
 
 
 class OpenVINOEngine:
-    """A compiled model and a request for each of its streams."""
+    """A compiled model and a request for each of its lanes."""
 
-    def __init__(
-        self, compiled: Any, precision: str, *, streams: int = 1, keep: Any = None
-    ) -> None:
+    def __init__(self, compiled: Any, precision: str, *, lanes: int = 1, keep: Any = None) -> None:
         self.precision = precision
-        self.streams = streams
+        self.lanes = lanes
         # Each with the memory that the model may read; None where the engine is closed.
         self._requests: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
-        for _ in range(streams):
+        for _ in range(lanes):
             self._requests.put((compiled.create_infer_request(), keep))
         self._names = [output.get_any_name() for output in compiled.outputs]
         self._profiled = compiled if compiled.get_property("PERF_COUNT") else None
@@ -147,7 +145,7 @@ class OpenVINOBackend:
             config["CACHE_DIR"] = str(cache)
         compiled = compile_graph(core, graph, config)
         return OpenVINOEngine(
-            compiled, spec.computed_in(options.compute or "fp32"), streams=_streams_of(config)
+            compiled, spec.computed_in(options.compute or "fp32"), lanes=_lanes_of(config)
         )
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
@@ -187,7 +185,7 @@ class OpenVINOBackend:
                 f"{engine}: OpenVINO cannot import it: {_last_line(error)}"
             ) from error
         precision = spec.computed_in(options.compute or "fp32")
-        return OpenVINOEngine(compiled, precision, streams=_streams_of(config), keep=content)
+        return OpenVINOEngine(compiled, precision, lanes=_lanes_of(config), keep=content)
 
 
 def open_core() -> Any:
@@ -214,13 +212,13 @@ def describe_config(graph: Path, options: EngineOptions) -> dict[str, str]:
     Raises:
         SettingError: a compute precision that this CPU or backend does not have.
     """
-    streams = _count_streams(graph, options)
+    lanes = _count_lanes(graph, options)
     config = {
         "INFERENCE_PRECISION_HINT": _find_hint(open_core(), options.compute),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    if streams > 1:
-        config = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
+    if lanes > 1:
+        config = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes)}
     if options.threads:
         config["INFERENCE_NUM_THREADS"] = str(options.threads)
     if options.profile:
@@ -253,7 +251,7 @@ def _describe_layer(layer: Any, seconds: float) -> LayerRecord:
     )
 
 
-def _streams_of(config: dict[str, str]) -> int:
+def _lanes_of(config: dict[str, str]) -> int:
     return int(config.get("NUM_STREAMS", "1"))
 
 
@@ -288,21 +286,21 @@ def _is_worth_caching(graph: Path) -> bool:
     return _measure_files(graph) < _LARGEST_CACHED
 
 
-def _count_streams(graph: Path, options: EngineOptions) -> int:
+def _count_lanes(graph: Path, options: EngineOptions) -> int:
     """One for each core where the network is small.
 
     Threads that share its many short operations mostly wait.
 
-    A large one keeps all cores busy by itself, and each stream would cost its
+    A large one keeps all cores busy by itself, and each lane would cost its
     activations' memory once more.
     """
-    if options.streams:
-        return options.streams
+    if options.lanes:
+        return options.lanes
     usable = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     cores = min(options.threads or usable, usable)
-    return min(cores, _MOST_STREAMS) if _measure_files(graph) < _LARGEST_STREAMED else 1
+    return min(cores, _MOST_LANES) if _measure_files(graph) < _LARGEST_IN_LANES else 1
 
 
 def _measure_files(graph: Path) -> int:

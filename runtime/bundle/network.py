@@ -19,7 +19,7 @@ from echoexport.runtime.trace.tracer import NULL, Tracer
 class Network:
     """Calls an engine by names. ``calls`` and ``seconds`` count since the network was opened.
 
-    Up to ``streams`` threads may call it at once; seconds then add up over them.
+    Up to ``lanes`` threads may call it at once; seconds then add up over them.
     """
 
     def __init__(self, spec: SubnetSpec, engine: Engine, *, notes: Sequence[str] = ()) -> None:
@@ -29,7 +29,7 @@ class Network:
         self.precision = engine.precision
         self.calls = 0
         self.seconds = 0.0
-        self.streams: int = getattr(engine, "streams", 1)
+        self.lanes: int = getattr(engine, "lanes", 1)
         self._engine = engine
         self._counting = threading.Lock()
         self._tracer = NULL

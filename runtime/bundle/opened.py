@@ -263,7 +263,7 @@ class Bundle:
         if name not in self.manifest.networks:
             raise UnknownNameError("network", name, known=self.manifest.networks)
         return self._compile(
-            name, replace(self._options_for(name), streams=1, cache=None, profile=True)
+            name, replace(self._options_for(name), lanes=1, cache=None, profile=True)
         )
 
     def close_network(self, name: str) -> None:
@@ -374,8 +374,8 @@ class Bundle:
         """Side by side only for the denoiser, whose windows do not wait for each other;
         and a cache folder of the network's own, since a library may know its entries by
         the graph's path alone."""
-        streams = self.options.streams if name == "denoising_unet" else 1
-        options = replace(self.options, streams=streams, compute=self._compute_of(name))
+        lanes = self.options.lanes if name == "denoising_unet" else 1
+        options = replace(self.options, lanes=lanes, compute=self._compute_of(name))
         if options.cache is None:
             return options
         digest = hashlib.sha256(self.identity(name).encode()).hexdigest()[:24]

@@ -27,7 +27,7 @@ class EngineOptions:
     """0 leaves it to the backend."""
     cache: Path | None = None
     """A folder for compiled engines, None for none."""
-    streams: int = 1
+    lanes: int = 1
     """Calls that run side by side, for a network that is called so; 0 leaves it to the
     backend."""
     profile: bool = False
@@ -44,7 +44,7 @@ class Engine(Protocol):
 
     ``precision`` is what it computes in: "fp32", "fp16", "bf16", "int8" or "int8+bf16".
 
-    One that several threads may call at once says how many in an attribute ``streams``.
+    One that several threads may call at once says how many in an attribute ``lanes``.
     One that copies to a device, or knows how long the device took, has an attribute
     ``tracer`` (of ``runtime.trace.tracer``), which is set from outside: it records copies as
     host time of category "copy", and the device's own time with ``clock="device"``.

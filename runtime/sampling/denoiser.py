@@ -62,7 +62,7 @@ class Denoiser:
 
     def __init__(self, bundle: Bundle, conditions: Conditions, *, guided: bool) -> None:
         self._network = bundle.network("denoising_unet")
-        self.streams = self._network.streams
+        self.lanes = self._network.lanes
         self._conditions = conditions
         self._guided = guided
         self._shapes = {tensor.name: tensor.shape for tensor in self._network.spec.inputs}

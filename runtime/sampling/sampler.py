@@ -15,7 +15,7 @@ from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.runtime.sampling.denoiser import Conditions, Denoiser, guide, is_guided
 from echoexport.runtime.sampling.windows import Windows, context_windows, shifted_windows
 
-_WINDOWS_AHEAD = 4  # for each stream
+_WINDOWS_AHEAD = 4  # for each lane
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,16 @@ class Sampling:
 
     def frame(self, index: int) -> NDArray[np.float32]:
         """The final latents of one frame, (1, 4, h, w)."""
-        # Once the first frames are out, several windows for each stream at every step:
+        # Once the first frames are out, several windows for each lane at every step:
         # with one or two, the last of a step would often run alone while the other
-        # streams wait for the next step.
+        # lanes wait for the next step.
         more = (
-            _WINDOWS_AHEAD * self._denoiser.streams * len(self._steps[0].windows[0])
+            _WINDOWS_AHEAD * self._denoiser.lanes * len(self._steps[0].windows[0])
             if self._calls
             else 1
         )
         self._run(
-            [index] if self._denoiser.streams < 2 else range(index, min(index + more, self.frames))
+            [index] if self._denoiser.lanes < 2 else range(index, min(index + more, self.frames))
         )
         return self._latents[-1][:, :, index]
 
@@ -167,7 +167,7 @@ class Sampling:
     ) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
         """Velocities of a step's windows, in the windows' order.
 
-        Windows run side by side where the engine has streams.
+        Windows run side by side where the engine has lanes.
         """
         step = self._steps[index]
         timestep = self._timesteps[index]
@@ -177,15 +177,15 @@ class Sampling:
             with self.tracer.span("window", "sampling", step=index, window=window):
                 return self._denoiser.run(before, window=step.windows[window], timestep=timestep)
 
-        if min(self._denoiser.streams, len(windows)) < 2:
+        if min(self._denoiser.lanes, len(windows)) < 2:
             yield from ((window, run(window)) for window in windows)
             return
         numbers = count(1)
 
-        def name_stream() -> None:
-            self.tracer.name_track(f"stream {next(numbers)}")
+        def name_lane() -> None:
+            self.tracer.name_track(f"lane {next(numbers)}")
 
-        with ThreadPoolExecutor(self._denoiser.streams, initializer=name_stream) as pool:
+        with ThreadPoolExecutor(self._denoiser.lanes, initializer=name_lane) as pool:
             try:
                 yield from zip(windows, pool.map(run, windows), strict=True)
             finally:

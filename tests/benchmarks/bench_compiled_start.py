@@ -41,7 +41,7 @@ from echoexport.profiles.measuring.clip_run import find_peak_memory, find_proces
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.engine.protocol import EngineOptions
 folder, backend, cache = sys.argv[1:4]
-options = EngineOptions(cache=Path(cache) if cache else None, streams=0)
+options = EngineOptions(cache=Path(cache) if cache else None, lanes=0)
 with open_bundle(folder, backend=backend, options=options) as bundle:
     for name in bundle.manifest.networks:
         bundle.network(name)

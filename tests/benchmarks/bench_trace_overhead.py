@@ -41,7 +41,7 @@ WARMUP = 2
 
 
 def main() -> None:
-    """Build once, render in turns with as many streams as usual, then in one thread.
+    """Build once, render in turns with as many lanes as usual, then in one thread.
 
     One thread shows what the stages leave out.
     """
@@ -73,7 +73,7 @@ def main() -> None:
             settings=RenderSettings(frames=arguments.frames),
         )
         load_before = describe_machine().load
-        with open_bundle(bundle, options=EngineOptions(compute=compute, streams=0)) as opened:
+        with open_bundle(bundle, options=EngineOptions(compute=compute, lanes=0)) as opened:
             overhead = measure_overhead(opened, request, repeats=arguments.repeats)
         with open_bundle(bundle, options=EngineOptions(compute=compute)) as opened:
             stages = measure_stages(opened, request)

@@ -45,7 +45,7 @@ def character(tmp_path_factory: pytest.TempPathFactory, trace_folder: Path) -> I
     build_bundle(
         builtin_checkpoint(), folder, target=load_target("cpu-openvino"), settings=settings
     )
-    with open_bundle(folder, options=EngineOptions(streams=0)) as bundle:
+    with open_bundle(folder, options=EngineOptions(lanes=0)) as bundle:
         yield bundle
 
 

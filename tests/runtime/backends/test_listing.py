@@ -147,7 +147,7 @@ def test_a_network_is_called_one_at_a_time_unless_told_otherwise(
     backend: Any, arithmetic_graph: tuple[Path, SubnetSpec]
 ) -> None:
     path, spec = arithmetic_graph
-    assert Network(spec, backend.open(path, spec, EngineOptions())).streams == 1
+    assert Network(spec, backend.open(path, spec, EngineOptions())).lanes == 1
 
 
 def test_nothing_heavy_is_imported_to_list_and_load_the_backends(tmp_path: Path) -> None:

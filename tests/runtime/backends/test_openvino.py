@@ -181,8 +181,8 @@ def test_openvino_runs_as_many_calls_at_once_as_it_is_told(
 ) -> None:
     pytest.importorskip("openvino")
     path, spec = arithmetic_graph
-    network = Network(spec, load_backend("openvino").open(path, spec, EngineOptions(streams=3)))
-    assert network.streams == 3
+    network = Network(spec, load_backend("openvino").open(path, spec, EngineOptions(lanes=3)))
+    assert network.lanes == 3
     draw = np.random.default_rng(2)
     pairs = [draw.standard_normal((2, 1, 4)).astype(spec.inputs[0].dtype) for _ in range(40)]
     with ThreadPoolExecutor(3) as pool:
@@ -213,7 +213,7 @@ class CompiledOnce:
         return {}
 
 
-def test_a_call_that_waits_for_a_stream_is_refused_when_another_thread_closes_the_engine() -> None:
+def test_a_call_that_waits_for_a_lane_is_refused_when_another_thread_closes_the_engine() -> None:
     compiled = CompiledOnce()
     asking = threading.Event()
     found = list[Any]()

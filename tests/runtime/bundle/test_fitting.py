@@ -206,14 +206,12 @@ def test_engines_of_cpu_backends_compute_what_their_graphs_do(
                 np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5)
 
 
-def test_an_openvino_engine_runs_as_many_streams_as_it_is_told(
+def test_an_openvino_engine_runs_as_many_lanes_as_it_is_told(
     compile_tiny: Callable[[str], Path],
 ) -> None:
-    for streams in (1, 2):
-        with open_bundle(
-            compile_tiny("openvino"), options=EngineOptions(streams=streams)
-        ) as bundle:
-            assert bundle.network("denoising_unet").streams == streams
+    for lanes in (1, 2):
+        with open_bundle(compile_tiny("openvino"), options=EngineOptions(lanes=lanes)) as bundle:
+            assert bundle.network("denoising_unet").lanes == lanes
             assert bundle.self_test("denoising_unet").passed
 
 

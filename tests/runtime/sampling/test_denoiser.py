@@ -27,7 +27,7 @@ class Recorder:
 
     def __init__(self, bundle: Bundle) -> None:
         self.spec = bundle.network("denoising_unet").spec
-        self.streams = 3
+        self.lanes = 3
         self.given: list[dict[str, np.ndarray]] = []
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -123,7 +123,7 @@ def test_velocities_are_single_precision_whatever_the_network_computes_in(
 
 def test_it_says_how_many_calls_may_run_at_once(recorded: tuple[Bundle, Recorder]) -> None:
     bundle, _ = recorded
-    assert Denoiser(bundle, conditions_of(bundle), guided=False).streams == 3
+    assert Denoiser(bundle, conditions_of(bundle), guided=False).lanes == 3
 
 
 def draw_inputs() -> dict[str, np.ndarray]:

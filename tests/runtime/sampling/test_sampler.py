@@ -35,7 +35,7 @@ class FakeEngine:
     """A denoiser given as a function; keeps copies of what it was called with."""
 
     precision = "fp32"
-    streams = 1
+    lanes = 1
 
     def __init__(self, denoise: Denoiser) -> None:
         self.denoise = denoise
@@ -348,7 +348,7 @@ def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(
         np.testing.assert_array_equal(step.latents, other.latents)
 
 
-def test_streams_change_nothing_but_who_calls(null_bundle: Path) -> None:
+def test_lanes_change_nothing_but_who_calls(null_bundle: Path) -> None:
     bundle, _ = fake_bundle(null_bundle, mix_neighbours)
     whole, _ = sample(bundle, noise(40), steps=3)
     threads: set[str] = set()
@@ -359,7 +359,7 @@ def test_streams_change_nothing_but_who_calls(null_bundle: Path) -> None:
         return mix_neighbours(inputs)
 
     bundle, engine = fake_bundle(null_bundle, denoise)
-    engine.streams = 3
+    engine.lanes = 3
     sampling = start_sampling(bundle, noise(40), steps=3)
     for frame in range(40):
         np.testing.assert_array_equal(sampling.frame(frame), whole[:, :, frame])

@@ -59,7 +59,7 @@ def check_events(trace: dict[str, Any]) -> list[dict[str, Any]]:
             st.sampled_from(CATEGORIES),
             st.floats(0, 1e5),
             st.floats(0, 1e3),
-            st.sampled_from(["main", "sampler", "stream 1"]),
+            st.sampled_from(["main", "sampler", "lane 1"]),
             st.sampled_from(["host", "device"]),
         )
     )
