@@ -67,7 +67,7 @@ LOOKED_UP = {
     "main": ("export/",),  # by python -m, of the modules that are programs
 }
 
-LONGEST_FILE = 450
+TESTED_SHARE = 0.8  # of the modules, by a file of their own in the mirrored folder
 TOP_FOLDERS = {*ROOMS, "tests", "docs", "findings", ".ci"}
 TOP_FILES = {
     "README.md",
@@ -153,6 +153,12 @@ def offences(source: str, place: str) -> list[str]:
         if item.package in banned_in(place):
             found.append(f"{place}:{item.line}: {item.package} is not allowed here")
     return found
+
+
+def find_tests_of(place: str) -> Path:
+    """The file with the tests of the module at ``place``."""
+    path = Path(place)
+    return ROOT / "tests" / path.parent / f"test_{path.stem.strip('_')}.py"
 
 
 def run_python(code: str, *args: str, cwd: Path) -> str:
@@ -278,11 +284,6 @@ def test_every_module_opens_with_one_line_saying_what_it_is_for() -> None:
     assert [inside(path) for path in files_of(*ROOMS) if not opens_well(path)] == []
 
 
-def test_no_file_of_a_room_is_too_long_to_read() -> None:
-    lengths = {inside(path): len(path.read_text("utf-8").splitlines()) for path in files_of(*ROOMS)}
-    assert {place: lines for place, lines in lengths.items() if lines > LONGEST_FILE} == {}
-
-
 def public_names(source: str) -> set[str]:
     """Classes, functions, constants and aliases that a module defines at its top for others."""
     names: set[str] = set()
@@ -342,6 +343,22 @@ def test_every_imported_package_is_declared() -> None:
     assert {
         name for name in imported - known if DISTRIBUTIONS.get(name, name).lower() not in declared
     } == set()
+
+
+def test_most_modules_have_tests_of_their_own_in_the_mirrored_folder() -> None:
+    modules = [path for path in files_of(*ROOMS) if path.stem != "__init__"]
+    untested = [inside(path) for path in modules if not find_tests_of(inside(path)).is_file()]
+    share = 1 - len(untested) / len(modules)
+    assert share >= TESTED_SHARE, f"{share:.0%}, without: {', '.join(untested)}"
+
+
+def test_a_test_file_is_called_like_its_module_and_lies_where_it_lies() -> None:
+    assert (
+        inside(find_tests_of("runtime/sampling/ddim.py")) == "tests/runtime/sampling/test_ddim.py"
+    )
+    assert inside(find_tests_of("export/demo/training/__main__.py")) == (
+        "tests/export/demo/training/test_main.py"
+    )
 
 
 def test_test_folders_are_no_packages() -> None:

@@ -111,7 +111,7 @@ class Fake:
                 super().__init__(fake, path, settings, providers)
 
         if self.records:
-            Session.get_provider_graph_assignment_info = _tell_placement  # type: ignore[attr-defined]
+            setattr(Session, "get_provider_graph_assignment_info", _tell_placement)  # noqa: B010
 
         def set_default_logger_severity(severity: int) -> None:
             self.severity = severity

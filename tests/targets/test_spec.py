@@ -45,7 +45,8 @@ def write(folder: Path, content: object) -> Path:
 
 def leaves(content: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Paths of every key in a parsed target file."""
-    pairs = content.items() if isinstance(content, dict) else enumerate(content)  # type: ignore[arg-type]
+    listed: Any = content
+    pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
     for key, value in pairs:
         yield (*path, key)
         if isinstance(value, dict) or (

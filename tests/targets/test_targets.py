@@ -130,7 +130,8 @@ def test_every_number_of_an_engine_block_has_a_source_or_a_reason_for_its_absenc
 def test_a_boards_workspace_leaves_most_of_its_shared_memory_alone(name: str) -> None:
     target = load_target(name)
     assert target.engine is not None and target.engine.workspace_bytes is not None
-    assert 0 < target.engine.workspace_bytes <= target.hardware.memory.value * 1e9 / 8  # type: ignore[operator]
+    assert target.hardware.memory.value is not None
+    assert 0 < target.engine.workspace_bytes <= target.hardware.memory.value * 1e9 / 8
 
 
 def test_a_gpus_workspace_is_left_to_the_library() -> None:
