@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,13 @@ from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.graphs.float_islands import keep_float32
 from echoexport.calibration.lint import tensorrt_lint
 from echoexport.calibration.lint.finding import Finding
-from echoexport.calibration.lint.graph_lint import ALLOWED_OPERATORS, lint_graph, require_clean
+from echoexport.calibration.lint.graph_lint import lint_graph, require_clean
 from echoexport.calibration.lint.tensorrt_lint import check_tensorrt
-from echoexport.calibration.lint.tensorrt_operators import LINES, find_line
+from echoexport.calibration.lint.tensorrt_operators import LINES
 from echoexport.export.engines.tensorrt_rtx import is_installed
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.errors import GraphError
-from echoexport.targets.spec import list_targets, load_target
 
 Spoil = Callable[[onnx.ModelProto], object]
 FLOAT = TensorProto.FLOAT
@@ -364,20 +362,6 @@ def test_a_value_of_two_thousand_million_is_too_much_before_10_10(model: onnx.Mo
     assert {one.library for one in found} == {"TensorRT 10.3"}
 
 
-@pytest.mark.parametrize(
-    ("version", "line"),
-    [
-        ("10.3", "10.3"),
-        ("10.7.0.23", "10.3"),
-        ("10.16.2", "10.16"),
-        ("11.0", "10.16"),
-        ("12", "11.4"),
-    ],
-)
-def test_a_version_is_held_to_the_newest_line_that_is_not_newer(version: str, line: str) -> None:
-    assert find_line(version).name == line
-
-
 @pytest.mark.parametrize("version", ["8.6", "10.2.0", "9"])
 def test_a_version_before_all_lines_is_refused_with_the_way_out(
     version: str, model: onnx.ModelProto
@@ -386,33 +370,6 @@ def test_a_version_before_all_lines_is_refused_with_the_way_out(
         GraphError, match=r"graphs are made for 10\.3 and newer; update JetPack to 6\.1"
     ):
         check_tensorrt(model, [version])
-
-
-def test_what_is_no_version_is_refused() -> None:
-    with pytest.raises(GraphError, match="'latest': not a version"):
-        find_line("latest")
-
-
-def test_every_tensorrt_of_our_targets_has_rules() -> None:
-    versions = {line.tensorrt for name in list_targets() for line in load_target(name).tensorrt}
-    assert versions and {find_line(version).name for version in versions} <= set(LINES)
-
-
-def test_every_operator_that_we_allow_is_parsed_by_every_line() -> None:
-    assert [
-        name
-        for name in ALLOWED_OPERATORS
-        for line in LINES.values()
-        if line.find_types(name) is None
-    ] == []
-
-
-def test_a_newer_line_parses_whatever_an_older_one_does() -> None:
-    lines = list(LINES.values())
-    names = [*ALLOWED_OPERATORS, "Attention", "STFT", "GroupNormalization", "Pad"]
-    for older, newer in pairwise(lines):
-        assert newer.opset >= older.opset
-        assert all((newer.find_types(n) or set()) >= (older.find_types(n) or set()) for n in names)
 
 
 ELEMENTS = {
@@ -441,50 +398,6 @@ def test_a_sum_passes_where_both_types_are_one_that_is_summed(left: str, right: 
         {"parser type"} if {left, right} - summed else set()
     )
     assert rules == wanted
-
-
-@given(
-    mode=st.sampled_from(["nearest", "linear", "cubic"]),
-    nearest=st.sampled_from(
-        ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil", "nearest_even"]
-    ),
-    place=st.sampled_from(
-        [
-            "half_pixel",
-            "pytorch_half_pixel",
-            "asymmetric",
-            "align_corners",
-            "half_pixel_symmetric",
-            "tf_crop_and_resize",
-        ]
-    ),
-    antialias=st.integers(0, 1),
-)
-def test_a_resize_passes_with_the_documented_modes_only(
-    mode: str, nearest: str, place: str, antialias: int
-) -> None:
-    how = {
-        "mode": mode,
-        "nearest_mode": nearest,
-        "coordinate_transformation_mode": place,
-        "antialias": antialias,
-    }
-    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], name="resize", **how)  # type: ignore[arg-type]
-    body = helper.make_graph(
-        [node],
-        "up",
-        [helper.make_tensor_value_info("x", FLOAT, SIDES)],
-        [helper.make_tensor_value_info("y", FLOAT, [1, 4, 12, 12])],
-        [constant("scales", [1, 1, 2, 2], np.float32)],
-    )
-    found = check_all(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)]))
-    wrong = [
-        mode == "cubic",
-        nearest == "nearest_even",
-        place in ("half_pixel_symmetric", "tf_crop_and_resize"),
-        antialias == 1,
-    ]
-    assert len(found) == sum(wrong) and {one.rule for one in found} <= {"resize"}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
