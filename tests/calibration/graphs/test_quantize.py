@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.graphs.qdq_graph import find_skips, to_scale
@@ -44,53 +45,6 @@ WIDE = NetworkPlan(
     },
 )
 """Ranges that cut nothing off."""
-
-
-def make_graph(
-    folder: Path, *, dtype: type[np.floating[Any]] = np.float32, width: int = 8
-) -> FloatGraph:
-    """A convolution with a bias, three linears on it, two more on their sum past it."""
-    draw = np.random.default_rng(5)
-    values: dict[str, np.ndarray] = {
-        "conv.weight": draw.normal(size=(4, 4, 3, 3)),
-        "conv.bias": draw.normal(size=4),
-    }
-    for name in ("to_k", "to_v", "to_q", "out", "last"):
-        values[f"{name}.weight"] = draw.normal(size=(width, width))
-    values["constant"] = np.ones(1)
-    nodes = [
-        helper.make_node(
-            "Conv", ["x", "conv.weight", "conv.bias"], ["seen"], name="conv", pads=[1, 1, 1, 1]
-        ),
-        *(
-            helper.make_node("MatMul", ["seen", f"to_{k}.weight"], [k], name=f"linear_{k}")
-            for k in "kvq"
-        ),
-        helper.make_node("Add", ["k", "v"], ["kv"], name="add"),
-        helper.make_node("Add", ["kv", "q"], ["kvq"], name="add_1"),
-        helper.make_node("MatMul", ["kvq", "out.weight"], ["o"], name="linear_o"),
-        helper.make_node("MatMul", ["o", "last.weight"], ["l"], name="linear_l"),
-        helper.make_node("Mul", ["l", "constant"], ["y"], name="scale"),
-    ]
-    element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    sides = [1, 4, 6, width]
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", element, sides)],
-        [helper.make_tensor_value_info("y", element, sides)],
-        [numpy_helper.from_array(array.astype(dtype), name) for name, array in values.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    folder.mkdir(exist_ok=True, parents=True)
-    onnx.save_model(
-        model,
-        folder / "net.onnx",
-        save_as_external_data=True,
-        location="net.bin",
-        size_threshold=60,
-    )
-    return FloatGraph(folder / "net.onnx")
 
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
@@ -124,7 +78,9 @@ def draw_x(dtype: type[np.floating[Any]] = np.float32) -> np.ndarray:
     return np.random.default_rng(6).normal(size=(1, 4, 6, 8)).astype(dtype)
 
 
-def test_each_layer_computes_what_its_mode_says(tmp_path: Path) -> None:
+def test_each_layer_computes_what_its_mode_says(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path)
     x = draw_x()
     quantize_network(graph, INT8, tmp_path / "int8" / "net.onnx")
@@ -138,7 +94,9 @@ def test_each_layer_computes_what_its_mode_says(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(tmp_path / "int8" / "net.onnx", x), wanted, rtol=2e-4, atol=2e-4)
 
 
-def test_layers_that_read_one_value_in_one_range_share_a_pair(tmp_path: Path) -> None:
+def test_layers_that_read_one_value_in_one_range_share_a_pair(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     quantize_network(make_graph(tmp_path), INT8, tmp_path / "int8" / "net.onnx")
     model = FloatGraph(tmp_path / "int8" / "net.onnx").model
     inputs = {node.name: list(node.input) for node in model.graph.node}
@@ -151,7 +109,9 @@ def test_layers_that_read_one_value_in_one_range_share_a_pair(tmp_path: Path) ->
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 3
 
 
-def test_opset_inputs_outputs_and_names_of_weights_stay(tmp_path: Path) -> None:
+def test_opset_inputs_outputs_and_names_of_weights_stay(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path)
     quantize_network(graph, INT8, tmp_path / "int8" / "net.onnx")
     written = FloatGraph(tmp_path / "int8" / "net.onnx")
@@ -171,7 +131,9 @@ def test_opset_inputs_outputs_and_names_of_weights_stay(tmp_path: Path) -> None:
     onnx.checker.check_model(str(tmp_path / "int8" / "net.onnx"), full_check=True)
 
 
-def test_sizes_hashes_and_counts_are_those_of_the_files(tmp_path: Path) -> None:
+def test_sizes_hashes_and_counts_are_those_of_the_files(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     files = quantize_network(make_graph(tmp_path), INT8, tmp_path / "int8" / "net.onnx")
     folder = tmp_path / "int8"
     assert sorted(path.name for path in folder.iterdir()) == ["net.bin", "net.onnx"]
@@ -185,14 +147,16 @@ def test_sizes_hashes_and_counts_are_those_of_the_files(tmp_path: Path) -> None:
     assert files.int8_share == pytest.approx(400 / 464)
 
 
-def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_plan_gives_the_same_bytes(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path)
     first = quantize_network(graph, INT8, tmp_path / "a" / "net.onnx")
     turned = NetworkPlan("int8", dict(reversed(INT8.layers.items())))
     assert quantize_network(FloatGraph(graph.path), turned, tmp_path / "b" / "net.onnx") == first
 
 
-def test_edits_come_before_rounding(tmp_path: Path) -> None:
+def test_edits_come_before_rounding(tmp_path: Path, make_graph: Callable[..., FloatGraph]) -> None:
     graph = make_graph(tmp_path)
     edits = {
         "to_q.weight": lambda w: w * np.arange(1, 9, dtype=np.float32)[:, None],
@@ -211,7 +175,9 @@ def test_edits_come_before_rounding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(written.read("last.weight"), -graph.read("last.weight"))
 
 
-def test_an_fp16_graph_keeps_its_type(tmp_path: Path) -> None:
+def test_an_fp16_graph_keeps_its_type(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     quantize_network(make_graph(tmp_path, dtype=np.float16), WIDE, tmp_path / "int8" / "net.onnx")
     written = FloatGraph(tmp_path / "int8" / "net.onnx")
     scales = [name for name in written.initializers if name.endswith("int8_scale")]
@@ -224,7 +190,9 @@ def test_an_fp16_graph_keeps_its_type(tmp_path: Path) -> None:
     assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
 
 
-def test_the_skips_of_residual_adds_are_quantized_where_the_plan_says(tmp_path: Path) -> None:
+def test_the_skips_of_residual_adds_are_quantized_where_the_plan_says(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path)
     int8 = frozenset(name for name, layer in INT8.layers.items() if layer.mode == "int8")
     assert [(skip.node, skip.value) for skip in find_skips(graph, int8)] == [
@@ -244,7 +212,9 @@ def test_the_skips_of_residual_adds_are_quantized_where_the_plan_says(tmp_path: 
     assert 0 < np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
 
 
-def test_memory_is_that_of_the_largest_tensor(tmp_path: Path) -> None:
+def test_memory_is_that_of_the_largest_tensor(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path, width=600)
     largest = graph.read("out.weight").nbytes
     tracemalloc.start()
@@ -297,7 +267,9 @@ def test_halves_go_to_the_even_neighbour() -> None:
     assert quantize_weights(values, 0)[0].tolist() == [[127, 0, 2, 2, 0, -2]]
 
 
-def test_unknown_layers_and_missing_ranges_are_refused(tmp_path: Path) -> None:
+def test_unknown_layers_and_missing_ranges_are_refused(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path)
     with pytest.raises(
         UnknownNameError, match=r"unknown layer of net 'to_x'; known: .* Did you mean 'to_"
@@ -322,7 +294,9 @@ def test_unknown_layers_and_missing_ranges_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "o").exists()
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failure_leaves_what_was_there(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path)
     output = tmp_path / "int8" / "net.onnx"
     first = quantize_network(graph, INT8, output)
@@ -338,7 +312,9 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     )
 
 
-def test_the_float_network_is_never_overwritten(tmp_path: Path) -> None:
+def test_the_float_network_is_never_overwritten(
+    tmp_path: Path, make_graph: Callable[..., FloatGraph]
+) -> None:
     graph = make_graph(tmp_path)
     with pytest.raises(OutputError, match="is the float network itself"):
         quantize_network(graph, INT8, tmp_path / "int8" / ".." / "net.onnx")
