@@ -1,9 +1,9 @@
-"""Formulas that are traced as the networks are, run in ONNX Runtime, and compared with torch."""
+"""Formulas that are traced as the networks are, and networks beside their golden arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from echoexport.export.architecture import Architecture
+from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.subnets import tracing
+from echoexport.export.subnets.networks import build_network, load_weights
+from echoexport.export.subnets.unet import ReferenceUNet
 from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 
 Compute = Callable[..., Any]
@@ -98,3 +101,55 @@ def lower(
 
 def describe(name: str, shape: tuple[int, ...]) -> TensorSpec:
     return TensorSpec(name, "float32", tuple((f"axis{i}", side) for i, side in enumerate(shape)))
+
+
+@dataclass
+class Bench:
+    """The networks of one checkpoint beside the goldens of its size.
+
+    One network in memory at a time.
+    """
+
+    goldens: Any
+    reference: Any
+    checkpoint: Checkpoint
+    load: Callable[[Checkpoint, str], nn.Module]
+
+    def network(self, name: str) -> nn.Module:
+        return self.load(self.checkpoint, name)
+
+    def input(self, name: str, scale: float = 1.0) -> torch.Tensor:
+        shape = self.goldens.meta["inputs"][name][0]
+        return torch.from_numpy(self.reference.reference_input(name, shape, scale))
+
+    def mask(self) -> torch.Tensor:
+        left, top, right, bottom = self.goldens.meta["conf"]["rect"]
+        mask = torch.zeros(self.goldens.meta["inputs"]["mask"][0])
+        mask[..., top:bottom, left:right] = 1.0
+        return mask
+
+    def pose_locator(self) -> nn.Module:
+        """The goldens' own: the pose variants' face locator beside the acc variant's denoiser."""
+        tensors = self.reference.checkpoint_tensors(
+            "face_locator_pose", size=self.goldens.meta["size"]
+        )
+        a = self.checkpoint.architecture
+        pose = replace(a, landmark=replace(a.landmark, in_channels=3))
+        return load_weights(build_network("landmark_encoder", pose), tensors)
+
+    def banks(self) -> tuple[torch.Tensor, dict[str, Any]]:
+        with torch.no_grad():
+            return ReferenceUNet.forward(
+                self.network("reference_unet"), self.input("ref_latents", 0.8)
+            )  # type: ignore[arg-type]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["tiny", pytest.param("full", marks=[pytest.mark.full, pytest.mark.slow])],
+)
+def bench(request: pytest.FixtureRequest, echo_reference: Any, load_network: Any) -> Bench:
+    goldens = request.getfixturevalue(f"goldens_{request.param}")
+    folder = request.getfixturevalue(f"{request.param}_checkpoint")
+    checkpoint = open_checkpoint(folder, "acc")
+    return Bench(goldens, echo_reference, checkpoint, load_network)
