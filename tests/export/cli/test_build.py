@@ -19,14 +19,9 @@ from typing import Any
 import pytest
 
 from echoexport.export.architecture import Architecture, VAEArchitecture
-from echoexport.export.build.description import describe_bundle
-from echoexport.export.build.settings import BuildSettings
-from echoexport.export.checkpoint.reader import open_checkpoint
 from echoexport.export.cli import main
-from echoexport.export.demo.assets import builtin_checkpoint
-from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
-from echoexport.runtime.contract.manifest import Manifest, read_manifest
+from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.targets.spec import load_target
 
 SMALL = ("--size", "16x16", "--frames", "4")
@@ -79,19 +74,6 @@ def build(command: Callable[..., Any], trace_folder: Path) -> Callable[..., Any]
         return command("build", *arguments, "-t", target, *small, "--trace-cache", trace_folder)
 
     return run
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, null_bundle: Path) -> dict[str, Any]:
-    """What the command line asks of the build, which then does nothing."""
-    given: dict[str, Any] = {}
-
-    def stand_in(checkpoint: Path, output: Path, **rest: Any) -> Manifest:
-        given.update(checkpoint=checkpoint, output=output, **rest)
-        return read_manifest(null_bundle)
-
-    monkeypatch.setattr("echoexport.export.build.bundle.build_bundle", stand_in)
-    return given
 
 
 @pytest.fixture
@@ -181,84 +163,6 @@ def test_without_a_checkpoint_the_weights_in_the_working_directory_are_taken(
     monkeypatch.chdir(tmp_path)
     assert build("-o", "bundle").code == 0
     assert (asked["checkpoint"], asked["output"]) == (Path("pretrained_weights"), Path("bundle"))
-
-
-@pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, an empty one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.usefixtures("nowhere")
-def test_without_any_checkpoint_the_demo_character_is_built_at_its_own_size(
-    command: Callable[..., Any], asked: dict[str, Any]
-) -> None:
-    outcome = command("build", "-t", "jetson-orin", "-o", "bundle")
-    assert outcome.code == 0, outcome
-    assert load_target("jetson-orin").build.size != (128, 128)
-    assert (asked["checkpoint"], asked["settings"].size) == (builtin_checkpoint(), (128, 128))
-    assert (asked["settings"].variant, asked["settings"].frames) == ("acc", None)
-    assert outcome.err.splitlines() == [
-        "no checkpoint named and no pretrained_weights/ here: using the built-in demo character"
-    ]
-
-
-def test_the_demo_character_can_be_named_like_any_checkpoint(
-    command: Callable[..., Any], asked: dict[str, Any]
-) -> None:
-    outcome = command("build", builtin_checkpoint(), "-t", "cpu", "-o", "bundle", "--size", 128)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert asked["settings"].size == (128, 128)
-
-
-@pytest.mark.usefixtures("nowhere")
-def test_the_demo_character_at_another_size_is_built_with_a_warning(
-    command: Callable[..., Any], asked: dict[str, Any]
-) -> None:
-    outcome = command("build", "-t", "cpu", "-o", "bundle", "--size", "256x256")
-    assert (outcome.code, asked["settings"].size) == (0, (256, 256))
-    assert (
-        "warning: the built-in demo character was trained at 128x128 px"
-        in outcome.err.splitlines()[-1]
-    )
-
-
-@pytest.mark.parametrize(
-    ("variant", "wanted"),
-    [
-        ("pose_acc", "variant 'pose_acc': the built-in demo character comes as acc only"),
-        ("acx", "unknown variant 'acx'; known: acc, base, pose, pose_acc. Did you mean 'acc'?"),
-    ],
-)
-def test_the_demo_character_has_one_variant(
-    command: Callable[..., Any], nowhere: Path, variant: str, wanted: str
-) -> None:
-    outcome = command("build", "-t", "cpu", "-o", "bundle", "--variant", variant)
-    assert outcome.code == 1
-    assert [wanted in line for line in outcome.err.splitlines()] == [False, True]
-    assert list(nowhere.iterdir()) == []
-
-
-def test_the_demo_characters_bundle_says_where_it_comes_from() -> None:
-    opened = open_checkpoint(builtin_checkpoint(), "acc")
-    settings = BuildSettings(size=(128, 128), frames=12, precision="fp32")
-    a = opened.architecture
-    sizes = size_networks(a, size=(128, 128), frames=12, face="mask")
-    made = describe_bundle(
-        opened, sizes, {}, target=load_target("cpu"), settings=settings
-    ).provenance
-    assert made.checkpoint == "echoexport-demo-character"
-    assert made.notes == ("the demo character that is built into echoexport: drawn faces only",)
-
-
-def test_other_weights_win_over_the_demo_character(
-    command: Callable[..., Any], asked: dict[str, Any], nowhere: Path
-) -> None:
-    (nowhere / "pretrained_weights").mkdir()
-    outcome = command("build", "-t", "cpu", "-o", "bundle")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert (asked["checkpoint"], asked["settings"].size) == (Path("pretrained_weights"), None)
 
 
 def test_every_option_reaches_the_build(
