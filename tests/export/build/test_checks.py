@@ -12,12 +12,11 @@ import pytest
 
 from echoexport.export.build import checks as build_checks
 from echoexport.export.build.checks import AUTO_BYTES, check_bundle, fits_memory
-from echoexport.export.build.settings import BuildSettings, settle
 from echoexport.export.engines import tensorrt_rtx
 from echoexport.export.engines.tensorrt_rtx import ParserReport
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
-from echoexport.runtime.errors import BackendError, GraphError, SettingError, UnknownNameError
+from echoexport.runtime.errors import BackendError, GraphError, SettingError
 from echoexport.targets.spec import load_target
 
 Check = Callable[..., list[str]]
@@ -169,11 +168,6 @@ def test_a_parser_that_is_not_here_is_noted_with_its_extra(
     assert "pip install 'echoexport[tensorrt-rtx]'" in notes[1]
 
 
-def test_an_unknown_check_is_refused_before_anything_is_built() -> None:
-    with pytest.raises(SettingError, match="check 'some'; known: auto, all, none"):
-        settle(BuildSettings(check="some"), target=load_target("cpu"))
-
-
 def test_an_unknown_check_is_refused_by_the_check_itself(check: Check) -> None:
     with pytest.raises(SettingError, match="known: auto, all, none"):
         check("some")
@@ -184,33 +178,6 @@ def test_an_unknown_check_is_refused_by_the_check_itself(check: Check) -> None:
 )
 def test_no_limit_fits_everything(needed: float, limit: int | None, fits: bool) -> None:
     assert fits_memory(needed, limit) is fits
-
-
-def test_a_targets_defaults_fill_what_was_not_asked_for() -> None:
-    settled = settle(BuildSettings(), target=load_target("jetson-orin"))
-    assert (settled.precision, settled.size, settled.frames, settled.steps) == (
-        "fp16",
-        (256, 256),
-        12,
-        4,
-    )
-
-
-def test_what_was_asked_for_stays() -> None:
-    asked = BuildSettings("pose", (64, 128), 5, "fp32", 9)
-    assert settle(asked, target=load_target("jetson-orin")) == asked
-
-
-def test_a_zero_is_no_default() -> None:
-    settled = settle(BuildSettings(frames=0, steps=0), target=load_target("cpu"))
-    assert (settled.frames, settled.steps) == (0, 0)
-
-
-def test_an_unknown_precision_or_variant_is_refused() -> None:
-    with pytest.raises(SettingError, match="precision 'int3'; known: fp32, fp16"):
-        settle(BuildSettings(precision="int3"), target=load_target("cpu"))
-    with pytest.raises(UnknownNameError, match="Did you mean 'pose'"):
-        settle(BuildSettings("posee"), target=load_target("cpu"))
 
 
 def test_the_memory_limit_is_the_one_the_checks_are_sized_by() -> None:

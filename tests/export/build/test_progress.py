@@ -5,7 +5,6 @@ It forgets that when the bundle is in place.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,29 +12,18 @@ from typing import Any
 
 import pytest
 
-from echoexport.calibration.choosing import sensitivity
 from echoexport.calibration.choosing.layer_choice import ChoiceSettings
 from echoexport.calibration.choosing.sensitivity import Damage
-from echoexport.calibration.observing import ranges
-from echoexport.calibration.observing.tapped_network import TappedNetwork
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
 from echoexport.calibration.progress import ProgressFolder
 from echoexport.calibration.recording import recording
-from echoexport.calibration.recording.recording import RecordingSettings, record_set
-from echoexport.calibration.recording.sets import open_set
-from echoexport.export.architecture import Architecture
-from echoexport.export.build.bundle import build_bundle
-from echoexport.export.build.int8.planning import make_plan
-from echoexport.export.build.job import open_job
+from echoexport.calibration.recording.recording import record_set
 from echoexport.export.build.progress import BuildProgress, find_builtin_set, keep_damage
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.build.sources import FloatBundles
 from echoexport.export.demo import calibration_inputs
-from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
-from echoexport.runtime.contract.schema import dump
-from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import load_target
 
 pytest.importorskip("onnxruntime")
@@ -47,112 +35,6 @@ PLAN = NetworkPlan("int8", {"one": LayerPlan("int8", 1.0)})
 
 def silent(what: str, done: int, total: int) -> None:
     """A report that nobody reads."""
-
-
-@pytest.fixture(scope="module")
-def settings(trace_folder: Path) -> BuildSettings:
-    return BuildSettings(
-        size=(16, 16),
-        frames=4,
-        steps=2,
-        precision="int8",
-        quality=0.5,
-        traces=trace_folder,
-        check="none",
-        sensitivity=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def micro_floats(
-    tmp_path_factory: pytest.TempPathFactory, micro: Architecture, settings: BuildSettings
-) -> FloatBundles:
-    """The smallest networks in fp32, and a set of them beside these."""
-    folder = tmp_path_factory.mktemp("micro")
-    checkpoint = write_random_checkpoint(folder / "weights", architecture=micro)
-    plain = replace(settings, precision="fp32", sensitivity=False)
-    manifest = build_bundle(checkpoint, folder / "fp32", target=CPU, settings=plain)
-    inputs = calibration_inputs.builtin_recording_inputs(2)
-    record_set(
-        folder / "fp32",
-        inputs,
-        folder / "set",
-        settings=RecordingSettings(samples=4, steps=2, seconds=0.5),
-    )
-    return FloatBundles(folder / "fp32", folder / "fp32", manifest)
-
-
-@pytest.fixture
-def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How often the engine was asked for ranges, and how often what layers cost was measured."""
-    counts = {"ranges": 0, "damage": 0}
-
-    class Counted(TappedNetwork):
-        def __call__(self, inputs: Any) -> Any:
-            counts["ranges"] += 1
-            return super().__call__(inputs)
-
-    def measure(*given: Any) -> float:
-        counts["damage"] += 1
-        return relative_error(*given)
-
-    relative_error = sensitivity.relative_error
-    monkeypatch.setattr(ranges, "TappedNetwork", Counted)
-    monkeypatch.setattr(sensitivity, "relative_error", measure)
-    return counts
-
-
-@pytest.fixture
-def plan(micro_floats: FloatBundles, settings: BuildSettings) -> Callable[..., str]:
-    """A function that plans every network, and gives plan and damage as text."""
-    recorded = open_set(micro_floats.float32.parent / "set")
-
-    def make(folder: Path | None, report: Progress = silent) -> str:
-        progress = BuildProgress(folder, micro_floats.manifest, recorded.digest)
-        job = open_job(
-            micro_floats.float32.parent / "weights", target=CPU, settings=settings, report=report
-        )
-        found, damage = make_plan(micro_floats, recorded, job=job, progress=progress)
-        return json.dumps([dump(found), dump(damage)])
-
-    return make
-
-
-def kill_at(phase: str, count: int) -> Progress:
-    def report(what: str, done: int, total: int) -> None:
-        if what == phase and done == count:
-            raise KeyboardInterrupt
-
-    return report
-
-
-@pytest.mark.slow
-def test_a_build_killed_among_the_ranges_and_in_the_sweep_goes_on_to_the_same_plan(
-    plan: Callable[..., str], work: dict[str, int], tmp_path: Path
-) -> None:
-    wanted = plan(None)
-    whole = dict(work)
-    assert whole["ranges"] == 4
-    assert whole["damage"] > 20
-    work.update(ranges=0, damage=0)
-    with pytest.raises(KeyboardInterrupt):
-        plan(tmp_path, kill_at("denoising_unet: ranges", 3))
-    assert work == {"ranges": 3, "damage": 0}
-    with pytest.raises(KeyboardInterrupt):
-        plan(tmp_path, kill_at("denoising_unet: what layers cost", 7))
-    assert work == {"ranges": 4, "damage": 7}
-    assert plan(tmp_path) == wanted
-    assert work == whole
-
-
-@pytest.mark.slow
-def test_only_a_network_with_int8_activations_keeps_anything(
-    plan: Callable[..., str], tmp_path: Path
-) -> None:
-    plan(tmp_path)
-    (found,) = tmp_path.iterdir()
-    assert found.name.startswith("denoising_unet-")
-    assert {"plan.json", "maxima.npz", "damage.json"} <= {path.name for path in found.iterdir()}
 
 
 def test_damages_of_another_plan_or_sampling_do_not_count(tmp_path: Path) -> None:
@@ -210,9 +92,12 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 @pytest.mark.slow
 def test_the_built_in_set_is_recorded_once_and_again_where_it_is_damaged(
-    micro_floats: FloatBundles, settings: BuildSettings, recordings: list[Path], tmp_path: Path
+    micro_floats: FloatBundles,
+    micro_settings: BuildSettings,
+    recordings: list[Path],
+    tmp_path: Path,
 ) -> None:
-    kept = replace(settings, progress=tmp_path / "progress")
+    kept = replace(micro_settings, progress=tmp_path / "progress")
 
     def find(wanted: BuildSettings = kept) -> str:
         with find_builtin_set(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from echoexport.export.cli import compiled_run
+from echoexport.runtime.bundle import choice
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.manifest import read_manifest, write_manifest
 from echoexport.targets.spec import Backends, load_target
@@ -18,7 +19,8 @@ from echoexport.targets.spec import Backends, load_target
 @pytest.fixture
 def needs_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the null backend be one that opens no ONNX files."""
-    monkeypatch.setattr(compiled_run, "NEEDS_COMPILING", ("null",))
+    for module in (compiled_run, choice):
+        monkeypatch.setattr(module, "NEEDS_COMPILING", ("null",))
 
 
 @pytest.fixture
@@ -108,7 +110,8 @@ def test_on_a_terminal_run_asks_and_compiles(
 def test_a_portable_backend_takes_over_with_a_warning(
     run: Callable[..., Any], null_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled_run, "NEEDS_COMPILING", ("ort",))
+    for module in (compiled_run, choice):
+        monkeypatch.setattr(module, "NEEDS_COMPILING", ("ort",))
     write_manifest(replace(read_manifest(null_bundle), backends=("ort", "null")), null_bundle)
     monkeypatch.setattr("echoexport.runtime.backends.ort.OrtBackend.unavailable", lambda _: None)
     outcome = run(null_bundle)

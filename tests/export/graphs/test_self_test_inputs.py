@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from echoexport.export.architecture import Architecture
-from echoexport.export.graphs.self_test_inputs import Arrays, make_inputs
+from echoexport.export.graphs.self_test_inputs import make_inputs
 from echoexport.export.sizes import size_networks
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.sampling.ddim import sinusoid
+
+Arrays = dict[str, np.ndarray]
 
 
 def specs_of(a: Architecture, *, precision: str = "fp32", face: str = "mask") -> Any:

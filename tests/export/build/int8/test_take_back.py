@@ -34,17 +34,9 @@ from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.build.sources import FloatBundles
 from echoexport.export.checkpoint.reader import Checkpoint
-from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.quality.report import (
-    BundleSide,
-    Headline,
-    NetworkQuality,
-    NetworkSide,
-    QualityBudget,
     QualityReport,
-    RunSettings,
 )
-from echoexport.profiles.quality.signals import Closeness
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
@@ -57,12 +49,6 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 DENOISER = "denoising_unet"
-FURTHEST = dict.fromkeys(FAMILY.networks, 40.0) | {
-    "audio_encoder": 20.0,
-    "vae_decoder": 25.0,
-    DENOISER: 30.0,
-}
-"""dB of each network's outputs."""
 
 
 class Ones:
@@ -132,6 +118,7 @@ def compose(
     tmp_path: Path,
     scales: dict[str, float],
     rendered: list[dict[str, str]],
+    make_report: Callable[..., QualityReport],
 ) -> Callable[..., Manifest]:
     """A function that makes a small bundle of stand-in networks.
 
@@ -198,41 +185,6 @@ def compose(
         "echoexport.export.demo.quality_clips.list_quality_clips", lambda *given, **rest: []
     )
     return make
-
-
-def make_report(stored: Mapping[str, str], *, misses: tuple[str, ...]) -> QualityReport:
-    side = BundleSide("fp32", "plain", "acc", "cpu", "fp32", "ort", "fp32", 0, 100, 200, "ab" * 32)
-    one = NetworkSide("fp32", "fp32", 100, 0.2, 0.2)
-    networks = tuple(
-        NetworkQuality(
-            name,
-            one,
-            one,
-            1,
-            1,
-            Closeness(FURTHEST[name] + 5 * stored[name].endswith("+fp32"), 1.0, 0.1, 0.1),
-            "x",
-            20.0,
-            0.3,
-            1.0,
-        )
-        for name in FAMILY.networks
-    )
-    return QualityReport(
-        1,
-        "measured",
-        side,
-        side,
-        RunSettings(2, 24.0, 1.0, 1, 0, 0, 1),
-        QualityBudget(psnr=35.0),
-        misses,
-        Headline(30.0, 30.0, 31.0, 29.0, 0.98, 0.97, 0.3, 0.3, 1.0, ()),
-        (),
-        networks,
-        (),
-        (),
-        describe_circumstances(),
-    )
 
 
 def stored_in(manifest: Manifest) -> dict[str, str]:
