@@ -66,7 +66,7 @@ def test_each_fault_is_refused_by_its_kind_with_exit_code_1(
         raise error
 
     give(monkeypatch, JOB)
-    monkeypatch.setattr(tensorrt_child, "load_library", lambda product: None)
+    monkeypatch.setattr(tensorrt_child, "load_builder_library", lambda product: None)
     monkeypatch.setattr(tensorrt_child, "_build", fail)
     assert main() == 1
     assert sent == [{"event": "refused", "kind": kind, "reason": reason}]
@@ -77,7 +77,7 @@ def test_the_library_is_the_one_that_the_job_names(
 ) -> None:
     asked: list[Any] = []
     give(monkeypatch, BuildJob("tensorrt_rtx", "/a/library.py", "net.onnx"))
-    monkeypatch.setattr(tensorrt_child, "load_library", asked.append)
+    monkeypatch.setattr(tensorrt_child, "load_builder_library", asked.append)
     monkeypatch.setattr(tensorrt_child, "_build", lambda *given: 0)
     assert main() == 0
     assert (asked[0].backend, asked[0].library) == ("tensorrt_rtx", "/a/library.py")

@@ -247,7 +247,7 @@ def test_lesser_messages_are_no_complaints(load: Load) -> None:
 def test_the_module_is_used_behind_the_seam_only() -> None:
     """No other file of the engines asks NVIDIA's modules for anything."""
     users = set()
-    for path in ENGINES.glob("*.py"):
+    for path in ENGINES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in {
                 "OnnxParser",
