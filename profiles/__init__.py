@@ -1,1 +1,1 @@
-"""The profiling room: how fast something is, with the conditions it was measured under."""
+"""The profiling room: how fast something is, with the circumstances of every figure."""

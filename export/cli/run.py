@@ -171,7 +171,7 @@ def run_command(bundle: Path, **options: Any) -> None:
         with tracing(options["trace_file"]) as tracer:
             report = make_clip(session, request, progress=progress, warn=warn, tracer=tracer)
         warn_of_notes(opened)
-        conditions = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
+        circumstances = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
         if options["report_file"] is not None:
             from echoexport.profiles.measuring.clip_run import describe_clip_run, write_clip_run
 
@@ -179,7 +179,8 @@ def run_command(bundle: Path, **options: Any) -> None:
                 options["report_file"], describe_clip_run(opened, report, request.settings)
             )
     click.echo(
-        describe_clip(request.output, report, conditions=conditions), err=request.output == "-"
+        describe_clip(request.output, report, circumstances=circumstances),
+        err=request.output == "-",
     )
 
 
@@ -261,12 +262,12 @@ def read_request(options: dict[str, Any]) -> ClipRequest:
     )
 
 
-def describe_clip(output: str, report: ClipReport, *, conditions: str) -> str:
-    """One line: what was made, how fast, under which conditions."""
+def describe_clip(output: str, report: ClipReport, *, circumstances: str) -> str:
+    """One line: what was made, how fast, under which circumstances."""
     reference = "from the cache" if not report.calls["reference_unet"] else "computed"
     return (
         f"{output}: {report.frames} frames at {report.fps:g} fps in {report.seconds:.1f} s "
         f"({report.frames_per_second:.1f} frames/s, real-time factor "
         f"{report.real_time_factor:.2f}, first frame after "
-        f"{report.first_frame_seconds:.1f} s, measured; {conditions}; reference {reference})"
+        f"{report.first_frame_seconds:.1f} s, measured; {circumstances}; reference {reference})"
     )

@@ -91,7 +91,7 @@ def describe_circumstances() -> Circumstances:
 
 
 def describe_bundle_circumstances(bundle: Bundle) -> Circumstances:
-    """The conditions now, with a bundle and its backend."""
+    """The circumstances now, with a bundle and its backend."""
     return replace(
         describe_circumstances(),
         target=bundle.manifest.target,
@@ -103,7 +103,7 @@ def describe_bundle_circumstances(bundle: Bundle) -> Circumstances:
 
 
 def describe_network_circumstances(bundle: Bundle, name: str) -> Circumstances:
-    """The conditions now, with one of a bundle's networks; it is opened if it is not yet."""
+    """The circumstances now, with one of a bundle's networks; it is opened if it is not yet."""
     network = bundle.network(name)
     manifest = bundle.manifest
     return replace(

@@ -1,4 +1,4 @@
-"""How long calls take: percentiles with their conditions, and contestants side by side."""
+"""How long calls take: percentiles with their circumstances, and contestants side by side."""
 
 from __future__ import annotations
 

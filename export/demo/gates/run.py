@@ -77,7 +77,7 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class GateReport:
-    """All figures with their conditions."""
+    """All figures with their circumstances."""
 
     passed: bool
     lines: tuple[GateLine, ...]
