@@ -52,7 +52,7 @@ class NetworkPlan:
     """One network."""
 
     precision: str
-    """"int8" where any layer is not "float", else "fp32" or "fp16"."""
+    """It is "int8" where any layer is not "float", else "fp32" or "fp16"."""
     layers: Mapping[str, LayerPlan] = field(default_factory=dict)
     """By layer name; those not named are float."""
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)

@@ -30,7 +30,7 @@ class Layer:
     """The weight's, without ".weight", e.g. ``down_blocks.0.resnets.0.conv1``: the key
     of every policy and plan."""
     op: str
-    """"Conv", with a weight (out, in, ...), or "MatMul", with a weight (in, out)."""
+    """Either "Conv", with a weight (out, in, ...), or "MatMul", with a weight (in, out)."""
     node: str
     """The ONNX node."""
     value: str

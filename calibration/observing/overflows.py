@@ -57,11 +57,11 @@ class Overflow:
     node: str
     op: str
     kind: str
-    """"range": it reads or gives ``value``, which is too large. "squares": the sum of
-    squares that a norm takes of ``value``. "softmax": ``value`` is, or leads to, a
-    softmax's input with too few digits left. "underflow": a norm's mean square or a
-    divisor that fp16 would round to nothing. "constant": ``value`` is one that fp16
-    cannot hold."""
+    """Why: "range" (it reads or gives ``value``, which is too large), "squares" (the
+    sum of squares that a norm takes of ``value``), "softmax" (``value`` is, or leads
+    to, a softmax's input with too few digits left), "underflow" (a norm's mean square
+    or a divisor that fp16 would round to nothing) or "constant" (``value`` is one that
+    fp16 cannot hold)."""
     value: str
     peak: float
     """The figure, largest over all samples; the smallest for "underflow"."""

@@ -45,7 +45,8 @@ class RangeSettings:
     """How ranges are found."""
 
     method: str = "minmax"
-    """"minmax", "percentile" (of absolute values, ``percentile`` %), "entropy" or "mse"."""
+    """Either "minmax", "percentile" (of absolute values, ``percentile`` %), "entropy"
+    or "mse"."""
     percentile: float = 99.99
     combine: str = "max"
     """How one range comes from those of the timestep bins: their "max", their "mean",

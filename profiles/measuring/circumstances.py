@@ -72,7 +72,7 @@ class Circumstances:
     clock: str = "perf_counter"
     """Name of the clock."""
     origin: str = "measured"
-    """"measured" or "modelled"."""
+    """Either "measured" or "modelled"."""
 
 
 def describe_circumstances() -> Circumstances:

@@ -102,8 +102,8 @@ class BoardForecast:
     bound: str
     """What most of the time waits for."""
     real_time: str
-    """"yes" at the low end of the band, "perhaps" at the high end only, "no", or
-    "unknown"."""
+    """It is "yes" at the low end of the band, "perhaps" at the high end only, else
+    "no", or "unknown"."""
     reason: str = ""
     """Why there are no figures."""
     caveat: str = ""

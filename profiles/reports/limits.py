@@ -41,7 +41,7 @@ class Metric:
     name: str
     value: float
     unit: str
-    """"seconds", "bytes", "fps", "J" or ""."""
+    """Either "seconds", "bytes", "fps", "J" or ""."""
     samples: Samples = ()
     """What it comes from, () for none."""
     figure: str = "p50"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from echoexport.calibration.recording.recording import RecordingInput, RecordingSettings, record_set
 from echoexport.calibration.recording.set_manifest import (
     SET_FORMAT,
     SET_SCHEMA,
@@ -23,6 +25,11 @@ from echoexport.calibration.recording.set_writer import (
     count_samples,
 )
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
+from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.inputs.portrait import FaceCrop
+from echoexport.runtime.inputs.resize import Size
+from echoexport.runtime.inputs.voice import Voice, voice_from_samples
 
 WEIGHTS = {"denoising_unet": "22", "vae_encoder": "23"}
 SOURCE = SetSource("acc", "weights", {"a.pth": "11"}, WEIGHTS, 32, 32, 4, "mask")
@@ -122,3 +129,127 @@ def written(tmp_path: Path, write_set: Callable[..., CalibrationSet]) -> Path:
     """The folder of a whole set."""
     write_set(tmp_path / "set")
     return tmp_path / "set"
+
+
+class MixingEngine:
+    """Outputs that depend on every input, and not on when or how often it is called."""
+
+    precision = "fp32"
+
+    def __init__(self, spec: SubnetSpec, backend: MixingBackend) -> None:
+        self.spec = spec
+        self.backend = backend
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        self.backend.calls[self.spec.name] += 1
+        total = sum(float(np.abs(array).mean()) for array in inputs.values())
+        outputs = {}
+        for number, tensor in enumerate(self.spec.outputs):
+            values = np.arange(int(np.prod(tensor.shape)), dtype=np.float64) * 0.37 + total + number
+            outputs[tensor.name] = np.cos(values).astype(np.float32).reshape(tensor.shape)
+        self.backend.spoil(self.spec.name, self.backend.calls[self.spec.name], outputs)
+        return outputs
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class MixingBackend:
+    """Opens mixing engines; ``spoil`` is told of each call and may change its outputs, or raise."""
+
+    name = "null"
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.spoil: Callable[[str, int, dict[str, np.ndarray]], None] = (
+            lambda network, call, outputs: None
+        )
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def describe(self) -> str:
+        return "mixes"
+
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> MixingEngine:
+        return MixingEngine(spec, self)
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> MixingBackend:
+    """In place of the null backend."""
+    mixing = MixingBackend()
+    monkeypatch.setattr("echoexport.runtime.backends.null.BACKEND", mixing)
+    return mixing
+
+
+@pytest.fixture(scope="session")
+def voice_of() -> Callable[..., Voice]:
+    """A function that gives half a second of noise."""
+
+    def run(seed: int, *, seconds: float = 0.5) -> Voice:
+        samples = (
+            np.random.default_rng(seed)
+            .uniform(-0.3, 0.3, round(16000 * seconds))
+            .astype(np.float32)
+        )
+        return voice_from_samples(samples)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def crop_of() -> Callable[[int], Callable[[Size], FaceCrop]]:
+    """A function that gives a portrait of noise."""
+
+    def run(seed: int) -> Callable[[Size], FaceCrop]:
+        def crop(size: Size) -> FaceCrop:
+            width, height = size
+            picture = (
+                np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+            )
+            return FaceCrop(picture, np.full((height, width), 255, np.uint8), (0, 0, width, height))
+
+        return crop
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def inputs_of(
+    voice_of: Callable[..., Voice], crop_of: Callable[[int], Callable[[Size], FaceCrop]]
+) -> Callable[..., list[RecordingInput]]:
+    """A function that gives every portrait with every voice."""
+
+    def run(
+        portraits: int = 2, voices: int = 2, *, poses: Path | None = None
+    ) -> list[RecordingInput]:
+        return [
+            RecordingInput(f"p{portrait}", f"v{voice}", crop_of(portrait), voice_of(voice), poses)
+            for portrait in range(portraits)
+            for voice in range(voices)
+        ]
+
+    return run
+
+
+@pytest.fixture
+def record(
+    null_bundle: Path,
+    tmp_path: Path,
+    backend: MixingBackend,
+    inputs_of: Callable[..., list[RecordingInput]],
+) -> Callable[..., CalibrationSet]:
+    """A function that records with mixing engines into a folder of the test."""
+
+    def run(
+        inputs: list[RecordingInput] | None = None,
+        *,
+        name: str = "set",
+        bundle: Path = null_bundle,
+        **changes: object,
+    ) -> CalibrationSet:
+        settings = replace(RecordingSettings(samples=8, backend="null"), **changes)  # type: ignore[arg-type]
+        return record_set(bundle, inputs or inputs_of(), tmp_path / name, settings=settings)
+
+    return run
