@@ -52,9 +52,8 @@ def builtin_recording_inputs(count: int = BUILTIN_COUNT) -> list[RecordingInput]
             ones. InputError: the installation lacks the voice.
     """
     if not 1 <= count < 1_000_000 - FIRST_CALIBRATION_PERSON:
-        raise SettingError(
-            f"{count} built-in portraits: 1 to {1_000_000 - FIRST_CALIBRATION_PERSON - 1} are wanted"
-        )
+        most = 1_000_000 - FIRST_CALIBRATION_PERSON - 1
+        raise SettingError(f"{count} built-in portraits: 1 to {most} are wanted")
     voices = list(_make_voices().items())
     inputs = []
     for index in range(count):

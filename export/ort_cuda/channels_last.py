@@ -7,7 +7,7 @@ views.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from echoexport.export.ort_cuda.edited_graph import MICROSOFT, EditedGraph, Shape, attribute, volume
 from echoexport.export.ort_cuda.group_norms import GroupNorm, find_inside, find_norms
@@ -69,9 +69,9 @@ class _Walk:
         self._made.append(node)
 
     def _add(
-        self, operator: str, inputs: list[str], output: str, shape: Shape, **attributes: object
+        self, operator: str, inputs: list[str], output: str, shape: Shape, **attributes: Any
     ) -> str:
-        self._made.append(self._graph.make(operator, inputs, output, shape, **attributes))  # type: ignore[arg-type]
+        self._made.append(self._graph.make(operator, inputs, output, shape, **attributes))
         return output
 
     def _reshape(self, name: str, shape: Shape, stem: str) -> str:

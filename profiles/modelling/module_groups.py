@@ -31,7 +31,8 @@ _KIND_OF_PART = tuple(
         ("temporal", r"(?:^|\.)motion_modules\."),
         (
             "norm",
-            r"(?:^|\.)(?:norm\d*|norms\.\d+|group_norm|conv_norm_out|attn_ln|mlp_ln|ln_post|layer_norm)\.",
+            r"(?:^|\.)(?:norm\d*|norms\.\d+|group_norm|conv_norm_out|attn_ln|mlp_ln|ln_post"
+            r"|layer_norm)\.",
         ),
         ("cross-attention", r"(?:^|\.)attn2\."),
         ("self-attention", r"(?:^|\.)(?:attn1?|reader)\.|(?:^|\.)attentions\.\d+\.to_"),

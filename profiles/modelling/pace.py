@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from echoexport.profiles.modelling.demand import (
     DENOISER,
@@ -88,10 +89,10 @@ class Case:
             *(self.decoder * value for value in (found.float_flops, found.int8_flops, found.bytes))
         )
 
-    def changed(self, **changes: object) -> Case:
+    def changed(self, **changes: Any) -> Case:
         """The same case with other fields; ``steps`` and ``overlap`` are its sampling's."""
         for_sampling = {key: changes.pop(key) for key in ("steps", "overlap") if key in changes}
-        return replace(self, sampling=replace(self.sampling, **for_sampling), **changes)  # type: ignore[arg-type]
+        return replace(self, sampling=replace(self.sampling, **for_sampling), **changes)
 
 
 @dataclass(frozen=True)

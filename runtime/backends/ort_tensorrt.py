@@ -1,4 +1,7 @@
-"""ONNX Runtime on an NVIDIA GPU, by its TensorRT provider, which leaves to CUDA what TensorRT does not take."""
+"""ONNX Runtime on an NVIDIA GPU, by its TensorRT provider.
+
+What TensorRT does not take is left to CUDA.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""TensorRT 10.3 to 11.x on an NVIDIA GPU, for bundles that were compiled on the machine that runs them."""
+"""TensorRT 10.3 to 11.x on an NVIDIA GPU.
+
+It runs bundles that were compiled on the machine that runs them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class TensorRTBackend:
         self._opened: TensorRTLibrary | None = None
 
     def unavailable(self) -> str | None:
-        """The first that is missing of the package, a version that is new enough, cuda-python, a driver, a GPU."""
+        """The first that is missing of package, new enough version, cuda-python, driver, GPU."""
         try:
             library = self._open_library()
         except BackendError as error:
@@ -53,7 +56,8 @@ class TensorRTBackend:
         device = cuda.find_device()
         (version, _) = cuda.find_versions()
         library = self._open_library()
-        return f"{self.title} {library.version}, {device.name} ({device.compute_capability}), CUDA {version}"
+        gpu = f"{device.name} ({device.compute_capability})"
+        return f"{self.title} {library.version}, {gpu}, CUDA {version}"
 
     def arithmetic(self) -> tuple[str, ...]:
         """Graphs are strongly typed: each network computes in what it is stored in."""

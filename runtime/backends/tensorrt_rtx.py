@@ -19,10 +19,16 @@ from echoexport.runtime.files.aside import replaced_file
 
 
 class TensorRTRTXLibrary(TensorRTLibrary):
-    """The bindings. They compile kernels for the GPU at hand while a plan is opened and first run."""
+    """The bindings, which compile kernels for the GPU at hand.
+
+    They do so while a plan is opened and first run.
+    """
 
     def create_context(self, engine: Any, spec: SubnetSpec, options: EngineOptions) -> Context:
-        """A context that records a CUDA graph by itself, and finds its kernels in the cache folder, if there is one."""
+        """A context that records a CUDA graph by itself.
+
+        It finds its kernels in the cache folder, if there is one.
+        """
         config = engine.create_runtime_config()
         if not options.profile:  # within a graph no layer is timed by itself
             config.cuda_graph_strategy = self.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

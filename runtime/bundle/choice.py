@@ -22,9 +22,10 @@ ON_GPU = ("tensorrt", "tensorrt_rtx", "ort_tensorrt", "ort_cuda")
 
 
 def describe_backend_fallback(manifest: Manifest, backend: Backend) -> str | None:
-    """One line where the CPU, or a slower library, stands in for a GPU backend that the bundle names before.
+    """One line where the CPU, or a slower library, stands in for an earlier GPU backend.
 
-    Says of each such backend why it does not work here; None where ``backend`` is the
+    Earlier are those that the bundle names before ``backend``. The line says of each
+    why it does not work here. It is None where ``backend`` is the
     bundle's first, or none of those before it computes on a GPU.
     """
     if manifest.compiled is not None or backend.name not in manifest.backends:

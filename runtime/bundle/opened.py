@@ -215,7 +215,10 @@ class Bundle:
         }
 
     def missing_arithmetic(self) -> str | None:
-        """One line where the bundle's own choice of arithmetic does not work here and fp32 takes its place."""
+        """One line where fp32 takes the place of the bundle's own choice of arithmetic.
+
+        That choice does not work here, then.
+        """
         if self.options.compute or self.manifest.compiled is not None:
             return None
         entries = self.manifest.networks.items()

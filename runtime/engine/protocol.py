@@ -88,11 +88,12 @@ class CompilingBackend(Backend, Protocol):
     engine_suffix: str
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
-        """All that an engine depends on besides graph, weights and shapes, as far as this machine tells.
+        """All that an engine depends on besides graph, weights and shapes.
 
-        At least ``library``, ``version``, ``os``, ``arch``; with a GPU also ``device``,
-        ``compute_capability``, ``driver`` or ``jetpack``, and ``power_mode`` on boards
-        that have such. An engine is opened only where every value is the same.
+        It is told as far as this machine tells: at least ``library``, ``version``,
+        ``os``, ``arch``; with a GPU also ``device``, ``compute_capability``, ``driver``
+        or ``jetpack``, and ``power_mode`` on boards that have such. An engine is opened
+        only where every value is the same.
         """
 
     def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:

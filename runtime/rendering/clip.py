@@ -27,13 +27,14 @@ from echoexport.runtime.trace.tracer import CLIP, Tracer
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """Files in and out. ``face_box`` (x0, y0, x1, y1) in the portrait's pixels wins over ``face_model``."""
+    """Files in and out."""
 
     portrait: Path
     voice: Path
     output: str
     """A ``.mp4`` or ``.mov``, a folder for PNGs, or "-" for raw RGB24 on stdout."""
     face_box: tuple[float, float, float, float] | None = None
+    """(x0, y0, x1, y1) in the portrait's pixels; wins over ``face_model``."""
     face_model: Path | None = None
     poses: Path | None = None
     """For bundles of the pose variants, what :func:`echoexport.runtime.inputs.pose.read_poses`
@@ -164,8 +165,8 @@ def _question_guidance(bundle: Bundle, sampling: SamplingSettings) -> tuple[str,
     manifest = bundle.manifest
     if not sampling.guidance > 1 >= manifest.sampler.guidance:
         return ()
-    told = f"guidance {sampling.guidance:g}: variant {manifest.variant!r} is distilled for 1; each step costs two calls"
-    return (told,)
+    told = f"guidance {sampling.guidance:g}: variant {manifest.variant!r} is distilled for 1"
+    return (f"{told}; each step costs two calls",)
 
 
 def _open_poses(bundle: Bundle, request: ClipRequest, *, size: tuple[int, int]) -> PoseMaps | None:

@@ -49,7 +49,10 @@ def _stack(g: Lowered, node: Node) -> str:
     shape = shape_of(node)
     axis = int(argument(node, 1, "dim", 0)) % len(shape_of(node))
     one = [*shape[:axis], 1, *shape[axis + 1 :]]
-    parts = [g.builder.reshape(g.value(a), one, name=f"{node.name}.part") for a in node.args[0]]  # type: ignore[union-attr]
+    parts = [
+        g.builder.reshape(g.value(part), one, name=f"{node.name}.part")
+        for part in node.args[0]  # type: ignore[union-attr]
+    ]
     return g.add("Concat", parts, node, axis=axis)
 
 

@@ -71,7 +71,8 @@ def test_nodes_on_the_cpu_are_named_in_the_notes(
     )
     engine = open_ort("ort_cuda", arithmetic_graph)
     assert engine.notes == [
-        f"{CUDA_PROVIDER}: 3 of 6 nodes run elsewhere: 2 Gelu on {CPU}, 1 Resize on {CPU}, which is slow"
+        f"{CUDA_PROVIDER}: 3 of 6 nodes run elsewhere: 2 Gelu on {CPU}, 1 Resize on {CPU}, "
+        "which is slow"
     ]
     assert fake.settings[-1].enable_profiling is not records
 
