@@ -64,6 +64,7 @@ FROM_THE_SYSTEM = {"tensorrt", "cuda"}
 LOOKED_UP = {
     "BACKEND": ("runtime/backends/",),  # by load_backend
     "build_engine": ("export/engines/",),  # by load_builder
+    "REVISION": ("export/engines/",),  # by load_builder
     "main": ("export/",),  # by python -m, of the modules that are programs
 }
 

@@ -84,17 +84,18 @@ def play(run: str, folder: Path, *, backend: str, goldens: Any, reference: Any) 
         frame_count="original",
     )
     with open_bundle(folder, backend=backend, options=ONE_THREAD) as bundle:
-        rendering = Session(bundle).render(
-            inputs, chosen, hooks=SamplingHooks(on_step=steps.append)
-        )
+        session = Session(bundle)
+        rendering = session.render(inputs, chosen, hooks=SamplingHooks(on_step=steps.append))
         frames = np.stack(list(rendering))
-        calls = bundle.calls()
-        tokens = AudioTokens(encode_voice(bundle, voice), rendering.fps, frames=rendering.frames)
+        calls = session.networks.calls()
+        tokens = AudioTokens(
+            encode_voice(bundle.lease(), voice), rendering.fps, frames=rendering.frames
+        )
         return Outcome(
             steps,
             frames,
             rendering.latents,
-            picture_latents=encode_picture(bundle, inputs.picture),
+            picture_latents=encode_picture(bundle.lease(), inputs.picture),
             first_window_tokens=tokens.window(steps[0].windows[0]),
             calls=calls,
         )

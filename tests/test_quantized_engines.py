@@ -30,7 +30,7 @@ from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.targets.spec import TARGET_KINDS, load_target
 
 pytest.importorskip("onnxruntime")
@@ -145,7 +145,7 @@ def test_an_int8_engine_that_is_kept_computes_as_its_graph_does(
     write: Write, character: Path, network: str, backend: str, tmp_path: Path
 ) -> None:
     path, spec = write(network, "cpu")
-    compiling = as_compiling(load_backend(backend))
+    compiling = load_backend(backend)
     assert compiling is not None
     output = tmp_path / f"{network}{compiling.engine_suffix}"
     load_builder(backend).build_engine(

@@ -107,13 +107,13 @@ def _render_all(
     left = [number for number in job.numbers if number not in recorder.writer.done]
     for _, numbers in groupby(left, key=lambda number: job.inputs[number].portrait):
         # of one portrait: two that look alike to a network must both be seen
-        session = Session(bundle, cache=ReferenceCache(None), frugal=True)
-        for number in numbers:
-            hooks = _follow_calls(job, report, before=done, total=total)
-            recorder.begin(number)
-            _render(session, job, number, hooks=hooks, recorder=recorder)
-            recorder.finish()
-            done += job.calls_of(number)
+        with Session(bundle, cache=ReferenceCache(None), frugal=True) as session:
+            for number in numbers:
+                hooks = _follow_calls(job, report, before=done, total=total)
+                recorder.begin(number)
+                _render(session, job, number, hooks=hooks, recorder=recorder)
+                recorder.finish()
+                done += job.calls_of(number)
 
 
 def _follow_calls(job: RecordingJob, report: Progress, *, before: int, total: int) -> SamplingHooks:

@@ -73,11 +73,10 @@ def record_arithmetic(bundle: Path, compute: str) -> None:
         SettingError: no such arithmetic, or this machine does not have it.
     """
     from echoexport.runtime.bundle.opened import open_bundle
-    from echoexport.runtime.engine.protocol import list_arithmetic
 
     with open_bundle(bundle) as opened:
         manifest = opened.manifest
-        here = list_arithmetic(opened.backend)
+        here = opened.backend.arithmetic()
         if compute not in here:
             raise SettingError(
                 f"--compute {compute}: backend {opened.backend.name!r} has {', '.join(here)} here"

@@ -86,7 +86,7 @@ def verify_command(
                 f"({opened.backend.name}, {result.precision})"
             )
             failed += [] if result.passed else [name]
-        warn_of_notes(opened)
+        warn_of_notes(opened.notes())
         if parser:
             _run_parser(
                 opened.folder,

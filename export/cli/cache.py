@@ -223,12 +223,11 @@ def _find_fingerprint(backend: str) -> tuple[dict[str, str] | None, str]:
     from echoexport.export.engines.nvidia.tensorrt_library import PRODUCTS
     from echoexport.runtime.backends import load_backend
     from echoexport.runtime.bundle.fitting import read_fingerprint
-    from echoexport.runtime.engine.protocol import as_compiling
     from echoexport.runtime.errors import EchoExportError
 
     try:
-        found = as_compiling(load_backend(backend))
-        if found is None:
+        found = load_backend(backend)
+        if not found.keeps_engines:
             return None, "opens no engines"
         ahead_of_time = backend in PRODUCTS and PRODUCTS[backend].ahead_of_time
         reason = None if ahead_of_time else found.unavailable()

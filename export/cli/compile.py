@@ -217,12 +217,12 @@ def warn_of_another_machine(bundle: Path, target: TargetSpec, *, backend: str) -
 
     Those are the settings of the bundle's target.
     """
-    from echoexport.runtime.bundle.choice import NEEDS_COMPILING
+    from echoexport.runtime.bundle.choice import needs_compiling
     from echoexport.runtime.device import detect_device, require_target
     from echoexport.runtime.errors import TargetMismatchError
 
     device = detect_device()
-    if device.kind == "cpu" or (backend or target.backends.default) not in NEEDS_COMPILING:
+    if device.kind == "cpu" or not needs_compiling(backend or target.backends.default):
         return
     try:
         require_target(device, target)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from echoexport.export.cli.options import warn
-from echoexport.runtime.bundle.choice import NEEDS_COMPILING, find_portable
+from echoexport.runtime.bundle.choice import find_portable, needs_compiling
 from echoexport.runtime.errors import BackendError, TargetMismatchError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def choose_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
 
     manifest = read_manifest(bundle)
     wanted = backend or next(iter(manifest.backends), "")
-    if manifest.compiled is not None or wanted not in NEEDS_COMPILING:
+    if manifest.compiled is not None or not needs_compiling(wanted):
         return bundle, backend
     if load_backend(wanted).unavailable() is not None:
         return bundle, backend  # opening it says why, or takes the next one
@@ -85,7 +85,7 @@ def compile_built(bundle: Path, target: TargetSpec) -> bool:
     from echoexport.runtime.device import detect_device, require_target
 
     backend = target.backends.default
-    if backend not in NEEDS_COMPILING or load_backend(backend).unavailable() is not None:
+    if not needs_compiling(backend) or load_backend(backend).unavailable() is not None:
         return False
     try:
         require_target(detect_device(), target)

@@ -166,9 +166,9 @@ def warn_of_fallback(bundle: Bundle, *, asked: str | None = None) -> None:
             warn(line)
 
 
-def warn_of_notes(bundle: Bundle) -> None:
+def warn_of_notes(notes: Iterable[str]) -> None:
     """Say what did not run as it should in the networks that were used."""
-    for note in bundle.notes():
+    for note in notes:
         warn(note)
 
 

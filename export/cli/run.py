@@ -167,10 +167,12 @@ def run_command(bundle: Path, **options: Any) -> None:
     )
     with open_bundle(bundle, backend=backend, options=engine) as opened, shown as progress:
         warn_of_fallback(opened, asked=options["backend"])
-        session = Session(opened, cache=cache, frugal=True)
-        with tracing(options["trace_file"]) as tracer:
-            report = make_clip(session, request, progress=progress, warn=warn, tracer=tracer)
-        warn_of_notes(opened)
+        with (
+            tracing(options["trace_file"]) as tracer,
+            Session(opened, cache=cache, frugal=True, tracer=tracer) as session,
+        ):
+            report = make_clip(session, request, progress=progress, warn=warn)
+            warn_of_notes(session.networks.notes())
         circumstances = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
         if options["report_file"] is not None:
             from echoexport.profiles.measuring.clip_run import describe_clip_run, write_clip_run
@@ -185,19 +187,19 @@ def run_command(bundle: Path, **options: Any) -> None:
 
 
 @contextmanager
-def tracing(file: Path | None) -> Iterator[Tracer | None]:
+def tracing(file: Path | None) -> Iterator[Tracer]:
     """A tracer whose spans go to ``file`` at the end, where all went well.
 
-    None where no trace is wanted.
+    One that notes nothing where no trace is wanted.
 
     Raises:
         OutputError: the file cannot be written.
     """
     from echoexport.runtime.trace.trace_file import write_trace
-    from echoexport.runtime.trace.tracer import Tracer
+    from echoexport.runtime.trace.tracer import NULL, Tracer
 
     if file is None:
-        yield None
+        yield NULL
         return
     tracer = Tracer()
     yield tracer

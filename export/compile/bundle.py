@@ -23,9 +23,10 @@ from echoexport.export.compile.network import (
     describe_settings,
     identify,
 )
-from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
+from echoexport.export.engines import EngineSettings, list_builders, load_builder
 from echoexport.export.output_folder import written_aside
 from echoexport.runtime.backends import load_backend
+from echoexport.runtime.bundle.choice import choose_arithmetic
 from echoexport.runtime.bundle.files import bring_file, check_file, check_hash
 from echoexport.runtime.bundle.fitting import read_fingerprint
 from echoexport.runtime.contract.compiled import CompiledEngine, CompiledEngines
@@ -36,7 +37,7 @@ from echoexport.runtime.contract.manifest import (
     read_manifest,
     write_manifest,
 )
-from echoexport.runtime.engine.protocol import CompilingBackend, as_compiling, list_arithmetic
+from echoexport.runtime.engine.protocol import Backend
 from echoexport.runtime.errors import (
     BackendError,
     GraphError,
@@ -83,7 +84,7 @@ def default_output(bundle: Path, backend: str) -> Path:
     return real.with_name(f"{real.name}.compiled-{backend}")
 
 
-def choose_backend(manifest: Manifest, wanted: str, *, untested: bool) -> CompilingBackend:
+def choose_compiling_backend(manifest: Manifest, wanted: str, *, untested: bool) -> Backend:
     """The backend to compile for.
 
     The one asked for, else the bundle's first whose engines can be kept.
@@ -92,20 +93,21 @@ def choose_backend(manifest: Manifest, wanted: str, *, untested: bool) -> Compil
         UnknownNameError: its engines cannot be kept.
         BackendError: it does not work here.
     """
-    name = wanted or next((each for each in manifest.backends if each in BUILDERS), "")
+    known = list_builders()
+    name = wanted or next((each for each in manifest.backends if each in known), "")
     if not name:
         raise BackendError(
             f"none of the bundle's backends ({', '.join(manifest.backends)}) has engines to keep; "
-            f"--backend names one of {', '.join(BUILDERS)}"
+            f"--backend names one of {', '.join(known)}"
         )
-    if name not in BUILDERS:
-        raise UnknownNameError("backend with engines to keep", name, known=BUILDERS)
-    backend = as_compiling(load_backend(name))
-    if backend is None:
+    if name not in known:
+        raise UnknownNameError("backend with engines to keep", name, known=known)
+    backend = load_backend(name)
+    if not backend.keeps_engines:
         raise BackendError(f"backend {name!r} of this release opens no compiled engines")
     reason = backend.unavailable()
     if reason is not None and not untested:
-        others = [each for each in manifest.backends if each in BUILDERS and each != name]
+        others = [each for each in manifest.backends if each in known and each != name]
         hint = f"; --backend {others[0]} may do" if others else ""
         raise BackendError(f"backend {name!r} does not work here: {reason}{hint}")
     return backend
@@ -134,7 +136,7 @@ def compile_bundle(
     for name in manifest.files:
         check_file(bundle, name, manifest=manifest)
     _check_names(settings, manifest)
-    backend = choose_backend(manifest, settings.backend, untested=settings.untested)
+    backend = choose_compiling_backend(manifest, settings.backend, untested=settings.untested)
     load_builder(backend.name)
     target = (
         default_output(bundle, backend.name) if output is None else Path(os.path.realpath(output))
@@ -173,11 +175,11 @@ def _check_names(settings: CompileSettings, manifest: Manifest) -> None:
         )
 
 
-def _settle_place(backend: CompilingBackend, settings: CompileSettings, warn: Tell) -> Place:
-    if settings.compute and settings.compute not in list_arithmetic(backend):
+def _settle_place(backend: Backend, settings: CompileSettings, warn: Tell) -> Place:
+    if settings.compute and settings.compute not in backend.arithmetic():
         raise SettingError(
             f"compute {settings.compute!r}: backend {backend.name!r} has "
-            f"{', '.join(list_arithmetic(backend))} here"
+            f"{', '.join(backend.arithmetic())} here"
         )
     fingerprint = read_fingerprint(backend)
     cache = None if settings.cache is None else EngineCache(settings.cache, warn=warn)
@@ -194,7 +196,7 @@ def _plan(bundle: Path, manifest: Manifest, name: str, *, place: Place, compute:
     What is asked for, else the bundle's own where it is to be had.
     """
     own = manifest.networks[name].compute
-    chosen = compute or (own if own in list_arithmetic(place.backend) else "fp32")
+    chosen = choose_arithmetic(own, asked=compute, available=place.backend.arithmetic())
     identity = identify(manifest, name, place, compute=chosen)
     return NetworkJob(bundle, manifest, identity, place, replace(place.settings, compute=chosen))
 

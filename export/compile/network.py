@@ -25,7 +25,7 @@ from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.spec import find_tolerance
-from echoexport.runtime.engine.protocol import CompilingBackend, EngineOptions
+from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.errors import BackendError, OutputError
 from echoexport.runtime.progress import Tell
 
@@ -37,7 +37,7 @@ class Place:
     Backend, its fingerprint here, settings, and the cache, None for none.
     """
 
-    backend: CompilingBackend
+    backend: Backend
     fingerprint: dict[str, str]
     settings: EngineSettings
     cache: EngineCache | None
@@ -71,7 +71,7 @@ def identify(manifest: Manifest, name: str, place: Place, *, compute: str) -> En
         backend=place.backend.name,
         fingerprint=place.fingerprint,
         settings=describe_settings(settings),
-        revision=getattr(load_builder(place.backend.name), "REVISION", 1),
+        revision=load_builder(place.backend.name).REVISION,
     )
 
 

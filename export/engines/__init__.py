@@ -47,7 +47,10 @@ class BuiltEngine:
 
 
 class Builder(Protocol):
-    """What a module here offers as functions."""
+    """What a module here offers."""
+
+    REVISION: int
+    """Goes up where the same settings give another engine than before."""
 
     def build_engine(
         self,
@@ -66,8 +69,9 @@ class Builder(Protocol):
         """
 
 
-BUILDERS = ("null", "openvino", "ort", "tensorrt", "tensorrt_rtx")
-"""Backends whose engines can be kept."""
+def list_builders() -> tuple[str, ...]:
+    """Backends whose engines can be kept, which is this folder's listing."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 
 
 def load_builder(backend: str) -> Builder:
@@ -76,6 +80,6 @@ def load_builder(backend: str) -> Builder:
     Raises:
         UnknownNameError: that backend's engines cannot be kept.
     """
-    if backend not in BUILDERS:
-        raise UnknownNameError("backend with engines to keep", backend, known=BUILDERS)
+    if backend not in list_builders():
+        raise UnknownNameError("backend with engines to keep", backend, known=list_builders())
     return cast(Builder, importlib.import_module(f"{__name__}.{backend}"))

@@ -12,6 +12,8 @@ from echoexport.export.engines import BuiltEngine, EngineSettings
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.progress import Tell
 
+REVISION = 1
+
 
 def build_engine(
     graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell

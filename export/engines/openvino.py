@@ -13,6 +13,8 @@ from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.progress import Tell
 
+REVISION = 1
+
 
 def build_engine(
     graph: Path, spec: SubnetSpec, output: Path, *, settings: EngineSettings, report: Tell

@@ -15,6 +15,8 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.progress import Tell
 
+REVISION = 1
+
 _LEAST = 1024  # bytes; smaller constants stay in the graph
 
 

@@ -14,6 +14,8 @@ from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.progress import Tell
 
+REVISION = 1
+
 _PRODUCT = TENSORRT
 
 

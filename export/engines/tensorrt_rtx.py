@@ -22,6 +22,8 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import GraphError, MissingPackageError
 from echoexport.runtime.progress import Tell
 
+REVISION = 1
+
 __all__ = [
     "ParserReport",
     "build_engine",

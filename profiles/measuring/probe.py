@@ -64,7 +64,6 @@ PROBES = (
     ProbeGraph("int8", 4096, 16),
 )
 
-_ON_GPU = ("tensorrt",)
 _COPIED = 128 * 2**20  # bytes; beyond what processors keep in their caches
 _LEAST_CALLS = 3
 _MOST_CALLS = 15
@@ -135,7 +134,7 @@ def probe_device(
     ``seconds``, but not before three calls. Copies are of the memory that a CPU's
     networks live in; a GPU's own is not tested.
     """
-    large = backend.name in _ON_GPU
+    large = backend.on_gpu
     floats, small = PROBES[2:] if large else PROBES[:2]
     return Probe(
         compute=_probe_products(backend, floats, options, seconds=seconds, clock=clock),

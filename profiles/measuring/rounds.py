@@ -135,10 +135,11 @@ class ClipSource:
     def _render(self, tracer: Tracer) -> Round:
         self._count += 1
         output = self._work.scratch / f"clip-{self._count}.mp4"
-        session = Session(self.bundle, ahead=_AHEAD[self.name])
-        begun = self._work.now()
-        report = make_clip(session, replace(self._work.clip, output=str(output)), tracer=tracer)
-        ended = self._work.now()
+        request = replace(self._work.clip, output=str(output))
+        with Session(self.bundle, ahead=_AHEAD[self.name], tracer=tracer) as session:
+            begun = self._work.now()
+            report = make_clip(session, request)
+            ended = self._work.now()
         output.unlink(missing_ok=True)
         return Round(
             report.frames,

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.network import Network
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Bundle, Lease
+from echoexport.runtime.engine.protocol import Engine
+from echoexport.runtime.trace.tracer import Tracer
 
 __all__ = ["CallReservoir", "RecordedCall", "RecordingBundle"]
 
@@ -75,36 +77,47 @@ class RecordingBundle(Bundle):
         }
         self._source = bundle
         self._recording = threading.Lock()
+        self._recorded: dict[str, tuple[Network, Network]] = {}
 
-    def network(self, name: str) -> Network:
-        """The network, telling of its calls; raises what the bundle's own does."""
-        network = self._source.network(name)
-        return _RecordedNetwork(network, self.reservoirs[name], lock=self._recording)
+    def take(self, name: str, lease: Lease, *, tracer: Tracer) -> Network:
+        """The source's network, telling of its calls; raises what the source's does."""
+        source = self._source.take(name, lease, tracer=tracer)
+        with self._recording:
+            known = self._recorded.get(name)
+            if known is None or known[0] is not source:
+                engine = _RecordedEngine(source, self.reservoirs[name], lock=self._recording)
+                known = self._recorded[name] = (source, Network(source.spec, engine))
+            return known[1]
 
-    def open_ahead(self, *names: str) -> None:
-        """Have the bundle open these networks."""
-        self._source.open_ahead(*names)
+    def take_ahead(self, name: str, lease: Lease, *, tracer: Tracer) -> None:
+        """Have the source open a network."""
+        self._source.take_ahead(name, lease, tracer=tracer)
 
-    def close_network(self, name: str) -> None:
-        """Have the bundle close a network."""
-        self._source.close_network(name)
-
-    def calls(self) -> dict[str, int]:
-        """The bundle's own count."""
-        return self._source.calls()
+    def let_go(self, name: str, lease: Lease) -> None:
+        """Tell the source, which closes the network with its last holder."""
+        self._source.let_go(name, lease)
 
 
-class _RecordedNetwork(Network):
-    """Calls another network as its engine, and keeps what its reservoir wants."""
+class _RecordedEngine(Engine):
+    """Calls a network as its engine, and keeps what its reservoir wants."""
 
     def __init__(self, network: Network, reservoir: CallReservoir, *, lock: threading.Lock) -> None:
-        super().__init__(network.spec, network)
+        self.precision = network.precision
+        self.lanes = network.lanes
         self._network = network
         self._reservoir = reservoir
         self._lock = lock
+
+    @property
+    def notes(self) -> Sequence[str]:  # type: ignore[override]
+        """The network's."""
+        return self._network.notes
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = self._network(inputs)
         with self._lock:
             self._reservoir.offer(RecordedCall(dict(inputs), dict(outputs)))
         return outputs
+
+    def close(self) -> None:
+        """The network is the source's."""

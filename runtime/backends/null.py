@@ -14,11 +14,11 @@ import numpy as np
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError
 
 
-class NullEngine:
+class NullEngine(Engine):
     """Gives zeros; every call gives the same arrays, which must not be written to."""
 
     def __init__(self, spec: SubnetSpec, *, profile: bool = False) -> None:
@@ -55,7 +55,7 @@ class NullEngine:
         self._outputs = {}
 
 
-class NullBackend:
+class NullBackend(Backend):
     """Always there, on every machine."""
 
     name = "null"

@@ -13,7 +13,7 @@ import numpy as np
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.engine.processor import describe_processor
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions, make_cache
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 
 _LARGEST_CACHED = 512 * 2**20  # bytes of weights
@@ -28,7 +28,7 @@ _FIRST_USE = threading.Lock()
 _CORES: list[Any] = []  # one at most
 
 
-class OpenVINOEngine:
+class OpenVINOEngine(Engine):
     """A compiled model and a request for each of its lanes."""
 
     def __init__(self, compiled: Any, precision: str, *, lanes: int = 1, keep: Any = None) -> None:
@@ -101,7 +101,7 @@ class OpenVINOEngine:
             requests.put(None)
 
 
-class OpenVINOBackend:
+class OpenVINOBackend(Backend):
     """The ``openvino`` package."""
 
     name = "openvino"

@@ -12,7 +12,7 @@ import numpy as np
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.engine.processor import describe_processor
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 
 _PROVIDER = "CPUExecutionProvider"
@@ -21,7 +21,7 @@ _KERNEL_TIME = "_kernel_time"
 Folder = tempfile.TemporaryDirectory[str]
 
 
-class OrtEngine:
+class OrtEngine(Engine):
     """An InferenceSession.
 
     fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere.
@@ -74,7 +74,7 @@ class OrtEngine:
             self._profile = None
 
 
-class OrtBackend:
+class OrtBackend(Backend):
     """The ``onnxruntime`` package."""
 
     name = "ort"

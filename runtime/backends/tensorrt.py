@@ -10,16 +10,18 @@ from pathlib import Path
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.cuda import find_cuda_trouble, open_cuda
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.engine.tensorrt_engine import TensorRTEngine
 from echoexport.runtime.engine.tensorrt_library import TensorRTLibrary, import_library
 from echoexport.runtime.errors import BackendError, SettingError
 
 
-class TensorRTBackend:
+class TensorRTBackend(Backend):
     """The ``tensorrt`` package: on a Jetson it comes with JetPack, elsewhere from NVIDIA."""
 
     name = "tensorrt"
+    on_gpu = True
+    opens_graphs = False
     engine_suffix = ".plan"
     title = "TensorRT"
     oldest = (10, 3)
@@ -58,10 +60,6 @@ class TensorRTBackend:
         library = self._open_library()
         gpu = f"{device.name} ({device.compute_capability})"
         return f"{self.title} {library.version}, {gpu}, CUDA {version}"
-
-    def arithmetic(self) -> tuple[str, ...]:
-        """Graphs are strongly typed: each network computes in what it is stored in."""
-        return ("fp32",)
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """All that a plan depends on besides graph, weights and shapes.

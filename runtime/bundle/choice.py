@@ -1,92 +1,116 @@
-"""What a bundle makes do with on this machine, in a line each, where it was made for better."""
+"""Which backend runs a bundle here and what its networks compute in, with the reasons."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
 
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.manifest import Manifest
-from echoexport.runtime.engine.protocol import (
-    Backend,
-)
-from echoexport.runtime.errors import (
-    BackendError,
-    UnknownNameError,
-)
-
-if TYPE_CHECKING:
-    from echoexport.runtime.contract.manifest import Manifest
-
-ON_GPU = ("tensorrt", "tensorrt_rtx", "ort_tensorrt", "ort_cuda")
-"""Backends that compute on a GPU."""
+from echoexport.runtime.engine.protocol import Backend
+from echoexport.runtime.errors import BackendError, UnknownNameError
 
 
-def describe_backend_fallback(manifest: Manifest, backend: Backend) -> str | None:
-    """One line where the CPU, or a slower library, stands in for an earlier GPU backend.
+def choose_backend(manifest: Manifest, wanted: str | None) -> Backend:
+    """The backend that was asked for, else the first of the manifest's that works here.
 
-    Earlier are those that the bundle names before ``backend``. The line says of each
-    why it does not work here. It is None where ``backend`` is the
-    bundle's first, or none of those before it computes on a GPU.
+    Raises:
+        UnknownNameError: no such backend.
+        BackendError: it, or each one that the manifest names, does not work here; says
+            why.
     """
-    if manifest.compiled is not None or backend.name not in manifest.backends:
-        return None
-    before = manifest.backends[: manifest.backends.index(backend.name)]
-    reasons = [
-        f"{name}: {reason}" for name in before if name in ON_GPU and (reason := _find_reason(name))
-    ]
-    if not reasons:
-        return None
-    place = (
-        f"backend {backend.name!r}"
-        if backend.name in ON_GPU
-        else f"the CPU with backend {backend.name!r}"
-    )
-    return f"computing on {place}, more slowly than the bundle is made for ({'; '.join(reasons)})"
-
-
-def _find_reason(name: str) -> str | None:
-    try:
-        return load_backend(name).unavailable()
-    except UnknownNameError as error:  # a later release's
-        return str(error)
-
-
-def _require_backend(name: str) -> Backend:
-    backend = load_backend(name)
-    reason = backend.unavailable()
-    if reason is not None:
-        raise BackendError(f"backend {name!r} does not work here: {reason}")
-    return backend
-
-
-def _choose_backend(manifest: Manifest) -> Backend:
+    if wanted is not None:
+        backend = load_backend(wanted)
+        reason = backend.unavailable()
+        if reason is not None:
+            raise BackendError(f"backend {wanted!r} does not work here: {reason}")
+        return backend
     reasons = []
     for name in manifest.backends:
-        try:
-            backend = load_backend(name)
-        except UnknownNameError as error:  # a later release's; the next one may do
-            reasons.append(str(error))
-            continue
-        reason = backend.unavailable()
+        reason = find_reason(name)
         if reason is None:
-            return backend
-        reasons.append(f"{name}: {reason}")
+            return load_backend(name)
+        reasons.append(reason)
     raise BackendError(
         f"no backend of this bundle works here: {'; '.join(reasons) or 'its manifest names none'}"
     )
 
 
-NEEDS_COMPILING = ("tensorrt", "tensorrt_rtx")
-"""Backends that open no ONNX files."""
+def choose_arithmetic(own: str, *, asked: str, available: Collection[str]) -> str:
+    """What a network computes in: what is asked for, else its own where it is to be had.
+
+    ``own`` is what the bundle chose for it, ``asked`` is "" where nobody asks,
+    ``available`` what the backend has on this machine. Else it is fp32, which every
+    backend has.
+    """
+    if asked:
+        return asked
+    return own if own in available else "fp32"
+
+
+def describe_missing_arithmetic(
+    manifest: Manifest, backend: Backend, *, available: Collection[str]
+) -> str | None:
+    """One line where the bundle's own arithmetic is not to be had and fp32 takes its place."""
+    wants = {
+        name: entry.compute
+        for name, entry in manifest.networks.items()
+        if choose_arithmetic(entry.compute, asked="", available=available) != entry.compute
+    }
+    if not wants:
+        return None
+    return (
+        f"the bundle chose {'/'.join(sorted(set(wants.values())))} for {', '.join(wants)}, which "
+        f"backend {backend.name!r} does not have on this machine: computing in fp32, more slowly"
+    )
+
+
+def describe_backend_fallback(manifest: Manifest, backend: Backend) -> str | None:
+    """One line where the CPU, or a slower library, stands in for a GPU backend named before.
+
+    Says of each such backend why it does not work here; None where ``backend`` is the
+    bundle's first, or none of those before it computes on a GPU.
+    """
+    if manifest.compiled is not None or backend.name not in manifest.backends:
+        return None
+    before = manifest.backends[: manifest.backends.index(backend.name)]
+    reasons = list(_list_gpu_reasons(before))
+    if not reasons:
+        return None
+    named = f"backend {backend.name!r}"
+    place = named if backend.on_gpu else f"the CPU with {named}"
+    return f"computing on {place}, more slowly than the bundle is made for ({'; '.join(reasons)})"
 
 
 def find_portable(manifest: Manifest) -> str | None:
-    """The bundle's first backend that works here and opens ONNX files; None where there is none."""
-    from echoexport.runtime.backends import list_backends, load_backend
+    """The bundle's first backend that works here and opens ONNX files, None for none."""
+    for name in manifest.backends:
+        if find_reason(name) is None and load_backend(name).opens_graphs:
+            return name
+    return None
 
-    names = (
-        name
-        for name in manifest.backends
-        if name not in NEEDS_COMPILING and name in list_backends()
-    )
-    return next((name for name in names if load_backend(name).unavailable() is None), None)
+
+def needs_compiling(name: str) -> bool:
+    """Whether a backend runs compiled engines only; one of a later release does not say so."""
+    try:
+        return not load_backend(name).opens_graphs
+    except UnknownNameError:
+        return False
+
+
+def find_reason(name: str) -> str | None:
+    """Why a backend does not work here, led by its name; None where it does."""
+    try:
+        reason = load_backend(name).unavailable()
+    except UnknownNameError as error:  # a later release's; the next one may do
+        return str(error)
+    return None if reason is None else f"{name}: {reason}"
+
+
+def _list_gpu_reasons(names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        try:
+            backend = load_backend(name)
+        except UnknownNameError:
+            continue
+        if backend.on_gpu and (reason := backend.unavailable()):
+            yield f"{name}: {reason}"

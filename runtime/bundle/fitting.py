@@ -7,11 +7,11 @@ from pathlib import Path
 
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.compiled import NO_VALUE, CompiledEngines
-from echoexport.runtime.engine.protocol import CompilingBackend, EngineOptions, as_compiling
+from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.errors import BackendError, SettingError
 
 
-def read_fingerprint(backend: CompilingBackend) -> dict[str, str]:
+def read_fingerprint(backend: Backend) -> dict[str, str]:
     """A backend's fingerprint of this machine.
 
     What depends on a network's own options is in its engine's key.
@@ -34,7 +34,7 @@ def compare_fingerprints(wanted: Mapping[str, str], found: Mapping[str, str]) ->
 
 def require_fitting(
     folder: Path, compiled: CompiledEngines, *, backend: str | None, compute: str
-) -> CompilingBackend:
+) -> Backend:
     """The backend that opens these engines, if this machine is the one they were compiled for.
 
     ``backend`` and ``compute`` are what a user asked for, None and "" for nothing.
@@ -60,8 +60,8 @@ def require_fitting(
             f"compute {compute!r}: {folder} is compiled with {name} in {own}: "
             f"echoexport compile {compiled.portable} --compute {compute}"
         )
-    found = as_compiling(load_backend(compiled.backend))
-    if found is None:
+    found = load_backend(compiled.backend)
+    if not found.keeps_engines:
         raise BackendError(
             f"{folder}: backend {compiled.backend!r} of this release opens no compiled engines"
         )

@@ -17,22 +17,35 @@ from echoexport.runtime.trace.tracer import NULL, Tracer
 
 
 class Network:
-    """Calls an engine by names. ``calls`` and ``seconds`` count since the network was opened.
+    """Calls an engine by names; ``calls`` and ``seconds`` count the calls of this object.
 
-    Up to ``lanes`` threads may call it at once; seconds then add up over them.
+    Several may call one engine, each with counts and a tracer of its own: see
+    :meth:`lend`. Up to ``lanes`` threads may call it at once; seconds then add up over
+    them.
     """
 
-    def __init__(self, spec: SubnetSpec, engine: Engine, *, notes: Sequence[str] = ()) -> None:
-        """``notes``: what does not run as it should and the engine cannot know."""
+    def __init__(
+        self,
+        spec: SubnetSpec,
+        engine: Engine,
+        *,
+        notes: Sequence[str] = (),
+        tracer: Tracer = NULL,
+    ) -> None:
+        """``notes``: what does not run as it should and the engine cannot know.
+
+        ``tracer`` is told of each call, and of the casting of its inputs; the engine
+        tells it what it knows of the device.
+        """
         self.spec = spec
-        self._notes = tuple(notes)
         self.precision = engine.precision
+        self.lanes = engine.lanes
+        self.tracer = tracer
         self.calls = 0
         self.seconds = 0.0
-        self.lanes: int = getattr(engine, "lanes", 1)
         self._engine = engine
+        self._notes = tuple(notes)
         self._counting = threading.Lock()
-        self._tracer = NULL
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
         self._casts = {tensor.name: _Cast(tensor) for tensor in spec.inputs}
 
@@ -42,7 +55,15 @@ class Network:
 
         Nodes on another device, no CUDA graph, or plain operators only.
         """
-        return (*self._notes, *getattr(self._engine, "notes", ()))
+        return (*self._notes, *self._engine.notes)
+
+    def lend(self, tracer: Tracer = NULL) -> Network:
+        """Another caller of the same engine, with counts and a tracer of its own."""
+        return Network(self.spec, self._engine, notes=self._notes, tracer=tracer)
+
+    def calls_what(self, other: Network) -> bool:
+        """Whether both call the same engine."""
+        return self._engine is other._engine
 
     def read_layers(self) -> tuple[LayerRecord, ...]:
         """How long each layer took in a call, of a network from :meth:`Bundle.open_profiled`.
@@ -50,25 +71,10 @@ class Network:
         Raises:
             BackendError: its backend times no layers.
         """
-        read = getattr(self._engine, "read_layers", None)
-        if read is None:
+        layers = self._engine.read_layers()
+        if layers is None:
             raise BackendError(f"{self.spec.name}: its backend times no layers")
-        layers: tuple[LayerRecord, ...] = read()
         return layers
-
-    @property
-    def tracer(self) -> Tracer:
-        """What is told of each call, and of the casting of its inputs.
-
-        The engine's too, where that takes one.
-        """
-        return self._tracer
-
-    @tracer.setter
-    def tracer(self, tracer: Tracer) -> None:
-        self._tracer = tracer
-        if hasattr(self._engine, "tracer"):
-            self._engine.tracer = tracer
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every input by name, in the spec's shape; dtypes are cast.
@@ -83,11 +89,11 @@ class Network:
         for name in inputs:
             if name not in self._inputs:
                 raise UnknownNameError(f"input of {self.spec.name}", name, known=self._inputs)
-        with self._tracer.span("inputs", "copy", network=self.spec.name):
+        with self.tracer.span("inputs", "copy", network=self.spec.name):
             ready = {name: self._prepare(tensor, inputs) for name, tensor in self._inputs.items()}
         start = time.perf_counter()
-        with self._tracer.span(self.spec.name, "engine", network=self.spec.name):
-            outputs = self._engine(ready)
+        with self.tracer.span(self.spec.name, "engine", network=self.spec.name):
+            outputs = self._engine.run(ready, self.tracer)
         seconds = time.perf_counter() - start
         with self._counting:
             self.seconds += seconds
@@ -116,7 +122,7 @@ class Network:
         return self._casts[tensor.name].apply(array)
 
     def close(self) -> None:
-        """Close the engine."""
+        """Close the engine, for all that call it."""
         self._engine.close()
 
 

@@ -1,48 +1,29 @@
-"""An opened bundle: its manifest, its files checked against it, and its networks on a backend."""
+"""An opened bundle: its manifest, its files checked against it, and its networks, lent to who asks."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from echoexport.runtime.bundle.choice import _choose_backend, _require_backend
-from echoexport.runtime.bundle.files import check_file, check_files, check_hash
+from echoexport.runtime.bundle.choice import choose_backend
+from echoexport.runtime.bundle.files import check_file, check_files
 from echoexport.runtime.bundle.fitting import require_fitting
 from echoexport.runtime.bundle.network import Network
-from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
-from echoexport.runtime.contract.compiled import CompiledEngine
-from echoexport.runtime.contract.manifest import Manifest, NetworkEntry, read_manifest
-from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
-from echoexport.runtime.engine.protocol import (
-    Backend,
-    Engine,
-    EngineOptions,
-    as_compiling,
-    list_arithmetic,
-)
-from echoexport.runtime.errors import BackendError, DeviceError, UnknownNameError
+from echoexport.runtime.bundle.opening import NetworkOpener
+from echoexport.runtime.bundle.self_test import SelfTestResult
+from echoexport.runtime.contract.manifest import Manifest, read_manifest
+from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
 
 def open_bundle(
-    folder: str | Path,
-    *,
-    backend: str | None = None,
-    options: EngineOptions | None = None,
-    tracer: Tracer = NULL,
+    folder: str | Path, *, backend: str | None = None, options: EngineOptions | None = None
 ) -> Bundle:
-    """Open a bundle. Every file is looked at now.
-
-    A network's files are hashed when it is first used.
+    """Open a bundle. Every file is looked at now; a network's are hashed when it is first used.
 
     ``backend`` None takes the first of the manifest's backends that works on this
     machine. A compiled bundle opens with its own backend alone, where every value of
@@ -50,10 +31,11 @@ def open_bundle(
 
     Raises:
         BundleError: the manifest is not valid, or a file is missing, a link, or of the
-            wrong size. UnknownNameError: no such backend. BackendError: the backend (or
-            each one that the manifest names) does not work here, or a compiled bundle
-            is of
-            another machine, library or backend; says why.
+            wrong size.
+        UnknownNameError: no such backend.
+        BackendError: the backend (or each one that the manifest names) does not work
+            here, or a compiled bundle is of another machine, library or backend; says
+            why.
         SettingError: a compiled bundle's engines compute in something else than
             ``options`` want.
     """
@@ -62,41 +44,34 @@ def open_bundle(
     for name in manifest.files:
         check_file(folder, name, manifest=manifest)
     options = options or EngineOptions()
-    if manifest.compiled is not None:
-        chosen: Backend = require_fitting(
+    if manifest.compiled is None:
+        chosen = choose_backend(manifest, backend)
+    else:
+        chosen = require_fitting(
             folder, manifest.compiled, backend=backend, compute=options.compute
         )
-    else:
-        chosen = _choose_backend(manifest) if backend is None else _require_backend(backend)
-    return Bundle(folder, manifest, backend=chosen, options=options, tracer=tracer)
+    return Bundle(folder, manifest, backend=chosen, options=options)
 
 
 class Bundle:
-    """Gives networks by name. A context manager; closing it closes every network it opened."""
+    """What a bundle says of itself, and its networks. A context manager; closing it closes them.
+
+    A bundle is shared, a lease is yours: who renders takes a :meth:`lease`, and nothing
+    that it does changes the bundle for others. :meth:`network` is for single networks:
+    it lends them for as long as the bundle is open, or until :meth:`close_network`.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        *,
-        backend: Backend,
-        options: EngineOptions,
-        tracer: Tracer = NULL,
+        self, folder: Path, manifest: Manifest, *, backend: Backend, options: EngineOptions
     ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.backend = backend
         self.options = options
-        self._tracer = tracer
-        self._networks: dict[str, Network] = {}
-        self._closed_calls: Counter[str] = Counter()
-        self._closed_notes: list[str] = []
-        self._refused: set[str] = (
-            set()
-        )  # networks whose own graph for this backend did not work here
-        self._lock = threading.RLock()
-        self._opener = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
-        self._opening: dict[str, Future[Network]] = {}
+        self._opener = NetworkOpener(folder, manifest, backend=backend, options=options)
+        self._slots = {name: _Slot() for name in manifest.networks}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
+        self._own = self.lease()
 
     def __enter__(self) -> Bundle:
         return self
@@ -109,131 +84,58 @@ class Bundle:
     ) -> None:
         self.close()
 
+    def lease(self, *, tracer: Tracer = NULL, frugal: bool = False) -> Lease:
+        """Networks with counts, notes and a tracer of their own; a context manager.
+
+        ``frugal`` gives each back as soon as its holder says that it needs it no more,
+        see :meth:`Lease.let_go`. A network closes when the last lease lets go of it.
+        """
+        return Lease(self, tracer=tracer, frugal=frugal)
+
     def network(self, name: str) -> Network:
-        """The network called ``name``, opened on first use; call it with a mapping of named arrays.
+        """The network called ``name``, opened on first use.
+
+        Call it with a mapping of named arrays.
 
         Raises:
-            UnknownNameError: no such network. BundleError: its files are not what the
-                manifest says. BackendError: it does not open, or computes in bf16 or
-                int8 and fails its self-test.
+            UnknownNameError: no such network.
+            BundleError: its files are not what the manifest says.
+            BackendError: it does not open, or computes in bf16 or int8 and fails its
+                self-test.
         """
-        with self._lock:
-            if name not in self._networks:
-                begun = self._opening.get(name)
-                network = self._open(name) if begun is None else self._await(name, begun)
-                network.tracer = self._tracer  # only now: a self-test's calls are nobody's
-                self._networks[name] = network
-                self._opening.pop(name, None)
-            return self._networks[name]
+        return self._own.network(name)
 
-    @property
-    def tracer(self) -> Tracer:
-        """What is told when a network opens or runs.
-
-        May be set at any time, for all that comes after.
-        """
-        return self._tracer
-
-    @tracer.setter
-    def tracer(self, tracer: Tracer) -> None:
-        with self._lock:
-            self._tracer = tracer
-            for network in self._networks.values():
-                network.tracer = tracer
-
-    def measure_weights(self, name: str) -> int:
-        """Bytes of a network's weights, or of its compiled engine, which holds them."""
-        files = (
-            (self.manifest.networks[name].weights,)
-            if self._engine_of(name) is None
-            else self.files_of(name)
-        )
-        return sum(self.manifest.files[file].bytes for file in files)
-
-    def files_of(self, name: str) -> tuple[str, ...]:
-        """The files that a network is opened from.
-
-        The backend's graph and the weights, or its compiled engine's.
-        """
-        engine = self._engine_of(name)
-        return (
-            (self.graph_of(name), self.manifest.networks[name].weights)
-            if engine is None
-            else engine.files
-        )
-
-    def graph_of(self, name: str) -> str:
-        """The file of a network's graph.
-
-        In the backend's own operators, where the bundle has such and it works.
-        """
-        entry = self.manifest.networks[name]
-        return (
-            entry.graph
-            if name in self._refused
-            else entry.graphs.get(self.backend.name, entry.graph)
-        )
-
-    def open_ahead(self, *names: str) -> None:
-        """Begin to open these networks in a thread, the first first.
-
-        Who needs one meanwhile waits for it alone.
-        """
-        with self._lock:
-            for name in names:
-                if name not in self._networks and name not in self._opening:
-                    self._opening[name] = self._opener.submit(self._open_aside, name)
+    def close_network(self, name: str) -> None:
+        """Give back what :meth:`network` lent; it opens again when it is used again."""
+        self._own.give_back(name)
 
     def calls(self) -> dict[str, int]:
-        """How often each network has run since the bundle was opened."""
-        open_calls = {name: network.calls for name, network in self._networks.copy().items()}
-        return {
-            name: self._closed_calls[name] + open_calls.get(name, 0)
-            for name in self.manifest.networks
-        }
+        """How often each network that :meth:`network` lent has run."""
+        return self._own.calls()
 
     def notes(self) -> tuple[str, ...]:
-        """What does not run as it should, from every network that was opened so far; each once."""
-        networks = self._networks.copy()  # another thread may open one meanwhile
-        found = [note for network in networks.values() for note in network.notes]
-        return tuple(dict.fromkeys([*self._closed_notes, *found]))
+        """What does not run as it should in the networks that :meth:`network` lent."""
+        return self._own.notes()
 
-    def identity(self, *names: str) -> str:
-        """What these networks' results depend on: their files, the backend and its arithmetic."""
-        hashes = [
-            self.manifest.files[file].sha256 for name in names for file in self.files_of(name)
-        ]
-        computes = sorted({self._compute_of(name) for name in names})
-        return "/".join([*hashes, self.backend.describe(), *computes])
+    def open_profiled(self, name: str) -> Network:
+        """The network once more, on an engine of its own that also times its layers.
 
-    def arithmetic(self) -> dict[str, str]:
-        """What each network computes in here: "fp32", "fp16", "bf16", "int8" or "int8+bf16"."""
-        entries = self.manifest.networks.items()
-        return {
-            name: entry.describe(name).computed_in(self._compute_of(name))
-            for name, entry in entries
-        }
+        The caller closes it.
 
-    def missing_arithmetic(self) -> str | None:
-        """One line where fp32 takes the place of the bundle's own choice of arithmetic.
-
-        That choice does not work here, then.
+        Raises:
+            As :meth:`network` does.
         """
-        if self.options.compute or self.manifest.compiled is not None:
-            return None
-        entries = self.manifest.networks.items()
-        wants = {
-            name: entry.compute
-            for name, entry in entries
-            if entry.compute not in self._available_arithmetic
-        }
-        if not wants:
-            return None
-        return (
-            f"the bundle chose {'/'.join(sorted(set(wants.values())))} for {', '.join(wants)}, "
-            "which backend "
-            f"{self.backend.name!r} does not have on this machine: computing in fp32, more slowly"
-        )
+        return self._opener.open_profiled(name)
+
+    def self_test(self, name: str) -> SelfTestResult:
+        """Run a network on the arrays that travel with it.
+
+        Raises:
+            BundleError: the arrays are not what the manifest says, or not those of this
+                network.
+            BackendError: the network does not open or run.
+        """
+        return self._opener.prove(self.network(name))
 
     def check_files(self) -> Iterator[str]:
         """Hash every file anew, giving each name as it passes.
@@ -244,177 +146,218 @@ class Bundle:
         """
         return check_files(self.folder, self.manifest)
 
-    def self_test(self, name: str) -> SelfTestResult:
-        """Run a network on the arrays that travel with it.
+    def files_of(self, name: str) -> tuple[str, ...]:
+        """The files that a network is opened from."""
+        return self._opener.files_of(name)
 
-        Raises:
-            BundleError: the arrays are not what the manifest says, or not those of this
-                network. BackendError: the network does not open or run.
-        """
-        network = self.network(name)
-        entry = self.manifest.networks[name]
-        return run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
+    def graph_of(self, name: str) -> str:
+        """The file of a network's graph: the backend's own, where there is one and it works."""
+        return self._opener.graph_of(name)
 
-    def open_profiled(self, name: str) -> Network:
-        """The network once more, on an engine of its own that also times its layers.
+    def measure_weights(self, name: str) -> int:
+        """Bytes of a network's weights, or of its compiled engine, which holds them."""
+        return self._opener.measure_weights(name)
 
-        The caller closes it.
+    def identity(self, *names: str) -> str:
+        """What these networks' results depend on: their files, the backend, its arithmetic."""
+        return self._opener.identity(*names)
 
-        Raises:
-            As :meth:`network` does.
-        """
-        if name not in self.manifest.networks:
-            raise UnknownNameError("network", name, known=self.manifest.networks)
-        return self._compile(
-            name, replace(self._options_for(name), lanes=1, cache=None, profile=True)
-        )
+    def arithmetic(self) -> dict[str, str]:
+        """What each network computes in here: "fp32", "fp16", "bf16", "int8", "int8+bf16"."""
+        return self._opener.arithmetic()
 
-    def close_network(self, name: str) -> None:
-        """Give one network's memory back; it opens again when it is used again."""
-        network = self._networks.pop(name, None)
-        if network is not None:
-            self._closed_calls[name] += network.calls
-            self._closed_notes += network.notes
-            network.close()
+    def missing_arithmetic(self) -> str | None:
+        """One line where the bundle's own arithmetic does not work here and fp32 stands in."""
+        return self._opener.missing_arithmetic()
 
     def close(self) -> None:
-        """Close every network."""
-        for name, begun in list(self._opening.items()):
-            if begun.cancel():
-                del self._opening[name]
-            elif begun.exception() is None:
-                self._networks[name] = begun.result()
-        self._opening.clear()
-        self._opener.shutdown()
-        for name in list(self._networks):
-            self.close_network(name)
+        """Close every network, whoever holds it."""
+        for slot in self._slots.values():
+            slot.close()
+        self._thread.shutdown()
 
-    def _await(self, name: str, begun: Future[Network]) -> Network:
-        try:
-            with self._tracer.span("opening", "wait", network=name):
-                return begun.result()
-        except (
-            Exception
-        ):  # whoever asks next tries anew; after an interrupt it is still being opened
-            del self._opening[name]
-            raise
-
-    def _open_aside(self, name: str) -> Network:
-        self._tracer.name_track("opener")
-        return self._open(name)
-
-    def _open(self, name: str) -> Network:
-        if name not in self.manifest.networks:
-            raise UnknownNameError("network", name, known=self.manifest.networks)
-        options = self._options_for(name)
-        with self._tracer.span("open", "stage", network=name):
-            network = self._compile(name, options)
-        if options.cache is not None:
-            with suppress(
-                OSError
-            ):  # no such folder: nothing was kept. "cache prune" goes by its time
-                os.utime(options.cache)
-        return network
-
-    def _compile(self, name: str, options: EngineOptions) -> Network:
-        entry = self.manifest.networks[name]
-        compiled = self._engine_of(name)
-        for file in self.files_of(name):
-            check_hash(self.folder, file, manifest=self.manifest)
-        spec = entry.describe(name)
-        notes = list[str]()
-        if compiled is None and self.graph_of(name) != entry.graph:
+    def take(self, name: str, lease: Lease, *, tracer: Tracer) -> Network:
+        """For leases: the network itself, opened where it is not, and held for ``lease``."""
+        self._opener.require_network(name)
+        slot = self._slots[name]
+        with slot.lock:
+            slot.holders.add(lease)
             try:
-                return self._open_own(spec, entry, options)
-            except (
-                BackendError
-            ) as error:  # a library without these operators, or a GPU on which they are wrong
-                self._refused.add(name)
-                notes.append(
-                    f"{name}: runs in plain operators, which is slower: its graph for "
-                    f"{self.backend.name}: {error}"
-                )
-            check_hash(self.folder, entry.graph, manifest=self.manifest)
-        network = Network(spec, self._open_engine(spec, compiled, options), notes=notes)
-        # Some fused bf16 attention kernels have been wrong, not merely coarse; int8
-        # ones saturate on some CPUs.
-        if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
-            self._require_passed(network, entry)
-        return network
+                if slot.network is None:
+                    slot.network = self._open(name, slot, tracer)
+            except BaseException:
+                slot.holders.discard(lease)
+                raise
+            return slot.network
 
-    def _open_own(self, spec: SubnetSpec, entry: NetworkEntry, options: EngineOptions) -> Network:
-        """In the backend's own operators, which nobody but the network's self-test has checked."""
-        graph = self.folder / self.graph_of(spec.name)
-        network = Network(spec, self.backend.open(graph, spec, options))
-        self._require_passed(network, entry)
-        return network
+    def take_ahead(self, name: str, lease: Lease, *, tracer: Tracer) -> None:
+        """For leases: begin to open a network in the bundle's thread, held for ``lease``."""
+        self._opener.require_network(name)
+        slot = self._slots[name]
+        with slot.lock:
+            slot.holders.add(lease)
+            if slot.network is None and slot.begun is None:
+                slot.begun = self._thread.submit(self._open_aside, name, tracer)
 
-    def _open_engine(
-        self, spec: SubnetSpec, compiled: CompiledEngine | None, options: EngineOptions
-    ) -> Engine:
-        if compiled is None:
-            return self.backend.open(
-                self.folder / self.manifest.networks[spec.name].graph, spec, options
-            )
-        backend = as_compiling(self.backend)
-        summary = self.manifest.compiled
-        if backend is None or summary is None:
-            raise BackendError(
-                f"{self.folder}: backend {self.backend.name!r} opens no compiled engines"
-            )
+    def let_go(self, name: str, lease: Lease) -> None:
+        """For leases: ``lease`` needs the network no more; it closes with its last holder."""
+        slot = self._slots[name]
+        with slot.lock:
+            slot.holders.discard(lease)
+            if not slot.holders:
+                slot.close()
+
+    def _open(self, name: str, slot: _Slot, tracer: Tracer) -> Network:
+        begun = slot.begun
+        if begun is None:
+            return self._opener.open(name, tracer)
         try:
-            return backend.open_engine(self.folder / compiled.files[0], spec, options)
-        except DeviceError as error:
-            raise DeviceError(f"{spec.name}: {error}") from error
-        except BackendError as error:
-            raise BackendError(f"{spec.name}: {error}; {summary.remedy}") from error
-
-    def _engine_of(self, name: str) -> CompiledEngine | None:
-        compiled = self.manifest.compiled
-        return None if compiled is None else compiled.engines[name]
-
-    def _options_for(self, name: str) -> EngineOptions:
-        """Side by side only for the denoiser, whose windows do not wait for each other;
-        and a cache folder of the network's own, since a library may know its entries by
-        the graph's path alone."""
-        lanes = self.options.lanes if name == "denoising_unet" else 1
-        options = replace(self.options, lanes=lanes, compute=self._compute_of(name))
-        if options.cache is None:
-            return options
-        digest = hashlib.sha256(self.identity(name).encode()).hexdigest()[:24]
-        return replace(options, cache=options.cache / f"{name}-{digest}")
-
-    def _compute_of(self, name: str) -> str:
-        """What is asked for, else the bundle's own choice where the backend has it, else fp32.
-
-        An engine's is fixed.
-        """
-        engine = self._engine_of(name)
-        if engine is not None:
-            return engine.compute
-        if self.options.compute:
-            return self.options.compute
-        chosen = self.manifest.networks[name].compute
-        return chosen if chosen in self._available_arithmetic else "fp32"
-
-    @cached_property
-    def _available_arithmetic(self) -> tuple[str, ...]:
-        return list_arithmetic(self.backend)
-
-    def _require_passed(self, network: Network, entry: NetworkEntry) -> None:
-        try:
-            result = run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
-            if not result.passed:
-                remedy = "compute fp32" if "bf16" in result.precision else "another backend"
-                remedy += ", or a bundle without int8" if result.precision == "int8" else ""
-                raise BackendError(
-                    f"{network.spec.name}: {result.precision} on this machine is wrong by "
-                    f"{result.error:.2g} of the "
-                    f"maximum (at most {result.tolerance:.2g} is allowed); use {remedy}"
-                )
-        except BaseException:
-            network.close()
+            with tracer.span("opening", "wait", network=name):
+                network = begun.result()
+        except Exception:
+            # Whoever asks next tries anew; after an interrupt it is still being opened.
+            slot.begun = None
             raise
-        # of nobody's asking
-        network.calls = 0
-        network.seconds = 0.0
+        slot.begun = None
+        return network
+
+    def _open_aside(self, name: str, tracer: Tracer) -> Network:
+        tracer.name_track("opener")
+        return self._opener.open(name, tracer)
+
+
+class Lease:
+    """The networks of a bundle for one holder, with counts, notes and a tracer of its own.
+
+    A context manager: leaving it lets go of every network. Several threads may use it.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        tracer: Tracer = NULL,
+        frugal: bool = False,
+        holder: Lease | None = None,
+    ) -> None:
+        """``holder``: the lease that holds the networks, where it is not this one."""
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.tracer = tracer
+        self.frugal = frugal
+        self._holder = holder or self
+        self._lent: dict[str, Network] = {}
+        self._calls: Counter[str] = Counter()  # of networks that were given back
+        self._notes: list[str] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def network(self, name: str) -> Network:
+        """The network called ``name``, opened where it is not; see :meth:`Bundle.network`."""
+        network = self.bundle.take(name, self._holder, tracer=self.tracer)
+        with self._lock:
+            lent = self._lent.get(name)
+            if lent is None or not lent.calls_what(network):
+                self._count(name)  # another part of the holder's work may have given it back
+                lent = self._lent[name] = network.lend(self.tracer)
+            return lent
+
+    def open_ahead(self, *names: str) -> None:
+        """Begin to open these networks in a thread, the first first.
+
+        Who needs one meanwhile waits for it alone.
+        """
+        for name in names:
+            self.bundle.take_ahead(name, self._holder, tracer=self.tracer)
+
+    def identity(self, *names: str) -> str:
+        """What these networks' results depend on, see :meth:`Bundle.identity`."""
+        return self.bundle.identity(*names)
+
+    def calls(self) -> dict[str, int]:
+        """How often each network has run for this lease."""
+        with self._lock:
+            found = self._calls.copy()
+            for name, network in self._lent.items():
+                found[name] += network.calls
+        return {name: found[name] for name in self.manifest.networks}
+
+    def notes(self) -> tuple[str, ...]:
+        """What does not run as it should, from every network this lease used; each once."""
+        with self._lock:
+            lent = list(self._lent.values())
+            kept = list(self._notes)
+        # Engines are asked outside the lock: another thread may open a network meanwhile.
+        return tuple(dict.fromkeys([*kept, *(note for one in lent for note in one.notes)]))
+
+    def lend(self, *, tracer: Tracer | None = None) -> Lease:
+        """A lease of what this one holds, for a part of its work.
+
+        It has counts and notes of its own, and this one's tracer where none is given.
+        The networks that it opens are held here, and stay when it ends.
+        """
+        return Lease(
+            self.bundle,
+            tracer=self.tracer if tracer is None else tracer,
+            frugal=self.frugal,
+            holder=self._holder,
+        )
+
+    def let_go(self, *names: str) -> None:
+        """These are needed no more: a frugal lease gives them back, any other keeps them."""
+        for name in names if self.frugal else ():
+            self.give_back(name)
+
+    def give_back(self, name: str) -> None:
+        """Let go of one network; it opens again when it is used again."""
+        with self._lock:
+            self._count(name)
+        self.bundle.let_go(name, self._holder)
+
+    def close(self) -> None:
+        """Let go of every network."""
+        for name in self.manifest.networks:
+            with self._lock:
+                self._count(name)
+            if self._holder is self:
+                self.bundle.let_go(name, self)
+
+    def _count(self, name: str) -> None:
+        """Keep what a network that goes has told."""
+        lent = self._lent.pop(name, None)
+        if lent is not None:
+            self._calls[name] += lent.calls
+            self._notes += lent.notes
+
+
+class _Slot:
+    """One network's place: open, being opened or neither, and the leases that hold it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.network: Network | None = None
+        self.begun: Future[Network] | None = None
+        self.holders: set[Lease] = set()
+
+    def close(self) -> None:
+        """Close the network, or do not even open it."""
+        with self.lock:
+            begun = self.begun
+            network = self.network
+            self.begun = None
+            self.network = None
+            self.holders.clear()
+            if begun is not None and not begun.cancel() and begun.exception() is None:
+                network = begun.result()
+            if network is not None:
+                network.close()

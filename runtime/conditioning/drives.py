@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Lease
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache, cache_key
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.engine.held_arrays import freeze
@@ -29,7 +29,7 @@ _POSE_FEATURE_BYTES = 256 * 2**20  # pose features are kept up to here, about 50
 class MaskDrive:
     """A still mask: one feature for all frames, kept with the portrait's."""
 
-    bundle: Bundle
+    networks: Lease
     mask: NDArray[np.uint8]
     """(H, W), 255 where the face may move."""
     cache: ReferenceCache | None
@@ -40,7 +40,7 @@ class MaskDrive:
         Raises:
             PortraitError: the mask has another size or dtype.
         """
-        feature = find_mask_feature(self.bundle, self.mask, cache=self.cache)
+        feature = find_mask_feature(self.networks, self.mask, cache=self.cache)
         return lambda indices: feature
 
 
@@ -48,7 +48,7 @@ class MaskDrive:
 class PoseDrive:
     """Poses: a map a frame, encoded when a window asks for it."""
 
-    bundle: Bundle
+    networks: Lease
     poses: Sequence[NDArray[np.float32]]
     """(3, H, W) float32 in [0, 1] each."""
 
@@ -63,12 +63,12 @@ class PoseDrive:
                 f"{len(self.poses)} pose maps for {frames} frames; give more poses, or ask for "
                 "fewer frames"
             )
-        features = PoseFeatures(self.bundle, lambda index: self.poses[index])
+        features = PoseFeatures(self.networks, lambda index: self.poses[index])
         return lambda indices: features.window(min(index, frames - 1) for index in indices)
 
 
 def open_drive(
-    bundle: Bundle,
+    networks: Lease,
     *,
     mask: NDArray[np.uint8] | None = None,
     poses: Sequence[NDArray[np.float32]] | None = None,
@@ -79,12 +79,12 @@ def open_drive(
     Raises:
         SettingError: the bundle needs what is not given.
     """
-    wanted = bundle.manifest.drive.name
+    wanted = networks.manifest.drive.name
     if wanted == "mask" and mask is not None:
-        return MaskDrive(bundle, mask, cache)
+        return MaskDrive(networks, mask, cache)
     if wanted == "pose" and poses is not None:
-        return PoseDrive(bundle, poses)
-    raise SettingError(f"a bundle of variant {bundle.manifest.variant!r} needs a {wanted}")
+        return PoseDrive(networks, poses)
+    raise SettingError(f"a bundle of variant {networks.manifest.variant!r} needs a {wanted}")
 
 
 def require_poses(manifest: Manifest, poses: Path | None) -> None:
@@ -103,7 +103,7 @@ def require_poses(manifest: Manifest, poses: Path | None) -> None:
 
 
 def find_mask_feature(
-    bundle: Bundle, mask: NDArray[np.uint8], *, cache: ReferenceCache | None
+    networks: Lease, mask: NDArray[np.uint8], *, cache: ReferenceCache | None
 ) -> NDArray[np.float32]:
     """The face feature of a still mask, (1, C0, 1, h, w).
 
@@ -112,18 +112,18 @@ def find_mask_feature(
     Raises:
         PortraitError: the mask has another size or dtype.
     """
-    wanted = (bundle.manifest.picture.height, bundle.manifest.picture.width)
+    wanted = (networks.manifest.picture.height, networks.manifest.picture.width)
     if mask.shape != wanted or mask.dtype != np.uint8:
         raise PortraitError(
             f"the face mask is {mask.shape} {mask.dtype}; this bundle wants {wanted} uint8"
         )
-    network = bundle.manifest.drive.network
-    key = cache_key("mask", bundle.identity(network), mask)
-    with bundle.tracer.span("face", "stage"):
+    network = networks.manifest.drive.network
+    key = cache_key("mask", networks.identity(network), mask)
+    with networks.tracer.span("face", "stage"):
         found = cache.get(key) if cache is not None else None
         if found is None:
             face_map = mask.astype(np.float32)[None, None] / np.float32(255)
-            found = bundle.network(network)({"face_map": face_map})
+            found = networks.network(network)({"face_map": face_map})
             found = found if cache is None else cache.put(key, found)
     # frozen: copied to a device once, as the reference is
     return freeze(np.asarray(found["face_feature"]))[:, :, None]
@@ -135,11 +135,11 @@ class PoseFeatures:
     The latest used are kept.
     """
 
-    def __init__(self, bundle: Bundle, maps: Callable[[int], NDArray[np.float32]]) -> None:
-        self._bundle = bundle
+    def __init__(self, networks: Lease, maps: Callable[[int], NDArray[np.float32]]) -> None:
+        self._networks = networks
         self._maps = maps
-        drive = bundle.manifest.drive
-        picture = bundle.manifest.picture
+        drive = networks.manifest.drive
+        picture = networks.manifest.picture
         self._network = drive.network
         self._shape = (1, drive.channels, picture.height, picture.width)
         self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
@@ -156,7 +156,7 @@ class PoseFeatures:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        with self._bundle.tracer.span("face", "stage", frame=index):
+        with self._networks.tracer.span("face", "stage", frame=index):
             feature = self._encode(index)
         self._kept[index] = feature
         while len(self._kept) * feature.nbytes > _POSE_FEATURE_BYTES and len(self._kept) > 1:
@@ -170,4 +170,4 @@ class PoseFeatures:
                 f"pose map {index} is {face_map.shape[1:]} {face_map.dtype}; wanted "
                 f"{self._shape[1:]} float32"
             )
-        return self._bundle.network(self._network)({"face_map": face_map})["face_feature"]
+        return self._networks.network(self._network)({"face_map": face_map})["face_feature"]

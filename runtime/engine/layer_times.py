@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-__all__ = ["LayerClock", "LayerRecord", "LayerTimer", "make_trt_profiler", "split_trt_name"]
+__all__ = ["LayerClock", "LayerRecord", "make_trt_profiler", "split_trt_name"]
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,6 @@ class LayerRecord:
     "a...b" is all from one to the other."""
     after: tuple[str, ...] = ()
     """The layers whose outputs it reads."""
-
-
-class LayerTimer(Protocol):
-    """What an engine adds that was opened with ``EngineOptions(profile=True)``.
-
-    Not every backend can do so.
-    """
-
-    def read_layers(self) -> tuple[LayerRecord, ...]:
-        """Layers in the order of their execution, medians of the calls so far.
-
-        It is () before the first call.
-        """
 
 
 class LayerClock:

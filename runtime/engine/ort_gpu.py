@@ -33,7 +33,7 @@ from echoexport.runtime.engine.ort_providers import (
     start_gpu_inference,
     tensorrt_options,
 )
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions, make_cache
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
@@ -44,7 +44,7 @@ _GPU = Gate()
 and the recording is lost."""
 
 
-class OrtGpuEngine:
+class OrtGpuEngine(Engine):
     """A session on device arrays that are bound once by name, and a thread that runs it.
 
     ONNX Runtime keeps a recorded graph with the thread that recorded it, and records
@@ -56,8 +56,6 @@ class OrtGpuEngine:
     run as it should; ``uploaded`` counts bytes copied to the device.
     """
 
-    tracer: Tracer = NULL
-
     def __init__(self, library: Any, session: Any, spec: SubnetSpec, *, provider: str) -> None:
         """Take the device's memory and bind it.
 
@@ -66,9 +64,10 @@ class OrtGpuEngine:
         """
         self.precision = spec.computed_in("fp32")
         self.provider = provider
-        self.notes = list[str]()
+        self.notes: list[str] = []
         self.uploaded = 0
         self._name = spec.name
+        self._tracer: Tracer = NULL  # of the call that is running
         self._session = session
         self._lock = threading.Lock()
         self._held = {tensor.name: Held() for tensor in spec.inputs}
@@ -87,6 +86,10 @@ class OrtGpuEngine:
             ) from error
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run once, as :meth:`run` does."""
+        return self.run(inputs, NULL)
+
+    def run(self, inputs: Arrays, tracer: Tracer) -> dict[str, np.ndarray]:
         """Run once; threads that call at once wait for each other.
 
         Raises:
@@ -94,7 +97,8 @@ class OrtGpuEngine:
                 memory runs out, or the GPU fails.
         """
         with self._lock, _GPU.shared():
-            return self._run(inputs)
+            self._tracer = tracer
+            return self._compute(inputs)
 
     def call_alone(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The same while no other engine does anything on the GPU.
@@ -102,7 +106,8 @@ class OrtGpuEngine:
         It is meant for the first call, which records a graph.
         """
         with self._lock, _GPU.alone():
-            return self._run(inputs)
+            self._tracer = NULL
+            return self._compute(inputs)
 
     def close(self) -> None:
         """Give the device's memory back."""
@@ -113,13 +118,13 @@ class OrtGpuEngine:
             self._outputs = {}
             self._thread.shutdown()
 
-    def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def _compute(self, inputs: Arrays) -> dict[str, np.ndarray]:
         if self._session is None:
             raise BackendError("this engine is closed")
         if missing := sorted(self._inputs.keys() - inputs.keys()):
             raise BackendError(f"{self._name}: input {missing[0]!r} is missing")
         try:
-            with self.tracer.span("upload", "copy", network=self._name):
+            with self._tracer.span("upload", "copy", network=self._name):
                 self._upload(inputs)
             running = self._thread.submit(_run_bound, self._session, self._binding)
             try:
@@ -128,7 +133,7 @@ class OrtGpuEngine:
                 wait([running])  # an interrupt must not leave the gate before the GPU is done
                 # it holds its error, whose traceback would hold it, and both the session
                 del running
-            with self.tracer.span("download", "copy", network=self._name):
+            with self._tracer.span("download", "copy", network=self._name):
                 return {name: np.asarray(value.numpy()) for name, value in self._outputs.items()}
         except BaseException as error:
             for held in self._held.values():  # what lies on the device is not known any more
@@ -161,8 +166,10 @@ def _allocate(library: Any, tensor: TensorSpec) -> Any:
     )
 
 
-class OrtGpuBackend:
+class OrtGpuBackend(Backend):
     """One GPU provider of the ``onnxruntime-gpu`` package."""
+
+    on_gpu = True
 
     def __init__(self, name: str, provider: str) -> None:
         self.name = name

@@ -1,16 +1,23 @@
-"""The contract of backends and engines: named arrays in, named arrays out."""
+"""The contract of backends and engines: named arrays in, named arrays out.
+
+Both are base classes. What most have in common is their default, so that a wrapper or a
+new backend that says nothing of it is right.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
 
 import numpy as np
 
 from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.layer_times import LayerRecord
+from echoexport.runtime.errors import BackendError
+from echoexport.runtime.trace.tracer import Tracer
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -31,86 +38,110 @@ class EngineOptions:
     """Calls that run side by side, for a network that is called so; 0 leaves it to the
     backend."""
     profile: bool = False
-    """Time every layer, which costs time itself; the engine then is a
-    :class:`~echoexport.runtime.engine.layer_times.LayerTimer` too, where its backend can."""
+    """Time every layer, which costs time itself; the engine's ``read_layers`` then gives
+    them, where its backend can."""
     device_memory: int = 0
     """Bytes that ONNX Runtime may take on a GPU, 0 for no limit."""
     cuda_graph: bool = True
     """It records a GPU's work once and replays it."""
 
 
-class Engine(Protocol):
-    """One network, compiled.
-
-    ``precision`` is what it computes in: "fp32", "fp16", "bf16", "int8" or "int8+bf16".
-
-    One that several threads may call at once says how many in an attribute ``lanes``.
-    One that copies to a device, or knows how long the device took, has an attribute
-    ``tracer`` (of ``runtime.trace.tracer``), which is set from outside: it records copies as
-    host time of category "copy", and the device's own time with ``clock="device"``.
-    """
+class Engine(ABC):
+    """One network, compiled."""
 
     precision: str
+    """What it computes in: "fp32", "fp16", "bf16", "int8" or "int8+bf16"."""
+    lanes: int = 1
+    """How many threads may call it at once."""
+    notes: Sequence[str] = ()
+    """What does not run as it should, a line each; may grow with the calls."""
 
+    @abstractmethod
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Run once; inputs and outputs go by name."""
 
+    def run(self, inputs: Arrays, tracer: Tracer) -> dict[str, np.ndarray]:
+        """The same for one that is told more than the call itself.
+
+        An engine that copies to a device, or knows how long the device took, tells
+        ``tracer``: copies as host time of category "copy", the device's own time with
+        ``clock="device"``. Any other has nothing to tell.
+        """
+        return self(inputs)
+
+    def read_layers(self) -> tuple[LayerRecord, ...] | None:
+        """Layers in the order of their execution, medians of the calls so far.
+
+        () before the first call. None where its backend times no layers; else it is
+        there if the engine was opened with ``EngineOptions(profile=True)``.
+        """
+        return None
+
+    @abstractmethod
     def close(self) -> None:
         """Give memory back; the engine cannot be called any more."""
 
 
-class Backend(Protocol):
-    """What a backend's module offers under the name ``BACKEND``.
-
-    One that can compute in more than fp32 lists what this machine has in a method
-    ``arithmetic()``.
-    """
+class Backend(ABC):
+    """What a backend's module offers under the name ``BACKEND``."""
 
     name: str
+    on_gpu: bool = False
+    """Whether it computes on a GPU."""
+    opens_graphs: bool = True
+    """Whether it opens ONNX files; one that does not runs compiled engines only."""
+    engine_suffix: str = ""
+    """Of the files in which its engines are kept; "" where they cannot be.
 
+    Builders of those that can are in ``export/engines``, one file for each backend, and
+    write what ``open_engine`` reads."""
+
+    @property
+    def keeps_engines(self) -> bool:
+        """Whether its engines can be kept as files and opened again without compiling."""
+        return bool(self.engine_suffix)
+
+    @abstractmethod
     def unavailable(self) -> str | None:
         """Why it does not work here, in one line, or None where it does."""
 
+    @abstractmethod
     def describe(self) -> str:
         """Library version and device, in one line."""
 
+    @abstractmethod
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
         """Compile a network's ONNX file."""
 
-
-class CompilingBackend(Backend, Protocol):
-    """A backend whose engines can be kept as files and opened again without compiling.
-
-    Builders are in ``export/engines``, one file for each such backend, and write what
-    ``open_engine`` reads.
-    """
-
-    engine_suffix: str
+    def arithmetic(self) -> tuple[str, ...]:
+        """What it can be told to compute in on this machine."""
+        return ("fp32",)
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """All that an engine depends on besides graph, weights and shapes.
 
-        It is told as far as this machine tells: at least ``library``, ``version``,
-        ``os``, ``arch``; with a GPU also ``device``, ``compute_capability``, ``driver``
-        or ``jetpack``, and ``power_mode`` on boards that have such. An engine is opened
+        As far as this machine tells: at least ``library``, ``version``, ``os``,
+        ``arch``; with a GPU also ``device``, ``compute_capability``, ``driver`` or
+        ``jetpack``, and ``power_mode`` on boards that have such. An engine is opened
         only where every value is the same.
+
+        Raises:
+            BackendError: its engines cannot be kept, or its library is missing.
         """
+        raise BackendError(f"backend {self.name!r} keeps no engines")
 
     def open_engine(self, engine: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
         """An engine that a builder wrote, whose hash and fingerprint were found right.
 
         Raises:
-            BackendError: the library refuses it; the fix is to compile again.
+            BackendError: its engines cannot be kept, or the library refuses this one;
+                the fix is to compile again.
         """
-
-
-def as_compiling(backend: Backend) -> CompilingBackend | None:
-    """The backend as one whose engines can be kept, or None where they cannot."""
-    return cast(CompilingBackend, backend) if hasattr(backend, "open_engine") else None
+        raise BackendError(f"backend {self.name!r} opens no compiled engines")
 
 
 def make_cache(folder: Path | None) -> Path | None:
-    """The folder for what a library compiles, made where it is missing; None where there is none.
+    """The folder for what a library compiles, made where it is missing; None for none.
 
     It spares work and nothing depends on it: one that cannot be made is told in a
     ``RuntimeWarning`` and done without.
@@ -128,9 +159,3 @@ def make_cache(folder: Path | None) -> Path | None:
         )
         return None
     return folder
-
-
-def list_arithmetic(backend: Backend) -> tuple[str, ...]:
-    """What the backend can be told to compute in on this machine."""
-    own = getattr(backend, "arithmetic", None)
-    return ("fp32",) if own is None else tuple(own())

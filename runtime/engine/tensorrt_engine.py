@@ -16,14 +16,14 @@ import numpy as np
 from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.engine.cuda import CudaRuntime, describe_bytes
 from echoexport.runtime.engine.device_arrays import DeviceInput, DeviceOutput
-from echoexport.runtime.engine.layer_times import LayerClock, make_trt_profiler
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord, make_trt_profiler
+from echoexport.runtime.engine.protocol import Arrays, Engine, EngineOptions
 from echoexport.runtime.engine.tensorrt_library import TensorRTLibrary
 from echoexport.runtime.errors import BackendError, DeviceError
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
 
-class TensorRTEngine:
+class TensorRTEngine(Engine):
     """An engine on the GPU.
 
     Inputs and outputs are bound by name. A frozen input (see ``held_arrays``) that was
@@ -37,8 +37,7 @@ class TensorRTEngine:
     up at each call, at 512 px and 12 frames 384 KiB each in fp16, where a portrait's
     keys and values are 46 MB.
 
-    ``tracer``, set from outside, is told of copies and of the device's time.
-    ``read_layers`` is there if the engine was opened to be profiled.
+    ``run`` tells its tracer of copies and of the device's time.
     """
 
     def __init__(
@@ -56,11 +55,12 @@ class TensorRTEngine:
                 memory runs out.
         """
         self.precision = spec.computed_in("fp32")
-        self.tracer: Tracer = NULL
         self.notes: list[str] = []
         self.uploaded = 0
         self.downloaded = 0
         self.calls = 0
+        self._tracer: Tracer = NULL  # of the call that is running
+        self._layers: LayerClock | None = None
         self._library = library
         self._cuda = cuda
         self._spec = spec
@@ -82,6 +82,10 @@ class TensorRTEngine:
             raise
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Run once, as :meth:`run` does."""
+        return self.run(inputs, NULL)
+
+    def run(self, inputs: Arrays, tracer: Tracer) -> dict[str, np.ndarray]:
         """Run once; threads that call at once wait for each other.
 
         Raises:
@@ -89,16 +93,17 @@ class TensorRTEngine:
                 CUDA or TensorRT fails.
         """
         with self._lock:
+            self._tracer = tracer
             if self._execute is None:
                 raise BackendError("this engine is closed")
             ready = {name: _require_fit(inputs, one.tensor) for name, one in self._inputs.items()}
             try:
-                with self.tracer.span("upload", "copy", network=self._spec.name):
+                with self._tracer.span("upload", "copy", network=self._spec.name):
                     self.uploaded += sum(
                         one.upload(ready[name], self._stream) for name, one in self._inputs.items()
                     )
                 with self._timed():
-                    self._run()
+                    self._launch()
                 self.downloaded += sum(one.download(self._stream) for one in self._outputs.values())
                 self._cuda.synchronize(self._stream)
             except BaseException:
@@ -108,8 +113,12 @@ class TensorRTEngine:
             self.calls += 1
             if self.calls == 1 and self._keep is not None:
                 self._keep()
-            with self.tracer.span("download", "copy", network=self._spec.name):
+            with self._tracer.span("download", "copy", network=self._spec.name):
                 return {name: one.read() for name, one in self._outputs.items()}
+
+    def read_layers(self) -> tuple[LayerRecord, ...] | None:
+        """Layers of an engine that was opened to be profiled, as TensorRT names them."""
+        return None if self._layers is None else self._layers.read_layers()
 
     def close(self) -> None:
         """Give all memory back."""
@@ -137,7 +146,7 @@ class TensorRTEngine:
         if options.profile:
             clock = LayerClock()
             context.handle.profiler = make_trt_profiler(self._library.module, clock)
-            self.read_layers = clock.read_layers
+            self._layers = clock
         addresses = {name: one.address for name, one in self._inputs.items()}
         addresses |= {name: one.address for name, one in self._outputs.items()}
         for name, address in addresses.items():
@@ -152,7 +161,7 @@ class TensorRTEngine:
     @contextmanager
     def _timed(self) -> Iterator[None]:
         """Between two events, where somebody wants to know."""
-        if not self.tracer.enabled:
+        if not self._tracer.enabled:
             yield
             return
         if self._events is None:
@@ -164,15 +173,15 @@ class TensorRTEngine:
         self._cuda.record_event(self._events[1], self._stream)
 
     def _tell_time(self) -> None:
-        if self.tracer.enabled and self._events is not None:
-            end = self.tracer.now()
+        if self._tracer.enabled and self._events is not None:
+            end = self._tracer.now()
             seconds = self._cuda.measure_seconds(*self._events)
             name = self._spec.name
-            self.tracer.record(
+            self._tracer.record(
                 name, "engine", start=end - seconds, end=end, clock="device", network=name
             )
 
-    def _run(self) -> None:
+    def _launch(self) -> None:
         """Put the network's work into the stream.
 
         A first call prepares what a capture may not, such as memory and kernels that

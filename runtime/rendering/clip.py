@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Bundle, Lease
 from echoexport.runtime.conditioning.drives import require_poses
 from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
@@ -85,32 +85,33 @@ def make_clip(
     """Render one clip into its output; interrupted or failing, it leaves nothing behind.
 
     ``progress`` is told of "sampling" until every window has run, then of "decoding".
-    ``warn`` is told each of the report's warnings before the long work starts. A
-    ``tracer`` is given to the session's bundle, as :class:`Session` does.
+    ``warn`` is told each of the report's warnings before the long work starts.
+    ``tracer`` is told of this clip in place of the session's.
 
     Raises:
         InputError, SettingError: a file or a setting that cannot be used.
         BackendError: an engine failed.
         OutputError: the output cannot be written.
     """
-    if tracer is not None:
-        session.bundle.tracer = tracer
-    with session.bundle.tracer.span(CLIP, "stage"):
-        return _make_clip(
-            session, request, tell=progress or (lambda phase, done, total: None), warn=warn
-        )
+    tell = progress or (lambda phase, done, total: None)
+    with session.networks.lend(tracer=tracer) as networks, networks.tracer.span(CLIP, "stage"):
+        return _make_clip(session, request, networks=networks, tell=tell, warn=warn)
 
 
 def _make_clip(
-    session: Session, request: ClipRequest, *, tell: Progress, warn: Tell | None
+    session: Session,
+    request: ClipRequest,
+    *,
+    networks: Lease,
+    tell: Progress,
+    warn: Tell | None,
 ) -> ClipReport:
     begun = time.perf_counter()
     bundle = session.bundle
-    before = session.bundle.calls()
-    tracer = session.bundle.tracer
+    tracer = networks.tracer
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
     warnings = _question_guidance(bundle, settle_sampling(bundle, request.settings))
-    session.prepare()
+    session.prepare(networks)
     with tracer.span("read voice", "audio"):
         voice = read_voice(request.voice)
     with tracer.span("portrait", "stage"):
@@ -127,13 +128,12 @@ def _make_clip(
             for warning in warnings:
                 warn(warning)
         hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
-        rendering = session.start(inputs, request.settings, hooks=hooks)
+        rendering = session.start(inputs, request.settings, hooks=hooks, networks=networks)
         prepared = time.perf_counter()
         first = _write_frames(
             rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames)
         )
     ended = time.perf_counter()
-    calls = {name: count - before[name] for name, count in bundle.calls().items()}
     return ClipReport(
         frames=rendering.frames,
         fps=float(rendering.fps),
@@ -142,7 +142,7 @@ def _make_clip(
         decoding_seconds=ended - prepared - rendering.sampling_seconds,
         first_frame_seconds=first - begun,
         seconds=ended - begun,
-        calls=calls,
+        calls=networks.calls(),
         warnings=warnings,
     )
 

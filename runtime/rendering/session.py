@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from fractions import Fraction
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Bundle, Lease
 from echoexport.runtime.conditioning.audio_tokens import AudioTokens
 from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
@@ -33,7 +34,7 @@ from echoexport.runtime.rendering.settings import (
 from echoexport.runtime.sampling.denoiser import Conditions
 from echoexport.runtime.sampling.noise import initial_latents
 from echoexport.runtime.sampling.sampler import Sampling, SamplingHooks
-from echoexport.runtime.trace.tracer import Tracer
+from echoexport.runtime.trace.tracer import NULL, Tracer
 
 _AHEAD = 24  # frames that may be sampled before they are decoded
 _CLOSED_FROM = 256 * 2**20
@@ -118,14 +119,15 @@ class Rendering:
 
 
 class Session:
-    """Renders with one bundle.
+    """Renders with one bundle, which others may render with at the same time.
 
     ``cache`` keeps what depends on the portrait alone; None computes it every time.
-    ``frugal`` closes each network as soon as the clip needs it no more, but for a small
-    denoiser: for one clip on a machine with little memory; a server keeps them open.
+    ``frugal`` gives each network back as soon as the clip needs it no more, but for a
+    small denoiser: for one clip on a machine with little memory; a server keeps them.
     ``ahead`` is how many frames a thread may sample before they are decoded; with 0 all
-    is done in turns. A ``tracer`` is given to the bundle, which tells it of all that it
-    does from then on; None leaves the bundle its own.
+    is done in turns. ``tracer`` is told of all that the session does. ``networks`` is its
+    lease of the bundle, with counts and notes of its own. A context manager: leaving it
+    lets go of the networks, which else stay for the next clip until the bundle closes.
     """
 
     def __init__(
@@ -135,14 +137,27 @@ class Session:
         cache: ReferenceCache | None = None,
         frugal: bool = False,
         ahead: int = _AHEAD,
-        tracer: Tracer | None = None,
+        tracer: Tracer = NULL,
     ) -> None:
         self.bundle = bundle
         self.ahead = ahead
-        if tracer is not None:
-            bundle.tracer = tracer
         self.cache = cache
-        self.frugal = frugal
+        self.networks = bundle.lease(tracer=tracer, frugal=frugal)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the networks."""
+        self.networks.close()
 
     def render(
         self,
@@ -165,13 +180,15 @@ class Session:
         settings: RenderSettings | None = None,
         *,
         hooks: SamplingHooks | None = None,
+        networks: Lease | None = None,
     ) -> Rendering:
         """Compute what the whole clip shares.
 
         Its frames are sampled and decoded as the result is iterated.
 
         A clip shorter than the bundle's window is padded by holding its last audio
-        tokens (and pose), then cut.
+        tokens (and pose), then cut. ``networks`` is a lease that the session's own lent
+        for this clip alone; None counts and traces with the session's own.
 
         Raises:
             SettingError: a setting that cannot work with this bundle.
@@ -179,55 +196,45 @@ class Session:
             BackendError: an engine failed.
         """
         settings = settings or RenderSettings()
+        lease = networks or self.networks
         manifest = self.bundle.manifest
         fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
         numbers = settle_sampling(self.bundle, settings)
-        drive = open_drive(self.bundle, mask=inputs.mask, poses=inputs.poses, cache=self.cache)
-        self.prepare()
-        features = encode_voice(self.bundle, inputs.voice)
+        drive = open_drive(lease, mask=inputs.mask, poses=inputs.poses, cache=self.cache)
+        self.prepare(lease)
+        features = encode_voice(lease, inputs.voice)
         frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
         padded = max(frames, manifest.window.frames)
-        with self.bundle.tracer.span("noise", "sampling"):
+        with lease.tracer.span("noise", "sampling"):
             noise = self._find_noise(inputs, settings, frames=frames, padded=padded)
         conditions = Conditions(
             audio=AudioTokens(features, fps, frames=frames).window,
             face=drive.encode(frames),
-            reference=find_reference(self.bundle, inputs.picture, cache=self.cache),
+            reference=find_reference(lease, inputs.picture, cache=self.cache),
         )
-        self._release("audio_encoder", "vae_encoder", "reference_unet")
+        _let_go(lease, "audio_encoder", "vae_encoder", "reference_unet")
         if not manifest.drive.every_frame:  # other maps are encoded as windows ask for them
-            self._release(manifest.drive.network)
-        with self.bundle.tracer.span("plan", "sampling"):
-            sampling = Sampling(
-                self.bundle, noise, conditions=conditions, settings=numbers, hooks=hooks
-            )
+            _let_go(lease, manifest.drive.network)
+        with lease.tracer.span("plan", "sampling"):
+            sampling = Sampling(lease, noise, conditions=conditions, settings=numbers, hooks=hooks)
         return Rendering(
             sampling,
-            self._decode,
+            lambda latents: lease.network("vae_decoder")({"latents": latents})["picture"],
             frames=frames,
             fps=fps,
             hold=settle_hold(self.bundle, settings),
-            on_sampled=lambda: self._release("denoising_unet", manifest.drive.network),
+            on_sampled=lambda: _let_go(lease, "denoising_unet", manifest.drive.network),
             ahead=self.ahead,
         )
 
-    def prepare(self) -> None:
+    def prepare(self, networks: Lease | None = None) -> None:
         """Begin to open the denoiser and the decoder while the caller still reads files.
 
-        Not needed, but quicker.
-
-        Large ones are left until they are needed: their memory is better taken later.
+        Not needed, but quicker. Large ones are left until they are needed: their memory
+        is better taken later. ``networks`` as in :meth:`start`.
         """
         if self.bundle.measure_weights("denoising_unet") < _CLOSED_FROM:
-            self.bundle.open_ahead("denoising_unet", "vae_decoder")
-
-    def _release(self, *networks: str) -> None:
-        for name in networks if self.frugal else ():
-            if name != "denoising_unet" or self.bundle.measure_weights(name) >= _CLOSED_FROM:
-                self.bundle.close_network(name)
-
-    def _decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.bundle.network("vae_decoder")({"latents": latents})["picture"]
+            (networks or self.networks).open_ahead("denoising_unet", "vae_decoder")
 
     def _find_noise(
         self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int
@@ -254,3 +261,10 @@ class Session:
                 )
             noise[:, :, :frames] = inputs.noise
         return noise
+
+
+def _let_go(networks: Lease, *names: str) -> None:
+    """Give back what a clip needs no more, but for a small denoiser."""
+    for name in names:
+        if name != "denoising_unet" or networks.bundle.measure_weights(name) >= _CLOSED_FROM:
+            networks.let_go(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Lease
 from echoexport.runtime.sampling.ddim import sinusoid
 
 BLANKED = ("audio_tokens", "face_feature", "reference_gate")
@@ -60,8 +60,8 @@ class Denoiser:
     Where guidance is on it is called for the unconditional half too.
     """
 
-    def __init__(self, bundle: Bundle, conditions: Conditions, *, guided: bool) -> None:
-        self._network = bundle.network("denoising_unet")
+    def __init__(self, networks: Lease, conditions: Conditions, *, guided: bool) -> None:
+        self._network = networks.network("denoising_unet")
         self.lanes = self._network.lanes
         self._conditions = conditions
         self._guided = guided

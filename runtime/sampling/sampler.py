@@ -10,7 +10,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Lease
 from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.runtime.sampling.denoiser import Conditions, Denoiser, guide, is_guided
 from echoexport.runtime.sampling.windows import Windows, context_windows, shifted_windows
@@ -61,7 +61,7 @@ class SamplingHooks:
 
 
 def sample_latents(
-    bundle: Bundle,
+    networks: Lease,
     latents: NDArray[np.float32],
     *,
     conditions: Conditions,
@@ -72,7 +72,9 @@ def sample_latents(
 
     See :class:`Sampling`, whose errors it raises.
     """
-    return Sampling(bundle, latents, conditions=conditions, settings=settings, hooks=hooks).finish()
+    return Sampling(
+        networks, latents, conditions=conditions, settings=settings, hooks=hooks
+    ).finish()
 
 
 class Sampling:
@@ -92,7 +94,7 @@ class Sampling:
 
     def __init__(
         self,
-        bundle: Bundle,
+        networks: Lease,
         noise: NDArray[np.float32],
         *,
         conditions: Conditions,
@@ -100,9 +102,9 @@ class Sampling:
         hooks: SamplingHooks | None = None,
     ) -> None:
         """``noise`` is (1, 4, F, h, w); F is at least the bundle's window."""
-        manifest = bundle.manifest
+        manifest = networks.manifest
         self._hooks = hooks or SamplingHooks()
-        self.tracer = bundle.tracer
+        self.tracer = networks.tracer
         self._settings = settings
         self._scheduler = DDIMScheduler(manifest.sampler.scheduler)
         self._timesteps = [int(t) for t in self._scheduler.timesteps(settings.steps)]
@@ -117,7 +119,7 @@ class Sampling:
             for index in range(len(self._timesteps))
         ]
         self._latents = [noise, *(np.empty_like(noise) for _ in self._steps)]
-        self._denoiser = Denoiser(bundle, conditions, guided=settings.guided)
+        self._denoiser = Denoiser(networks, conditions, guided=settings.guided)
         self._calls = 0
         self._told = 0
 

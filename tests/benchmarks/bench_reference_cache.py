@@ -80,12 +80,12 @@ def measure_run(
 
     Those are the networks that a portrait needs once.
     """
-    before = session.bundle.calls()
+    before = session.networks.calls()
     start = time.perf_counter()
     for _ in session.render(inputs, settings):
         pass
     seconds = time.perf_counter() - start
-    after = session.bundle.calls()
+    after = session.networks.calls()
     return seconds, {name: after[name] - before[name] for name in ONCE}
 
 

@@ -33,7 +33,7 @@ from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.contract.families.echomimic_v1 import describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.held_arrays import freeze
-from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError
 
 NETWORK = "denoising_unet"
@@ -215,7 +215,7 @@ def open_engine(
         raise BackendError(reason)
     folder = denoiser.graph.parent / f"cache-{name}"
     options = EngineOptions(cache=folder)
-    compiling = as_compiling(chosen)
+    compiling = chosen
     if name.startswith("tensorrt") and compiling is not None and name in BUILDERS:
         engine = denoiser.graph.with_suffix(compiling.engine_suffix)
         settings = EngineSettings(timing_cache=folder / "timing", timeout=timeout)

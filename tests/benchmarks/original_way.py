@@ -23,7 +23,7 @@ from echoexport.export.subnets.networks import (
 from echoexport.export.subnets.transformer import DenoisingBlock, DenoisingContext
 from echoexport.export.subnets.unet import ReferenceUNet
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 
 
 class OriginalBlock(DenoisingBlock):
@@ -52,7 +52,7 @@ class BankUNet(FlatReferenceUNet):
         return tuple(tensor for tap in taps.values() for tensor in (tap.bank, tap.bank))
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """One module on named arrays."""
 
     def __init__(self, network: nn.Module, spec: SubnetSpec, *, compute: str) -> None:
@@ -73,7 +73,7 @@ class TorchEngine:
         """Nothing outlives the object."""
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Opens the checkpoint's own modules in place of a bundle's graphs.
 
     ``compute`` is fp32 or bf16.

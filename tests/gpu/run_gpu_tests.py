@@ -23,7 +23,6 @@ from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.device import detect_device
-from echoexport.runtime.engine.protocol import as_compiling
 from echoexport.runtime.errors import EchoExportError
 
 SCHEMA = 1
@@ -340,7 +339,7 @@ def check_bundle(bundle: Path, backend: str, *, engines: Path) -> dict[str, Any]
         return {"skipped": reason}
     start = time.perf_counter()
     try:
-        if backend.startswith("tensorrt") and as_compiling(chosen) is not None:
+        if backend.startswith("tensorrt") and chosen is not None:
             from echoexport.export.compile.bundle import CompileSettings, compile_bundle
 
             settings = CompileSettings(backend, cache=engines.with_name(f"{engines.name}-cache"))

@@ -19,7 +19,7 @@ from echoexport.profiles.measuring.latency import read_self_test_inputs
 from echoexport.profiles.quality.report import NetworkQuality, QualityReport
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import open_bundle
-from echoexport.runtime.engine.protocol import EngineOptions, list_arithmetic
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import QualityError
 from echoexport.runtime.progress import Progress
 
@@ -91,7 +91,7 @@ def measure_networks(
     """
     with open_bundle(folders["int8"]) as opened:
         backend = opened.backend
-    computes = [name for name in ("fp32", "bf16") if name in list_arithmetic(backend)]
+    computes = [name for name in ("fp32", "bf16") if name in backend.arithmetic()]
     candidates: list[Candidate] = []
     for index, name in enumerate(names):
         report(f"{name}: measuring candidates", index, len(names))

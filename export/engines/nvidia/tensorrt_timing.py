@@ -53,20 +53,17 @@ def main() -> int:
     """
     from echoexport.runtime.backends import load_backend
     from echoexport.runtime.contract.schema import parse
-    from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
+    from echoexport.runtime.engine.protocol import EngineOptions
 
     answers = Answers()
     stand_back()
     job = parse(TimingJob, json.load(sys.stdin), where="job")
     backend = load_backend(job.backend)
-    compiling = as_compiling(backend)
     reason = backend.unavailable()
-    if reason is not None or compiling is None:
+    if reason is not None or not backend.keeps_engines:
         return answers.refuse("library", reason or f"{job.backend} opens no engines")
     try:
-        engine = compiling.open_engine(
-            Path(job.engine), job.spec, EngineOptions(compute=job.compute)
-        )
+        engine = backend.open_engine(Path(job.engine), job.spec, EngineOptions(compute=job.compute))
         try:
             # Frozen, they are copied to the device once: the network's own time is what
             # builds differ in.

@@ -26,7 +26,7 @@ from echoexport.calibration.recording.set_writer import (
 )
 from echoexport.calibration.recording.sets import CalibrationSet, open_set
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
 from echoexport.runtime.inputs.voice import Voice, voice_from_samples
@@ -131,7 +131,7 @@ def written(tmp_path: Path, write_set: Callable[..., CalibrationSet]) -> Path:
     return tmp_path / "set"
 
 
-class MixingEngine:
+class MixingEngine(Engine):
     """Outputs that depend on every input, and not on when or how often it is called."""
 
     precision = "fp32"
@@ -154,7 +154,7 @@ class MixingEngine:
         """Nothing to close."""
 
 
-class MixingBackend:
+class MixingBackend(Backend):
     """Opens mixing engines; ``spoil`` is told of each call and may change its outputs, or raise."""
 
     name = "null"

@@ -22,7 +22,7 @@ import pytest
 from echoexport.export.compile.bundle import (
     CompileReport,
     CompileSettings,
-    choose_backend,
+    choose_compiling_backend,
     compile_bundle,
     default_output,
 )
@@ -324,7 +324,7 @@ def test_killed_outright_the_next_run_goes_on(
 
 def test_the_first_backend_whose_engines_can_be_kept_is_the_usual_one(null_bundle: Path) -> None:
     manifest = replace(read_manifest(null_bundle), backends=("ort_cuda", "null", "ort"))
-    assert choose_backend(manifest, "", untested=False).name == "null"
+    assert choose_compiling_backend(manifest, "", untested=False).name == "null"
 
 
 def test_compiling_and_running_need_neither_torch_nor_onnx(

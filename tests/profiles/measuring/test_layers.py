@@ -27,7 +27,7 @@ from echoexport.runtime.engine.layer_times import (
     make_trt_profiler,
     split_trt_name,
 )
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, SettingError
 
 # A resnet's norm and convolution, a query's projection, and scores, which have no
@@ -265,7 +265,7 @@ def test_the_null_backend_is_one_layer_of_no_group(null_bundle: Path) -> None:
 
 
 def test_a_backend_that_times_no_layers_is_refused_in_one_line(null_bundle: Path) -> None:
-    class Plain:
+    class Plain(Engine):
         precision = "fp32"
 
         def __call__(self, inputs: Any) -> Any:
@@ -274,7 +274,7 @@ def test_a_backend_that_times_no_layers_is_refused_in_one_line(null_bundle: Path
         def close(self) -> None:
             """Nothing to close."""
 
-    class PlainBackend:
+    class PlainBackend(Backend):
         name = "plain"
 
         def unavailable(self) -> str | None:

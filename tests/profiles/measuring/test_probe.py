@@ -15,7 +15,7 @@ from echoexport.profiles.measuring.probe import PROBES, Probe, ProbeGraph, probe
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError
 
 
@@ -31,7 +31,7 @@ class FakeClock:
         return self.now
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     precision = "fp16"
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class FakeEngine:
         self.closed = True
 
 
-class FakeBackend:
+class FakeBackend(Backend):
     """Opens engines that compute nothing.
 
     Remembers the graphs, and fails on those it is told to.

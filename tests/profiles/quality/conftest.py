@@ -16,14 +16,14 @@ from echoexport.profiles.quality.report import QualityReport
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
 from echoexport.runtime.inputs.voice import voice_from_samples
 from echoexport.runtime.rendering.settings import RenderInputs
 
 SIDE = 32
 
 
-class WaveEngine:
+class WaveEngine(Engine):
     """Gives each output the sine of its inputs' mean and its own places, plus so much."""
 
     precision = "fp32"
@@ -44,7 +44,7 @@ class WaveEngine:
         """Nothing to give back."""
 
 
-class WaveBackend:
+class WaveBackend(Backend):
     """Networks that err by a constant; ``errors`` by name."""
 
     name = "wave"

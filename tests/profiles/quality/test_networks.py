@@ -15,13 +15,13 @@ from echoexport.profiles.quality.comparison import ComparisonSettings, compare_b
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
 from echoexport.runtime.rendering import session
 
 SIDE = 32
 
 
-class CountedBackend:
+class CountedBackend(Backend):
     """Engines that give zeros, and the most denoisers that were ever open at a time."""
 
     name = "counted"
@@ -41,7 +41,7 @@ class CountedBackend:
         return CountedEngine(self, spec)
 
 
-class CountedEngine:
+class CountedEngine(Engine):
     """Zeros."""
 
     precision = "fp32"

@@ -16,7 +16,7 @@ import pytest
 from echoexport.runtime import device as devices
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import EngineOptions, as_compiling, list_arithmetic
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError, DeviceError, SettingError
 
 NAMES = ("tensorrt", "tensorrt_rtx")
@@ -43,12 +43,12 @@ def test_a_backend_says_versions_and_device(backend: Any) -> None:
 
 
 def test_its_engines_can_be_kept(backend: Any) -> None:
-    assert as_compiling(backend) is backend
+    assert backend.keeps_engines
     assert backend.engine_suffix == ".plan"
 
 
 def test_a_graph_is_computed_in_what_it_is_stored_in(backend: Any) -> None:
-    assert list_arithmetic(backend) == ("fp32",)
+    assert backend.arithmetic() == ("fp32",)
     spec = SubnetSpec("small", (), (), {}, "fp16")
     with pytest.raises(
         SettingError, match=r"compute 'bf16': backend 'tensorrt(_rtx)?' computes in what"

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from echoexport.runtime.backends import load_backend
+from echoexport.runtime.backends import list_backends, load_backend
 from echoexport.runtime.backends.null import NullEngine
-from echoexport.runtime.bundle import choice as fallback
-from echoexport.runtime.bundle.choice import ON_GPU, describe_backend_fallback
+from echoexport.runtime.bundle import choice
+from echoexport.runtime.bundle.choice import (
+    choose_arithmetic,
+    describe_backend_fallback,
+    find_portable,
+    needs_compiling,
+)
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, EngineOptions
 
 
 @pytest.fixture
@@ -26,21 +31,19 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def settle(*working: str) -> None:
         def load(name: str) -> Any:
-            if name == "of a later release":
-                return load_backend(name)
-            return SimpleNamespace(
-                name=name, unavailable=lambda: None if name in working else f"no {name} here"
-            )
+            backend = copy.copy(load_backend(name))
+            reason = None if name in working else f"no {name} here"
+            monkeypatch.setattr(backend, "unavailable", lambda: reason)
+            return backend
 
-        monkeypatch.setattr(fallback, "load_backend", load)
+        monkeypatch.setattr(choice, "load_backend", load)
 
     return settle
 
 
 def describe(folder: Path, backends: tuple[str, ...], chosen: str) -> str | None:
     manifest = replace(read_manifest(folder), backends=backends)
-    backend: Any = SimpleNamespace(name=chosen)
-    return describe_backend_fallback(manifest, backend)
+    return describe_backend_fallback(manifest, load_backend(chosen))
 
 
 def test_the_cpu_in_a_gpus_place_is_said_with_every_reason(
@@ -84,8 +87,48 @@ def test_a_choice_of_ones_own_is_no_fallback(
     assert describe(null_bundle, ("tensorrt", "ort"), "ort") is None
 
 
-def test_every_gpu_backend_is_in_the_support_list() -> None:
-    assert [load_backend(name).name for name in ON_GPU] == list(ON_GPU)
+def test_backends_say_themselves_which_of_them_compute_on_a_gpu() -> None:
+    assert [name for name in list_backends() if load_backend(name).on_gpu] == [
+        "ort_cuda",
+        "ort_tensorrt",
+        "tensorrt",
+        "tensorrt_rtx",
+    ]
+
+
+def test_only_tensorrts_own_backends_need_compiled_engines() -> None:
+    assert [name for name in list_backends() if needs_compiling(name)] == [
+        "tensorrt",
+        "tensorrt_rtx",
+    ]
+    assert not needs_compiling("of a later release")
+
+
+def test_the_portable_backend_is_the_first_that_works_and_opens_graphs(
+    null_bundle: Path, machine: Callable[..., None]
+) -> None:
+    machine("tensorrt", "openvino", "ort")
+    manifest = replace(
+        read_manifest(null_bundle), backends=("of a later release", "tensorrt", "ort", "openvino")
+    )
+    assert find_portable(manifest) == "ort"
+    machine("tensorrt")
+    assert find_portable(manifest) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "available", "chosen"),
+    [
+        ("bf16", "", ("fp32", "bf16"), "bf16"),
+        ("bf16", "", ("fp32",), "fp32"),
+        ("bf16", "fp32", ("fp32", "bf16"), "fp32"),
+        ("fp32", "bf16", ("fp32",), "bf16"),
+    ],
+)
+def test_arithmetic_is_what_is_asked_for_else_the_bundles_where_it_is_to_be_had(
+    own: str, asked: str, available: tuple[str, ...], chosen: str
+) -> None:
+    assert choose_arithmetic(own, asked=asked, available=available) == chosen
 
 
 def use_backends(folder: Path, *names: str) -> Manifest:
@@ -116,7 +159,7 @@ def test_who_names_the_backend_is_not_warned(
     assert command("verify", null_bundle, "--backend", "null").told == []
 
 
-class NotingBackend:
+class NotingBackend(Backend):
     """Engines that have something to say."""
 
     name = "noting"

@@ -17,7 +17,7 @@ from echoexport.runtime.bundle.fitting import compare_fingerprints
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
-from echoexport.runtime.engine.protocol import EngineOptions, as_compiling
+from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError, BundleError, SettingError
 
 
@@ -219,7 +219,7 @@ def test_an_openvino_engine_runs_as_many_lanes_as_it_is_told(
 def test_a_file_that_is_no_engine_is_refused_in_a_line(
     name: str, null_bundle: Path, tmp_path: Path
 ) -> None:
-    backend = as_compiling(load_backend(name))
+    backend = load_backend(name)
     assert backend is not None
     if backend.unavailable() is not None:
         pytest.skip(backend.unavailable() or "")

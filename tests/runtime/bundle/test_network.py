@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from echoexport.runtime.bundle.network import Network, compare_outputs, describe_axes
 from echoexport.runtime.contract.spec import TOLERANCES, SubnetSpec, TensorSpec
 from echoexport.runtime.engine.held_arrays import freeze, is_frozen
-from echoexport.runtime.engine.protocol import Arrays
+from echoexport.runtime.engine.protocol import Arrays, Engine
 from echoexport.runtime.errors import BackendError, UnknownNameError
 
 SPEC = SubnetSpec(
@@ -26,7 +26,7 @@ LEFT = np.arange(3, dtype=np.float32)[None]
 RIGHT = np.ones((1, 3), np.float16)
 
 
-class Adder:
+class Adder(Engine):
     """An engine that adds, and remembers what it was given."""
 
     precision = "fp32"

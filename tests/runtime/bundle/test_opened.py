@@ -22,11 +22,11 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
 
 
-class FixedEngine:
+class FixedEngine(Engine):
     """Gives what it was told to give."""
 
     def __init__(self, outputs: Arrays, precision: str) -> None:
@@ -41,7 +41,7 @@ class FixedEngine:
         self.closed = True
 
 
-class FixedBackend:
+class FixedBackend(Backend):
     """Opens engines that give ``value`` everywhere."""
 
     name = "fixed"
@@ -297,10 +297,11 @@ def test_a_network_that_is_being_opened_is_not_opened_ahead_once_more(null_bundl
     with Bundle(
         null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()
     ) as bundle:
-        user = threading.Thread(target=bundle.network, args=("vae_decoder",))
+        networks = bundle.lease()
+        user = threading.Thread(target=networks.network, args=("vae_decoder",))
         user.start()
         assert backend.begun.wait(30)
-        other = threading.Thread(target=bundle.open_ahead, args=("vae_decoder", "vae_encoder"))
+        other = threading.Thread(target=networks.open_ahead, args=("vae_decoder", "vae_encoder"))
         other.start()
         other.join(0.2)  # it may come back at once or wait
         backend.go.set()
@@ -321,7 +322,7 @@ def test_a_network_is_opened_once_though_who_waits_for_it_is_interrupted(
     with Bundle(
         null_bundle, read_manifest(null_bundle), backend=backend, options=EngineOptions()
     ) as bundle:
-        bundle.open_ahead("vae_decoder")
+        bundle.lease().open_ahead("vae_decoder")
         with monkeypatch.context() as patch:
             patch.setattr(Future, "result", interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -339,7 +340,7 @@ def test_a_network_that_did_not_open_ahead_is_tried_again_when_it_is_asked_for_a
     content = graph.read_bytes()
     graph.write_bytes(content[::-1])
     with bundle:
-        bundle.open_ahead("vae_decoder")
+        bundle.lease().open_ahead("vae_decoder")
         with pytest.raises(BundleError, match=r"vae_decoder\.onnx: sha256"):
             bundle.network("vae_decoder")
         graph.write_bytes(content)

@@ -19,7 +19,7 @@ from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, BundleError, SettingError
 
 NAME = "vae_decoder"
@@ -28,7 +28,7 @@ PLAIN = "vae_decoder.onnx"
 LATENTS = {"latents": np.zeros((1, 4, 4, 4), np.float32)}
 
 
-class Engine:
+class OwnEngine(Engine):
     """Gives one value everywhere."""
 
     def __init__(self, spec: SubnetSpec, value: float, precision: str) -> None:
@@ -49,7 +49,7 @@ class Engine:
         self.closed = True
 
 
-class OwnBackend:
+class OwnBackend(Backend):
     """Opens graphs as ``values`` says by file name: an engine that gives the value, or the error.
 
     0 is right.
@@ -62,7 +62,7 @@ class OwnBackend:
         self._precision = precision
         self._values = {f"{key.replace('__', '.')}.onnx": value for key, value in values.items()}
         self.opened: list[str] = []
-        self.engines: list[Engine] = []
+        self.engines: list[OwnEngine] = []
 
     def unavailable(self) -> str | None:
         return None
@@ -70,12 +70,12 @@ class OwnBackend:
     def describe(self) -> str:
         return "any backend"
 
-    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
+    def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> OwnEngine:
         self.opened.append(graph.name)
         value = self._values.get(graph.name, 0.0)
         if isinstance(value, Exception):
             raise value
-        self.engines.append(Engine(spec, value, self._precision))
+        self.engines.append(OwnEngine(spec, value, self._precision))
         return self.engines[-1]
 
 

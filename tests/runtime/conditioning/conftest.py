@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Bundle, Lease
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 
 
-class MeanEngine:
+class MeanEngine(Engine):
     """Every output is filled with the mean of the first input, which is kept."""
 
     precision = "fp32"
@@ -32,7 +32,7 @@ class MeanEngine:
         """Nothing to close."""
 
 
-class MeanBackend:
+class MeanBackend(Backend):
     """Opens mean engines, and keeps them by network."""
 
     name = "mean"
@@ -51,20 +51,21 @@ class MeanBackend:
 
 
 @pytest.fixture
-def means(null_bundle: Path) -> tuple[Bundle, MeanBackend]:
+def means(null_bundle: Path) -> tuple[Lease, MeanBackend]:
     """The null bundle on a backend that gives means, and that backend."""
     backend = MeanBackend()
     return open_on(backend, null_bundle), backend
 
 
 @pytest.fixture
-def pose_bundle(make_null_bundle: Callable[..., Path]) -> Bundle:
+def pose_networks(make_null_bundle: Callable[..., Path]) -> Lease:
     """The same of a bundle whose face is driven by poses, without the backend."""
     return open_on(MeanBackend(), make_null_bundle("pose-bundle", face="pose"))
 
 
-def open_on(backend: MeanBackend, folder: Path) -> Bundle:
-    return Bundle(folder, read_manifest(folder), backend=backend, options=EngineOptions())
+def open_on(backend: MeanBackend, folder: Path) -> Lease:
+    manifest = read_manifest(folder)
+    return Bundle(folder, manifest, backend=backend, options=EngineOptions()).lease()
 
 
 @pytest.fixture(scope="session")

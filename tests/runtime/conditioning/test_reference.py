@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Lease
 from echoexport.runtime.conditioning.reference import encode_picture, find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.errors import PortraitError
@@ -16,41 +16,41 @@ PICTURE = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
 def test_the_vae_sees_a_picture_from_minus_one_to_one_channels_first(
-    means: tuple[Bundle, Any],
+    means: tuple[Lease, Any],
 ) -> None:
-    bundle, backend = means
-    encode_picture(bundle, PICTURE)
+    networks, backend = means
+    encode_picture(networks, PICTURE)
     seen = backend.engines["vae_encoder"].given[0]
     np.testing.assert_allclose(seen[0], PICTURE.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
 
 
-def test_without_a_cache_a_portrait_is_computed_every_time(means: tuple[Bundle, Any]) -> None:
-    bundle, _ = means
+def test_without_a_cache_a_portrait_is_computed_every_time(means: tuple[Lease, Any]) -> None:
+    networks, _ = means
     for _ in range(2):
-        find_reference(bundle, PICTURE, cache=None)
-    assert (bundle.calls()["vae_encoder"], bundle.calls()["reference_unet"]) == (2, 2)
+        find_reference(networks, PICTURE, cache=None)
+    assert (networks.calls()["vae_encoder"], networks.calls()["reference_unet"]) == (2, 2)
 
 
 def test_a_cached_portrait_gives_the_same_arrays_and_costs_no_call(
-    means: tuple[Bundle, Any],
+    means: tuple[Lease, Any],
 ) -> None:
-    bundle, _ = means
+    networks, _ = means
     cache = ReferenceCache(None)
-    first, second = (find_reference(bundle, PICTURE.copy(), cache=cache) for _ in range(2))
-    assert (bundle.calls()["vae_encoder"], bundle.calls()["reference_unet"]) == (1, 1)
+    first, second = (find_reference(networks, PICTURE.copy(), cache=cache) for _ in range(2))
+    assert (networks.calls()["vae_encoder"], networks.calls()["reference_unet"]) == (1, 1)
     assert first.keys() == second.keys()
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name])
 
 
-def test_one_pixel_makes_another_portrait(means: tuple[Bundle, Any]) -> None:
-    bundle, _ = means
+def test_one_pixel_makes_another_portrait(means: tuple[Lease, Any]) -> None:
+    networks, _ = means
     cache = ReferenceCache(None)
     other = PICTURE.copy()
     other[-1, -1, -1] ^= 1
-    find_reference(bundle, PICTURE, cache=cache)
-    find_reference(bundle, other, cache=cache)
-    assert bundle.calls()["reference_unet"] == 2
+    find_reference(networks, PICTURE, cache=cache)
+    find_reference(networks, other, cache=cache)
+    assert networks.calls()["reference_unet"] == 2
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_one_pixel_makes_another_portrait(means: tuple[Bundle, Any]) -> None:
     ids=["too small", "grey", "with alpha", "float"],
 )
 def test_a_portrait_of_another_shape_or_dtype_is_refused(
-    means: tuple[Bundle, Any], picture: np.ndarray
+    means: tuple[Lease, Any], picture: np.ndarray
 ) -> None:
     with pytest.raises(
         PortraitError, match=r"the portrait is \(.*; this bundle wants \(32, 32, 3\) uint8"

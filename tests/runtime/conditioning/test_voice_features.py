@@ -17,8 +17,8 @@ def test_a_voice_gives_fifty_rows_a_second_one_call_for_thirty_seconds(
     null_bundle: Path, seconds: float
 ) -> None:
     samples = np.random.default_rng(3).uniform(-0.5, 0.5, int(16000 * seconds)).astype(np.float32)
-    with open_bundle(null_bundle) as bundle:
-        features = encode_voice(bundle, voice_from_samples(samples))
-        assert bundle.calls()["audio_encoder"] == (2 if seconds > 30 else 1)
+    with open_bundle(null_bundle) as bundle, bundle.lease() as networks:
+        features = encode_voice(networks, voice_from_samples(samples))
+        assert networks.calls()["audio_encoder"] == (2 if seconds > 30 else 1)
     assert features.shape == (int(50 * seconds), 5, 4)
     assert features.dtype == np.float32

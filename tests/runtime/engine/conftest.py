@@ -13,6 +13,7 @@ from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.engine.tensorrt_engine import TensorRTEngine
+from echoexport.runtime.trace.tracer import NULL, Tracer
 
 
 @pytest.fixture
@@ -59,8 +60,10 @@ def inputs_of() -> Callable[..., dict[str, np.ndarray]]:
 def wrong_outputs() -> Callable[..., dict[str, np.ndarray]]:
     """A function that gives a call's outputs without those that are right."""
 
-    def find(engine: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = engine(inputs)
+    def find(
+        engine: Any, inputs: dict[str, np.ndarray], *, tracer: Tracer = NULL
+    ) -> dict[str, np.ndarray]:
+        found = engine.run(inputs, tracer)
         noise = inputs["noise"]
         reference = inputs["reference"]
         wanted = {"difference": noise - reference, "product": noise * reference}

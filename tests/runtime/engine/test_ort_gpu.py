@@ -121,9 +121,9 @@ def test_copies_are_traced(make_ort: Make, open_ort: Make, arithmetic_graph: Gra
     make_ort()
     engine = open_ort("ort_cuda", arithmetic_graph)
     tracer = Tracer()
-    engine.tracer = tracer
-    Network(arithmetic_graph[1], engine)({"left": LEFT, "right": RIGHT})
+    Network(arithmetic_graph[1], engine, tracer=tracer)({"left": LEFT, "right": RIGHT})
     assert [(span.name, span.category) for span in tracer.spans() if span.category == "copy"] == [
+        ("inputs", "copy"),
         ("upload", "copy"),
         ("download", "copy"),
     ]

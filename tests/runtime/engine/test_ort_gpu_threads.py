@@ -22,7 +22,7 @@ from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine import ort_gpu
 from echoexport.runtime.engine.gate import Gate
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.errors import BackendError
 
 pytest.importorskip("onnxruntime")
@@ -301,7 +301,7 @@ def test_a_call_that_fails_keeps_nobody_else_out(
 def test_a_bundle_opens_networks_ahead_while_one_runs(
     gpu: Gpu, open_ort: Make, graph: Graph, null_bundle: Path
 ) -> None:
-    class Small:
+    class Small(Backend):
         """Opens the small network, whatever it is asked for."""
 
         name = "ort_cuda"
@@ -322,7 +322,7 @@ def test_a_bundle_opens_networks_ahead_while_one_runs(
     ) as bundle:
 
         def open_ahead() -> list[tuple[str, ...]]:
-            bundle.open_ahead(*names)
+            bundle.lease().open_ahead(*names)
             return [bundle.network(name).notes for name in names]
 
         notes, same = run_beside(runner.until(open_ahead), runner)

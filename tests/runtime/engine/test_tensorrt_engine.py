@@ -278,10 +278,10 @@ def test_a_tracer_is_told_of_copies_and_of_the_devices_own_time(
     wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
-    engine.tracer = Tracer()
+    tracer = Tracer()
     for noise in range(3):
-        assert wrong_outputs(engine, inputs_of(noise)) == {}
-    spans = engine.tracer.spans()
+        assert wrong_outputs(engine, inputs_of(noise), tracer=tracer) == {}
+    spans = tracer.spans()
     assert [span.name for span in spans if span.category == "copy"] == ["upload", "download"] * 3
     device = [span for span in spans if span.clock == "device"]
     assert [(span.name, round(span.seconds, 6)) for span in device] == [("small", 0.005)] * 3
@@ -294,8 +294,7 @@ def test_events_of_a_tracer_are_given_back(
     wrong_outputs: Callable[..., dict[str, np.ndarray]],
 ) -> None:
     engine = open_small()
-    engine.tracer = Tracer()
-    assert wrong_outputs(engine, inputs_of(1)) == {}
+    assert wrong_outputs(engine, inputs_of(1), tracer=Tracer()) == {}
     assert cuda.live["events"] == 2
     engine.close()
     assert cuda.live == {}

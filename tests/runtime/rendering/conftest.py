@@ -34,9 +34,10 @@ def inputs_for() -> Callable[..., RenderInputs]:
 
 @pytest.fixture(scope="session")
 def render() -> Callable[..., Rendering]:
-    """A function that renders with a bundle, inputs and settings by name."""
+    """A function that renders with a session, or one of a bundle, and settings by name."""
 
-    def run(bundle: Bundle, inputs: RenderInputs, **settings: Any) -> Rendering:
-        return Session(bundle).render(inputs, RenderSettings(**settings))
+    def run(with_what: Bundle | Session, inputs: RenderInputs, **settings: Any) -> Rendering:
+        session = with_what if isinstance(with_what, Session) else Session(with_what)
+        return session.render(inputs, RenderSettings(**settings))
 
     return run

@@ -166,9 +166,10 @@ def test_bad_input_leaves_nothing_behind(
 def test_a_place_that_cannot_be_written_is_refused_before_any_network_runs(
     bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path
 ) -> None:
+    session = Session(bundle)
     with pytest.raises(OutputError):
-        make_clip(Session(bundle), request_of(tmp_path / "no" / "such" / "folder.mp4"))
-    assert not any(bundle.calls().values())
+        make_clip(session, request_of(tmp_path / "no" / "such" / "folder.mp4"))
+    assert not any(session.networks.calls().values())
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "pngs"])

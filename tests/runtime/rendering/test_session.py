@@ -14,16 +14,16 @@ from echoexport.runtime import Bundle, Rendering, RenderInputs, RenderSettings, 
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import PortraitError, PoseError, SettingError
-from echoexport.runtime.rendering import session
+from echoexport.runtime.rendering import session as session_module
 from echoexport.runtime.sampling.noise import initial_latents
 
 SIDE = 32
 WINDOW = 4
 
 
-class EchoEngine:
+class EchoEngine(Engine):
     """Gives back what it is given, so far as shapes allow; frames show their latents.
 
     Keeps what the denoiser got.
@@ -53,7 +53,7 @@ class EchoEngine:
         """Nothing to close."""
 
 
-class EchoBackend:
+class EchoBackend(Backend):
     """Opens echoing engines."""
 
     name = "echo"
@@ -284,8 +284,9 @@ def test_guidance_doubles_the_calls_of_the_denoiser(
     counts = []
     for guidance in (1.0, 1.5):
         with open_bundle(null_bundle) as bundle:
-            render(bundle, inputs_for(), guidance=guidance)
-            counts.append(bundle.calls()["denoising_unet"])
+            session = Session(bundle)
+            render(session, inputs_for(), guidance=guidance)
+            counts.append(session.networks.calls()["denoising_unet"])
     assert counts[1] == 2 * counts[0]
 
 
@@ -296,7 +297,7 @@ def test_a_second_run_with_the_same_portrait_makes_no_reference_call(
         session = Session(bundle, cache=ReferenceCache(None))
         for _ in range(2):
             session.render(inputs_for())
-        calls = bundle.calls()
+        calls = session.networks.calls()
     assert (calls["vae_encoder"], calls["reference_unet"], calls["landmark_encoder"]) == (1, 1, 1)
 
 
@@ -305,8 +306,9 @@ def test_another_session_finds_the_portrait_on_disk(
 ) -> None:
     for expected in (1, 0):
         with open_bundle(null_bundle) as bundle:
-            Session(bundle, cache=ReferenceCache(tmp_path / "cache")).render(inputs_for())
-            calls = bundle.calls()
+            session = Session(bundle, cache=ReferenceCache(tmp_path / "cache"))
+            session.render(inputs_for())
+            calls = session.networks.calls()
         assert (calls["vae_encoder"], calls["reference_unet"], calls["landmark_encoder"]) == (
             expected,
         ) * 3
@@ -319,7 +321,7 @@ def test_another_portrait_is_computed_anew(
         session = Session(bundle, cache=ReferenceCache(None))
         session.render(inputs_for())
         session.render(inputs_for(picture=np.zeros((SIDE, SIDE, 3), np.uint8)))
-        assert bundle.calls()["reference_unet"] == 2
+        assert session.networks.calls()["reference_unet"] == 2
 
 
 def test_a_cached_reference_gives_the_same_latents(
@@ -366,24 +368,27 @@ def test_a_sampled_clip_holds_little_besides_its_latents(
 def test_a_frugal_session_closes_each_large_network_when_the_clip_needs_it_no_more(
     null_bundle: Path, monkeypatch: pytest.MonkeyPatch, inputs_for: Callable[..., RenderInputs]
 ) -> None:
-    monkeypatch.setattr(session, "_CLOSED_FROM", 1)
+    monkeypatch.setattr(session_module, "_CLOSED_FROM", 1)
+    closed: list[str] = []
     with open_bundle(null_bundle, backend="null") as bundle:
-        closed: list[str] = []
-        close = bundle.close_network
-        bundle.close_network = lambda name: (closed.append(name), close(name))[1]  # type: ignore[method-assign]
-        rendering = Session(bundle, frugal=True).render(inputs_for())
+        let_go = bundle.let_go
+        monkeypatch.setattr(
+            bundle, "let_go", lambda name, lease: (closed.append(name), let_go(name, lease))
+        )
+        session = Session(bundle, frugal=True)
+        rendering = session.render(inputs_for())
         assert len(list(rendering)) == rendering.frames
         assert closed[:3] == ["audio_encoder", "vae_encoder", "reference_unet"]
         assert "denoising_unet" in closed and "vae_decoder" not in closed
-        assert bundle.calls()["reference_unet"] == 1
+        assert session.networks.calls()["reference_unet"] == 1
 
 
 def test_a_frugal_session_keeps_a_small_denoiser_open(
-    null_bundle: Path, inputs_for: Callable[..., RenderInputs]
+    null_bundle: Path, monkeypatch: pytest.MonkeyPatch, inputs_for: Callable[..., RenderInputs]
 ) -> None:
     with open_bundle(null_bundle, backend="null") as bundle:
         closed: list[str] = []
-        bundle.close_network = closed.append  # type: ignore[method-assign]
+        monkeypatch.setattr(bundle, "let_go", lambda name, lease: closed.append(name))
         list(Session(bundle, frugal=True).start(inputs_for()))
         assert set(closed) == {"audio_encoder", "vae_encoder", "reference_unet", "landmark_encoder"}
         bundle.close_network = type(bundle).close_network.__get__(bundle)  # type: ignore[method-assign]

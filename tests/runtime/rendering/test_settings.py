@@ -89,9 +89,10 @@ def test_settings_are_refused_before_any_network_runs(
     render: Callable[..., Rendering],
 ) -> None:
     with open_bundle(null_bundle) as bundle:
+        session = Session(bundle)
         with pytest.raises(SettingError):
-            render(bundle, inputs_for(), **settings)
-        assert not any(bundle.calls().values())
+            render(session, inputs_for(), **settings)
+        assert not any(session.networks.calls().values())
 
 
 def test_the_bundles_own_steps_and_guidance_are_the_defaults(
@@ -99,9 +100,12 @@ def test_the_bundles_own_steps_and_guidance_are_the_defaults(
 ) -> None:
     steps: list[SamplingStep] = []
     with open_bundle(null_bundle) as bundle:
-        Session(bundle).render(inputs_for(), hooks=SamplingHooks(on_step=steps.append))
+        session = Session(bundle)
+        session.render(inputs_for(), hooks=SamplingHooks(on_step=steps.append))
         assert len(steps) == bundle.manifest.sampler.steps == 2
-        assert bundle.calls()["denoising_unet"] == sum(len(step.windows) for step in steps)
+        assert session.networks.calls()["denoising_unet"] == sum(
+            len(step.windows) for step in steps
+        )
 
 
 @pytest.mark.parametrize("hold", [-1, 256, 1.5, True])

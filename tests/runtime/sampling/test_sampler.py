@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.bundle.opened import Bundle, Lease
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.sampling.ddim import DDIMScheduler, sinusoid
 from echoexport.runtime.sampling.denoiser import Conditions
@@ -31,7 +31,7 @@ Denoiser = Callable[[Arrays], np.ndarray]
 FRAMES = 10  # of the clip; the null bundle's window holds 4
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """A denoiser given as a function; keeps copies of what it was called with."""
 
     precision = "fp32"
@@ -49,7 +49,7 @@ class FakeEngine:
         """Nothing to close."""
 
 
-class FakeBackend:
+class FakeBackend(Backend):
     """Opens the one engine it was made with."""
 
     name = "fake"
@@ -67,16 +67,17 @@ class FakeBackend:
         return self.engine
 
 
-def fake_bundle(folder: Path, denoise: Denoiser) -> tuple[Bundle, FakeEngine]:
+def fake_bundle(folder: Path, denoise: Denoiser) -> tuple[Lease, FakeEngine]:
     engine = FakeEngine(denoise)
-    return Bundle(
+    bundle = Bundle(
         folder, read_manifest(folder), backend=FakeBackend(engine), options=EngineOptions()
-    ), engine
+    )
+    return bundle.lease(), engine
 
 
-def frame_conditions(bundle: Bundle) -> Conditions:
+def frame_conditions(networks: Lease) -> Conditions:
     """Audio tokens and face features that say which frame they belong to; references of sevens."""
-    shapes = {t.name: t.shape for t in bundle.manifest.networks["denoising_unet"].inputs}
+    shapes = {t.name: t.shape for t in networks.manifest.networks["denoising_unet"].inputs}
     tokens = shapes["audio_tokens"]
     face = shapes["face_feature"]
     reference = {
@@ -105,7 +106,7 @@ def velocity_of_frame(inputs: Arrays) -> np.ndarray:
 
 
 def sample(
-    bundle: Bundle,
+    networks: Lease,
     latents: np.ndarray,
     *,
     steps: int = 3,
@@ -114,9 +115,9 @@ def sample(
 ) -> tuple[np.ndarray, list[SamplingStep]]:
     seen: list[SamplingStep] = []
     result = sample_latents(
-        bundle,
+        networks,
         latents,
-        conditions=frame_conditions(bundle),
+        conditions=frame_conditions(networks),
         settings=SamplingSettings(steps, guidance, overlap),
         hooks=SamplingHooks(on_step=seen.append),
     )
@@ -127,8 +128,8 @@ def sample(
 def test_overlapping_windows_that_agree_give_what_one_window_gives(
     null_bundle: Path, overlap: int
 ) -> None:
-    bundle, _ = fake_bundle(null_bundle, velocity_of_frame)
-    _, steps = sample(bundle, noise(), overlap=overlap)
+    networks, _ = fake_bundle(null_bundle, velocity_of_frame)
+    _, steps = sample(networks, noise(), overlap=overlap)
     for step in steps:
         np.testing.assert_allclose(step.velocity[0, 0, :, 0, 0], np.arange(FRAMES), rtol=1e-6)
 
@@ -139,8 +140,8 @@ def test_overlapping_windows_that_disagree_are_averaged_frame_by_frame(null_bund
     def denoise(inputs: Arrays) -> np.ndarray:
         return np.full(inputs["latents"].shape, float(next(numbers)), np.float32)
 
-    bundle, _ = fake_bundle(null_bundle, denoise)
-    _, steps = sample(bundle, noise(), steps=1, overlap=2)
+    networks, _ = fake_bundle(null_bundle, denoise)
+    _, steps = sample(networks, noise(), steps=1, overlap=2)
     windows = context_windows(FRAMES, context=4, overlap=2)
     for frame in range(FRAMES):
         wanted = np.mean([number for number, window in enumerate(windows) if frame in window])
@@ -148,9 +149,9 @@ def test_overlapping_windows_that_disagree_are_averaged_frame_by_frame(null_bund
 
 
 def test_each_window_sees_its_own_frames_of_the_latents_in_order(null_bundle: Path) -> None:
-    bundle, engine = fake_bundle(null_bundle, lambda inputs: np.zeros_like(inputs["latents"]))
+    networks, engine = fake_bundle(null_bundle, lambda inputs: np.zeros_like(inputs["latents"]))
     start = noise()
-    sample(bundle, start, steps=1)
+    sample(networks, start, steps=1)
     for window, given in zip(
         context_windows(FRAMES, context=4, overlap=1), engine.given, strict=True
     ):
@@ -159,8 +160,8 @@ def test_each_window_sees_its_own_frames_of_the_latents_in_order(null_bundle: Pa
 
 
 def test_windows_move_on_by_the_bundles_shift_at_each_step(null_bundle: Path) -> None:
-    bundle, _ = fake_bundle(null_bundle, velocity_of_frame)
-    _, steps = sample(bundle, noise())
+    networks, _ = fake_bundle(null_bundle, velocity_of_frame)
+    _, steps = sample(networks, noise())
     windows = context_windows(FRAMES, context=4, overlap=1)
     assert [s.windows for s in steps] == [
         shifted_windows(windows, i, shift=2, frames=FRAMES) for i in range(3)
@@ -168,10 +169,10 @@ def test_windows_move_on_by_the_bundles_shift_at_each_step(null_bundle: Path) ->
 
 
 def test_latents_follow_the_scheduler_from_step_to_step(null_bundle: Path) -> None:
-    bundle, _ = fake_bundle(null_bundle, velocity_of_frame)
-    scheduler = DDIMScheduler(bundle.manifest.sampler.scheduler)
+    networks, _ = fake_bundle(null_bundle, velocity_of_frame)
+    scheduler = DDIMScheduler(networks.manifest.sampler.scheduler)
     wanted = noise()
-    result, steps = sample(bundle, wanted)
+    result, steps = sample(networks, wanted)
     assert [step.timestep for step in steps] == scheduler.timesteps(3).tolist()
     for step in steps:
         wanted = scheduler.step(step.velocity, step.timestep, wanted, steps=3)[0]
@@ -184,8 +185,8 @@ def test_a_denoiser_that_knows_the_answer_leads_to_it(null_bundle: Path) -> None
     # with zero terminal SNR the velocity at the first timestep is minus the clean
     # sample
     clean = noise(4)
-    bundle, _ = fake_bundle(null_bundle, lambda inputs: -clean)
-    result, _ = sample(bundle, noise(4), steps=1)
+    networks, _ = fake_bundle(null_bundle, lambda inputs: -clean)
+    result, _ = sample(networks, noise(4), steps=1)
     np.testing.assert_allclose(result, clean, atol=1e-6)
 
 
@@ -201,15 +202,15 @@ def test_guidance_moves_away_from_the_unconditional_velocity(null_bundle: Path) 
             inputs["latents"].shape, 5.0 if inputs["reference_gate"][0] else 2.0, np.float32
         )
 
-    bundle, _ = fake_bundle(null_bundle, denoise)
-    _, steps = sample(bundle, noise(), guidance=2.5)
+    networks, _ = fake_bundle(null_bundle, denoise)
+    _, steps = sample(networks, noise(), guidance=2.5)
     for step in steps:
         np.testing.assert_allclose(step.velocity, 2.0 + 2.5 * (5.0 - 2.0), rtol=1e-6)
 
 
 def test_the_unconditional_half_hears_and_sees_nothing(null_bundle: Path) -> None:
-    bundle, engine = fake_bundle(null_bundle, velocity_of_frame)
-    sample(bundle, noise(), steps=1, guidance=1.8)
+    networks, engine = fake_bundle(null_bundle, velocity_of_frame)
+    sample(networks, noise(), steps=1, guidance=1.8)
     conditional = engine.given[::2]
     unconditional = engine.given[1::2]
     assert len(conditional) == len(unconditional) > 1
@@ -224,35 +225,35 @@ def test_the_unconditional_half_hears_and_sees_nothing(null_bundle: Path) -> Non
 
 @pytest.mark.parametrize("guidance", [0.0, 0.5, 1.0])
 def test_guidance_of_one_or_less_costs_no_second_call(null_bundle: Path, guidance: float) -> None:
-    bundle, engine = fake_bundle(null_bundle, velocity_of_frame)
-    sample(bundle, noise(), steps=2, guidance=guidance)
+    networks, engine = fake_bundle(null_bundle, velocity_of_frame)
+    sample(networks, noise(), steps=2, guidance=guidance)
     assert len(engine.given) == 2 * len(context_windows(FRAMES, context=4, overlap=1))
     assert all(given["reference_gate"][0] == 1.0 for given in engine.given)
 
 
 def test_the_reference_and_the_timestep_reach_every_call(null_bundle: Path) -> None:
-    bundle, engine = fake_bundle(null_bundle, velocity_of_frame)
-    _, steps = sample(bundle, noise(4), steps=2)
+    networks, engine = fake_bundle(null_bundle, velocity_of_frame)
+    _, steps = sample(networks, noise(4), steps=2)
     for step, given in zip(steps, engine.given, strict=True):
         np.testing.assert_array_equal(given["timestep_sinusoid"], sinusoid([step.timestep], 8))
         assert (given["reference_key.mid_block.attentions.0"] == 7).all()
 
 
 def test_half_precision_velocities_are_summed_in_single(null_bundle: Path) -> None:
-    bundle, _ = fake_bundle(
+    networks, _ = fake_bundle(
         null_bundle, lambda inputs: np.full(inputs["latents"].shape, 6e4, np.float16)
     )
-    _, steps = sample(bundle, noise(), steps=1, overlap=3)
+    _, steps = sample(networks, noise(), steps=1, overlap=3)
     np.testing.assert_allclose(steps[0].velocity, np.float16(6e4), rtol=1e-6)
 
 
 def test_calls_are_counted_as_they_are_done(null_bundle: Path) -> None:
-    bundle, _ = fake_bundle(null_bundle, velocity_of_frame)
+    networks, _ = fake_bundle(null_bundle, velocity_of_frame)
     told: list[tuple[int, int]] = []
     sample_latents(
-        bundle,
+        networks,
         noise(),
-        conditions=frame_conditions(bundle),
+        conditions=frame_conditions(networks),
         settings=SamplingSettings(2, 3.0, 1),
         hooks=SamplingHooks(on_call=lambda done, total: told.append((done, total))),
     )
@@ -261,9 +262,9 @@ def test_calls_are_counted_as_they_are_done(null_bundle: Path) -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 61, 1001])
 def test_a_number_of_steps_that_has_no_schedule_is_refused(null_bundle: Path, steps: int) -> None:
-    bundle, engine = fake_bundle(null_bundle, velocity_of_frame)
+    networks, engine = fake_bundle(null_bundle, velocity_of_frame)
     with pytest.raises(SettingError, match="sampling steps do not work"):
-        sample(bundle, noise(), steps=steps)
+        sample(networks, noise(), steps=steps)
     assert engine.given == []
 
 
@@ -276,10 +277,10 @@ def test_an_overlap_that_the_window_does_not_hold_is_refused(
 
 
 def start_sampling(
-    bundle: Bundle, latents: np.ndarray, *, steps: int = 3, guidance: float = 1.0
+    networks: Lease, latents: np.ndarray, *, steps: int = 3, guidance: float = 1.0
 ) -> Sampling:
     settings = SamplingSettings(steps, guidance, 1)
-    return Sampling(bundle, latents, conditions=frame_conditions(bundle), settings=settings)
+    return Sampling(networks, latents, conditions=frame_conditions(networks), settings=settings)
 
 
 def mix_neighbours(inputs: Arrays) -> np.ndarray:
@@ -295,25 +296,25 @@ def mix_neighbours(inputs: Arrays) -> np.ndarray:
 def test_frames_asked_for_one_by_one_are_those_of_the_whole_clip(
     null_bundle: Path, steps: int, guidance: float
 ) -> None:
-    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
-    whole, _ = sample(bundle, noise(29), steps=steps, guidance=guidance)
-    sampling = start_sampling(bundle, noise(29), steps=steps, guidance=guidance)
+    networks, _ = fake_bundle(null_bundle, mix_neighbours)
+    whole, _ = sample(networks, noise(29), steps=steps, guidance=guidance)
+    sampling = start_sampling(networks, noise(29), steps=steps, guidance=guidance)
     for frame in range(29):
         np.testing.assert_array_equal(sampling.frame(frame), whole[:, :, frame])
     assert sampling.done
 
 
 def test_frames_may_be_asked_for_in_any_order_and_again(null_bundle: Path) -> None:
-    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
-    whole, _ = sample(bundle, noise(20))
-    sampling = start_sampling(bundle, noise(20))
+    networks, _ = fake_bundle(null_bundle, mix_neighbours)
+    whole, _ = sample(networks, noise(20))
+    sampling = start_sampling(networks, noise(20))
     for frame in (7, 19, 0, 7, 12):
         np.testing.assert_array_equal(sampling.frame(frame), whole[:, :, frame])
 
 
 def test_the_first_frame_of_a_long_clip_costs_a_fraction_of_the_calls(null_bundle: Path) -> None:
-    bundle, engine = fake_bundle(null_bundle, mix_neighbours)
-    sampling = start_sampling(bundle, noise(300), steps=3)
+    networks, engine = fake_bundle(null_bundle, mix_neighbours)
+    sampling = start_sampling(networks, noise(300), steps=3)
     sampling.frame(0)
     assert not sampling.done
     first = len(engine.given)
@@ -322,8 +323,8 @@ def test_the_first_frame_of_a_long_clip_costs_a_fraction_of_the_calls(null_bundl
 
 
 def test_every_window_runs_once_a_step_however_frames_are_asked_for(null_bundle: Path) -> None:
-    bundle, engine = fake_bundle(null_bundle, mix_neighbours)
-    sampling = start_sampling(bundle, noise(30), steps=4)
+    networks, engine = fake_bundle(null_bundle, mix_neighbours)
+    sampling = start_sampling(networks, noise(30), steps=4)
     for frame in range(30):
         sampling.frame(frame)
     assert len(engine.given) == 4 * len(context_windows(30, context=4, overlap=1))
@@ -332,13 +333,13 @@ def test_every_window_runs_once_a_step_however_frames_are_asked_for(null_bundle:
 def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(
     null_bundle: Path,
 ) -> None:
-    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
-    _, wanted = sample(bundle, noise(25), steps=3)
+    networks, _ = fake_bundle(null_bundle, mix_neighbours)
+    _, wanted = sample(networks, noise(25), steps=3)
     seen: list[SamplingStep] = []
     settings = SamplingSettings(3, 1.0, 1)
     hooks = SamplingHooks(on_step=seen.append)
     sampling = Sampling(
-        bundle, noise(25), conditions=frame_conditions(bundle), settings=settings, hooks=hooks
+        networks, noise(25), conditions=frame_conditions(networks), settings=settings, hooks=hooks
     )
     for frame in range(25):
         sampling.frame(frame)
@@ -349,8 +350,8 @@ def test_steps_are_told_in_their_order_though_frames_are_sampled_one_by_one(
 
 
 def test_lanes_change_nothing_but_who_calls(null_bundle: Path) -> None:
-    bundle, _ = fake_bundle(null_bundle, mix_neighbours)
-    whole, _ = sample(bundle, noise(40), steps=3)
+    networks, _ = fake_bundle(null_bundle, mix_neighbours)
+    whole, _ = sample(networks, noise(40), steps=3)
     threads: set[str] = set()
 
     def denoise(inputs: Arrays) -> np.ndarray:
@@ -358,9 +359,9 @@ def test_lanes_change_nothing_but_who_calls(null_bundle: Path) -> None:
         time.sleep(0.002)
         return mix_neighbours(inputs)
 
-    bundle, engine = fake_bundle(null_bundle, denoise)
+    networks, engine = fake_bundle(null_bundle, denoise)
     engine.lanes = 3
-    sampling = start_sampling(bundle, noise(40), steps=3)
+    sampling = start_sampling(networks, noise(40), steps=3)
     for frame in range(40):
         np.testing.assert_array_equal(sampling.frame(frame), whole[:, :, frame])
     assert len(threads) > 1

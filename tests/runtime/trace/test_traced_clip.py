@@ -17,18 +17,18 @@ from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import Arrays, EngineOptions
+from echoexport.runtime.engine.protocol import Arrays, Backend, EngineOptions
 from echoexport.runtime.rendering.ahead import run_ahead
 from echoexport.runtime.rendering.clip import ClipReport, ClipRequest, make_clip
 from echoexport.runtime.rendering.session import Session
 from echoexport.runtime.trace.stages import summarize_stages
-from echoexport.runtime.trace.tracer import CATEGORIES, CLIP, NULL, Span, Tracer
+from echoexport.runtime.trace.tracer import CATEGORIES, CLIP, Span, Tracer
 
 BOX = (20.0, 20.0, 76.0, 76.0)
 FRAMES = 12
 
 
-class TimedBackend:
+class TimedBackend(Backend):
     """Null engines that move the clock by what their network costs, and nothing else does."""
 
     name = "timed"
@@ -163,11 +163,12 @@ def test_a_cached_portrait_is_a_reference_without_engine_calls(
 ) -> None:
     tracer = Tracer()
     cache = ReferenceCache(tmp_path / "cache")
-    with open_bundle(null_bundle, tracer=tracer) as bundle:
-        make_clip(Session(bundle, cache=cache), clip_request)
+    with open_bundle(null_bundle) as bundle:
+        make_clip(Session(bundle, cache=cache, tracer=tracer), clip_request)
         first = tracer.take()
         make_clip(
-            Session(bundle, cache=cache), replace(clip_request, output=str(tmp_path / "again.mp4"))
+            Session(bundle, cache=cache, tracer=tracer),
+            replace(clip_request, output=str(tmp_path / "again.mp4")),
         )
     second = tracer.take()
     assert [span.name for span in first].count("reference_unet") == 1
@@ -175,28 +176,25 @@ def test_a_cached_portrait_is_a_reference_without_engine_calls(
     assert not {"reference_unet", "vae_encoder"} & {span.name for span in second}
 
 
-def test_a_tracer_that_a_bundle_gets_later_reaches_open_networks_too(null_bundle: Path) -> None:
+def test_a_lease_tells_its_own_tracer_of_its_own_calls_alone(null_bundle: Path) -> None:
+    tracer = Tracer()
     with open_bundle(null_bundle) as bundle:
-        network = bundle.network("vae_decoder")
-        inputs = {
-            tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in network.spec.inputs
-        }
-        network(inputs)
-        bundle.tracer = tracer = Tracer()
-        network(inputs)
-        bundle.tracer = NULL
-        network(inputs)
+        others = bundle.network("vae_decoder")
+        mine = bundle.lease(tracer=tracer).network("vae_decoder")
+        inputs = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in mine.spec.inputs}
+        for network in (others, mine, others):
+            network(inputs)
     assert [span.name for span in tracer.spans()] == ["inputs", "vae_decoder"]
 
 
 def test_opening_a_network_is_a_stage_of_its_own(null_bundle: Path) -> None:
     tracer = Tracer()
-    with open_bundle(null_bundle, tracer=tracer) as bundle:
+    with open_bundle(null_bundle) as bundle, bundle.lease(tracer=tracer) as networks:
         with tracer.span("reference", "stage"):
-            bundle.network("vae_encoder")
-            bundle.network("vae_encoder")
-        bundle.open_ahead("vae_decoder")
-        bundle.network("vae_decoder")
+            networks.network("vae_encoder")
+            networks.network("vae_encoder")
+        networks.open_ahead("vae_decoder")
+        networks.network("vae_decoder")
     opened = [
         (span.arguments["network"], span.track) for span in tracer.spans() if span.name == "open"
     ]
@@ -207,13 +205,9 @@ def test_an_engine_with_a_device_is_given_the_tracer_and_keeps_its_time_apart(
     null_bundle: Path, make_clock: Callable[[], Any]
 ) -> None:
     class DeviceEngine(NullEngine):
-        tracer = NULL
-
-        def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-            self.tracer.record(
-                "vae_decoder", "engine", start=1.0, end=1.5, track="gpu", clock="device"
-            )
-            return super().__call__(inputs)
+        def run(self, inputs: Arrays, tracer: Tracer) -> dict[str, np.ndarray]:
+            tracer.record("vae_decoder", "engine", start=1.0, end=1.5, track="gpu", clock="device")
+            return self(inputs)
 
     class DeviceBackend(TimedBackend):
         def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
@@ -222,10 +216,11 @@ def test_an_engine_with_a_device_is_given_the_tracer_and_keeps_its_time_apart(
     tracer = Tracer()
     manifest = read_manifest(null_bundle)
     backend = DeviceBackend(make_clock(), {})
-    with Bundle(
-        null_bundle, manifest, backend=backend, options=EngineOptions(), tracer=tracer
-    ) as bundle:
-        network = bundle.network("vae_decoder")
+    with (
+        Bundle(null_bundle, manifest, backend=backend, options=EngineOptions()) as bundle,
+        bundle.lease(tracer=tracer) as networks,
+    ):
+        network = networks.network("vae_decoder")
         network(
             {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in network.spec.inputs}
         )

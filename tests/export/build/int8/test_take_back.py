@@ -41,7 +41,7 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
 from echoexport.runtime.errors import QualityError
 from echoexport.targets.spec import load_target
 
@@ -51,7 +51,7 @@ pytest.importorskip("openvino")
 DENOISER = "denoising_unet"
 
 
-class Ones:
+class Ones(Engine):
     """An engine that gives ones, times so much."""
 
     precision = "fp32"
@@ -67,7 +67,7 @@ class Ones:
         """Nothing to give back."""
 
 
-class Skewed:
+class Skewed(Backend):
     """A backend whose outputs of some networks are off by a factor."""
 
     def __init__(self, name: str, scales: Mapping[str, float]) -> None:

@@ -1,0 +1,233 @@
+"""How one network of a bundle is opened: its files checked, its graph and options chosen, proved."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from echoexport.runtime.bundle.choice import choose_arithmetic, describe_missing_arithmetic
+from echoexport.runtime.bundle.files import check_hash
+from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
+from echoexport.runtime.contract.compiled import CompiledEngine
+from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
+from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
+from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
+from echoexport.runtime.errors import BackendError, DeviceError, UnknownNameError
+from echoexport.runtime.trace.tracer import Tracer
+
+
+class NetworkOpener:
+    """Opens the networks of one bundle on one backend, and says what each is opened from.
+
+    Nothing is kept but which own graphs did not work here; several threads may open
+    different networks at once.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, *, backend: Backend, options: EngineOptions
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.backend = backend
+        self.options = options
+        # Networks whose own graph for this backend did not work here.
+        self._refused: set[str] = set()
+
+    def open(self, name: str, tracer: Tracer) -> Network:
+        """A network as the bundle runs it; ``tracer`` is told how long that took.
+
+        Raises:
+            UnknownNameError: no such network.
+            BundleError: its files are not what the manifest says.
+            BackendError: it does not open, or computes in bf16 or int8 and fails its
+                self-test.
+        """
+        self.require_network(name)
+        options = self._options_for(name)
+        with tracer.span("open", "stage", network=name):
+            network = self._open_proved(name, options)
+        if options.cache is not None:
+            # No such folder: nothing was kept. "cache prune" goes by its time.
+            with suppress(OSError):
+                os.utime(options.cache)
+        return network
+
+    def open_profiled(self, name: str) -> Network:
+        """A network on an engine of its own that also times its layers.
+
+        Raises:
+            As :meth:`open` does.
+        """
+        self.require_network(name)
+        options = self._options_for(name)
+        return self._open_proved(name, replace(options, lanes=1, cache=None, profile=True))
+
+    def require_network(self, name: str) -> None:
+        """Raise ``UnknownNameError`` where the bundle has no such network."""
+        if name not in self.manifest.networks:
+            raise UnknownNameError("network", name, known=self.manifest.networks)
+
+    def files_of(self, name: str) -> tuple[str, ...]:
+        """The files that a network is opened from.
+
+        The backend's graph and the weights, or its compiled engine's.
+        """
+        engine = self._engine_of(name)
+        if engine is not None:
+            return engine.files
+        return (self.graph_of(name), self.manifest.networks[name].weights)
+
+    def graph_of(self, name: str) -> str:
+        """The file of a network's graph.
+
+        In the backend's own operators, where the bundle has such and it works.
+        """
+        entry = self.manifest.networks[name]
+        if name in self._refused:
+            return entry.graph
+        return entry.graphs.get(self.backend.name, entry.graph)
+
+    def measure_weights(self, name: str) -> int:
+        """Bytes of a network's weights, or of its compiled engine, which holds them."""
+        engine = self._engine_of(name)
+        files = (self.manifest.networks[name].weights,) if engine is None else engine.files
+        return sum(self.manifest.files[file].bytes for file in files)
+
+    def identity(self, *names: str) -> str:
+        """What these networks' results depend on: their files, the backend, its arithmetic."""
+        hashes = [
+            self.manifest.files[file].sha256 for name in names for file in self.files_of(name)
+        ]
+        computes = sorted({self._compute_of(name) for name in names})
+        return "/".join([*hashes, self.backend.describe(), *computes])
+
+    def arithmetic(self) -> dict[str, str]:
+        """What each network computes in here.
+
+        "fp32", "fp16", "bf16", "int8" or "int8+bf16".
+        """
+        return {
+            name: entry.describe(name).computed_in(self._compute_of(name))
+            for name, entry in self.manifest.networks.items()
+        }
+
+    def missing_arithmetic(self) -> str | None:
+        """One line where the bundle's own arithmetic does not work here and fp32 takes its place."""
+        if self.options.compute or self.manifest.compiled is not None:
+            return None
+        return describe_missing_arithmetic(
+            self.manifest, self.backend, available=self._available_arithmetic
+        )
+
+    def prove(self, network: Network) -> SelfTestResult:
+        """Run a network on the arrays that travel with it.
+
+        Raises:
+            BundleError: the arrays are not what the manifest says, or not those of this
+                network.
+            BackendError: it does not run.
+        """
+        entry = self.manifest.networks[network.spec.name]
+        return run_self_test(network, entry, folder=self.folder, manifest=self.manifest)
+
+    def _open_proved(self, name: str, options: EngineOptions) -> Network:
+        entry = self.manifest.networks[name]
+        compiled = self._engine_of(name)
+        for file in self.files_of(name):
+            check_hash(self.folder, file, manifest=self.manifest)
+        spec = entry.describe(name)
+        notes = list[str]()
+        if compiled is None and self.graph_of(name) != entry.graph:
+            try:
+                return self._open_own(spec, options)
+            except BackendError as error:
+                # A library without these operators, or a GPU on which they are wrong.
+                self._refused.add(name)
+                notes.append(
+                    f"{name}: runs in plain operators, which is slower: its graph for "
+                    f"{self.backend.name}: {error}"
+                )
+            check_hash(self.folder, entry.graph, manifest=self.manifest)
+        network = Network(spec, self._open_engine(spec, entry, compiled, options), notes=notes)
+        # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones
+        # saturate on some CPUs.
+        if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
+            self._require_passed(network)
+        return network
+
+    def _open_own(self, spec: SubnetSpec, options: EngineOptions) -> Network:
+        """In the backend's own operators, which only the network's self-test has checked."""
+        graph = self.folder / self.graph_of(spec.name)
+        network = Network(spec, self.backend.open(graph, spec, options))
+        self._require_passed(network)
+        return network
+
+    def _open_engine(
+        self,
+        spec: SubnetSpec,
+        entry: NetworkEntry,
+        compiled: CompiledEngine | None,
+        options: EngineOptions,
+    ) -> Engine:
+        summary = self.manifest.compiled
+        if compiled is None or summary is None:
+            return self.backend.open(self.folder / entry.graph, spec, options)
+        try:
+            return self.backend.open_engine(self.folder / compiled.files[0], spec, options)
+        except DeviceError as error:
+            raise DeviceError(f"{spec.name}: {error}") from error
+        except BackendError as error:
+            raise BackendError(f"{spec.name}: {error}; {summary.remedy}") from error
+
+    def _require_passed(self, network: Network) -> None:
+        """Raise ``BackendError`` and close the network where it fails its self-test."""
+        try:
+            result = self.prove(network.lend())
+            if not result.passed:
+                remedy = "compute fp32" if "bf16" in result.precision else "another backend"
+                remedy += ", or a bundle without int8" if result.precision == "int8" else ""
+                raise BackendError(
+                    f"{network.spec.name}: {result.precision} on this machine is wrong by "
+                    f"{result.error:.2g} of the maximum (at most {result.tolerance:.2g} is "
+                    f"allowed); use {remedy}"
+                )
+        except BaseException:
+            network.close()
+            raise
+
+    def _engine_of(self, name: str) -> CompiledEngine | None:
+        compiled = self.manifest.compiled
+        return None if compiled is None else compiled.engines[name]
+
+    def _options_for(self, name: str) -> EngineOptions:
+        """Lanes only for the denoiser, whose windows do not wait for each other.
+
+        And a cache folder of the network's own: a library may know its entries by the
+        graph's path alone.
+        """
+        lanes = self.options.lanes if name == "denoising_unet" else 1
+        options = replace(self.options, lanes=lanes, compute=self._compute_of(name))
+        if options.cache is None:
+            return options
+        digest = hashlib.sha256(self.identity(name).encode()).hexdigest()[:24]
+        return replace(options, cache=options.cache / f"{name}-{digest}")
+
+    def _compute_of(self, name: str) -> str:
+        """A compiled engine's is fixed; see :func:`choose_arithmetic` for a graph's."""
+        engine = self._engine_of(name)
+        if engine is not None:
+            return engine.compute
+        return choose_arithmetic(
+            self.manifest.networks[name].compute,
+            asked=self.options.compute,
+            available=self._available_arithmetic,
+        )
+
+    @cached_property
+    def _available_arithmetic(self) -> tuple[str, ...]:
+        return self.backend.arithmetic()
