@@ -1,4 +1,4 @@
-"""An opened bundle: its manifest, its files checked against it, and its networks, lent to who asks."""
+"""An opened bundle: its manifest, its checked files, and its networks, lent to who asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one network of a bundle is opened: its files checked, its graph and options chosen, proved."""
+"""How one network of a bundle is opened: files checked, graph and options chosen, proved."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class NetworkOpener:
         }
 
     def missing_arithmetic(self) -> str | None:
-        """One line where the bundle's own arithmetic does not work here and fp32 takes its place."""
+        """One line where the bundle's own arithmetic does not work here and fp32 stands in."""
         if self.options.compute or self.manifest.compiled is not None:
             return None
         return describe_missing_arithmetic(
