@@ -7,14 +7,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-ROOMS = ("calibration", "export", "profiles", "runtime", "targets")
+from fixtures.house import ROOMS, ROOT, files_of, imports_of, inside, module_of
 
 # The rooms that a room may import from, beside itself.
 NEIGHBOURS: dict[str, frozenset[str]] = {
@@ -80,61 +76,6 @@ TOP_FILES = {
     "constraints.txt",
     "mkdocs.yml",
 }
-
-
-@dataclass(frozen=True)
-class Import:
-    """One imported module as an absolute dotted name, and where."""
-
-    name: str
-    line: int
-
-    @property
-    def package(self) -> str:
-        return self.name.split(".")[0]
-
-
-def files_of(*rooms: str) -> list[Path]:
-    return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
-
-
-def inside(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def module_of(place: str) -> str:
-    """``runtime/backends/__init__.py`` is ``echoexport.runtime.backends``."""
-    parts = Path(place).with_suffix("").parts
-    return ".".join(("echoexport", *(parts[:-1] if parts[-1] == "__init__" else parts)))
-
-
-def imports_of(source: str, place: str) -> Iterator[Import]:
-    """Every import in ``source``, however deep and however spelled, as if it lay at ``place``."""
-    module = module_of(place)
-    package = module if Path(place).stem == "__init__" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = (
-                ".".join(package.split(".")[: len(package.split(".")) - node.level + 1])
-                if node.level
-                else ""
-            )
-            origin = ".".join(filter(None, (base, node.module)))
-            # `from echoexport import runtime` names the room last.
-            yield from (Import(f"{origin}.{alias.name}", node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Call) and (name := called_import(node)):
-            yield Import(name, node.lineno)
-
-
-def called_import(node: ast.Call) -> str:
-    """What ``import_module("x")`` or ``__import__("x")`` imports; empty for any other call."""
-    called = (
-        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    )
-    literal = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
-    return str(literal) if called in {"import_module", "__import__"} else ""
 
 
 def banned_in(place: str) -> frozenset[str]:
