@@ -16,6 +16,9 @@ from echoexport.runtime.errors import CalibrationError
 PLAN_SCHEMA = 1
 PLAN_NAME = "quantization.json"
 
+LEVELS = 127
+"""Steps of int8 on each side of zero; -128 is left out, so that ranges are symmetric."""
+
 LAYER_MODES = ("int8", "weights", "float")
 """In "int8" weights and activations run in int8; "weights" are stored in int8 and computed
 in float; "float" is left as it is."""

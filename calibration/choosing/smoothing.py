@@ -16,11 +16,10 @@ from echoexport.calibration.graphs.folding import (
     find_foldable,
     fold_smoothing,
 )
-from echoexport.calibration.observing.histograms import LEVELS
 from echoexport.calibration.observing.ranges import ActivationRanges, SampleReader
 from echoexport.calibration.observing.tapped_network import TappedNetwork
 from echoexport.calibration.observing.taps import tap_rows
-from echoexport.calibration.plan import Smoothing
+from echoexport.calibration.plan import LEVELS, Smoothing
 from echoexport.calibration.sample import Sample
 
 __all__ = [

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
-from echoexport.calibration.observing.histograms import LEVELS
-from echoexport.calibration.plan import NetworkPlan
+from echoexport.calibration.plan import LEVELS, NetworkPlan
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ from echoexport.calibration.graphs.qdq_graph import (
     quantized_weights,
     to_scale,
 )
-from echoexport.calibration.observing.histograms import LEVELS
-from echoexport.calibration.plan import NetworkPlan
+from echoexport.calibration.plan import LEVELS, NetworkPlan
 from echoexport.runtime.contract.manifest import FileEntry
 from echoexport.runtime.errors import GraphError, OutputError
 from echoexport.runtime.files.aside import refuse_briefly, replaced_file

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
-from echoexport.calibration.observing.histograms import LEVELS
-from echoexport.calibration.plan import LayerPlan, NetworkPlan
+from echoexport.calibration.plan import LEVELS, LayerPlan, NetworkPlan
 from echoexport.runtime.errors import BackendError, MissingPackageError
 
 if TYPE_CHECKING:

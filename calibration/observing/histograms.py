@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from echoexport.calibration.plan import LEVELS
+
 BINS = 2048
-LEVELS = 127
-"""Steps of int8 on each side of zero; -128 is left out, so that ranges are symmetric."""
 
 _FEWEST = 128  # bins: below that there would be more levels than bins
 _STRIDE = 16  # bins between candidates

@@ -118,7 +118,7 @@ def compare_bundles(
     calls = recording.reservoirs
     timing = NetworkTiming(settings.warmup, settings.repeats)
     networks = compare_networks(reference, candidate, calls, timing=timing, report=tell)
-    sides = describe_side(reference, labels[0]), describe_side(candidate, labels[1])
+    sides = (describe_side(reference, labels[0]), describe_side(candidate, labels[1]))
     headline = _summarize(results, networks, sides=sides)
     return QualityReport(
         schema=QUALITY_SCHEMA,

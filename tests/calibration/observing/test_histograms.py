@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.calibration.observing.histograms import BINS, LEVELS, find_threshold
+from echoexport.calibration.observing.histograms import BINS, find_threshold
+from echoexport.calibration.plan import LEVELS
 
 METHODS = ("percentile", "entropy", "mse")
 
