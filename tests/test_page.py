@@ -17,6 +17,7 @@ LONGEST_LINE = 100
 USUAL_LINE = 88  # what nine lines in ten keep to
 USUAL_FUNCTION = 24  # lines; what nine functions in ten keep to
 WORD = re.compile(r"  # (?:type: ignore|noqa)")  # to a checker
+LONGEST_FILE = 400
 LINES_FOR_A_PAIR = 1000  # so many lines for one parallel assignment
 
 
@@ -99,6 +100,11 @@ def test_hardly_a_line_assigns_in_parallel(rooms: dict[str, str]) -> None:
 def test_nine_functions_in_ten_fit_a_screen(rooms: dict[str, str]) -> None:
     lengths = [length for source in rooms.values() for length in measure_functions(source)]
     assert find_usual(lengths) <= USUAL_FUNCTION
+
+
+def test_no_file_is_too_long_to_read(everything: dict[str, str]) -> None:
+    lengths = {place: source.count("\n") for place, source in everything.items()}
+    assert {place: lines for place, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
 @pytest.mark.parametrize(
