@@ -10,20 +10,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MotionArchitecture:
-    """Temporal attention of the denoising UNet.
-
-    ``down``, ``mid`` and ``up`` say which blocks carry motion modules (the official
-    files: all of them).
-    """
+    """Temporal attention of the denoising UNet; in the official files every block has it."""
 
     heads: int
+    """Of every temporal attention."""
     norm_groups: int
+    """Of the norm before each module."""
     max_frames: int
+    """Rows of the position table: the longest window."""
     attention_blocks: int
+    """Temporal attentions in a block."""
     transformer_blocks: int
+    """Blocks in a module."""
     down: tuple[bool, ...]
+    """Whether each block on the way down has modules, finest first."""
     mid: bool
+    """Whether the middle has one."""
     up: tuple[bool, ...]
+    """Whether each block on the way up has modules, coarsest first."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,31 @@ class UNetArchitecture:
     """A dual-UNet member; ``heads`` and ``widths`` run from the finest level to the coarsest."""
 
     widths: tuple[int, ...]
+    """Channels of each level, finest first."""
     heads: tuple[int, ...]
+    """Attention heads of each level, finest first."""
     layers_per_block: int
+    """Resnets of a block on the way down; one more on the way up."""
     down_attention: tuple[bool, ...]
+    """Whether each block on the way down has transformers, finest first."""
     up_attention: tuple[bool, ...]
+    """Whether each block on the way up has transformers, coarsest first."""
     in_channels: int
+    """Of the noisy latents."""
     out_channels: int
+    """Of the velocity."""
     norm_groups: int
+    """Of every group norm."""
     norm_eps: float
+    """Added to the variance in every group norm of a resnet."""
     audio_width: int
+    """Of an audio token."""
     audio_ratio: float
+    """By which the audio's attention is multiplied."""
     linear_projection: bool
+    """Whether a transformer projects by Linear in place of a 1x1 convolution."""
     motion: MotionArchitecture | None
+    """None for a UNet without motion modules."""
 
     @property
     def time_width(self) -> int:

@@ -19,22 +19,11 @@ def size_networks(
         SettingError: a side that the VAE does not divide, or a window the motion
             modules cannot hold.
     """
+    _check_sides(a, size)
+    _check_window(a, frames)
     width, height = size
-    unit = a.vae.downscale
-    for name, side in (("width", width), ("height", height)):
-        if side < 2 * unit or side % unit:
-            nearest = max(2 * unit, round(side / unit) * unit)
-            raise SettingError(
-                f"{name} {side}: a multiple of {unit}, at least {2 * unit}, is wanted; try "
-                f"{nearest}"
-            )
-    longest = a.unet.motion.max_frames if a.unet.motion else 32
-    if not 2 <= frames <= longest:
-        raise SettingError(
-            f"frames {frames}: the window holds 2 to {longest} frames (the motion modules' table)"
-        )
-    latent_height = height // unit
-    latent_width = width // unit
+    latent_height = height // a.vae.downscale
+    latent_width = width // a.vae.downscale
     return NetworkSizes(
         height=height,
         width=width,
@@ -53,6 +42,25 @@ def size_networks(
         face_frames=frames if FAMILY.find_drive(face).every_frame else 1,
         reference=size_taps(a.unet, latent_height, latent_width),
     )
+
+
+def _check_sides(a: Architecture, size: tuple[int, int]) -> None:
+    unit = a.vae.downscale
+    for name, side in zip(("width", "height"), size, strict=True):
+        if side < 2 * unit or side % unit:
+            nearest = max(2 * unit, round(side / unit) * unit)
+            raise SettingError(
+                f"{name} {side}: a multiple of {unit}, at least {2 * unit}, is wanted; try "
+                f"{nearest}"
+            )
+
+
+def _check_window(a: Architecture, frames: int) -> None:
+    longest = a.unet.motion.max_frames if a.unet.motion else 32
+    if not 2 <= frames <= longest:
+        raise SettingError(
+            f"frames {frames}: the window holds 2 to {longest} frames (the motion modules' table)"
+        )
 
 
 def size_taps(a: UNetArchitecture, height: int, width: int) -> tuple[ReferenceTap, ...]:

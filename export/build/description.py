@@ -51,15 +51,6 @@ def describe_bundle(
 ) -> Manifest:
     """The manifest as far as it is known: without its files and the checkpoint's hashes."""
     variant = opened.variant
-    audio = opened.architecture.audio
-    picture = PictureSettings(
-        sizes.width,
-        sizes.height,
-        sizes.picture_channels,
-        sizes.latent_channels,
-        opened.architecture.vae.downscale,
-        variant.hold,
-    )
     return Manifest(
         format=BUNDLE_FORMAT,
         schema=MANIFEST_SCHEMA,
@@ -70,36 +61,61 @@ def describe_bundle(
         precision=settings.precision or "",
         fps=FPS,
         face=variant.face,
-        picture=picture,
+        picture=_describe_picture(opened, sizes),
         window=WindowSettings(
             sizes.frames, min(variant.overlap, sizes.frames - 1), variant.window_shift
         ),
-        sampler=SamplerSettings(
-            variant.steps if settings.steps is None else settings.steps,
-            float(variant.guidance),
-            variant.noise_clamp,
-            opened.settings.scheduler,
-            variant.shared_noise,
-        ),
-        audio=AudioSettings(
-            SAMPLE_RATE,
-            audio.mels,
-            audio.context,
-            audio.layers + 1,
-            audio.width,
-            ROWS_PER_SECOND,
-            ROWS_PER_FRAME,
-        ),
+        sampler=_describe_sampler(opened, settings),
+        audio=_describe_audio(opened),
         networks=dict(networks),
         files={},
-        provenance=Provenance(
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            checkpoint=_checkpoint_name(opened),
-            checkpoint_files={},
-            tools=_tool_versions(),
-            settings={k: dump(v) for k, v in asdict(settings).items() if k in _RECORDED},
-            notes=_notes(opened),
-        ),
+        provenance=_describe_origin(opened, settings),
+    )
+
+
+def _describe_picture(opened: Checkpoint, sizes: NetworkSizes) -> PictureSettings:
+    return PictureSettings(
+        sizes.width,
+        sizes.height,
+        sizes.picture_channels,
+        sizes.latent_channels,
+        opened.architecture.vae.downscale,
+        opened.variant.hold,
+    )
+
+
+def _describe_sampler(opened: Checkpoint, settings: BuildSettings) -> SamplerSettings:
+    variant = opened.variant
+    return SamplerSettings(
+        variant.steps if settings.steps is None else settings.steps,
+        float(variant.guidance),
+        variant.noise_clamp,
+        opened.settings.scheduler,
+        variant.shared_noise,
+    )
+
+
+def _describe_audio(opened: Checkpoint) -> AudioSettings:
+    audio = opened.architecture.audio
+    return AudioSettings(
+        SAMPLE_RATE,
+        audio.mels,
+        audio.context,
+        audio.layers + 1,
+        audio.width,
+        ROWS_PER_SECOND,
+        ROWS_PER_FRAME,
+    )
+
+
+def _describe_origin(opened: Checkpoint, settings: BuildSettings) -> Provenance:
+    return Provenance(
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        checkpoint=_checkpoint_name(opened),
+        checkpoint_files={},
+        tools=_tool_versions(),
+        settings={k: dump(v) for k, v in asdict(settings).items() if k in _RECORDED},
+        notes=_notes(opened),
     )
 
 

@@ -51,25 +51,9 @@ def read_unet(
     base UNet's config.json.
     """
     config = read_config(path)
-    _require(path, config, act_fn="silu", flip_sin_to_cos=True, freq_shift=0, downsample_padding=1)
-    _require(
-        path,
-        config,
-        mid_block_scale_factor=1,
-        center_input_sample=False,
-        resnet_time_scale_shift="default",
-    )
-    _require(path, config, only_cross_attention=False, dual_cross_attention=False)
+    _require_usual(path, config)
     widths = _whole_numbers(path, config, "block_out_channels")
-    down_types, up_types = (
-        _field(path, config, f"{way}_block_types", list) for way in ("down", "up")
-    )
-    if not len(widths) == len(down_types) == len(up_types):
-        raise CheckpointError(
-            f"{path}: {len(widths)} block_out_channels, {len(down_types)} down and "
-            f"{len(up_types)} up blocks; "
-            "as many of each are wanted"
-        )
+    down_types, up_types = _read_block_types(path, config, levels=len(widths))
     groups = _field(path, config, "norm_num_groups", int)
     heads = _read_heads(path, config, widths=widths)
     _check_division(path, "norm_num_groups", widths, [groups] * len(widths))
@@ -91,6 +75,32 @@ def read_unet(
         linear_projection=_read_flag(path, config, "use_linear_projection"),
         motion=_read_motion(path, {**denoising, **motion}, widths=widths, settings=settings),
     )
+
+
+def _require_usual(path: Path, config: dict[str, Any]) -> None:
+    """What our UNets do in one way alone."""
+    _require(path, config, act_fn="silu", flip_sin_to_cos=True, freq_shift=0, downsample_padding=1)
+    _require(
+        path,
+        config,
+        mid_block_scale_factor=1,
+        center_input_sample=False,
+        resnet_time_scale_shift="default",
+    )
+    _require(path, config, only_cross_attention=False, dual_cross_attention=False)
+
+
+def _read_block_types(
+    path: Path, config: dict[str, Any], *, levels: int
+) -> tuple[list[Any], list[Any]]:
+    """The kinds of the blocks down and up, one for each level."""
+    down, up = (_field(path, config, f"{way}_block_types", list) for way in ("down", "up"))
+    if not levels == len(down) == len(up):
+        raise CheckpointError(
+            f"{path}: {levels} block_out_channels, {len(down)} down and {len(up)} up blocks; "
+            "as many of each are wanted"
+        )
+    return down, up
 
 
 def _read_heads(path: Path, config: dict[str, Any], *, widths: tuple[int, ...]) -> tuple[int, ...]:

@@ -36,16 +36,27 @@ class Checkpoint:
     """An opened checkpoint: tables of tensors by file; no values are in memory."""
 
     folder: Path
+    """In the official layout."""
     variant: Variant
+    """With the folder's own settings."""
     settings: CheckpointSettings
+    """Of the folder's echoexport.yaml, else the original's."""
     architecture: Architecture
+    """Sizes that were read off configs and shapes."""
     denoising: TensorFile
+    """The variant's denoising UNet."""
     motion: TensorFile
+    """The variant's motion modules."""
     base: TensorFile | None
+    """The base UNet, None where it is not there."""
     reference: TensorFile
+    """The variant's reference UNet."""
     landmark: TensorFile
+    """The face locator."""
     vae: TensorFile
+    """Both halves, by today's names."""
     audio: TensorFile
+    """Whisper."""
 
     def files(self) -> list[Path]:
         """Every file that a value or a size came from, settings and configs included."""
@@ -134,10 +145,7 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
             built. UnknownNameError: no such variant.
     """
     chosen = find_variant(variant)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder}: no such folder; an EchoMimic v1 checkpoint folder is wanted"
-        )
+    _require_folder(folder)
     settings = read_checkpoint_settings(folder)
     denoising = open_tensor_file(_find_denoising(folder, chosen))
     motion = open_tensor_file(find_file(folder, chosen.motion))
@@ -167,6 +175,13 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
         vae=vae.renamed({key: current_vae_name(key) for key in vae}),
         audio=audio,
     )
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: no such folder; an EchoMimic v1 checkpoint folder is wanted"
+        )
 
 
 def _open_base(path: Path | None) -> TensorFile | None:

@@ -9,19 +9,27 @@ from echoexport.runtime.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Variant:
-    """File stems, the face condition, and the sampler's defaults.
+    """Its files, what drives the face, and the sampler's defaults.
 
     The defaults are those of the original's inference scripts.
     """
 
     name: str
+    """As the command line has it."""
     denoising: str
+    """Stem of the denoising UNet's file."""
     motion: str
+    """Stem of the motion modules' file."""
     reference: str
+    """Stem of the reference UNet's file."""
     face_locator: str
+    """Stem of the face locator's file."""
     face: str
+    """What drives the face: "mask" or "pose"."""
     steps: int
+    """Sampling steps."""
     guidance: float
+    """Scale of classifier-free guidance; 1 is none."""
     noise_clamp: float | None
     """Initial noise is clamped to [-noise_clamp, noise_clamp], None for not at all."""
     window_shift: int

@@ -19,6 +19,7 @@ from echoexport.export.cli.options import (
 from echoexport.runtime.errors import BackendError, GraphError, SettingError
 
 if TYPE_CHECKING:
+    from echoexport.runtime.bundle.opened import Bundle
     from echoexport.runtime.contract.compiled import CompiledEngine
     from echoexport.runtime.contract.manifest import Manifest, QuantizationSummary
 
@@ -75,17 +76,7 @@ def verify_command(
         return
     with open_bundle(bundle, backend=backend, options=EngineOptions(compute)) as opened:
         warn_of_fallback(opened, asked=backend)
-        failed = []
-        for name in only or opened.manifest.networks:
-            result = opened.self_test(name)
-            opened.close_network(name)  # one network in memory at a time
-            word = "passed" if result.passed else "FAILED"
-            click.echo(
-                f"{name:18} {word}  error {result.error:.1e} of the maximum, "
-                f"{result.tolerance:.0e} allowed "
-                f"({opened.backend.name}, {result.precision})"
-            )
-            failed += [] if result.passed else [name]
+        failed = _run_self_tests(opened, only or opened.manifest.networks)
         warn_of_notes(opened.notes())
         if parser:
             _run_parser(
@@ -96,6 +87,21 @@ def verify_command(
         raise BackendError(
             f"{bundle}: {', '.join(failed)} failed; try another --backend, or build again"
         )
+
+
+def _run_self_tests(opened: Bundle, networks: Iterable[str]) -> list[str]:
+    """Run them, a line for each, and give those that failed."""
+    failed = []
+    for name in networks:
+        result = opened.self_test(name)
+        opened.close_network(name)  # one network in memory at a time
+        word = "passed" if result.passed else "FAILED"
+        click.echo(
+            f"{name:18} {word}  error {result.error:.1e} of the maximum, "
+            f"{result.tolerance:.0e} allowed ({opened.backend.name}, {result.precision})"
+        )
+        failed += [] if result.passed else [name]
+    return failed
 
 
 def _run_lint(folder: Path, manifest: Manifest, networks: Iterable[str]) -> None:

@@ -115,19 +115,13 @@ def prune_command(
     victims = choose_victims(entries, older_than=age, largest=largest, needed=needed, is_stale=rule)
     gone: list[Entry] = []
     stuck = 0
+    word = "would drop" if dry_run else "dropped"
     for entry in victims:
-        if opened is not None and not dry_run:
-            if not opened.drop(entry.name):
-                warn(f"{entry.folder}: kept, another process compiles with it")
-                continue
-            if entry.folder.exists():
-                warn(f"{entry.folder}: cannot be removed")
-                stuck += 1
-                continue
-        click.echo(
-            f"{'would drop' if dry_run else 'dropped'} {format_entry(entry, staleness.find(entry))}"
-        )
-        gone.append(entry)
+        fate = "gone" if opened is None or dry_run else _drop(opened, entry)
+        stuck += fate == "stuck"
+        if fate == "gone":
+            click.echo(f"{word} {format_entry(entry, staleness.find(entry))}")
+            gone.append(entry)
     if opened is not None and not dry_run:
         opened.sweep()
     freed = sum(entry.bytes for entry in gone if not entry.linked)
@@ -138,6 +132,17 @@ def prune_command(
             f"{opened.folder}: {stuck} of these cannot be removed; run it as the owner of that "
             "folder"
         )
+
+
+def _drop(cache: EngineCache, entry: Entry) -> str:
+    """What became of an entry: "gone", "used" by another process, or "stuck"."""
+    if not cache.drop(entry.name):
+        warn(f"{entry.folder}: kept, another process compiles with it")
+        return "used"
+    if entry.folder.exists():
+        warn(f"{entry.folder}: cannot be removed")
+        return "stuck"
+    return "gone"
 
 
 def open_cache(folder: Path | None) -> EngineCache | None:

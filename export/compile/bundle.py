@@ -128,13 +128,7 @@ def compile_bundle(
             build or fail their self-tests; says which. The others' engines are kept.
             OutputError: the output cannot be written or must not be replaced.
     """
-    manifest = read_manifest(bundle)
-    if manifest.compiled is not None:
-        raise SettingError(
-            f"{bundle}: compiled already; name the portable bundle {manifest.compiled.portable!r}"
-        )
-    for name in manifest.files:
-        check_file(bundle, name, manifest=manifest)
+    manifest = _read_portable(bundle)
     _check_names(settings, manifest)
     backend = choose_compiling_backend(manifest, settings.backend, untested=settings.untested)
     load_builder(backend.name)
@@ -163,6 +157,18 @@ def compile_bundle(
         _write_bundle(bundle, compiled, folder, engines=engines)
         report("compiled bundle: written", len(jobs), len(jobs))
     return CompileReport(target, compiled, engines, ())
+
+
+def _read_portable(bundle: Path) -> Manifest:
+    """The manifest of a portable bundle whose files are all there."""
+    manifest = read_manifest(bundle)
+    if manifest.compiled is not None:
+        raise SettingError(
+            f"{bundle}: compiled already; name the portable bundle {manifest.compiled.portable!r}"
+        )
+    for name in manifest.files:
+        check_file(bundle, name, manifest=manifest)
+    return manifest
 
 
 def _check_names(settings: CompileSettings, manifest: Manifest) -> None:
@@ -304,19 +310,8 @@ def _describe(
     }
     described = {}
     for name, engine in engines.items():
-        record = engine.record
-        files |= {f"engines/{file}": entry for file, entry in record.files.items()}
-        described[name] = CompiledEngine(
-            files=tuple(f"engines/{file}" for file in record.files),
-            key=record.key,
-            compute=jobs[name].identity.compute,
-            precision=record.precision,
-            seconds=record.seconds,
-            peak_bytes=record.peak_bytes,
-            error=record.error,
-            tolerance=record.tolerance,
-            notes=record.notes,
-        )
+        files |= {f"engines/{file}": entry for file, entry in engine.record.files.items()}
+        described[name] = _describe_engine(engine, compute=jobs[name].identity.compute)
     compiled = CompiledEngines(
         backend=place.backend.name,
         portable=Path(os.path.realpath(bundle)).name,
@@ -328,6 +323,21 @@ def _describe(
         settings=describe_settings(place.settings),
     )
     return replace(manifest, files=files, compiled=compiled)
+
+
+def _describe_engine(engine: ReadyEngine, *, compute: str) -> CompiledEngine:
+    record = engine.record
+    return CompiledEngine(
+        files=tuple(f"engines/{file}" for file in record.files),
+        key=record.key,
+        compute=compute,
+        precision=record.precision,
+        seconds=record.seconds,
+        peak_bytes=record.peak_bytes,
+        error=record.error,
+        tolerance=record.tolerance,
+        notes=record.notes,
+    )
 
 
 def _write_bundle(

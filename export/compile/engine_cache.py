@@ -36,15 +36,23 @@ class EngineIdentity:
     """All that an engine depends on."""
 
     network: str
+    """Its name."""
     graph: str
+    """The graph's sha256."""
     weights: str
-    """graph and weights: sha256 of the files."""
+    """The weights' sha256."""
     inputs: tuple[TensorSpec, ...]
+    """Names, types and shapes."""
     outputs: tuple[TensorSpec, ...]
+    """Names, types and shapes."""
     precision: str
+    """What the network is stored in."""
     compute: str
+    """Arithmetic that is asked of the engine."""
     backend: str
+    """Its name."""
     fingerprint: Mapping[str, str]
+    """What the library and the device must be, by name."""
     settings: Mapping[str, Any]
     """Those that reach the builder."""
     revision: int
@@ -61,19 +69,27 @@ class EngineRecord:
     """The sidecar of an engine."""
 
     schema: int
+    """Of this record."""
     key: str
+    """The identity, hashed."""
     made_of: EngineIdentity
+    """What the engine depends on."""
     files: Mapping[str, FileEntry]
     """The engine's own first."""
     created: str
+    """When it was finished, ISO 8601 in UTC."""
     seconds: float
+    """What the build took."""
     peak_bytes: int | None
+    """Of the process that built it, None where that is not known."""
     notes: tuple[str, ...]
-    """seconds, peak_bytes and notes: of its build."""
+    """Of its build, in words."""
     precision: str
+    """What its self-test found it to compute in."""
     error: float | None
+    """Of its self-test, None where it could not run."""
     tolerance: float
-    """precision, error and tolerance: of its self-test, as in ``CompiledEngine``."""
+    """What the error may be, as in ``CompiledEngine``."""
 
 
 @dataclass(frozen=True)

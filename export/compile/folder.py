@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from echoexport.runtime.bundle.files import check_files
-from echoexport.runtime.bundle.opened import open_bundle
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from echoexport.runtime.errors import BackendError, EchoExportError, OutputError, SettingError
 from echoexport.runtime.files.aside import take_place
@@ -86,19 +86,24 @@ def roll_back(output: Path) -> Manifest:
         manifest = opened.manifest
         if manifest.compiled is None:
             raise OutputError(f"{previous}: not a compiled bundle; nothing is rolled back")
-        for _ in opened.check_files():
-            pass
-        for name in manifest.networks:
-            result = opened.self_test(name)
-            opened.close_network(name)
-            if not result.passed:
-                raise BackendError(
-                    f"{previous}: {name}: output {result.output!r} is off by "
-                    f"{result.error:.2g} of its "
-                    f"maximum, {result.tolerance:.2g} is allowed: not rolled back"
-                )
+        _prove(opened)
     _swap(output, previous)
     return manifest
+
+
+def _prove(opened: Bundle) -> None:
+    """Hash the files and run every self-test, one network in memory at a time."""
+    for _ in opened.check_files():
+        pass
+    for name in opened.manifest.networks:
+        result = opened.self_test(name)
+        opened.close_network(name)
+        if not result.passed:
+            raise BackendError(
+                f"{opened.folder}: {name}: output {result.output!r} is off by "
+                f"{result.error:.2g} of its maximum, {result.tolerance:.2g} is allowed: "
+                "not rolled back"
+            )
 
 
 def _swap(output: Path, previous: Path) -> None:

@@ -130,22 +130,28 @@ class NetworkJob:
             except OSError as error:
                 if spare is None:
                     raise self._refuse_disk(cache.folder, error) from error
-                self.place.warn(
-                    f"the engine cache {cache.folder} cannot be written "
-                    f"({error.strerror or error}): "
-                    f"{self.name} is compiled and not kept there"
-                )
+                self._warn_of_cache(cache.folder, error)
                 return self._build_spare(spare, tell, take)
-            try:
-                ready = self._build_in(staging, tell)
-                kept = cache.keep(staging, ready.record)
-            except OSError as error:
-                raise self._refuse_disk(cache.folder, error) from error
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
-            ready = ReadyEngine(kept.folder, kept.record, cached=False)
+            ready = self._build_and_keep(cache, staging, tell)
             take(ready)
             return ready
+
+    def _warn_of_cache(self, folder: Path, error: OSError) -> None:
+        self.place.warn(
+            f"the engine cache {folder} cannot be written ({error.strerror or error}): "
+            f"{self.name} is compiled and not kept there"
+        )
+
+    def _build_and_keep(self, cache: EngineCache, staging: Path, tell: Tell) -> ReadyEngine:
+        """Built aside in the cache, and put in its place there."""
+        try:
+            ready = self._build_in(staging, tell)
+            kept = cache.keep(staging, ready.record)
+        except OSError as error:
+            raise self._refuse_disk(cache.folder, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return ReadyEngine(kept.folder, kept.record, cached=False)
 
     def _build_spare(
         self, spare: Path, tell: Tell, take: Callable[[ReadyEngine], None]

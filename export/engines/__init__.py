@@ -26,8 +26,9 @@ class EngineSettings:
     best_of: int = 1
     """So many builds, of which the fastest is kept."""
     compute: str = "fp32"
+    """Arithmetic in the engine, as in ``EngineOptions``."""
     threads: int = 0
-    """compute and threads: as in ``EngineOptions``."""
+    """CPU threads, as in ``EngineOptions``."""
     timing_cache: Path | None = None
     """A file that is read, if it is there, and written; None for none."""
     timeout: float = 3600.0

@@ -43,19 +43,8 @@ def make_probe_graph(probe: ProbeGraph) -> onnx.ModelProto:
 
     kind = TensorProto.FLOAT16 if probe.precision == "fp16" else TensorProto.FLOAT
     shape = [probe.side, probe.side]
-    small = probe.precision == "int8"
     nodes, constants = _make_weight(probe)
-    value = "x"
-    for index in range(probe.products):
-        if small:
-            nodes.append(helper.make_node("QuantizeLinear", [value, "step", "zero"], [f"q{index}"]))
-            nodes.append(
-                helper.make_node("DequantizeLinear", [f"q{index}", "step", "zero"], [f"d{index}"])
-            )
-            value = f"d{index}"
-        output = "y" if index == probe.products - 1 else f"y{index}"
-        nodes.append(helper.make_node("MatMul", [value, "w"], [output]))
-        value = output
+    nodes += _make_products(probe)
     graph = helper.make_graph(
         nodes,
         "probe",
@@ -68,6 +57,25 @@ def make_probe_graph(probe: ProbeGraph) -> onnx.ModelProto:
     )
     model.ir_version = _IR_VERSION
     return model
+
+
+def _make_products(probe: ProbeGraph) -> list[onnx.NodeProto]:
+    """From "x" to "y", one product after the other."""
+    from onnx import helper
+
+    nodes = []
+    value = "x"
+    for index in range(probe.products):
+        if probe.precision == "int8":
+            nodes.append(helper.make_node("QuantizeLinear", [value, "step", "zero"], [f"q{index}"]))
+            nodes.append(
+                helper.make_node("DequantizeLinear", [f"q{index}", "step", "zero"], [f"d{index}"])
+            )
+            value = f"d{index}"
+        output = "y" if index == probe.products - 1 else f"y{index}"
+        nodes.append(helper.make_node("MatMul", [value, "w"], [output]))
+        value = output
+    return nodes
 
 
 def _make_weight(probe: ProbeGraph) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:

@@ -38,7 +38,7 @@ def write_weights(
         CheckpointError: a value that is not finite, or too large for fp16.
         GraphError: an initializer that the checkpoint has no value for.
     """
-    from onnx import TensorProto, helper
+    from onnx import TensorProto
 
     transposed = set(_metadata(model, TRANSPOSED).split("\n"))
     digest = hashlib.sha256()
@@ -53,13 +53,8 @@ def write_weights(
                     f"{path.name}: the graph wants {tensor.name!r}, which the checkpoint does "
                     "not give"
                 )
-            dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            values = _convert(weights[tensor.name], dtype, transpose=tensor.name in transposed)
-            if values.shape != tuple(tensor.dims):
-                raise GraphError(
-                    f"{tensor.name}: the graph wants {list(tensor.dims)}, found "
-                    f"{list(values.shape)}"
-                )
+            stored = weights[tensor.name]
+            values = _fill(tensor, stored, transpose=tensor.name in transposed)
             offset = next(
                 int(entry.value) for entry in tensor.external_data if entry.key == "offset"
             )
@@ -69,6 +64,19 @@ def write_weights(
             position = offset + values.nbytes
             count = count + values.size
     return WrittenWeights(FileEntry(digest.hexdigest(), position), count)
+
+
+def _fill(tensor: onnx.TensorProto, stored: StoredTensor, *, transpose: bool) -> np.ndarray:
+    """A parameter's values in the graph's type, of the shape that it wants."""
+    from onnx import helper
+
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    values = _convert(stored, dtype, transpose=transpose)
+    if values.shape != tuple(tensor.dims):
+        raise GraphError(
+            f"{tensor.name}: the graph wants {list(tensor.dims)}, found {list(values.shape)}"
+        )
+    return values
 
 
 def _convert(stored: StoredTensor, dtype: np.dtype, *, transpose: bool) -> np.ndarray:

@@ -22,11 +22,17 @@ class GroupNorm:
     """A group norm of a map."""
 
     source: str
+    """The map."""
     gain: str
+    """A vector over channels."""
     shift: str
+    """A vector over channels."""
     groups: int
+    """Of channels."""
     epsilon: float
+    """Added to the variance."""
     output: str
+    """The value that the norm gives."""
     silu: bool
     """Whether its value is only used through SiLU, which ``output`` then is."""
 

@@ -99,8 +99,11 @@ class Draft:
     """
 
     job: BundleJob
+    """What is built."""
     floats: FloatBundles
+    """The same bundle in float."""
     planned: PlannedNetworks
+    """What is to become int8."""
     int8: dict[str, Part]
     """The networks that may be int8."""
     name: str = field(kw_only=True)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from echoexport.profiles.measuring.latency import compare_side_by_side, read_self_test_inputs
-from echoexport.runtime.bundle.opened import open_bundle
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError, SettingError
 
@@ -54,7 +54,7 @@ def measure_candidates(
     An engine that refuses a combination (no bf16 on this CPU, a self-test that fails)
     is told of in its verdict.
     """
-    found: dict[tuple[str, str], Candidate] = {}
+    found: list[Candidate] = []
     calls: dict[str, Callable[[], object]] = {}
     with ExitStack() as stack:
         for precision, folder in bundles.items():
@@ -67,26 +67,35 @@ def measure_candidates(
                     )
                     if bundle.manifest.networks[name].precision != precision:
                         continue  # a network that this bundle holds as another one does
-                    if bundle.measure_weights(name) > MOST_WEIGHTS:
-                        candidate = replace(
-                            candidate, verdict="not measured: too large to hold side by side"
-                        )
-                    else:
-                        network = bundle.network(name)
-                        calls[candidate.label] = partial(
-                            network, read_self_test_inputs(bundle, name)
-                        )
+                    candidate = _prepare(candidate, bundle, calls)
                 except (BackendError, SettingError) as error:
                     candidate = replace(candidate, verdict=f"does not run here: {error}")
-                found[precision, compute] = candidate
-        reports = (
-            compare_side_by_side(calls, warmup=_WARMUP, repeats=rounds).reports if calls else {}
-        )
+                found.append(candidate)
+        return _time(found, calls, rounds=rounds)
+
+
+def _prepare(
+    candidate: Candidate, bundle: Bundle, calls: dict[str, Callable[[], object]]
+) -> Candidate:
+    """Add a call of the network to ``calls``, or say why it is not measured."""
+    name = candidate.network
+    if bundle.measure_weights(name) > MOST_WEIGHTS:
+        return replace(candidate, verdict="not measured: too large to hold side by side")
+    network = bundle.network(name)
+    calls[candidate.label] = partial(network, read_self_test_inputs(bundle, name))
+    return candidate
+
+
+def _time(
+    candidates: Sequence[Candidate], calls: Mapping[str, Callable[[], object]], *, rounds: int
+) -> tuple[Candidate, ...]:
+    """The candidates with the medians of those that have a call."""
+    if not calls:
+        return tuple(candidates)
+    reports = compare_side_by_side(calls, warmup=_WARMUP, repeats=rounds).reports
     return tuple(
-        replace(candidate, seconds=reports[candidate.label].p50)
-        if candidate.label in reports
-        else candidate
-        for candidate in found.values()
+        replace(one, seconds=reports[one.label].p50) if one.label in reports else one
+        for one in candidates
     )
 
 

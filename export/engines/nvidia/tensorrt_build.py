@@ -6,9 +6,10 @@ Memory looked at first, best of several kept, nothing half-written.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def build_with(
     report: Tell,
     timer: TimeEngine = time_engine,
 ) -> BuiltEngine:
-    """Compile a network's ONNX file into ``output``, which is there afterwards whole or not at all.
+    """Compile a network's ONNX file into ``output``: whole, or not at all.
 
     With ``settings.best_of`` builds, each in a process of its own, the one with the
     quickest call is kept; where no device is here to time them, or nothing is timed
@@ -84,45 +85,54 @@ def build_with(
     start = time.perf_counter()
     need = find_need(graph, workspace=settings.workspace)
     require_memory(graph, need)
-    count = 1 if product.ahead_of_time else max(1, settings.best_of)
+    build = partial(
+        _build_once, product, graph, output, settings=settings, report=report, need=need
+    )
     builds: list[EngineBuild] = []
     notes: list[str] = []
     try:
-        for index in range(count):
-            report(
-                f"build {index + 1} of {count} with {product.title}"
-                if count > 1
-                else f"build with {product.title}"
-            )
+        for number, count in _count_builds(product, settings, report):
             try:
-                builds.append(
-                    _build_once(product, graph, output, settings=settings, report=report, need=need)
-                )
+                builds.append(build())
             except BackendError as error:
                 if not builds:
                     raise
                 notes.append(
-                    f"build {index + 1} of {count} failed, the best before it is kept: {error}"
+                    f"build {number} of {count} failed, the best before it is kept: {error}"
                 )
                 break
             if count > 1 and not _time(
                 builds, lambda engine: timer(product, engine, spec, settings), notes
             ):
                 break
-        best = min(
-            builds, key=lambda build: float("inf") if build.seconds is None else build.seconds
-        )
+        best = _find_quickest(builds)
         notes += _describe_choice(builds, best)
         _take_place(best, output, settings)
     finally:
-        for build in builds:
-            _remove(build.engine, build.timing)
+        for made in builds:
+            _remove(made.engine, made.timing)
     return BuiltEngine(
         seconds=time.perf_counter() - start,
         bytes=output.stat().st_size,
-        peak_bytes=max(int(build.answer["peak_bytes"]) for build in builds) or None,
+        peak_bytes=max(int(made.answer["peak_bytes"]) for made in builds) or None,
         notes=(f"built by {product.title} {best.answer['version']}", *best.answer["notes"], *notes),
     )
+
+
+def _count_builds(
+    product: Product, settings: EngineSettings, report: Tell
+) -> Iterator[tuple[int, int]]:
+    """(number, how many there are to be) of each build, told as it begins."""
+    count = 1 if product.ahead_of_time else max(1, settings.best_of)
+    for number in range(1, count + 1):
+        which = f" {number} of {count}" if count > 1 else ""
+        report(f"build{which} with {product.title}")
+        yield number, count
+
+
+def _find_quickest(builds: list[EngineBuild]) -> EngineBuild:
+    """The first of those that were not timed, where none was."""
+    return min(builds, key=lambda one: float("inf") if one.seconds is None else one.seconds)
 
 
 def _build_once(
@@ -140,19 +150,7 @@ def _build_once(
         if settings.timing_cache and not product.ahead_of_time
         else None
     )
-    job = BuildJob(
-        backend=product.backend,
-        library=product.library,
-        graph=str(graph.absolute()),
-        output=str(engine),
-        workspace=settings.workspace,
-        level=settings.level,
-        timing_cache=str(settings.timing_cache) if timing else None,
-        timing_output=str(timing) if timing else None,
-        # With the timings of the build before, a strongly typed network would only
-        # become the same engine again.
-        fresh=settings.best_of > 1,
-    )
+    job = _describe_job(product, graph, settings, engine=engine, timing=timing)
     try:
         if timing:
             timing.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +171,29 @@ def _build_once(
         _remove(engine, timing)
         raise
     return EngineBuild(engine, timing, dict(answer))
+
+
+def _describe_job(
+    product: Product,
+    graph: Path,
+    settings: EngineSettings,
+    *,
+    engine: Path,
+    timing: Path | None,
+) -> BuildJob:
+    return BuildJob(
+        backend=product.backend,
+        library=product.library,
+        graph=str(graph.absolute()),
+        output=str(engine),
+        workspace=settings.workspace,
+        level=settings.level,
+        timing_cache=str(settings.timing_cache) if timing else None,
+        timing_output=str(timing) if timing else None,
+        # With the timings of the build before, a strongly typed network would only
+        # become the same engine again.
+        fresh=settings.best_of > 1,
+    )
 
 
 def explain_child(
@@ -199,17 +220,20 @@ def explain_child(
             )
         hint = "a fault of the library: try a lower --level, or another release of it"
         return BackendError(f"{graph}: {title} {outcome.describe_end()}; {hint}")
-    kind = refused["kind"]
     reason = str(refused["reason"])
-    if kind == "output":
+    if refused["kind"] == "output":
         return OutputError(f"{output}: cannot be written: {reason}")
+    return BackendError(_word_refusal(refused["kind"], reason, graph, title=title, need=need))
+
+
+def _word_refusal(kind: str, reason: str, graph: Path, *, title: str, need: MemoryNeed) -> str:
     detail = f" ({reason})" if reason else ""
     texts = {
         "graph": f"{graph}: {title} refuses it: {reason}",
         "library": reason,
         "memory": f"{graph}: {title} ran out of memory{detail}: {need.describe()}",
     }
-    return BackendError(texts[kind])
+    return texts[kind]
 
 
 def _time(

@@ -33,18 +33,23 @@ class BuildJob:
     """What the child is told."""
 
     backend: str
+    """"tensorrt" or "tensorrt_rtx"."""
     library: str
+    """As in ``Product``."""
     graph: str
+    """The ONNX file's path."""
     output: str | None = None
     """Where the engine goes, None to keep nothing."""
     workspace: int | None = None
+    """As in ``BuildOptions``."""
     level: int | None = None
+    """As in ``BuildOptions``."""
     timing_cache: str | None = None
     """Read, if it is there."""
     timing_output: str | None = None
-    """Where it goes with what was added. The rest is as in ``BuildOptions``; library as
-    in ``Product``."""
+    """Where it goes with what was added."""
     fresh: bool = False
+    """As in ``BuildOptions``."""
 
 
 class Answers:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from echoexport.export.engines.nvidia.tensorrt_child import Answers, stand_back
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.held_arrays import freeze
 from echoexport.runtime.errors import BackendError
+
+if TYPE_CHECKING:
+    from echoexport.runtime.engine.protocol import Engine
 
 WARM_UP = 3
 REPEATS = 15
@@ -46,6 +50,19 @@ def time_calls(
     return statistics.median(seconds[WARM_UP:])
 
 
+def _time_on_zeros(engine: Engine, spec: SubnetSpec) -> float:
+    """Seconds of a call; the engine is closed at the end."""
+    try:
+        # Frozen, they are copied to the device once: the network's own time is what
+        # builds differ in.
+        zeros = {
+            tensor.name: freeze(np.zeros(tensor.shape, tensor.dtype)) for tensor in spec.inputs
+        }
+        return time_calls(lambda: engine(zeros))
+    finally:
+        engine.close()
+
+
 def main() -> int:
     """Read the job, run the engine on zeros, answer with the seconds of a call.
 
@@ -62,18 +79,10 @@ def main() -> int:
     reason = backend.unavailable()
     if reason is not None or not backend.keeps_engines:
         return answers.refuse("library", reason or f"{job.backend} opens no engines")
+    options = EngineOptions(compute=job.compute)
     try:
-        engine = backend.open_engine(Path(job.engine), job.spec, EngineOptions(compute=job.compute))
-        try:
-            # Frozen, they are copied to the device once: the network's own time is what
-            # builds differ in.
-            zeros = {
-                tensor.name: freeze(np.zeros(tensor.shape, tensor.dtype))
-                for tensor in job.spec.inputs
-            }
-            seconds = time_calls(lambda: engine(zeros))
-        finally:
-            engine.close()
+        engine = backend.open_engine(Path(job.engine), job.spec, options)
+        seconds = _time_on_zeros(engine, job.spec)
     except BackendError as error:
         return answers.refuse("library", error)
     answers.send("timed", seconds=seconds)

@@ -9,13 +9,13 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from echoexport import profiles
 from echoexport.calibration.lint.graph_lint import NEWEST_OPSET
 from echoexport.export.graphs.count_work import count_work
 from echoexport.export.graphs.probe_graphs import make_probe_graph, write_probe_graphs
-from echoexport.profiles.measuring import probe as probe_module
 from echoexport.profiles.measuring.probe import PROBES, ProbeGraph
 
-SHIPPED = Path(probe_module.__file__).parent / "data"
+SHIPPED = Path(profiles.__file__).parent / "data"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
