@@ -21,7 +21,7 @@ from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.tensor_files import StoredTensor
-from echoexport.export.engines import BUILDERS, EngineSettings, load_builder
+from echoexport.export.engines import EngineSettings, list_builders, load_builder
 from echoexport.export.graphs.traces import find_trace
 from echoexport.export.graphs.weights import write_weights
 from echoexport.export.ort_cuda import GRAPHS_FOR, specialize
@@ -215,15 +215,14 @@ def open_engine(
         raise BackendError(reason)
     folder = denoiser.graph.parent / f"cache-{name}"
     options = EngineOptions(cache=folder)
-    compiling = chosen
-    if name.startswith("tensorrt") and compiling is not None and name in BUILDERS:
-        engine = denoiser.graph.with_suffix(compiling.engine_suffix)
+    if name.startswith("tensorrt") and name in list_builders():
+        engine = denoiser.graph.with_suffix(chosen.engine_suffix)
         settings = EngineSettings(timing_cache=folder / "timing", timeout=timeout)
         folder.mkdir(exist_ok=True)
         load_builder(name).build_engine(
             denoiser.graph, denoiser.spec, engine, settings=settings, report=say
         )
-        return Network(denoiser.spec, compiling.open_engine(engine, denoiser.spec, options))
+        return Network(denoiser.spec, chosen.open_engine(engine, denoiser.spec, options))
     graph = (
         write_own_graph(denoiser) if name == GRAPHS_FOR and variant != "plain" else denoiser.graph
     )
