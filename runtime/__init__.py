@@ -1,4 +1,4 @@
-"""The runtime: opens a bundle and renders with it.
+"""The runtime: opens a bundle and renders with it. This is the whole of its public face.
 
 No torch, no onnx; heavy libraries load where they are used.
 
@@ -12,19 +12,146 @@ from __future__ import annotations
 
 import os
 
-from echoexport.runtime.bundle.opened import Bundle, open_bundle
-from echoexport.runtime.errors import EchoExportError
+from echoexport.runtime.backends import list_backends, load_backend
+from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.bundle.opened import Bundle, Lease, open_bundle
+from echoexport.runtime.bundle.self_test import SelfTestResult
+from echoexport.runtime.conditioning.reference_cache import CacheStats, ReferenceCache
+from echoexport.runtime.contract.compiled import CompiledEngine, CompiledEngines
+from echoexport.runtime.contract.family import Drive, Family
+from echoexport.runtime.contract.manifest import (
+    FileEntry,
+    Manifest,
+    NetworkEntry,
+    Provenance,
+    QuantizationSummary,
+    read_manifest,
+)
+from echoexport.runtime.contract.network_work import NetworkWork, Work
+from echoexport.runtime.contract.noise_schedule import SchedulerConfig
+from echoexport.runtime.contract.settings import (
+    AudioSettings,
+    PictureSettings,
+    SamplerSettings,
+    WindowSettings,
+)
+from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
+from echoexport.runtime.engine.layer_times import LayerRecord
+from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
+from echoexport.runtime.errors import (
+    AudioError,
+    BackendError,
+    BundleError,
+    CalibrationError,
+    CheckpointError,
+    DeviceError,
+    EchoExportError,
+    GraphError,
+    InputError,
+    LimitError,
+    MissingPackageError,
+    OutputError,
+    PortraitError,
+    PoseError,
+    QualityError,
+    SettingError,
+    TargetError,
+    TargetMismatchError,
+    UnknownNameError,
+)
+from echoexport.runtime.files.cache_folders import find_cache_folder
+from echoexport.runtime.inputs.face_choice import choose_face
+from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
+from echoexport.runtime.inputs.pose import PoseMaps, read_poses
+from echoexport.runtime.inputs.voice import Voice, read_voice, voice_from_samples
+from echoexport.runtime.rendering.clip import ClipReport, ClipRequest, make_clip
 from echoexport.runtime.rendering.session import Rendering, Session
 from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
+from echoexport.runtime.sampling.ddim import sinusoid
+from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingStep
+from echoexport.runtime.sinks.open import open_sink
+from echoexport.runtime.sinks.sink import FrameSink
+from echoexport.runtime.trace.trace_file import write_trace
+from echoexport.runtime.trace.tracer import Span, Tracer
 
 __all__ = [
+    "AudioError",
+    "AudioSettings",
+    "Backend",
+    "BackendError",
     "Bundle",
+    "BundleError",
+    "CacheStats",
+    "CalibrationError",
+    "CheckpointError",
+    "ClipReport",
+    "ClipRequest",
+    "CompiledEngine",
+    "CompiledEngines",
+    "DeviceError",
+    "Drive",
     "EchoExportError",
+    "Engine",
+    "EngineOptions",
+    "FaceCrop",
+    "Family",
+    "FileEntry",
+    "FrameSink",
+    "GraphError",
+    "InputError",
+    "LayerRecord",
+    "Lease",
+    "LimitError",
+    "Manifest",
+    "MissingPackageError",
+    "Network",
+    "NetworkEntry",
+    "NetworkWork",
+    "OutputError",
+    "PictureSettings",
+    "PortraitError",
+    "PoseError",
+    "PoseMaps",
+    "Provenance",
+    "QualityError",
+    "QuantizationSummary",
+    "ReferenceCache",
     "RenderInputs",
     "RenderSettings",
     "Rendering",
+    "SamplerSettings",
+    "SamplingHooks",
+    "SamplingStep",
+    "SchedulerConfig",
+    "SelfTestResult",
     "Session",
+    "SettingError",
+    "Span",
+    "SubnetSpec",
+    "TargetError",
+    "TargetMismatchError",
+    "TensorSpec",
+    "Tracer",
+    "UnknownNameError",
+    "Voice",
+    "WindowSettings",
+    "Work",
+    "choose_face",
+    "crop_face",
+    "find_cache_folder",
+    "list_backends",
+    "load_backend",
+    "make_clip",
     "open_bundle",
+    "open_sink",
+    "read_manifest",
+    "read_portrait",
+    "read_poses",
+    "read_voice",
+    "sinusoid",
+    "voice_from_samples",
+    "whole_picture",
+    "write_trace",
 ]
 
 # Here, as the library reads it while it is imported, and every room that imports it has
