@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from echoexport.export.cli import compiled_run
-from echoexport.runtime.bundle import choice
+from echoexport.runtime.backends.null import NullBackend
+from echoexport.runtime.backends.ort import OrtBackend
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.manifest import read_manifest, write_manifest
 from echoexport.targets.spec import Backends, load_target
@@ -19,8 +20,7 @@ from echoexport.targets.spec import Backends, load_target
 @pytest.fixture
 def needs_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the null backend be one that opens no ONNX files."""
-    for module in (compiled_run, choice):
-        monkeypatch.setattr(module, "NEEDS_COMPILING", ("null",))
+    monkeypatch.setattr(NullBackend, "opens_graphs", False)
 
 
 @pytest.fixture
@@ -110,10 +110,9 @@ def test_on_a_terminal_run_asks_and_compiles(
 def test_a_portable_backend_takes_over_with_a_warning(
     run: Callable[..., Any], null_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (compiled_run, choice):
-        monkeypatch.setattr(module, "NEEDS_COMPILING", ("ort",))
+    monkeypatch.setattr(OrtBackend, "opens_graphs", False)
     write_manifest(replace(read_manifest(null_bundle), backends=("ort", "null")), null_bundle)
-    monkeypatch.setattr("echoexport.runtime.backends.ort.OrtBackend.unavailable", lambda _: None)
+    monkeypatch.setattr(OrtBackend, "unavailable", lambda _: None)
     outcome = run(null_bundle)
     assert outcome.code == 0
     warnings = [line for line in outcome.told if f"echoexport compile {null_bundle}" in line]
