@@ -239,6 +239,8 @@ def compile_fake(
     from echoexport.export.engines import BuiltEngine
 
     class Builder:
+        REVISION = 1
+
         @staticmethod
         def build_engine(
             graph: Path, spec: SubnetSpec, output: Path, **settings: Any
