@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from echoexport import runtime
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("calibration", "export", "profiles", "runtime", "targets")
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -190,5 +192,7 @@ def test_the_examples_import_from_the_public_face_alone(page: Path) -> None:
     fences = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     nodes = [node for fence in fences for node in ast.walk(ast.parse(fence))]
     modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    names = {a.name for node in nodes if isinstance(node, ast.ImportFrom) for a in node.names}
     assert modules == {"echoexport.runtime"}
+    assert names - set(runtime.__all__) == set()
     assert not any(isinstance(node, ast.Import) for node in nodes)
