@@ -72,9 +72,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 @pytest.fixture
 def compile_tiny(build_tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., CompileReport]:
     """A function that compiles the tiny bundle for a backend, with a cache of the test's own."""
-    bundle = build_tiny(
-        precision="fp16", target="jetson-orin"
-    )  # before a double is in TensorRT's place: torch looks
+    # Before a double is in TensorRT's place: torch looks.
+    bundle = build_tiny(precision="fp16", target="jetson-orin")
 
     def run(
         backend: str = "tensorrt", engine: EngineSettings = ENGINE, **settings: Any

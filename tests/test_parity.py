@@ -266,9 +266,10 @@ def test_two_calls_give_the_recorded_halves_of_a_guided_one(
 
 
 @pytest.mark.parametrize("name", FAMILY.networks)
+# Openvino in fp32 is held to the recorded arrays above and by the whole pipelines.
 @pytest.mark.parametrize(
     ("precision", "backend"), [("fp32", "ort"), ("fp16", "ort"), ("fp16", "openvino")]
-)  # openvino in fp32 is held to the recorded arrays above and by the whole pipelines
+)
 def test_an_engine_agrees_with_the_torch_module_it_was_traced_from(
     build_tiny: Callable[..., Path], precision: str, backend: str, name: str
 ) -> None:

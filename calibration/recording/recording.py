@@ -106,14 +106,15 @@ def _render_all(
     report("recording", done, total)
     left = [number for number in job.numbers if number not in recorder.writer.done]
     for _, numbers in groupby(left, key=lambda number: job.inputs[number].portrait):
-        # of one portrait: two that look alike to a network must both be seen
-        with Session(bundle, cache=ReferenceCache(None), frugal=True) as session:
-            for number in numbers:
-                hooks = _follow_calls(job, report, before=done, total=total)
-                recorder.begin(number)
-                _render(session, job, number, hooks=hooks, recorder=recorder)
-                recorder.finish()
-                done += job.calls_of(number)
+        # A session for each portrait: two that look alike to a network must both be seen.
+        # It is left open, and with it a small denoiser, until the bundle closes.
+        session = Session(bundle, cache=ReferenceCache(None), frugal=True)
+        for number in numbers:
+            hooks = _follow_calls(job, report, before=done, total=total)
+            recorder.begin(number)
+            _render(session, job, number, hooks=hooks, recorder=recorder)
+            recorder.finish()
+            done += job.calls_of(number)
 
 
 def _follow_calls(job: RecordingJob, report: Progress, *, before: int, total: int) -> SamplingHooks:

@@ -234,9 +234,9 @@ def _lock(part: Path, output: Path) -> int:
             return held  # a file system without locks
         if _is_there(held, part):
             return held
-        os.close(
-            held
-        )  # the one before put its set in place, or took its folder away, since this one was opened
+        # The one before put its set in place, or took its folder away, since this one
+        # was opened.
+        os.close(held)
 
 
 def _is_there(held: int, part: Path) -> bool:

@@ -31,13 +31,14 @@ from echoexport.runtime.inputs.voice import SAMPLE_RATE
 from echoexport.targets.spec import TargetSpec
 
 FPS = 24.0  # the original's default
+# What the result depends on; places do not matter.
 _RECORDED = (
     "variant",
     "size",
     "frames",
     "precision",
     "steps",
-)  # what the result depends on; places do not matter
+)
 BUILTIN_NAME = "echoexport-demo-character"
 
 

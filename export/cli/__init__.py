@@ -131,9 +131,8 @@ def _terminated_cleanly() -> Iterator[None]:
         raise KeyboardInterrupt
 
     numbers = [signal.SIGTERM]
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # a shell's background jobs ignore it
+    # A shell's background jobs ignore it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         numbers.append(signal.SIGINT)
     before = {number: signal.signal(number, unwind) for number in numbers}
     try:

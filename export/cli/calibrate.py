@@ -235,9 +235,8 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
         yield folder
         return
     place = Path(os.path.realpath(output))
-    bundle = (
-        place.parent / f".{place.name}.fp32"
-    )  # one name: what a killed recording left is replaced
+    # One name: what a killed recording left is replaced.
+    bundle = place.parent / f".{place.name}.fp32"
     try:
         build_float_bundle(folder, bundle, options)
         yield bundle

@@ -88,11 +88,12 @@ def _has_room() -> bool:
     """
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    # A file or a pipe; closed; replaced by something that is no file.
     except (
         OSError,
         ValueError,
         AttributeError,
-    ):  # a file or a pipe; closed; replaced by something that is no file
+    ):
         return False
 
 

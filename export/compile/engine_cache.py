@@ -255,9 +255,8 @@ class EngineCache:
                 staging.rename(folder)
                 break
             except OSError:
-                if (
-                    not left or not folder.exists()
-                ):  # else another process put its own there, where nothing is locked
+                # Else another process put its own there, where nothing is locked.
+                if not left or not folder.exists():
                     raise
         return _read_entry(folder)
 

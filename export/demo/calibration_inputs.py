@@ -33,11 +33,12 @@ people begin at a million."""
 
 _SIDE = 512
 _SECONDS = 2
+# How fast it is played: a deeper and a higher voice too.
 _SPEEDS = (
     Fraction(1),
     Fraction(9, 10),
     Fraction(6, 5),
-)  # how fast it is played: a deeper and a higher voice too
+)
 _SILENCE = 3  # the place of the silent voice among the others
 _HISS = 4.0  # levels of 16 bits
 

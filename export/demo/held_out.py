@@ -31,9 +31,8 @@ __all__ = [
     "write_held_out",
 ]
 
-HELD_OUT_STATE_RATE = (
-    50  # rows of states a second, half of what the synthesizer gives: lips are slower
-)
+# Rows of states a second, half of what the synthesizer gives: lips are slower.
+HELD_OUT_STATE_RATE = 50
 BIT_RATE = 32_000
 _CODEC_RATE = 48_000  # Opus has no other
 # A curve's least and largest value, which become levels 0 and 254, so that 0 of [-1, 1]

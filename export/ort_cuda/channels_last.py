@@ -296,9 +296,8 @@ class _Walk:
                 self._alias[output] = last.storage
                 return True
             return False
-        if (
-            perm == [0, 2, 1] and output not in self._graph.outputs
-        ):  # tokens that become a map again
+        # Tokens that become a map again.
+        if perm == [0, 2, 1] and output not in self._graph.outputs:
             self._record(output, self._need_plain(name), 1)
             return True
         return False

@@ -29,9 +29,9 @@ Pictures = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 """(H, W), True where pixels count."""
 
-MOST_PSNR = (
-    60.0  # equal pictures would have infinitely many, which no mean survives and JSON cannot write
-)
+# Equal pictures would have infinitely many, which no mean survives and JSON cannot
+# write.
+MOST_PSNR = 60.0
 # of SSIM's Gaussian window
 _TAPS = 11
 _SIGMA = 1.5

@@ -286,11 +286,12 @@ def _read_quality(bundle: Bundle) -> QualityExcerpt | None:
     try:
         report = read_quality_report(path.with_suffix(".json"))
         page = path.with_suffix(".html").read_text(encoding="utf-8")
+    # Of another release: the page then says that there is none.
     except (
         EchoExportError,
         OSError,
         ValueError,
-    ):  # of another release: the page then says that there is none
+    ):
         return None
     return QualityExcerpt(describe_verdict(report), read_strip(page))
 

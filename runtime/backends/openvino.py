@@ -371,10 +371,11 @@ def _is_constant(node: Any, value: float, *, besides: Any) -> bool:
     """Whether a node's other input is this value throughout."""
     others = [node.input_value(i).get_node() for i in range(2)]
     other = next(one for one in others if one.get_friendly_name() != besides.get_friendly_name())
+    # How the reader broadcasts a norm's scale and shift.
     while other.get_type_name() in (
         "Reshape",
         "Convert",
-    ):  # how the reader broadcasts a norm's scale and shift
+    ):
         other = other.input_value(0).get_node()
     return other.get_type_name() == "Constant" and bool((other.data == value).all())
 

@@ -36,9 +36,8 @@ class TensorRTRTXLibrary(TensorRTLibrary):
         if options.cache is not None:
             kernels = config.create_runtime_cache()
             file = options.cache / f"{spec.name}.kernels"
-            with contextlib.suppress(
-                OSError
-            ):  # none yet; one of another GPU, driver or version is refused and ignored
+            # None yet; one of another GPU, driver or version is refused and ignored.
+            with contextlib.suppress(OSError):
                 kernels.deserialize(file.read_bytes())
             config.set_runtime_cache(kernels)
             keep = _keep_in(file, kernels)
@@ -52,10 +51,11 @@ class TensorRTRTXBackend(TensorRTBackend):
     title = "TensorRT-RTX"
     oldest = (1, 2)  # the first that records CUDA graphs by itself
     library = TensorRTRTXLibrary
+    # The first loads the shared libraries of the second.
     modules = (
         "tensorrt_rtx_libs",
         "tensorrt_rtx_bindings",
-    )  # the first loads the shared libraries of the second
+    )
     install = "TensorRT-RTX is not installed: pip install 'echoexport[tensorrt-rtx]'"
 
     def unavailable(self) -> str | None:

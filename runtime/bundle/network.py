@@ -134,9 +134,8 @@ class _Cast:
 
     def __init__(self, tensor: TensorSpec) -> None:
         self._tensor = tensor
-        self._kept: tuple[Held, np.ndarray] | None = (
-            None  # set as one: several threads may call a network
-        )
+        # Set as one: several threads may call a network.
+        self._kept: tuple[Held, np.ndarray] | None = None
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         kept = self._kept

@@ -226,9 +226,8 @@ def test_a_value_written_by_two_processes_of_one_number_at_once_is_whole(
         with path.open("wb") as file:
             file.write(content[:20])
             file.flush()
-            ProgressFolder(tmp_path).write(
-                "value", [1, 2, 3]
-            )  # as another container's process does
+            # As another container's process does.
+            ProgressFolder(tmp_path).write("value", [1, 2, 3])
             file.write(content[20:])
 
     monkeypatch.setattr(Path, "write_bytes", write_slowly)

@@ -287,9 +287,8 @@ class FakeCuda(types.ModuleType):
 
     def cudaStreamBeginCapture(self, stream: Any, mode: CaptureMode) -> Any:
         found = self._streams[int(stream)]
-        if (
-            found.recorded is not None
-        ):  # a recording goes on until it is ended, whatever happened in it
+        # A recording goes on until it is ended, whatever happened in it.
+        if found.recorded is not None:
             return (Error.cudaErrorInvalidValue,)
         found.recorded = []
         found.spoilt = False

@@ -158,9 +158,8 @@ class FakeSession:
         with fake.on_gpu("load"):
             self._real = real.InferenceSession(path, providers=[CPU])
         self._records = any(self._options.get(key) == "1" for key in GRAPHS)
-        self._recorded = (
-            threading.local()
-        )  # as ONNX Runtime: each thread that runs it records a graph of its own
+        # As ONNX Runtime: each thread that runs it records a graph of its own.
+        self._recorded = threading.local()
         self._providers = (
             fake.gives if fake.gives is not None else (*(name for name, _ in providers), CPU)
         )

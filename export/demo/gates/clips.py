@@ -44,9 +44,9 @@ LONGEST_LAG = 8  # frames looked at either way
 LEAST_SILENCE = 0.2  # seconds; a shorter closure belongs to a sound such as m
 SILENT_BELOW = 0.02  # of the true openness
 EDGE = 3  # pixels about mouth and eyes that their own edges may touch
-PICTURE_EVERY = (
-    5  # frames between those compared with the portrait, which change little from one to the next
-)
+# Frames between those compared with the portrait, which change little from one to the
+# next.
+PICTURE_EVERY = 5
 
 
 @dataclass(frozen=True)

@@ -128,9 +128,8 @@ def _read_speech(header: dict[str, Any], pcm: bytes, *, text: str) -> Speech:
     if not timeline:
         raise SettingError(f"text {text!r}: espeak-ng says nothing for it")
     voice = voice_from_samples(native, sample_rate=header["rate"])
-    return Speech(
-        np.round(voice.samples * 32768.0).astype(np.int16), timeline
-    )  # exact: a Voice holds n / 32768
+    # Exact: a Voice holds n / 32768.
+    return Speech(np.round(voice.samples * 32768.0).astype(np.int16), timeline)
 
 
 def _read_timeline(phonemes: list[tuple[str, int]], *, rate: int, end: int) -> Timeline:

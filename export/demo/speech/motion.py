@@ -22,16 +22,17 @@ _MARGIN = 0.6  # seconds around the timeline after which every curve is back at 
 _MOUTH_KERNEL = 0.13  # full width of the Hann window that blends mouths: 65 ms at half height
 _HEAD_KERNEL = 0.6  # of the one for head and brows: 0.3 s at half height
 _RAMP = 0.06  # seconds in which lips close for, and open from, a closure
-_CLOSURE = (
-    0.05  # seconds that a plosive's silence lasts before its burst, which is what espeak-ng reports
-)
+# Seconds that a plosive's silence lasts before its burst, which is what espeak-ng
+# reports.
+_CLOSURE = 0.05
 _SHORTEST_PAUSE = 0.25  # seconds of silence that end a phrase
 _BLINK_DELAY = 0.03
 _BLINK_SECONDS = 0.2
+# From short to long vowels; the long ones, mostly stressed, raise the brows.
 _VOWEL_SECONDS = (
     0.05,
     0.17,
-)  # from short to long vowels; the long ones, mostly stressed, raise the brows
+)
 _NOD_GAIN = 1.5
 _BROW_GAIN = 1.5
 _BROW_BASE = 0.25

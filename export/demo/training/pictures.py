@@ -24,9 +24,8 @@ from echoexport.export.subnets.vae import VAEDecoder, VAEEncoder
 
 _CHUNK = 128  # pictures measured at a time
 _DRAWN_AT_ONCE = 1024
-_LATENT_NOISE = (
-    0.05  # of a latent's standard deviation: what 6 steps of sampling leave is about 0.03
-)
+# Of a latent's standard deviation: what 6 steps of sampling leave is about 0.03.
+_LATENT_NOISE = 0.05
 _LATENT_PULL = 1e-3
 
 

@@ -56,9 +56,8 @@ def train_character(recipe: Recipe, control: TrainingControl) -> Path:
             damaged.
     """
     _seal(recipe, control)
-    torch.manual_seed(
-        recipe.seed
-    )  # the networks' first weights; every step has a generator of its own
+    # The networks' first weights; every step has a generator of its own.
+    torch.manual_seed(recipe.seed)
     talker, pair, listener = _make_networks(recipe, control)
     sounds = _make_sounds(recipe, control)
     _train_listener(listener, sounds, recipe, control)

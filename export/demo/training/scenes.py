@@ -39,9 +39,9 @@ _RATES = (25, 24, 25, 30)  # frames a second; a bundle may be rendered at any
 _RESTING = 0.8  # of the portraits; the others are caught with their mouth open
 _FIRST_PERSON = 100_000  # the VAE's faces come before, held-out people from a million on
 _MASK_MARGIN = 0.1  # the pipeline grows a face box by this share on each side
-_ROWS_ABOUT = range(
-    -4, 6
-)  # the feature rows that a frame hears, as in runtime.conditioning.audio_tokens.token_rows
+# The feature rows that a frame hears, as in
+# runtime.conditioning.audio_tokens.token_rows.
+_ROWS_ABOUT = range(-4, 6)
 _CHUNK = 40  # clips drawn at a time
 
 

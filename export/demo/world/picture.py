@@ -23,9 +23,8 @@ from echoexport.export.demo.world.surroundings import make_backdrop, paint_body
 
 __all__ = ["draw_frames", "draw_mouth_interior", "to_bytes"]
 
-CACHED_PIXELS = (
-    1 << 14
-)  # numpy draws this many at once, so that a layer stays in the processor's cache
+# Numpy draws this many at once, so that a layer stays in the processor's cache.
+CACHED_PIXELS = 1 << 14
 
 
 def draw_frames(people: Array, states: Array, *, size: int = 128) -> Array:

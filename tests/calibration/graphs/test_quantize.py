@@ -49,9 +49,8 @@ WIDE = NetworkPlan(
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(
-        "session.disable_quant_qdq", "1"
-    )  # as the graph says, in float
+    # As the graph says, in float.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(["y"], {"x": x})[0])
 

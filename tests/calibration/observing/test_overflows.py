@@ -110,9 +110,8 @@ def test_what_a_norm_sums_is_looked_at(
 ) -> None:
     graph, _ = both(NORM, NORM_CONSTANTS)
     x = draw_rows()
-    x *= scale / np.sqrt(
-        np.square(x).mean(axis=1, keepdims=True)
-    )  # every row's mean square is scale ** 2
+    # Every row's mean square is scale ** 2.
+    x *= scale / np.sqrt(np.square(x).mean(axis=1, keepdims=True))
     found = find_overflows(graph, [sample(x)])
     assert [each.kind for each in found] == kinds
     if kinds == ["squares"]:

@@ -80,9 +80,8 @@ def test_a_portrait_and_a_voice_of_ones_own_are_taken(
         tmp_path / "profile",
     )
     assert outcome.code == 0, outcome
-    assert (
-        read_profile(tmp_path / "profile" / "report.json").settings.frames == 12
-    )  # half a second of sound
+    # Half a second of sound.
+    assert read_profile(tmp_path / "profile" / "report.json").settings.frames == 12
 
 
 @pytest.mark.parametrize(

@@ -172,9 +172,8 @@ def test_a_run_without_a_face_says_that_the_whole_picture_is_used(
 ) -> None:
     outcome = run(tmp_path / "out.mp4")
     assert outcome.told == [WHOLE_PICTURE]
-    assert outcome.err.index(WHOLE_PICTURE) < outcome.err.index(
-        "sampling"
-    )  # before the long work, not after it
+    # Before the long work, not after it.
+    assert outcome.err.index(WHOLE_PICTURE) < outcome.err.index("sampling")
 
 
 def test_a_face_box_needs_no_warning(run: Callable[..., Any], tmp_path: Path) -> None:

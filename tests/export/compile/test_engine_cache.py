@@ -315,9 +315,8 @@ def hold_lock(folder: Path, held: threading.Event, go: threading.Event) -> None:
 def test_a_second_build_waits_for_the_first_and_says_so(cache: EngineCache) -> None:
     held = threading.Event()
     go = threading.Event()
-    first = threading.Thread(
-        target=hold_lock, args=(cache.folder, held, go)
-    )  # a lock belongs to an opened file
+    # A lock belongs to an opened file.
+    first = threading.Thread(target=hold_lock, args=(cache.folder, held, go))
     first.start()
     assert held.wait(30)
     told = []

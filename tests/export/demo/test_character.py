@@ -52,9 +52,8 @@ def character(tmp_path_factory: pytest.TempPathFactory, trace_folder: Path) -> I
 @pytest.fixture(scope="module")
 def report(character: Bundle) -> GateReport:
     """A sample of the full gate, which tests/benchmarks/bench_demo_quality.py runs."""
-    settings = GateSettings(
-        clips=6, silent=1, steps=6, drift_seconds=0.0
-    )  # a minute of drift: the benchmark's
+    # A minute of drift: the benchmark's.
+    settings = GateSettings(clips=6, silent=1, steps=6, drift_seconds=0.0)
     clips = read_held_out(HELD_OUT)
     speaking = [c for c in clips if not c.is_silent][::7]
     silent = [c for c in clips if c.is_silent][:1]

@@ -132,9 +132,8 @@ def test_a_check_reports_the_build_and_keeps_nothing(write_network: Any) -> None
     report = check_network(graph)
     assert report.network == "landmark_encoder"
     assert report.engine_bytes > weights
-    assert (
-        report.build_seconds > 0 and 0 <= report.parse_seconds < 60
-    )  # a tiny graph parses within the clock's grain
+    # A tiny graph parses within the clock's grain.
+    assert report.build_seconds > 0 and 0 <= report.parse_seconds < 60
     assert report.peak_bytes > report.engine_bytes
     assert sorted(graph.parent.iterdir()) == before
 

@@ -159,9 +159,8 @@ def test_a_trace_written_by_two_processes_of_one_number_at_once_is_whole(
         with path.open("wb") as file:
             file.write(content[:20])
             file.flush()
-            traces._store(
-                trace_of(50), tmp_path / "trace.onnx"
-            )  # as another container's process does
+            # As another container's process does.
+            traces._store(trace_of(50), tmp_path / "trace.onnx")
             file.write(content[20:])
 
     monkeypatch.setattr(Path, "write_bytes", write_slowly)

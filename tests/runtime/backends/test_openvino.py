@@ -168,9 +168,8 @@ print(len(opened), "opened")
 def test_two_threads_may_open_the_first_networks_at_once(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "norms.onnx").write_bytes(norm_graph(1))
-    for _ in range(
-        3
-    ):  # in processes of their own: only the first use can hang, and then nothing ends it
+    # In processes of their own: only the first use can hang, and then nothing ends it.
+    for _ in range(3):
         command = [sys.executable, "-c", OPEN_TWICE, str(tmp_path / "norms.onnx")]
         done = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
         assert done.stdout == "2 opened\n"

@@ -85,9 +85,8 @@ def test_a_disk_that_takes_no_more_leaves_memory_working_with_one_warning_and_no
         cache.put(OTHER, make_reference(2))
     assert len(caught) == 1
     assert contents(cache.get(KEY)) == contents(make_reference(1))
-    assert contents(cache.get("ef" * 8)) == contents(
-        make_reference(0)
-    )  # what the disk holds is still of use
+    # What the disk holds is still of use.
+    assert contents(cache.get("ef" * 8)) == contents(make_reference(0))
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -70,6 +70,5 @@ def test_what_is_held_is_not_kept_in_memory() -> None:
     held = Held()
     held.hold(freeze(np.ones(4)))
     gc.collect()
-    assert not any(
-        held.is_same(freeze(np.ones(4))) for _ in range(100)
-    )  # one may get the same address
+    # One may get the same address.
+    assert not any(held.is_same(freeze(np.ones(4))) for _ in range(100))

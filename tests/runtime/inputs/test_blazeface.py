@@ -31,9 +31,8 @@ def test_anchors_lie_at_the_cells_centres() -> None:
 def test_values_are_decoded_from_their_anchor_to_picture_pixels(
     answer: Callable[..., FaceNetwork],
 ) -> None:
-    picture = np.zeros(
-        (256, 512, 3), np.uint8
-    )  # fitted at a quarter, 32 rows of bars above and below
+    # Fitted at a quarter, 32 rows of bars above and below.
+    picture = np.zeros((256, 512, 3), np.uint8)
     network = answer((512, (20.0, 30.0, 40.0, 24.0), 2.0))  # anchor at (8,8) of 128
     (face,) = find_boxes(picture, network)
     # centre (28,38), 40x24 of 128 -> x 8..48, y 26..50 -> x4, minus the bar of 128 rows

@@ -31,9 +31,8 @@ def see_bright_square(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = np.zeros((896, 16), np.float32)
     logits = np.full(896, -20, np.float32)
     rows, columns = np.nonzero(picture[0, ..., 0] > 0)
-    if (
-        len(rows) and min(np.ptp(rows), np.ptp(columns)) > 20
-    ):  # blind for small ones, as the true network
+    # Blind for small ones, as the true network.
+    if len(rows) and min(np.ptp(rows), np.ptp(columns)) > 20:
         x0 = columns.min()
         y0 = rows.min()
         x1 = columns.max() + 1

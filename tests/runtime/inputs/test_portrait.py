@@ -216,9 +216,8 @@ def test_a_huge_portrait_is_read_and_cropped(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert (crop.picture == (10, 200, 30)).all()
-    assert (
-        peak < 3 * 8000 * 8000 * 3
-    )  # what numpy and bytes take: at most the picture and two copies
+    # What numpy and bytes take: at most the picture and two copies.
+    assert peak < 3 * 8000 * 8000 * 3
 
 
 def test_an_rgb_array_is_taken_as_it_is(draw_gradient: Callable[..., np.ndarray]) -> None:

@@ -102,9 +102,8 @@ def test_the_crop_lies_in_the_picture_and_has_the_targets_shape(
     x0, y0, x1, y1 = crop.rect
     assert 0 <= x0 < x1 <= width
     assert 0 <= y0 < y1 <= height
-    assert abs((x1 - x0) * size[1] - (y1 - y0) * size[0]) <= max(
-        size
-    )  # a pixel at most from the aspect
+    # A pixel at most from the aspect.
+    assert abs((x1 - x0) * size[1] - (y1 - y0) * size[0]) <= max(size)
     assert crop.picture.shape == (size[1], size[0], 3)
     assert crop.mask.shape == (size[1], size[0])
     assert crop.mask.max() > 0

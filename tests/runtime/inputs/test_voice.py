@@ -145,9 +145,8 @@ def test_the_sound_of_a_video_is_read(tmp_path: Path, reference_dir: Path) -> No
             sink.write(np.zeros((32, 32, 3), np.uint8))
     voice = read_voice(video)
     original = read_voice(reference_dir / "voice.wav")
-    assert (
-        0 <= voice.duration - original.duration < Fraction(1024, 16_000)
-    )  # the last AAC packet's padding
+    # The last AAC packet's padding.
+    assert 0 <= voice.duration - original.duration < Fraction(1024, 16_000)
     heard = voice.samples[: original.samples.size]
     assert np.corrcoef(heard, original.samples)[0, 1] > 0.99  # in step to the sample
 

@@ -79,9 +79,8 @@ def test_leaving_early_ends_the_thread() -> None:
 
 
 def test_an_interrupt_at_any_moment_ends_the_iteration() -> None:
-    done = subprocess.run(
-        [sys.executable, __file__], timeout=240, check=False
-    )  # one that hangs must not take us along
+    # One that hangs must not take us along.
+    done = subprocess.run([sys.executable, __file__], timeout=240, check=False)
     assert done.returncode == 0
 
 

@@ -39,9 +39,8 @@ def test_a_sampled_clip_holds_little_besides_its_latents(
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
     frames = rendering.frames * SIDE * SIDE * 3
-    assert (
-        held < rendering.latents.nbytes + frames // 2
-    )  # the engines' own arrays are a good part of it
+    # The engines' own arrays are a good part of it.
+    assert held < rendering.latents.nbytes + frames // 2
 
 
 def test_a_frugal_session_closes_each_large_network_when_the_clip_needs_it_no_more(

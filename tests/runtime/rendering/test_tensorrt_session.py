@@ -147,9 +147,8 @@ def test_a_portraits_keys_and_values_are_copied_once_for_a_clip(
     assert set(np.diff(uploaded)) == {
         bytes_of(bundle, *HOT)
     }  # a still mask's feature too stays where it is
-    assert denoiser_of(bundle).downloaded == len(uploaded) * bytes_of(
-        bundle, "latents"
-    )  # as many as of the velocity
+    # As many as of the velocity.
+    assert denoiser_of(bundle).downloaded == len(uploaded) * bytes_of(bundle, "latents")
 
 
 def test_a_face_that_changes_goes_up_at_every_call_and_the_portrait_does_not(

@@ -25,9 +25,8 @@ def test_raw_frames_are_bytes_in_order(
 ) -> None:
     stream = io.BytesIO()
     frames = make_frames(3)
-    write_all(
-        RawSink(stream), [frames[0], frames[1][::-1], frames[2]]
-    )  # the second is not contiguous
+    # The second is not contiguous.
+    write_all(RawSink(stream), [frames[0], frames[1][::-1], frames[2]])
     assert (
         stream.getvalue() == frames[0].tobytes() + frames[1][::-1].tobytes() + frames[2].tobytes()
     )

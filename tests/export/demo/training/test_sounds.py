@@ -91,9 +91,8 @@ def test_a_varied_voice_keeps_its_padding_and_its_range() -> None:
     assert not varied[:, :, 40:].any()
     heard = varied[:, :, :40]
     assert torch.isfinite(heard).all()
-    assert (
-        float((heard.amax(dim=(1, 2)) - heard.amin(dim=(1, 2))).max()) <= 2.0 + 0.5
-    )  # noise may rise above the peak
+    # Noise may rise above the peak.
+    assert float((heard.amax(dim=(1, 2)) - heard.amin(dim=(1, 2))).max()) <= 2.0 + 0.5
     assert not torch.equal(varied, vary_voice(mel, known, generator))
 
 
