@@ -12,6 +12,7 @@ import numpy as np
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
+from echoexport.runtime.engine.openvino_library import load_openvino
 from echoexport.runtime.engine.processor import describe_processor
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
@@ -261,21 +262,6 @@ def _make_core() -> Any:
         if not _CORES:
             _CORES.append(library.Core())
         return _CORES[0]
-
-
-def load_openvino() -> Any:
-    """The ``openvino`` package, its bridge to numpy set up.
-
-    Its first use sets the bridge up, and whoever comes second waits with Python's lock
-    in hand, which the first needs to be done: two threads that come to it at once hang
-    for ever (2026.4). So it is used here, by one alone.
-    """
-    with _FIRST_USE:
-        import openvino
-        from openvino import opset8
-
-        opset8.constant(np.zeros(1, np.float32)).data  # noqa: B018 - read, and so set up
-        return openvino
 
 
 def _is_worth_caching(graph: Path) -> bool:
