@@ -5,7 +5,6 @@ Whole trajectories are run, and the frames that they end in are judged.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.sample import Sample
 from echoexport.runtime.contract.noise_schedule import SchedulerConfig
 from echoexport.runtime.decoding.pixels import to_pixels
+from echoexport.runtime.files.temporary import temporary_folder
 from echoexport.runtime.progress import Progress
 from echoexport.runtime.sampling.denoiser import is_guided
 
@@ -91,15 +91,13 @@ def choose_denoiser_layers(
         MissingPackageError: onnxruntime is not installed.
     """
     report = report or (lambda what, done, total: None)
-    with tempfile.TemporaryDirectory(prefix="echoexport-layers-") as folder:
+    with temporary_folder("layers") as folder:
         smooth = (
-            apply_smoothing(graph, plan.smoothing, Path(folder) / graph.path.name)
+            apply_smoothing(graph, plan.smoothing, folder / graph.path.name)
             if plan.smoothing
             else graph
         )
-        with SwitchableNetwork(
-            smooth, plan, folder=Path(folder), threads=settings.threads
-        ) as network:
+        with SwitchableNetwork(smooth, plan, folder=folder, threads=settings.threads) as network:
             probes = _Probes(network, samples, settings, decoder, report=report)
             return _choose(
                 graph, plan, probes, settings=settings, report=report, known=known or Known()

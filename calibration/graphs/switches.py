@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph, Layer
 from echoexport.calibration.plan import LEVELS, LayerPlan, NetworkPlan
+from echoexport.runtime.engine.processor import count_cores
 from echoexport.runtime.errors import BackendError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def open_inference(path: Path, *, threads: int) -> Any:
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or count_cores()
     # simulate, as the graph says
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.observing.taps import Tap, add_taps
+from echoexport.runtime.engine.processor import count_cores
 from echoexport.runtime.errors import BackendError, CalibrationError, MissingPackageError
+from echoexport.runtime.files.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import onnx
@@ -65,7 +66,7 @@ def _open_onnxruntime(graph: FloatGraph, model: onnx.ModelProto, *, threads: int
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or count_cores()
     # Its default order runs taps last, and so holds every activation until then; its
     # arena grows by doubling.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
@@ -119,8 +120,7 @@ def _open_openvino(graph: FloatGraph, model: onnx.ModelProto, *, threads: int) -
         **({"INFERENCE_NUM_THREADS": str(threads)} if threads else {}),
     }
     weights = graph.path.with_suffix(".bin")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder("tapped") as folder:
         if weights.exists():
             _bring_file(weights, folder / weights.name)
         (folder / "tapped.onnx").write_bytes(model.SerializeToString())

@@ -139,7 +139,8 @@ class SetWriter:
                     path.unlink()
             _write_whole(self.part / SET_NAME, encode_manifest(manifest))
             shutil.rmtree(self.part / _DONE)
-            (self.part / _STATE).unlink()
+            for path in (self.part / _STATE, *self.part.glob("*.part-*")):
+                path.unlink()  # the state, and what a killed process was writing
             take_place(self.part, self.output)
 
     def _open(self, fingerprint: str) -> None:

@@ -23,6 +23,7 @@ from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import parse
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
+from echoexport.runtime.files.staging import hide_name
 
 SET_NAME = "set.json"
 ARRAYS = "arrays"
@@ -206,7 +207,7 @@ def check_array(folder: Path, name: str, *, size: int) -> None:
 
 def name_part(output: Path) -> Path:
     """Where a set lies while it is recorded: hidden, beside its place."""
-    return output.parent / f".{output.name}.part"
+    return output.parent / hide_name(output.name, ".part")
 
 
 def _read_json(path: Path) -> Any:

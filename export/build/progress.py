@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from echoexport.export.build.settings import BuildSettings
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.errors import CalibrationError
+from echoexport.runtime.files.temporary import temporary_folder
 from echoexport.runtime.progress import Progress
 
 __all__ = ["BuildProgress", "find_builtin_set", "keep_damage"]
@@ -98,8 +98,8 @@ def find_builtin_set(
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 
     sampling = RecordingSettings(steps=settings.steps)
-    with tempfile.TemporaryDirectory(prefix="echoexport-set-") as temporary:
-        place = Path(temporary) / "set"
+    with temporary_folder("set") as temporary:
+        place = temporary / "set"
         if settings.progress is not None:
             hashes = [manifest.files[entry.weights].sha256 for entry in manifest.networks.values()]
             shape = repr(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from echoexport.export.demo.assets import is_builtin
 from echoexport.export.output_folder import check_bundle_place
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import CalibrationError, SettingError
+from echoexport.runtime.files.staging import staged_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +60,9 @@ def float_bundles(job: BundleJob, *, near: Path) -> Iterator[FloatBundles]:
     near = Path(os.path.realpath(near))
     check_bundle_place(near)
     near.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{near.name}.float-", dir=near.parent) as folder:
-        float32 = Path(folder) / "fp32"
-        half = Path(folder) / "fp16"
+    with staged_folder(near, mode=0o700) as folder:
+        float32 = folder / "fp32"
+        half = folder / "fp16"
         manifest = write_float_bundle(_in_float(job, "fp32"), float32, whole=False)
         if job.target.kind == "cpu" and job.settings.precision in SMALL:
             yield FloatBundles(float32, float32, manifest)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import click
 
+from echoexport.export.cli.signals import terminated_cleanly
 from echoexport.runtime.errors import EchoExportError, UnknownNameError
 
 # name: module and one-line help. A command's module is imported when the command is
@@ -33,10 +33,6 @@ _COMMANDS = {
     "doctor": ("environment", "Say what works on this machine, and why not."),
     "demo": ("demo", "Build the built-in character and make it speak."),
 }
-
-_CLEARING_SECONDS = 5.0
-"""For so long after an interrupt further ones are not heard; then the next one is, in
-case something hangs."""
 
 
 class _LazyGroup(click.Group):
@@ -84,12 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line.
 
     Returns when all went well; exits with 1 and one line for bad input, with 130 when
-    interrupted, with 143 when terminated.
+    interrupted, with 128 and the signal's number when terminated (143 for SIGTERM).
     """
     warnings.showwarning = _make_teller()
     given = None if arguments is None else list(arguments)
     try:
-        with _terminated_cleanly():
+        with terminated_cleanly():
             cli.main(args=given, prog_name="echoexport", standalone_mode=False)
     except EchoExportError as error:
         _fail(str(error))
@@ -104,43 +100,29 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     except BrokenPipeError:  # whoever read our output has left
         _drop_output()
         sys.exit(1)
-    except (
-        OSError
-    ) as error:  # that no step made an error of its own: stdout on a full disk, and the like
+    except OSError as error:  # that no step made an error of its own
         _drop_output()
-        _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        _fail(f"{_blame(error)}: {error.strerror or error}")
 
 
-@contextmanager
-def _terminated_cleanly() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that it leaves no half-written files
-    either, and let neither be disturbed by further ones while it clears away: a
-    library's threads would end in an abort, files would stay."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    begun: list[float] = []
-
-    def unwind(number: int, _: Any) -> None:
-        now = time.monotonic()
-        if begun and now - begun[-1] < _CLEARING_SECONDS:
-            return
-        begun.append(now)
-        if number == signal.SIGTERM:
-            sys.exit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
-
-    numbers = [signal.SIGTERM]
-    # A shell's background jobs ignore it.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        numbers.append(signal.SIGINT)
-    before = {number: signal.signal(number, unwind) for number in numbers}
+def _blame(error: OSError) -> str:
+    """What failed, in a user's words: a named file, stdout on a full disk, and the like."""
+    if error.filename:
+        return str(error.filename)
+    if error.__traceback__ is not None and _wrote_output(error.__traceback__):
+        return "standard output"
     try:
-        yield
-    finally:
-        if not begun:  # else the end of Python is still to come
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        Path.cwd()
+    except OSError:
+        return "the working folder, which was removed; change to another one"
+    return "a file that was being read or written"
+
+
+def _wrote_output(trace: TracebackType) -> bool:
+    """Whether it was click that failed, in writing what is printed."""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return Path(trace.tb_frame.f_code.co_filename).parent == Path(click.__file__).parent
 
 
 def _drop_output() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,8 +216,11 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
     Raises:
         SettingError: an option of the build is given with a bundle, which has its own.
         CalibrationError: a bundle that is not fp32.
+        OutputError: another recording of the set is at work.
     """
+    from echoexport.calibration.recording.set_writer import recorded_alone
     from echoexport.runtime.contract.manifest import read_manifest
+    from echoexport.runtime.files.staging import staged_folder
 
     if is_bundle(folder):
         own = [name for name in _BUILD_ONLY if options[name] is not None]
@@ -235,13 +237,12 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
         yield folder
         return
     place = Path(os.path.realpath(output))
-    # One name: what a killed recording left is replaced.
-    bundle = place.parent / f".{place.name}.fp32"
-    try:
-        build_float_bundle(folder, bundle, options)
-        yield bundle
-    finally:
-        shutil.rmtree(bundle, ignore_errors=True)
+    with ExitStack() as stack:
+        # the first of two that record one set goes on, the second need not build to be refused
+        with recorded_alone(output):
+            aside = stack.enter_context(staged_folder(place, mode=0o700))
+            build_float_bundle(folder, aside / "fp32", options)
+        yield aside / "fp32"
 
 
 def build_float_bundle(folder: Path, bundle: Path, options: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from echoexport.export.cli.options import (
     warn_of_fallback,
 )
 from echoexport.runtime.errors import OutputError, SettingError
+from echoexport.runtime.files.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from echoexport.profiles.measuring.rounds import ClipWork
@@ -123,20 +125,20 @@ def profile_command(bundle: Path, **options: Any) -> None:
         warmup=options["warmup"], repeats=options["repeats"], layers=options["layers"]
     )
     bundle, backend = choose_bundle(bundle, backend=options["backend"], compute=options["compute"])
-    make_folder(options["output"])
     others = {
         "--portrait": options["portrait"],
         "--audio": options["audio"],
         "--poses": options["poses"],
     }
     own = {f"the report {name}": options["output"] / name for name in FILES}
-    require_reports({**own, "--trace": options["trace_file"]}, others=others, bundles=[bundle])
-    _warn_once(bundle, backend, asked=options["backend"], compute=options["compute"])
     with (
-        tempfile.TemporaryDirectory(prefix="echoexport-profile-") as scratch,
+        made_folder(options["output"]),
+        temporary_folder("profile") as scratch,
         ProgressLine("round") as progress,
     ):
-        work = read_work(bundle, backend, options, scratch=Path(scratch))
+        require_reports({**own, "--trace": options["trace_file"]}, others=others, bundles=[bundle])
+        _warn_once(bundle, backend, asked=options["backend"], compute=options["compute"])
+        work = read_work(bundle, backend, options, scratch=scratch)
         found = profile_bundle(work, effort, tell=progress)
     if options["trace_file"] is not None:
         write_trace(found.spans, options["trace_file"])
@@ -146,15 +148,24 @@ def profile_command(bundle: Path, **options: Any) -> None:
     click.echo(f"{options['output']}: {', '.join(FILES)}")
 
 
-def make_folder(folder: Path) -> None:
-    """The folder of the reports, made before the long work.
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """The folder of the reports, made before the long work; gone again where that fails.
 
-    Raises OutputError where it cannot be.
+    Raises OutputError where it cannot be made.
     """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # where something came into it
+            for path in new:
+                path.rmdir()
+        raise
 
 
 def read_work(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import glob
 import hashlib
 import importlib.metadata
 import os
@@ -45,6 +44,7 @@ from echoexport.runtime.errors import (
     SettingError,
     UnknownNameError,
 )
+from echoexport.runtime.files.aside import mend_place
 from echoexport.runtime.progress import Progress, Tell
 
 
@@ -135,6 +135,7 @@ def compile_bundle(
     target = (
         default_output(bundle, backend.name) if output is None else Path(os.path.realpath(output))
     )
+    mend_place(target, keep=previous_of(target))
     require_replaceable(target, bundle)
     place = _settle_place(backend, settings, warn)
     jobs = {
@@ -209,16 +210,14 @@ def _plan(bundle: Path, manifest: Manifest, name: str, *, place: Place, compute:
 
 @contextmanager
 def _alone(place: Place, target: Path, report: Progress) -> Iterator[None]:
-    """Only one process at a time writes an output, and clears away what killed ones
-    left beside it; the next one then finds every engine in the cache."""
+    """Only one process at a time writes an output; the next one then finds every engine
+    in the cache."""
     if place.cache is None:
         yield
         return
     digest = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
     tell = _teller(report, target.name, 0, 1)
-    with place.cache.locked(f"output-{digest}", tell=tell) as alone:
-        for left in target.parent.glob(f".{glob.escape(target.name)}.part-*") if alone else ():
-            shutil.rmtree(left, ignore_errors=True)
+    with place.cache.locked(f"output-{digest}", tell=tell):
         yield
 
 

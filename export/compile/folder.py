@@ -10,7 +10,7 @@ from echoexport.runtime.bundle.files import check_files
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from echoexport.runtime.errors import BackendError, EchoExportError, OutputError, SettingError
-from echoexport.runtime.files.aside import take_place
+from echoexport.runtime.files.aside import mend_place, take_place
 
 
 def previous_of(output: Path) -> Path:
@@ -73,6 +73,7 @@ def roll_back(output: Path) -> Manifest:
     """
     output = Path(os.path.realpath(output))
     previous = previous_of(output)
+    mend_place(output, keep=previous)
     if not (previous / MANIFEST_NAME).is_file():
         raise OutputError(
             f"{previous}: no such compiled bundle; none was replaced here yet, so nothing is "

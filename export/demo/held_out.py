@@ -126,7 +126,7 @@ def pack_clips(path: Path, clips: Sequence[HeldOutClip]) -> None:
         {"name": c.name, "voice": c.voice, "text": c.text, "samples": len(c.samples)} for c in clips
     ]
     arrays["clips"] = np.frombuffer(json.dumps(entries, ensure_ascii=False).encode(), np.uint8)
-    with replaced_file(path, refuse=refuse_output) as aside, aside.open("xb") as file:
+    with replaced_file(path, refuse=refuse_output) as aside, aside.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 

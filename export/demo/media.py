@@ -61,7 +61,7 @@ def write_portrait(path: Path) -> None:
     """
     from PIL import Image
 
-    with replaced_file(path, refuse=refuse_output) as aside, aside.open("xb") as file:
+    with replaced_file(path, refuse=refuse_output) as aside, aside.open("wb") as file:
         Image.fromarray(draw_portrait()).save(file, "png", optimize=True)
 
 

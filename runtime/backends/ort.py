@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
-from echoexport.runtime.engine.processor import describe_processor
+from echoexport.runtime.engine.processor import count_cores, describe_processor
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
+from echoexport.runtime.files.temporary import temporary_folder
 
 _PROVIDER = "CPUExecutionProvider"
 _KERNEL_TIME = "_kernel_time"
-
-Folder = tempfile.TemporaryDirectory[str]
 
 
 class OrtEngine(Engine):
@@ -27,8 +26,8 @@ class OrtEngine(Engine):
     fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere.
     """
 
-    def __init__(self, session: Any, precision: str, *, profile: Folder | None = None) -> None:
-        """``profile`` is the folder that a profiled session writes to."""
+    def __init__(self, session: Any, precision: str, *, profile: ExitStack | None = None) -> None:
+        """``profile`` removes the folder that a profiled session writes to."""
         self.precision = precision
         self._profile = profile
         self._layers: tuple[LayerRecord, ...] = ()
@@ -62,7 +61,7 @@ class OrtEngine(Engine):
             except (OSError, ValueError, KeyError) as error:
                 raise BackendError(f"ONNX Runtime wrote no readable profile: {error}") from error
             finally:
-                self._profile.cleanup()
+                self._profile.close()
                 self._profile = None
         return self._layers
 
@@ -70,7 +69,7 @@ class OrtEngine(Engine):
         """Drop the session."""
         self._session = None
         if self._profile is not None:
-            self._profile.cleanup()
+            self._profile.close()
             self._profile = None
 
 
@@ -145,7 +144,7 @@ def make_settings(options: EngineOptions) -> Any:
             f"compute {options.compute!r}: backend 'ort' has fp32 only; 'openvino' has bf16"
         )
     settings = library.SessionOptions()
-    settings.intra_op_num_threads = options.threads
+    settings.intra_op_num_threads = options.threads or count_cores()
     settings.log_severity_level = 3  # its warnings about kept initializers are about itself
     return settings
 
@@ -200,11 +199,12 @@ def _open_session(
         settings.graph_optimization_level = (
             load_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
         )
-    profile = None
+    profile: ExitStack | None = None
     if options.profile:
-        profile = tempfile.TemporaryDirectory(prefix="echoexport-profile-")
+        profile = ExitStack()
         settings.enable_profiling = True
-        settings.profile_file_prefix = str(Path(profile.name) / "layers")
+        folder = profile.enter_context(temporary_folder("layers"))
+        settings.profile_file_prefix = str(folder / "layers")
     return OrtEngine(start_inference(graph, settings), spec.computed_in("fp32"), profile=profile)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -194,8 +193,7 @@ def replace_manifest(manifest: Manifest, folder: Path) -> None:
     """
     # beside the bundle, not in it: a file that a crash leaves there would be one that
     # the manifest does not list
-    beside = folder.parent / f".{folder.name}.{MANIFEST_NAME}.part-{os.getpid()}"
-    with replaced_file(folder / MANIFEST_NAME, aside=beside, refuse=refuse_briefly) as aside:
+    with replaced_file(folder / MANIFEST_NAME, beside=folder, refuse=refuse_briefly) as aside:
         aside.write_text(_format(manifest), encoding="utf-8")
 
 

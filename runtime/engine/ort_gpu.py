@@ -5,7 +5,6 @@ Inputs and outputs that stay on the device, and the backends of both providers.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -35,6 +34,7 @@ from echoexport.runtime.engine.ort_providers import (
 )
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.files.temporary import temporary_folder
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
 Providers = list[tuple[str, dict[str, str]]]
@@ -255,11 +255,11 @@ def _open_engine(
 ) -> OrtGpuEngine:
     """Session, engine, a first call, and where its nodes run."""
     wanted = providers[0][0]
-    with tempfile.TemporaryDirectory(prefix="echoexport-placement-") as folder:
+    with temporary_folder("placement") as folder:
         records = hasattr(library.InferenceSession, "get_provider_graph_assignment_info")
         if not records:
             settings.enable_profiling = True
-            settings.profile_file_prefix = str(Path(folder) / "nodes")
+            settings.profile_file_prefix = str(folder / "nodes")
         with _GPU.shared():
             session = start_gpu_inference(library, graph, settings, providers=providers)
             engine = OrtGpuEngine(library, session, spec, provider=wanted)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.processor import count_cores
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
 
@@ -244,6 +245,7 @@ def make_gpu_settings(library: Any, options: EngineOptions, *, backend: str) -> 
         )
     settings = library.SessionOptions()
     settings.log_severity_level = _ERRORS  # they are raised as well
+    settings.intra_op_num_threads = count_cores()  # else it binds threads to cores
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return settings
 

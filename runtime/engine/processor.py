@@ -1,14 +1,13 @@
-"""What a processor's engines depend on.
-
-System, architecture, and the vector instructions it has.
-"""
+"""What a processor's engines depend on: its system, vector instructions, and usable cores."""
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_TOPOLOGY = Path("/sys/devices/system/cpu")
 
 # Those that CPU libraries choose kernels by; of x86 and, from "asimd" on, of Arm.
 _INSTRUCTIONS = (
@@ -51,6 +50,29 @@ def describe_processor(cpu_info: str | None = None) -> dict[str, str]:
             break
     own = " ".join(name for name in _INSTRUCTIONS if name in found)
     return {"os": platform.system(), "arch": platform.machine(), "instructions": own or "unknown"}
+
+
+def count_cores(topology: Path = _TOPOLOGY) -> int:
+    """Cores that this process may use; two threads of one core count once.
+
+    Left to count by itself, ONNX Runtime takes all that the machine has, binds a thread
+    to each, and writes red lines where a container has fewer.
+
+    ``topology`` stands in for Linux's folder of processors; what it does not tell of
+    counts by itself.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    usable = os.sched_getaffinity(0)
+    return len({_read_siblings(topology, number) for number in usable})
+
+
+def _read_siblings(topology: Path, number: int) -> str:
+    try:
+        path = topology / f"cpu{number}" / "topology" / "thread_siblings_list"
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return str(number)
 
 
 def _read_cpu_info() -> str:

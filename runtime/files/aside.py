@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import glob
 import os
 import secrets
 import shutil
-import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from echoexport.runtime.errors import OutputError
+from echoexport.runtime.files.staging import (
+    hide_name,
+    is_at,
+    lock_path,
+    staged_file,
+    staged_folder,
+)
 
 __all__ = [
     "check_output",
+    "exchange_names",
     "list_files",
-    "name_staging",
+    "mend_place",
     "refuse_briefly",
     "refuse_output",
     "replaced_file",
@@ -25,12 +35,18 @@ __all__ = [
     "write_whole",
 ]
 
+_HERE = -100  # AT_FDCWD of Linux's fcntl.h: names as they stand
+_EXCHANGE = 2  # RENAME_EXCHANGE of its fs.h
+
+_OLD = ".old-echoexport-"
+
 
 @contextmanager
 def replaced_file(
     path: Path,
     *,
     aside: Path | None = None,
+    beside: Path | None = None,
     parents: bool = False,
     refuse: Callable[[Path, OSError], OutputError] | None = None,
 ) -> Iterator[Path]:
@@ -40,7 +56,9 @@ def replaced_file(
 
     Args:
         path: what is replaced, or made anew.
-        aside: what to write to, on the same disk; by default a new name beside ``path``.
+        aside: what to write to, on the same disk; by default an empty file beside
+            ``path``, which is cleared at the next start where this process is killed.
+        beside: lies elsewhere on the disk; the empty file is then made next to it.
         parents: whether the folders above ``path`` are made.
         refuse: words an ``OSError``, the block's own included; None lets it pass.
 
@@ -48,19 +66,16 @@ def replaced_file(
         OutputError: what ``refuse`` makes of an ``OSError``.
         OSError: with no ``refuse``, the file cannot be written.
     """
-    aside = name_staging(path) if aside is None else aside
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        aside.replace(path)
+        with staged_file(beside or path) if aside is None else _removed(aside) as staged:
+            yield staged
+            staged.replace(path)
     except OSError as error:
         if refuse is None:
             raise
         raise refuse(path, error) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -74,23 +89,21 @@ def replaced_folder(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be made or renamed.
     """
-    # Not by process number: in containers these repeat, and what a killed process left
-    # would be in the way.
-    aside = path.parent / f".{path.name}.part-{uuid.uuid4().hex[:12]}"
-    try:
-        aside.mkdir(parents=True)
+    with suppress(FileExistsError):  # a file; making the folder below then says so
+        path.parent.mkdir(parents=True, exist_ok=True)
+    mend_place(path, keep=keep)
+    with staged_folder(path) as aside:
         yield aside
         take_place(aside, path, keep=keep)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def take_place(finished: Path, path: Path, *, keep: Path | None = None) -> None:
     """Put a finished folder where it belongs; what is there gives way.
 
-    Between the two renames an interrupt puts the old one back. ``keep`` is where the
-    old one goes, in place of what is there; it may be ``finished``, and the two change
-    places. None removes the old one.
+    Both change places in one step where the system has one, so that a kill leaves the
+    old one or the new one there. ``keep`` is where the old one goes, in place of what
+    is there; it may be ``finished``, and the two change places. None removes the old
+    one.
 
     Raises:
         OSError: a folder cannot be renamed.
@@ -98,7 +111,76 @@ def take_place(finished: Path, path: Path, *, keep: Path | None = None) -> None:
     if not path.exists():
         finished.rename(path)
         return
-    old = path.parent / f".{path.name}.old-{uuid.uuid4().hex[:12]}"
+    with _held(path):
+        if not exchange_names(finished, path):
+            _exchange_in_turns(finished, path)
+        if keep == finished:
+            return
+        if keep is not None and not (keep.exists() and exchange_names(finished, keep)):
+            _put_at(finished, keep)
+        shutil.rmtree(finished, ignore_errors=True)
+
+
+def exchange_names(one: Path, other: Path) -> bool:
+    """Let two files or folders of one disk change places in one step.
+
+    Linux has that since 3.15, on most file systems. False, and nothing changed, where
+    this system has not.
+
+    Raises:
+        OSError: one is not there, or must not be renamed.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def mend_place(path: Path, *, keep: Path | None = None) -> None:
+    """Put back what a process that was killed between two renames had moved away.
+
+    Only where names cannot be exchanged in one step. It goes to ``path`` where nothing
+    is there, else to ``keep``, else it is removed. A living process's own stays.
+    """
+    start = hide_name(path.name, _OLD)
+    with suppress(OSError):
+        for left in sorted(path.parent.glob(f"{glob.escape(start)}*")):
+            held = lock_path(left)
+            if held is None:
+                continue
+            try:
+                if not is_at(held, left):
+                    continue
+                place = path if not os.path.lexists(path) else keep
+                if place is not None and not os.path.lexists(place):
+                    left.rename(place)
+                else:
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(held)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A lock on what gives way: it goes with it to its hidden name, and tells that we live."""
+    held = None
+    with suppress(OSError):
+        held = lock_path(path)
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _exchange_in_turns(finished: Path, path: Path) -> None:
+    """As :func:`exchange_names`, in three renames; an interrupt between them puts all back."""
+    old = path.parent / f"{hide_name(path.name, _OLD)}{secrets.token_hex(6)}"
     try:
         path.rename(old)
         finished.rename(path)
@@ -106,10 +188,25 @@ def take_place(finished: Path, path: Path, *, keep: Path | None = None) -> None:
         if old.exists() and not path.exists():
             old.rename(path)
         raise
-    if keep is not None:
-        shutil.rmtree(keep, ignore_errors=True)
+    old.rename(finished)
+
+
+def _put_at(old: Path, keep: Path) -> None:
+    """Move a folder to where another may be, which goes whole."""
+    with staged_folder(keep) as away:
+        if keep.exists():
+            keep.rename(away / "kept")
         old.rename(keep)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _removed(aside: Path) -> Iterator[Path]:
+    """A name that somebody else chose; what is there at the end is removed."""
+    try:
+        yield aside
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def check_output(
@@ -198,9 +295,3 @@ def refuse_output(place: str | Path, error: Exception) -> OutputError:
 def refuse_briefly(place: Path, error: OSError) -> OutputError:
     """The ``OutputError`` for a place that nobody chose: where writing failed, and why."""
     return OutputError(f"{place}: cannot be written: {error.strerror or error}")
-
-
-def name_staging(target: Path) -> Path:
-    """A new hidden name beside ``target``, to write to before the rename."""
-    name = target.absolute().name
-    return target.absolute().parent / f".{name[:64]}.{os.getpid()}-{secrets.token_hex(4)}.part"

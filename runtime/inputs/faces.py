@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from echoexport.runtime.errors import MissingPackageError, PortraitError, UnknownNameError
+from echoexport.runtime.files.temporary import temporary_folder
 from echoexport.runtime.inputs.blazeface import (
     NETWORK_SIDE,
     SAME_FACE,
@@ -148,8 +148,8 @@ def _unpack_detector(content: bytes, *, name: str) -> bytes:
 def _open_openvino(content: bytes, *, name: str) -> FaceNetwork:
     from echoexport.runtime.backends.openvino import open_core
 
-    with tempfile.TemporaryDirectory() as folder:  # OpenVINO reads TFLite from files only
-        file = Path(folder) / "face_detector.tflite"
+    with temporary_folder("face") as folder:  # OpenVINO reads TFLite from files only
+        file = folder / "face_detector.tflite"
         file.write_bytes(content)
         # Left to itself OpenVINO computes in bf16 on CPUs that have it, and boxes move
         # by pixels.

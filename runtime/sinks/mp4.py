@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.errors import AudioError, OutputError, SettingError
-from echoexport.runtime.files.aside import name_staging, refuse_output
+from echoexport.runtime.files.aside import refuse_output
+from echoexport.runtime.files.staging import staged_file
 from echoexport.runtime.inputs.rates import exact_rate
 from echoexport.runtime.inputs.voice import decode_sound, split_sound
 from echoexport.runtime.sinks.sink import check_frame
@@ -87,7 +88,7 @@ class Mp4Sink:
         self._size = size
         self._rate = exact_rate(fps)
         self._settings = settings or Mp4Settings()
-        self._staging = name_staging(self.path)
+        self._stack = ExitStack()
         self._voice_path = None if voice_path is None else Path(voice_path)
         self._voice_samples = voice_samples
         self._count = 0
@@ -111,7 +112,7 @@ class Mp4Sink:
                     else _SoundTrack(self._container, sound, settings=self._settings)
                 )
         except BaseException:
-            self._staging.unlink(missing_ok=True)
+            self._stack.close()
             raise
         return self
 
@@ -169,7 +170,7 @@ class Mp4Sink:
         if self.path.is_dir():
             raise OutputError(f"{self.path}: is a folder; name a file in it")
         try:
-            self._staging.open("xb").close()
+            self._staging = self._stack.enter_context(staged_file(self.path))
         except OSError as error:
             raise refuse_output(self.path, error) from error
 
@@ -205,8 +206,7 @@ class Mp4Sink:
     def _discard(self) -> None:
         """Let go of everything and remove the hidden file, which is gone already after a commit."""
         # first of all: closing would else move the whole file to make room for an index
-        with suppress(OSError):
-            self._staging.unlink()
+        self._stack.close()
         with suppress(Exception):
             self._container.close()
         if self._sound is not None:

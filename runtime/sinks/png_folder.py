@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.errors import OutputError
-from echoexport.runtime.files.aside import name_staging, refuse_output
+from echoexport.runtime.files.aside import refuse_output
+from echoexport.runtime.files.staging import staged_folder
 from echoexport.runtime.sinks.sink import check_frame
 
 
@@ -24,14 +24,14 @@ class PngFolderSink:
     def __init__(self, folder: str | Path, *, size: tuple[int, int] | None = None) -> None:
         self.folder = Path(folder)
         self._size = size
-        self._staging = name_staging(self.folder)
+        self._stack = ExitStack()
         self._count = 0
 
     def __enter__(self) -> PngFolderSink:
         """Make the folder to write into, beside the target. Raises ``OutputError``."""
         self._refuse_occupied()
         try:
-            self._staging.mkdir()
+            self._staging = self._stack.enter_context(staged_folder(self.folder))
         except OSError as error:
             raise refuse_output(self.folder, error) from error
         return self
@@ -47,7 +47,7 @@ class PngFolderSink:
             if kind is None:
                 self._commit()
         finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            self._stack.close()
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Write the next PNG. Raises ``OutputError`` or ``SettingError``."""

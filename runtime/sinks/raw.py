@@ -60,7 +60,13 @@ class RawSink:
 
 
 def open_stdout() -> BinaryIO | io.RawIOBase:
-    """Standard output without a buffer of ours, which could fail once more when Python ends."""
+    """Standard output without a buffer of ours, which could fail once more when Python ends.
+
+    Raises:
+        SettingError: it is a terminal. OutputError: it is closed, or cannot be written.
+    """
+    if sys.stdout is None or sys.stdout.closed:  # None: closed before Python began
+        raise OutputError("output -: standard output is closed; pipe it, or name a .mp4")
     if sys.stdout.isatty():
         raise SettingError(
             "output -: raw frames would go to the terminal; pipe them, or name a .mp4"

@@ -15,6 +15,7 @@ import pytest
 from echoexport.export.output_folder import check_bundle_place, written_aside
 from echoexport.runtime import open_bundle
 from echoexport.runtime.errors import OutputError
+from echoexport.runtime.files import aside
 
 HIDDEN = ".*"
 
@@ -97,6 +98,7 @@ def test_failing_between_the_two_renames_puts_the_old_bundle_back(
             raise error
         return rename(self, target)
 
+    monkeypatch.setattr(aside, "exchange_names", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", fail_for_the_new)
     with pytest.raises((KeyboardInterrupt, OutputError)), written_aside(null_bundle):
         pass

@@ -59,7 +59,7 @@ def write_wave(path: Path, samples: NDArray[np.int16]) -> None:
     try:
         with (
             replaced_file(path) as aside,
-            aside.open("xb") as raw,
+            aside.open("wb") as raw,
             wave.open(raw, "wb") as file,
         ):
             file.setparams((1, 2, SAMPLE_RATE, samples.size, "NONE", ""))

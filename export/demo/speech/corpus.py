@@ -81,7 +81,7 @@ def _write_shard(path: Path, clips: Sequence[SpeechClip]) -> None:
         "state_counts": np.array([len(clip.states) for clip in clips]),
         "plans": np.array([clip.plan.to_json() for clip in clips]),
     }
-    with replaced_file(path) as aside, aside.open("xb") as file:
+    with replaced_file(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)
 
 

@@ -65,7 +65,7 @@ def write_sounds(path: Path, sounds: list[Sound]) -> None:
     }
     with (
         replaced_file(path, parents=True, refuse=refuse_output) as aside,
-        aside.open("xb") as file,
+        aside.open("wb") as file,
     ):
         np.savez_compressed(file, **arrays)
 

@@ -21,7 +21,7 @@ from echoexport.export.engines.nvidia.tensorrt_process import Outcome, run_child
 from echoexport.export.engines.nvidia.tensorrt_timing import TimingJob
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import BackendError, OutputError
-from echoexport.runtime.files.aside import name_staging
+from echoexport.runtime.files.staging import name_staging
 from echoexport.runtime.progress import Tell
 
 _BUILD = "echoexport.export.engines.nvidia.tensorrt_child"

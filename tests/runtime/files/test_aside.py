@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from echoexport.runtime.errors import OutputError
+from echoexport.runtime.files import aside as aside_module
 from echoexport.runtime.files.aside import (
     check_output,
+    mend_place,
     refuse_briefly,
     refuse_output,
     replaced_file,
@@ -19,6 +23,7 @@ from echoexport.runtime.files.aside import (
     take_place,
     write_whole,
 )
+from echoexport.runtime.files.staging import lock_path
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -182,6 +187,7 @@ def test_an_interrupt_between_the_two_renames_puts_the_old_folder_back(
             raise error
         return rename(self, target)
 
+    monkeypatch.setattr(aside_module, "exchange_names", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(error), replaced_folder(tmp_path / "folder"):
         pass
@@ -242,3 +248,69 @@ def test_only_what_is_ours_alone_may_be_replaced(tmp_path: Path) -> None:
         check_output(output, own_files, what="thing")
     with pytest.raises(OutputError, match="mark: is a file; name a folder"):
         check_output(output / "mark", own_files, what="thing")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_is_never_missing_while_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    if not at_once:
+        monkeypatch.setattr(aside_module, "exchange_names", lambda one, other: False)
+    for keep in (None, tmp_path / "kept"):
+        for name in ("one", "two", "three"):
+            with replaced_folder(tmp_path / "folder", keep=keep) as aside:
+                (aside / name).touch()
+            assert names_in(tmp_path / "folder") == [name]
+    assert names_in(tmp_path / "kept") == ["two"]
+    take_place(tmp_path / "kept", tmp_path / "folder", keep=tmp_path / "kept")
+    assert (names_in(tmp_path / "folder"), names_in(tmp_path / "kept")) == (["two"], ["three"])
+    assert names_in(tmp_path) == ["folder", "kept"]
+
+
+# A process that dies, as a kill would have it, at one of the renames it comes to.
+DYING = """
+import os, sys
+from pathlib import Path
+from echoexport.runtime.files import aside
+
+rename = Path.rename
+left = [int(sys.argv[2])]
+
+def dying(self, target):
+    if not left[0]:
+        os._exit(9)
+    left[0] -= 1
+    return rename(self, target)
+
+Path.rename = dying
+aside.exchange_names = lambda one, other: False
+folder, kept = Path(sys.argv[1]) / "folder", Path(sys.argv[1]) / "kept"
+aside.take_place(kept, folder, keep=kept)
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_what_a_kill_between_two_renames_left_is_mended_and_nothing_is_lost(
+    tmp_path: Path, renames: int
+) -> None:
+    for name in ("folder", "kept"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"was-{name}").touch()
+    line = [sys.executable, "-c", DYING, str(tmp_path), str(renames)]
+    assert subprocess.run(line, check=False, timeout=99).returncode == 9
+    mend_place(tmp_path / "folder", keep=tmp_path / "kept")
+    assert names_in(tmp_path) == ["folder", "kept"]
+    both = names_in(tmp_path / "folder") + names_in(tmp_path / "kept")
+    assert both == (["was-kept", "was-folder"] if renames == 2 else ["was-folder", "was-kept"])
+
+
+def test_what_a_living_process_moved_away_is_not_mended(tmp_path: Path) -> None:
+    old = tmp_path / ".folder.old-echoexport-0123456789ab"
+    old.mkdir()
+    held = lock_path(old)
+    mend_place(tmp_path / "folder")
+    assert names_in(tmp_path) == [old.name]
+    assert held is not None
+    os.close(held)
+    mend_place(tmp_path / "folder")
+    assert names_in(tmp_path) == ["folder"]
