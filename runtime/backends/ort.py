@@ -24,7 +24,7 @@ Folder = tempfile.TemporaryDirectory[str]
 class OrtEngine(Engine):
     """An InferenceSession.
 
-    fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere.
+    Graphs in fp16 run where kernels have fp16, and through casts to fp32 elsewhere.
     """
 
     def __init__(self, session: Any, precision: str, *, profile: Folder | None = None) -> None:
