@@ -95,11 +95,8 @@ def _list_files(wanted: CheckpointContents, tensors: Tensors) -> Iterator[tuple[
     yield Path(f"{chosen.denoising}.pth"), denoising
     yield Path(f"{chosen.motion}.pth"), motion
     del denoising, motion
-    reference = tensors("reference_unet")
-    yield (
-        Path(f"{chosen.reference}.pth"),
-        {k: v for k, v in reference.items() if ".reader." not in k},
-    )
+    reference = {k: v for k, v in tensors("reference_unet").items() if ".reader." not in k}
+    yield Path(f"{chosen.reference}.pth"), reference
     del reference
     yield Path(f"{chosen.face_locator}.pth"), dict(tensors("landmark_encoder"))
     vae = {**tensors("vae_encoder"), **tensors("vae_decoder")}

@@ -270,11 +270,9 @@ def describe_compilation(report: CompileReport) -> list[str]:
         if record.error is not None:
             proof = f"error {record.error:.1e} of the maximum, {record.tolerance:.0e} allowed"
         built = "from the cache" if engine.cached else f"built in {record.seconds:.1f} s"
-        peak = (
-            ""
-            if record.peak_bytes is None or engine.cached
-            else f", peak {record.peak_bytes / 1e9:.1f} GB"
-        )
+        peak = ""
+        if record.peak_bytes is not None and not engine.cached:
+            peak = f", peak {record.peak_bytes / 1e9:.1f} GB"
         lines.append(f"{name:18} {built}{peak}, {size / 1e6:.1f} MB, {record.precision}, {proof}")
         lines += [f"{'':18} note: {note}" for note in record.notes]
     if report.output is None:

@@ -131,17 +131,8 @@ def render_apart(settings: list[str], bundle: Path, video: Path, *, report: Path
     from echoexport.export.demo.assets import builtin_face_box, builtin_portrait, builtin_voice
 
     box = ",".join(f"{value:g}" for value in builtin_face_box())
-    files = [
-        str(bundle),
-        "-p",
-        str(builtin_portrait()),
-        "-v",
-        str(builtin_voice()),
-        "--face-box",
-        box,
-        "-o",
-        str(video),
-    ]
+    inputs = ["-p", str(builtin_portrait()), "-v", str(builtin_voice()), "--face-box", box]
+    files = [str(bundle), *inputs, "-o", str(video)]
     command = [sys.executable, "-c", _CHILD, "run", *files, *settings, "--report", str(report)]
     code = subprocess.run(command, check=False).returncode
     if code:

@@ -97,6 +97,16 @@ def describe_doctor(report: DoctorReport) -> Iterator[str]:
         yield f"  {target:20} {_describe_readiness(readiness)}"
 
 
+def _describe_gpu(device: Device) -> str:
+    words = [
+        device.gpu or ("no name" if device.kind == "gpu" else ""),
+        f"compute capability {device.compute_capability or 'unknown'}",
+        f"driver {device.driver}" if device.driver else "",
+        f"limited to {device.power_limit:g} W" if device.power_limit else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
 def _describe_device(device: Device, usable: int | None) -> Iterator[tuple[str, str]]:
     yield "model", device.model or "does not say what it is"
     yield "target", device.target or "none of ours"
@@ -104,13 +114,7 @@ def _describe_device(device: Device, usable: int | None) -> Iterator[tuple[str, 
         yield "JetPack", f"{device.jetpack or 'unknown'} (Jetson Linux {device.l4t or 'unknown'})"
         yield "power mode", device.power_mode or "unknown: nvpmodel's files cannot be read"
     if device.kind != "cpu":
-        words = [
-            device.gpu or ("no name" if device.kind == "gpu" else ""),
-            f"compute capability {device.compute_capability or 'unknown'}",
-            f"driver {device.driver}" if device.driver else "",
-            f"limited to {device.power_limit:g} W" if device.power_limit else "",
-        ]
-        yield "GPU", ", ".join(filter(None, words))
+        yield "GPU", _describe_gpu(device)
     if device.kind != "cpu" or device.tensorrt:
         yield "TensorRT", device.tensorrt or "not installed"
     if device.kind != "cpu" or device.cuda:

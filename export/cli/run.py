@@ -167,12 +167,11 @@ def run_command(bundle: Path, **options: Any) -> None:
     )
     with open_bundle(bundle, backend=backend, options=engine) as opened, shown as progress:
         warn_of_fallback(opened, asked=options["backend"])
-        with (
-            tracing(options["trace_file"]) as tracer,
-            Session(opened, cache=cache, frugal=True, tracer=tracer) as session,
-        ):
+        with tracing(options["trace_file"]) as tracer:
+            # It goes with the bundle: closing engines takes time that is not the clip's.
+            session = Session(opened, cache=cache, frugal=True, tracer=tracer)
             report = make_clip(session, request, progress=progress, warn=warn)
-            warn_of_notes(session.networks.notes())
+        warn_of_notes(session.networks.notes())
         circumstances = f"{opened.backend.name}, {describe_arithmetic(opened.arithmetic())}"
         if options["report_file"] is not None:
             from echoexport.profiles.measuring.clip_run import describe_clip_run, write_clip_run

@@ -68,8 +68,7 @@ def roll_back(output: Path) -> Manifest:
     Raises:
         OutputError: none is kept, or the folders cannot be renamed. BundleError,
             BackendError: it is spoilt, or not of this machine and library, or fails a
-            self-test; nothing has
-            then changed.
+            self-test; nothing has then changed.
     """
     output = Path(os.path.realpath(output))
     previous = previous_of(output)

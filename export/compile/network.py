@@ -238,17 +238,18 @@ class NetworkJob:
         finally:
             network.close()
         if not result.passed:
-            remedy = "--compute fp32" if "bf16" in result.precision else "another --backend"
-            if entry.precision != "fp32":
-                remedy += ", or a bundle built with --precision fp32"
-            raise BackendError(
-                f"{self.name}: output {result.output!r} of the {self.place.backend.name} "
-                f"engine ({result.precision}) "
-                f"is off by {result.error:.2g} of its maximum, {result.tolerance:.2g} is "
-                "allowed: not installed; try "
-                f"{remedy}"
-            )
+            raise BackendError(self._describe_failure(result, stored=entry.precision))
         return result
+
+    def _describe_failure(self, result: SelfTestResult, *, stored: str) -> str:
+        remedy = "--compute fp32" if "bf16" in result.precision else "another --backend"
+        if stored != "fp32":
+            remedy += ", or a bundle built with --precision fp32"
+        return (
+            f"{self.name}: output {result.output!r} of the {self.place.backend.name} engine "
+            f"({result.precision}) is off by {result.error:.2g} of its maximum, "
+            f"{result.tolerance:.2g} is allowed: not installed; try {remedy}"
+        )
 
     def _refuse_disk(self, folder: Path, error: OSError) -> OutputError:
         return OutputError(

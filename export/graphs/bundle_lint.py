@@ -48,7 +48,5 @@ def lint_bundle(
             raise UnknownNameError("network", name, known=manifest.networks)
         entry = manifest.networks[name]
         model = FloatGraph(folder / entry.graph).model
-        yield (
-            name,
-            lint_graph(model, entry.describe(name), float32=list_float32(model), tensorrt=chosen),
-        )
+        spec = entry.describe(name)
+        yield name, lint_graph(model, spec, float32=list_float32(model), tensorrt=chosen)

@@ -34,12 +34,7 @@ def make_inputs(spec: SubnetSpec, earlier: Mapping[str, _Arrays]) -> _Arrays:
         case "landmark_encoder":
             values = {"face_map": _face_map(shapes["face_map"])}
         case "audio_encoder":
-            # a normalized log-mel lies between about -1 and 1.5
-            values = {
-                "log_mel": np.clip(
-                    0.5 * _smooth((1, *shapes["log_mel"]), seed=_SEED + 1)[0], -1, 1.5
-                )
-            }
+            values = {"log_mel": _log_mel(shapes["log_mel"])}
         case _:
             values = _denoising_inputs(shapes, earlier)
     return {
@@ -65,6 +60,12 @@ def _denoising_inputs(
         "reference_gate": np.ones(1, np.float32),
         **earlier["reference_unet"],
     }
+
+
+def _log_mel(shape: tuple[int, ...]) -> np.ndarray:
+    """Normalized, it lies between about -1 and 1.5."""
+    values: np.ndarray = np.clip(0.5 * _smooth((1, *shape), seed=_SEED + 1)[0], -1, 1.5)
+    return values
 
 
 def _smooth(shape: tuple[int, ...], *, seed: int) -> np.ndarray:

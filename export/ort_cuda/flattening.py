@@ -72,14 +72,12 @@ def _choose_flat(
     flat = shape[2] * shape[3]
     wide = (shape[1], 2, flat)
     first = graph.constant(np.ones((1, 1, 1), bool), "true")
-    views = [
-        graph.view(name, view, graph.fresh(f"{output}.{part}"))
-        for name, part, view in (
-            (gate, "gate", (1, 1, 1)),
-            (own, "own", (shape[1], 1, flat)),
-            (reference, "reference", (1, 1, flat)),
-        )
-    ]
+    parts = (
+        (gate, "gate", (1, 1, 1)),
+        (own, "own", (shape[1], 1, flat)),
+        (reference, "reference", (1, 1, flat)),
+    )
+    views = [graph.view(name, view, graph.fresh(f"{output}.{part}")) for name, part, view in parts]
     ends = [view.output[0] for view in views]
     no = graph.make("Not", [ends[0]], graph.fresh(f"{output}.no"), (1, 1, 1))
     which = graph.make(

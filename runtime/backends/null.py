@@ -1,6 +1,6 @@
 """A backend that computes nothing.
 
-Arrays of the right shapes at once, for testing schedules and reports.
+It gives arrays of the right shapes at once, for testing schedules and reports.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _KERNEL_TIME = "_kernel_time"
 class OrtEngine(Engine):
     """An InferenceSession.
 
-    fp16 graphs run where kernels have fp16, and through casts to fp32 elsewhere.
+    Graphs in fp16 run where kernels have fp16, and through casts to fp32 elsewhere.
     """
 
     def __init__(self, session: Any, precision: str, *, profile: ExitStack | None = None) -> None:

@@ -64,8 +64,8 @@ class TensorRTBackend(Backend):
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """All that a plan depends on besides graph, weights and shapes.
 
-        device: on a Jetson our target's name, which says the module whatever board
-        carries it.
+        ``device`` is on a Jetson our target's name, which says the module whatever
+        board carries it.
 
         Raises:
             BackendError: the library is missing or there is no GPU.

@@ -1,6 +1,6 @@
 """TensorRT-RTX on an NVIDIA GPU.
 
-Plans that any x86 machine compiles and any RTX GPU finishes when they are opened.
+Any x86 machine compiles its plans, and any RTX GPU finishes them when they are opened.
 """
 
 from __future__ import annotations

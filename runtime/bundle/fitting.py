@@ -20,10 +20,7 @@ def read_fingerprint(backend: Backend) -> dict[str, str]:
 
 
 def compare_fingerprints(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """The differences, one phrase for each key.
-
-    Empty where engines for the one open on the other.
-    """
+    """The differences, one phrase for each key; none where engines for one open on the other."""
     keys = [*wanted, *(key for key in found if key not in wanted)]
     return [
         f"{key} {wanted.get(key, NO_VALUE)!r} there, {found.get(key, NO_VALUE)!r} here"
@@ -43,23 +40,7 @@ def require_fitting(
         BackendError: another backend was asked for, it does not work here, or its
             fingerprint is another. SettingError: the engines compute in something else.
     """
-    if backend not in (None, compiled.backend):
-        raise BackendError(
-            f"{folder}: compiled for backend {compiled.backend!r}; for {backend!r} open the "
-            "portable bundle "
-            f"{compiled.portable!r}"
-        )
-    others = {
-        name: engine.compute
-        for name, engine in compiled.engines.items()
-        if engine.compute != compute
-    }
-    if compute and others:
-        name, own = next(iter(others.items()))
-        raise SettingError(
-            f"compute {compute!r}: {folder} is compiled with {name} in {own}: "
-            f"echoexport compile {compiled.portable} --compute {compute}"
-        )
+    _require_what_is_asked(folder, compiled, backend=backend, compute=compute)
     found = load_backend(compiled.backend)
     if not found.keeps_engines:
         raise BackendError(
@@ -77,3 +58,25 @@ def require_fitting(
             f"{compiled.remedy}"
         )
     return found
+
+
+def _require_what_is_asked(
+    folder: Path, compiled: CompiledEngines, *, backend: str | None, compute: str
+) -> None:
+    """Refuse a backend or an arithmetic that the engines do not have."""
+    if backend not in (None, compiled.backend):
+        raise BackendError(
+            f"{folder}: compiled for backend {compiled.backend!r}; for {backend!r} open the "
+            f"portable bundle {compiled.portable!r}"
+        )
+    others = {
+        name: engine.compute
+        for name, engine in compiled.engines.items()
+        if engine.compute != compute
+    }
+    if compute and others:
+        name, own = next(iter(others.items()))
+        raise SettingError(
+            f"compute {compute!r}: {folder} is compiled with {name} in {own}: "
+            f"echoexport compile {compiled.portable} --compute {compute}"
+        )

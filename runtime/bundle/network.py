@@ -53,7 +53,7 @@ class Network:
     def notes(self) -> tuple[str, ...]:
         """What does not run as it should.
 
-        Nodes on another device, no CUDA graph, or plain operators only.
+        Such are nodes on another device, no CUDA graph, or plain operators only.
         """
         return (*self._notes, *self._engine.notes)
 
@@ -158,7 +158,7 @@ def describe_axes(tensor: TensorSpec) -> str:
 def compare_outputs(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
     """The largest difference, relative to the largest absolute value of each wanted output.
 
-    inf for NaN, and for an output that is missing or has another shape.
+    It is inf for NaN, and for an output that is missing or has another shape.
     """
     return max((_compare(found.get(name), golden) for name, golden in wanted.items()), default=0.0)
 

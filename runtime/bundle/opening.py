@@ -73,10 +73,7 @@ class NetworkOpener:
             raise UnknownNameError("network", name, known=self.manifest.networks)
 
     def files_of(self, name: str) -> tuple[str, ...]:
-        """The files that a network is opened from.
-
-        The backend's graph and the weights, or its compiled engine's.
-        """
+        """The files that a network is opened from: graph and weights, or its engine's."""
         engine = self._engine_of(name)
         if engine is not None:
             return engine.files
@@ -85,7 +82,7 @@ class NetworkOpener:
     def graph_of(self, name: str) -> str:
         """The file of a network's graph.
 
-        In the backend's own operators, where the bundle has such and it works.
+        It is in the backend's own operators where the bundle has such and they work.
         """
         entry = self.manifest.networks[name]
         if name in self._refused:
@@ -109,7 +106,7 @@ class NetworkOpener:
     def arithmetic(self) -> dict[str, str]:
         """What each network computes in here.
 
-        "fp32", "fp16", "bf16", "int8" or "int8+bf16".
+        It is "fp32", "fp16", "bf16", "int8" or "int8+bf16".
         """
         return {
             name: entry.describe(name).computed_in(self._compute_of(name))

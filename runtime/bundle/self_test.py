@@ -20,10 +20,13 @@ class SelfTestResult:
     """How one network did on its own golden arrays."""
 
     network: str
+    """Its name."""
     precision: str
+    """What it computed in."""
     error: float
     """Relative to each output's largest value."""
     tolerance: float
+    """What the error is held to."""
     output: str = ""
     """The one that it is of."""
 

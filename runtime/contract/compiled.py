@@ -29,7 +29,9 @@ class CompiledEngine:
     """Of its self-test, relative to each output's largest value, and at most
     ``tolerance``; None where it could not run there."""
     tolerance: float
+    """What its self-test was held to."""
     notes: tuple[str, ...]
+    """What does not run as it should, a line each."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class CompiledEngines:
     """The engines of a bundle: of which backend, for which machine, from which portable bundle."""
 
     backend: str
+    """The one that opens them."""
     portable: str
     """That bundle's folder name."""
     source: str
@@ -44,8 +47,11 @@ class CompiledEngines:
     fingerprint: Mapping[str, str]
     """The backend's, all of which must be the same where the engines are opened."""
     engines: Mapping[str, CompiledEngine]
+    """By network."""
     created: str
+    """When they were built, UTC, ISO 8601."""
     tools: Mapping[str, str]
+    """Versions by name of what built them."""
     settings: Mapping[str, Any]
     """How they were built."""
 

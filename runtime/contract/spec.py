@@ -31,14 +31,14 @@ TOLERANCES = {"fp32": 5e-4, "fp16": 3e-2, "bf16": 1.5e-1, "int8": 3.5e-1}
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output.
-
-    Its name, numpy dtype name, and axes as (name, size) from the outermost in.
-    """
+    """One input or output."""
 
     name: str
+    """What calls pass it by."""
     dtype: str
+    """Its name in numpy."""
     axes: tuple[tuple[str, int], ...]
+    """(name, size) from the outermost in."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,15 +48,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class SubnetSpec:
-    """One network: named tensors in and out, tolerances, and what it is stored in.
-
-    ``tolerances`` says what each precision is held to.
-    """
+    """One network: named tensors in and out, tolerances, and what it is stored in."""
 
     name: str
+    """Its role, as its family calls it."""
     inputs: tuple[TensorSpec, ...]
+    """In the graph's order."""
     outputs: tuple[TensorSpec, ...]
+    """In the graph's order."""
     tolerances: Mapping[str, float]
+    """What each precision is held to."""
     precision: str = ""
     """What it is stored in, of ``STORED``; where it is "", the dtype of the inputs says it."""
 

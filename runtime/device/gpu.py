@@ -23,8 +23,11 @@ class Gpu:
     """The GPU that CUDA would take first; None for what the driver does not say."""
 
     name: Found | None
+    """As nvidia-smi has it, with the profile of a MIG slice."""
     compute_capability: Found | None
+    """As "8.9"."""
     driver: Found | None
+    """Its version."""
     memory: int | None
     """Bytes in all."""
     memory_available: int | None
@@ -34,6 +37,7 @@ class Gpu:
     instance: str
     """The profile of a MIG slice, "" for the whole GPU."""
     source: str
+    """The tool or file that said the numbers."""
     notes: tuple[str, ...]
     """What else there is to know, in words."""
 

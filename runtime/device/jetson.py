@@ -62,13 +62,19 @@ class Board:
     """What a Jetson says about itself; None for what it does not say."""
 
     model: Found | None
+    """The board's name and its module's."""
     module: Found | None
     """NVIDIA's number, as "p3701-0005", if it is one of ``MODULES``."""
     target: Found | None
+    """The name of our target that it is."""
     l4t: Found | None
+    """Jetson Linux's release, as 36.4.3."""
     jetpack: Found | None
+    """Its release, as 6.2.1."""
     power_mode: Found | None
+    """The name in nvpmodel's table."""
     compute_capability: Found | None
+    """Of the chip's own GPU, as "8.7"."""
     notes: tuple[str, ...]
     """What else there is to know, in words."""
 

@@ -14,7 +14,9 @@ class LayerRecord:
     """One layer of an engine: what the library made of one or more nodes of the graph."""
 
     name: str
+    """The library's."""
     kind: str
+    """The library's word for what it does."""
     seconds: float
     """Of one call, the median, by the library's clock."""
     origins: tuple[str, ...] = ()

@@ -1,7 +1,4 @@
-"""From files to a file.
-
-A portrait and a voice on disk, a bundle, and a video, folder of pictures or raw stream.
-"""
+"""From files to a file: a portrait and a voice become a video, pictures or a raw stream."""
 
 from __future__ import annotations
 
@@ -112,15 +109,8 @@ def _make_clip(
     size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
     warnings = _question_guidance(bundle, settle_sampling(bundle, request.settings))
     session.prepare(networks)
-    with tracer.span("read voice", "audio"):
-        voice = read_voice(request.voice)
-    with tracer.span("portrait", "stage"):
-        crop, doubts = choose_face(
-            request.portrait, size, box=request.face_box, model=request.face_model
-        )
-        poses = _open_poses(bundle, request, size=size)
+    inputs, doubts = _read_inputs(bundle, request, size=size, tracer=tracer)
     warnings += doubts
-    inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=poses)
     fps = request.settings.fps or bundle.manifest.fps
     output = open_sink(request.output, size=size, fps=fps, voice_path=request.voice)
     with TracedSink(output, tracer) if tracer.enabled else output as sink:
@@ -147,12 +137,25 @@ def _make_clip(
     )
 
 
+def _read_inputs(
+    bundle: Bundle, request: ClipRequest, *, size: tuple[int, int], tracer: Tracer
+) -> tuple[RenderInputs, tuple[str, ...]]:
+    """Voice, portrait and poses, and what is doubtful about the face."""
+    with tracer.span("read voice", "audio"):
+        voice = read_voice(request.voice)
+    with tracer.span("portrait", "stage"):
+        crop, doubts = choose_face(
+            request.portrait, size, box=request.face_box, model=request.face_model
+        )
+        poses = _open_poses(bundle, request, size=size)
+    return RenderInputs(crop.picture, voice, mask=crop.mask, poses=poses), doubts
+
+
 def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> float:
     """Every frame into the sink; returns when the first was written."""
     first = 0.0
-    with closing(
-        iter(rendering)
-    ) as frames:  # an error would else keep its thread alive for as long as itself
+    # an error would else keep its thread alive for as long as itself
+    with closing(iter(rendering)) as frames:
         for index, frame in enumerate(frames):
             sink.write(frame)
             first = first or time.perf_counter()

@@ -1,7 +1,4 @@
-"""From a portrait and a voice to frames.
-
-Settings settled, conditions computed, latents sampled, frames decoded.
-"""
+"""From a portrait and a voice to frames: conditions computed, latents sampled, frames decoded."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.conditioning.voice_features import encode_voice
-from echoexport.runtime.decoding.pixels import hold_still, to_pixels
+from echoexport.runtime.decoding.decoder import PictureDecoder
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import exact_rate
 from echoexport.runtime.rendering.ahead import run_ahead
@@ -52,26 +49,22 @@ class Rendering:
     def __init__(
         self,
         sampling: Sampling,
-        decode: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        decoder: PictureDecoder,
         *,
         frames: int,
         fps: Fraction,
-        hold: int = 0,
         on_sampled: Callable[[], None] = lambda: None,
         ahead: int = _AHEAD,
     ) -> None:
-        """``decode`` turns (1, 4, h, w) latents into a picture.
-
-        ``on_sampled`` is called once the sampling is over.
+        """``on_sampled`` is called once the sampling is over.
 
         A thread samples up to ``ahead`` frames before they are decoded; 0 samples and
         decodes in turns, without one.
         """
-        self.hold = hold
         self.frames = frames
         self.fps = fps
         self._sampling = sampling
-        self._decode = decode
+        self._decoder = decoder
         self._on_sampled = on_sampled
         self._ahead = ahead
         self._tracer = sampling.tracer
@@ -82,15 +75,11 @@ class Rendering:
         return self.frames
 
     def __iter__(self) -> Generator[NDArray[np.uint8], None, None]:
-        shown: NDArray[np.uint8] | None = None
         sampled = (self.sample(index) for index in range(self.frames))
         if self._ahead:
             sampled = run_ahead(sampled, most=self._ahead, name="sampler", tracer=self._tracer)
         with closing(sampled):
-            for index, latents in enumerate(sampled):
-                with self._tracer.span("decode", "decode", frame=index):
-                    shown = hold_still(self.decode(latents), shown, levels=self.hold)
-                yield shown
+            yield from self._decoder.show(sampled)
 
     @property
     def latents(self) -> NDArray[np.float32]:
@@ -110,7 +99,7 @@ class Rendering:
 
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         """One frame's picture, (H, W, 3) uint8 RGB."""
-        return to_pixels(self._decode(latents))
+        return self._decoder.decode(latents)
 
     def _release(self) -> None:
         if self._sampling.done and not self.sampled:
@@ -125,9 +114,10 @@ class Session:
     ``frugal`` gives each network back as soon as the clip needs it no more, but for a
     small denoiser: for one clip on a machine with little memory; a server keeps them.
     ``ahead`` is how many frames a thread may sample before they are decoded; with 0 all
-    is done in turns. ``tracer`` is told of all that the session does. ``networks`` is its
-    lease of the bundle, with counts and notes of its own. A context manager: leaving it
-    lets go of the networks, which else stay for the next clip until the bundle closes.
+    is done in turns. ``tracer`` is told of all that the session does. ``networks`` is
+    its lease of the bundle, with counts and notes of its own. A context manager:
+    leaving it lets go of the networks, which else stay for the next clip until the
+    bundle closes.
     """
 
     def __init__(
@@ -184,11 +174,10 @@ class Session:
     ) -> Rendering:
         """Compute what the whole clip shares.
 
-        Its frames are sampled and decoded as the result is iterated.
-
-        A clip shorter than the bundle's window is padded by holding its last audio
-        tokens (and pose), then cut. ``networks`` is a lease that the session's own lent
-        for this clip alone; None counts and traces with the session's own.
+        Its frames are sampled and decoded as the result is iterated. A clip shorter
+        than the bundle's window is padded by holding its last audio tokens (and pose),
+        then cut. ``networks`` is a lease that the session's own lent for this clip
+        alone; None counts and traces with the session's own.
 
         Raises:
             SettingError: a setting that cannot work with this bundle.
@@ -212,17 +201,14 @@ class Session:
             face=drive.encode(frames),
             reference=find_reference(lease, inputs.picture, cache=self.cache),
         )
-        _let_go(lease, "audio_encoder", "vae_encoder", "reference_unet")
-        if not manifest.drive.every_frame:  # other maps are encoded as windows ask for them
-            _let_go(lease, manifest.drive.network)
+        _let_go_of_encoders(lease)
         with lease.tracer.span("plan", "sampling"):
             sampling = Sampling(lease, noise, conditions=conditions, settings=numbers, hooks=hooks)
         return Rendering(
             sampling,
-            lambda latents: lease.network("vae_decoder")({"latents": latents})["picture"],
+            PictureDecoder(lease, hold=settle_hold(self.bundle, settings)),
             frames=frames,
             fps=fps,
-            hold=settle_hold(self.bundle, settings),
             on_sampled=lambda: _let_go(lease, "denoising_unet", manifest.drive.network),
             ahead=self.ahead,
         )
@@ -261,6 +247,14 @@ class Session:
                 )
             noise[:, :, :frames] = inputs.noise
         return noise
+
+
+def _let_go_of_encoders(networks: Lease) -> None:
+    """Give back what has encoded the voice, the portrait, and a face that stands still."""
+    _let_go(networks, "audio_encoder", "vae_encoder", "reference_unet")
+    drive = networks.manifest.drive
+    if not drive.every_frame:  # other maps are encoded as windows ask for them
+        _let_go(networks, drive.network)
 
 
 def _let_go(networks: Lease, *names: str) -> None:

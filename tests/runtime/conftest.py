@@ -236,3 +236,41 @@ def change_compiled(compiled: Path) -> Callable[[Callable[[dict[str, Any]], None
         return compiled
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def norm_graph() -> Callable[..., bytes]:
+    """A function that gives a graph with a norm of so many groups, as ONNX writes it."""
+
+    def write(groups: int, *, scale: float = 1.0) -> bytes:
+        """conv, a norm over groups as the export writes it, conv: 4 channels of 6x5."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        draw = np.random.default_rng(5)
+        constants = {
+            "weight": draw.standard_normal((4, 4, 3, 3)).astype(np.float32),
+            "grouped": np.array([2, groups, -1]),
+            "ones": np.full(groups, scale, np.float32),
+            "zeros": np.zeros(groups, np.float32),
+            "map": np.array([2, 4, 6, 5]),
+            "gain": draw.standard_normal((4, 1, 1)).astype(np.float32),
+        }
+        pads = {"pads": [1, 1, 1, 1]}
+        nodes = [
+            helper.make_node("Conv", ["x", "weight"], ["a"], **pads),
+            helper.make_node("Reshape", ["a", "grouped"], ["b"]),
+            helper.make_node("InstanceNormalization", ["b", "ones", "zeros"], ["c"], epsilon=1e-5),
+            helper.make_node("Reshape", ["c", "map"], ["d"]),
+            helper.make_node("Mul", ["d", "gain"], ["e"]),
+            helper.make_node("Conv", ["e", "weight"], ["y"], **pads),
+        ]
+        values = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4, 6, 5])
+            for name in ("x", "y")
+        ]
+        tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+        body = helper.make_graph(nodes, "norms", values[:1], values[1:], tensors)
+        model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        return bytes(model.SerializeToString())
+
+    return write

@@ -16,7 +16,9 @@ from echoexport.runtime import errors
 
 # Public classes that a signature names though nobody outside makes or takes one.
 BEHIND_THE_FACE = {
-    "Sampling",  # a Rendering is made by a Session alone
+    # A Rendering is made of these by a Session alone.
+    "PictureDecoder",
+    "Sampling",
 }
 
 

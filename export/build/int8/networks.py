@@ -16,6 +16,7 @@ from echoexport.calibration.graphs.quantize import QuantizedFiles, quantize_netw
 from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.calibration.plan import NetworkPlan, QuantizationPlan
 from echoexport.calibration.recording.sets import CalibrationSet
+from echoexport.calibration.sample import Sample
 from echoexport.export.build.fp16_graphs import settle_network
 from echoexport.export.build.parts import Part
 from echoexport.export.build.sources import FloatBundles, check_networks
@@ -82,6 +83,15 @@ def _quantize(graph: FloatGraph, network: NetworkPlan, path: Path) -> QuantizedF
         return quantize_network(graph, network, path)
 
 
+def _pick_sample(recorded: CalibrationSet, name: str) -> Sample:
+    """A call in the middle of a trajectory; the first where the network is in none."""
+    samples = recorded.samples(name)
+    first = next(samples)
+    if first.step is None:
+        return first
+    return next((one for one in samples if one.step == recorded.steps // 2), first)
+
+
 def write_self_test(
     floats: FloatBundles, recorded: CalibrationSet, entry: NetworkEntry, *, folder: Path, name: str
 ) -> None:
@@ -89,12 +99,7 @@ def write_self_test(
 
     The call is one from the middle of a trajectory.
     """
-    steps = recorded.steps // 2
-    samples = recorded.samples(name)
-    first = next(samples)
-    sample = (
-        first if first.step is None else next((one for one in samples if one.step == steps), first)
-    )
+    sample = _pick_sample(recorded, name)
     inputs = {
         tensor.name: sample.inputs[tensor.name].astype(tensor.dtype) for tensor in entry.inputs
     }

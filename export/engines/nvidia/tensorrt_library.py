@@ -214,12 +214,10 @@ class BuilderLibrary:
         if complaints.skipped_tactics:
             notes.append(
                 f"{complaints.skipped_tactics} kernels were left out for lack of memory while "
-                "building, so the engine "
-                "may be slower than it could be"
+                "building, so the engine may be slower than it could be"
             )
-        return Plan(
-            content, timing and timing(), (*self.notes, *notes), time.perf_counter() - start
-        )
+        seconds = time.perf_counter() - start
+        return Plan(content, timing and timing(), (*self.notes, *notes), seconds)
 
     def _make_parser(self, network: Any, logger: Any) -> Any:
         parser = self._trt.OnnxParser(network, logger)

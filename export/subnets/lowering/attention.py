@@ -35,9 +35,10 @@ def _attention(g: Lowered, node: Node) -> str:
     if count == 1:
         return _attend(g.builder, values, shapes, name=name, output=name)
     shapes = [(shape[0] // count, *shape[1:]) for shape in shapes]
+    kinds = ("queries", "keys", "values")
     split = [
-        g.builder.split(value, count, name=f"{name}.{what}", shape=shape)
-        for what, value, shape in zip(("queries", "keys", "values"), values, shapes, strict=True)
+        g.builder.split(value, count, name=f"{name}.{kind}", shape=shape)
+        for kind, value, shape in zip(kinds, values, shapes, strict=True)
     ]
     parts = [
         _attend(g.builder, part, shapes, name=name, output=f"{name}.part")

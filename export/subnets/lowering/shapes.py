@@ -131,9 +131,5 @@ def _pad(g: Lowered, node: Node) -> str:
         begins[rank - 1 - i] = int(begin)
         ends[rank - 1 - i] = int(end)
     amounts = g.builder.constant(begins + ends, "int64")
-    return g.add(
-        "Pad",
-        [g.value(node.args[0]), amounts, g.builder.constant(fill or 0.0)],
-        node,
-        mode="constant",
-    )
+    inputs = [g.value(node.args[0]), amounts, g.builder.constant(fill or 0.0)]
+    return g.add("Pad", inputs, node, mode="constant")

@@ -25,6 +25,7 @@ from echoexport.export.build.settings import BuildSettings
 from echoexport.export.ort_cuda import GRAPHS_FOR, add_own_graphs
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.backends import load_backend
+from echoexport.runtime.backends.ort import OrtBackend
 from echoexport.runtime.bundle.files import check_files, describe_file
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
@@ -194,15 +195,10 @@ def test_the_cuda_backend_opens_them_and_the_others_do_not(
 
 
 def test_where_the_library_lacks_the_operators_the_bundle_still_runs(built: Path) -> None:
-    ort = load_backend("ort")
-
-    class OnTheCpu:
+    class OnTheCpu(OrtBackend):
         """ONNX Runtime's CPU provider, called like the CUDA one."""
 
         name = GRAPHS_FOR
-        describe = ort.describe
-        unavailable = ort.unavailable
-        open = staticmethod(ort.open)
 
     with Bundle(built, read_manifest(built), backend=OnTheCpu(), options=EngineOptions()) as bundle:
         assert bundle.self_test("vae_decoder").passed

@@ -109,7 +109,8 @@ def test_a_test_that_fails_leaves_the_others_and_says_why() -> None:
 
 
 def test_a_gpu_gets_large_graphs_and_no_copies_of_host_memory() -> None:
-    backend = FakeBackend("tensorrt")
+    backend = FakeBackend("of a GPU")
+    backend.on_gpu = True
     probe = probe_device(backend, EngineOptions())
     assert backend.opened == ["probe-fp16-4096.onnx", "probe-int8-4096.onnx"]
     assert probe.copy.value is None and "not tested" in probe.copy.reason

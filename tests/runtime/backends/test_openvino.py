@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -85,62 +86,6 @@ def test_openvino_does_without_a_cache_that_cannot_be_made(
     assert engine(ones)["product"].tolist() == [[1, 1, 1, 1]]
 
 
-def norm_graph(groups: int, *, scale: float = 1.0) -> bytes:
-    """conv, a norm over groups as the export writes it, conv: 4 channels of 6x5."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    draw = np.random.default_rng(5)
-    constants = {
-        "weight": draw.standard_normal((4, 4, 3, 3)).astype(np.float32),
-        "grouped": np.array([2, groups, -1]),
-        "ones": np.full(groups, scale, np.float32),
-        "zeros": np.zeros(groups, np.float32),
-        "map": np.array([2, 4, 6, 5]),
-        "gain": draw.standard_normal((4, 1, 1)).astype(np.float32),
-    }
-    pads = {"pads": [1, 1, 1, 1]}
-    nodes = [
-        helper.make_node("Conv", ["x", "weight"], ["a"], **pads),
-        helper.make_node("Reshape", ["a", "grouped"], ["b"]),
-        helper.make_node("InstanceNormalization", ["b", "ones", "zeros"], ["c"], epsilon=1e-5),
-        helper.make_node("Reshape", ["c", "map"], ["d"]),
-        helper.make_node("Mul", ["d", "gain"], ["e"]),
-        helper.make_node("Conv", ["e", "weight"], ["y"], **pads),
-    ]
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4, 6, 5]) for name in ("x", "y")
-    ]
-    tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    body = helper.make_graph(nodes, "norms", values[:1], values[1:], tensors)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    return bytes(model.SerializeToString())
-
-
-def test_openvino_normalizes_a_single_group_in_one_operation_with_the_same_result() -> None:
-    openvino = pytest.importorskip("openvino")
-    from echoexport.runtime.backends.openvino import merge_single_group_norms
-
-    core = openvino.Core()
-    given = np.random.default_rng(1).standard_normal((2, 4, 6, 5)).astype(np.float32)
-    plain, merged = (core.read_model(norm_graph(1)) for _ in range(2))
-    assert merge_single_group_norms(merged) == 1
-    config = {"INFERENCE_PRECISION_HINT": "f32"}
-    results = [core.compile_model(model, "CPU", config)([given])[0] for model in (plain, merged)]
-    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-5)
-    kinds = [op.get_type_name() for op in merged.get_ordered_ops()]
-    assert kinds.count("MVN") == 1
-
-
-@pytest.mark.parametrize(
-    "graph", [{"groups": 2}, {"groups": 1, "scale": 2.0}], ids=["two groups", "a scale of two"]
-)
-def test_openvino_leaves_any_other_norm_as_it_is(graph: dict[str, Any]) -> None:
-    openvino = pytest.importorskip("openvino")
-    from echoexport.runtime.backends.openvino import merge_single_group_norms
-
-    assert merge_single_group_norms(openvino.Core().read_model(norm_graph(**graph))) == 0
-
-
 OPEN_TWICE = """
 import sys, threading
 from pathlib import Path
@@ -165,7 +110,9 @@ print(len(opened), "opened")
 
 
 @pytest.mark.slow
-def test_two_threads_may_open_the_first_networks_at_once(tmp_path: Path) -> None:
+def test_two_threads_may_open_the_first_networks_at_once(
+    tmp_path: Path, norm_graph: Callable[..., bytes]
+) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "norms.onnx").write_bytes(norm_graph(1))
     # In processes of their own: only the first use can hang, and then nothing ends it.
