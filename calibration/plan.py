@@ -12,6 +12,7 @@ from pathlib import Path
 
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import CalibrationError
+from echoexport.runtime.files.json_file import read_json
 
 PLAN_SCHEMA = 1
 PLAN_NAME = "quantization.json"
@@ -91,10 +92,10 @@ def read_plan(path: Path) -> QuantizationPlan:
         CalibrationError: names the file, the key and what was wanted.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CalibrationError(f"{path}: not readable JSON: {error}") from error
     try:
         plan = parse(QuantizationPlan, data, where="plan")

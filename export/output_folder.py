@@ -5,7 +5,6 @@ Aside, in a hidden folder of its own, which takes the output's place when it is 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 from echoexport.runtime.contract.manifest import BUNDLE_FORMAT, MANIFEST_NAME
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.files.aside import check_output, replaced_folder
+from echoexport.runtime.files.json_file import read_json
 
 
 @contextmanager
@@ -57,8 +57,8 @@ def _own_files(folder: Path) -> set[str] | None:
     None where it holds none.
     """
     try:
-        data: Any = json.loads((folder / MANIFEST_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        data: Any = read_json(folder / MANIFEST_NAME)
+    except (OSError, ValueError):
         return None
     if (
         not isinstance(data, dict)

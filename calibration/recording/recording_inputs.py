@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from echoexport.runtime.errors import AudioError, CalibrationError, PortraitError
+from echoexport.runtime.files.json_file import read_json
 from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
@@ -107,9 +107,9 @@ def read_boxes(
     if not path.is_file():
         return {}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         boxes = {name: tuple(float(edge) for edge in box) for name, box in data.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CalibrationError(
             f"{path}: wanted {{file name: [x0, y0, x1, y1]}}: {error}"
         ) from error

@@ -32,6 +32,7 @@ from echoexport.calibration.recording.sets import (
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import CalibrationError, OutputError
 from echoexport.runtime.files.aside import check_output, replaced_file, take_place
+from echoexport.runtime.files.json_file import read_json
 
 _STATE = "state.json"
 _DONE = "done"
@@ -161,12 +162,12 @@ class SetWriter:
         """
         for path in (self.part / _DONE).glob("*.json"):
             try:
-                done = parse(DoneRendering, json.loads(path.read_bytes()), where="done")
+                done = parse(DoneRendering, read_json(path), where="done")
                 for name, size in done.arrays.items():
                     if name not in self._sizes:
                         check_array(self.part, name, size=size)
                         self._sizes[name] = size
-            except (ValueError, RecursionError, CalibrationError):
+            except (ValueError, CalibrationError):
                 path.unlink()
                 continue
             yield int(path.stem), done

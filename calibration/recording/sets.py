@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import parse
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
 from echoexport.runtime.files.staging import hide_name
+from echoexport.runtime.files.json_file import read_json
 
 SET_NAME = "set.json"
 ARRAYS = "arrays"
@@ -170,8 +170,8 @@ def read_manifest_files(folder: Path) -> set[str] | None:
     Any release may have written it.
     """
     try:
-        data: Any = json.loads((folder / SET_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        data: Any = read_json(folder / SET_NAME)
+    except (OSError, ValueError):
         return None
     if (
         not isinstance(data, dict)
@@ -212,7 +212,7 @@ def name_part(output: Path) -> Path:
 
 def _read_json(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_json(path)
     except FileNotFoundError as error:
         if name_part(path.parent).is_dir():
             raise CalibrationError(
@@ -222,13 +222,9 @@ def _read_json(path: Path) -> Any:
         raise CalibrationError(
             f"{path}: no such file; echoexport calibrate records a set"
         ) from error
-    except (OSError, ValueError) as error:
-        raise CalibrationError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
         raise CalibrationError(f"{path}: not readable JSON: {error}; {_AGAIN}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from echoexport.export.architecture import (
 from echoexport.export.checkpoint.settings import CheckpointSettings
 from echoexport.export.checkpoint.tensor_files import TensorFile
 from echoexport.runtime.errors import CheckpointError
+from echoexport.runtime.files.json_file import read_json
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8 as well
+        config = read_json(path)
+    except ValueError as error:
         raise CheckpointError(f"{path}: not readable JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: holds a {type(config).__name__}; an object is wanted")

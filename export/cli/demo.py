@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from echoexport.export.cli.options import FILE, ProgressLine
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.files.json_file import read_json
 
 _CHILD = "from echoexport.export.cli import main; main()"
 
@@ -83,7 +83,7 @@ def demo_command(
     video = output / "out.mp4"
     report = output / "report.json"
     render_apart(["--steps", str(steps), "--fps", str(fps)], bundle, video, report=report)
-    for line in describe_run(json.loads(report.read_text(encoding="utf-8"))):
+    for line in describe_run(read_json(report)):
         click.echo(line)
     click.echo(f"{video}: the video; {report}: these figures with their conditions")
 

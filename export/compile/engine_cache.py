@@ -21,6 +21,7 @@ from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.contract.manifest import FileEntry
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.contract.spec import TensorSpec
+from echoexport.runtime.files.json_file import read_json
 from echoexport.runtime.progress import Tell
 
 ENGINE_SCHEMA = 1
@@ -326,7 +327,7 @@ def _read_entry(folder: Path) -> CachedEngine:
         OSError, ValueError: it cannot be read, or is none of this release's.
     """
     path = folder / SIDECAR
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = read_json(path)
     if not isinstance(data, dict) or data.get("schema") != ENGINE_SCHEMA:
         raise ValueError(f"{SIDECAR} is not of schema {ENGINE_SCHEMA}")
     record = parse(EngineRecord, data, where=SIDECAR)

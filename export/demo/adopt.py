@@ -7,7 +7,6 @@ run with the same settings.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import click
 from echoexport.export.demo.assets import builtin_checkpoint
 from echoexport.runtime.errors import EchoExportError, InputError
 from echoexport.runtime.files.aside import refuse_output, replaced_folder
+from echoexport.runtime.files.json_file import read_json
 
 # What decides between two that meet the same gates: the least difference that is no
 # noise, and whether more is better.
@@ -86,7 +86,7 @@ def read_figures(path: Path) -> dict[str, Any]:
         InputError: it is missing, or is none.
     """
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
+        figures = read_json(path)
         names = {line["name"] for line in figures["lines"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no figures of bench_demo_quality.py ({error})") from error

@@ -22,6 +22,7 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import InputError, SettingError
 from echoexport.runtime.files.aside import refuse_briefly, replaced_file
+from echoexport.runtime.files.json_file import read_json
 
 Call = Callable[[], object]
 Clock = Callable[[], float]
@@ -177,7 +178,7 @@ def read_report(kind: type[_T], path: Path) -> _T:
         InputError: no such file, or not a report of that kind.
     """
     try:
-        return parse(kind, json.loads(path.read_text(encoding="utf-8")), where="report")
+        return parse(kind, read_json(path), where="report")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable {kind.__name__}: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from echoexport.runtime.bundle.files import check_hash
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.schema import parse
 from echoexport.runtime.errors import BundleError, UnknownNameError
+from echoexport.runtime.files.json_file import read_json
 
 __all__ = ["_PLAN_NAME", "LayerDamage", "measure_storage", "name_precision", "read_layers"]
 
@@ -104,8 +104,8 @@ def _read_plan(bundle: Bundle) -> _Plan | None:
     path = bundle.folder / _PLAN_NAME
     check_hash(bundle.folder, _PLAN_NAME, manifest=bundle.manifest)
     try:
-        plan = parse(_Plan, json.loads(path.read_text(encoding="utf-8")), where="plan")
-    except (OSError, ValueError, RecursionError) as error:
+        plan = parse(_Plan, read_json(path), where="plan")
+    except (OSError, ValueError) as error:
         raise BundleError(f"{path}: not a readable quantization plan: {error}") from error
     if plan.schema != _SCHEMA:
         raise BundleError(f"{path}: schema {plan.schema}; this release reads {_SCHEMA}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from echoexport.profiles.measuring.latency import format_json
 from echoexport.profiles.quality.signals import Closeness
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import InputError
+from echoexport.runtime.files.json_file import read_json
 
 __all__ = [
     "JSON_NAME",
@@ -341,11 +341,11 @@ def read_quality_report(path: Path) -> QualityReport:
         InputError: no such file, another schema version, or not such a report.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         if isinstance(data, dict) and data.get("schema", QUALITY_SCHEMA) != QUALITY_SCHEMA:
             raise ValueError(f"schema {data['schema']!r}; this release reads {QUALITY_SCHEMA}")
         return parse(QualityReport, data, where="report")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not a readable quality report: {error}") from error

@@ -5,7 +5,6 @@ It holds what was measured, what a model makes of it, and the versioned JSON of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from echoexport.profiles.modelling.roofline import Roofline
 from echoexport.profiles.quality.report import Strip
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import InputError
+from echoexport.runtime.files.json_file import read_json
 
 __all__ = [
     "NOISE",
@@ -341,10 +341,10 @@ def read_profile(path: Path) -> ProfileReport:
             raise InputError(
                 f"{path}: larger than any profile; name a report.json of echoexport profile"
             )
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not readable JSON: {error}") from error
     if not isinstance(data, dict) or data.get("kind") != PROFILE_KIND:
         raise InputError(f"{path}: not a profile; name a report.json of echoexport profile")

@@ -29,6 +29,7 @@ from echoexport.runtime.contract.spec import (
 )
 from echoexport.runtime.errors import BundleError, SettingError, UnknownNameError
 from echoexport.runtime.files.aside import refuse_briefly, replaced_file
+from echoexport.runtime.files.json_file import read_json
 
 MANIFEST_NAME = "manifest.json"
 BUNDLE_FORMAT = "echoexport-bundle"
@@ -206,7 +207,7 @@ def read_manifest(folder: Path) -> Manifest:
             folder.
     """
     path = folder / MANIFEST_NAME
-    data = _read_json(path)
+    data = _read_file(path)
     _check_version(path, data)
     try:
         manifest = parse(Manifest, data, where="manifest")
@@ -224,16 +225,16 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _read_json(path: Path) -> Any:
+def _read_file(path: Path) -> Any:
     try:
         if path.is_symlink() or not path.is_file():
             raise BundleError(
                 f"{path}: no such file; {path.parent} is not a bundle (echoexport build makes one)"
             )
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{path}: not readable JSON: {error}") from error
 
 

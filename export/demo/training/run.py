@@ -39,6 +39,7 @@ from echoexport.export.demo.training.talking import Talker, sample_window, talki
 from echoexport.export.subnets.audio_encoder import AudioEncoder
 from echoexport.runtime.errors import CheckpointError, SettingError
 from echoexport.runtime.files.aside import refuse_output, replaced_file
+from echoexport.runtime.files.json_file import read_json
 
 _UNSEEN_FACES = 500_000  # people who are in no training data; the quality gates' begin at a million
 _UNSEEN_COUNT = 256
@@ -87,7 +88,7 @@ def _seal(recipe: Recipe, control: TrainingControl) -> None:
                 encoding="utf-8",
             )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         name = found["recipe"]
         digest = found["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -345,3 +345,10 @@ def test_a_finished_bundles_manifest_is_replaced_and_nothing_else_is_left(
         sorted(path.name for path in (*null_bundle.iterdir(), *null_bundle.parent.iterdir()))
         == names
     )
+
+
+def test_a_byte_order_mark_before_it_is_no_fault(null_bundle: Path) -> None:
+    manifest = read_manifest(null_bundle)
+    path = null_bundle / FILE
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_manifest(null_bundle) == manifest
