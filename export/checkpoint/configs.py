@@ -15,6 +15,7 @@ from echoexport.export.architecture import (
     UNetArchitecture,
     VAEArchitecture,
 )
+from echoexport.export.checkpoint.first_bytes import name_instead_of_text
 from echoexport.export.checkpoint.settings import CheckpointSettings
 from echoexport.export.checkpoint.tensor_files import TensorFile
 from echoexport.runtime.errors import CheckpointError
@@ -27,12 +28,15 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, not JSON, or not an object.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
     try:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file")
         config = read_json(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise CheckpointError(f"{path}: not readable JSON: {error}") from error
+        instead = name_instead_of_text(path)
+        raise CheckpointError(f"{path}: {instead or f'not readable JSON: {error}'}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: holds a {type(config).__name__}; an object is wanted")
     return config

@@ -12,22 +12,28 @@ from pathlib import Path
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint import configs
+from echoexport.export.checkpoint.layout import (
+    UNET_FOLDER,
+    VAE_FOLDER,
+    find_denoising,
+    find_file,
+    find_part,
+    find_whisper,
+    require_folder,
+)
 from echoexport.export.checkpoint.settings import (
     SETTINGS_NAME,
     CheckpointSettings,
     read_checkpoint_settings,
 )
 from echoexport.export.checkpoint.tensor_files import StoredTensor, TensorFile, open_tensor_file
-from echoexport.export.checkpoint.variants import VARIANTS, Variant, find_variant
+from echoexport.export.checkpoint.variants import Variant, find_variant
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-UNET_FOLDER = Path("sd-image-variations-diffusers", "unet")
-VAE_FOLDER = Path("sd-vae-ft-mse")
-WHISPER_STEM = Path("audio_processor", "whisper_tiny")
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -71,8 +77,8 @@ class Checkpoint:
         )
         paths = [table.path for table in tables if table is not None]
         paths += [
-            self.folder / UNET_FOLDER / "config.json",
-            self.folder / VAE_FOLDER / "config.json",
+            find_part(self.folder, UNET_FOLDER) / "config.json",
+            find_part(self.folder, VAE_FOLDER) / "config.json",
         ]
         settings = self.folder / SETTINGS_NAME
         return paths + ([settings] if settings.is_file() else [])
@@ -145,18 +151,19 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
             built. UnknownNameError: no such variant.
     """
     chosen = find_variant(variant)
-    _require_folder(folder)
+    require_folder(folder)
     settings = read_checkpoint_settings(folder)
-    denoising = open_tensor_file(_find_denoising(folder, chosen))
+    denoising = open_tensor_file(find_denoising(folder, chosen))
     motion = open_tensor_file(find_file(folder, chosen.motion))
     landmark = open_tensor_file(find_file(folder, chosen.face_locator))
-    audio = open_tensor_file(find_file(folder, WHISPER_STEM))
-    vae = open_tensor_file(find_file(folder, VAE_FOLDER / "diffusion_pytorch_model"))
-    unet_config = folder / UNET_FOLDER / "config.json"
-    base = find_file(folder, UNET_FOLDER / "diffusion_pytorch_model", required=False)
+    audio = open_tensor_file(find_whisper(folder))
+    vae_folder = find_part(folder, VAE_FOLDER)
+    vae = open_tensor_file(find_file(vae_folder, "diffusion_pytorch_model"))
+    unet_config = find_part(folder, UNET_FOLDER) / "config.json"
+    base = find_file(unet_config.parent, "diffusion_pytorch_model", required=False)
     architecture = Architecture(
         unet=configs.read_unet(unet_config, denoising, motion, settings=settings),
-        vae=configs.read_vae(folder / VAE_FOLDER / "config.json", settings=settings),
+        vae=configs.read_vae(vae_folder / "config.json", settings=settings),
         audio=configs.read_audio(audio),
         landmark=configs.read_landmark(landmark),
     )
@@ -177,54 +184,8 @@ def open_checkpoint(folder: Path, variant: str) -> Checkpoint:
     )
 
 
-def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder}: no such folder; an EchoMimic v1 checkpoint folder is wanted"
-        )
-
-
 def _open_base(path: Path | None) -> TensorFile | None:
     return open_tensor_file(path) if path is not None and path.is_file() else None
-
-
-def _find_denoising(folder: Path, variant: Variant) -> Path:
-    """The variant's own file.
-
-    Where it is missing, the message names the variants that are there.
-    """
-    path = find_file(folder, variant.denoising, required=False)
-    if path.is_file():
-        return path
-    others = [
-        v.name
-        for v in VARIANTS.values()
-        if find_file(folder, v.denoising, required=False).is_file()
-    ]
-    hint = (
-        f"this folder has --variant {' or '.join(others)}"
-        if others
-        else "is this an EchoMimic v1 checkpoint?"
-    )
-    raise CheckpointError(
-        f"{folder / variant.denoising}{{{','.join(_SUFFIXES)}}}: no such file; {hint}"
-    )
-
-
-def find_file(folder: Path, stem: str | Path, *, required: bool = True) -> Path:
-    """The weight file of that stem.
-
-    Safetensors first, as the original prefers, then torch's suffixes.
-    """
-    for suffix in _SUFFIXES:
-        path = folder / f"{stem}{suffix}"
-        if path.is_file():
-            return path
-    if required:
-        raise CheckpointError(
-            f"{folder / stem}{{{','.join(_SUFFIXES)}}}: no such file; is the checkpoint complete?"
-        )
-    return folder / f"{stem}{_SUFFIXES[-1]}"
 
 
 def current_vae_name(key: str) -> str:
@@ -261,6 +222,10 @@ def _check_shape(table: TensorFile, key: str, shape: tuple[int, ...]) -> StoredT
     if found != shape:
         raise CheckpointError(
             f"{table.path}: key {key!r}: wanted shape {list(shape)}, found {list(found)}"
+        )
+    if table[key].dtype not in _FLOATS:
+        raise CheckpointError(
+            f"{table.path}: key {key!r} is {table[key].dtype}; wanted float16, bfloat16 or float32"
         )
     return table[key]
 

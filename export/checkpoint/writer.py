@@ -15,7 +15,7 @@ from echoexport.export.architecture import (
     UNetArchitecture,
     VAEArchitecture,
 )
-from echoexport.export.checkpoint.reader import UNET_FOLDER, VAE_FOLDER, WHISPER_STEM
+from echoexport.export.checkpoint.layout import UNET_FOLDER, VAE_FOLDER, WHISPER_STEM
 from echoexport.export.checkpoint.settings import SETTINGS_NAME
 from echoexport.export.checkpoint.variants import find_variant
 from echoexport.runtime.errors import OutputError

@@ -210,12 +210,28 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         {"w": {**ENTRY, "data_offsets": [0]}},
         {"w": {**ENTRY, "data_offsets": ["0", "8"]}},
         {"w": {**ENTRY, "data_offsets": [8, 16]}},
+        {"w": {**ENTRY, "data_offsets": [0.0, 8.0]}},
+        {"w": {**ENTRY, "data_offsets": [False, 8]}},
+        {"w": {**ENTRY, "shape": [2.0]}},
+        {"w": {**ENTRY, "shape": [True, 2]}},
+        {"w": {**ENTRY, "shape": [1 << 64], "data_offsets": [0, 1 << 66]}},
+        {"w": {**ENTRY, "dtype": ["F32"]}},
+        {"w": {**ENTRY, "shape": [1], "data_offsets": [0, 4]}},
+        {"w": ENTRY, "v": ENTRY},
     ],
     ids=lambda header: str(header)[:40],
 )
 def test_a_broken_safetensors_header_is_refused(tmp_path: Path, header: Any) -> None:
     path = write_safetensors(tmp_path / "weights.safetensors", header, b"\0" * 8)
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: .*fetch it again"):
+        open_tensor_file(path)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F4"])
+def test_weights_of_eight_bits_are_called_so(tmp_path: Path, dtype: str) -> None:
+    entry = {"dtype": dtype, "shape": [8], "data_offsets": [0, 8]}
+    path = write_safetensors(tmp_path / "weights.safetensors", {"w": entry}, b"\0" * 8)
+    with pytest.raises(CheckpointError, match=f"'w' is {dtype}; wanted float16, bfloat16 or"):
         open_tensor_file(path)
 
 
