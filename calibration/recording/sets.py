@@ -22,8 +22,8 @@ from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import parse
 from echoexport.runtime.errors import CalibrationError, UnknownNameError
-from echoexport.runtime.files.staging import hide_name
 from echoexport.runtime.files.json_file import read_json
+from echoexport.runtime.files.staging import hide_name
 
 SET_NAME = "set.json"
 ARRAYS = "arrays"
