@@ -101,14 +101,7 @@ def decode_sound(path: Path) -> Iterator[AudioFrame]:
 
     _check_file(path)
     try:
-        # Only local files: a playlist could otherwise send the reader to the network.
-        # Tags need not be UTF-8.
-        container = av.open(
-            str(path.absolute()),
-            "r",
-            options={"protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
+        container = _open_container(path)
     except av.FFmpegError as error:
         raise AudioError(
             f"{path}: not a sound or video file that can be read ({error.strerror})"
@@ -119,6 +112,18 @@ def decode_sound(path: Path) -> Iterator[AudioFrame]:
                 f"{path}: holds no sound (no audio stream); give a WAV, MP3, M4A or FLAC file"
             )
         yield from _decode_stream(container, container.streams.audio[0], path=path)
+
+
+def _open_container(path: Path) -> InputContainer:
+    """A local file alone: a playlist could otherwise send the reader to the network."""
+    import av
+
+    options = {"protocol_whitelist": "file"}
+    # Tags need not be UTF-8. PyAV 19 takes them as they come, and no such argument.
+    strict = int(av.__version__.split(".")[0]) < 19
+    lenient = {"metadata_errors": "replace"} if strict else {}
+    container: InputContainer = av.open(str(path.absolute()), "r", options=options, **lenient)
+    return container
 
 
 def split_sound(samples: ArrayLike, *, sample_rate: int = SAMPLE_RATE) -> Iterator[AudioFrame]:

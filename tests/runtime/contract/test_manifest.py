@@ -82,10 +82,10 @@ def test_bytes_that_are_no_text_are_refused_with_the_files_name(null_bundle: Pat
 def test_a_manifest_that_may_not_be_read_is_refused(
     null_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deny(*_: object, **__: object) -> str:
+    def deny(*_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", deny)
+    monkeypatch.setattr(Path, "read_bytes", deny)
     with pytest.raises(BundleError, match=r"manifest\.json: cannot be read: Permission denied"):
         read_manifest(null_bundle)
 

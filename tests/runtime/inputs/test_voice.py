@@ -311,3 +311,14 @@ def test_an_array_that_is_no_voice_is_refused(samples: np.ndarray, reason: str) 
 def test_a_rate_that_is_no_rate_is_refused(rate: Any) -> None:
     with pytest.raises(AudioError, match="sample rate"):
         voice_from_samples(np.zeros(16_000, np.int16), sample_rate=rate)
+
+
+def test_tags_that_are_not_utf_8_are_no_fault(tmp_path: Path) -> None:
+    """Some releases of PyAV decode tags strictly unless told, newer ones cannot be told."""
+    samples = np.zeros(SAMPLE_RATE // 2, np.int16).tobytes()
+    tag = b"INFOINAM" + struct.pack("<I", 6) + b"Zo\xeb x\0"
+    form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+    body = b"WAVE" + form + b"LIST" + struct.pack("<I", len(tag)) + tag
+    body += b"data" + struct.pack("<I", len(samples)) + samples
+    (tmp_path / "tag.wav").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    assert read_voice(tmp_path / "tag.wav").samples.shape == (SAMPLE_RATE // 2,)
