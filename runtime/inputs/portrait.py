@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from echoexport.runtime.errors import PortraitError
+from echoexport.runtime.inputs.picture_file import read_picture
 from echoexport.runtime.inputs.resize import Picture, Size, resize_picture
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Box = tuple[float, float, float, float]
 """A face box (x0, y0, x1, y1) in pixels; it may reach over the picture's edge."""
@@ -25,7 +21,6 @@ Rect = tuple[int, int, int, int]
 
 LEAST_SIDE = 64  # pixels; below this there is no face worth enlarging
 LEAST_FACE = 8  # pixels
-MOST_PIXELS = 178_956_970  # what Pillow decodes before it suspects a decompression bomb
 MASK_MARGIN = 0.1  # of the box, on each side
 CROP_MARGIN = 0.5
 
@@ -45,29 +40,15 @@ class FaceCrop:
 def read_portrait(path: Path | str) -> Picture:
     """Read a portrait as (H,W,3) uint8 RGB, turned upright as its EXIF orientation says.
 
-    Grey, 16-bit, palette and CMYK pictures become RGB; transparency lies over white; of
-    an animation the first frame counts. Raises PortraitError naming the file for one
+    Grey, 16-bit, palette and CMYK pictures become RGB, in sRGB where an embedded profile
+    says what their colours are; transparency lies over white; of an animation the first
+    frame counts. A pipe is read to its end. Raises PortraitError naming the file for one
     that is missing, no picture, cut short, below 64 pixels on a side, or above 178
     megapixels.
     """
     picture = read_picture(path)
     _check_least_side(picture, name=str(path))
     return picture
-
-
-def read_picture(path: Path | str) -> Picture:
-    """Read any picture, however small, as (H,W,3) uint8 RGB; see :func:`read_portrait`."""
-    path = Path(path)
-    if path.is_dir():
-        raise PortraitError(f"{path} is a folder: name a picture file")
-    if not path.is_file():
-        raise PortraitError(f"{path}: there is no such picture")
-    try:
-        return _decode(path)
-    except PortraitError:
-        raise
-    except Exception as error:  # the decoders of forty formats raise all kinds of things
-        raise PortraitError(f"{path} cannot be read as a picture: {_describe(error)}") from error
 
 
 def portrait_from_array(array: np.ndarray, *, name: str = "the portrait") -> Picture:
@@ -139,56 +120,6 @@ def parse_face_box(text: str) -> Box:
             f"face box {text!r}: wanted four numbers x0,y0,x1,y1 in pixels, such as 120,80,360,400"
         ) from None
     return x0, y0, x1, y1
-
-
-def _decode(path: Path) -> Picture:
-    from PIL import Image, ImageOps
-
-    with warnings.catch_warnings():
-        # Pillow warns of large sizes that are allowed here, and of odd metadata that no
-        # user can mend.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as image:
-                _check_pixels(image, path=path)
-                ImageOps.exif_transpose(image, in_place=True)  # no second copy of a large picture
-                return _to_rgb(image)
-        except Image.DecompressionBombError:
-            raise PortraitError(
-                f"{path} has more than {MOST_PIXELS // 10**6} megapixels: scale it down first"
-            ) from None
-
-
-def _check_pixels(image: Image, *, path: Path) -> None:
-    if image.width * image.height > MOST_PIXELS:
-        raise PortraitError(
-            f"{path} is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} "
-            "megapixels: scale it down first"
-        )
-
-
-def _to_rgb(image: Image) -> Picture:
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255 instead of scaling it
-        deep = np.asarray(image).clip(0, 65535).astype(np.uint32)
-        return np.repeat(((deep + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("its pixels are 32-bit floats; save it with 8 bits a channel")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        image = white
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _describe(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "its format is not known"
-    return str(error) or type(error).__name__
 
 
 def _check_least_side(picture: Picture, *, name: str) -> None:

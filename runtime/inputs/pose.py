@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echoexport.runtime.errors import PortraitError, PoseError
-from echoexport.runtime.inputs.portrait import read_picture
+from echoexport.runtime.inputs.picture_file import read_picture
 from echoexport.runtime.inputs.pose_drawing import Landmarks, draw_pose_map
 from echoexport.runtime.inputs.pose_topology import LANDMARKS
 from echoexport.runtime.inputs.resize import Picture, Size, resize_bilinear

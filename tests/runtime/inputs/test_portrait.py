@@ -14,12 +14,8 @@ import pytest
 from PIL import Image
 
 from echoexport.runtime.errors import PortraitError
-from echoexport.runtime.inputs.portrait import (
-    crop_face,
-    portrait_from_array,
-    read_picture,
-    read_portrait,
-)
+from echoexport.runtime.inputs.picture_file import read_picture
+from echoexport.runtime.inputs.portrait import crop_face, portrait_from_array, read_portrait
 
 
 def save(path: Path, picture: np.ndarray, *, mode: str = "RGB", **options: Any) -> Path:
