@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,7 +19,9 @@ from echoexport.runtime.errors import AudioError, OutputError, SettingError
 from echoexport.runtime.files.aside import refuse_output
 from echoexport.runtime.files.staging import staged_file
 from echoexport.runtime.inputs.rates import exact_rate
-from echoexport.runtime.inputs.voice import decode_sound, split_sound
+from echoexport.runtime.inputs.sound.decoding import decode_sound
+from echoexport.runtime.inputs.sound.stored import StoredSound
+from echoexport.runtime.inputs.voice import split_sound
 from echoexport.runtime.sinks.sink import check_frame
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ class Mp4Sink:
         *,
         size: tuple[int, int],
         fps: int | float | Fraction,
-        voice_path: str | Path | None = None,
+        voice_path: str | Path | StoredSound | None = None,
         voice_samples: NDArray[np.float32] | None = None,
         settings: Mp4Settings | None = None,
     ) -> None:
@@ -89,7 +92,7 @@ class Mp4Sink:
         self._rate = exact_rate(fps)
         self._settings = settings or Mp4Settings()
         self._stack = ExitStack()
-        self._voice_path = None if voice_path is None else Path(voice_path)
+        self._voice = voice_path
         self._voice_samples = voice_samples
         self._count = 0
         if min(size) < 2 or size[0] % 2 or size[1] % 2:
@@ -151,17 +154,15 @@ class Mp4Sink:
                 self._sound.advance(self._count / self._rate)
 
     def _open_sound(self) -> _FirstFrame | None:
-        if self._voice_path is not None:
-            if (
-                self.path.exists()
-                and self._voice_path.exists()
-                and self.path.samefile(self._voice_path)
-            ):
+        if self._voice is not None:
+            voice = self._voice
+            path = voice.path if isinstance(voice, StoredSound) else Path(voice)
+            if self.path.exists() and path.exists() and self.path.samefile(path):
                 raise SettingError(
                     f"output {self.path}: it is the voice itself, and would be overwritten; "
                     "name another"
                 )
-            return _FirstFrame(decode_sound(self._voice_path), name=str(self._voice_path))
+            return _FirstFrame(decode_sound(voice), name=str(path))
         if self._voice_samples is not None:
             return _FirstFrame(split_sound(self._voice_samples), name="the given samples")
         return None
@@ -301,15 +302,35 @@ class _SoundTrack:
         """
         import av
 
-        resampler = av.AudioResampler(
+        cutter = av.AudioResampler(
             format="fltp", layout=self._layout, rate=self._rate, frame_size=_AAC_PACKET
         )
         try:
-            for frame in sound:
-                yield from resampler.resample(frame)
-            yield from _drop_none(resampler.resample(None))
-        except ValueError as error:  # the source changes its rate or channels on the way
+            for frame in self._convert(sound):
+                yield from cutter.resample(frame)
+            yield from _drop_none(cutter.resample(None))
+        except ValueError as error:
             raise AudioError(f"{sound.name}: cannot be converted to AAC ({error})") from error
+
+    def _convert(self, sound: _FirstFrame) -> Iterator[AudioFrame]:
+        """The sound at the track's rate, with its channels, whatever changes on the way."""
+        import av
+
+        resampler: Any = None
+        kind = None
+        count = 0
+        for frame in itertools.chain(sound, [None]):
+            found = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
+            parts = [] if resampler is None or found == kind else resampler.resample(None)
+            if found != kind:
+                resampler = av.AudioResampler("fltp", self._layout, self._rate)
+                kind = found
+            parts += [] if frame is None else resampler.resample(frame)
+            for part in _drop_none(parts):
+                part.pts = count
+                part.time_base = Fraction(1, self._rate)
+                count += part.samples
+                yield part
 
 
 def _drop_none(frames: Iterable[AudioFrame | None]) -> Iterator[AudioFrame]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.errors import SettingError
+from echoexport.runtime.inputs.sound.stored import StoredSound
 from echoexport.runtime.sinks.png_folder import PngFolderSink
 from echoexport.runtime.sinks.raw import RawSink, open_stdout
 from echoexport.runtime.sinks.sink import FrameSink
@@ -23,7 +24,7 @@ def open_sink(
     *,
     size: tuple[int, int],
     fps: int | float | Fraction,
-    voice_path: str | Path | None = None,
+    voice_path: str | Path | StoredSound | None = None,
     voice_samples: NDArray[np.float32] | None = None,
 ) -> FrameSink:
     """Choose a sink by the output's name.

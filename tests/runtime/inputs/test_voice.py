@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import wave
 from fractions import Fraction
@@ -14,7 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoexport.runtime.errors import AudioError
-from echoexport.runtime.inputs.voice import SAMPLE_RATE, read_voice, voice_from_samples
+from echoexport.runtime.inputs.voice import (
+    SAMPLE_RATE,
+    question_voice,
+    read_voice,
+    voice_from_samples,
+)
 
 A4 = 440.0
 
@@ -94,12 +100,13 @@ def test_two_channels_are_averaged(tmp_path: Path) -> None:
     assert np.abs(voice.samples * 32768 - left * 0.75).max() <= 1.5
 
 
-def test_opposite_channels_cancel(tmp_path: Path) -> None:
+def test_of_channels_that_cancel_each_other_out_one_is_heard(tmp_path: Path) -> None:
     left = make_sine(rate=SAMPLE_RATE)
     voice = read_voice(
         write_wav(tmp_path / "stereo.wav", np.stack([left, -left], axis=1), rate=SAMPLE_RATE)
     )
-    assert np.abs(voice.samples * 32768).max() <= 1
+    heard = voice.samples[SAMPLE_RATE // 50 :] * 32768  # from silence within 10 ms
+    assert np.abs(heard - left[SAMPLE_RATE // 50 :]).max() <= 1
 
 
 def test_the_duration_is_the_sources_own_and_exact(tmp_path: Path) -> None:
@@ -155,6 +162,36 @@ def test_the_speech_beside_the_checkout_is_read(media_dir: Path) -> None:
     voice = read_voice(media_dir / "speech_en.wav")
     assert voice.duration == Fraction(125_696, 24_000)
     assert abs(voice.samples.size - voice.duration * SAMPLE_RATE) < 1
+
+
+def test_ordinary_voices_give_the_samples_that_they_always_gave(media_dir: Path) -> None:
+    from echoexport.export.demo.assets import builtin_voice
+
+    hashes = {
+        media_dir / "speech_en.wav": (
+            "4ce3751b2d32ee1513c68cbd1620a92bb0f4db4957f726776f8f2442ad01e3a3"
+        ),
+        builtin_voice(): "861c2c306796c719842a0388ba78ba32bddc5c0600ae377aa81b4014f65e65d4",
+    }
+    for path, wanted in hashes.items():
+        assert hashlib.sha256(read_voice(path).samples.tobytes()).hexdigest() == wanted
+
+
+@pytest.mark.parametrize("level", [0, 20, 12_000])
+def test_a_voice_that_is_silent_throughout_is_questioned(tmp_path: Path, level: int) -> None:
+    sine = make_sine(rate=SAMPLE_RATE, amplitude=level)
+    voice = read_voice(write_wav(tmp_path / "a.wav", sine, rate=SAMPLE_RATE))
+    warnings = question_voice(voice)
+    assert len(warnings) == (0 if level > 100 else 1)
+    assert all("a.wav: silent throughout" in warning for warning in warnings)
+
+
+def test_no_more_is_read_than_is_asked_for(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", make_sine(rate=44_100, seconds=9), rate=44_100)
+    whole = read_voice(path)
+    part = read_voice(path, most=Fraction(5, 2))
+    assert Fraction(5, 2) <= part.duration < Fraction(27, 10)
+    assert np.array_equal(part.samples[:39_000], whole.samples[:39_000])
 
 
 def test_samples_cannot_be_overwritten(reference_dir: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from echoexport.runtime.errors import AudioError, OutputError, SettingError
 from echoexport.runtime.inputs.rates import covering_frame_count
+from echoexport.runtime.inputs.sound.stored import store_sound
 from echoexport.runtime.inputs.voice import read_voice
 from echoexport.runtime.sinks.open import open_sink
 
@@ -171,6 +174,29 @@ def test_the_sound_of_an_array_is_muxed_in_step(
         make_frames(24),
     )
     heard = read_voice(tmp_path / "a.mp4").samples[: voice.samples.size]
+    assert np.corrcoef(heard, voice.samples)[0, 1] > 0.98
+
+
+def test_the_sound_of_a_pipe_and_of_two_rates_is_muxed_whole(
+    tmp_path: Path,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_voice: Callable[..., Path],
+    write_all: Callable[..., None],
+) -> None:
+    parts = [
+        write_voice(tmp_path / "a.wav", rate=24_000).read_bytes(),
+        write_voice(tmp_path / "b.wav", rate=44_100, channels=2).read_bytes(),
+    ]
+    os.mkfifo(tmp_path / "voice")
+    threading.Thread(
+        target=(tmp_path / "voice").write_bytes, args=(b"".join(parts),), daemon=True
+    ).start()
+    with store_sound(tmp_path / "voice") as sound:
+        voice = read_voice(sound)
+        sink = open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=sound)
+        write_all(sink, make_frames(48))
+    heard = read_voice(tmp_path / "a.mp4").samples[: voice.samples.size]
+    assert voice.samples.size == 32_000
     assert np.corrcoef(heard, voice.samples)[0, 1] > 0.98
 
 
