@@ -15,7 +15,7 @@ from echoexport.runtime.files.json_file import read_json
 from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
-from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice
+from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, question_voice, read_voice
 from echoexport.runtime.progress import Tell
 
 BOXES = "boxes.json"
@@ -78,7 +78,7 @@ def read_recording_inputs(
         )
     boxes = read_boxes(portraits, known=[path.name for path in pictures])
     crops = {path.name: _make_crop(path, boxes.get(path.name), settings) for path in pictures}
-    cut = {path.name: cut_voice(read_voice(path), seconds=settings.seconds) for path in sounds}
+    cut = {path.name: _read_stretch(path, settings) for path in sounds}
     return [
         RecordingInput(portrait, voice, crop, sound, settings.poses)
         for portrait, crop in crops.items()
@@ -139,6 +139,13 @@ def cut_voice(voice: Voice, *, seconds: float) -> Voice:
     samples = voice.samples[start : start + count].copy()
     samples.setflags(write=False)
     return Voice(samples, Fraction(count, SAMPLE_RATE), voice.path)
+
+
+def _read_stretch(path: Path, settings: InputSettings) -> Voice:
+    voice = cut_voice(read_voice(path), seconds=settings.seconds)
+    for warning in question_voice(voice):
+        settings.warn(warning)
+    return voice
 
 
 def hash_crop(crop: FaceCrop) -> str:

@@ -10,12 +10,19 @@ from pathlib import Path
 
 from echoexport.runtime.bundle.opened import Bundle, Lease
 from echoexport.runtime.conditioning.drives import require_poses
+from echoexport.runtime.conditioning.voice_features import measure_hearing
 from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
-from echoexport.runtime.inputs.voice import read_voice
+from echoexport.runtime.inputs.sound.stored import StoredSound, store_sound
+from echoexport.runtime.inputs.voice import question_voice, read_voice
 from echoexport.runtime.progress import Progress, Tell
 from echoexport.runtime.rendering.session import Rendering, Session
-from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings, settle_sampling
+from echoexport.runtime.rendering.settings import (
+    RenderInputs,
+    RenderSettings,
+    count_heard_columns,
+    settle_sampling,
+)
 from echoexport.runtime.sampling.sampler import SamplingHooks, SamplingSettings
 from echoexport.runtime.sinks.open import open_sink
 from echoexport.runtime.sinks.sink import FrameSink, TracedSink
@@ -104,25 +111,20 @@ def _make_clip(
     warn: Tell | None,
 ) -> ClipReport:
     begun = time.perf_counter()
-    bundle = session.bundle
-    tracer = networks.tracer
-    size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
-    warnings = _question_guidance(bundle, settle_sampling(bundle, request.settings))
+    warnings = _question_guidance(session.bundle, settle_sampling(session.bundle, request.settings))
     session.prepare(networks)
-    inputs, doubts = _read_inputs(bundle, request, size=size, tracer=tracer)
-    warnings += doubts
-    fps = request.settings.fps or bundle.manifest.fps
-    output = open_sink(request.output, size=size, fps=fps, voice_path=request.voice)
-    with TracedSink(output, tracer) if tracer.enabled else output as sink:
-        if warn is not None:
-            for warning in warnings:
-                warn(warning)
-        hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
-        rendering = session.start(inputs, request.settings, hooks=hooks, networks=networks)
-        prepared = time.perf_counter()
-        first = _write_frames(
-            rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames)
-        )
+    with store_sound(request.voice) as sound:
+        inputs, doubts = _read_inputs(session.bundle, request, sound=sound, tracer=networks.tracer)
+        with _open_sink(session.bundle, request, sound=sound, tracer=networks.tracer) as sink:
+            for warning in (*warnings, *doubts):
+                if warn is not None:
+                    warn(warning)
+            hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
+            rendering = session.start(inputs, request.settings, hooks=hooks, networks=networks)
+            prepared = time.perf_counter()
+            first = _write_frames(
+                rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames)
+            )
     ended = time.perf_counter()
     return ClipReport(
         frames=rendering.frames,
@@ -133,22 +135,34 @@ def _make_clip(
         first_frame_seconds=first - begun,
         seconds=ended - begun,
         calls=networks.calls(),
-        warnings=warnings,
+        warnings=(*warnings, *doubts),
     )
 
 
 def _read_inputs(
-    bundle: Bundle, request: ClipRequest, *, size: tuple[int, int], tracer: Tracer
+    bundle: Bundle, request: ClipRequest, *, sound: StoredSound, tracer: Tracer
 ) -> tuple[RenderInputs, tuple[str, ...]]:
-    """Voice, portrait and poses, and what is doubtful about the face."""
+    """What is rendered, and warnings about it."""
+    size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
+    columns = count_heard_columns(bundle, request.settings)
     with tracer.span("read voice", "audio"):
-        voice = read_voice(request.voice)
+        voice = read_voice(sound, most=None if columns is None else measure_hearing(columns))
     with tracer.span("portrait", "stage"):
         crop, doubts = choose_face(
             request.portrait, size, box=request.face_box, model=request.face_model
         )
         poses = _open_poses(bundle, request, size=size)
-    return RenderInputs(crop.picture, voice, mask=crop.mask, poses=poses), doubts
+    inputs = RenderInputs(crop.picture, voice, mask=crop.mask, poses=poses)
+    return inputs, doubts + question_voice(voice)
+
+
+def _open_sink(
+    bundle: Bundle, request: ClipRequest, *, sound: StoredSound, tracer: Tracer
+) -> FrameSink:
+    size = (bundle.manifest.picture.width, bundle.manifest.picture.height)
+    fps = request.settings.fps or bundle.manifest.fps
+    output = open_sink(request.output, size=size, fps=fps, voice_path=sound)
+    return TracedSink(output, tracer) if tracer.enabled else output
 
 
 def _write_frames(rendering: Rendering, sink: FrameSink, *, tell: Callable[[int], None]) -> float:

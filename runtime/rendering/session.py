@@ -25,6 +25,7 @@ from echoexport.runtime.rendering.settings import (
     RenderInputs,
     RenderSettings,
     count_frames,
+    count_heard_columns,
     settle_hold,
     settle_sampling,
 )
@@ -191,7 +192,8 @@ class Session:
         numbers = settle_sampling(self.bundle, settings)
         drive = open_drive(lease, mask=inputs.mask, poses=inputs.poses, cache=self.cache)
         self.prepare(lease)
-        features = encode_voice(lease, inputs.voice)
+        columns = count_heard_columns(self.bundle, settings)
+        features = encode_voice(lease, inputs.voice, columns=columns)
         frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
         padded = max(frames, manifest.window.frames)
         with lease.tracer.span("noise", "sampling"):

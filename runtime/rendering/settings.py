@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.conditioning.audio_tokens import original_frame_count
+from echoexport.runtime.conditioning.voice_features import count_columns
 from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.inputs.rates import Rate, covering_frame_count
+from echoexport.runtime.inputs.rates import Rate, covering_frame_count, exact_rate
 from echoexport.runtime.inputs.voice import Voice
 from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.runtime.sampling.sampler import SamplingSettings
@@ -101,6 +102,15 @@ def settle_hold(bundle: Bundle, settings: RenderSettings) -> int:
     if not is_whole(hold) or not 0 <= hold <= 255:
         raise SettingError(f"hold {hold!r}: 0 to 255 levels are wanted; 0 shows every change")
     return hold
+
+
+def count_heard_columns(bundle: Bundle, settings: RenderSettings) -> int | None:
+    """Mel columns that the frames asked for can hear; None for all of the voice."""
+    frames = settings.frames
+    if frames is None or not is_whole(frames) or frames < 1:
+        return None
+    fps = exact_rate(bundle.manifest.fps if settings.fps is None else settings.fps)
+    return count_columns(frames, fps, context=bundle.manifest.audio.context)
 
 
 def count_frames(settings: RenderSettings, voice: Voice, *, rows: int, fps: Fraction) -> int:

@@ -6,6 +6,7 @@ The face that is used, the report, and what is left when something fails.
 from __future__ import annotations
 
 import json
+import wave
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -69,6 +70,36 @@ def test_a_report_counts_its_own_clip_only(
     session = Session(bundle)
     reports = [make_clip(session, request_of(tmp_path / name)) for name in ("a.mp4", "b.mp4")]
     assert reports[0].calls == reports[1].calls
+
+
+def test_a_silent_voice_is_rendered_and_told_of(
+    bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path
+) -> None:
+    request = request_of(tmp_path / "out.mp4")
+    with wave.open(str(tmp_path / "silent.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(16_000))
+    told: list[str] = []
+    silent = replace(request, voice=tmp_path / "silent.wav")
+    report = make_clip(Session(bundle), silent, warn=told.append)
+    assert report.warnings == tuple(told)
+    assert [text for text in told if "silent.wav: silent throughout" in text] == told
+    assert len(told) == 1
+
+
+def test_a_few_frames_of_a_long_voice_cost_what_a_short_one_costs(
+    bundle: Bundle, request_of: Callable[..., ClipRequest], tmp_path: Path
+) -> None:
+    long = tmp_path / "long.wav"
+    with wave.open(str(long), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        second = np.rint(9000 * np.sin(np.arange(16_000) / 9)).astype("<i2").tobytes()
+        for _ in range(600):
+            file.writeframes(second)
+    request = replace(request_of(tmp_path / "few"), voice=long, settings=RenderSettings(frames=4))
+    report = make_clip(Session(bundle), request)
+    assert report.frames == 4
+    assert report.calls["audio_encoder"] == 1
 
 
 def test_the_second_clip_of_a_portrait_runs_no_reference_network(
