@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
+import math
+import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from echoexport.runtime.errors import PortraitError, PoseError
+from echoexport.runtime.inputs.landmark_pickle import read_pickled_array
 from echoexport.runtime.inputs.picture_file import read_picture
 from echoexport.runtime.inputs.pose_drawing import Landmarks, draw_pose_map
 from echoexport.runtime.inputs.pose_topology import LANDMARKS
@@ -22,6 +25,15 @@ PoseMap = npt.NDArray[np.float32]
 """(3,H,W), 0 to 1, channels as the original draws them."""
 
 MOST_PICKLE_BYTES = 1 << 20  # the arrays that belong in one take 11,472 bytes
+
+
+MOST_HEADER_BYTES = 1 << 12
+_HEADER = re.compile(
+    rb"^\x93NUMPY[\1-\3]\0.{2,4}\{\s*'descr':\s*'(?P<dtype>[<>|=]?[a-zA-Z?][0-9]{0,4})',"
+    rb"\s*'fortran_order':\s*(?:True|False),"
+    rb"\s*'shape':\s*\((?P<sides>(?:\s*[0-9]{1,15}L?\s*,?){0,8})\),?\s*\}",
+    re.DOTALL,
+)
 
 
 class PoseMaps:
@@ -121,9 +133,23 @@ def _open_array(path: Path, *, size: Size) -> PoseMaps:
 
 def _read_array(path: Path) -> npt.NDArray[Any]:
     try:
+        _check_header(path)
         return np.lib.format.open_memmap(path, mode="r")  # lazy, and refuses pickled objects
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a header is Python text, and fails as such texts do
         raise PoseError(f"{path} is not a readable .npy array of numbers: {error}") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse, before numpy maps it, a header that numpy itself would not write."""
+    with path.open("rb") as file:
+        start = file.read(MOST_HEADER_BYTES)
+        size = os.fstat(file.fileno()).st_size
+    header = _HEADER.search(start.partition(b"}")[0] + b"}")
+    if header is None:
+        raise ValueError("its header is not one of a plain array")
+    sides = [int(side) for side in header["sides"].replace(b"L", b"").split(b",") if side.strip()]
+    if math.prod(sides) * np.dtype(header["dtype"].decode()).itemsize > size:
+        raise ValueError(f"its shape {tuple(sides)} is larger than the file")
 
 
 def _draw_landmark_file(path: Path, *, size: Size) -> Picture:
@@ -149,54 +175,14 @@ def _check_landmarks(landmarks: npt.NDArray[Any], *, name: str) -> Landmarks:
 
 
 def _read_pickle(path: Path) -> npt.NDArray[Any]:
-    size = path.stat().st_size
-    if size > MOST_PICKLE_BYTES:
-        raise PoseError(
-            f"{path} has {size} bytes: a pickle of ({LANDMARKS},3) landmarks is far smaller"
-        )
     try:
         with path.open("rb") as file:
-            found = _ArrayUnpickler(file, name=str(path)).load()
-    except PoseError:
-        raise
-    except Exception as error:  # a broken pickle raises whatever its bytes happen to spell
-        raise PoseError(f"{path} is not a readable pickle of landmarks: {error}") from error
-    if not isinstance(found, np.ndarray):
+            content = file.read(MOST_PICKLE_BYTES + 1)
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(content) > MOST_PICKLE_BYTES:
         raise PoseError(
-            f"{path}: wanted an array of shape ({LANDMARKS},3), found a {type(found).__name__}"
+            f"{path} has {path.stat().st_size} bytes: a pickle of ({LANDMARKS},3) landmarks is "
+            "far smaller"
         )
-    return found
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads a pickled numpy array and refuses all else.
-
-    Unpickling runs what a file names.
-    """
-
-    def __init__(self, file: Any, *, name: str) -> None:
-        super().__init__(file)
-        self._name = name
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = _allowed_globals().get((module, name))
-        if allowed is None:
-            raise PoseError(
-                f"{self._name} is refused: it wants to load {module}.{name}, which no "
-                "landmarks need"
-            )
-        return allowed
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise PoseError(f"{self._name} is refused: it refers to data outside the file ({pid!r})")
-
-
-def _allowed_globals() -> dict[tuple[str, str], Any]:
-    # Asking an array how it is rebuilt gives the function wherever this numpy keeps it.
-    rebuild = np.zeros(1).__reduce__()[0]
-    return {
-        ("numpy.core.multiarray", "_reconstruct"): rebuild,
-        ("numpy._core.multiarray", "_reconstruct"): rebuild,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
+    return read_pickled_array(content, name=str(path))
