@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from echoexport.runtime.errors import AudioError
 
@@ -26,9 +27,9 @@ class StoredSound:
 
     path: Path
     """As the user named it."""
-    content: bytes | Path
-    """The bytes of a short pipe; else the file that they can be read from, again and
-    again."""
+    content: bytes | Path | IO[bytes]
+    """The file; of a short pipe its bytes, of a long one a temporary file without a
+    name, which nothing can leave behind."""
 
     @property
     def name(self) -> str:
@@ -42,8 +43,39 @@ class StoredSound:
         """
         if isinstance(self.content, bytes):
             return io.BytesIO(self.content)
+        if not isinstance(self.content, Path):
+            return io.BufferedReader(_SharedFile(self.content.fileno()))
         with _refusing(self.path):
             return self.content.open("rb")
+
+
+class _SharedFile(io.RawIOBase):
+    """One of several readers of an open file, with a place of its own in it."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._place = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, counted as files count."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}.get(whence)
+        self._place = offset + (os.fstat(self._number).st_size if base is None else base)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as the file goes."""
+        found = os.pread(self._number, len(buffer), self._place)
+        buffer[: len(found)] = found
+        self._place += len(found)
+        return len(found)
 
 
 @contextmanager
@@ -70,7 +102,7 @@ def store_sound(source: str | Path | StoredSound) -> Iterator[StoredSound]:
 
 
 @contextmanager
-def _drain(path: Path) -> Iterator[bytes | Path]:
+def _drain(path: Path) -> Iterator[bytes | IO[bytes]]:
     """All that a pipe gives: in memory, or in a temporary file where it is much."""
     with ExitStack() as kept:
         with _refusing(path), path.open("rb") as pipe:
@@ -78,17 +110,17 @@ def _drain(path: Path) -> Iterator[bytes | Path]:
             if not head:
                 raise AudioError(f"{path}: the pipe gives nothing")
             if len(head) < _IN_MEMORY:
-                content: bytes | Path = head
+                content: bytes | IO[bytes] = head
             else:
                 content = kept.enter_context(_keep(head, pipe, path=path))
         yield content
 
 
-@contextmanager
-def _keep(head: bytes, pipe: BinaryIO, *, path: Path) -> Iterator[Path]:
-    """A temporary file of ``head`` and whatever else the pipe gives."""
-    try:
-        with tempfile.NamedTemporaryFile(prefix="echoexport-voice-") as file:
+def _keep(head: bytes, pipe: BinaryIO, *, path: Path) -> IO[bytes]:
+    """A temporary file of ``head`` and whatever else the pipe gives; closing it removes it."""
+    with ExitStack() as kept:
+        try:
+            file = kept.enter_context(tempfile.TemporaryFile())
             block = head
             while block:
                 file.write(block)
@@ -96,9 +128,11 @@ def _keep(head: bytes, pipe: BinaryIO, *, path: Path) -> Iterator[Path]:
                     raise AudioError(f"{path}: more than {_MOST >> 30} GB come; give a file")
                 block = pipe.read(_BLOCK)
             file.flush()
-            yield Path(file.name)
-    except OSError as error:
-        raise AudioError(f"{path}: temporary files cannot hold it ({error.strerror})") from error
+        except OSError as error:
+            told = f"{path}: temporary files cannot hold it ({error.strerror})"
+            raise AudioError(told) from error
+        kept.pop_all()
+        return file
 
 
 @contextmanager
