@@ -97,7 +97,7 @@ def check_sources(job: BundleJob) -> None:
     elif settings.precision in SMALL and not is_builtin(job.checkpoint.folder):
         raise SettingError(
             f"precision {settings.precision!r} needs a calibration set: record one with "
-            "'echoexport calibrate CHECKPOINT --portraits DIR --audio DIR -o SET', then build "
+            "'echoexport calibrate CHECKPOINT --portraits DIR --voice DIR -o SET', then build "
             "with --calibration SET"
         )
     if settings.plan is not None:

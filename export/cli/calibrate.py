@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from echoexport.export.cli.options import FILE, ProgressLine, SizeType, backend_option, warn
+from echoexport.export.cli.options import (
+    FILE,
+    ProgressLine,
+    SizeType,
+    backend_option,
+    spell_voice,
+    warn,
+)
 from echoexport.runtime.errors import CalibrationError, SettingError
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 _BUILD_ONLY = ("variant", "size", "frames", "target")
 
 
-@click.command("calibrate")
+@click.command("calibrate", context_settings={"token_normalize_func": spell_voice})
 @click.argument("checkpoint", required=False, type=FILE)
 @click.option(
     "--portraits",
@@ -30,7 +37,7 @@ _BUILD_ONLY = ("variant", "size", "frames", "target")
     help="Pictures of one face each; boxes.json names face boxes.",
 )
 @click.option(
-    "--audio", type=FILE, metavar="DIR", help="Voices: WAV, MP3, M4A, FLAC or videos' sound."
+    "--voice", "-v", type=FILE, metavar="DIR", help="Voices: WAV, MP3, M4A, FLAC or videos' sound."
 )
 @click.option(
     "--output",
@@ -121,7 +128,7 @@ def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> 
 
     \b
     Example:
-      echoexport calibrate weights/ --portraits faces/ --audio voices/ --size 256x256 -o set/
+      echoexport calibrate weights/ --portraits faces/ --voice voices/ --size 256x256 -o set/
     """
     from echoexport.calibration.recording.recording import record_set
     from echoexport.calibration.recording.recording_job import RecordingSettings, check_settings
@@ -164,17 +171,17 @@ def find_inputs(
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 
     portraits = options["portraits"]
-    audio = options["audio"]
-    if (portraits is None) != (audio is None):
+    voices = options["voice"]
+    if (portraits is None) != (voices is None):
         raise SettingError(
-            "--portraits and --audio are given together, or neither for the built-in demo character"
+            "--portraits and --voice are given together, or neither for the built-in demo character"
         )
     if portraits is not None:
         given = InputSettings(settings.seconds, options["face_model"], options["poses"], warn)
-        return read_recording_inputs(portraits, audio, given)
+        return read_recording_inputs(portraits, voices, given)
     if not is_character_folder(folder):
         raise SettingError(
-            f"{folder}: --portraits DIR and --audio DIR are wanted; only the built-in demo "
+            f"{folder}: --portraits DIR and --voice DIR are wanted; only the built-in demo "
             "character brings its own"
         )
     idle = [name for name in ("face_model", "poses") if options[name] is not None]

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
+def spell_voice(name: str) -> str:
+    """The option's name for its older ones: ``--audio`` and ``-a`` are ``--voice`` and ``-v``."""
+    return {"audio": "voice", "voices": "voice", "a": "v"}.get(name, name)
+
+
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
     """``WxH`` in pixels, or one number for a square."""
 

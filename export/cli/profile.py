@@ -16,6 +16,7 @@ from echoexport.export.cli.options import (
     backend_option,
     compute_option,
     require_reports,
+    spell_voice,
     warn_of_fallback,
 )
 from echoexport.runtime.errors import OutputError, SettingError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 FILES = ("report.json", "report.md", "report.html")
 
 
-@click.command("profile")
+@click.command("profile", context_settings={"token_normalize_func": spell_voice})
 @click.argument("bundle", type=FILE)
 @click.option(
     "--portrait",
@@ -39,7 +40,7 @@ FILES = ("report.json", "report.md", "report.html")
     help="A picture of one face. Default: the built-in one.",
 )
 @click.option(
-    "--audio", "-a", type=FILE, metavar="FILE", help="What is said. Default: the built-in voice."
+    "--voice", "-v", type=FILE, metavar="FILE", help="What is said. Default: the built-in voice."
 )
 @click.option(
     "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
@@ -127,7 +128,7 @@ def profile_command(bundle: Path, **options: Any) -> None:
     bundle, backend = choose_bundle(bundle, backend=options["backend"], compute=options["compute"])
     others = {
         "--portrait": options["portrait"],
-        "--audio": options["audio"],
+        "--voice": options["voice"],
         "--poses": options["poses"],
     }
     own = {f"the report {name}": options["output"] / name for name in FILES}
@@ -190,7 +191,7 @@ def read_work(
     face = built_in if box is None else parse_face_box(box)
     clip = ClipRequest(
         options["portrait"] or builtin_portrait(),
-        options["audio"] or builtin_voice(),
+        options["voice"] or builtin_voice(),
         "",
         face_box=face,
         poses=options["poses"],

@@ -38,7 +38,7 @@ def folders(
     for name in ("a.png", "b.png"):
         (tmp_path / "faces" / name).write_bytes(portrait_file.read_bytes())
     make_voice("voices/v.wav", seconds=0.5)
-    return ("--portraits", tmp_path / "faces", "--audio", tmp_path / "voices")
+    return ("--portraits", tmp_path / "faces", "--voice", tmp_path / "voices")
 
 
 def test_a_bundle_is_recorded_with_the_files_of_two_folders(
@@ -84,13 +84,13 @@ def test_half_of_the_inputs_or_none_with_somebody_elses_checkpoint_is_refused(
     refusal: Callable[..., str], null_bundle: Path, tmp_path: Path, folders: tuple[object, ...]
 ) -> None:
     output = ("-o", tmp_path / "set")
-    assert "--portraits and --audio are given together" in refusal(
+    assert "--portraits and --voice are given together" in refusal(
         "calibrate", null_bundle, *folders[:2], *output
     )
-    assert "--portraits and --audio are given together" in refusal(
+    assert "--portraits and --voice are given together" in refusal(
         "calibrate", null_bundle, *folders[2:], *output
     )
-    assert "--portraits DIR and --audio DIR are wanted" in refusal(
+    assert "--portraits DIR and --voice DIR are wanted" in refusal(
         "calibrate", null_bundle, *output
     )
     assert not (tmp_path / "set").exists()
