@@ -12,7 +12,7 @@ from echoexport.runtime.contract.compiled import CompiledEngines
 from echoexport.runtime.contract.families import find_family
 from echoexport.runtime.contract.family import Drive, Family
 from echoexport.runtime.contract.network_work import NetworkWork
-from echoexport.runtime.contract.schema import dump, parse
+from echoexport.runtime.contract.schema import dump, find_large_number, parse
 from echoexport.runtime.contract.settings import (
     AudioSettings,
     PictureSettings,
@@ -34,6 +34,9 @@ from echoexport.runtime.files.json_file import read_json
 MANIFEST_NAME = "manifest.json"
 BUNDLE_FORMAT = "echoexport-bundle"
 MANIFEST_SCHEMA = 1
+_LARGEST_NUMBER = 1 << 53
+_MOST_FRAMES = 4096
+_LONGEST_SIDE = 16384
 FIRST_FAMILY = "echomimic-v1"
 """The family of bundles that are older than the manifest's ``family``."""
 
@@ -213,6 +216,9 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = parse(Manifest, data, where="manifest")
     except (ValueError, SettingError) as error:  # the scheduler's settings check themselves
         raise BundleError(f"{path}: {error}") from error
+    large = find_large_number(data, limit=_LARGEST_NUMBER)
+    if large is not None:
+        raise BundleError(f"{path}: {str(large)[:30]} is larger than any number in a manifest")
     _check_numbers(path, manifest)
     _check_tensors(path, manifest)
     family = _find_family(path, manifest)
@@ -258,7 +264,9 @@ def _check_numbers(path: Path, manifest: Manifest) -> None:
         "picture sides that are multiples of downscale": picture.downscale > 0
         and min(picture.width, picture.height) > 0
         and not (picture.width % picture.downscale or picture.height % picture.downscale),
-        "a window of 1 frame or more": window.frames >= 1,
+        f"a window of 1 to {_MOST_FRAMES} frames": 1 <= window.frames <= _MOST_FRAMES,
+        f"picture sides of at most {_LONGEST_SIDE}": max(picture.width, picture.height)
+        <= _LONGEST_SIDE,
         "an overlap of 0 or more frames, less than the window's": 0
         <= window.overlap
         < window.frames,

@@ -40,6 +40,20 @@ def dump(value: Any) -> Any:
     return value
 
 
+def find_large_number(data: Any, *, limit: int) -> int | None:
+    """A whole number in JSON that is as large as ``limit``, whatever its sign; None for none.
+
+    What lies in fields that may hold anything is looked at too.
+    """
+    left = [data]
+    while left:
+        item = left.pop()
+        if isinstance(item, int) and abs(item) >= limit:
+            return item
+        left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return None
+
+
 def _parse(kind: Any, data: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
