@@ -110,6 +110,14 @@ def test_what_cannot_work_is_one_line(
     assert told in line
 
 
+def test_a_profile_that_fails_leaves_no_empty_folder(
+    refusal: Callable[..., str], null_bundle: Path, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    refusal("profile", null_bundle, "-o", tmp_path / "new" / "profile", "--trace", "none/t.json")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_an_output_that_is_a_file_is_refused_before_the_work(
     refusal: Callable[..., str], null_bundle: Path, voice_file: Path
 ) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.errors import OutputError, SettingError
-from echoexport.runtime.sinks.raw import RawSink
+from echoexport.runtime.sinks.raw import RawSink, open_stdout
 
 SIZE = (64, 48)
 
@@ -71,6 +71,12 @@ def test_raw_output_to_a_full_device_is_refused(
 ) -> None:
     with io.FileIO("/dev/full", "wb") as stream, pytest.raises(OutputError, match="No space left"):
         write_all(RawSink(stream), make_frames(1))
+
+
+def test_a_standard_output_that_is_closed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as Python has it where it began so
+    with pytest.raises(OutputError, match="output -: standard output is closed; pipe it"):
+        open_stdout()
 
 
 class LateStream(io.BytesIO):
