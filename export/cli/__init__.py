@@ -102,20 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         sys.exit(1)
     except OSError as error:  # that no step made an error of its own
         _drop_output()
-        _fail(f"{_blame(error)}: {error.strerror or error}")
+        _fail(_describe_failure(error))
 
 
-def _blame(error: OSError) -> str:
+def _describe_failure(error: OSError) -> str:
     """What failed, in a user's words: a named file, stdout on a full disk, and the like."""
+    reason = error.strerror or str(error)
     if error.filename:
-        return str(error.filename)
+        return f"{error.filename}: {reason}"
     if error.__traceback__ is not None and _wrote_output(error.__traceback__):
-        return "standard output"
+        return f"standard output: {reason}"
     try:
         Path.cwd()
     except OSError:
-        return "the working folder, which was removed; change to another one"
-    return "a file that was being read or written"
+        return "the working folder was removed: change to another one"
+    return f"a file that was being read or written: {reason}"
 
 
 def _wrote_output(trace: TracebackType) -> bool:

@@ -156,6 +156,10 @@ def start_inference(graph: Path, settings: Any) -> Any:
         BackendError: the graph does not load, or ended up on another provider than
             asked for.
     """
+    if not _is_utf8(graph):
+        raise BackendError(
+            f"{graph}: ONNX Runtime opens no path that is not UTF-8; give the folder another name"
+        )
     try:
         session = load_onnxruntime().InferenceSession(str(graph), settings, providers=[_PROVIDER])
     except Exception as error:
@@ -206,6 +210,14 @@ def _open_session(
         folder = profile.enter_context(temporary_folder("layers"))
         settings.profile_file_prefix = str(folder / "layers")
     return OrtEngine(start_inference(graph, settings), spec.computed_in("fp32"), profile=profile)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_line(error: BaseException) -> str:

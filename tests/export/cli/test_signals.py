@@ -107,3 +107,31 @@ def test_what_a_killed_command_left_is_gone_at_the_next_start(
     again = start_command("run", null_bundle, *given, "--frames", 2)
     again.communicate(timeout=99)
     assert (again.returncode, [path.name for path in folder.iterdir()]) == (0, ["out.mp4"])
+
+
+def test_a_working_folder_that_was_removed_is_named(
+    start_command: Callable[..., subprocess.Popen[bytes]],
+    null_bundle: Path,
+    portrait_file: Path,
+    voice_file: Path,
+    tmp_path: Path,
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    process = start_command(
+        "run",
+        null_bundle,
+        "-p",
+        portrait_file,
+        "-v",
+        voice_file,
+        "-o",
+        "out.mp4",
+        cwd=gone,
+        preexec_fn=gone.rmdir,
+    )
+    error = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, error.splitlines()) == (
+        1,
+        ["echoexport: error: the working folder was removed: change to another one"],
+    )

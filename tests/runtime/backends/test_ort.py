@@ -13,9 +13,7 @@ import pytest
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
-from echoexport.runtime.errors import (
-    SettingError,
-)
+from echoexport.runtime.errors import BackendError, SettingError
 
 
 def test_onnx_runtime_refuses_bf16_and_names_the_backend_that_has_it(
@@ -61,3 +59,14 @@ def test_a_container_that_binds_no_threads_gets_no_lines_about_it(
         timeout=99,
     )
     assert (outcome.stdout, outcome.stderr) == ("", "")
+
+
+def test_a_path_that_is_no_utf8_is_refused_in_a_users_words(
+    arithmetic_graph: tuple[Path, SubnetSpec],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    graph, spec = arithmetic_graph
+    with pytest.raises(BackendError, match="opens no path that is not UTF-8; give the folder"):
+        load_backend("ort").open(
+            graph.rename(graph.with_name("b\udcff.onnx")), spec, EngineOptions()
+        )
