@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +14,11 @@ import numpy as np
 from echoexport.runtime.errors import AudioError, CalibrationError, PortraitError
 from echoexport.runtime.files.json_file import read_json
 from echoexport.runtime.inputs.face_choice import choose_face
+from echoexport.runtime.inputs.picture_file import is_picture
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
+from echoexport.runtime.inputs.sound.decoding import decode_sound
+from echoexport.runtime.inputs.sound.stored import store_sound
 from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, question_voice, read_voice
 from echoexport.runtime.progress import Tell
 
@@ -66,8 +70,8 @@ def read_recording_inputs(
         PortraitError, AudioError: a folder without any, or a file that cannot be used.
         CalibrationError: boxes that cannot be read, or of a file that is not there.
     """
-    pictures = list_media(portraits, PICTURES)
-    sounds = list_media(voices, SOUNDS)
+    pictures = list_media(portraits, PICTURES, judge=is_picture, warn=settings.warn)
+    sounds = list_media(voices, SOUNDS, judge=is_sound, warn=settings.warn)
     if not pictures:
         raise PortraitError(
             f"{portraits}: no portrait there; wanted a folder with files {', '.join(PICTURES)}"
@@ -86,14 +90,35 @@ def read_recording_inputs(
     ]
 
 
-def list_media(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """A folder's files of these kinds by name, hidden ones left out; of a file, itself."""
-    if folder.is_file():
-        return [folder] if folder.suffix.lower() in suffixes else []
-    if not folder.is_dir():
-        return []
-    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in found if path.suffix.lower() in suffixes)
+def list_media(
+    place: Path, suffixes: tuple[str, ...], *, judge: Callable[[Path], bool], warn: Tell
+) -> list[Path]:
+    """A folder's files of a kind by name, hidden ones left out; of a file, itself.
+
+    A file is of the kind where its suffix says so, or where ``judge`` says that
+    ``echoexport run`` would take it. ``warn`` is told which others lie in the folder.
+    """
+    if not place.is_dir():
+        return [place] if place.exists() else []
+    shown = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    found = [path for path in shown if path.is_file() and _is_of_kind(path, suffixes, judge=judge)]
+    left = [path.name for path in shown if path not in found and path.name != BOXES]
+    if left:
+        warn(f"{place}: left out, as run would not take them: {', '.join(left)}")
+    return found
+
+
+def _is_of_kind(path: Path, suffixes: tuple[str, ...], *, judge: Callable[[Path], bool]) -> bool:
+    return path.name != BOXES and (path.suffix.lower() in suffixes or judge(path))
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file begins as one with sound does; it may still be cut short."""
+    try:
+        with store_sound(path) as sound, closing(decode_sound(sound)) as frames:
+            return next(iter(frames), None) is not None
+    except AudioError:
+        return False
 
 
 def read_boxes(

@@ -6,6 +6,7 @@ import importlib
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -148,12 +149,11 @@ def _unpack_detector(content: bytes, *, name: str) -> bytes:
 def _open_openvino(content: bytes, *, name: str) -> FaceNetwork:
     from echoexport.runtime.backends.openvino import open_core
 
-    with temporary_folder("face") as folder:  # OpenVINO reads TFLite from files only
-        file = folder / "face_detector.tflite"
-        file.write_bytes(content)
+    core = open_core()
+    with _named_tflite(content, name=name) as file:
         # Left to itself OpenVINO computes in bf16 on CPUs that have it, and boxes move
         # by pixels.
-        compiled = open_core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = core.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     shapes = {port.any_name: _list_sides(port) for port in compiled.outputs}
     boxes, scores = _match_outputs(_list_sides(compiled.inputs[0]), shapes, name=name)
 
@@ -162,6 +162,19 @@ def _open_openvino(content: bytes, *, name: str) -> FaceNetwork:
         return found[boxes][0], found[scores][0, :, 0]
 
     return run
+
+
+@contextmanager
+def _named_tflite(content: bytes, *, name: str) -> Iterator[str]:
+    """A path that ends in .tflite, as OpenVINO wants it: the model's own, or a copy's."""
+    own = Path(name)
+    if own.suffix == ".tflite" and own.is_file() and own.stat().st_size == len(content):
+        yield name
+        return
+    with temporary_folder("face") as folder:
+        file = folder / "face_detector.tflite"
+        file.write_bytes(content)
+        yield str(file)
 
 
 def _list_sides(port: Any) -> tuple[int, ...]:

@@ -108,3 +108,29 @@ def test_folders_without_portraits_or_voices_are_refused(
             AudioError, match=rf"{empty.name}: no voice there; wanted a folder with files \.wav"
         ):
             read_recording_inputs(folders[0], empty, InputSettings(seconds=1))
+
+
+def test_files_are_judged_as_run_judges_them_and_leftovers_are_named(
+    folders: tuple[Path, Path], portrait_file: Path
+) -> None:
+    faces, voices = folders
+    (faces / "c.jfif").write_bytes(portrait_file.read_bytes())
+    (faces / "d").write_bytes(portrait_file.read_bytes())
+    (faces / "older").mkdir()
+    (voices / "z.voice").write_bytes((voices / "y.wav").read_bytes())
+    told = list[str]()
+    inputs = read_recording_inputs(*folders, InputSettings(seconds=1, warn=told.append))
+    assert sorted({item.portrait for item in inputs}) == ["a.png", "b.png", "c.jfif", "d"]
+    assert sorted({item.voice for item in inputs}) == ["x.wav", "y.wav", "z.voice"]
+    assert f"{faces}: left out, as run would not take them: notes.txt, older" in told
+    assert f"{voices}: left out, as run would not take them: b.png, notes.txt" in told
+
+
+def test_a_file_in_place_of_a_folder_is_taken_whatever_its_suffix(
+    folders: tuple[Path, Path], portrait_file: Path, tmp_path: Path
+) -> None:
+    portrait_file.rename(tmp_path / "face.picture")
+    inputs = read_recording_inputs(
+        tmp_path / "face.picture", folders[1] / "x.wav", InputSettings(seconds=1)
+    )
+    assert [(item.portrait, item.voice) for item in inputs] == [("face.picture", "x.wav")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -218,3 +219,17 @@ def test_another_network_is_refused_with_its_shapes(
         PortraitError, match=r"mesh\.tflite is not BlazeFace short range .*256, 256, 3"
     ):
         open_detector(tmp_path / "mesh.tflite", engine=engine)
+
+
+def test_a_model_that_is_a_tflite_file_needs_no_temporary_folder(
+    media_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a temporary folder was asked for")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    model = media_dir / "models" / "blaze_face_short_range.tflite"
+    picture = read_portrait(media_dir / "portrait_b.png")
+    assert detect_face(picture, model=model, engine="openvino") is not None
