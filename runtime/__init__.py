@@ -63,6 +63,7 @@ from echoexport.runtime.files.cache_folders import find_cache_folder
 from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
+from echoexport.runtime.inputs.sound.stored import StoredSound
 from echoexport.runtime.inputs.voice import Voice, read_voice, voice_from_samples
 from echoexport.runtime.rendering.clip import ClipReport, ClipRequest, make_clip
 from echoexport.runtime.rendering.session import Rendering, Session
@@ -127,6 +128,7 @@ __all__ = [
     "Session",
     "SettingError",
     "Span",
+    "StoredSound",
     "SubnetSpec",
     "TargetError",
     "TargetMismatchError",
