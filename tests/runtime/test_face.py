@@ -49,13 +49,20 @@ def test_the_face_names_what_it_offers_and_all_of_it_is_there() -> None:
 
 def test_what_the_face_imports_it_offers() -> None:
     tree = ast.parse((ROOT / "runtime" / "__init__.py").read_text("utf-8"))
-    imported = {
-        alias.name
-        for node in tree.body
+    typed = {
+        alias.name: node.module
+        for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("echoexport")
         for alias in node.names
     }
-    assert imported == set(face.__all__)
+    found = {name: f"echoexport.runtime.{module}" for name, module in face._MODULE_OF.items()}
+    assert found == typed
+    assert found.keys() == set(face.__all__)
+
+
+def test_a_name_that_the_face_has_not_is_refused() -> None:
+    with pytest.raises(AttributeError, match=r"'echoexport\.runtime' has no attribute 'nothing'"):
+        _ = face.nothing
 
 
 def test_every_error_that_a_call_may_raise_can_be_caught_by_name() -> None:
