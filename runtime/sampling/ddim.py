@@ -70,6 +70,10 @@ class DDIMScheduler:
         original = signal * x - noise * v
         return next_signal * original + next_noise * (signal * v + noise * x), original
 
+    def mix(self, timestep: int) -> tuple[np.float32, np.float32]:
+        """Factors of signal and noise at a timestep: sqrt(a) and sqrt(1 - a)."""
+        return _mix(self.alphas_cumprod[timestep])
+
     def _check_steps(self, steps: int) -> None:
         total = self.config.train_steps
         if is_whole(steps) and _gives_as_many_as_asked(total, steps):

@@ -17,13 +17,15 @@ between versions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
 
-__all__ = ["initial_latents"]
+__all__ = ["initial_latents", "noise_of_frames"]
 
 LARGEST_SEED = 2**64 - 1
 # of the noise that frames share; no clip is so long that a frame would use it
@@ -45,23 +47,44 @@ def initial_latents(
     Raises ``SettingError`` for a seed outside 0..2**64-1, for sizes or clamps that are
     not positive and for a share outside 0..1.
     """
-    _check_seed(seed)
-    if frames < 1 or len(shape) != 3 or min(shape) < 1:
+    if frames < 1:
         raise SettingError(
             f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}"
+        )
+    return noise_of_frames(seed, range(frames), shape=shape, clamp=clamp, shared=shared)
+
+
+def noise_of_frames(
+    seed: int,
+    frames: Iterable[int],
+    *,
+    shape: tuple[int, int, int],
+    clamp: float | None,
+    shared: float = 0.0,
+) -> NDArray[np.float32]:
+    """The noise of some frames by their indices, (1, channels, n, height, width) float32.
+
+    See :func:`initial_latents`, whose settings and errors it has.
+    """
+    _check_seed(seed)
+    indices = [int(frame) for frame in frames]
+    if len(shape) != 3 or min(shape) < 1:
+        raise SettingError(
+            f"latents need 1 frame or more of (channels, height, width), not {len(indices)} of "
+            f"{shape}"
         )
     if clamp is not None and not clamp > 0:
         raise SettingError(f"noise clamp must be above 0, or None for no clamp, not {clamp!r}")
     if not 0 <= shared <= 1:
         raise SettingError(f"shared noise must be from 0 to 1, not {shared!r}")
-    latents = np.empty((1, shape[0], frames, *shape[1:]), dtype=np.float32)
+    latents = np.empty((1, shape[0], len(indices), *shape[1:]), dtype=np.float32)
     size = shape[0] * shape[1] * shape[2]
     common = (
         np.sqrt(shared) * _normals(int(seed), _SHARED_STREAM, size) if shared else np.zeros(size)
     )
-    for frame in range(frames):
+    for place, frame in enumerate(indices):
         own = np.sqrt(1 - shared) * _normals(int(seed), frame, size) if shared < 1 else 0.0
-        latents[0, :, frame] = (common + own).reshape(shape)
+        latents[0, :, place] = (common + own).reshape(shape)
     if clamp is not None:
         np.clip(latents, -clamp, clamp, out=latents)
     return latents

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.sampling.noise import initial_latents
+from echoexport.runtime.sampling.noise import initial_latents, noise_of_frames
 
 SHAPE = (4, 8, 8)
 seeds = st.integers(0, 2**64 - 1)
@@ -184,3 +184,17 @@ def test_a_frames_noise_does_not_depend_on_the_clips_length_whatever_is_shared(
 def test_a_share_outside_0_to_1_is_refused(shared: float) -> None:
     with pytest.raises(SettingError, match="shared noise must be from 0 to 1"):
         initial_latents(1, frames=1, shape=SHAPE, clamp=None, shared=shared)
+
+
+@given(
+    frames=st.lists(st.integers(0, 2**40), min_size=1, max_size=4),
+    shared=st.sampled_from((0.0, 0.3, 1.0)),
+)
+def test_frames_asked_for_by_their_indices_are_the_clips(frames: list[int], shared: float) -> None:
+    some = noise_of_frames(5, frames, shape=(4, 2, 2), clamp=1.5, shared=shared)
+    for place, frame in enumerate(frames):
+        alone = noise_of_frames(5, [frame], shape=(4, 2, 2), clamp=1.5, shared=shared)
+        np.testing.assert_array_equal(some[:, :, place], alone[:, :, 0])
+    clip = initial_latents(5, frames=3, shape=(4, 2, 2), clamp=1.5, shared=shared)
+    again = noise_of_frames(5, range(3), shape=(4, 2, 2), clamp=1.5, shared=shared)
+    np.testing.assert_array_equal(clip, again)
