@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from echoexport.runtime.contract.checksum import CHECKSUM, compute_checksum, require_checksum
 from echoexport.runtime.contract.compiled import CompiledEngines
 from echoexport.runtime.contract.families import find_family
 from echoexport.runtime.contract.family import Drive, Family
@@ -186,7 +187,9 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 
 def _format(manifest: Manifest) -> str:
-    return json.dumps(dump(manifest), indent=1, ensure_ascii=False) + "\n"
+    data = dump(manifest)
+    data[CHECKSUM] = compute_checksum(data)
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
 def replace_manifest(manifest: Manifest, folder: Path) -> None:
@@ -205,15 +208,17 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check a bundle's manifest, not its files.
 
     Raises:
-        BundleError: no manifest, another format or schema version, a key too many or
-            too few, a wrong type, a number that cannot be, or a path that leaves the
-            folder.
+        BundleError: no manifest, another format or schema version, a check sum that is
+            not its own, a key too many or too few, a wrong type, a number that cannot be,
+            or a path that leaves the folder.
     """
     path = folder / MANIFEST_NAME
     data = _read_file(path)
     _check_version(path, data)
     try:
-        manifest = parse(Manifest, data, where="manifest")
+        require_checksum(data)
+        values = {key: value for key, value in data.items() if key != CHECKSUM}
+        manifest = parse(Manifest, values, where="manifest")
     except (ValueError, SettingError) as error:  # the scheduler's settings check themselves
         raise BundleError(f"{path}: {error}") from error
     large = find_large_number(data, limit=_LARGEST_NUMBER)
@@ -237,7 +242,7 @@ def _read_file(path: Path) -> Any:
             raise BundleError(
                 f"{path}: no such file; {path.parent} is not a bundle (echoexport build makes one)"
             )
-        return read_json(path)
+        return read_json(path, strict=True)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:

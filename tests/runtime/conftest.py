@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.contract.spec import TOLERANCES, SubnetSpec, TensorSpec
@@ -229,10 +229,7 @@ def change_compiled(compiled: Path) -> Callable[[Callable[[dict[str, Any]], None
     """A function that lets another change the compiled bundle's manifest, as JSON."""
 
     def apply(alter: Callable[[dict[str, Any]], None]) -> Path:
-        path = compiled / "manifest.json"
-        data = json.loads(path.read_text())
-        alter(data)
-        path.write_text(json.dumps(data))
+        edit_manifest(compiled, alter)
         return compiled
 
     return apply

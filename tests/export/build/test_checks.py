@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.export.build import checks as build_checks
 from echoexport.export.build.checks import AUTO_BYTES, check_bundle, fits_memory
@@ -196,9 +196,5 @@ def spoil(folder: Path, network: str) -> None:
             name: arrays[name] + np.float32(name.startswith("output.")) for name in arrays.files
         }
     np.savez(path, **spoilt)
-    data = json.loads((folder / "manifest.json").read_text())
-    data["files"][f"self-test/{network}.npz"] = {
-        "sha256": hash_file(path),
-        "bytes": path.stat().st_size,
-    }
-    (folder / "manifest.json").write_text(json.dumps(data))
+    entry = {"sha256": hash_file(path), "bytes": path.stat().st_size}
+    edit_manifest(folder, lambda data: data["files"].update({f"self-test/{network}.npz": entry}))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
@@ -189,13 +190,6 @@ def test_inspecting_reads_the_manifest_only(command: Callable[..., Any], null_bu
     assert command("inspect", null_bundle).code == 0
 
 
-def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    path = folder / "manifest.json"
-    data = json.loads(path.read_text())
-    edit(data)
-    path.write_text(json.dumps(data))
-
-
 def spoil_self_test(folder: Path, network: str) -> None:
     """Golden outputs that no backend gives, hashed as they should be."""
     from echoexport.runtime.bundle.files import hash_file
@@ -213,20 +207,21 @@ def spoil_self_test(folder: Path, network: str) -> None:
 def test_inspecting_shows_what_is_int8_and_what_computes_in_bf16(
     command: Callable[..., Any], null_bundle: Path
 ) -> None:
-    path = null_bundle / "manifest.json"
-    data = json.loads(path.read_text())
-    data["networks"]["denoising_unet"] |= {"precision": "int8", "compute": "bf16"}
-    data["files"] |= {
-        name: {"sha256": "0" * 64, "bytes": 2} for name in ("quantization.json", "quality.json")
-    }
     summary = {
         "plan": "quantization.json",
         "method": "mse",
         "calibration": "c" * 64,
         "budget_db": 20.0,
     }
-    data |= {"quantization": {**summary, "reached_db": 21.25}, "quality": "quality.json"}
-    path.write_text(json.dumps(data))
+
+    def edit(data: dict[str, Any]) -> None:
+        data["networks"]["denoising_unet"] |= {"precision": "int8", "compute": "bf16"}
+        data["files"] |= {
+            name: {"sha256": "0" * 64, "bytes": 2} for name in ("quantization.json", "quality.json")
+        }
+        data |= {"quantization": {**summary, "reached_db": 21.25}, "quality": "quality.json"}
+
+    edit_manifest(null_bundle, edit)
     out = command("inspect", null_bundle).out
     assert re.search(r"denoising_unet .* int8, computed in bf16  opset", out)
     assert out.count("computed in") == 1

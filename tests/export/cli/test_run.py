@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from fixtures.manifests import edit_manifest
 from PIL import Image
 
 from echoexport.export.cli.options import ProgressLine
@@ -262,9 +262,7 @@ def test_guidance_that_is_off_is_not_warned_of(
 def test_a_backend_that_the_bundle_does_not_name_can_be_asked_for(
     run: Callable[..., Any], null_bundle: Path, tmp_path: Path
 ) -> None:
-    manifest = null_bundle / "manifest.json"
-    data = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**data, "backends": ["tensorrt"]}))
+    edit_manifest(null_bundle, lambda data: data.update(backends=["tensorrt"]))
     assert "no backend of this bundle works here" in run(tmp_path / "a", "--frames", 1).told[-1]
     outcome = run(tmp_path / "b", "--frames", 1, "--backend", "null")
     assert outcome.code == 0, outcome
@@ -361,10 +359,9 @@ def lines_of(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
 def test_arithmetic_that_the_bundle_chose_and_the_machine_lacks_is_said_and_fp32_takes_its_place(
     run: Callable[..., Any], null_bundle: Path, tmp_path: Path
 ) -> None:
-    path = null_bundle / "manifest.json"
-    data = json.loads(path.read_text())
-    data["networks"]["denoising_unet"]["compute"] = "bf16"
-    path.write_text(json.dumps(data))
+    edit_manifest(
+        null_bundle, lambda data: data["networks"]["denoising_unet"].update(compute="bf16")
+    )
     outcome = run(tmp_path / "out.mp4")
     assert outcome.code == 0
     assert (

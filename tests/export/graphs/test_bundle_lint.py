@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.export.demo.assets import CHARACTER_SIZE, builtin_checkpoint
 from echoexport.export.graphs.bundle_lint import find_versions, lint_bundle
@@ -23,7 +24,6 @@ def spoilt_bundle(build_tiny: Callable[..., Path], tmp_path: Path) -> Path:
 
     Its manifest agrees with its files.
     """
-    import json
     import shutil
 
     folder = tmp_path / "spoilt"
@@ -42,12 +42,8 @@ def spoilt_bundle(build_tiny: Callable[..., Path], tmp_path: Path) -> Path:
     model.graph.node.insert(0, pad)
     conv.input[0] = "padded"
     path.write_bytes(model.SerializeToString())
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["landmark_encoder.onnx"] = {
-        "sha256": hash_file(path),
-        "bytes": path.stat().st_size,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    entry = {"sha256": hash_file(path), "bytes": path.stat().st_size}
+    edit_manifest(folder, lambda data: data["files"].update({"landmark_encoder.onnx": entry}))
     return folder
 
 

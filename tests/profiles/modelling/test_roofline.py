@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fixtures.manifests import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,9 +115,11 @@ def test_the_manifest_keeps_work_and_reads_it_back(manifest: Manifest) -> None:
 def test_a_manifest_with_less_than_no_work_is_refused(
     manifest: Manifest, null_bundle: Path
 ) -> None:
-    data = dump(manifest)
-    data["networks"]["vae_decoder"]["work"]["by_group"]["other"]["mac_flops"] = -5
-    (null_bundle / "manifest.json").write_text(json.dumps(data))
+    def edit(data: dict[str, Any]) -> None:
+        data.update(dump(manifest))
+        data["networks"]["vae_decoder"]["work"]["by_group"]["other"]["mac_flops"] = -5
+
+    edit_manifest(null_bundle, edit)
     with pytest.raises(BundleError, match=r"manifest.json: work: mac_flops is -5"):
         read_manifest(null_bundle)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.runtime.bundle.files import hash_file
 
@@ -17,9 +17,7 @@ def rewrite() -> Callable[[Path, str, bytes], None]:
 
     def write(folder: Path, name: str, content: bytes) -> None:
         (folder / name).write_bytes(content)
-        path = folder / "manifest.json"
-        data = json.loads(path.read_text())
-        data["files"][name] = {"sha256": hash_file(folder / name), "bytes": len(content)}
-        path.write_text(json.dumps(data))
+        entry = {"sha256": hash_file(folder / name), "bytes": len(content)}
+        edit_manifest(folder, lambda data: data["files"].update({name: entry}))
 
     return write

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.runtime import open_bundle
 from echoexport.runtime.errors import BundleError
@@ -117,9 +117,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_its_name(
 
 
 def test_a_file_name_too_long_for_any_disk_is_refused(null_bundle: Path) -> None:
-    path = null_bundle / "manifest.json"
-    data = json.loads(path.read_text())
-    data["files"]["n" * 300] = {"sha256": "", "bytes": 0}
-    path.write_text(json.dumps(data))
+    entry = {"sha256": "", "bytes": 0}
+    edit_manifest(null_bundle, lambda data: data["files"].update({"n" * 300: entry}))
     with pytest.raises(BundleError, match=r"nnn: (cannot be read|missing)"):
         open_bundle(null_bundle)

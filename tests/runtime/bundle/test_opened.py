@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.runtime import open_bundle
 from echoexport.runtime.bundle.files import hash_file
@@ -111,8 +111,7 @@ def test_an_unknown_network_is_refused_with_a_suggestion(null_bundle: Path) -> N
 
 
 def test_without_a_named_backend_the_first_that_works_is_taken(null_bundle: Path) -> None:
-    path = null_bundle / "manifest.json"
-    path.write_text(path.read_text().replace('"null"\n', '"backend-of-tomorrow",\n"null"\n'))
+    edit_manifest(null_bundle, lambda data: data["backends"].insert(0, "backend-of-tomorrow"))
     with open_bundle(null_bundle) as bundle:
         assert bundle.backend.name == "null"
 
@@ -220,11 +219,12 @@ def test_a_bundle_may_be_copied_and_moved(null_bundle: Path, tmp_path: Path) -> 
 
 def choose(folder: Path, **changes: dict[str, str]) -> None:
     """Change keys of networks in a manifest."""
-    path = folder / "manifest.json"
-    data = json.loads(path.read_text())
-    for name, entry in changes.items():
-        data["networks"][name] |= entry
-    path.write_text(json.dumps(data))
+
+    def edit(data: dict[str, Any]) -> None:
+        for name, entry in changes.items():
+            data["networks"][name] |= entry
+
+    edit_manifest(folder, edit)
 
 
 def test_each_network_computes_as_the_bundle_chose_unless_told_otherwise(null_bundle: Path) -> None:

@@ -5,14 +5,13 @@ Opened by that backend alone, checked like any file, and never trusted.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
@@ -97,13 +96,6 @@ def folder(null_bundle: Path) -> Path:
 
 def open_with(folder: Path, backend: OwnBackend, **options: Any) -> Bundle:
     return Bundle(folder, read_manifest(folder), backend=backend, options=EngineOptions(**options))
-
-
-def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    path = folder / "manifest.json"
-    data = json.loads(path.read_text())
-    edit(data)
-    path.write_text(json.dumps(data))
 
 
 def without_graphs(folder: Path) -> Manifest:
@@ -283,7 +275,7 @@ def test_weights_are_those_of_the_plain_graph(folder: Path) -> None:
 
 
 def test_a_manifest_that_names_a_missing_own_graph_is_refused_in_one_line(folder: Path) -> None:
-    change(folder, lambda data: data["networks"][NAME]["graphs"].update(own="nowhere.onnx"))
+    edit_manifest(folder, lambda data: data["networks"][NAME]["graphs"].update(own="nowhere.onnx"))
     with pytest.raises(
         BundleError, match=r"network vae_decoder: 'nowhere\.onnx' is not in the manifest's"
     ) as caught:
@@ -293,7 +285,7 @@ def test_a_manifest_that_names_a_missing_own_graph_is_refused_in_one_line(folder
 
 @pytest.mark.parametrize("value", [["own.onnx"], {"own": 3}, "own.onnx", None])
 def test_graphs_that_are_no_table_of_names_are_refused(folder: Path, value: object) -> None:
-    change(folder, lambda data: data["networks"][NAME].update(graphs=value))
+    edit_manifest(folder, lambda data: data["networks"][NAME].update(graphs=value))
     with pytest.raises(BundleError, match=r"manifest\.networks.*graphs"):
         read_manifest(folder)
 
@@ -307,7 +299,9 @@ def test_a_manifest_comes_back_with_its_own_graphs(folder: Path, tmp_path: Path)
 
 
 def test_an_older_manifest_without_the_field_opens(null_bundle: Path) -> None:
-    change(null_bundle, lambda data: [entry.pop("graphs") for entry in data["networks"].values()])
+    edit_manifest(
+        null_bundle, lambda data: [entry.pop("graphs") for entry in data["networks"].values()]
+    )
     with open_bundle(null_bundle) as bundle:
         assert bundle.self_test(NAME).passed
         assert bundle.graph_of(NAME) == PLAIN

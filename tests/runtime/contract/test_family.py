@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.runtime import open_bundle
 from echoexport.runtime.contract.family import Drive, Family
@@ -24,13 +24,13 @@ def singer_bundle(null_bundle: Path, singer: Family) -> Callable[..., Path]:
     """A function that makes the null bundle one of the planted family, with these networks."""
 
     def make(*networks: str, **changes: Any) -> Path:
-        path = null_bundle / "manifest.json"
-        data = json.loads(path.read_text(encoding="utf-8"))
-        entries = data["networks"]
-        entries["upscaler"] = entries["vae_decoder"]
-        data["networks"] = {name: entries[name] for name in networks}
-        data |= {"family": singer.name, "face": "hands", **changes}
-        path.write_text(json.dumps(data), encoding="utf-8")
+        def edit(data: dict[str, Any]) -> None:
+            entries = data["networks"]
+            entries["upscaler"] = entries["vae_decoder"]
+            data["networks"] = {name: entries[name] for name in networks}
+            data |= {"family": singer.name, "face": "hands", **changes}
+
+        edit_manifest(null_bundle, edit)
         return null_bundle
 
     return make

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.manifests import drop_checksum, edit_manifest
 
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import (
@@ -22,14 +23,6 @@ from echoexport.runtime.contract.spec import TOLERANCES
 from echoexport.runtime.errors import BundleError
 
 FILE = "manifest.json"
-
-
-def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-    """Edit a manifest's JSON in place."""
-    path = folder / FILE
-    data = json.loads(path.read_text())
-    edit(data)
-    path.write_text(json.dumps(data))
 
 
 def set_at(place: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -111,7 +104,7 @@ def test_an_unknown_schema_version_is_refused_before_anything_else(
 
 
 def test_an_unknown_key_is_refused(null_bundle: Path) -> None:
-    change(null_bundle, set_at("window/stride", 1))
+    edit_manifest(null_bundle, set_at("window/stride", 1))
     with pytest.raises(
         BundleError, match=r"manifest\.json: manifest\.window: unknown key 'stride'"
     ):
@@ -119,7 +112,7 @@ def test_an_unknown_key_is_refused(null_bundle: Path) -> None:
 
 
 def test_a_missing_key_is_refused(null_bundle: Path) -> None:
-    change(null_bundle, lambda data: data["sampler"].pop("steps"))
+    edit_manifest(null_bundle, lambda data: data["sampler"].pop("steps"))
     with pytest.raises(
         BundleError, match=r"manifest\.json: manifest\.sampler: missing key 'steps'"
     ):
@@ -127,7 +120,7 @@ def test_a_missing_key_is_refused(null_bundle: Path) -> None:
 
 
 def test_a_wrong_type_is_refused(null_bundle: Path) -> None:
-    change(null_bundle, set_at("picture/width", "512"))
+    edit_manifest(null_bundle, set_at("picture/width", "512"))
     with pytest.raises(
         BundleError, match=r"manifest\.json: manifest\.picture\.width: wanted a int, found '512'"
     ):
@@ -136,13 +129,15 @@ def test_a_wrong_type_is_refused(null_bundle: Path) -> None:
 
 @pytest.mark.parametrize("name", FAMILY.networks)
 def test_a_bundle_without_one_of_the_six_networks_is_refused(null_bundle: Path, name: str) -> None:
-    change(null_bundle, lambda data: data["networks"].pop(name))
+    edit_manifest(null_bundle, lambda data: data["networks"].pop(name))
     with pytest.raises(BundleError, match=rf"manifest\.json: networks: missing \['{name}'\]"):
         read_manifest(null_bundle)
 
 
 def test_a_seventh_network_is_refused(null_bundle: Path) -> None:
-    change(null_bundle, lambda data: data["networks"].update(extra=data["networks"]["vae_decoder"]))
+    edit_manifest(
+        null_bundle, lambda data: data["networks"].update(extra=data["networks"]["vae_decoder"])
+    )
     with pytest.raises(BundleError, match=r"unknown \['extra'\]"):
         read_manifest(null_bundle)
 
@@ -162,7 +157,9 @@ def test_a_seventh_network_is_refused(null_bundle: Path) -> None:
     ],
 )
 def test_a_path_that_leaves_the_folder_is_refused_by_name(null_bundle: Path, name: str) -> None:
-    change(null_bundle, lambda data: data["files"].update({name: {"sha256": "", "bytes": 0}}))
+    edit_manifest(
+        null_bundle, lambda data: data["files"].update({name: {"sha256": "", "bytes": 0}})
+    )
     with pytest.raises(
         BundleError, match=r"leaves the bundle or is not a plain relative path; refused"
     ) as caught:
@@ -171,7 +168,7 @@ def test_a_path_that_leaves_the_folder_is_refused_by_name(null_bundle: Path, nam
 
 
 def test_a_networks_file_must_be_in_the_table_of_files(null_bundle: Path) -> None:
-    change(null_bundle, set_at("networks/vae_decoder/graph", "../vae_decoder.onnx"))
+    edit_manifest(null_bundle, set_at("networks/vae_decoder/graph", "../vae_decoder.onnx"))
     with pytest.raises(
         BundleError, match=r"network vae_decoder: '\.\./vae_decoder\.onnx' is not in the manifest's"
     ):
@@ -194,14 +191,14 @@ def test_a_networks_file_must_be_in_the_table_of_files(null_bundle: Path) -> Non
     ],
 )
 def test_numbers_that_cannot_be_are_refused(null_bundle: Path, place: str, value: float) -> None:
-    change(null_bundle, set_at(place, value))
+    edit_manifest(null_bundle, set_at(place, value))
     with pytest.raises(BundleError, match=r"manifest\.json: it breaks a rule: "):
         read_manifest(null_bundle)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1" + 400 * "0"])
 def test_numbers_that_json_does_not_have_are_refused(null_bundle: Path, number: str) -> None:
-    path = null_bundle / FILE
+    path = drop_checksum(null_bundle)
     path.write_text(path.read_text().replace('"fps": 24.0', f'"fps": {number}'))
     with pytest.raises(BundleError, match=r"manifest\.fps: wanted a finite float"):
         read_manifest(null_bundle)
@@ -210,7 +207,7 @@ def test_numbers_that_json_does_not_have_are_refused(null_bundle: Path, number: 
 def test_a_noise_schedule_that_nobody_implements_is_refused_with_the_files_name(
     null_bundle: Path,
 ) -> None:
-    change(null_bundle, set_at("sampler/scheduler/prediction_type", "epsilon"))
+    edit_manifest(null_bundle, set_at("sampler/scheduler/prediction_type", "epsilon"))
     with pytest.raises(
         BundleError, match=r"manifest\.json: scheduler prediction_type 'epsilon' is not supported"
     ):
@@ -219,7 +216,7 @@ def test_a_noise_schedule_that_nobody_implements_is_refused_with_the_files_name(
 
 @pytest.mark.parametrize("dtype", ["object", "float64", "U16", ""])
 def test_a_tensor_of_a_dtype_that_no_network_has_is_refused(null_bundle: Path, dtype: str) -> None:
-    change(
+    edit_manifest(
         null_bundle, lambda data: data["networks"]["vae_decoder"]["outputs"][0].update(dtype=dtype)
     )
     with pytest.raises(BundleError, match=r"network vae_decoder: tensor 'picture' is "):
@@ -230,8 +227,10 @@ def test_a_tensor_of_a_dtype_that_no_network_has_is_refused(null_bundle: Path, d
 def test_a_network_without_a_tolerance_for_each_precision_is_refused(
     null_bundle: Path, precision: str
 ) -> None:
-    change(null_bundle, set_at("networks/vae_encoder/precision", "int8"))
-    change(null_bundle, lambda data: data["networks"]["vae_encoder"]["tolerances"].pop(precision))
+    edit_manifest(null_bundle, set_at("networks/vae_encoder/precision", "int8"))
+    edit_manifest(
+        null_bundle, lambda data: data["networks"]["vae_encoder"]["tolerances"].pop(precision)
+    )
     with pytest.raises(
         BundleError, match=rf"network vae_encoder: no tolerance above 0 for {precision}"
     ):
@@ -239,14 +238,14 @@ def test_a_network_without_a_tolerance_for_each_precision_is_refused(
 
 
 def test_an_unknown_kind_of_face_is_refused_with_the_known_ones(null_bundle: Path) -> None:
-    change(null_bundle, set_at("face", "depth"))
+    edit_manifest(null_bundle, set_at("face", "depth"))
     with pytest.raises(BundleError, match=r"face is 'depth'; known: mask, pose"):
         read_manifest(null_bundle)
 
 
 def test_a_bundle_from_before_there_were_families_is_of_the_first(null_bundle: Path) -> None:
     whole = read_manifest(null_bundle)
-    change(null_bundle, lambda data: data.pop("family"))
+    edit_manifest(null_bundle, lambda data: data.pop("family"))
     manifest = read_manifest(null_bundle)
     assert manifest.family == "echomimic-v1"
     assert manifest == whole
@@ -258,7 +257,7 @@ def test_the_family_is_told_before_what_depends_on_it(null_bundle: Path) -> None
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones_in_one_line(null_bundle: Path) -> None:
-    change(null_bundle, set_at("family", "echomimic-v9"))
+    edit_manifest(null_bundle, set_at("family", "echomimic-v9"))
     with pytest.raises(
         BundleError,
         match=r"^\S+manifest\.json: unknown family 'echomimic-v9'; known: echomimic-v1\.",
@@ -273,7 +272,7 @@ def test_a_bundle_from_before_int8_is_read_as_it_was_meant(null_bundle: Path) ->
             del entry["tolerances"]["int8"], entry["compute"]
         del data["quantization"], data["quality"]
 
-    change(null_bundle, age)
+    edit_manifest(null_bundle, age)
     manifest = read_manifest(null_bundle)
     assert {entry.compute for entry in manifest.networks.values()} == {"fp32"}
     assert (manifest.quantization, manifest.quality) == (None, None)
@@ -329,7 +328,7 @@ def test_what_quantization_did_comes_back_as_it_was_written(null_bundle: Path) -
 def test_what_is_said_of_precision_must_be_known_and_its_files_listed(
     null_bundle: Path, place: str, value: Any, complaint: str
 ) -> None:
-    change(null_bundle, set_at(place, value))
+    edit_manifest(null_bundle, set_at(place, value))
     with pytest.raises(BundleError, match=complaint):
         read_manifest(null_bundle)
 

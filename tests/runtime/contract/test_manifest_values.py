@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fixtures.manifests import drop_checksum
 
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.errors import BundleError
-
-FILE = "manifest.json"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +24,7 @@ FILE = "manifest.json"
 def test_text_and_numbers_that_cannot_be_are_one_line(
     null_bundle: Path, old: str, new: str, words: str
 ) -> None:
-    path = null_bundle / FILE
+    path = drop_checksum(null_bundle)
     text = path.read_text("utf-8")
     assert old in text
     path.write_text(text.replace(old, new), "utf-8")

@@ -5,7 +5,6 @@ The face that is used, the report, and what is left when something fails.
 
 from __future__ import annotations
 
-import json
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.manifests import edit_manifest
 from PIL import Image
 
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
@@ -259,8 +259,7 @@ def test_a_pose_bundle_reads_drawn_maps(
 def test_the_bundles_own_rate_is_taken_by_default(
     null_bundle: Path, request_of: Callable[..., ClipRequest], tmp_path: Path
 ) -> None:
-    manifest = null_bundle / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "fps": 12.5}))
+    edit_manifest(null_bundle, lambda data: data.update(fps=12.5))
     with open_bundle(null_bundle) as bundle:
         report = make_clip(Session(bundle), request_of(tmp_path / "out.mp4"))
     assert (report.frames, report.fps) == (7, 12.5)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixtures.manifests import edit_manifest
 
 from echoexport.export.build.int8.candidates import Candidate, choose_fastest, measure_candidates
 from echoexport.runtime.errors import BackendError
@@ -57,9 +57,7 @@ def test_every_precision_and_arithmetic_is_measured_or_says_why_not(
 ) -> None:
     plain = make_null_bundle("plain")
     small = make_null_bundle("other")
-    manifest = json.loads((small / "manifest.json").read_text())
-    manifest["networks"]["vae_decoder"]["precision"] = "int8"
-    (small / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(small, lambda data: data["networks"]["vae_decoder"].update(precision="int8"))
     found = measure_candidates(
         {"fp32": plain, "int8": small},
         "vae_decoder",
