@@ -103,12 +103,12 @@ def test_a_bundle_compiles_opens_here_and_is_refused_with_the_fix_by_another_ten
 ) -> None:
     machine("10.3")
     report = compile_tiny()
-    assert set(report.engines) == set(FAMILY.networks)
+    assert set(report.engines) == set(FAMILY.required)
     require_passed(report)
     with open_bundle(tmp_path / "compiled") as bundle:
         assert bundle.self_test("landmark_encoder").passed
     timings = [json.loads(path.read_bytes()) for path in (tmp_path / "cache" / "timing").iterdir()]
-    assert [set(cache["entries"]) for cache in timings] == [set(FAMILY.networks)]
+    assert [set(cache["entries"]) for cache in timings] == [set(FAMILY.required)]
     machine("10.16")
     with pytest.raises(BackendError, match=r"10\.3\.0\.30.*10\.16\.2\.10.*echoexport compile"):
         open_bundle(tmp_path / "compiled").self_test("landmark_encoder")
@@ -155,7 +155,7 @@ def test_on_a_gpu_every_network_compiles_and_passes_its_self_test(
     if reason is not None:
         pytest.skip(reason)
     report = compile_tiny(backend, replace(ENGINE, best_of=2))
-    assert set(report.engines) == set(FAMILY.networks)
+    assert set(report.engines) == set(FAMILY.required)
     require_passed(report)
     for engine in report.engines.values():
         timed = any(

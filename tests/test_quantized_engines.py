@@ -125,7 +125,7 @@ def distance(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-@pytest.mark.parametrize("network", FAMILY.networks)
+@pytest.mark.parametrize("network", FAMILY.required)
 @pytest.mark.parametrize("way", TARGET_KINDS)
 def test_onnx_runtime_and_openvino_agree_on_one_int8_file(
     write: Write, character: Path, network: str, way: str
@@ -161,7 +161,7 @@ def test_an_int8_engine_that_is_kept_computes_as_its_graph_does(
 
 
 @pytest.mark.skipif(not is_installed(), reason="TensorRT-RTX is not installed")
-@pytest.mark.parametrize("network", FAMILY.networks)
+@pytest.mark.parametrize("network", FAMILY.required)
 @pytest.mark.parametrize("way", ["all", "gpu", "jetson"])
 def test_tensorrt_rtx_parses_and_builds_every_int8_network(
     write: Write, network: str, way: str
@@ -186,7 +186,7 @@ def test_the_denoiser_is_mostly_int8_and_the_character_a_third_of_its_size(
     write: Write, character: Path, tmp_path: Path
 ) -> None:
     small = float32 = 0
-    for network in FAMILY.networks:
+    for network in FAMILY.required:
         path, _ = write(network, "cpu")
         small += sum(file.stat().st_size for file in (path, path.with_suffix(".bin")))
         float32 += sum(

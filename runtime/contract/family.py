@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from echoexport.runtime.errors import UnknownNameError
 
@@ -36,11 +37,17 @@ class Family:
     """What its variants take; each takes one."""
     optional: frozenset[str] = frozenset()
     """Networks that a bundle may lack."""
+    shares: Mapping[str, str] = field(default_factory=dict)
+    """Networks that read the weights of another, and whose."""
 
     @property
     def required(self) -> tuple[str, ...]:
         """Networks that every bundle holds."""
         return tuple(name for name in self.networks if name not in self.optional)
+
+    def owner_of(self, name: str) -> str:
+        """The network whose weights a network reads: its own, where it shares none."""
+        return self.shares.get(name, name)
 
     def find_drive(self, name: str) -> Drive:
         """The drive called ``name``.

@@ -27,7 +27,7 @@ def main() -> None:
         "bundle", type=Path, nargs="?", help="an fp16 bundle; without it, a tiny one is made"
     )
     parser.add_argument(
-        "--network", choices=FAMILY.networks, action="append", help="only this one; may be repeated"
+        "--network", choices=FAMILY.required, action="append", help="only this one; may be repeated"
     )
     parser.add_argument(
         "--folder",
@@ -49,7 +49,7 @@ def main() -> None:
     elif arguments.output == RESULTS / "tensorrt_rtx_tiny.json":
         arguments.output = RESULTS / "tensorrt_rtx.json"
     with open_bundle(folder, backend="null") as bundle:
-        networks = {name: build_one(bundle, name) for name in arguments.network or FAMILY.networks}
+        networks = {name: build_one(bundle, name) for name in arguments.network or FAMILY.required}
         write_results(arguments.output, {**describe(bundle), "networks": networks})
     if any("refused" in result for result in networks.values()):
         raise SystemExit(1)

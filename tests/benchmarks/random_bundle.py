@@ -89,7 +89,7 @@ def make_bundle(
         write_random_checkpoint(checkpoint, architecture=architecture)
     sizes = size_networks(architecture, size=(pixels, pixels), frames=frames, face="mask")
     specs = describe_networks(sizes, precision=precision)
-    keys = "".join(trace_key(specs[name], architecture) for name in FAMILY.networks)
+    keys = "".join(trace_key(specs[name], architecture) for name in FAMILY.required)
     stem = f"bundle-{size}-{pixels}-{frames}-{precision}-"
     bundle = folder / (stem + hashlib.sha256(keys.encode()).hexdigest()[:12])
     if not bundle.is_dir():

@@ -252,7 +252,7 @@ def micro_tables(fill: Callable[[nn.Module, int], nn.Module]) -> dict[str, Table
     """Random values of the six networks."""
     return {
         name: fill(build_network(name, MICRO), seed).state_dict()
-        for seed, name in enumerate(FAMILY.networks)
+        for seed, name in enumerate(FAMILY.required)
     }
 
 

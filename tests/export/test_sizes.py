@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.reader import Checkpoint
-from echoexport.export.sizes import size_networks, size_taps
+from echoexport.export.sizes import size_motion, size_networks, size_taps
 from echoexport.export.subnets.networks import build_network
 from echoexport.export.subnets.unet import ReferenceUNet
 from echoexport.runtime.errors import SettingError
@@ -79,3 +79,33 @@ def test_taps_are_those_of_the_network_at_any_latent_size(
         taps = ReferenceUNet.forward(network, torch.empty(1, 4, height, width, device="meta"))[1]
     found = [(path, *tap.key.shape[1:]) for path, tap in taps.items()]
     assert [(tap.path, tap.tokens, tap.width) for tap in size_taps(unet, height, width)] == found
+
+
+def test_of_a_window_for_live_the_last_third_is_new(micro: Architecture) -> None:
+    new = {}
+    for frames in (2, 3, 6):
+        live = size_networks(micro, size=(8, 8), frames=frames, face="mask", live=True).live
+        assert live is not None and live.new_frames + live.past_frames == frames
+        new[frames] = live.new_frames
+    assert new == {2: 1, 3: 1, 6: 2}
+
+
+def test_a_temporal_attention_has_the_places_and_width_of_its_level(tiny_acc: Checkpoint) -> None:
+    unet = tiny_acc.architecture.unet
+    taps = size_motion(unet, 6, 5)
+    assert len(taps) == 2 * (2 * 4 + 1 + 3 * 4)
+    found = {tap.path: (tap.positions, tap.width) for tap in taps}
+    assert found["down_blocks.0.motion_modules.0.0"] == (30, unet.widths[0])
+    assert found["mid_block.motion_modules.0.1"] == (1, unet.widths[3])
+    assert found["up_blocks.2.motion_modules.2.1"] == (9, unet.widths[1])
+
+
+def test_a_denoiser_without_motion_modules_has_no_temporal_attention(micro: Architecture) -> None:
+    assert size_motion(replace(micro.unet, motion=None), 4, 4) == ()
+
+
+def test_a_short_encoder_is_heard_whole_for_live(micro: Architecture) -> None:
+    live = size_networks(micro, size=(8, 8), frames=4, face="mask", live=True).live
+    assert live is not None
+    assert live.audio_rows == min(150, micro.audio.context)
+    assert live.kept_rows == min(32, live.audio_rows)

@@ -64,7 +64,7 @@ def make_graph(
 @pytest.mark.parametrize("kind", TARGET_KINDS)
 def test_every_kind_of_target_has_a_policy_for_every_network(kind: str) -> None:
     policy = load_policy(kind, family=FAMILY)
-    assert (policy.kind, tuple(policy.networks)) == (kind, FAMILY.networks)
+    assert (policy.kind, tuple(policy.networks)) == (kind, FAMILY.required)
     for network in policy.networks.values():
         assert set(network.operators.values()) | {rule.mode for rule in network.layers} <= set(
             LAYER_MODES

@@ -51,7 +51,7 @@ def test_a_build_proves_its_bundle_and_notes_it_in_the_manifest(
 ) -> None:
     proved = build(checkpoint, tmp_path / "proved", traces=trace_folder)
     assert (
-        f"self-tests passed at build time on ort: {', '.join(FAMILY.networks)}"
+        f"self-tests passed at build time on ort: {', '.join(FAMILY.required)}"
         in proved.provenance.notes
     )
     unproved = build(checkpoint, tmp_path / "unproved", traces=trace_folder, check="none")

@@ -75,7 +75,7 @@ def test_every_network_gets_every_value_from_its_file(draft: Any) -> None:
 @pytest.mark.parametrize("variant", ["base", "pose_acc"])
 def test_tiny_variants_hold_all_six_networks(tiny_checkpoint: Path, variant: str) -> None:
     checkpoint = open_checkpoint(tiny_checkpoint, variant)
-    for network in FAMILY.networks:
+    for network in FAMILY.required:
         assert weights(checkpoint, network)
     assert (
         checkpoint.ignored_keys(
@@ -381,7 +381,7 @@ def test_a_unet_for_other_latents_is_refused(draft: Any, name: str) -> None:
 def test_a_checkpoint_is_not_touched(draft: Any) -> None:
     folder = draft.write()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    for network in FAMILY.networks:
+    for network in FAMILY.required:
         weights(open_checkpoint(folder, "acc"), network)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     shutil.rmtree(folder)

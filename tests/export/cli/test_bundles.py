@@ -23,7 +23,7 @@ def test_a_good_bundle_passes(command: Callable[..., Any], null_bundle: Path) ->
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == "18 files as the manifest says"
-    assert [line.split()[0] for line in lines[1:]] == list(FAMILY.networks)
+    assert [line.split()[0] for line in lines[1:]] == list(FAMILY.required)
     assert all(" passed " in line and "(null, fp32)" in line for line in lines[1:])
 
 
@@ -118,7 +118,7 @@ def test_the_parser_is_asked_for_each_network(
     monkeypatch.setattr(tensorrt_rtx, "require_installed", lambda: None)
     monkeypatch.setattr(tensorrt_rtx, "check_network", check)
     outcome = command("verify", null_bundle, "--parser")
-    assert asked == [f"{name}.onnx" for name in FAMILY.networks]
+    assert asked == [f"{name}.onnx" for name in FAMILY.required]
     assert "built in 2.0 s, engine 3.0 MB, peak 4.0 GB (TensorRT-RTX 1.7, measured)" in outcome.out
 
 
@@ -151,7 +151,7 @@ def test_the_manifest_is_printed_for_people(command: Callable[..., Any], null_bu
     assert rows["window"] == "4 frames, 1 shared, moves 2 a step"
     assert rows["sampler"] == "2 steps, guidance 1, noise clamped to 1.5"
     assert rows["note"] == "seen by no one"
-    assert set(FAMILY.networks) <= set(rows)
+    assert set(FAMILY.required) <= set(rows)
 
 
 def test_noise_that_frames_share_is_printed_where_there_is_any(

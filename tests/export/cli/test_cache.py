@@ -49,7 +49,7 @@ def test_the_list_shows_each_engine_and_the_sum(command: Callable[..., Any], eng
         "device",
         "size",
     ]
-    assert sorted(line.split()[1] for line in lines[1:7]) == sorted(FAMILY.networks)
+    assert sorted(line.split()[1] for line in lines[1:7]) == sorted(FAMILY.required)
     assert all(line.endswith("ready, in a compiled bundle") for line in lines[1:7])
     assert lines[7] == f"{engines}: 6 engines, 0 MB"
 

@@ -45,7 +45,7 @@ def test_built_in_clips_need_nothing_but_two_bundles(
     assert (outcome.code, outcome.told) == (0, [])
     lines = outcome.out.splitlines()
     assert lines[0].startswith("other against one: 60.0 dB, SSIM 1.000, 1.00 x the size")
-    assert [line.split()[0] for line in lines[2:8]] == list(FAMILY.networks)
+    assert [line.split()[0] for line in lines[2:8]] == list(FAMILY.required)
     report = read_quality_report(tmp_path / "q.json")
     assert [clip.name for clip in report.clips] == ["built-in", "drawn-1", "drawn-2", "drawn-3"]
     assert {clip.frames for clip in report.clips} == {12}

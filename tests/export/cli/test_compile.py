@@ -49,7 +49,7 @@ def test_compile_tells_of_each_engine_and_of_the_bundle(
     outcome = command("compile", null_bundle)
     assert outcome.code == 0, outcome
     lines = outcome.out.splitlines()
-    assert [line.split()[0] for line in lines[:6]] == list(FAMILY.networks)
+    assert [line.split()[0] for line in lines[:6]] == list(FAMILY.required)
     assert "built in 0.0 s, 0.0 MB, fp32, error 0.0e+00 of the maximum, 5e-04 allowed" in lines[0]
     assert lines[6].startswith(f"{null_bundle}.compiled-null: 6 engines for null 1 on ")
     assert outcome.told == []
@@ -235,4 +235,4 @@ def test_the_manifest_of_a_compiled_bundle_is_json_of_a_known_schema(
     command("compile", null_bundle, "-o", tmp_path / "compiled")
     shown = json.loads(command("inspect", tmp_path / "compiled", "--json").out)
     assert shown["schema"] == 1
-    assert set(shown["compiled"]["engines"]) == set(FAMILY.networks)
+    assert set(shown["compiled"]["engines"]) == set(FAMILY.required)

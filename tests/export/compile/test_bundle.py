@@ -77,7 +77,7 @@ def test_the_section_says_where_the_engines_come_from_and_how_they_did(
 
 def test_a_second_run_builds_nothing(compile_null: Compile, built: list[str]) -> None:
     compile_null()
-    assert tuple(built) == FAMILY.networks
+    assert tuple(built) == FAMILY.required
     report, told = compile_null()
     assert len(built) == 6
     assert all(engine.cached for engine in report.engines.values())
@@ -175,7 +175,7 @@ def test_a_build_that_ends_early_leaves_finished_engines_and_nothing_half(
     monkeypatch.undo()
     report, _ = compile_null()
     assert [name for name, engine in report.engines.items() if engine.cached] == list(
-        FAMILY.networks[:3]
+        FAMILY.required[:3]
     )
 
 
@@ -193,7 +193,7 @@ def test_a_cache_that_is_pruned_meanwhile_costs_no_finished_engine(
     monkeypatch.setattr(null, "build_engine", build)
     compile_null(tmp_path / "out")
     with open_bundle(tmp_path / "out") as bundle:
-        assert all(bundle.self_test(name).passed for name in FAMILY.networks)
+        assert all(bundle.self_test(name).passed for name in FAMILY.required)
 
 
 def test_a_builder_that_dies_costs_one_network(
@@ -209,7 +209,7 @@ def test_a_builder_that_dies_costs_one_network(
         BackendError, match=r"^audio_encoder\.onnx: the builder died \(5 engines are done and kept"
     ):
         compile_null()
-    assert entries(tmp_path / "engines") == sorted(set(FAMILY.networks) - {"audio_encoder"})
+    assert entries(tmp_path / "engines") == sorted(set(FAMILY.required) - {"audio_encoder"})
     assert leftovers(tmp_path) == []
     monkeypatch.undo()
     report, _ = compile_null()
@@ -253,10 +253,10 @@ def test_a_disk_that_fills_while_the_bundle_is_written_leaves_none(
 def test_single_networks_are_kept_until_all_are_there(
     compile_null: Compile, built: list[str]
 ) -> None:
-    report, _ = compile_null(networks=FAMILY.networks[:2])
+    report, _ = compile_null(networks=FAMILY.required[:2])
     assert report.output is None
-    assert report.missing == FAMILY.networks[2:]
-    report, _ = compile_null(networks=FAMILY.networks[2:])
+    assert report.missing == FAMILY.required[2:]
+    report, _ = compile_null(networks=FAMILY.required[2:])
     assert report.output is not None
     assert len(built) == 6
 
@@ -282,7 +282,7 @@ def test_two_compiles_at_once_share_their_engines(
     for thread in threads:
         thread.join(60)
     assert faults == []
-    assert sorted(built) == sorted(FAMILY.networks)
+    assert sorted(built) == sorted(FAMILY.required)
     for output in outputs:
         with open_bundle(output) as bundle:
             assert len(list(bundle.check_files())) == 12
@@ -316,7 +316,7 @@ def test_killed_outright_the_next_run_goes_on(
     assert not default_output(null_bundle, "null").exists()
     report, told = compile_null()
     assert [name for name, engine in report.engines.items() if engine.cached] == list(
-        FAMILY.networks[:3]
+        FAMILY.required[:3]
     )
     assert told == []
     assert leftovers(tmp_path) == []

@@ -69,7 +69,7 @@ def test_an_engine_that_fails_its_self_test_is_nowhere(
     assert message.endswith(
         "not installed; try another --backend (5 engines are done and kept: run it again)"
     )
-    assert entries(tmp_path / "engines") == sorted(set(FAMILY.networks) - {"audio_encoder"})
+    assert entries(tmp_path / "engines") == sorted(set(FAMILY.required) - {"audio_encoder"})
     assert not default_output(null_bundle, "null").exists()
     assert leftovers(tmp_path) == []
     monkeypatch.undo()
@@ -155,7 +155,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     )
     assert leftovers(tmp_path) == []
     with open_bundle(report.output or "") as bundle:
-        assert [bundle.self_test(name).passed for name in FAMILY.networks] == [True] * 6
+        assert [bundle.self_test(name).passed for name in FAMILY.required] == [True] * 6
 
 
 def test_a_single_network_needs_a_cache_that_can_be_written(

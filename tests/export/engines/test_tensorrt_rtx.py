@@ -55,7 +55,7 @@ def write_network(
 
 @pytest.mark.slow
 @needs_rtx
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_the_tiny_fp16_networks_parse_and_build_into_engines(
     write_network: Any, tmp_path: Path, name: str
 ) -> None:

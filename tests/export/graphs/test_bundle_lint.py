@@ -63,7 +63,7 @@ def test_a_built_bundle_keeps_every_rule(
     assert outcome.code == 0
     lines = [line.split(maxsplit=1) for line in outcome.out.splitlines()[1:]]
     assert lines == [
-        [name, "keeps every rule (TensorRT 10.3, 10.16, 11.4)"] for name in FAMILY.networks
+        [name, "keeps every rule (TensorRT 10.3, 10.16, 11.4)"] for name in FAMILY.required
     ]
 
 
@@ -120,6 +120,6 @@ def test_the_demo_characters_networks_keep_every_rule(
     )
     versions = find_versions(manifest.target)
     found = dict(
-        lint_bundle(tmp_path / "demo", manifest, networks=FAMILY.networks, versions=versions)
+        lint_bundle(tmp_path / "demo", manifest, networks=FAMILY.required, versions=versions)
     )
-    assert found == {name: [] for name in FAMILY.networks}
+    assert found == {name: [] for name in FAMILY.required}

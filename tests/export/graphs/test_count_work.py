@@ -237,7 +237,7 @@ def test_a_value_without_a_shape_is_refused_by_name() -> None:
         count_work(model)
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_the_graph_counts_as_torch_does(
     name: str, micro: Architecture, trace_once: Callable[..., Any]
 ) -> None:

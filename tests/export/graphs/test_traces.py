@@ -97,7 +97,7 @@ def test_keys_differ_by_network_shapes_and_precision(micro: Architecture) -> Non
     ]
     keys += [
         trace_key(specs_of(micro)[name], micro)
-        for name in FAMILY.networks
+        for name in FAMILY.required
         if name != "denoising_unet"
     ]
     assert len(set(keys)) == len(keys)

@@ -52,7 +52,7 @@ WITH, WITHOUT = (
     )
     for wanted in (True, False)
 )
-OWN = {name: f"{name}.ort_cuda.onnx" for name in FAMILY.networks}
+OWN = {name: f"{name}.ort_cuda.onnx" for name in FAMILY.required}
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +113,14 @@ def test_data_centre_gpus_and_no_other_targets_have_that_backend() -> None:
 
 def test_a_build_for_such_a_gpu_gives_each_network_its_own_graph(built: Path) -> None:
     manifest = read_manifest(built)
-    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.networks}
+    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.required}
     assert files_on_disk(built) == sorted(manifest.files)
     assert set(OWN.values()) <= manifest.files.keys()
 
 
 def test_a_build_for_the_cpu_gives_none(plain: Path) -> None:
     manifest = read_manifest(plain)
-    assert own_graphs(manifest) == {name: {} for name in FAMILY.networks}
+    assert own_graphs(manifest) == {name: {} for name in FAMILY.required}
     assert files_on_disk(plain) == sorted(manifest.files)
     assert not any(GRAPHS_FOR in name for name in manifest.files)
 
@@ -128,7 +128,7 @@ def test_a_build_for_the_cpu_gives_none(plain: Path) -> None:
 @pytest.mark.parametrize("target", WITH)
 def test_each_such_target_has_a_graph_for_every_network(copy: Path, target: str) -> None:
     manifest = add_own_graphs(read_manifest(copy), copy, target=load_target(target))
-    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.networks}
+    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.required}
     assert files_on_disk(copy) == sorted(manifest.files)
 
 
@@ -165,13 +165,13 @@ def test_own_graphs_read_the_weights_of_the_plain_ones(
 
 def test_own_graphs_are_small(built: Path) -> None:
     files = read_manifest(built).files
-    for name in FAMILY.networks:
+    for name in FAMILY.required:
         assert files[OWN[name]].bytes < files[f"{name}.onnx"].bytes + 20_000, name
 
 
 def test_a_build_in_fp16_has_them_as_well(build: Callable[..., Manifest], tmp_path: Path) -> None:
     manifest = build(tmp_path / "bundle", precision="fp16")
-    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.networks}
+    assert own_graphs(manifest) == {name: {GRAPHS_FOR: OWN[name]} for name in FAMILY.required}
 
 
 def test_the_same_build_gives_the_same_files(
@@ -189,8 +189,8 @@ def test_the_cuda_backend_opens_them_and_the_others_do_not(
     with Bundle(
         built, read_manifest(built), backend=load_backend(backend), options=EngineOptions()
     ) as bundle:
-        assert [bundle.graph_of(name) for name in FAMILY.networks] == [
-            f"{name}{suffix}" for name in FAMILY.networks
+        assert [bundle.graph_of(name) for name in FAMILY.required] == [
+            f"{name}{suffix}" for name in FAMILY.required
         ]
 
 
@@ -247,7 +247,7 @@ def test_a_network_that_became_int8_has_none_and_no_old_one_is_left(
     built: Path, tmp_path: Path
 ) -> None:
     base = read_manifest(built)
-    parts = {name: part_of(built, base, name) for name in FAMILY.networks}
+    parts = {name: part_of(built, base, name) for name in FAMILY.required}
     parts["denoising_unet"] = quantize(built, tmp_path / "int8", "denoising_unet")
     (tmp_path / "bundle").mkdir()
     composed = compose_bundle(parts, tmp_path / "bundle", base=base)
@@ -255,7 +255,7 @@ def test_a_network_that_became_int8_has_none_and_no_old_one_is_left(
     write_manifest(manifest, tmp_path / "bundle")
     assert manifest.networks["denoising_unet"].graphs == {}
     assert {name for name, entry in manifest.networks.items() if entry.graphs} == {
-        *FAMILY.networks
+        *FAMILY.required
     } - {"denoising_unet"}
     assert list(check_files(tmp_path / "bundle", manifest)) == list(manifest.files)
 
@@ -270,7 +270,7 @@ def test_a_network_with_nodes_in_fp32_has_none_and_the_others_keep_theirs(
     node = sorted(name for name in names if "conv" in name)[0]
     plans = {
         name: NetworkPlan("fp16", float32_nodes=(node,) * (name == "vae_decoder"))
-        for name in FAMILY.networks
+        for name in FAMILY.required
     }
     write_plan(QuantizationPlan(1, "by hand", "0" * 64, plans), tmp_path / "plan.json")
     manifest = build(tmp_path / "bundle", precision="fp16", plan=tmp_path / "plan.json")
@@ -293,6 +293,6 @@ def test_compiling_leaves_them_out(null_bundle: Path, compile_null: Any, backend
         assert not any(name.endswith(".onnx") for name in bundle.manifest.files)
         assert list(bundle.check_files()) == list(bundle.manifest.files)
         assert bundle.files_of("vae_decoder") == ("engines/vae_decoder.json",)
-        assert [bundle.self_test(name).passed for name in FAMILY.networks] == [True] * len(
-            FAMILY.networks
+        assert [bundle.self_test(name).passed for name in FAMILY.required] == [True] * len(
+            FAMILY.required
         )

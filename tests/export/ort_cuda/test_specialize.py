@@ -120,7 +120,7 @@ def external(model: onnx.ModelProto) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_every_network_gives_what_its_plain_graph_does(
     trace: Trace, compare: Any, name: str
 ) -> None:
@@ -189,7 +189,7 @@ def test_attention_in_parts_is_one_operator_again(
     assert error <= FP32
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_fp16_networks_give_the_same_within_its_rounding(
     trace: Trace, compare: Any, name: str
 ) -> None:
@@ -214,7 +214,7 @@ def test_every_group_norm_and_convolution_is_channels_last(trace: Trace, name: s
     assert own["Conv"] == own["InstanceNormalization"] == 0
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_the_plain_graph_is_not_changed(trace: Trace, name: str) -> None:
     model = trace(name).model
     before = model.SerializeToString(deterministic=True)
@@ -222,7 +222,7 @@ def test_the_plain_graph_is_not_changed(trace: Trace, name: str) -> None:
     assert model.SerializeToString(deterministic=True) == before
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_weights_stay_beside_the_graph_under_their_names(trace: Trace, name: str) -> None:
     model = trace(name).model
     own, _ = specialize(model)
@@ -233,7 +233,7 @@ def test_weights_stay_beside_the_graph_under_their_names(trace: Trace, name: str
     assert inside < 16_000
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_the_same_graph_is_rewritten_alike_each_time(trace: Trace, name: str) -> None:
     first, second = (
         specialize(trace(name).model)[0].SerializeToString(deterministic=True) for _ in range(2)
@@ -241,7 +241,7 @@ def test_the_same_graph_is_rewritten_alike_each_time(trace: Trace, name: str) ->
     assert first == second
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_inputs_and_outputs_are_those_of_the_plain_graph(trace: Trace, name: str) -> None:
     model = trace(name).model
     own, _ = specialize(model)
@@ -251,7 +251,7 @@ def test_inputs_and_outputs_are_those_of_the_plain_graph(trace: Trace, name: str
     )
 
 
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_each_value_is_made_once_and_every_domain_is_named_once(trace: Trace, name: str) -> None:
     own, _ = specialize(trace(name).model)
     made = [name for node in own.graph.node for name in node.output if name]

@@ -56,7 +56,7 @@ def external(model: onnx.ModelProto) -> dict[str, tuple[int, int, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_tiny_traces_are_clean_small_and_have_no_weights_inside(
     tiny_trace: TinyTrace, tiny_specs: Any, name: str, precision: str
 ) -> None:
@@ -69,7 +69,7 @@ def test_tiny_traces_are_clean_small_and_have_no_weights_inside(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_parameters_keep_the_checkpoints_names_and_shapes(
     tiny_trace: TinyTrace, tiny_acc: Checkpoint, name: str
 ) -> None:
@@ -96,7 +96,7 @@ def test_every_parameter_of_the_denoiser_is_in_its_graph(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_weights_lie_aligned_and_apart(tiny_trace: TinyTrace, name: str, precision: str) -> None:
     end = 0
     for offset, length, location in external(tiny_trace(name, precision)).values():
@@ -107,7 +107,7 @@ def test_weights_lie_aligned_and_apart(tiny_trace: TinyTrace, name: str, precisi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_an_fp16_graph_holds_no_other_float(tiny_trace: TinyTrace, name: str) -> None:
     model = onnx.shape_inference.infer_shapes(
         tiny_trace(name, "fp16"), check_type=True, strict_mode=True
@@ -121,7 +121,7 @@ def test_an_fp16_graph_holds_no_other_float(tiny_trace: TinyTrace, name: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILY.networks)
+@pytest.mark.parametrize("name", FAMILY.required)
 def test_tiny_graphs_give_what_the_modules_give(  # noqa: PLR0917
     tiny_trace: TinyTrace,
     tiny_acc: Checkpoint,

@@ -25,17 +25,17 @@ def test_it_holds_engines_and_self_tests_and_no_graph_or_weights(compiled: Path)
     files = {
         path.relative_to(compiled).as_posix() for path in compiled.rglob("*") if path.is_file()
     }
-    engines = {f"engines/{name}.json" for name in FAMILY.networks}
+    engines = {f"engines/{name}.json" for name in FAMILY.required}
     assert files == {
         "manifest.json",
         *engines,
-        *(f"self-test/{name}.npz" for name in FAMILY.networks),
+        *(f"self-test/{name}.npz" for name in FAMILY.required),
     }
 
 
 def test_every_network_of_it_runs_and_passes_its_self_test(compiled: Path) -> None:
     with open_bundle(compiled) as bundle:
-        assert [bundle.self_test(name).passed for name in FAMILY.networks] == [True] * 6
+        assert [bundle.self_test(name).passed for name in FAMILY.required] == [True] * 6
         assert len(list(bundle.check_files())) == 12
 
 

@@ -77,9 +77,9 @@ def bundle_giving(
 
 def test_every_network_of_a_bundle_opens_and_passes_its_self_test(null_bundle: Path) -> None:
     with open_bundle(null_bundle) as bundle:
-        results = [bundle.self_test(name) for name in FAMILY.networks]
+        results = [bundle.self_test(name) for name in FAMILY.required]
     assert [(r.network, r.error, r.passed) for r in results] == [
-        (name, 0.0, True) for name in FAMILY.networks
+        (name, 0.0, True) for name in FAMILY.required
     ]
 
 
@@ -140,15 +140,15 @@ def test_calls_are_counted_over_the_bundles_life_even_if_a_network_is_closed(
         bundle.close_network("vae_decoder")
         bundle.close_network("vae_decoder")
         bundle.network("vae_decoder")(zeros)
-        assert bundle.calls() == {**dict.fromkeys(FAMILY.networks, 0), "vae_decoder": 2}
+        assert bundle.calls() == {**dict.fromkeys(FAMILY.required, 0), "vae_decoder": 2}
 
 
 def test_leaving_the_bundle_closes_every_engine_it_opened(null_bundle: Path) -> None:
     bundle, backend = bundle_giving(null_bundle, 0.0)
     with bundle:
-        for name in FAMILY.networks:
+        for name in FAMILY.required:
             bundle.network(name)
-    assert [engine.closed for engine in backend.opened] == [True] * len(FAMILY.networks)
+    assert [engine.closed for engine in backend.opened] == [True] * len(FAMILY.required)
 
 
 def test_what_a_library_keeps_for_a_network_counts_as_used_when_the_network_is_opened(
@@ -234,10 +234,10 @@ def test_each_network_computes_as_the_bundle_chose_unless_told_otherwise(null_bu
         denoising_unet={"compute": "bf16", "precision": "int8"},
     )
     own, backend = bundle_giving(null_bundle, 0.0)
-    for name in FAMILY.networks:
+    for name in FAMILY.required:
         own.network(name)
     assert backend.computes == [
-        "bf16" if name in ("vae_decoder", "denoising_unet") else "fp32" for name in FAMILY.networks
+        "bf16" if name in ("vae_decoder", "denoising_unet") else "fp32" for name in FAMILY.required
     ]
     assert own.missing_arithmetic() is None
     found = own.arithmetic()

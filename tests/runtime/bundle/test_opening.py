@@ -118,9 +118,9 @@ def test_a_backend_opens_its_own_graph_and_others_the_plain_one(
 def test_networks_without_an_own_graph_run_the_plain_one(folder: Path) -> None:
     double = OwnBackend()
     with open_with(folder, double) as bundle:
-        for name in FAMILY.networks:
+        for name in FAMILY.required:
             bundle.network(name)
-    assert double.opened == [OWN if name == NAME else f"{name}.onnx" for name in FAMILY.networks]
+    assert double.opened == [OWN if name == NAME else f"{name}.onnx" for name in FAMILY.required]
 
 
 def test_an_own_graph_proves_itself_once_and_no_call_of_that_is_counted(folder: Path) -> None:
@@ -266,7 +266,7 @@ def test_to_another_backend_the_own_graph_makes_no_difference(folder: Path) -> N
     plain = Bundle(
         folder, without_graphs(folder), backend=OwnBackend("other"), options=EngineOptions()
     )
-    assert with_it.identity(*FAMILY.networks) == plain.identity(*FAMILY.networks)
+    assert with_it.identity(*FAMILY.required) == plain.identity(*FAMILY.required)
 
 
 def test_weights_are_those_of_the_plain_graph(folder: Path) -> None:

@@ -23,7 +23,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 DENOISER = "denoising_unet"
-FURTHEST = dict.fromkeys(FAMILY.networks, 40.0) | {
+FURTHEST = dict.fromkeys(FAMILY.required, 40.0) | {
     "audio_encoder": 20.0,
     "vae_decoder": 25.0,
     DENOISER: 30.0,
@@ -53,7 +53,7 @@ def make_report() -> Callable[..., QualityReport]:
                 0.3,
                 1.0,
             )
-            for name in FAMILY.networks
+            for name in FAMILY.required
         )
         return QualityReport(
             1,

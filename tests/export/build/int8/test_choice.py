@@ -43,14 +43,14 @@ def test_auto_goes_back_by_arithmetic_then_by_precision() -> None:
 
 
 def test_the_network_furthest_from_fp32_is_the_worst(make_report: Report) -> None:
-    stored = dict.fromkeys(FAMILY.networks, "int8+fp32")
-    choices = dict.fromkeys(FAMILY.networks, INT8)
+    stored = dict.fromkeys(FAMILY.required, "int8+fp32")
+    choices = dict.fromkeys(FAMILY.required, INT8)
     assert find_worst(choices, make_report(stored), settings=SMALL).name == "audio_encoder"
 
 
 def test_a_network_that_is_float_already_cannot_be_the_worst(make_report: Report) -> None:
-    stored = dict.fromkeys(FAMILY.networks, "int8+fp32")
-    choices = dict.fromkeys(FAMILY.networks, INT8) | {"audio_encoder": FLOAT}
+    stored = dict.fromkeys(FAMILY.required, "int8+fp32")
+    choices = dict.fromkeys(FAMILY.required, INT8) | {"audio_encoder": FLOAT}
     assert find_worst(choices, make_report(stored), settings=AUTO).name == "vae_decoder"
     del choices["vae_decoder"]
     assert find_worst(choices, make_report(stored), settings=AUTO).name == "denoising_unet"
@@ -63,7 +63,7 @@ def test_where_nothing_may_go_back_the_quality_is_refused_with_the_best_found(
     make_report: Report, choices: dict[str, Choice], settings: BuildSettings
 ) -> None:
     report = make_report(
-        dict.fromkeys(FAMILY.networks, "int8+fp32"), misses=("31.00 dB, 35 dB are wanted",)
+        dict.fromkeys(FAMILY.required, "int8+fp32"), misses=("31.00 dB, 35 dB are wanted",)
     )
     wanted = (
         r"quality 35 dB cannot be kept in int8: 31\.00 dB, 35 dB are wanted; best found 31\.0 dB; "

@@ -47,7 +47,7 @@ def compared(
 
         def compare(reference: Any, candidate: Any, clips: Any, **rest: Any) -> QualityReport:
             seen.update(reference=reference, candidate=candidate, clips=clips, **rest)
-            return make_report(dict.fromkeys(FAMILY.networks, "int8+fp32"))
+            return make_report(dict.fromkeys(FAMILY.required, "int8+fp32"))
 
         monkeypatch.setattr(quality_clips, "list_quality_clips", list_clips)
         monkeypatch.setattr(quality_clips, "is_character", lambda manifest: character)

@@ -132,7 +132,7 @@ def compose(
 
     def plan(floats: FloatBundles, recorded: None, *, job: BundleJob) -> PlannedNetworks:
         plans = {
-            name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in FAMILY.networks
+            name: NetworkPlan("int8", {"layer": LayerPlan("int8", 1.0)}) for name in FAMILY.required
         }
         progress = BuildProgress(job.settings.progress, floats.manifest, "0" * 64)
         progress.of_network(DENOISER, "settings").write("plan", 1)
@@ -147,7 +147,7 @@ def compose(
         }
         manifest = replace(floats.manifest, networks=entries)
         write_manifest(manifest, folder)
-        return {name: part_of(folder, manifest, name) for name in FAMILY.networks}
+        return {name: part_of(folder, manifest, name) for name in FAMILY.required}
 
     def make(
         *, holds: Callable[[Mapping[str, str]], bool] = lambda stored: True, **changes: Any

@@ -70,7 +70,7 @@ def test_a_published_checkpoint_says_what_it_is(
     )
 
 
-@pytest.mark.parametrize("network", FAMILY.networks)
+@pytest.mark.parametrize("network", FAMILY.required)
 def test_a_published_network_computes_what_the_trained_one_does(
     published: Checkpoint,
     micro_recipe: Recipe,

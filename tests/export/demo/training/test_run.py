@@ -71,7 +71,7 @@ def straight(
 def tensors_of(folder: Path, architecture: Any) -> dict[str, np.ndarray]:
     opened = open_checkpoint(folder, "acc")
     found = {}
-    for name in FAMILY.networks:
+    for name in FAMILY.required:
         weights = opened.weights(name, wanted_shapes(build_network(name, architecture)))
         found.update({f"{name}.{key}": tensor.read() for key, tensor in weights.items()})
     return found

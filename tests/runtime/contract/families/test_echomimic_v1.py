@@ -1,4 +1,4 @@
-"""EchoMimic v1 as data: six networks, two drives, and specs that fit each other."""
+"""EchoMimic v1 as data: its networks, two drives, and specs that fit each other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from echoexport.runtime.contract.families.echomimic_v1 import (
     FAMILY,
+    LiveSizes,
+    MotionTap,
     NetworkSizes,
     ReferenceTap,
     describe_networks,
@@ -33,18 +35,62 @@ SIZES = NetworkSizes(
     reference=(ReferenceTap("down_blocks.0", 48, 16), ReferenceTap("mid_block", 12, 32)),
 )
 
+LIVE = replace(
+    SIZES,
+    live=LiveSizes(
+        new_frames=2,
+        past_frames=3,
+        audio_rows=150,
+        kept_rows=32,
+        motion=(MotionTap("mid_block.motion_modules.0.0", 12, 32),),
+    ),
+)
+
 
 def shapes(spec: SubnetSpec) -> dict[str, tuple[int, ...]]:
     return {tensor.name: tensor.shape for tensor in (*spec.inputs, *spec.outputs)}
 
 
-def test_a_bundle_needs_all_six_networks() -> None:
-    assert len(FAMILY.networks) == 6
-    assert FAMILY.required == FAMILY.networks
+def test_a_bundle_needs_six_networks_and_may_lack_those_for_live() -> None:
+    assert len(FAMILY.required) == 6
+    assert FAMILY.networks == (*FAMILY.required, "audio_encoder_live", "denoising_unet_live")
 
 
 def test_every_network_is_described_in_the_familys_order() -> None:
-    assert tuple(describe_networks(SIZES, precision="fp32")) == FAMILY.networks
+    assert tuple(describe_networks(SIZES, precision="fp32")) == FAMILY.required
+    assert tuple(describe_networks(LIVE, precision="fp32")) == FAMILY.networks
+
+
+def test_the_networks_for_live_read_the_weights_of_the_two_they_stand_for() -> None:
+    owners = {name: FAMILY.owner_of(name) for name in FAMILY.networks}
+    assert owners == {
+        **{name: name for name in FAMILY.required},
+        "audio_encoder_live": "audio_encoder",
+        "denoising_unet_live": "denoising_unet",
+    }
+
+
+def test_a_denoiser_without_motion_modules_has_no_network_for_live() -> None:
+    still = replace(LIVE, live=replace(LIVE.live, motion=()))
+    assert "denoising_unet_live" not in describe_networks(still, precision="fp32")
+
+
+def test_the_live_audio_encoder_gives_the_last_rows_of_what_it_hears() -> None:
+    audio = describe_networks(LIVE, precision="fp32")["audio_encoder_live"]
+    assert shapes(audio) == {"log_mel": (1, 80, 301), "audio_states": (1, 5, 32, 12)}
+
+
+def test_the_live_denoiser_advances_its_new_frames_and_gives_back_the_past_it_takes() -> None:
+    specs = describe_networks(LIVE, precision="fp32")
+    live = shapes(specs["denoising_unet_live"])
+    plain = shapes(specs["denoising_unet"])
+    assert live["latents"] == live["velocity"] == (1, 4, 2, 8, 6)
+    assert live["audio_tokens"] == (1, 2, 50, 12)
+    assert live["face_feature"] == (1, 16, 2, 8, 6)
+    assert live["past_gate"] == (1, 3)
+    tap = "mid_block.motion_modules.0.0"
+    assert live[f"past.{tap}"] == live[f"kept.{tap}"] == (1, 3, 12, 32)
+    assert {name for name in plain if name not in live} == set()
 
 
 def test_a_mask_is_grey_and_still_and_poses_are_coloured_and_move() -> None:
