@@ -18,6 +18,7 @@
     ├── BackendError              an engine that does not open, run or agree with its self-test
     │   ├── DeviceError           a GPU or driver that fails, or has no memory left
     │   └── MissingPackageError   a library that is not installed; names the extra that brings it
+    ├── CapacityError             one more than the device can serve; says what it can
     ├── LimitError                a measured figure that breaks a limit which it was held to
     ├── QualityError              a quality budget that cannot be met; says what could be reached
     └── OutputError               a result that cannot be written
@@ -32,6 +33,7 @@ __all__ = [
     "BackendError",
     "BundleError",
     "CalibrationError",
+    "CapacityError",
     "CheckpointError",
     "DeviceError",
     "EchoExportError",
@@ -108,6 +110,10 @@ class MissingPackageError(BackendError):
         super().__init__(f"{purpose} needs {package}: pip install 'echoexport[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+class CapacityError(EchoExportError):
+    """One more than the device can serve; says what it can."""
 
 
 class LimitError(EchoExportError):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from echoexport.runtime.bundle.choice import choose_backend
 from echoexport.runtime.bundle.files import check_file, check_files
@@ -18,6 +21,9 @@ from echoexport.runtime.bundle.self_test import SelfTestResult
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.trace.tracer import NULL, Tracer
+
+if TYPE_CHECKING:
+    from echoexport.runtime.live.opening import Conversation
 
 
 def open_bundle(
@@ -72,6 +78,7 @@ class Bundle:
         self._slots = {name: _Slot() for name in manifest.networks}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
         self._own = self.lease()
+        self._at_close: list[Callable[[], None]] = []
 
     def __enter__(self) -> Bundle:
         return self
@@ -127,6 +134,16 @@ class Bundle:
         """
         return self._opener.open_profiled(name)
 
+    def open_lanes(self, name: str, lanes: int) -> Network:
+        """The network once more, on an engine that so many threads may call at once.
+
+        The caller closes it.
+
+        Raises:
+            As :meth:`network` does.
+        """
+        return self._opener.open_lanes(name, lanes)
+
     def self_test(self, name: str) -> SelfTestResult:
         """Run a network on the arrays that travel with it.
 
@@ -170,8 +187,24 @@ class Bundle:
         """One line where the bundle's own arithmetic does not work here and fp32 stands in."""
         return self._opener.missing_arithmetic()
 
+    def live(self, portrait: str | Path | np.ndarray, **settings: Any) -> Conversation:
+        """A live session of this bundle: sound in as it is spoken, frames out when they are due.
+
+        See :func:`echoexport.runtime.live.opening.open_live`, whose arguments and errors
+        it has.
+        """
+        from echoexport.runtime.live.opening import open_live
+
+        return open_live(self, portrait, **settings)
+
+    def call_at_close(self, call: Callable[[], None]) -> None:
+        """``call`` is called when the bundle closes, before its networks do."""
+        self._at_close.append(call)
+
     def close(self) -> None:
         """Close every network, whoever holds it."""
+        while self._at_close:
+            self._at_close.pop()()
         for slot in self._slots.values():
             slot.close()
         self._thread.shutdown()

@@ -67,6 +67,15 @@ class NetworkOpener:
         options = self._options_for(name)
         return self._open_proved(name, replace(options, lanes=1, cache=None, profile=True))
 
+    def open_lanes(self, name: str, lanes: int) -> Network:
+        """A network on an engine of its own that so many threads may call at once.
+
+        Raises:
+            As :meth:`open` does.
+        """
+        self.require_network(name)
+        return self._open_proved(name, replace(self._options_for(name), lanes=lanes))
+
     def require_network(self, name: str) -> None:
         """Raise ``UnknownNameError`` where the bundle has no such network."""
         if name not in self.manifest.networks:

@@ -43,6 +43,10 @@ class MaskDrive:
         feature = find_mask_feature(self.networks, self.mask, cache=self.cache)
         return lambda indices: feature
 
+    def loop(self) -> _Gather:
+        """The feature, for a stream without an end."""
+        return self.encode(1)
+
 
 @dataclass(frozen=True)
 class PoseDrive:
@@ -65,6 +69,23 @@ class PoseDrive:
             )
         features = PoseFeatures(self.networks, lambda index: self.poses[index])
         return lambda indices: features.window(min(index, frames - 1) for index in indices)
+
+    def loop(self) -> _Gather:
+        """Features for a stream without an end: the poses forwards, then backwards.
+
+        Raises:
+            PoseError: no map, and later, a map of another shape.
+        """
+        count = len(self.poses)
+        if not count:
+            raise PoseError("no pose maps; a stream needs at least one")
+        turn = max(1, 2 * (count - 1))
+
+        def find(index: int) -> int:
+            return min(index % turn, turn - index % turn) if count > 1 else 0
+
+        features = PoseFeatures(self.networks, lambda index: self.poses[index])
+        return lambda indices: features.window(find(index) for index in indices)
 
 
 def open_drive(

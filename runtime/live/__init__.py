@@ -1,0 +1,1 @@
+"""Speech in as it is spoken, a face out: sessions, the streams they carry, and who runs when."""

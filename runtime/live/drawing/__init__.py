@@ -1,0 +1,1 @@
+"""Frames drawn one block after another, forwards only."""

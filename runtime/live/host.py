@@ -1,0 +1,227 @@
+"""What all live sessions of one bundle share: engines, workers, costs, and who is let in."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.conditioning.drives import open_drive
+from echoexport.runtime.conditioning.reference import find_reference
+from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+from echoexport.runtime.decoding.pixels import to_pixels
+from echoexport.runtime.errors import CapacityError
+from echoexport.runtime.inputs.pose import PoseMaps
+from echoexport.runtime.live.clock import Clock
+from echoexport.runtime.live.costs import Costs
+from echoexport.runtime.live.drawing.causal_sampling import (
+    CachedFeatures,
+    CausalSampler,
+    RenoisedWindows,
+    Sitter,
+)
+from echoexport.runtime.live.drawing.idle_loop import IdleLoop, IdleSettings, draw_idle
+from echoexport.runtime.live.listening.speech_tokens import SpeechTokens
+from echoexport.runtime.live.settings import CACHED, LIVE_NETWORKS, LiveNumbers
+from echoexport.runtime.live.workers import Workers
+
+_FULL = 0.85  # of the workers' time; the rest is for what comes between
+_PORTRAITS = 8  # whose loops are kept
+
+DRAW = "draw"
+DECODE = "decode"
+
+
+@dataclass(frozen=True)
+class LivePicture:
+    """A portrait at the bundle's size, and what drives its face."""
+
+    picture: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB."""
+    mask: NDArray[np.uint8] | None = None
+    """(H, W) uint8, for bundles whose drive is a mask."""
+    poses: Sequence[NDArray[np.float32]] | PoseMaps | None = None
+    """(3, H, W) float32 maps in [0, 1], played forwards and backwards."""
+
+
+@dataclass(frozen=True)
+class LivePortrait:
+    """A portrait that is ready to talk."""
+
+    sitter: Sitter
+    """As the denoiser sees it."""
+    idle: IdleLoop
+    """As it is seen while nobody speaks."""
+
+
+class Guest(Protocol):
+    """A session, as its host sees it."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class LiveHost:
+    """The engines of one bundle, opened for as many calls at once as there are workers."""
+
+    def __init__(self, bundle: Bundle, *, workers: Workers, clock: Clock) -> None:
+        self.bundle = bundle
+        self.workers = workers
+        self.clock = clock
+        self.costs = Costs()
+        self._networks: dict[str, Network] = {}
+        self._tokens: SpeechTokens | None = None
+        self._portraits: OrderedDict[tuple[object, ...], LivePortrait] = OrderedDict()
+        self._held: dict[Guest, float] = {}
+        self.closed = False
+        self._lock = threading.RLock()
+
+    def network(self, name: str) -> Network:
+        """A network of the bundle with a lane for each worker, opened on first use.
+
+        Raises:
+            As :meth:`Bundle.network` does.
+        """
+        with self._lock:
+            if name not in self._networks:
+                self._networks[name] = self.bundle.open_lanes(name, self.workers.count)
+            return self._networks[name]
+
+    def open_tokens(self) -> SpeechTokens:
+        """The encoder of what is heard."""
+        with self._lock:
+            if self._tokens is None:
+                networks = self.bundle.manifest.networks
+                own = "audio_encoder_live"
+                network = self.network(own if own in networks else "audio_encoder")
+                columns = next(t.shape[2] for t in network.spec.inputs if t.name == "log_mel")
+                self._tokens = SpeechTokens(network, columns=columns)
+            return self._tokens
+
+    def open_sampler(self, numbers: LiveNumbers) -> CausalSampler:
+        """A sampler as these numbers want it; it holds no state."""
+        kind = CachedFeatures if numbers.mode == CACHED else RenoisedWindows
+        return kind(
+            self.network(LIVE_NETWORKS[numbers.mode][0]),
+            self.bundle.manifest,
+            seed=numbers.seed,
+            guidance=numbers.guidance,
+        )
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """One frame's picture, (H, W, 3) uint8 RGB, of its latents (1, 4, h, w)."""
+        return to_pixels(self.network("vae_decoder")({"latents": latents})["picture"])
+
+    def prepare(
+        self, portrait: LivePicture, numbers: LiveNumbers, *, cache: ReferenceCache | None
+    ) -> LivePortrait:
+        """A portrait's reference and idle loop; the latest few are kept.
+
+        Raises:
+            PortraitError, SettingError, PoseError: it is not what the bundle wants.
+            BackendError: an engine failed.
+        """
+        key = _describe_portrait(portrait, numbers)
+        with self._lock:
+            known = self._portraits.get(key)
+        if known is None:
+            known = self._prepare(portrait, numbers, cache=cache)
+        with self._lock:
+            self._portraits[key] = known
+            self._portraits.move_to_end(key)
+            while len(self._portraits) > _PORTRAITS:
+                self._portraits.popitem(last=False)
+        return known
+
+    def admit(self, session: Guest, numbers: LiveNumbers) -> None:
+        """Let a session in, as long as the workers can draw for it too.
+
+        Raises:
+            CapacityError: they cannot; says what they could.
+        """
+        share = self.measure_share(numbers)
+        with self._lock:
+            taken = sum(self._held.values())
+            if self._held and taken + share > _FULL:
+                raise CapacityError(
+                    f"{len(self._held)} live sessions take {taken:.0%} of this machine's "
+                    f"{self.workers.count} workers; one more would take {share:.0%} and "
+                    f"{_FULL:.0%} may be taken. End one, or ask for fewer steps"
+                )
+            self._held[session] = share
+
+    def leave(self, session: Guest) -> None:
+        """A session is over."""
+        with self._lock:
+            self._held.pop(session, None)
+
+    def measure_share(self, numbers: LiveNumbers) -> float:
+        """The share of the workers' time that a session which always speaks takes, *measured*."""
+        block = self.costs.typical(f"{DRAW} {numbers.steps}")
+        frame = self.costs.typical(DECODE)
+        seconds = block / numbers.block + frame
+        return seconds * float(numbers.fps) / self.workers.count
+
+    def load(self) -> float:
+        """The share of the workers' time that all sessions may take, 1 is all."""
+        with self._lock:
+            return sum(self._held.values())
+
+    def warm_up(self, numbers: LiveNumbers) -> None:
+        """Open the networks that sessions with these numbers call, several at once.
+
+        Raises:
+            As :meth:`network` does.
+        """
+        self.open_tokens()
+        self.open_sampler(numbers)
+        self.network("vae_decoder")
+
+    def close(self) -> None:
+        """End the workers and close the engines; sessions that are open end with an error."""
+        with self._lock:
+            self.closed = True
+            sessions = list(self._held)
+        for session in sessions:
+            session.close()
+        self.workers.close()
+        with self._lock:
+            for network in self._networks.values():
+                network.close()
+            self._networks.clear()
+            self._portraits.clear()
+            self._tokens = None
+
+    def _prepare(
+        self, portrait: LivePicture, numbers: LiveNumbers, *, cache: ReferenceCache | None
+    ) -> LivePortrait:
+        with self.bundle.lease(frugal=True) as networks:
+            drive = open_drive(networks, mask=portrait.mask, poses=portrait.poses, cache=cache)
+            reference = find_reference(networks, portrait.picture, cache=cache)
+            sitter = Sitter(reference, drive.loop())
+        silence = self.open_tokens().silence(numbers.hearing.mels)
+        idle = draw_idle(
+            self.open_sampler(numbers),
+            sitter,
+            silence=silence,
+            settings=IdleSettings(numbers.idle_frames),
+            block=numbers.block,
+            steps=numbers.steps,
+            decode=self.decode,
+        )
+        return LivePortrait(sitter, idle)
+
+
+def _describe_portrait(portrait: LivePicture, numbers: LiveNumbers) -> tuple[object, ...]:
+    mask = None if portrait.mask is None else portrait.mask.tobytes()
+    poses = None if portrait.poses is None else id(portrait.poses)
+    drawn = (numbers.mode, numbers.steps, numbers.block, numbers.seed, numbers.guidance)
+    return (portrait.picture.tobytes(), mask, poses, numbers.idle_frames, *drawn)

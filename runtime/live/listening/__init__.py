@@ -1,0 +1,1 @@
+"""What is heard of a voice that comes in chunks."""

@@ -1,0 +1,87 @@
+"""When frames are given: on time, soon after the first word, and never silently late."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from echoexport.runtime.live.production import Production
+from echoexport.runtime.live.settings import FAST
+from echoexport.runtime.live.slots import Slot
+
+_MARGIN = 0.02  # seconds by which sound may come late once a face speaks
+_AHEAD = 1.0  # seconds of sound that wait already: it does not come at its own pace
+_BACKLOG = 0.16  # seconds of silence that may wait to be shown where sound comes at its own pace
+_LOST = 1.0  # seconds after which a consumer that was away is not caught up with
+
+
+class Playout:
+    """One session's clock work; everything is called with the session's condition held."""
+
+    def __init__(self, production: Production, *, fps: Fraction, pace: str) -> None:
+        self.skipped = 0
+        """Silent frames that were left out so that no delay builds up."""
+        self._production = production
+        self._frame = float(1 / fps)
+        self._fast = pace == FAST
+        self._due: float | None = None
+
+    def find_due(self, place: int, *, now: float) -> float:
+        """When the slot at this place of the queue is shown, as far as one can tell."""
+        return (now if self._due is None else self._due) + place * self._frame
+
+    def find_wait(self, now: float) -> float | None:
+        """Seconds until :meth:`take` is to be called; None until something changes."""
+        making = self._production
+        head = making.slots[0] if making.slots else None
+        ready = head is not None and head.picture is not None
+        if self._fast:
+            return 0.0 if ready else None
+        if self._due is None:
+            self._due = now
+        if head is not None and ready and making.resting and not head.resting:
+            self._due = self._find_start(head)
+        elif not ready and not making.resting and (head is not None or making.drawing):
+            return None  # late: what comes next is still being made
+        return self._due - now
+
+    def take(self, now: float) -> tuple[Slot, float]:
+        """The frame to give now, and by how many seconds it is late."""
+        making = self._production
+        if not self._fast:
+            self._skip_silence()
+        head = making.slots[0] if making.slots else None
+        ready = head is not None and head.picture is not None
+        slot = making.take() if ready else making.make_idle()
+        late = 0.0
+        if not self._fast:
+            due = now if self._due is None else self._due
+            late = max(0.0, slot.ready - due) if ready else 0.0
+            # Where it came late all that follows is later.
+            self._due = due + late + self._frame
+            if self._due < now - _LOST:
+                self._due = now
+        making.shown = slot
+        return slot, late
+
+    def _find_start(self, head: Slot) -> float:
+        """When the first drawn frame after rest is shown: soon, not on the grid of rest.
+
+        Sound that comes at its own pace may come a little late later on; where more of it
+        waits already, nothing is held back for that.
+        """
+        assert self._due is not None
+        script = self._production.script
+        hurry = script.ended or script.pending > _AHEAD
+        wanted = head.ready + (0.0 if hurry else _MARGIN)
+        return max(self._due - self._frame / 2, min(self._due, wanted))
+
+    def _skip_silence(self) -> None:
+        """Where sound comes at its own pace and waits, leave out frames that say nothing."""
+        making = self._production
+        if not making.script.paced:
+            return
+        while len(making.slots) * self._frame > _BACKLOG and all(
+            slot.resting for slot in making.slots
+        ):
+            making.take()
+            self.skipped += 1
