@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         BackendError,
         BundleError,
         CalibrationError,
+        CapacityError,
         CheckpointError,
         DeviceError,
         EchoExportError,
@@ -68,6 +69,10 @@ if TYPE_CHECKING:
     from echoexport.runtime.inputs.pose import PoseMaps, read_poses
     from echoexport.runtime.inputs.sound.stored import StoredSound
     from echoexport.runtime.inputs.voice import Voice, read_voice, voice_from_samples
+    from echoexport.runtime.live.frames import LiveFrame
+    from echoexport.runtime.live.opening import Conversation, FaceChoice, open_live
+    from echoexport.runtime.live.settings import LiveSettings
+    from echoexport.runtime.live.statistics import LiveStatistics
     from echoexport.runtime.rendering.clip import ClipReport, ClipRequest, make_clip
     from echoexport.runtime.rendering.session import Rendering, Session
     from echoexport.runtime.rendering.settings import RenderInputs, RenderSettings
@@ -138,6 +143,7 @@ _PLACES = {
         "BackendError",
         "BundleError",
         "CalibrationError",
+        "CapacityError",
         "CheckpointError",
         "DeviceError",
         "EchoExportError",
@@ -172,6 +178,14 @@ _PLACES = {
         "read_voice",
         "voice_from_samples",
     ),
+    "live.frames": ("LiveFrame",),
+    "live.opening": (
+        "Conversation",
+        "FaceChoice",
+        "open_live",
+    ),
+    "live.settings": ("LiveSettings",),
+    "live.statistics": ("LiveStatistics",),
     "rendering.clip": (
         "ClipReport",
         "ClipRequest",
@@ -209,16 +223,19 @@ __all__ = [
     "BundleError",
     "CacheStats",
     "CalibrationError",
+    "CapacityError",
     "CheckpointError",
     "ClipReport",
     "ClipRequest",
     "CompiledEngine",
     "CompiledEngines",
+    "Conversation",
     "DeviceError",
     "Drive",
     "EchoExportError",
     "Engine",
     "EngineOptions",
+    "FaceChoice",
     "FaceCrop",
     "Family",
     "FileEntry",
@@ -228,6 +245,9 @@ __all__ = [
     "LayerRecord",
     "Lease",
     "LimitError",
+    "LiveFrame",
+    "LiveSettings",
+    "LiveStatistics",
     "Manifest",
     "MissingPackageError",
     "Network",
@@ -270,6 +290,7 @@ __all__ = [
     "load_backend",
     "make_clip",
     "open_bundle",
+    "open_live",
     "open_sink",
     "read_manifest",
     "read_portrait",

@@ -30,6 +30,9 @@ FLOOR_OF = {wing: number for number, wings in enumerate(FLOORS) for wing in wing
 # What live may take of rendering, a floor below it.
 LIVE_TAKES = "echoexport.runtime.rendering.settings"
 
+# The one way up, which users asked for: ``bundle.live(...)`` is how a conversation begins.
+DOORS = {("echoexport.runtime.bundle.opened", "echoexport.runtime.live.opening")}
+
 MOST_FILES = 16  # of a folder, but for __init__.py
 
 
@@ -45,7 +48,9 @@ def list_imports(sources: Mapping[str, str]) -> dict[str, set[str]]:
     for place, source in sources.items():
         names = {item.name for item in imports_of(source, place)}
         reached = {name if name in modules else name.rpartition(".")[0] for name in names}
-        found[module_of(place)] = reached & modules - {module_of(place)}
+        here = module_of(place)
+        doors = {inner for outer, inner in DOORS if outer == here}
+        found[here] = reached & modules - {here} - doors
     return found
 
 

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 
 
-class Clock(ABC):
+class LiveClock(ABC):
     """Seconds that only grow, and waiting."""
 
     @abstractmethod
@@ -22,7 +22,7 @@ class Clock(ABC):
         """
 
 
-class MonotonicClock(Clock):
+class MonotonicClock(LiveClock):
     """The machine's own, which no change of the time of day moves."""
 
     def now(self) -> float:
@@ -30,5 +30,5 @@ class MonotonicClock(Clock):
         return time.monotonic()
 
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
-        """See :meth:`Clock.wait`."""
+        """See :meth:`LiveClock.wait`."""
         condition.wait(seconds)

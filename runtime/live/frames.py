@@ -42,15 +42,15 @@ class LiveFrame:
     """Seconds by which it came too late to be shown when it was due."""
 
 
-def count_samples(frame: int, rate: int, fps: Fraction) -> int:
+def count_frame_samples(frame: int, rate: int, fps: Fraction) -> int:
     """How many samples at ``rate`` go with the frame of this index.
 
     They are what lies between ``floor(frame rate / fps)`` and the next frame's, so that
     frames and samples never drift apart where a frame holds no whole number of them.
     """
-    return first_sample(frame + 1, rate, fps) - first_sample(frame, rate, fps)
+    return find_first_sample(frame + 1, rate, fps) - find_first_sample(frame, rate, fps)
 
 
-def first_sample(frame: int, rate: int, fps: Fraction) -> int:
+def find_first_sample(frame: int, rate: int, fps: Fraction) -> int:
     """The index of the first sample of a frame, counted from frame 0's."""
     return frame * rate * fps.denominator // fps.numerator

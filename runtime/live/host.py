@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.decoding.pixels import to_pixels
 from echoexport.runtime.errors import CapacityError
-from echoexport.runtime.inputs.pose import PoseMaps
-from echoexport.runtime.live.clock import Clock
+from echoexport.runtime.live.clock import LiveClock
 from echoexport.runtime.live.costs import Costs
 from echoexport.runtime.live.drawing.causal_sampling import (
     CachedFeatures,
@@ -47,8 +46,8 @@ class LivePicture:
     """(H, W, 3) uint8 RGB."""
     mask: NDArray[np.uint8] | None = None
     """(H, W) uint8, for bundles whose drive is a mask."""
-    poses: Sequence[NDArray[np.float32]] | PoseMaps | None = None
-    """(3, H, W) float32 maps in [0, 1], played forwards and backwards."""
+    poses: Sequence[NDArray[np.float32]] | Any = None
+    """(3, H, W) float32 maps in [0, 1], played forwards and backwards; any sequence will do."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Guest(Protocol):
 class LiveHost:
     """The engines of one bundle, opened for as many calls at once as there are workers."""
 
-    def __init__(self, bundle: Bundle, *, workers: Workers, clock: Clock) -> None:
+    def __init__(self, bundle: Bundle, *, workers: Workers, clock: LiveClock) -> None:
         self.bundle = bundle
         self.workers = workers
         self.clock = clock

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from echoexport.runtime.live.clock import Clock
+from echoexport.runtime.live.clock import LiveClock
 
 
 @dataclass(order=True)
@@ -56,7 +56,7 @@ class Workers(ABC):
 class ThreadWorkers(Workers):
     """Threads, one for each lane of the engines."""
 
-    def __init__(self, count: int, clock: Clock) -> None:
+    def __init__(self, count: int, clock: LiveClock) -> None:
         super().__init__(count)
         self._clock = clock
         self._waiting: list[Job] = []

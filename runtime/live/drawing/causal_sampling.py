@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.live.drawing.stream_state import Features, PastFrame, StreamState
-from echoexport.runtime.live.listening.speech_tokens import Call
+from echoexport.runtime.live.listening.speech_tokens import NetworkCall
 from echoexport.runtime.sampling.ddim import DDIMScheduler, sinusoid
 from echoexport.runtime.sampling.denoiser import Gather, blank, guide, is_guided
 from echoexport.runtime.sampling.noise import noise_of_frames
 
-Arrays = Mapping[str, NDArray[np.float32]]
+_Arrays = Mapping[str, NDArray[np.float32]]
 
 
 class BlockCancelledError(Exception):
@@ -34,7 +34,7 @@ class BlockCancelledError(Exception):
 class Sitter:
     """The portrait, as the denoiser sees it."""
 
-    reference: Arrays
+    reference: _Arrays
     """Keys and values by the name of the denoiser's input."""
     face: Gather
     """Numbers of frames to their face feature, (1, C0, 1 or n, h, w)."""
@@ -123,7 +123,7 @@ class RenoisedWindows(CausalSampler):
     name = "renoised"
 
     def __init__(
-        self, denoiser: Call, manifest: Manifest, *, seed: int = 0, guidance: float = 1.0
+        self, denoiser: NetworkCall, manifest: Manifest, *, seed: int = 0, guidance: float = 1.0
     ) -> None:
         super().__init__(manifest, seed=seed, guidance=guidance)
         self._denoiser = denoiser
@@ -155,7 +155,7 @@ class RenoisedWindows(CausalSampler):
             x = self._scheduler.step(velocity, timestep, x, steps=order.steps)[0]
         return state.follow(_list_frames(numbers, x, order), keep=self.keep)
 
-    def _run(self, inputs: Arrays) -> NDArray[np.float32]:
+    def _run(self, inputs: _Arrays) -> NDArray[np.float32]:
         velocity = _read_velocity(self._denoiser(inputs))
         if not is_guided(self._guidance):
             return velocity
@@ -168,7 +168,7 @@ class CachedFeatures(CausalSampler):
     name = "cached"
 
     def __init__(
-        self, denoiser: Call, manifest: Manifest, *, seed: int = 0, guidance: float = 1.0
+        self, denoiser: NetworkCall, manifest: Manifest, *, seed: int = 0, guidance: float = 1.0
     ) -> None:
         super().__init__(manifest, seed=seed, guidance=guidance)
         spec = manifest.networks["denoising_unet_live"].describe("denoising_unet_live")
@@ -202,7 +202,7 @@ class CachedFeatures(CausalSampler):
             known = self._recall(state, order)
         numbers = list(range(state.next_number, state.next_number + self.new_frames))
         x = self._noise(numbers)
-        kept = dict[int, Arrays]()
+        kept = dict[int, _Arrays]()
         for timestep in timesteps:
             if order.unwanted():
                 raise BlockCancelledError
@@ -217,7 +217,7 @@ class CachedFeatures(CausalSampler):
         """Features of the past frames at every timestep, by running them again, noised."""
         count = min(len(state.past), self.past_frames) // self.new_frames * self.new_frames
         past = state.past[len(state.past) - count :]
-        found = dict[int, Arrays]()
+        found = dict[int, _Arrays]()
         for timestep in self._timesteps(order.steps) if count else ():
             signal, noise = self._scheduler.mix(timestep)
             for start in range(0, count, self.new_frames):
@@ -242,8 +242,8 @@ class CachedFeatures(CausalSampler):
         timestep: int,
         *,
         numbers: list[int],
-        features: Arrays | None,
-    ) -> tuple[NDArray[np.float32], Arrays]:
+        features: _Arrays | None,
+    ) -> tuple[NDArray[np.float32], _Arrays]:
         """Velocity of the new frames, and the features for the next call at this step."""
         past = features or self._nothing()
         inputs = {
@@ -261,7 +261,7 @@ class CachedFeatures(CausalSampler):
         kept["past_gate"] = gate
         return _read_velocity(outputs), kept
 
-    def _nothing(self) -> Arrays:
+    def _nothing(self) -> _Arrays:
         """The features of no past at all, which the gate shuts off."""
         empty = {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
         return {**empty, "past_gate": np.zeros((1, self.past_frames), np.float32)}
@@ -285,7 +285,7 @@ def _list_frames(
     ]
 
 
-def _read_velocity(outputs: Arrays) -> NDArray[np.float32]:
+def _read_velocity(outputs: _Arrays) -> NDArray[np.float32]:
     velocity = outputs["velocity"].astype(np.float32, copy=False)
     # One bad number would be in every later frame: each sees those before it.
     if not np.isfinite(velocity).all():

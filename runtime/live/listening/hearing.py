@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.conditioning.mel import HOP, N_FFT
 from echoexport.runtime.inputs.voice import SAMPLE_RATE
-from echoexport.runtime.live.frames import count_samples, first_sample
+from echoexport.runtime.live.frames import count_frame_samples, find_first_sample
 from echoexport.runtime.live.listening.mel_columns import QUIET, MelColumns
 from echoexport.runtime.live.listening.sliding_array import SlidingArray
 from echoexport.runtime.live.listening.sound_stream import PcmReader, StreamResampler, check_rate
 
-COLUMNS = 301
+HEARD_COLUMNS = 301
 """The live audio encoder's: 3 s, and the column that its last row reads beyond its own."""
 
 BEYOND = 12
@@ -100,7 +100,7 @@ class Hearing:
         rate = self.settings.sample_rate
         fps = self.settings.fps
         count = self._samples.stop * fps.numerator // (rate * fps.denominator)
-        while first_sample(count, rate, fps) < self._samples.stop:
+        while find_first_sample(count, rate, fps) < self._samples.stop:
             count += 1
         return count
 
@@ -114,7 +114,7 @@ class Hearing:
     def has_samples(self, frame: int) -> bool:
         """Whether all samples that go with a frame are there."""
         settings = self.settings
-        shown = first_sample(frame + 1, settings.sample_rate, settings.fps)
+        shown = find_first_sample(frame + 1, settings.sample_rate, settings.fps)
         return self.ended or shown <= self._samples.stop
 
     def knows_quiet(self, frame: int) -> bool:
@@ -129,10 +129,10 @@ class Hearing:
         return bool((loudness < self.settings.quiet_below).all())
 
     def cut_columns(self, frame: int) -> NDArray[np.float32]:
-        """The mel columns that a frame's tokens are encoded from, (mels, ``COLUMNS``)."""
+        """The mel columns that a frame's tokens are encoded from, (mels, ``HEARD_COLUMNS``)."""
         last = _last_column(frame, self.settings.fps)
-        window = np.full((COLUMNS, self.settings.mels), QUIET, np.float32)
-        start = last + 1 - COLUMNS
+        window = np.full((HEARD_COLUMNS, self.settings.mels), QUIET, np.float32)
+        start = last + 1 - HEARD_COLUMNS
         known_from = max(start, 0)
         known_to = min(last + 1, len(self._mel))
         if known_from < known_to:
@@ -144,24 +144,24 @@ class Hearing:
     def cut_samples(self, frame: int) -> NDArray[np.float32]:
         """A frame's own samples, silence after the last; (0,) beyond the sound's last frame."""
         rate = self.settings.sample_rate
-        start = first_sample(frame, rate, self.settings.fps)
+        start = find_first_sample(frame, rate, self.settings.fps)
         held = self._samples.cut(
             min(start, self._samples.stop),
-            min(first_sample(frame + 1, rate, self.settings.fps), self._samples.stop),
+            min(find_first_sample(frame + 1, rate, self.settings.fps), self._samples.stop),
         )
         if not held.size:
             return np.zeros(0, np.float32)
-        samples = np.zeros(count_samples(frame, rate, self.settings.fps), np.float32)
+        samples = np.zeros(count_frame_samples(frame, rate, self.settings.fps), np.float32)
         samples[: held.size] = held
         return samples
 
     def forget(self, frame: int) -> None:
         """Frames before this one are done with."""
         fps = self.settings.fps
-        oldest = max(0, _last_column(frame, fps) + 1 - COLUMNS)
+        oldest = max(0, _last_column(frame, fps) + 1 - HEARD_COLUMNS)
         self._mel.columns.forget(oldest)
         self._mel.loudness.forget(oldest)
-        self._samples.forget(first_sample(frame, self.settings.sample_rate, fps))
+        self._samples.forget(find_first_sample(frame, self.settings.sample_rate, fps))
 
 
 def _last_column(frame: int, fps: Fraction) -> int:

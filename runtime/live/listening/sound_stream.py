@@ -60,7 +60,8 @@ def to_float(pcm: NDArray[Any]) -> NDArray[np.float32]:
         AudioError: another dtype, or a value that is no number.
     """
     if pcm.dtype == np.int16:
-        return pcm.astype(np.float32) / _FULL_SCALE
+        scaled: NDArray[np.float32] = pcm.astype(np.float32) / _FULL_SCALE
+        return scaled
     if pcm.dtype.kind != "f":
         raise AudioError(f"a chunk of dtype {pcm.dtype}; int16 or floating point is wanted")
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
@@ -83,7 +84,8 @@ def mix_channels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
             f"a chunk of shape {samples.shape}; (n,) or (n, channels) with up to "
             f"{MOST_CHANNELS} channels is wanted"
         )
-    return samples.mean(axis=1, dtype=np.float32)
+    mixed: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    return mixed
 
 
 def check_rate(rate: object, *, name: str = "sample rate") -> int:

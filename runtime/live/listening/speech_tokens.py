@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_FRAME
 from echoexport.runtime.errors import BackendError
-from echoexport.runtime.live.listening.hearing import COLUMNS
+from echoexport.runtime.live.listening.hearing import HEARD_COLUMNS
 from echoexport.runtime.live.listening.mel_columns import QUIET
 
-Call = Callable[[Mapping[str, NDArray[np.float32]]], dict[str, NDArray[np.float32]]]
+NetworkCall = Callable[[Mapping[str, NDArray[np.float32]]], dict[str, NDArray[np.float32]]]
 """A network: named arrays to named arrays."""
 
 
@@ -23,7 +23,7 @@ class SpeechTokens:
     beyond three seconds.
     """
 
-    def __init__(self, encoder: Call, *, columns: int) -> None:
+    def __init__(self, encoder: NetworkCall, *, columns: int) -> None:
         """``encoder``: ``audio_encoder_live``, or the clips' encoder, which costs ten times
         as much; ``columns`` is how many it takes."""
         self._encoder = encoder
@@ -31,7 +31,7 @@ class SpeechTokens:
         self._silence: NDArray[np.float32] | None = None
 
     def encode(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Tokens (tokens, width) of (mels, ``COLUMNS``) log-mel.
+        """Tokens (tokens, width) of (mels, ``HEARD_COLUMNS``) log-mel.
 
         Token number = row * states + state, as a clip's.
 
@@ -41,7 +41,7 @@ class SpeechTokens:
         padded = np.zeros((1, columns.shape[0], self._columns), np.float32)
         padded[0, :, : columns.shape[1]] = columns
         states = self._encoder({"log_mel": padded})["audio_states"].astype(np.float32, copy=False)
-        last = COLUMNS // 2 if states.shape[2] >= COLUMNS // 2 else states.shape[2]
+        last = HEARD_COLUMNS // 2 if states.shape[2] >= HEARD_COLUMNS // 2 else states.shape[2]
         rows = states[0, :, last - ROWS_PER_FRAME : last]
         if not np.isfinite(rows).all():
             raise BackendError("the audio encoder gave NaN or infinite states")
@@ -50,5 +50,5 @@ class SpeechTokens:
     def silence(self, mels: int) -> NDArray[np.float32]:
         """Tokens of a frame amid silence; computed once."""
         if self._silence is None:
-            self._silence = self.encode(np.full((mels, COLUMNS), QUIET, np.float32))
+            self._silence = self.encode(np.full((mels, HEARD_COLUMNS), QUIET, np.float32))
         return self._silence
