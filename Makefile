@@ -26,7 +26,11 @@ endif
 GPU_EXTRAS := export,onnxruntime-gpu,dev
 GPU_PACKAGES ?=
 
-.PHONY: help venv test lint format demo character bench figures docs gpu gpu-results wheel clean
+# Of `make fuzz`: how long, and to see one mutation again, SEED, KIND and INDEX as a failure names them.
+SECONDS ?= 60
+SEED ?= 0
+
+.PHONY: help venv test fuzz lint format demo character bench figures docs gpu gpu-results wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -42,6 +46,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: lint ## everything that must hold: lint, types, the tests, the wheel
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
+
+fuzz: $(INSTALLED) ## damaged inputs of every kind for SECONDS; each gives frames, or one line
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED) $(if $(KIND),--kind $(KIND)) $(if $(INDEX),--index $(INDEX))
 
 lint: $(INSTALLED) .mypy/echoexport ## ruff and mypy, without changing anything
 	$(BIN)/ruff check .

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import stat
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -100,6 +103,7 @@ def _decode(file: IO[bytes], *, path: Path) -> Picture:
         warnings.simplefilter("ignore")
         try:
             image = Image.open(source)
+            _check_format(image, path=path)
             _check_pixels(image, path=path)
             return _finish(_load(image, parts), parts)
         except Image.DecompressionBombError:
@@ -127,6 +131,22 @@ def _take_apart(file: IO[bytes], *, path: Path) -> tuple[IO[bytes], PictureParts
         content = file.read()
     parts = split_picture(content)
     return BytesIO(content if parts is None else parts.pixels), parts
+
+
+def _check_format(image: Image, *, path: Path) -> None:
+    if image.format == "EPS":  # Pillow would start Ghostscript, if there is one, to run it
+        raise PortraitError(f"{path} is EPS, a program that draws; save it as PNG")
+    if image.format == "TIFF":
+        _silence_tiff()
+
+
+@functools.cache
+def _silence_tiff() -> None:
+    """Keep libtiff from printing what Pillow then raises; where it cannot be reached, it prints."""
+    from PIL import _imaging
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _check_pixels(image: Image, *, path: Path) -> None:

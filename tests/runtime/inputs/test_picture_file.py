@@ -182,3 +182,23 @@ def test_pictures_from_the_field_are_read(name: str) -> None:
 def test_a_telephones_picture_is_called_heic() -> None:
     with pytest.raises(PortraitError, match=r"iphone\.heic .*: it is HEIC"):
         read_picture(FAULTS / "iphone.heic")
+
+
+def test_a_tiff_that_is_damaged_is_refused_without_a_line_of_its_library(
+    tmp_path: Path, draw_gradient: Callable[..., np.ndarray], capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = BytesIO()
+    Image.fromarray(draw_gradient()).save(file, "TIFF", compression="tiff_adobe_deflate")
+    content = file.getvalue()
+    (tmp_path / "a.tif").write_bytes(content[:8] + bytes(64) + content[72:])
+    with pytest.raises(PortraitError, match=r"a\.tif cannot be read as a picture"):
+        read_picture(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_picture_that_another_program_would_have_to_run_is_refused(tmp_path: Path) -> None:
+    file = BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "EPS")
+    (tmp_path / "a.eps").write_bytes(file.getvalue())
+    with pytest.raises(PortraitError, match=r"a\.eps is EPS, a program that draws"):
+        read_picture(tmp_path / "a.eps")
