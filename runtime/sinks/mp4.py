@@ -50,6 +50,9 @@ _AAC_RATES = (
 )
 _AAC_FALLBACK_RATE = 48_000
 _AAC_PACKET = 1024  # samples
+_LOUDEST = 4.0
+"""Four times full scale, which a player cuts at 1: of far larger values the encoder's search for
+a scale has no end."""
 _BT709 = 1  # matrix, primaries and transfer of ITU-T H.273; also libavutil's numbers
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 
@@ -326,11 +329,24 @@ class _SoundTrack:
                 resampler = av.AudioResampler("fltp", self._layout, self._rate)
                 kind = found
             parts += [] if frame is None else resampler.resample(frame)
-            for part in _drop_none(parts):
+            for part in map(_limit, _drop_none(parts)):
                 part.pts = count
                 part.time_base = Fraction(1, self._rate)
                 count += part.samples
                 yield part
+
+
+def _limit(frame: AudioFrame) -> AudioFrame:
+    """A frame of floats without values that are no sound's."""
+    import av
+
+    values = frame.to_ndarray()
+    if np.abs(values).max(initial=0) <= _LOUDEST:
+        return frame
+    clipped = values.clip(-_LOUDEST, _LOUDEST)
+    limited = av.AudioFrame.from_ndarray(clipped, format="fltp", layout=frame.layout.name)
+    limited.sample_rate = frame.sample_rate
+    return limited
 
 
 def _drop_none(frames: Iterable[AudioFrame | None]) -> Iterator[AudioFrame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -198,6 +200,37 @@ def test_the_sound_of_a_pipe_and_of_two_rates_is_muxed_whole(
     heard = read_voice(tmp_path / "a.mp4").samples[: voice.samples.size]
     assert voice.samples.size == 32_000
     assert np.corrcoef(heard, voice.samples)[0, 1] > 0.98
+
+
+def test_a_sound_far_beyond_full_scale_is_limited_before_it_is_encoded(
+    tmp_path: Path,
+    make_frames: Callable[..., list[np.ndarray]],
+    write_all: Callable[..., None],
+) -> None:
+    tone = 1000 * np.sin(np.arange(16_000) / 9).astype("<f4")
+    head = struct.pack(
+        "<4sI8sIHHIIHH4sI",
+        b"RIFF",
+        64_036,
+        b"WAVEfmt ",
+        16,
+        3,
+        1,
+        16_000,
+        64_000,
+        4,
+        32,
+        b"data",
+        64_000,
+    )
+    (tmp_path / "a.wav").write_bytes(head + tone.tobytes())
+    write_all(
+        open_sink(tmp_path / "a.mp4", size=SIZE, fps=24, voice_path=tmp_path / "a.wav"),
+        make_frames(24),
+    )
+    with av.open(str(tmp_path / "a.mp4")) as video:
+        loudest = max(np.abs(frame.to_ndarray()).max() for frame in video.decode(audio=0))
+    assert 3 < loudest < 6
 
 
 def test_without_a_voice_the_video_is_silent(
