@@ -169,6 +169,11 @@ class LiveHost:
         seconds = block / numbers.block + frame
         return seconds * float(numbers.fps) / self.workers.count
 
+    def count_before(self) -> float:
+        """Blocks of other sessions that each worker may have to draw before one's own."""
+        with self._lock:
+            return max(0, len(self._held) - 1) / self.workers.count
+
     def load(self) -> float:
         """The share of the workers' time that all sessions may take, 1 is all."""
         with self._lock:

@@ -24,6 +24,7 @@ class Playout:
         self._frame = float(1 / fps)
         self._fast = pace == FAST
         self._due: float | None = None
+        self._started: Slot | None = None  # whose moment has been set
 
     def find_due(self, place: int, *, now: float) -> float:
         """When the slot at this place of the queue is shown, as far as one can tell."""
@@ -39,7 +40,7 @@ class Playout:
         if self._due is None:
             self._due = now
         if head is not None and ready and making.resting and not head.resting:
-            self._due = self._find_start(head)
+            self._start(head)
         elif not ready and not making.resting and (head is not None or making.drawing):
             return None  # late: what comes next is still being made
         return self._due - now
@@ -61,19 +62,23 @@ class Playout:
             if self._due < now - _LOST:
                 self._due = now
         making.shown = slot
+        self._started = None
         return slot, late
 
-    def _find_start(self, head: Slot) -> float:
-        """When the first drawn frame after rest is shown: soon, not on the grid of rest.
+    def _start(self, head: Slot) -> None:
+        """The first drawn frame after rest is shown soon, not on the grid of rest.
 
-        Sound that comes at its own pace may come a little late later on; where more of it
-        waits already, nothing is held back for that.
+        Sound that comes at its own pace may come a little late later on, and the workers
+        may be at another session's block; where more of it waits already, nothing is held
+        back for that.
         """
-        assert self._due is not None
+        if self._started is head or self._due is None:
+            return
+        self._started = head
         script = self._production.script
         hurry = script.ended or script.pending > _AHEAD
-        wanted = head.ready + (0.0 if hurry else _MARGIN)
-        return max(self._due - self._frame / 2, min(self._due, wanted))
+        wanted = head.ready + (0.0 if hurry else _MARGIN + self._production.expect_wait())
+        self._due = max(wanted, self._due - self._frame / 2)
 
     def _skip_silence(self) -> None:
         """Where sound comes at its own pace and waits, leave out frames that say nothing."""

@@ -115,6 +115,11 @@ class Production:
         now = self._host.clock.now()
         return Slot(wanted, self.epoch, 0, state=state, picture=picture, ready=now)
 
+    def expect_wait(self) -> float:
+        """Seconds for which the workers may be at other sessions' blocks."""
+        frames = self._numbers.block * self._host.costs.typical(DECODE)
+        return self._host.count_before() * (self._host.costs.typical(self._kind) + frames)
+
     def take(self) -> Slot:
         """The first of the queue."""
         slot = self.slots.popleft()

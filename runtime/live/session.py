@@ -158,18 +158,39 @@ class LiveSession:
             BackendError: an engine failed; the session is over.
         """
         with self._changed:
-            while not self._closed:
-                if self._failure is not None:
-                    raise self._failure
-                self._production.plan()
-                if self._finished and self._production.over:
-                    return None
-                now = self._clock.now()
-                wait = self._playout.find_wait(now)
+            while not self._is_over():
+                wait = self.due_in()
                 if wait is not None and wait <= 0:
-                    return self._tell(*self._playout.take(now), now=now)
+                    return self._take()
                 self._clock.wait(self._changed, wait)
         return None
+
+    def due_in(self) -> float | None:
+        """Seconds until :meth:`next_frame` gives a frame at once, 0 where it does.
+
+        None where that waits for something else than the time, or the session is over.
+        For who has a loop of his own.
+
+        Raises:
+            BackendError: an engine failed; the session is over.
+        """
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+            if self._is_over():
+                return None
+            self._production.plan()
+            wait = self._playout.find_wait(self._clock.now())
+            return None if wait is None else max(0.0, wait)
+
+    def _is_over(self) -> bool:
+        if self._closed:
+            return True
+        return self._failure is None and self._finished and self._production.over
+
+    def _take(self) -> LiveFrame:
+        now = self._clock.now()
+        return self._tell(*self._playout.take(now), now=now)
 
     def _go_on(self) -> None:
         self._production.plan()
