@@ -205,16 +205,16 @@ class ProgressLine:
     ) -> None:
         self._close()
 
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        """Say how far a phase has come."""
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        """Say how far a phase has come; ``total`` None where nobody knows its end."""
         if self._live:
             self._draw(phase, done, total)
         elif phase != self._phase or done == total or time.monotonic() - self._last > 5:
-            click.echo(f"{phase} {done}/{total}", err=True)
+            click.echo(f"{phase} {done}" + (f"/{total}" if total else ""), err=True)
             self._last = time.monotonic()
         self._phase = phase
 
-    def _draw(self, phase: str, done: int, total: int) -> None:
+    def _draw(self, phase: str, done: int, total: int | None) -> None:
         from tqdm import tqdm
 
         unit = self._units.get(phase, self._unit)

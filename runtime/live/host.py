@@ -169,6 +169,11 @@ class LiveHost:
         seconds = block / numbers.block + frame
         return seconds * float(numbers.fps) / self.workers.count
 
+    def count_capacity(self, numbers: LiveNumbers) -> int:
+        """How many sessions with these numbers would be let in, by what they have cost."""
+        share = self.measure_share(numbers)
+        return max(1, int(_FULL / share)) if share else 0
+
     def count_before(self) -> float:
         """Blocks of other sessions that each worker may have to draw before one's own."""
         with self._lock:

@@ -6,7 +6,6 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -81,14 +80,6 @@ class Conversation(LiveSession):
         super().close()
         if self._changing is not None and self._changing is not threading.current_thread():
             self._changing.join()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _change(self, chosen: LivePicture) -> None:
         """In a thread of its own: the latest that was asked for wins."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from fractions import Fraction
 from types import TracebackType
+from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -17,6 +18,8 @@ from echoexport.runtime.live.production import Production
 from echoexport.runtime.live.settings import LiveNumbers
 from echoexport.runtime.live.slots import Slot
 from echoexport.runtime.live.statistics import LiveStatistics
+
+SessionT = TypeVar("SessionT", bound="LiveSession")
 
 
 class LiveSession:
@@ -49,7 +52,7 @@ class LiveSession:
         self._failure: BaseException | None = None
         host.admit(self, numbers)
 
-    def __enter__(self) -> LiveSession:
+    def __enter__(self: SessionT) -> SessionT:
         return self
 
     def __exit__(
@@ -59,6 +62,25 @@ class LiveSession:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def pending(self) -> float:
+        """Seconds of sound that wait to be spoken."""
+        with self._changed:
+            return self._production.script.pending
+
+    @property
+    def steps_down(self) -> int:
+        """How often the device fell behind so far that the session did with less."""
+        return self._production.ladder.steps_down
+
+    def measure_share(self) -> float:
+        """The share of the workers' time that this session takes while it speaks."""
+        return self._host.measure_share(self.numbers)
+
+    def count_capacity(self) -> int:
+        """How many sessions like this one the host would let in, by what they have cost."""
+        return self._host.count_capacity(self.numbers)
 
     def push(self, pcm: bytes | ArrayLike, sample_rate: int) -> None:
         """Say this: the next chunk of a voice, of any length and rate.

@@ -25,7 +25,7 @@ from echoexport.runtime.inputs.voice import split_sound
 from echoexport.runtime.sinks.sink import check_frame
 
 if TYPE_CHECKING:
-    from av import AudioFrame
+    from av import AudioFrame, VideoFrame
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.video.stream import VideoStream
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Mp4Settings", "Mp4Sink"]
 
 # Sampling rates AAC has (ISO/IEC 14496-3, table 1.18).
-_AAC_RATES = (
+AAC_RATES = (
     7350,
     8000,
     11025,
@@ -111,7 +111,12 @@ class Mp4Sink:
         try:
             with self._refusing():
                 self._container = self._open_container()
-                self._video = self._add_video(self._container)
+                self._video = add_h264(
+                    self._container,
+                    size=self._size,
+                    fps=self._rate,
+                    options={"crf": str(self._settings.crf), "preset": self._settings.preset},
+                )
                 self._sound = (
                     None
                     if sound is None
@@ -141,15 +146,8 @@ class Mp4Sink:
         Raises ``OutputError``, ``SettingError`` for another shape, ``AudioError`` for a
         damaged voice.
         """
-        import av
-
         check_frame(frame, self._size)
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(
-            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
-        )
-        picture.pts = self._count
-        picture.time_base = 1 / self._rate
+        picture = convert_picture(frame, index=self._count, fps=self._rate)
         with self._refusing():
             self._container.mux(self._video.encode(picture))
             self._count += 1
@@ -184,17 +182,6 @@ class Mp4Sink:
         kind = "mov" if self.path.suffix.lower() == ".mov" else "mp4"
         return av.open(str(self._staging), "w", format=kind, options={"movflags": "+faststart"})
 
-    def _add_video(self, container: OutputContainer) -> VideoStream:
-        options = {"crf": str(self._settings.crf), "preset": self._settings.preset}
-        stream = container.add_stream("libx264", rate=self._rate, options=options)
-        stream.width, stream.height = self._size
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.time_base = 1 / self._rate
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
-        return stream
-
     def _commit(self) -> None:
         if not self._count:
             raise OutputError(f"{self.path}: no frame was written, so there is no video to keep")
@@ -227,6 +214,31 @@ class Mp4Sink:
             raise refuse_output(self.path, error) from error
 
 
+def add_h264(
+    container: OutputContainer, *, size: tuple[int, int], fps: Fraction, options: dict[str, str]
+) -> VideoStream:
+    """A stream of H.264 in yuv420p and BT.709; ``size`` is (width, height), options are x264's."""
+    stream = container.add_stream("libx264", rate=fps, options=options)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.time_base = 1 / fps
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = _LIMITED_RANGE
+    return stream
+
+
+def convert_picture(frame: NDArray[np.uint8], *, index: int, fps: Fraction) -> VideoFrame:
+    """A frame (H, W, 3) as the encoder takes it, at its place in time."""
+    import av
+
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+    picture.pts = index
+    picture.time_base = 1 / fps
+    return picture
+
+
 class _FirstFrame:
     """Decoded sound with its first frame at hand.
 
@@ -253,7 +265,7 @@ class _SoundTrack:
         self, container: OutputContainer, sound: _FirstFrame, *, settings: Mp4Settings
     ) -> None:
         source = sound.first
-        self._rate = source.sample_rate if source.sample_rate in _AAC_RATES else _AAC_FALLBACK_RATE
+        self._rate = source.sample_rate if source.sample_rate in AAC_RATES else _AAC_FALLBACK_RATE
         channels = min(2, source.layout.nb_channels)
         self._layout = "mono" if channels == 1 else "stereo"
         self._container = container

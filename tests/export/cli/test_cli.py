@@ -21,6 +21,7 @@ COMMANDS = (
     "calibrate",
     "compile",
     "run",
+    "live",
     "verify",
     "inspect",
     "compare",
