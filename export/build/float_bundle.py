@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.lint.graph_lint import require_clean
 from echoexport.export.build.checks import check_bundle
 from echoexport.export.build.description import describe_bundle
@@ -23,14 +24,26 @@ from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.graphs.count_work import count_work
+from echoexport.export.graphs.mean_speech import MeanSpeech, find_mean_speech, make_padding
 from echoexport.export.graphs.self_test_inputs import make_inputs
 from echoexport.export.graphs.traces import find_trace
-from echoexport.export.graphs.weights import WrittenWeights, write_weights
+from echoexport.export.graphs.weights import (
+    WrittenWeights,
+    embed_constants,
+    require_shared,
+    write_weights,
+)
 from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.export.sizes import size_networks
+from echoexport.export.subnets.graph_builder import weights_file
 from echoexport.runtime.bundle.files import describe_file
-from echoexport.runtime.contract.families.echomimic_v1 import NetworkSizes, describe_networks
+from echoexport.runtime.contract.families.echomimic_v1 import (
+    FAMILY,
+    NetworkSizes,
+    describe_networks,
+)
+from echoexport.runtime.contract.live_networks import LIVE_AUDIO, LIVE_DENOISER
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, NetworkEntry, write_manifest
 from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
 from echoexport.runtime.errors import GraphError
@@ -69,7 +82,10 @@ def write_float_bundle(job: BundleJob, output: Path, *, whole: bool = True) -> M
     """
     sizes = _size_networks(job)
     specs = describe_networks(sizes, precision=job.settings.precision or "")
-    plans = [_NetworkPlan(job.checkpoint, spec, job.settings.traces) for spec in specs.values()]
+    speech = find_mean_speech(job.checkpoint.architecture.audio) if sizes.live else None
+    plans = [
+        _NetworkPlan(job.checkpoint, spec, job.settings.traces, speech) for spec in specs.values()
+    ]
     with written_aside(output) as folder, _hashes(job.checkpoint.files()) as hashes:
         networks = _build_networks(plans, folder, report=job.report)
         entries = {name: built.entry for name, built in networks.items()}
@@ -90,6 +106,7 @@ def _size_networks(job: BundleJob) -> NetworkSizes:
         size=job.settings.size or (0, 0),
         frames=job.settings.frames or 0,
         face=opened.variant.face,
+        live=job.settings.live,
     )
     _check_audio(opened)
     steps = opened.variant.steps if job.settings.steps is None else job.settings.steps
@@ -133,38 +150,65 @@ class _NetworkPlan:
     checkpoint: Checkpoint
     spec: SubnetSpec
     traces: Path | None
+    speech: MeanSpeech | None
+    """None where nothing is made of it."""
+
+    @property
+    def owner(self) -> str:
+        """The network whose weights this one reads."""
+        return FAMILY.owner_of(self.spec.name)
 
     def resolve_weights(self) -> dict[str, StoredTensor]:
         from echoexport.export.subnets.networks import build_network, wanted_shapes
 
-        wanted = wanted_shapes(build_network(self.spec.name, self.checkpoint.architecture))
-        return self.checkpoint.weights(self.spec.name, wanted)
+        architecture = self.checkpoint.architecture
+        wanted = wanted_shapes(build_network(self.spec.name, architecture))
+        weights = self.checkpoint.weights(self.owner, wanted)
+        if self.spec.name == LIVE_AUDIO and self.speech is not None:
+            weights |= make_padding(architecture.audio, weights, speech=self.speech)
+        return weights
 
     def build(
         self,
         weights: Mapping[str, StoredTensor],
         folder: Path,
         *,
+        earlier: Mapping[str, BuiltNetwork],
         golden: dict[str, dict[str, np.ndarray]],
         advance: Tell,
     ) -> BuiltNetwork:
         name = self.spec.name
         advance(f"{name}: trace")
         trace = find_trace(self.spec, self.checkpoint.architecture, folder=self.traces)
+        embed_constants(trace.model, weights)
         require_clean(trace.model, self.spec)
         (folder / f"{name}.onnx").write_bytes(trace.model.SerializeToString())
         advance(f"{name}: weights")
-        written = write_weights(trace.model, weights, path=folder / f"{name}.bin")
+        written = self._write_weights(trace.model, weights, folder, earlier)
         advance(f"{name}: self-test")
         golden[name] = self._write_self_test(weights, folder, golden)
         entry = self._describe(trace.model, parameters=written.parameters)
         return BuiltNetwork(entry, written, trace.cached)
 
+    def _write_weights(
+        self,
+        model: ModelProto,
+        weights: Mapping[str, StoredTensor],
+        folder: Path,
+        earlier: Mapping[str, BuiltNetwork],
+    ) -> WrittenWeights:
+        """The file of its own, or the one of the network that it shares with."""
+        if self.owner == self.spec.name:
+            return write_weights(model, weights, path=folder / weights_file(self.spec.name))
+        owner = earlier[self.owner]
+        require_shared(model, FloatGraph(folder / owner.entry.graph).model)
+        return owner.weights
+
     def _describe(self, model: ModelProto, *, parameters: int) -> NetworkEntry:
         name = self.spec.name
         return NetworkEntry(
             graph=f"{name}.onnx",
-            weights=f"{name}.bin",
+            weights=weights_file(name),
             self_test=f"self-test/{name}.npz",
             precision=_precision_name(self.spec),
             opset=model.opset_import[0].version,
@@ -188,13 +232,16 @@ class _NetworkPlan:
             self.spec, self.checkpoint.architecture, weights=weights, inputs=inputs
         )
         self._require_finite(outputs)
-        path = folder / "self-test" / f"{self.spec.name}.npz"
+        name = self.spec.name
+        path = folder / "self-test" / f"{name}.npz"
         path.parent.mkdir(exist_ok=True)
         arrays = {
             **{f"input.{k}": v for k, v in inputs.items()},
             **{f"output.{k}": v for k, v in outputs.items()},
         }
-        np.savez(path, **arrays)  # type: ignore[arg-type]
+        # a state of past frames is large and repeats itself
+        save = np.savez_compressed if name == LIVE_DENOISER else np.savez
+        save(path, **arrays)  # type: ignore[arg-type]
         return outputs
 
     def _require_finite(self, outputs: Mapping[str, np.ndarray]) -> None:
@@ -220,7 +267,7 @@ def _build_networks(
     report("checkpoint: matching keys and shapes", 0, len(plans) * len(_STAGES))
     weights = [plan.resolve_weights() for plan in plans]
     golden: dict[str, dict[str, np.ndarray]] = {}
-    built = {}
+    built: dict[str, BuiltNetwork] = {}
     done = 0
 
     def advance(what: str) -> None:
@@ -229,7 +276,9 @@ def _build_networks(
         done += 1
 
     for plan, table in zip(plans, weights, strict=True):
-        built[plan.spec.name] = plan.build(table, folder, golden=golden, advance=advance)
+        built[plan.spec.name] = plan.build(
+            table, folder, earlier=built, golden=golden, advance=advance
+        )
     return built
 
 

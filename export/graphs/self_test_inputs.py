@@ -1,6 +1,6 @@
 """Inputs for a bundle's self-test.
 
-One chain through the six networks, so that every range is a real one.
+One chain through the networks, so that every range is a real one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from echoexport.runtime.conditioning.audio_tokens import AudioTokens
+from echoexport.runtime.contract.live_networks import PAST
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.sampling.ddim import sinusoid
 from echoexport.runtime.sampling.noise import initial_latents
@@ -33,7 +34,7 @@ def make_inputs(spec: SubnetSpec, earlier: Mapping[str, _Arrays]) -> _Arrays:
             values = {"latents": earlier["vae_encoder"]["latents"]}
         case "landmark_encoder":
             values = {"face_map": _face_map(shapes["face_map"])}
-        case "audio_encoder":
+        case "audio_encoder" | "audio_encoder_live":
             values = {"log_mel": _log_mel(shapes["log_mel"])}
         case _:
             values = _denoising_inputs(shapes, earlier)
@@ -59,7 +60,23 @@ def _denoising_inputs(
         "face_feature": np.broadcast_to(feature, shapes["face_feature"]),
         "reference_gate": np.ones(1, np.float32),
         **earlier["reference_unet"],
+        **_past_inputs(shapes),
     }
+
+
+def _past_inputs(shapes: Mapping[str, tuple[int, ...]]) -> _Arrays:
+    """What a denoiser for live takes: all past frames but the first, alike at all places."""
+    values: _Arrays = {}
+    for number, (name, shape) in enumerate(shapes.items()):
+        if name.startswith(PAST):
+            _, frames, _, width = shape
+            features = np.random.default_rng([_SEED, number]).standard_normal((frames, 1, width))
+            values[name] = np.broadcast_to(features, shape)
+    if "past_gate" in shapes:
+        gate = np.ones(shapes["past_gate"], np.float32)
+        gate[:, 0] = 0
+        values["past_gate"] = gate
+    return values
 
 
 def _log_mel(shape: tuple[int, ...]) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.subnets.graph_builder import TRANSPOSED
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.files.aside import replaced_file
 
@@ -65,7 +66,12 @@ def trace_key(spec: SubnetSpec, architecture: Architecture) -> str:
         "audio_encoder": architecture.audio,
         "landmark_encoder": architecture.landmark,
     }
-    texts = [spec.name, repr(parts[spec.name]), repr((spec.inputs, spec.outputs)), _source_digest()]
+    texts = [
+        spec.name,
+        repr(parts[FAMILY.owner_of(spec.name)]),
+        repr((spec.inputs, spec.outputs)),
+        _source_digest(),
+    ]
     texts.append(importlib.metadata.version("torch"))
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
 

@@ -66,6 +66,50 @@ def write_weights(
     return WrittenWeights(FileEntry(digest.hexdigest(), position), count)
 
 
+def embed_constants(model: onnx.ModelProto, weights: Mapping[str, StoredTensor]) -> None:
+    """Put values into the graph's initializers that were traced without any, in place.
+
+    Raises:
+        CheckpointError: as ``write_weights``.
+        GraphError: one that ``weights`` has no value for.
+    """
+    from onnx import TensorProto
+
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL or not _is_empty(tensor):
+            continue
+        if tensor.name not in weights:
+            raise GraphError(f"{model.graph.name}: no value for {tensor.name!r}")
+        values = _fill(tensor, weights[tensor.name], transpose=False)
+        tensor.raw_data = values.tobytes()
+
+
+def _is_empty(tensor: onnx.TensorProto) -> bool:
+    """Whether an initializer of some size has no values; the builder's own are raw."""
+    return not tensor.raw_data and 0 not in tensor.dims
+
+
+def require_shared(model: onnx.ModelProto, owner: onnx.ModelProto) -> None:
+    """Make sure that a graph finds its weights in the file of another, where that has them.
+
+    Raises:
+        GraphError: it would read something else there than the owner of the file does.
+    """
+    from onnx import TensorProto
+
+    places = {tensor.name: tensor for tensor in owner.graph.initializer}
+    turned = set(_metadata(owner, TRANSPOSED).split("\n"))
+    wanted = set(_metadata(model, TRANSPOSED).split("\n"))
+    for tensor in model.graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        same = places.get(tensor.name) == tensor
+        if not same or (tensor.name in turned) != (tensor.name in wanted):
+            raise GraphError(
+                f"{model.graph.name}: {tensor.name!r} does not lie where {owner.graph.name} has it"
+            )
+
+
 def _fill(tensor: onnx.TensorProto, stored: StoredTensor, *, transpose: bool) -> np.ndarray:
     """A parameter's values in the graph's type, of the shape that it wants."""
     from onnx import helper

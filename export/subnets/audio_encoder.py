@@ -43,7 +43,10 @@ class AudioLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, rows, width) in and out."""
-        x = x + self.attn(self.attn_ln(x))
+        return self.run_mlp(x + self.attn(self.attn_ln(x)))
+
+    def run_mlp(self, x: Tensor) -> Tensor:
+        """The second half: (1, rows, width) in and out."""
         y = self.mlp_ln(x)
         for layer in self.mlp:
             y = layer(y)

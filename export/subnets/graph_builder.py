@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
+
 if TYPE_CHECKING:
     import onnx
 
@@ -120,6 +122,11 @@ def _reachable(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.Nod
             kept.append(node)
             wanted.update(node.input)
     return kept[::-1]
+
+
+def weights_file(network: str) -> str:
+    """The file of a bundle that holds a network's weights, its own or another's."""
+    return f"{FAMILY.owner_of(network)}.bin"
 
 
 def external_parameter(

@@ -9,17 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, heads: int) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, heads: int, mask: Tensor | None = None
+) -> Tensor:
     """Multi-head attention of (batch, tokens, width) tensors.
 
-    Scale is head_width ** -0.5, no mask.
+    Scale is head_width ** -0.5. A mask is added to the scores, (batch, heads, queries,
+    keys) or what spreads to that.
     """
     batch, tokens, width = query.shape
     q, k, v = (
         t.reshape(batch, t.shape[1], heads, width // heads).transpose(1, 2)
         for t in (query, key, value)
     )
-    y = F.scaled_dot_product_attention(q, k, v)
+    y = F.scaled_dot_product_attention(q, k, v, mask)
     return y.transpose(1, 2).reshape(batch, tokens, width)
 
 

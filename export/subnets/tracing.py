@@ -15,7 +15,12 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from echoexport.export.architecture import Architecture
-from echoexport.export.subnets.graph_builder import TRANSPOSED, GraphBuilder, external_parameter
+from echoexport.export.subnets.graph_builder import (
+    TRANSPOSED,
+    GraphBuilder,
+    external_parameter,
+    weights_file,
+)
 from echoexport.export.subnets.lowering.lowered import Lowered, shape_of
 from echoexport.export.subnets.lowering.table import lower
 from echoexport.export.subnets.networks import build_network
@@ -28,9 +33,11 @@ _ALIGNMENT = 64  # bytes; lets an engine map a weight file and use it in place
 def trace_network(spec: SubnetSpec, architecture: Architecture) -> onnx.ModelProto:
     """The network's ONNX graph at the spec's shapes and dtype.
 
-    Parameters keep the checkpoint's names and point into ``<network>.bin``. Those that
-    a Linear reads are stored transposed, as (in, out); the model's metadata lists them
-    under :data:`TRANSPOSED`.
+    Parameters keep the checkpoint's names and point into ``<network>.bin``, of the
+    network whose weights it shares where it shares them. Those that a Linear reads are
+    stored transposed, as (in, out); the model's metadata lists them under
+    :data:`TRANSPOSED`. Buffers that no checkpoint has are initializers without values
+    yet.
 
     Raises:
         GraphError: an operator that has no lowering, or a module that disagrees with
@@ -56,6 +63,8 @@ class _Lowering:
         self.builder = GraphBuilder(dtype=spec.inputs[0].dtype)
         self.lowered = Lowered(self.builder)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.constants: set[str] = set()
+        self.location = weights_file(spec.name)
 
     def run(self) -> onnx.ModelProto:
         nodes = list(self.program.graph.nodes)
@@ -70,9 +79,9 @@ class _Lowering:
             name=self.spec.name,
             inputs=[_value_info(tensor) for tensor in self.spec.inputs],
             outputs=outputs,
-            parameters=[self._parameter(name, offset=0) for name in self.shapes],
+            parameters=[self._parameter(name) for name in self.shapes],
         )
-        _lay_out(model, location=f"{self.spec.name}.bin")
+        _lay_out(model, location=self.location)
         kept = {tensor.name for tensor in model.graph.initializer}
         helper.set_model_props(model, {TRANSPOSED: "\n".join(sorted(transposed & kept))})
         return model
@@ -84,13 +93,15 @@ class _Lowering:
         """
         inputs = iter(self.spec.inputs)
         transposed = set()
-        kinds = {s.arg.name: (s.kind, s.target) for s in self.program.graph_signature.input_specs}
+        kinds = {s.arg.name: s for s in self.program.graph_signature.input_specs}
         for node in (n for n in nodes if n.op == "placeholder"):
-            kind, target = kinds[node.name]
-            if kind == InputKind.USER_INPUT:
+            kind = kinds[node.name]
+            if kind.kind == InputKind.USER_INPUT:
                 self.lowered.names[node] = self.builder.unique(next(inputs).name)
                 continue
-            name = self.builder.unique(str(target))
+            name = self.builder.unique(str(kind.target))
+            if kind.persistent is False:
+                self.constants.add(name)
             shape = shape_of(node)
             if _feeds_linear(node):
                 shape = shape[::-1]
@@ -124,13 +135,12 @@ class _Lowering:
             node.output[:] = [new if name == old else name for name in node.output]
         self.builder.infos = [info for info in self.builder.infos if info.name != old]
 
-    def _parameter(self, name: str, *, offset: int) -> onnx.TensorProto:
+    def _parameter(self, name: str) -> onnx.TensorProto:
+        shape = self.shapes[name]
+        if name in self.constants:
+            return onnx.TensorProto(name=name, data_type=self.builder.element, dims=list(shape))
         return external_parameter(
-            name,
-            self.shapes[name],
-            element=self.builder.element,
-            location=f"{self.spec.name}.bin",
-            offset=offset,
+            name, shape, element=self.builder.element, location=self.location, offset=0
         )
 
 

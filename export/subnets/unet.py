@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -22,6 +22,7 @@ from echoexport.export.subnets.transformer import (
 )
 
 MakeBlock = Callable[[int, int, str], nn.Module]
+ApplyMotion = Callable[[MotionModule, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,11 @@ class DenoisingUNet(UNet):
         """Module paths of the transformers, in registration order."""
         return [m.path for m in self.modules() if isinstance(m, DenoisingBlock)]
 
+    def pair_reference(self, reference: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Key and value by path, of key, value, key, value, ... in the order of paths."""
+        pairs = zip(reference[::2], reference[1::2], strict=True)
+        return dict(zip(self.paths, pairs, strict=True))
+
     def forward(
         self,
         latents: Tensor,
@@ -263,13 +269,16 @@ class DenoisingUNet(UNet):
         face_feature: Tensor,
         reference_gate: Tensor,
         reference: Mapping[str, tuple[Tensor, Tensor]],
+        *,
+        move: ApplyMotion | None = None,
     ) -> Tensor:
         """Velocity, shaped as ``latents``.
 
         latents (b, 4, f, h, w); sinusoid (1 or b, C0); audio_tokens (b, f, tokens,
         audio width); face_feature (b, C0, 1 or f, h, w); reference_gate (b,): 1 reads
         the reference, 0 does not; reference: block path to key and value, each (1 or b,
-        h*w, c).
+        h*w, c). ``move`` applies a motion module to (b*f, c, h, w) in place of the
+        module's own way.
         """
         batch, channels, frames, height, width = latents.shape
         audio = audio_tokens.reshape(batch * frames, audio_tokens.shape[2], audio_tokens.shape[3])
@@ -281,7 +290,8 @@ class DenoisingUNet(UNet):
         def transform(module: nn.Module, x: Tensor) -> Tensor:
             if isinstance(module, SpatialTransformer):
                 return module.leave(module.transformer_blocks[0](module.enter(x), context), x)
-            return module(x, frames=frames)
+            motion = cast("MotionModule", module)
+            return motion(x, frames=frames) if move is None else move(motion, x)
 
         x = self.conv_in(latents.transpose(1, 2).reshape(batch * frames, channels, height, width))
         x = self._add_face(x, face_feature, frames=frames)

@@ -27,9 +27,15 @@ from echoexport.export.architecture import (
 )
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
-from echoexport.export.graphs.weights import write_weights
+from echoexport.export.graphs.weights import embed_constants, write_weights
 from echoexport.export.sizes import size_networks
-from echoexport.export.subnets.networks import build_network, load_weights, wanted_shapes
+from echoexport.export.subnets.graph_builder import weights_file
+from echoexport.export.subnets.networks import (
+    build_network,
+    constant_shapes,
+    load_weights,
+    wanted_shapes,
+)
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
 
@@ -96,7 +102,7 @@ def fill() -> Callable[[nn.Module, int], nn.Module]:
     def fill_network(network: nn.Module, seed: int) -> nn.Module:
         random = np.random.default_rng(seed)
         values = {}
-        for key, shape in wanted_shapes(network).items():
+        for key, shape in (wanted_shapes(network) | constant_shapes(network)).items():
             noise = random.standard_normal(shape, dtype=np.float32)
             if len(shape) == 1:
                 values[key] = 0.1 * noise + (1.0 if key.endswith("weight") else 0.0)
@@ -112,7 +118,8 @@ def stored() -> Callable[[nn.Module], dict[str, StoredTensor]]:
     """A function that gives a network's values as a checkpoint's table."""
 
     def table(network: nn.Module) -> dict[str, StoredTensor]:
-        state = {key: value.numpy() for key, value in network.state_dict().items()}
+        values = {**network.state_dict(), **dict(network.named_buffers())}
+        state = {key: value.numpy() for key, value in values.items()}
         return {
             key: StoredTensor(Path("here"), key, tuple(value.shape), value.dtype.name, 0, value)
             for key, value in state.items()
@@ -129,7 +136,8 @@ def run_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Arrays]:
         import onnxruntime
 
         folder = tmp_path_factory.mktemp("onnx")
-        write_weights(model, weights, path=folder / f"{model.graph.name}.bin")
+        embed_constants(model, weights)
+        write_weights(model, weights, path=folder / weights_file(model.graph.name))
         path = folder / "graph.onnx"
         path.write_bytes(model.SerializeToString())
         options = onnxruntime.SessionOptions()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch.fx import Node
 
 from echoexport.export.subnets.graph_builder import GraphBuilder
-from echoexport.export.subnets.lowering.lowered import Lowered, Lowerings, shape_of
+from echoexport.export.subnets.lowering.lowered import Lowered, Lowerings, argument, shape_of
 from echoexport.runtime.errors import GraphError
 
 ATTENTION = Lowerings()
@@ -24,16 +24,17 @@ def _attention(g: Lowered, node: Node) -> str:
 
     Parts are for where there would be too many scores.
     """
-    if len(node.args) > 3 or node.kwargs:
+    if len(node.args) > 4 or node.kwargs:
         raise GraphError(
-            f"attention {node.name} has a mask, dropout or scale of its own; none is lowered"
+            f"attention {node.name} has dropout, causality or a scale of its own; none is lowered"
         )
     name = node.name
+    mask = _find_mask(g, node)
     values = [g.value(each) for each in node.args[:3]]
     shapes = [shape_of(each) for each in node.args[:3]]  # type: ignore[arg-type]
     count = _count_parts(*shapes)
     if count == 1:
-        return _attend(g.builder, values, shapes, name=name, output=name)
+        return _attend(g.builder, values, shapes, mask=mask, name=name, output=name)
     shapes = [(shape[0] // count, *shape[1:]) for shape in shapes]
     kinds = ("queries", "keys", "values")
     split = [
@@ -41,10 +42,20 @@ def _attention(g: Lowered, node: Node) -> str:
         for kind, value, shape in zip(kinds, values, shapes, strict=True)
     ]
     parts = [
-        _attend(g.builder, part, shapes, name=name, output=f"{name}.part")
+        _attend(g.builder, part, shapes, mask=mask, name=name, output=f"{name}.part")
         for part in zip(*split, strict=True)
     ]
     return g.add("Concat", parts, node, axis=0)
+
+
+def _find_mask(g: Lowered, node: Node) -> str | None:
+    """What is added to all scores alike, whatever part of the batch they are of."""
+    mask = argument(node, 3, "attn_mask")
+    if mask is None:
+        return None
+    if shape_of(mask)[:-1] != (1, 1, 1):
+        raise GraphError(f"attention {node.name}: a mask {shape_of(mask)} is not one row for all")
+    return g.value(mask)
 
 
 def _count_parts(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...]) -> int:
@@ -65,10 +76,11 @@ def _attend(
     values: Sequence[str],
     shapes: Sequence[tuple[int, ...]],
     *,
+    mask: str | None,
     name: str,
     output: str,
 ) -> str:
-    """MatMul, Softmax, MatMul: what every engine's fusion looks for.
+    """MatMul, perhaps Add, Softmax, MatMul: what every engine's fusion looks for.
 
     The scale goes on the query, the smaller side.
     """
@@ -81,5 +93,7 @@ def _attend(
     turned = b.add("Transpose", [key], name=f"{name}.key", shape=key_shape, perm=[0, 1, 3, 2])
     scores = (*q_shape[:-1], k_shape[-2])
     score = b.add("MatMul", [scaled, turned], name=f"{name}.scores", shape=scores)
+    if mask is not None:
+        score = b.add("Add", [score, mask], name=f"{name}.masked", shape=scores)
     weight = b.add("Softmax", [score], name=f"{name}.weights", shape=scores, axis=-1)
     return b.add("MatMul", [weight, value], name=output, shape=(*q_shape[:-1], v_shape[-1]))

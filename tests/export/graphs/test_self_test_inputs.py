@@ -17,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def specs_of(a: Architecture, *, precision: str = "fp32", face: str = "mask") -> Any:
-    sizes = size_networks(a, size=(16, 16), frames=3, face=face)
+    sizes = size_networks(a, size=(16, 16), frames=3, face=face, live=True)
     return describe_networks(sizes, precision=precision)
 
 
@@ -31,7 +31,7 @@ def earlier(micro: Architecture) -> dict[str, Arrays]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", FAMILY.required)
+@pytest.mark.parametrize("name", FAMILY.networks)
 def test_every_network_gets_what_its_spec_wants(
     micro: Architecture, earlier: dict[str, Arrays], name: str, precision: str
 ) -> None:
@@ -43,7 +43,7 @@ def test_every_network_gets_what_its_spec_wants(
     assert all(value.flags.c_contiguous and np.isfinite(value).all() for value in found.values())
 
 
-@pytest.mark.parametrize("name", FAMILY.required)
+@pytest.mark.parametrize("name", FAMILY.networks)
 def test_inputs_are_the_same_each_time(
     micro: Architecture, earlier: dict[str, Arrays], name: str
 ) -> None:
@@ -90,3 +90,17 @@ def test_the_denoiser_is_asked_in_the_middle_of_the_schedule(
     found = make_inputs(specs_of(micro)["denoising_unet"], earlier)
     width = micro.unet.time_width
     np.testing.assert_array_equal(found["timestep_sinusoid"], sinusoid([499], width))
+
+
+def test_the_past_of_live_is_there_but_for_its_first_frame(
+    micro: Architecture, earlier: dict[str, Arrays]
+) -> None:
+    found = make_inputs(specs_of(micro)["denoising_unet_live"], earlier)
+    assert found["past_gate"].tolist() == [[0.0, 1.0]]
+    past = {name: value for name, value in found.items() if name.startswith("past.")}
+    assert len(past) > 2
+    for value in past.values():
+        assert value.std() > 0.5
+        np.testing.assert_array_equal(value, np.repeat(value[:, :, :1], value.shape[2], axis=2))
+    first, second = list(past.values())[:2]
+    assert not np.array_equal(first[0, :, 0, :4], second[0, :, 0, :4])

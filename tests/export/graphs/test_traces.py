@@ -25,7 +25,8 @@ def specs_of(
     a: Architecture, *, side: int = 8, frames: int = 3, precision: str = "fp32"
 ) -> dict[str, SubnetSpec]:
     return describe_networks(
-        size_networks(a, size=(side, side), frames=frames, face="mask"), precision=precision
+        size_networks(a, size=(side, side), frames=frames, face="mask", live=True),
+        precision=precision,
     )
 
 
@@ -97,7 +98,7 @@ def test_keys_differ_by_network_shapes_and_precision(micro: Architecture) -> Non
     ]
     keys += [
         trace_key(specs_of(micro)[name], micro)
-        for name in FAMILY.required
+        for name in FAMILY.networks
         if name != "denoising_unet"
     ]
     assert len(set(keys)) == len(keys)

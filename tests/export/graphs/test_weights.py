@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from onnx import numpy_helper
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.tensor_files import StoredTensor
-from echoexport.export.graphs.weights import write_weights
+from echoexport.export.graphs.weights import embed_constants, require_shared, write_weights
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.graph_builder import TRANSPOSED
 from echoexport.export.subnets.networks import build_network
@@ -127,3 +128,76 @@ def test_a_value_of_another_shape_is_refused(
         GraphError, match=r"encoder\.conv1\.bias: the graph wants \[12\], found \[13\]"
     ):
         write_weights(trace(micro, "fp32"), table, path=tmp_path / "audio_encoder.bin")
+
+
+@pytest.fixture(scope="module")
+def live(micro: Architecture) -> dict[str, onnx.ModelProto]:
+    """The audio encoder and the one for live, traced with ten rows of padding."""
+    a = replace(micro, audio=replace(micro.audio, context=160))
+    sizes = size_networks(a, size=(8, 8), frames=2, face="mask", live=True)
+    specs = describe_networks(sizes, precision="fp16")
+    return {name: trace_network(specs[name], a) for name in ("audio_encoder", "audio_encoder_live")}
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def table_of(model: onnx.ModelProto) -> Table:
+    """A value for each initializer without any."""
+    empty = [t for t in model.graph.initializer if not t.raw_data and not t.external_data]
+    values = {t.name: np.full(t.dims, number, np.float32) for number, t in enumerate(empty)}
+    return {
+        name: StoredTensor(Path("here"), name, value.shape, "float32", 0, value)
+        for name, value in values.items()
+    }
+
+
+def test_constants_come_into_the_graph_in_its_own_type(live: dict[str, onnx.ModelProto]) -> None:
+    model = copy_of(live["audio_encoder_live"])
+    table = table_of(model)
+    assert len(table) == 4
+    embed_constants(model, table)
+    found = {t.name: t for t in model.graph.initializer if t.name in table}
+    for name, tensor in found.items():
+        values = numpy_helper.to_array(tensor)
+        assert values.dtype == np.float16
+        np.testing.assert_array_equal(values, table[name].read())
+    assert table_of(model) == {}
+
+
+def test_a_constant_without_a_value_is_refused(live: dict[str, onnx.ModelProto]) -> None:
+    with pytest.raises(GraphError, match=r"audio_encoder_live: no value for .*padding_key"):
+        embed_constants(copy_of(live["audio_encoder_live"]), {})
+
+
+def test_a_graph_without_constants_of_the_checkpoints_stays_as_it_is(
+    live: dict[str, onnx.ModelProto],
+) -> None:
+    model = copy_of(live["audio_encoder"])
+    embed_constants(model, {})
+    assert model == live["audio_encoder"]
+
+
+@pytest.mark.parametrize("change", ["offset", "dims", "turned", "missing"])
+def test_a_graph_that_would_read_something_else_in_anothers_file_is_refused(
+    live: dict[str, onnx.ModelProto], change: str
+) -> None:
+    require_shared(live["audio_encoder_live"], live["audio_encoder"])
+    owner = copy_of(live["audio_encoder"])
+    tensor = next(t for t in owner.graph.initializer if t.name == "encoder.blocks.1.mlp.0.weight")
+    if change == "offset":
+        next(entry for entry in tensor.external_data if entry.key == "offset").value = "64"
+    elif change == "dims":
+        tensor.dims[:] = list(tensor.dims)[::-1]
+    elif change == "turned":
+        entry = next(entry for entry in owner.metadata_props if entry.key == TRANSPOSED)
+        entry.value = entry.value.replace(tensor.name, "none")
+    else:
+        owner.graph.initializer.remove(tensor)
+    with pytest.raises(
+        GraphError, match=r"'encoder\.blocks\.1\.mlp\.0\.weight' does not lie where audio_encoder"
+    ):
+        require_shared(live["audio_encoder_live"], owner)

@@ -1,7 +1,8 @@
-"""The six networks in the form that is exported: flat tensors in the specs' order."""
+"""The networks in the form that is exported: flat tensors in the specs' order."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,22 @@ import torch
 
 from echoexport.export.architecture import Architecture
 from echoexport.export.sizes import size_networks
-from echoexport.export.subnets.networks import build_network, load_weights, wanted_shapes
+from echoexport.export.subnets.networks import (
+    build_network,
+    constant_shapes,
+    load_weights,
+    wanted_shapes,
+)
 from echoexport.export.subnets.unet import DenoisingUNet, ReferenceUNet
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 
 
 def specs_of(a: Architecture) -> Any:
-    sizes = size_networks(a, size=(12, 8), frames=3, face="mask")
+    sizes = size_networks(a, size=(12, 8), frames=3, face="mask", live=True)
     return describe_networks(sizes, precision="fp32")
 
 
-@pytest.mark.parametrize("name", FAMILY.required)
+@pytest.mark.parametrize("name", FAMILY.networks)
 def test_a_network_takes_and_gives_what_its_spec_says(
     micro: Architecture, fill: Any, random_inputs: Any, run_torch: Any, name: str
 ) -> None:
@@ -31,7 +37,7 @@ def test_a_network_takes_and_gives_what_its_spec_says(
     }
 
 
-@pytest.mark.parametrize("name", FAMILY.required)
+@pytest.mark.parametrize("name", FAMILY.networks)
 def test_a_network_is_built_without_values_and_as_it_runs(micro: Architecture, name: str) -> None:
     network = build_network(name, micro, dtype="float16")
     tensors = list(network.parameters())
@@ -82,6 +88,25 @@ def test_every_weight_is_wanted_and_no_other(micro: Architecture) -> None:
             build_network("landmark_encoder", micro),
             {**weights, "stranger": weights["conv_in.bias"]},
         )
+
+
+def test_what_no_checkpoint_has_is_wanted_too_and_not_among_its_shapes(
+    micro: Architecture, fill: Any
+) -> None:
+    long = replace(micro, audio=replace(micro.audio, context=160))
+    network = build_network("audio_encoder_live", long)
+    constants = constant_shapes(network)
+    assert constants == {
+        f"encoder.blocks.{layer}.attn.padding_{kind}": (1, 10, micro.audio.width)
+        for layer in range(micro.audio.layers)
+        for kind in ("key", "value")
+    }
+    assert not constants.keys() & wanted_shapes(network).keys()
+    fill(network, 1)
+    assert not any(buffer.is_meta for buffer in network.buffers())
+    values = {key: np.zeros(shape, np.float32) for key, shape in wanted_shapes(network).items()}
+    with pytest.raises(KeyError, match="padding_key"):
+        load_weights(build_network("audio_encoder_live", long), values)
 
 
 def test_position_tables_are_among_the_wanted_shapes(micro: Architecture) -> None:

@@ -21,6 +21,7 @@ from echoexport.export.architecture import (
     VAEArchitecture,
 )
 from echoexport.export.checkpoint.reader import Checkpoint
+from echoexport.export.graphs.weights import require_shared
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets import tracing
 from echoexport.export.subnets.graph_builder import TRANSPOSED
@@ -209,7 +210,7 @@ def compare(
 def specs_of(
     architecture: Architecture, *, size: tuple[int, int], frames: int, face: str
 ) -> dict[str, SubnetSpec]:
-    sizes = size_networks(architecture, size=size, frames=frames, face=face)
+    sizes = size_networks(architecture, size=size, frames=frames, face=face, live=True)
     return describe_networks(sizes, precision="fp32")
 
 
@@ -263,6 +264,39 @@ def test_audio_encoders_of_other_sizes(
     spec = specs_of(a, size=(8, 8), frames=2, face="mask")["audio_encoder"]
     assert spec.outputs[0].shape == (1, audio.layers + 1, audio.context, audio.width)
     assert compare(spec, a) < TOLERANCE
+
+
+@pytest.mark.parametrize("context", [9, 160])
+def test_audio_encoders_for_live_with_padding_and_without(
+    compare: Any, micro: Architecture, context: int
+) -> None:
+    a = replace(micro, audio=replace(micro.audio, context=context))
+    spec = specs_of(a, size=(8, 8), frames=2, face="mask")["audio_encoder_live"]
+    assert spec.inputs[0].shape == (1, micro.audio.mels, 2 * min(context, 150) + 1)
+    assert compare(spec, a) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["micro", "three levels"])
+def test_denoisers_for_live_of_other_sizes(compare: Any, micro: Architecture, case: str) -> None:
+    a = change_unet(micro, case)
+    spec = specs_of(a, size=(14, 10), frames=4, face="pose")["denoising_unet_live"]
+    gate = np.array([[0.0, 1.0, 1.0]], np.float32)
+    assert compare(spec, a, past_gate=gate) < TOLERANCE
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", FAMILY.shares)
+def test_a_network_for_live_finds_every_weight_where_the_plain_one_has_it(
+    micro: Architecture, name: str, precision: str
+) -> None:
+    a = replace(micro, audio=replace(micro.audio, context=160))
+    sizes = size_networks(a, size=(8, 8), frames=3, face="mask", live=True)
+    specs = describe_networks(sizes, precision=precision)
+    live = trace_network(specs[name], a)
+    plain = trace_network(specs[FAMILY.owner_of(name)], a)
+    assert external(live) == external(plain)
+    require_shared(live, plain)
 
 
 @pytest.mark.parametrize("channels", [(4, 6), (3, 5), (2, 7)], ids=str)
