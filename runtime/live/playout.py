@@ -81,12 +81,15 @@ class Playout:
         self._due = max(wanted, self._due - self._frame / 2)
 
     def _skip_silence(self) -> None:
-        """Where sound comes at its own pace and waits, leave out frames that say nothing."""
+        """Where sound comes at its own pace and waits, leave out frames that say nothing.
+
+        One that says where an utterance ends stays.
+        """
         making = self._production
         if not making.script.paced:
             return
         while len(making.slots) * self._frame > _BACKLOG and all(
-            slot.resting for slot in making.slots
+            slot.resting and not slot.cue.end_of_utterance for slot in making.slots
         ):
             making.take()
             self.skipped += 1

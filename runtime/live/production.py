@@ -86,8 +86,9 @@ class Production:
     @property
     def over(self) -> bool:
         """Whether nothing is left to be given but idle frames."""
-        busy = self.drawing or self.slots or self.script.speaking
-        return not busy and self.script.ended and not self.script.pending
+        script = self.script
+        busy = self.drawing or self.slots or script.speaking or script.owes_end
+        return not busy and script.ended and not script.pending
 
     def plan(self) -> None:
         """Take cues for as long as there is room, up to the next block that is drawn."""
@@ -111,7 +112,7 @@ class Production:
         state = idle.state_at(self._place, keep=self._sampler.keep)
         self._place += 1
         self._state = state
-        wanted = cue or CueFrame(NO_SOUND, IDLE, None, end_of_utterance=False)
+        wanted = cue or CueFrame(NO_SOUND, IDLE, None, end_of_utterance=self.script.take_owed_end())
         now = self._host.clock.now()
         return Slot(wanted, self.epoch, 0, state=state, picture=picture, ready=now)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from echoexport.runtime.live.frames import EASING, IDLE, SPEAKING
 from echoexport.runtime.live.listening.hearing import Hearing, HearingSettings
+from echoexport.runtime.live.listening.sound_stream import PcmReader, check_rate
 
 ONSET = 2
 """Frames that are drawn before the one in which speech begins."""
@@ -58,7 +60,10 @@ class Script:
         self._utterances = deque[Hearing]()
         self._frame = 0  # of the first utterance
         self._shut = 0  # silent frames drawn in a row
-        self._owes_end = False
+        self._pcm = PcmReader()
+        self._unflushed = False  # sound has come since the last flush
+        self.owes_end = False
+        """Whether the next frame must say that an utterance ended whose last frame is out."""
         self.speaking = False
         """Whether the face is anywhere but at rest."""
         self.paced = True
@@ -67,8 +72,11 @@ class Script:
     @property
     def pending(self) -> float:
         """Seconds of sound that no cue has taken yet."""
-        heard = float(sum(one.seconds for one in self._utterances))
-        return max(0.0, heard - float(self._frame / self.settings.fps))
+        if not self._utterances:
+            return 0.0
+        first, *others = (one.seconds for one in self._utterances)
+        left = max(Fraction(0), first - self._frame / self.settings.fps)
+        return float(sum(others, start=left))
 
     @property
     def ended(self) -> bool:
@@ -76,32 +84,41 @@ class Script:
         return all(one.ended for one in self._utterances)
 
     def hear(self, pcm: bytes | ArrayLike, sample_rate: int) -> None:
-        """Take a chunk; see :meth:`Hearing.hear`."""
+        """Take a chunk; see :class:`PcmReader` for what it may be. An empty one does nothing.
+
+        Raises:
+            AudioError: it holds no sound. SettingError: no such rate. Nothing of it is
+                taken.
+        """
+        rate = check_rate(sample_rate)
+        samples = self._pcm.read(pcm)
+        if not samples.size:
+            return
         if not self._utterances or self._utterances[-1].ended:
             self.paced = True
-            # Kept only once it has taken the chunk: a bad one begins nothing.
-            begun = Hearing(self.settings)
-            begun.hear(pcm, sample_rate)
-            self._utterances.append(begun)
-        else:
-            self._utterances[-1].hear(pcm, sample_rate)
+            self._utterances.append(Hearing(self.settings))
+        self._utterances[-1].hear(samples, rate)
+        self._unflushed = True
         self.paced = self.paced and self.pending <= _OWN_PACE
 
     def flush(self) -> None:
         """The utterance ends here; its last frame will say so."""
-        if not self._utterances:
+        self._pcm.end()
+        if not self._unflushed:
             return
-        last = self._utterances[-1]
-        told = last.flushed
-        last.end(flushed=True)
+        self._unflushed = False
         # Its last frame may be out already, where the sound failed to come for a while.
-        count = last.count_frames() or 0
-        self._owes_end = not told and len(self._utterances) == 1 and self._frame >= count > 0
+        out = True
+        if self._utterances:
+            last = self._utterances[-1]
+            last.end(flushed=True)
+            out = last is self._utterances[0] and self._is_over(last)
+        self.owes_end = self.owes_end or out
 
     def take_owed_end(self) -> bool:
-        """Whether the next frame must say that an utterance ended; asked once for each."""
-        owed = self._owes_end
-        self._owes_end = False
+        """What :attr:`owes_end` says, once: whoever makes the next frame asks."""
+        owed = self.owes_end
+        self.owes_end = False
         return owed
 
     def forget(self) -> None:
@@ -109,11 +126,13 @@ class Script:
         self._utterances.clear()
         self._frame = 0
         self._shut = 0
-        self._owes_end = False
+        self._pcm.end()
+        self._unflushed = False
+        self.owes_end = False
 
     def next(self, block: int) -> Cue | None:
         """The next cue, of ``block`` frames where it is drawn; None until more is heard."""
-        hearing = self._find_hearing()
+        hearing = self._find_hearing(block)
         if hearing is None:
             return None
         if not self.speaking:
@@ -130,30 +149,42 @@ class Script:
     def ease(self, block: int) -> Cue | None:
         """A block of silence for a face that has nothing to say; None once it may rest.
 
-        Sound that has begun and does not go on ends here, as if it had been flushed.
+        Sound that is being spoken and does not go on ends here, as if it had been flushed;
+        an utterance that comes after it waits until its first block is heard.
         """
         if not self.speaking:
             return None
+        hearing = self._find_hearing(block)
+        if hearing is not None:
+            hearing.end(flushed=False)
+            return self.next(block)
         if self._utterances:
-            self._utterances[0].end(flushed=False)
-            found = self.next(block)
-            return found or self._draw(self._utterances[0], block)
+            return self._draw(self._utterances[0], block)
         silent = Hearing(self.settings)
         silent.end(flushed=False)
         return self._draw(silent, block, carried=False)
 
-    def _find_hearing(self) -> Hearing | None:
-        """The utterance that is next; those that are over give way to those after them."""
+    def _find_hearing(self, block: int) -> Hearing | None:
+        """The utterance that is next; one that is over gives way to the one after it.
+
+        While the face speaks it does so once the next one's first block is heard: what
+        eases it until then hears how it ended.
+        """
         while self._utterances:
-            first = self._utterances[0]
-            count = first.count_frames()
-            if count is None or self._frame < count:
-                return first
-            if len(self._utterances) == 1 and self.speaking:
-                return None  # kept: what eases it hears how it ended
+            if not self._is_over(self._utterances[0]):
+                return self._utterances[0]
+            if self.speaking and not (
+                len(self._utterances) > 1 and self._utterances[1].is_heard(block - 1)
+            ):
+                return None
             self._utterances.popleft()
             self._frame = 0
         return None
+
+    def _is_over(self, utterance: Hearing) -> bool:
+        """Whether every frame of the first utterance is out."""
+        count = utterance.count_frames()
+        return count is not None and self._frame >= count
 
     def _rest(self, hearing: Hearing) -> Cue:
         frame = self._describe(hearing, self._frame, drawn=False)
@@ -177,10 +208,11 @@ class Script:
     def _describe(self, hearing: Hearing, frame: int, *, drawn: bool) -> CueFrame:
         samples = hearing.cut_samples(frame)
         count = hearing.count_frames()
+        owed = self.take_owed_end()
         spoken = SPEAKING if samples.size else EASING
         return CueFrame(
             samples,
             spoken if drawn else IDLE,
             hearing.cut_columns(frame) if drawn else None,
-            end_of_utterance=hearing.flushed and count is not None and frame == count - 1,
+            end_of_utterance=owed or (hearing.flushed and count is not None and frame == count - 1),
         )

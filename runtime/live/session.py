@@ -226,7 +226,6 @@ class LiveSession:
 
     def _tell(self, slot: Slot, late: float, *, now: float) -> LiveFrame:
         assert slot.picture is not None  # only such are taken
-        ended = self._production.script.take_owed_end()
         frame = LiveFrame(
             picture=slot.picture,
             samples=slot.cue.samples,
@@ -235,7 +234,7 @@ class LiveSession:
             timestamp=Fraction(self._index) / self.numbers.fps,
             epoch=slot.epoch,
             state=slot.cue.state,
-            end_of_utterance=slot.cue.end_of_utterance or ended,
+            end_of_utterance=slot.cue.end_of_utterance,
             steps=slot.steps,
             late=late,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_SECOND
 from echoexport.runtime.conditioning.mel import HOP, N_FFT
@@ -14,7 +14,7 @@ from echoexport.runtime.inputs.voice import SAMPLE_RATE
 from echoexport.runtime.live.frames import count_frame_samples, find_first_sample
 from echoexport.runtime.live.listening.mel_columns import QUIET, MelColumns
 from echoexport.runtime.live.listening.sliding_array import SlidingArray
-from echoexport.runtime.live.listening.sound_stream import PcmReader, StreamResampler, check_rate
+from echoexport.runtime.live.listening.sound_stream import StreamResampler
 
 HEARD_COLUMNS = 301
 """The live audio encoder's: 3 s, and the column that its last row reads beyond its own."""
@@ -53,31 +53,18 @@ class Hearing:
         """No more sound comes."""
         self.flushed = False
         """Whoever speaks said so; else the sound only failed to come."""
-        self._pcm = PcmReader()
         self._to_ears = StreamResampler(SAMPLE_RATE)
         self._to_viewers = StreamResampler(settings.sample_rate)
         self._mel = MelColumns(settings.mels)
         self._samples = SlidingArray(())
 
     @property
-    def empty(self) -> bool:
-        """Whether no sound has come."""
-        return not self._samples.stop and not len(self._mel)
-
-    @property
     def seconds(self) -> Fraction:
         """Of sound that has come, to be heard with frames."""
         return Fraction(self._samples.stop, self.settings.sample_rate)
 
-    def hear(self, pcm: bytes | ArrayLike, sample_rate: int) -> None:
-        """Take a chunk; see :class:`PcmReader` for what it may be.
-
-        Raises:
-            AudioError: it holds no sound. SettingError: no such rate. Nothing of it is
-                taken.
-        """
-        rate = check_rate(sample_rate)
-        samples = self._pcm.read(pcm)
+    def hear(self, samples: NDArray[np.float32], rate: int) -> None:
+        """Take a chunk, (n,) in [-1, 1]."""
         self._mel.hear(self._to_ears.convert(samples, rate))
         self._samples.append(self._to_viewers.convert(samples, rate))
 
@@ -87,7 +74,6 @@ class Hearing:
         if self.ended:
             return
         self.ended = True
-        self._pcm.end()
         self._mel.hear(self._to_ears.end())
         self._samples.append(self._to_viewers.end())
         # columns that hear the last samples and the silence after them
@@ -105,11 +91,11 @@ class Hearing:
         return count
 
     def is_heard(self, frame: int) -> bool:
-        """Whether all the sound that a frame's tokens and samples depend on is there."""
+        """Whether all the sound is there that a frame's tokens, samples and silence depend on."""
         if self.ended:
             return True
         known = len(self._mel) > _last_column(frame, self.settings.fps)
-        return known and self.has_samples(frame)
+        return known and self.knows_quiet(frame) and self.has_samples(frame)
 
     def has_samples(self, frame: int) -> bool:
         """Whether all samples that go with a frame are there."""

@@ -23,6 +23,8 @@ FLOOR = np.float32(-7.0)
 QUIET = np.float32(-0.75)
 """What a column of silence holds: ``(FLOOR + 4) / 4``."""
 
+_MOST_AT_ONCE = 1024  # 10 s: however much comes at once, the work space stays below 10 MB
+
 
 class MelColumns:
     """Columns of 10 ms, each as soon as the 12.5 ms about its centre are there.
@@ -48,8 +50,8 @@ class MelColumns:
         """Take (n,) samples at 16 kHz."""
         self._samples.append(samples)
         ready = max(0, (self._samples.stop - N_FFT) // HOP + 1)
-        if ready > self._count:
-            self._add(self._count, ready)
+        for start in range(self._count, ready, _MOST_AT_ONCE):
+            self._add(start, min(start + _MOST_AT_ONCE, ready))
         self._samples.forget(self._count * HOP)
 
     def _add(self, start: int, stop: int) -> None:

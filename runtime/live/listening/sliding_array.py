@@ -57,8 +57,9 @@ class SlidingArray:
 
     def _make_room(self, more: int) -> None:
         wanted = self._count + more
-        size = len(self._rows)
-        # Half of the buffer free afterwards, so that moving costs little for each row.
+        size = _SMALLEST
+        # Half of the buffer free afterwards, so that moving costs little for each row; no
+        # more, so that a burst leaves nothing behind.
         while size < 2 * wanted:
             size *= 2
         held = self._rows[self._offset : self._offset + self._count]

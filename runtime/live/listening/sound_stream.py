@@ -14,6 +14,9 @@ from echoexport.runtime.errors import AudioError, SettingError
 LOWEST_RATE = 4_000
 HIGHEST_RATE = 384_000
 MOST_CHANNELS = 8
+LOUDEST = 2.0
+"""Of floating point samples, which lie in [-1, 1] but for what a resampler overshoots."""
+
 _FULL_SCALE = np.float32(32768.0)
 
 
@@ -34,14 +37,18 @@ class PcmReader:
         averaged.
 
         Raises:
-            AudioError: another dtype or shape, or values that are no numbers. Nothing of
-                the chunk is kept.
+            AudioError: another dtype or shape, values that are no numbers or far beyond
+                full scale. Nothing of the chunk is kept.
         """
         if isinstance(pcm, (bytes, bytearray, memoryview)):
             return self._read_bytes(bytes(pcm))
         if self._half:
             raise AudioError("an array after bytes that ended in the middle of a 16-bit sample")
-        return mix_channels(to_float(np.asarray(pcm)))
+        try:
+            samples = np.asarray(pcm)
+        except ValueError as error:
+            raise AudioError(f"a chunk that is no array: {error}") from None
+        return mix_channels(to_float(samples))
 
     def end(self) -> None:
         """The utterance ends here; half a sample is left out."""
@@ -57,7 +64,7 @@ def to_float(pcm: NDArray[Any]) -> NDArray[np.float32]:
     """Samples as float32 of the same shape; int16 divided by 32768.
 
     Raises:
-        AudioError: another dtype, or a value that is no number.
+        AudioError: another dtype, or a value that is no number or beyond ``LOUDEST``.
     """
     if pcm.dtype == np.int16:
         scaled: NDArray[np.float32] = pcm.astype(np.float32) / _FULL_SCALE
@@ -68,6 +75,9 @@ def to_float(pcm: NDArray[Any]) -> NDArray[np.float32]:
         samples = pcm.astype(np.float32)
     if not np.isfinite(samples).all():
         raise AudioError("a chunk with NaN or infinite samples; nothing of it is taken")
+    loudest = float(np.abs(samples).max(initial=0.0))
+    if loudest > LOUDEST:
+        raise AudioError(f"a chunk whose float samples reach {loudest:g}: scale them to [-1, 1]")
     return samples
 
 
@@ -84,7 +94,11 @@ def mix_channels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
             f"a chunk of shape {samples.shape}; (n,) or (n, channels) with up to "
             f"{MOST_CHANNELS} channels is wanted"
         )
-    mixed: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    # One channel after the other: the order in which a mean adds up depends on the layout.
+    mixed: NDArray[np.float32] = samples[:, 0].copy()
+    for channel in samples.T[1:]:
+        mixed += channel
+    mixed /= np.float32(samples.shape[1])
     return mixed
 
 
@@ -106,7 +120,8 @@ class StreamResampler:
     """One channel at another rate, chunk by chunk; any chunks give the same samples.
 
     What comes in at the wanted rate goes through as it is. Else libswresample does it,
-    which holds back about 1 ms until :meth:`end`.
+    which holds back about 1 ms until :meth:`end`. Of n samples there are then as many as
+    cover them, ``ceil(n * rate / their rate)``.
     """
 
     def __init__(self, rate: int) -> None:
@@ -114,12 +129,17 @@ class StreamResampler:
         self.rate = rate
         self._from: int | None = None
         self._library: Any = None
+        self._taken = 0
+        self._given = 0
 
     def convert(self, samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
         """As many samples as are known so far, (m,) float32.
 
-        A chunk of another rate than the one before ends what came before it.
+        A chunk of another rate than the one before ends what came before it; an empty one
+        does nothing.
         """
+        if not samples.size:
+            return samples
         before = [] if self._from in (None, rate) else [self.end()]
         self._from = rate
         if rate == self.rate:
@@ -130,19 +150,32 @@ class StreamResampler:
 
     def end(self) -> NDArray[np.float32]:
         """What was held back; the next chunk begins anew."""
-        library = self._library
+        left = np.zeros(self._count_missing(), np.float32)
+        if self._library is not None:
+            # A few samples alone are too few for the library, which then gives none.
+            held = _join(_read(self._library.resample(None)))[: left.size]
+            left[: held.size] = held
         self._library = None
         self._from = None
-        return np.zeros(0, np.float32) if library is None else _join(_read(library.resample(None)))
+        self._taken = 0
+        self._given = 0
+        return left
+
+    def _count_missing(self) -> int:
+        """Samples that what came so far still lacks."""
+        if self._library is None or self._from is None:
+            return 0
+        return max(0, -(-self._taken * self.rate // self._from) - self._given)
 
     def _pass_through(self, samples: NDArray[np.float32], rate: int) -> list[NDArray[np.float32]]:
         import av
 
-        if not samples.size:
-            return []
         frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         frame.sample_rate = rate
-        return _read(self._library.resample(frame))
+        converted = _read(self._library.resample(frame))
+        self._taken += samples.size
+        self._given += sum(part.size for part in converted)
+        return converted
 
 
 def _open_resampler(rate: int) -> Any:
