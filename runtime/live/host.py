@@ -26,13 +26,17 @@ from echoexport.runtime.live.drawing.causal_sampling import (
     RenoisedWindows,
     Sitter,
 )
-from echoexport.runtime.live.drawing.idle_loop import IdleLoop, IdleSettings, draw_idle
+from echoexport.runtime.live.drawing.idle_loop import IdleLoop, IdleOrder, draw_idle
 from echoexport.runtime.live.listening.speech_tokens import SpeechTokens
+from echoexport.runtime.live.phrase import encode_phrase
 from echoexport.runtime.live.settings import CACHED, LIVE_NETWORKS, LiveNumbers
 from echoexport.runtime.live.workers import Workers
 
 _FULL = 0.85  # of the workers' time; the rest is for what comes between
 _PORTRAITS = 8  # whose loops are kept
+
+_AFTER_PHRASE = 10
+_SHUT_AFTER_PHRASE = 9  # the first frame after a word still shuts the mouth
 
 DRAW = "draw"
 DECODE = "decode"
@@ -216,16 +220,17 @@ class LiveHost:
             drive = open_drive(networks, mask=portrait.mask, poses=portrait.poses, cache=cache)
             reference = find_reference(networks, portrait.picture, cache=cache)
             sitter = Sitter(reference, drive.loop())
-        silence = self.open_tokens().silence(numbers.hearing.mels)
-        idle = draw_idle(
-            self.open_sampler(numbers),
+        tokens = self.open_tokens()
+        order = IdleOrder(
             sitter,
-            silence=silence,
-            settings=IdleSettings(numbers.idle_frames),
+            silence=tokens.silence(numbers.hearing.mels),
+            spoken=tuple(encode_phrase(tokens, numbers.hearing, after=_AFTER_PHRASE)),
+            shut=_SHUT_AFTER_PHRASE,
+            frames=numbers.idle_frames,
             block=numbers.block,
             steps=numbers.steps,
-            decode=self.decode,
         )
+        idle = draw_idle(self.open_sampler(numbers), order, decode=self.decode)
         return LivePortrait(sitter, idle)
 
 

@@ -88,8 +88,9 @@ class Conversation(LiveSession):
         except Exception as error:
             self.fail(error)
             return
-        if self._changing is threading.current_thread():
-            self.show(ready)
+        with self._changed:
+            if not self._closed and self._changing is threading.current_thread():
+                self.show(ready)
 
 
 def open_live(

@@ -53,39 +53,57 @@ class IdleLoop:
 
 
 @dataclass(frozen=True)
-class IdleSettings:
-    """How long a loop is, and what comes before it."""
+class IdleOrder:
+    """What a portrait's loop is drawn from."""
 
+    sitter: Sitter
+    """Whose face."""
+    silence: NDArray[np.float32]
+    """A silent frame's tokens, (tokens, width)."""
+    spoken: tuple[NDArray[np.float32], ...]
+    """Tokens of a short phrase and the first moments after it, in which a face blinks."""
+    shut: int
+    """How many of the last of these are silent, their mouths shut."""
     frames: int
-    """Of the loop."""
-    spoken: tuple[NDArray[np.float32], ...] = ()
-    """Tokens of a short phrase, (tokens, width) a frame, after whose end a face blinks."""
+    """Of the loop, at least."""
+    block: int
+    """How many are drawn at once."""
+    steps: int
+    """Of the sampling loop."""
 
 
 def draw_idle(
     sampler: CausalSampler,
-    sitter: Sitter,
+    order: IdleOrder,
     *,
-    silence: NDArray[np.float32],
-    settings: IdleSettings,
-    block: int,
-    steps: int,
     decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]],
 ) -> IdleLoop:
-    """Draw a portrait's loop: silence, a phrase where there is one, and the silence after it.
-
-    ``silence`` is a silent frame's tokens, ``block`` how many frames are drawn at once.
+    """Draw a portrait's loop: silence, the phrase, and the silence after it.
 
     Raises:
         BackendError: an engine failed.
     """
-    window = sampler.window
-    state = sampler.begin(BlockOrder(sitter, (silence,) * window, steps))
+    window = (order.silence,) * sampler.window
+    state = sampler.begin(BlockOrder(order.sitter, window, order.steps))
     drawn = list[PastFrame]()
-    heard = [*settings.spoken, *[silence] * settings.frames]
-    heard += [silence] * (-len(heard) % block)
-    for start in range(0, len(heard), block):
-        state = sampler.draw(state, BlockOrder(sitter, tuple(heard[start : start + block]), steps))
-        drawn += state.past[-block:]
-    kept = drawn[len(settings.spoken) :]
-    return IdleLoop(tuple(IdleFrame(decode(past.latents), past) for past in kept), state)
+    heard = [*order.spoken, *[order.silence] * order.frames]
+    heard += [order.silence] * (-len(heard) % order.block)
+    for start in range(0, len(heard), order.block):
+        tokens = tuple(heard[start : start + order.block])
+        state = sampler.draw(state, BlockOrder(order.sitter, tokens, order.steps))
+        drawn += state.past[-order.block :]
+    shut = drawn[len(order.spoken) - order.shut :]
+    frames = [IdleFrame(decode(past.latents), past) for past in shut]
+    turn = find_turn([frame.picture for frame in frames[: order.shut]], rest=frames[-1].picture)
+    return IdleLoop(tuple(frames[turn:]), state)
+
+
+def find_turn(pictures: list[NDArray[np.uint8]], *, rest: NDArray[np.uint8]) -> int:
+    """Where the loop turns: the picture that is furthest from rest, its eyes shut in a blink.
+
+    Played backwards to there and forwards again, eyes close and open once.
+    """
+    if not pictures:
+        return 0
+    far = [float(np.abs(one.astype(np.int16) - rest).mean()) for one in pictures]
+    return int(np.argmax(far))
