@@ -14,44 +14,12 @@ from echoexport.calibration.lint.finding import Finding
 from echoexport.calibration.lint.qdq_lint import check_qdq
 from echoexport.calibration.lint.tensorrt_lint import check_tensorrt
 from echoexport.calibration.lint.tensorrt_operators import LINES
+from echoexport.runtime.contract.operators import NEWEST_OPSET, PLAIN_OPERATORS
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import GraphError
 
 if TYPE_CHECKING:
     import onnx
-
-# JetPack 6's parser (TensorRT 10.3) takes opset 9 to 20.
-NEWEST_OPSET = 20
-
-# Every operator the six networks use. All are in opset 20 of the default domain and in
-# every target's parser.
-ALLOWED_OPERATORS = frozenset(
-    {
-        "Add",
-        "Concat",
-        "Conv",
-        "DequantizeLinear",
-        "Div",
-        "Gelu",
-        "Greater",
-        "InstanceNormalization",
-        "LayerNormalization",
-        "MatMul",
-        "Mul",
-        "Pad",
-        "QuantizeLinear",
-        "Reshape",
-        "Resize",
-        "Sigmoid",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sub",
-        "Transpose",
-        "Where",
-        "Cast",
-    }
-)
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "NonZero", "SequenceMap"})
 
@@ -142,7 +110,7 @@ def _check_operators(model: onnx.ModelProto) -> Iterator[Finding]:
     for node in model.graph.node:
         if node.op_type in CONTROL_FLOW or any(a.HasField("g") or a.graphs for a in node.attribute):
             yield Finding("control flow", node.name, f"{node.op_type} depends on data")
-        elif node.op_type not in ALLOWED_OPERATORS or node.domain not in ("", "ai.onnx"):
+        elif node.op_type not in PLAIN_OPERATORS or node.domain not in ("", "ai.onnx"):
             yield Finding(
                 "operator",
                 node.name,

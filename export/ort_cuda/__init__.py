@@ -57,8 +57,9 @@ def specialize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Counter[str]]:
     """
     from echoexport.export.ort_cuda.attention import fuse_attention
     from echoexport.export.ort_cuda.channels_last import lay_channels_last
-    from echoexport.export.ort_cuda.edited_graph import MICROSOFT, EditedGraph
+    from echoexport.export.ort_cuda.edited_graph import EditedGraph
     from echoexport.export.ort_cuda.fusions import fuse
+    from echoexport.runtime.contract.operators import MICROSOFT
 
     if any(node.op_type in ("Cast", "CastLike", "DequantizeLinear") for node in model.graph.node):
         return model, Counter()

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from echoexport.export.ort_cuda.edited_graph import MICROSOFT, EditedGraph, attribute
+from echoexport.export.ort_cuda.edited_graph import EditedGraph, attribute
+from echoexport.runtime.contract.operators import MICROSOFT
 
 if TYPE_CHECKING:
     import onnx

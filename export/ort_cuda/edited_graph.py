@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from echoexport.runtime.contract.operators import MICROSOFT
+
 if TYPE_CHECKING:
     import onnx
-
-MICROSOFT = "com.microsoft"
-"""The domain of ONNX Runtime's own operators."""
 
 Shape = tuple[int, ...]
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoexport.export.ort_cuda.edited_graph import MICROSOFT, EditedGraph, Shape, attribute, volume
+from echoexport.export.ort_cuda.edited_graph import EditedGraph, Shape, attribute, volume
 from echoexport.export.ort_cuda.sums import split_sum
+from echoexport.runtime.contract.operators import MICROSOFT
 
 if TYPE_CHECKING:
     import onnx

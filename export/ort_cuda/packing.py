@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from echoexport.export.ort_cuda.edited_graph import MICROSOFT, EditedGraph, attribute
+from echoexport.export.ort_cuda.edited_graph import EditedGraph, attribute
+from echoexport.runtime.contract.operators import MICROSOFT
 
 if TYPE_CHECKING:
     import onnx

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoexport.export.ort_cuda.edited_graph import MICROSOFT, EditedGraph, attribute, volume
+from echoexport.export.ort_cuda.edited_graph import EditedGraph, attribute, volume
 from echoexport.export.ort_cuda.sums import compute_vector, is_read_once, split_bias
+from echoexport.runtime.contract.operators import MICROSOFT
 
 if TYPE_CHECKING:
     import onnx

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from echoexport.runtime.bundle.judging.wire import ObjectionError, Wire
 from echoexport.runtime.errors import GraphError
 
 __all__ = ["GraphNode", "OnnxGraph", "read_graph"]
 
-# Field numbers of onnx.proto3, and wire types of the Protocol Buffers encoding.
-_MODEL_GRAPH = 7
-_GRAPH_NODE = 1
-_GRAPH_INITIALIZER = 5
-_TENSOR_NAME = 8
-_NODE_INPUT = 1
-_NODE_OUTPUT = 2
-_NODE_NAME = 3
-_NODE_OPERATOR = 4
-_VARINT = 0
-_EIGHT_BYTES = 1
-_DELIMITED = 2
-_FOUR_BYTES = 5
+# Fields of onnx.proto: their numbers times 8, and 2 for those that have a length.
+_MODEL_GRAPH = 7 << 3 | 2
+_GRAPH_NODE = 1 << 3 | 2
+_GRAPH_INITIALIZER = 5 << 3 | 2
+_TENSOR_NAME = 8 << 3 | 2
+_NODE_INPUT = 1 << 3 | 2
+_NODE_OUTPUT = 2 << 3 | 2
+_NODE_NAME = 3 << 3 | 2
+_NODE_OPERATOR = 4 << 3 | 2
 
 
 @dataclass(frozen=True)
@@ -50,75 +46,41 @@ def read_graph(path: Path) -> OnnxGraph:
         GraphError: the file cannot be read, is cut, or holds no graph.
     """
     try:
-        content = memoryview(path.read_bytes())
-        graphs = _find_fields(content, _MODEL_GRAPH)
-        nodes = tuple(
-            _read_node(node) for graph in graphs for node in _find_fields(graph, _GRAPH_NODE)
-        )
-        tensors = (tensor for graph in graphs for tensor in _find_fields(graph, _GRAPH_INITIALIZER))
-        parameters = frozenset(
-            str(name, "utf-8") for tensor in tensors for name in _find_fields(tensor, _TENSOR_NAME)
-        )
+        nodes, parameters = _read_parts(path.read_bytes())
     except OSError as error:
         raise GraphError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, IndexError) as error:
+    except ObjectionError as error:
         raise GraphError(f"{path}: not a readable ONNX file: {error}") from error
     if not nodes:
         raise GraphError(f"{path}: holds no graph; an ONNX file is wanted")
-    return OnnxGraph(nodes, parameters)
+    return OnnxGraph(tuple(nodes), frozenset(parameters))
 
 
-def _read_node(content: memoryview) -> GraphNode:
+def _read_parts(content: bytes) -> tuple[list[GraphNode], set[str]]:
+    """The nodes, and the names of the tensors."""
+    wire = Wire(content)
+    nodes = []
+    names = set()
+    for graph in _find_fields(wire, (0, len(content)), _MODEL_GRAPH):
+        nodes += [_read_node(wire, node) for node in _find_fields(wire, graph, _GRAPH_NODE)]
+        for tensor in _find_fields(wire, graph, _GRAPH_INITIALIZER):
+            names |= {wire.read_text(*name) for name in _find_fields(wire, tensor, _TENSOR_NAME)}
+    return nodes, names
+
+
+def _read_node(wire: Wire, place: tuple[int, int]) -> GraphNode:
     fields: dict[int, list[str]] = {
         _NODE_INPUT: [],
         _NODE_OUTPUT: [],
         _NODE_NAME: [],
         _NODE_OPERATOR: [],
     }
-    for number, value in _read_fields(content):
-        if number in fields:
-            fields[number].append(str(value, "utf-8"))
-    name, operator = ("".join(fields[number][-1:]) for number in (_NODE_NAME, _NODE_OPERATOR))
+    for tag, start, stop in wire.read_fields(*place):
+        if tag in fields:
+            fields[tag].append(wire.read_text(start, stop))
+    name, operator = ("".join(fields[tag][-1:]) for tag in (_NODE_NAME, _NODE_OPERATOR))
     return GraphNode(name, operator, tuple(fields[_NODE_INPUT]), tuple(fields[_NODE_OUTPUT]))
 
 
-def _find_fields(content: memoryview, wanted: int) -> list[memoryview]:
-    return [value for number, value in _read_fields(content) if number == wanted]
-
-
-def _read_fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and content of each field that has a length.
-
-    Numbers of a fixed size are passed over. Source: "Encoding",
-    protobuf.dev/programming-guides/encoding.
-    """
-    place = 0
-    while place < len(content):
-        tag, place = _read_varint(content, place)
-        wire = tag & 7
-        if wire == _DELIMITED:
-            length, place = _read_varint(content, place)
-            if place + length > len(content):
-                raise ValueError("it ends too early")
-            yield tag >> 3, content[place : place + length]
-            place += length
-        elif wire == _VARINT:
-            _, place = _read_varint(content, place)
-        elif wire in (_EIGHT_BYTES, _FOUR_BYTES):
-            place += 8 if wire == _EIGHT_BYTES else 4
-        else:
-            raise ValueError(f"wire type {wire} is none")
-
-
-def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first, and the place after it."""
-    value = shift = 0
-    while True:
-        byte = content[place]
-        value |= (byte & 0x7F) << shift
-        place = place + 1
-        shift = shift + 7
-        if byte < 0x80:
-            return value, place
-        if shift > 63:
-            raise ValueError("a number has no end")
+def _find_fields(wire: Wire, place: tuple[int, int], wanted: int) -> list[tuple[int, int]]:
+    return [(start, stop) for tag, start, stop in wire.read_fields(*place) if tag == wanted]

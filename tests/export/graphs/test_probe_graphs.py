@@ -10,10 +10,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from echoexport import profiles
-from echoexport.calibration.lint.graph_lint import NEWEST_OPSET
 from echoexport.export.graphs.count_work import count_work
 from echoexport.export.graphs.probe_graphs import make_probe_graph, write_probe_graphs
 from echoexport.profiles.measuring.probe import PROBES, ProbeGraph
+from echoexport.runtime.contract.operators import NEWEST_OPSET
 
 SHIPPED = Path(profiles.__file__).parent / "data"
 
