@@ -1,6 +1,7 @@
 """Networks and checkpoints far smaller than tiny, and ways to run them.
 
-What the tests of the export share.
+What the tests of the export share. torch and onnx are imported where they are used: commands
+that need neither are tested without them too.
 """
 
 from __future__ import annotations
@@ -9,13 +10,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 import pytest
-import torch
-from torch import nn
 
 from echoexport.export.architecture import (
     Architecture,
@@ -27,20 +25,16 @@ from echoexport.export.architecture import (
 )
 from echoexport.export.checkpoint.reader import Checkpoint, open_checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
-from echoexport.export.graphs.weights import embed_constants, write_weights
 from echoexport.export.sizes import size_networks
-from echoexport.export.subnets.graph_builder import weights_file
-from echoexport.export.subnets.networks import (
-    build_network,
-    constant_shapes,
-    load_weights,
-    wanted_shapes,
-)
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
 
+if TYPE_CHECKING:
+    import onnx
+    import torch
+    from torch import nn
+
 Arrays = dict[str, np.ndarray]
-Table = dict[str, torch.Tensor]
 
 MICRO = Architecture(
     unet=UNetArchitecture(
@@ -98,6 +92,7 @@ def micro_unet() -> Callable[..., Architecture]:
 @pytest.fixture(scope="session")
 def fill() -> Callable[[nn.Module, int], nn.Module]:
     """A function that gives a network seeded random values, as large as training would leave."""
+    from echoexport.export.subnets.networks import constant_shapes, load_weights, wanted_shapes
 
     def fill_network(network: nn.Module, seed: int) -> nn.Module:
         random = np.random.default_rng(seed)
@@ -134,6 +129,9 @@ def run_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Arrays]:
 
     def run(model: onnx.ModelProto, weights: Mapping[str, StoredTensor], inputs: Arrays) -> Arrays:
         import onnxruntime
+
+        from echoexport.export.graphs.weights import embed_constants, write_weights
+        from echoexport.export.subnets.graph_builder import weights_file
 
         folder = tmp_path_factory.mktemp("onnx")
         embed_constants(model, weights)
@@ -175,6 +173,8 @@ def run_torch() -> Callable[[nn.Module, SubnetSpec, Arrays], Arrays]:
     """A function that runs a network on named arrays."""
 
     def run(network: nn.Module, spec: SubnetSpec, inputs: Arrays) -> Arrays:
+        import torch
+
         with torch.no_grad():
             given = network(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
         values = given if isinstance(given, tuple) else (given,)
@@ -204,6 +204,7 @@ def tiny_acc(tiny_checkpoint: Path) -> Checkpoint:
 @pytest.fixture(scope="session")
 def load_network() -> Callable[[Checkpoint, str], nn.Module]:
     """A function that gives one of a checkpoint's networks in float32."""
+    from echoexport.export.subnets.networks import build_network, load_weights, wanted_shapes
 
     def load(checkpoint: Checkpoint, name: str) -> nn.Module:
         network = build_network(name, checkpoint.architecture)
@@ -235,6 +236,8 @@ class CheckpointDraft:
     settings: str | None = "motion_heads: 2\nmotion_norm_groups: 4\n"
 
     def write(self) -> Path:
+        import torch
+
         for name, table in self.tables.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,8 +259,10 @@ class CheckpointDraft:
 
 
 @pytest.fixture(scope="session")
-def micro_tables(fill: Callable[[nn.Module, int], nn.Module]) -> dict[str, Table]:
+def micro_tables(fill: Callable[[nn.Module, int], nn.Module]) -> dict[str, dict[str, torch.Tensor]]:
     """Random values of the six networks."""
+    from echoexport.export.subnets.networks import build_network
+
     return {
         name: fill(build_network(name, MICRO), seed).state_dict()
         for seed, name in enumerate(FAMILY.required)
@@ -265,11 +270,13 @@ def micro_tables(fill: Callable[[nn.Module, int], nn.Module]) -> dict[str, Table
 
 
 @pytest.fixture
-def draft(tmp_path: Path, micro_tables: dict[str, Table]) -> CheckpointDraft:
+def draft(tmp_path: Path, micro_tables: dict[str, dict[str, torch.Tensor]]) -> CheckpointDraft:
     """A micro checkpoint of the acc variant, not written yet.
 
     Its large files are safetensors, which open quicker.
     """
+    import torch
+
     tables = {
         name: {key: value.clone() for key, value in table.items()}
         for name, table in micro_tables.items()

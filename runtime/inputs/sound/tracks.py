@@ -60,5 +60,5 @@ def list_tracks(container: InputContainer, *, name: str) -> list[AudioStream]:
 
 
 def _is_default(track: AudioStream) -> bool:
-    # PyAV's oldest versions do not tell
-    return bool(int(getattr(track, "disposition", 0)) & _DEFAULT)
+    told: Any = track.disposition  # an enum before PyAV 17.1, then a number
+    return bool(getattr(told, "value", told) & _DEFAULT)

@@ -240,6 +240,20 @@ def test_without_a_voice_the_video_is_silent(
     assert probe(tmp_path / "a.mov")["sounds"] == 0
 
 
+def show_middle(frame: Any) -> np.ndarray:
+    """Red, green and blue of a frame's middle pixel, by ITU-R BT.709 in limited range.
+
+    Not by PyAV, which before 17 converts by another matrix than the frame's tags say.
+    """
+    stored = frame.to_ndarray().astype(float)  # rows of luma, then both chroma planes
+    height, width = SIZE[1], SIZE[0]
+    blue, red = stored[height:].reshape(2, height // 2, width // 2)[:, height // 4, width // 4]
+    luma = (stored[height // 2, width // 2] - 16) / 219
+    red, blue = luma + 1.5748 * (red - 128) / 224, luma + 1.8556 * (blue - 128) / 224
+    green = (luma - 0.2126 * red - 0.0722 * blue) / 0.7152
+    return np.array([red, green, blue]) * 255
+
+
 def test_colours_survive_and_are_tagged_bt709(
     tmp_path: Path, write_all: Callable[..., None]
 ) -> None:
@@ -251,13 +265,9 @@ def test_colours_survive_and_are_tagged_bt709(
     with av.open(str(tmp_path / "a.mp4")) as container:
         context = container.streams.video[0].codec_context
         tags = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
-        # said outright: PyAV before 17 converts by another matrix than the tags say
-        shown = [
-            frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray()[24, 32]
-            for frame in container.decode(video=0)
-        ]
+        shown = [show_middle(frame) for frame in container.decode(video=0)]
     assert tags == (1, 1, 1, 1)
-    assert np.abs(np.array(shown, int) - colours).max() <= 6
+    assert np.abs(np.array(shown) - colours).max() <= 6
 
 
 def test_an_older_video_is_replaced_only_when_the_new_one_is_whole(

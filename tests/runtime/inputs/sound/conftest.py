@@ -75,7 +75,7 @@ def encode_tracks() -> Callable[..., Path]:
                 stream.layout = "mono"
                 stream.bit_rate = 96_000
                 if default is not None:
-                    stream.disposition = av.stream.Disposition(int(number == default))
+                    stream.disposition = int(number == default)
             for samples, stream in zip(tracks, streams, strict=True):
                 clock = Fraction(0)
                 for piece, start in enumerate(range(0, samples.size - 1023, 1024)):

@@ -162,7 +162,8 @@ def test_files_from_the_field_are_heard_whole(name: str, seconds: float) -> None
     if not FAULTS.is_dir():
         pytest.skip(f"{FAULTS} is not here: files that the project does not ship")
     voice = read_voice(FAULTS / name)
-    assert float(voice.duration) == pytest.approx(seconds, abs=0.01)
-    assert len(voice.samples) == pytest.approx(seconds * SAMPLE_RATE, abs=200)
+    # older FFmpegs give an AAC track in Matroska with its encoder's delay, a packet more
+    assert float(voice.duration) == pytest.approx(seconds, abs=0.03)
+    assert len(voice.samples) == pytest.approx(seconds * SAMPLE_RATE, abs=480)
     assert measure_loudness(voice, 0, end=seconds / 2) > 0.02
     assert measure_loudness(voice, seconds * 0.6, end=seconds) > 0.02
