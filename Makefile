@@ -30,7 +30,7 @@ GPU_PACKAGES ?=
 SECONDS ?= 60
 SEED ?= 0
 
-.PHONY: help venv test fuzz lint format demo character bench figures docs gpu gpu-results wheel clean
+.PHONY: help venv test fuzz kills lint format demo character bench figures docs gpu gpu-results wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -49,6 +49,9 @@ test: lint ## everything that must hold: lint, types, the tests, the wheel
 
 fuzz: $(INSTALLED) ## damaged inputs of every kind for SECONDS; each gives frames, or one line
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED) $(if $(KIND),--kind $(KIND)) $(if $(INDEX),--index $(INDEX))
+
+kills: $(INSTALLED) ## build, run, compile and calibrate killed at 40 moments: nothing half-written, nothing left
+	ECHOEXPORT_KILLS=10 $(BIN)/python -m pytest tests/export/cli/test_kills.py
 
 lint: $(INSTALLED) .mypy/echoexport ## ruff and mypy, without changing anything
 	$(BIN)/ruff check .

@@ -11,7 +11,6 @@ import os
 import re
 import threading
 import time
-import uuid
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -41,10 +40,7 @@ MEMORY_BYTES = 256 * 2**20
 """Default bound in memory: a few portraits at 512 px in fp16 (about 46 MB of keys and
 values each)."""
 DISK_BYTES = 2 * 2**30
-_STALE_SECONDS = 600.0
-"""A temporary file that nobody has written to for so long was left by a crash."""
 _SUFFIX = ".reference"
-_TEMPORARY = ".reference-part"
 KEY = re.compile(r"[0-9a-f]{8,128}")
 
 
@@ -184,8 +180,9 @@ class _DiskStore:
     """Entries as files of one folder; a file's modification time says when it was used last.
 
     A file is written under a name of its own and renamed when complete, so that a crash
-    leaves the old entry or none, and a reader never sees half of one. A power cut may;
-    the checksum then drops it.
+    leaves the old entry or none, and a reader never sees half of one; what a dead writer
+    left goes when the next one writes. A power cut may leave half; the checksum then
+    drops it.
     """
 
     def __init__(self, folder: Path, bound: int) -> None:
@@ -219,14 +216,10 @@ class _DiskStore:
         size = entry_bytes(header, arrays)
         if not self._writable or size > self._bound:
             return
-        temporary = self._folder / f".{key[:16]}-{os.getpid()}-{uuid.uuid4().hex}{_TEMPORARY}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # faces are private
             self._make_room(key, size)
-            with (
-                replaced_file(self._path(key), aside=temporary) as aside,
-                aside.open("xb") as file,
-            ):
+            with replaced_file(self._path(key)) as aside, aside.open("wb") as file:
                 write_entry(file, header, arrays)
             self.touch(key)
             self._make_room(key, size)  # another process may have written meanwhile
@@ -256,21 +249,13 @@ class _DiskStore:
             total -= freed
 
     def _entries(self) -> Iterator[tuple[int, Path, int]]:
-        """(last use in ns, path, bytes) of every entry.
-
-        What a crashed writer left is deleted on the way.
-        """
+        """(last use in ns, path, bytes) of every entry."""
         with os.scandir(self._folder) as found:
             for item in found:
                 with contextlib.suppress(FileNotFoundError):  # another process may have deleted it
                     status = item.stat(follow_symlinks=False)
                     if item.name.endswith(_SUFFIX):
                         yield status.st_mtime_ns, self._folder / item.name, status.st_size
-                    elif (
-                        item.name.endswith(_TEMPORARY)
-                        and time.time() - status.st_mtime > _STALE_SECONDS
-                    ):
-                        (self._folder / item.name).unlink()
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{_SUFFIX}"

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 
 from echoexport.runtime.conditioning import reference_cache, reference_entry
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+from echoexport.runtime.files.staging import lock_path
 
 Reference = dict[str, np.ndarray]
 MakeReference = Callable[..., Reference]
@@ -56,10 +56,11 @@ reference_cache.ReferenceCache(Path(sys.argv[1])).put({KEY!r}, {{"a": np.zeros(9
     parts = [path for path in tmp_path.iterdir() if path != entry_of(tmp_path)]
     assert len(parts) == 1
     assert contents(ReferenceCache(tmp_path).get(KEY)) == contents(make_reference(1))
+    held = lock_path(parts[0])  # as a writer that is still at work
+    assert held is not None
     ReferenceCache(tmp_path).put(OTHER, make_reference(2))
-    assert parts[0].exists()  # its writer may still be at work
-    long_ago = time.time() - 3600
-    os.utime(parts[0], (long_ago, long_ago))
+    assert parts[0].exists()
+    os.close(held)
     ReferenceCache(tmp_path).put(OTHER, make_reference(2))
     assert not parts[0].exists()
     assert len(list(tmp_path.iterdir())) == 2
