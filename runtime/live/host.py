@@ -17,7 +17,7 @@ from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.decoding.pixels import to_pixels
-from echoexport.runtime.errors import CapacityError
+from echoexport.runtime.errors import CapacityError, DeviceError
 from echoexport.runtime.live.clock import LiveClock
 from echoexport.runtime.live.costs import Costs
 from echoexport.runtime.live.drawing.causal_sampling import (
@@ -69,6 +69,10 @@ class Guest(Protocol):
 
     def close(self) -> None:
         """End it."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error."""
         ...
 
 
@@ -197,6 +201,24 @@ class LiveHost:
         self.open_tokens()
         self.open_sampler(numbers)
         self.network("vae_decoder")
+
+    def note_failure(self, error: BaseException) -> None:
+        """An engine failed: sessions to come open theirs anew, those there are go on.
+
+        Where the device itself is gone, all of them end.
+        """
+        with self._lock:
+            self._networks.clear()
+            self._tokens = None
+            sessions = list(self._held) if isinstance(error, DeviceError) else []
+            self.closed = self.closed or bool(sessions)
+        for session in sessions:
+            session.fail(error)
+
+    def give_up(self, error: BaseException) -> None:
+        """A call will never return: its worker is lost, and another takes its place."""
+        self.note_failure(error)
+        self.workers.replace()
 
     def close(self) -> None:
         """End the workers and close the engines; sessions that are open end with an error."""

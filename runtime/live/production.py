@@ -77,6 +77,7 @@ class Production:
         self._planned: Slot | None = None  # the last, until it is given
         self._to_decode = deque[list[Slot]]()
         self._decoding = False
+        self._handed_in: dict[int, tuple[str, float]] = {}  # what workers are at, since when
 
     @property
     def resting(self) -> bool:
@@ -115,6 +116,11 @@ class Production:
         wanted = cue or CueFrame(NO_SOUND, IDLE, None, end_of_utterance=self.script.take_owed_end())
         now = self._host.clock.now()
         return Slot(wanted, self.epoch, 0, state=state, picture=picture, ready=now)
+
+    def find_hung(self, now: float, *, patience: float) -> str | None:
+        """What was handed in more than ``patience`` seconds ago and is not done, if anything."""
+        old = [work for work, since in self._handed_in.values() if now - since > patience]
+        return old[0] if old else None
 
     def expect_wait(self) -> float:
         """Seconds for which the workers may be at other sessions' blocks."""
@@ -200,6 +206,7 @@ class Production:
         self.drawing = True
         block = _Block(slots, rung.every, self._state, self._portrait, due)
         kind = self._kind
+        self._handed_in[id(slots)] = ("drawing", self._host.clock.now())
         self._host.workers.submit(
             kind,
             lambda: self._run_draw(block),
@@ -224,6 +231,8 @@ class Production:
         except Exception as error:
             self._fail(error, epoch)
             return
+        finally:
+            self._handed_in.pop(id(slots), None)
         with self._changed:
             if self.epoch == epoch:
                 self._finish_drawing(block, after)
@@ -251,6 +260,7 @@ class Production:
             return
         self._decoding = True
         slots = self._to_decode.popleft()
+        self._handed_in[id(slots)] = ("decoding", self._host.clock.now())
         self._host.workers.submit(
             DECODE,
             lambda: self._run_decode(slots),
@@ -268,6 +278,7 @@ class Production:
         except Exception as error:
             self._fail(error, slots[0].epoch)
         finally:
+            self._handed_in.pop(id(slots), None)
             with self._changed:
                 self._decoding = False
                 self._start_decoding()
@@ -284,7 +295,8 @@ class Production:
             self._changed.notify_all()
 
     def _fail(self, error: BaseException, epoch: int) -> None:
-        """What failed for an epoch that is over concerns nobody."""
+        """What failed for an epoch that is over concerns this session no more."""
+        self._host.note_failure(error)
         with self._changed:
             if self.epoch == epoch:
                 self.on_failure(error)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
-from echoexport.runtime.errors import AudioError, SettingError
+from echoexport.runtime.errors import AudioError, BackendError, SettingError
 from echoexport.runtime.live.frames import LiveFrame
 from echoexport.runtime.live.host import LiveHost, LivePortrait
 from echoexport.runtime.live.playout import Playout
@@ -184,7 +184,10 @@ class LiveSession:
                 wait = self.due_in()
                 if wait is not None and wait <= 0:
                     return self._take()
-                self._clock.wait(self._changed, wait)
+                # Nobody tells of an engine that hangs.
+                patience = self.numbers.patience
+                self._clock.wait(self._changed, patience if wait is None else min(wait, patience))
+                self._look_for_hung()
         return None
 
     def due_in(self) -> float | None:
@@ -204,6 +207,16 @@ class LiveSession:
             self._production.plan()
             wait = self._playout.find_wait(self._clock.now())
             return None if wait is None else max(0.0, wait)
+
+    def _look_for_hung(self) -> None:
+        work = self._production.find_hung(self._clock.now(), patience=self.numbers.patience)
+        if work is not None:
+            error = BackendError(
+                f"{work}: the engine has given no answer for {self.numbers.patience:g} s; the "
+                "session ends, and the next one opens its networks anew"
+            )
+            self._host.give_up(error)
+            self.fail(error)
 
     def _is_over(self) -> bool:
         if self._closed:

@@ -64,6 +64,8 @@ class LiveSettings:
     """Seconds of sound that may wait to be spoken."""
     ahead: float = 0.8
     """Seconds of frames that may be drawn before they are shown."""
+    patience: float = 10.0
+    """Seconds after which an engine that gives no answer ends the session."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class LiveNumbers:
     idle_frames: int
     most_pending: float
     ahead_frames: int
+    patience: float
 
     @property
     def fps(self) -> Fraction:
@@ -122,6 +125,7 @@ def settle_live(manifest: Manifest, settings: LiveSettings) -> LiveNumbers:
         idle_frames=max(1, round(_check_seconds("idle", settings.idle_seconds, 60) * fps)),
         most_pending=_check_seconds("pending", settings.most_pending, 3600),
         ahead_frames=max(1, round(_check_seconds("ahead", settings.ahead, 60) * fps)),
+        patience=_check_seconds("patience", settings.patience, 3600),
     )
 
 

@@ -11,6 +11,8 @@ from itertools import count
 
 from echoexport.runtime.live.clock import LiveClock
 
+_LOST_AFTER = 1.0  # seconds
+
 
 @dataclass(order=True)
 class Job:
@@ -49,6 +51,10 @@ class Workers(ABC):
         """Do the job once it is the most urgent of those that wait."""
 
     @abstractmethod
+    def replace(self) -> None:
+        """One of those that are at work will never end: have another in its place."""
+
+    @abstractmethod
     def close(self) -> None:
         """Drop what waits and end once what runs has ended."""
 
@@ -62,12 +68,10 @@ class ThreadWorkers(Workers):
         self._waiting: list[Job] = []
         self._changed = threading.Condition()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"echoexport-live-{number}", daemon=True)
-            for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._lost = 0
+        self._threads: list[threading.Thread] = []
+        for _ in range(count):
+            self._add()
 
     def take(self, job: Job) -> None:
         """See :meth:`Workers.take`."""
@@ -76,15 +80,28 @@ class ThreadWorkers(Workers):
                 heapq.heappush(self._waiting, job)
                 self._changed.notify()
 
+    def replace(self) -> None:
+        """See :meth:`Workers.replace`."""
+        with self._changed:
+            self._lost += 1
+            if not self._closed:
+                self._add()
+
     def close(self) -> None:
-        """See :meth:`Workers.close`."""
+        """See :meth:`Workers.close`; those that are lost are not waited for."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
             self._changed.notify_all()
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(timeout=_LOST_AFTER if self._lost else None)
+
+    def _add(self) -> None:
+        number = len(self._threads)
+        thread = threading.Thread(target=self._work, name=f"echoexport-live-{number}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _work(self) -> None:
         while True:

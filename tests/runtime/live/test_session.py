@@ -13,7 +13,6 @@ from fixtures.live_stage import FRAME, RATE, Stage, make_voice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from echoexport.runtime.errors import AudioError, BackendError, CapacityError, SettingError
 from echoexport.runtime.live.frames import EASING, IDLE, SPEAKING, LiveFrame
 
 MakeStage = Callable[..., Stage]
@@ -176,75 +175,6 @@ def test_reset_is_a_new_beginning_at_rest(stage: Stage) -> None:
         assert frames[0].index == 30
 
 
-def test_sound_with_nan_is_refused_and_the_session_goes_on(stage: Stage) -> None:
-    voice = make_voice(1.0)
-    with stage.talk(pace="fast") as talk:
-        talk.push(voice[:5000], RATE)
-        with pytest.raises(AudioError, match="NaN"):
-            talk.push(np.full(100, np.nan, np.float32), RATE)
-        talk.push(voice[5000:], RATE)
-        talk.finish()
-        np.testing.assert_array_equal(samples_of(list(talk))[: voice.size], voice)
-
-
-def test_more_sound_than_may_wait_is_refused_with_the_seconds(stage: Stage) -> None:
-    with stage.talk(most_pending=2.0) as talk:
-        talk.push(make_voice(3.0), RATE)
-        with pytest.raises(AudioError, match="at most 2 may"):
-            talk.push(make_voice(1.0), RATE)
-
-
-def test_an_engine_that_fails_ends_its_session_and_no_other(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with stage.talk() as bad, stage.talk() as good:
-        bad.push(make_voice(1.0), RATE)
-
-        def refuse(*_: object) -> None:
-            raise BackendError("no more memory")
-
-        with monkeypatch.context() as patched:
-            patched.setattr(stage.host, "decode", refuse)
-            with pytest.raises(BackendError, match="no more memory"):
-                stage.take(bad, 100)
-        good.push(make_voice(1.0), RATE)
-        assert SPEAKING in {frame.state for frame in stage.take(good, 40)}
-
-
-def test_numbers_that_are_none_end_the_session_with_one_line(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = stage.host.network("denoising_unet")
-    with stage.talk() as talk:
-        velocity = network({t.name: np.zeros(t.shape, t.dtype) for t in network.spec.inputs})
-        broken = {"velocity": np.full_like(velocity["velocity"], np.nan)}
-        monkeypatch.setattr(type(network), "__call__", lambda self, inputs: broken)
-        talk._production._tokens.silence = None  # type: ignore[assignment,method-assign]
-        monkeypatch.setattr(
-            talk._production._tokens, "encode", lambda columns: np.zeros((50, 4), np.float32)
-        )
-        talk.push(make_voice(1.0), RATE)
-        with pytest.raises(BackendError, match="NaN"):
-            stage.take(talk, 100)
-
-
-def test_a_closed_session_takes_and_gives_nothing(stage: Stage) -> None:
-    talk = stage.talk()
-    talk.close()
-    assert talk.next_frame() is None
-    with pytest.raises(SettingError, match="closed"):
-        talk.push(make_voice(0.1), RATE)
-    talk.close()
-
-
-def test_after_the_end_was_told_nothing_more_may_come(stage: Stage) -> None:
-    with stage.talk() as talk:
-        talk.finish()
-        with pytest.raises(SettingError, match="nothing more"):
-            talk.push(make_voice(0.1), RATE)
-        assert list(talk) == []
-
-
 def test_another_portrait_is_shown_from_the_next_block_on(stage: Stage) -> None:
     with stage.talk() as talk, stage.talk(seed=5) as other:
         stage.take(talk, 3)
@@ -254,18 +184,6 @@ def test_another_portrait_is_shown_from_the_next_block_on(stage: Stage) -> None:
             object.__setattr__(frame, "picture", picture)
         talk.show(face)
         assert (stage.take(talk, 1)[0].picture == 9).all()
-
-
-def test_one_session_more_than_the_device_can_draw_for_is_refused(make_stage: MakeStage) -> None:
-    stage = make_stage()
-    stage.host.costs.tell("draw 2", 0.04)
-    stage.host.costs.tell("decode", 0.003)
-    share = (0.04 / 4 + 0.003) * 25 / 2
-    sessions = [stage.talk() for _ in range(int(0.85 / share))]
-    with pytest.raises(CapacityError, match="85% may be taken"):
-        stage.talk()
-    sessions.pop().close()
-    stage.talk().close()
 
 
 def test_several_sessions_at_once_are_each_on_time(stage: Stage) -> None:
@@ -278,23 +196,6 @@ def test_several_sessions_at_once_are_each_on_time(stage: Stage) -> None:
         assert not any(frame.late for frame in frames)
         wanted = make_voice(3.0, seed=number)
         np.testing.assert_array_equal(samples_of(frames)[: wanted.size], wanted)
-
-
-def test_a_device_that_falls_behind_goes_down_the_ladder_and_comes_back(
-    make_stage: MakeStage,
-) -> None:
-    stage = make_stage(workers=1)
-    with stage.talk(steps=4) as talk:
-        begin = stage.time.now()
-        stage.speak(talk, make_voice(20.0))
-        stage.time.at(begin + 4, lambda: setattr(stage.workers, "slower", 3.0))
-        stage.time.at(begin + 9, lambda: setattr(stage.workers, "slower", 1.0))
-        given = stage.take_until(talk, begin + 16)
-        steps = [(moment - begin, frame.steps) for moment, frame in given if frame.steps]
-        assert min(count for moment, count in steps if moment < 4) == 4
-        assert min(count for moment, count in steps if 4 < moment < 9) < 4
-        assert max(count for moment, count in steps if moment > 13) == 4
-        assert talk.statistics.late_frames > 0
 
 
 def test_frames_can_be_awaited(stage: Stage) -> None:
