@@ -25,9 +25,12 @@ class SpeechTokens:
 
     def __init__(self, encoder: NetworkCall, *, columns: int) -> None:
         """``encoder``: ``audio_encoder_live``, or the clips' encoder, which costs ten times
-        as much; ``columns`` is how many it takes."""
+        as much; ``columns`` is how many it takes. One that takes fewer than
+        ``HEARD_COLUMNS`` hears the latest."""
         self._encoder = encoder
         self._columns = columns
+        # Odd, so that an even column stays one: rows are centred on those.
+        self._heard = min(HEARD_COLUMNS, columns - 1 + columns % 2)
         self._silence: NDArray[np.float32] | None = None
 
     def encode(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -39,9 +42,9 @@ class SpeechTokens:
             BackendError: the engine failed, or gave something else than numbers.
         """
         padded = np.zeros((1, columns.shape[0], self._columns), np.float32)
-        padded[0, :, : columns.shape[1]] = columns
+        padded[0, :, : self._heard] = columns[:, HEARD_COLUMNS - self._heard :]
         states = self._encoder({"log_mel": padded})["audio_states"].astype(np.float32, copy=False)
-        last = HEARD_COLUMNS // 2 if states.shape[2] >= HEARD_COLUMNS // 2 else states.shape[2]
+        last = min(self._heard // 2, states.shape[2])
         rows = states[0, :, last - ROWS_PER_FRAME : last]
         if not np.isfinite(rows).all():
             raise BackendError("the audio encoder gave NaN or infinite states")
