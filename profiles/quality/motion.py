@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from echoexport.profiles.quality.pictures import Mask, Match, Pictures, compare_pictures
 from echoexport.runtime.errors import InputError
 
-__all__ = ["Drift", "drift", "flicker"]
+__all__ = ["Drift", "drift", "flicker", "measure_changes"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ def flicker(frames: NDArray[np.uint8], mask: Mask | None = None) -> float:
     It is taken over the mask's pixels. Motion counts as well: compare with the same of
     a clip that moves rightly. Raises InputError for fewer than two.
     """
+    return float(measure_changes(frames, mask).mean())
+
+
+def measure_changes(frames: NDArray[np.uint8], mask: Mask | None = None) -> NDArray[np.float64]:
+    """The mean absolute difference of each frame (n, H, W, 3) to the one before, (n - 1,).
+
+    As :func:`flicker`, which is the mean of them.
+    """
     if frames.ndim != 4 or frames.dtype != np.uint8 or len(frames) < 2:
         raise InputError(
             f"frames {frames.shape} of {frames.dtype}: wanted two or more, uint8 (n, H, W, 3)"
@@ -36,8 +44,7 @@ def flicker(frames: NDArray[np.uint8], mask: Mask | None = None) -> float:
     where = np.arange(flat.shape[1]) if mask is None else np.flatnonzero(mask)
     if not len(where):
         raise InputError("a mask without a pixel leaves nothing to measure")
-    changes = [_mean_change(before[where], after[where]) for before, after in pairwise(flat)]
-    return float(np.mean(changes))
+    return np.array([_mean_change(before[where], after[where]) for before, after in pairwise(flat)])
 
 
 def drift(frames: Pictures, reference: Pictures, mask: Mask | None = None, *, span: int) -> Drift:
