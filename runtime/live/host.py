@@ -188,7 +188,7 @@ class LiveHost:
             return max(0, len(self._held) - 1) / self.workers.count
 
     def load(self) -> float:
-        """The share of the workers' time that all sessions may take, 1 is all."""
+        """The share of the workers' time that all sessions take with all their steps, 1 is all."""
         with self._lock:
             return sum(self._held.values())
 

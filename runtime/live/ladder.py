@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _BETWEEN = 1.0  # seconds: at most one change
 _CALM = 2.0  # seconds of ease before a step up
-_ENOUGH = 0.7  # of the workers' time, up to which the next rung must keep it
+_ENOUGH = 0.85  # of the workers' time, that the rung above may take: as much as is let in
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Ladder:
 
         ``slack`` is how long before its first frame was due, negative where it came
         late; ``period`` is how long its frames are shown; ``load`` the share of the
-        workers' time that all sessions take, 1 is all.
+        workers' time that all sessions take on their first rungs, 1 is all.
         """
         if self._fixed:
             return
@@ -71,7 +71,7 @@ class Ladder:
     def _fits_above(self, load: float) -> bool:
         if not self.place:
             return False
-        return load * self.rungs[self.place - 1].work / self.rung.work <= _ENOUGH
+        return load * self.rungs[self.place - 1].work / self.rungs[0].work <= _ENOUGH
 
     def _move(self, now: float, by: int) -> None:
         place = min(max(0, self.place + by), len(self.rungs) - 1)

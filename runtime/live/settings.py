@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.noise_schedule import is_whole
@@ -14,6 +15,7 @@ from echoexport.runtime.live.listening.mel_columns import FLOOR
 from echoexport.runtime.live.listening.sound_stream import check_rate
 from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.runtime.sampling.denoiser import is_guided
+from echoexport.runtime.sampling.noise import check_seed
 
 REAL = "real"
 FAST = "fast"
@@ -38,7 +40,8 @@ class LiveSettings:
     fps: Rate | None = None
     """Frames a second."""
     mode: str | None = None
-    """Of ``MODES``; None takes "cached" where the bundle has a network for it."""
+    """Of ``MODES``; None takes "cached" where the bundle has a network for it and guidance is
+    off."""
     steps: int | None = None
     """Of the sampling loop, where the device keeps up."""
     guidance: float | None = None
@@ -73,18 +76,31 @@ class LiveNumbers:
     """Settings with every default filled in."""
 
     hearing: HearingSettings
+    """How it listens."""
     mode: str
+    """Of ``MODES``."""
     steps: int
+    """Of the sampling loop, where the device keeps up."""
     guidance: float
+    """1 or less is off."""
     block: int
+    """New frames that are drawn at once."""
     seed: int
+    """Of the noise."""
     hold: int
+    """Levels of 255 up to which a pixel's change is not shown."""
     pace: str
+    """Of ``PACES``."""
     deterministic: bool
+    """Whether it never steps down."""
     idle_frames: int
+    """Of the idle loop, at least."""
     most_pending: float
+    """Seconds of sound that may wait to be spoken."""
     ahead_frames: int
+    """That may be drawn before they are shown."""
     patience: float
+    """Seconds after which an engine that gives no answer ends the session."""
 
     @property
     def fps(self) -> Fraction:
@@ -99,12 +115,9 @@ def settle_live(manifest: Manifest, settings: LiveSettings) -> LiveNumbers:
         SettingError: one that cannot work with this bundle.
     """
     fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
-    mode = _settle_mode(manifest, settings)
-    guidance = manifest.sampler.guidance if settings.guidance is None else settings.guidance
-    if isinstance(guidance, bool) or not isinstance(guidance, (int, float)) or not guidance >= 0:
-        raise SettingError(f"guidance {guidance!r}: a number from 0 on is wanted; 1 or less is off")
-    if is_guided(guidance) and mode == CACHED:
-        raise SettingError(f"guidance {guidance:g} needs mode {RENOISED!r}: {CACHED!r} has none")
+    guidance = _settle_guidance(manifest, settings)
+    mode = _settle_mode(manifest, settings, guidance=guidance)
+    check_seed(settings.seed)
     steps = manifest.sampler.steps if settings.steps is None else settings.steps
     DDIMScheduler(manifest.sampler.scheduler).timesteps(steps)
     if settings.pace not in PACES:
@@ -116,7 +129,7 @@ def settle_live(manifest: Manifest, settings: LiveSettings) -> LiveNumbers:
         hearing=_settle_hearing(manifest, settings, fps=fps),
         mode=mode,
         steps=steps,
-        guidance=float(guidance),
+        guidance=guidance,
         block=_settle_block(manifest, settings, mode=mode),
         seed=settings.seed,
         hold=hold,
@@ -129,10 +142,18 @@ def settle_live(manifest: Manifest, settings: LiveSettings) -> LiveNumbers:
     )
 
 
-def _settle_mode(manifest: Manifest, settings: LiveSettings) -> str:
+def _settle_guidance(manifest: Manifest, settings: LiveSettings) -> float:
+    guidance = manifest.sampler.guidance if settings.guidance is None else settings.guidance
+    is_number = isinstance(guidance, (int, float)) and not isinstance(guidance, bool)
+    if not is_number or not 0 <= guidance < inf:
+        raise SettingError(f"guidance {guidance!r}: a number from 0 on is wanted; 1 or less is off")
+    return float(guidance)
+
+
+def _settle_mode(manifest: Manifest, settings: LiveSettings, *, guidance: float) -> str:
     has_cached = LIVE_NETWORKS[CACHED][0] in manifest.networks
     if settings.mode is None:
-        return CACHED if has_cached else RENOISED
+        return CACHED if has_cached and not is_guided(guidance) else RENOISED
     if settings.mode not in MODES:
         raise SettingError(f"mode {settings.mode!r}; known: {', '.join(MODES)}")
     if settings.mode == CACHED and not has_cached:
@@ -140,6 +161,8 @@ def _settle_mode(manifest: Manifest, settings: LiveSettings) -> str:
             f"mode {CACHED!r}: this bundle has no network for it; build it again, or use "
             f"mode {RENOISED!r}"
         )
+    if settings.mode == CACHED and is_guided(guidance):
+        raise SettingError(f"guidance {guidance:g} needs mode {RENOISED!r}: {CACHED!r} has none")
     return settings.mode
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
 
-__all__ = ["initial_latents", "noise_of_frames"]
+__all__ = ["check_seed", "initial_latents", "noise_of_frames"]
 
 LARGEST_SEED = 2**64 - 1
 # of the noise that frames share; no clip is so long that a frame would use it
@@ -66,7 +66,7 @@ def noise_of_frames(
 
     See :func:`initial_latents`, whose settings and errors it has.
     """
-    _check_seed(seed)
+    check_seed(seed)
     indices = [int(frame) for frame in frames]
     if len(shape) != 3 or min(shape) < 1:
         raise SettingError(
@@ -90,7 +90,8 @@ def noise_of_frames(
     return latents
 
 
-def _check_seed(seed: object) -> None:
+def check_seed(seed: object) -> None:
+    """Raises ``SettingError`` for what is no whole number from 0 to 2**64-1."""
     if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
         raise SettingError(f"seed must be a whole number from 0 to 2**64-1, not {seed!r}")
 

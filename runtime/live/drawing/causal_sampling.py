@@ -131,6 +131,8 @@ class RenoisedWindows(CausalSampler):
     def draw(self, state: StreamState, order: BlockOrder) -> StreamState:
         """See :meth:`CausalSampler.draw`; K is at most a window, and then sees no past."""
         new = len(order.tokens)
+        if not 1 <= new <= self.window:
+            raise BackendError(f"a block of {new} frames; 1 to {self.window} fit the window")
         past = state.past[-(self.window - new) :] if new < self.window else ()
         missing = self.window - new - len(past)
         if missing:
@@ -144,22 +146,21 @@ class RenoisedWindows(CausalSampler):
         old_noise = self._noise(before) if past else None
         x = self._noise(numbers)
         for timestep in self._timesteps(order.steps):
-            if order.unwanted():
-                raise BlockCancelledError
             whole = x
             if old is not None and old_noise is not None:
                 signal, noise = self._scheduler.mix(timestep)
                 whole = np.concatenate([signal * old + noise * old_noise, x], axis=2)
             inputs = self._describe_call(order, whole, timestep, heard=[*before, *numbers])
-            velocity = self._run({**inputs, "audio_tokens": tokens})[:, :, len(past) :]
+            velocity = self._run(order, {**inputs, "audio_tokens": tokens})[:, :, len(past) :]
             x = self._scheduler.step(velocity, timestep, x, steps=order.steps)[0]
         return state.follow(_list_frames(numbers, x, order), keep=self.keep)
 
-    def _run(self, inputs: _Arrays) -> NDArray[np.float32]:
-        velocity = _read_velocity(self._denoiser(inputs))
+    def _run(self, order: BlockOrder, inputs: _Arrays) -> NDArray[np.float32]:
+        velocity = _read_velocity(_call(self._denoiser, order, inputs))
         if not is_guided(self._guidance):
             return velocity
-        return guide(velocity, _read_velocity(self._denoiser(blank(inputs))), self._guidance)
+        unconditional = _read_velocity(_call(self._denoiser, order, blank(inputs)))
+        return guide(velocity, unconditional, self._guidance)
 
 
 class CachedFeatures(CausalSampler):
@@ -179,9 +180,12 @@ class CachedFeatures(CausalSampler):
         self._shapes = {name: shape for name, shape in shapes.items() if name.startswith("past.")}
 
     def begin(self, order: BlockOrder) -> StreamState:
-        """In blocks, the first of which has nothing before it."""
+        """In blocks, the first of which has nothing before it.
+
+        Of a window that holds no whole number of them the first frames are left out.
+        """
         state = StreamState()
-        for start in range(0, len(order.tokens), self.new_frames):
+        for start in range(len(order.tokens) % self.new_frames, len(order.tokens), self.new_frames):
             part = order.tokens[start : start + self.new_frames]
             state = self.draw(state, replace(order, tokens=part))
         return state
@@ -204,8 +208,6 @@ class CachedFeatures(CausalSampler):
         x = self._noise(numbers)
         kept = dict[int, _Arrays]()
         for timestep in timesteps:
-            if order.unwanted():
-                raise BlockCancelledError
             velocity, kept[timestep] = self._run(
                 order, x, timestep, numbers=numbers, features=known.get(timestep)
             )
@@ -251,7 +253,7 @@ class CachedFeatures(CausalSampler):
             "audio_tokens": np.stack(order.tokens)[None],
             **past,
         }
-        outputs = self._denoiser(inputs)
+        outputs = _call(self._denoiser, order, inputs)
         kept = {
             f"past.{name.removeprefix('kept.')}": array
             for name, array in outputs.items()
@@ -265,6 +267,13 @@ class CachedFeatures(CausalSampler):
         """The features of no past at all, which the gate shuts off."""
         empty = {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
         return {**empty, "past_gate": np.zeros((1, self.past_frames), np.float32)}
+
+
+def _call(denoiser: NetworkCall, order: BlockOrder, inputs: _Arrays) -> _Arrays:
+    """A call of the denoiser, unless nobody wants the block any more."""
+    if order.unwanted():
+        raise BlockCancelledError
+    return denoiser(inputs)
 
 
 def _ones(count: int) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ class IdleFrame:
 class IdleLoop:
     """Frames of a closed mouth, played forwards, then backwards, so that nothing jumps.
 
-    The first is the one after a word's end, whose blink comes next; the middle is rest.
+    The first is amid a blink, the last at rest.
     """
 
     frames: tuple[IdleFrame, ...]
@@ -35,7 +35,7 @@ class IdleLoop:
     """The stream's state after the last frame."""
 
     def at(self, place: int) -> IdleFrame:
-        """The frame at a place of the endless loop, counted from rest, see :meth:`enter`."""
+        """The frame at a place of the endless loop: 0 is rest, from which it goes backwards."""
         turn = max(1, 2 * (len(self.frames) - 1))
         step = place % turn
         last = len(self.frames) - 1
@@ -47,7 +47,7 @@ class IdleLoop:
 
         Motion features are those of rest: silent frames have nearly the same.
         """
-        shown = [self.at(place - back).past for back in range(min(keep, 64) - 1, -1, -1)]
+        shown = [self.at(place - back).past for back in range(keep - 1, -1, -1)]
         after = replace(self.rest, past=(), features=None).follow(shown, keep=keep)
         return replace(after, next_number=self.rest.next_number, features=self.rest.features)
 
