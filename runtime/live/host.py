@@ -21,18 +21,22 @@ from echoexport.runtime.errors import CapacityError, DeviceError
 from echoexport.runtime.live.clock import LiveClock
 from echoexport.runtime.live.costs import Costs
 from echoexport.runtime.live.drawing.causal_sampling import (
+    BlockOrder,
     CachedFeatures,
     CausalSampler,
     RenoisedWindows,
     Sitter,
 )
 from echoexport.runtime.live.drawing.idle_loop import IdleLoop, IdleOrder, draw_idle
+from echoexport.runtime.live.listening.hearing import HEARD_COLUMNS
+from echoexport.runtime.live.listening.mel_columns import QUIET
 from echoexport.runtime.live.listening.speech_tokens import SpeechTokens
 from echoexport.runtime.live.phrase import encode_phrase
 from echoexport.runtime.live.settings import CACHED, LIVE_NETWORKS, LiveNumbers
 from echoexport.runtime.live.workers import Workers
 
 _FULL = 0.85  # of the workers' time; the rest is for what comes between
+_MEASURED = 5  # blocks
 _PORTRAITS = 8  # whose loops are kept
 
 _AFTER_PHRASE = 10
@@ -147,6 +151,31 @@ class LiveHost:
             while len(self._portraits) > _PORTRAITS:
                 self._portraits.popitem(last=False)
         return known
+
+    def measure(self, portrait: LivePortrait, numbers: LiveNumbers) -> None:
+        """Draw a few blocks, so that it is known what one costs before anybody is let in.
+
+        Raises:
+            BackendError: an engine failed.
+        """
+        kind = f"{DRAW} {numbers.steps}"
+        if self.costs.typical(kind):
+            return
+        tokens = self.open_tokens()
+        silence = tokens.silence(numbers.hearing.mels)
+        columns = np.full((numbers.hearing.mels, HEARD_COLUMNS), QUIET, np.float32)
+        sampler = self.open_sampler(numbers)
+        state = portrait.idle.rest
+        order = BlockOrder(portrait.sitter, (silence,) * numbers.block, numbers.steps)
+        for _ in range(_MEASURED):
+            begun = self.clock.now()
+            for _ in range(numbers.block):
+                tokens.encode(columns)
+            state = sampler.draw(state, order)
+            drawn = self.clock.now()
+            self.decode(state.past[-1].latents)
+            self.costs.tell(kind, drawn - begun)
+            self.costs.tell(DECODE, self.clock.now() - drawn)
 
     def admit(self, session: Guest, numbers: LiveNumbers) -> None:
         """Let a session in, as long as the workers can draw for it too.

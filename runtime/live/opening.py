@@ -118,6 +118,7 @@ def open_live(
     host = find_host(bundle)
     host.warm_up(numbers)
     ready = host.prepare(chosen, numbers, cache=cache)
+    host.measure(ready, numbers)
     return Conversation(host, ready, numbers, cache=cache)
 
 
