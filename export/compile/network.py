@@ -21,6 +21,7 @@ from echoexport.export.compile.engine_cache import (
 )
 from echoexport.export.engines import BuiltEngine, EngineSettings, load_builder
 from echoexport.runtime.bundle.files import check_hash, describe_file
+from echoexport.runtime.bundle.judging.network import judge_network
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
 from echoexport.runtime.contract.manifest import Manifest
@@ -179,6 +180,7 @@ class NetworkJob:
         entry = self.manifest.networks[self.name]
         for file in (entry.graph, entry.weights):
             check_hash(self.bundle, file, manifest=self.manifest)
+        judge_network(self.bundle, self.manifest, name=self.name, file=entry.graph)
         output = folder / f"{self.name}{self.place.backend.engine_suffix}"
         builder = load_builder(self.place.backend.name)
         try:

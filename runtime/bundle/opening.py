@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from echoexport.runtime.bundle.choice import choose_arithmetic, describe_missing_arithmetic
 from echoexport.runtime.bundle.files import check_hash
+from echoexport.runtime.bundle.judging.network import judge_network
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
 from echoexport.runtime.contract.compiled import CompiledEngine
 from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
 from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
+from echoexport.runtime.engine.load_limit import find_load_limit, limit_load
 from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, DeviceError, UnknownNameError
 from echoexport.runtime.trace.tracer import Tracer
@@ -43,7 +45,8 @@ class NetworkOpener:
 
         Raises:
             UnknownNameError: no such network.
-            BundleError: its files are not what the manifest says.
+            BundleError: its files are not what the manifest says, or its graph is none
+                that a build writes.
             BackendError: it does not open, or computes in bf16 or int8 and fails its
                 self-test.
         """
@@ -168,8 +171,7 @@ class NetworkOpener:
 
     def _open_own(self, spec: SubnetSpec, options: EngineOptions) -> Network:
         """In the backend's own operators, which only the network's self-test has checked."""
-        graph = self.folder / self.graph_of(spec.name)
-        network = Network(spec, self.backend.open(graph, spec, options))
+        network = Network(spec, self._load_graph(self.graph_of(spec.name), spec, options))
         self._require_passed(network)
         return network
 
@@ -182,13 +184,24 @@ class NetworkOpener:
     ) -> Engine:
         summary = self.manifest.compiled
         if compiled is None or summary is None:
-            return self.backend.open(self.folder / entry.graph, spec, options)
+            return self._load_graph(entry.graph, spec, options)
         try:
-            return self.backend.open_engine(self.folder / compiled.files[0], spec, options)
+            judge_network(self.folder, self.manifest, name=spec.name, file=compiled.files[0])
+            with self._limit_load(spec.name, compiled.files[0]):
+                return self.backend.open_engine(self.folder / compiled.files[0], spec, options)
         except DeviceError as error:
             raise DeviceError(f"{spec.name}: {error}") from error
         except BackendError as error:
             raise BackendError(f"{spec.name}: {error}; {summary.remedy}") from error
+
+    def _load_graph(self, file: str, spec: SubnetSpec, options: EngineOptions) -> Engine:
+        judge_network(self.folder, self.manifest, name=spec.name, file=file)
+        with self._limit_load(spec.name, file):
+            return self.backend.open(self.folder / file, spec, options)
+
+    def _limit_load(self, name: str, file: str) -> AbstractContextManager[None]:
+        seconds = find_load_limit(self.backend.longest_load, self.measure_weights(name))
+        return limit_load(f"{self.folder / file}", seconds)
 
     def _require_passed(self, network: Network) -> None:
         """Raise ``BackendError`` and close the network where it fails its self-test."""

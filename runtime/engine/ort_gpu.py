@@ -174,6 +174,8 @@ class OrtGpuBackend(Backend):
     def __init__(self, name: str, provider: str) -> None:
         self.name = name
         self.provider = provider
+        if provider == TENSORRT_PROVIDER:  # builds its engines when it opens a graph
+            self.longest_load = 6 * 3600.0
 
     def unavailable(self) -> str | None:
         """The first thing that is missing, None where all is there.

@@ -96,6 +96,10 @@ class Backend(ABC):
     Builders of those that can are in ``export/engines``, one file for each backend, and
     write what ``open_engine`` reads."""
 
+    longest_load: float = 1800.0
+    """Seconds that it may take to open a network of few weights on the slowest machine;
+    see ``load_limit``."""
+
     @property
     def keeps_engines(self) -> bool:
         """Whether its engines can be kept as files and opened again without compiling."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.graph_bytes import write_field
 from fixtures.manifests import edit_manifest
 
 from echoexport.runtime.bundle.files import hash_file
@@ -82,7 +83,7 @@ class OwnBackend(Backend):
 def folder(null_bundle: Path) -> Path:
     """A bundle that has a graph of one network for the backend called ``own``."""
     manifest = read_manifest(null_bundle)
-    (null_bundle / OWN).write_text("graph in own operators")
+    (null_bundle / OWN).write_bytes((null_bundle / PLAIN).read_bytes() + write_field(6, "own"))
     files = {
         **manifest.files,
         OWN: FileEntry(hash_file(null_bundle / OWN), (null_bundle / OWN).stat().st_size),
@@ -215,7 +216,7 @@ def test_what_was_asked_for_wrongly_is_no_reason_to_run_the_plain_graph(folder: 
 
 
 def test_a_changed_own_graph_is_refused_before_it_opens(folder: Path) -> None:
-    (folder / OWN).write_text((folder / OWN).read_text().swapcase())
+    (folder / OWN).write_bytes((folder / OWN).read_bytes().swapcase())
     double = OwnBackend()
     with (
         open_with(folder, double) as bundle,
@@ -226,7 +227,7 @@ def test_a_changed_own_graph_is_refused_before_it_opens(folder: Path) -> None:
 
 
 def test_a_plain_graph_that_takes_its_place_is_hashed_first(folder: Path) -> None:
-    (folder / PLAIN).write_text((folder / PLAIN).read_text().swapcase())
+    (folder / PLAIN).write_bytes((folder / PLAIN).read_bytes().swapcase())
     double = OwnBackend(vae_decoder__own=0.5)
     with (
         open_with(folder, double) as bundle,
@@ -247,7 +248,7 @@ def test_a_missing_own_graph_is_refused_when_the_bundle_is_opened(folder: Path) 
 def test_checking_the_files_hashes_own_graphs(folder: Path) -> None:
     with open_bundle(folder) as bundle:
         assert OWN in list(bundle.check_files())
-        (folder / OWN).write_text((folder / OWN).read_text().swapcase())
+        (folder / OWN).write_bytes((folder / OWN).read_bytes().swapcase())
         with pytest.raises(BundleError, match=r"vae_decoder\.own\.onnx: sha256 is"):
             list(bundle.check_files())
 
