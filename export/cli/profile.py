@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,11 @@ FILES = ("report.json", "report.md", "report.html")
     "--layers", is_flag=True, help="Time every layer too, on engines opened for that alone."
 )
 @click.option(
+    "--live",
+    is_flag=True,
+    help="Also speak the voice to a live session for the duration, at its own pace and 25 fps.",
+)
+@click.option(
     "--trace",
     "trace_file",
     type=FILE,
@@ -141,10 +147,15 @@ def profile_command(bundle: Path, **options: Any) -> None:
         _warn_once(bundle, backend, asked=options["backend"], compute=options["compute"])
         work = read_work(bundle, backend, options, scratch=scratch)
         found = profile_bundle(work, effort, tell=progress)
+        report = found.report
+        if options["live"]:
+            from echoexport.profiles.measuring.live_run import measure_live
+
+            report = replace(report, live=measure_live(work, seconds=options["duration"]))
     if options["trace_file"] is not None:
         write_trace(found.spans, options["trace_file"])
-    write_profile(found.report, options["output"])
-    for line in describe_profile(found.report):
+    write_profile(report, options["output"])
+    for line in describe_profile(report):
         click.echo(line)
     click.echo(f"{options['output']}: {', '.join(FILES)}")
 
@@ -225,6 +236,7 @@ def write_profile(report: ProfileReport, folder: Path) -> None:
 def describe_profile(report: ProfileReport) -> list[str]:
     """What a user wants to know first, a few lines."""
     from echoexport.profiles.measuring.figures import format_seconds
+    from echoexport.profiles.pages.profile_markdown import list_live_facts
     from echoexport.profiles.reports.verdict import find_slowest
 
     mode = report.headline
@@ -239,6 +251,9 @@ def describe_profile(report: ProfileReport) -> list[str]:
     )
     slowest = find_slowest(report.modes[-1])
     lines += [slowest] if slowest else []
+    lines += (
+        [f"{name}: {text}" for name, text in list_live_facts(report.live)] if report.live else []
+    )
     lines += [f"note: {note}" for note in report.notes]
     return [*lines, *([f"warning: {verdict.noisy}"] if verdict.noisy else [])]
 

@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from echoexport.profiles.measuring.circumstances import Circumstances, describe_bundle_circumstances
-from echoexport.runtime.bundle.opened import Bundle
+from echoexport.profiles.measuring.rounds import ClipWork
+from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.files.aside import write_whole
-from echoexport.runtime.live.playing import PlayLog
+from echoexport.runtime.inputs.voice import SAMPLE_RATE, read_voice
+from echoexport.runtime.live.clock import MonotonicClock
+from echoexport.runtime.live.opening import FaceChoice, open_live
+from echoexport.runtime.live.playing import PlayLog, cut_chunks, play
 from echoexport.runtime.live.session import LiveSession
 
 LIVE_RUN_SCHEMA = 1
+LIVE_FPS = 25
+"""Of conversations that are measured: one rate, so that figures can be compared."""
 _WARM = 10  # seconds after which memory should not grow
 
 
@@ -62,6 +71,36 @@ class LiveRun:
     """What the figures depend on."""
     arithmetic: Mapping[str, str]
     """What each network computed in."""
+
+
+class Unseen:
+    """A sink for frames that nobody wants to see."""
+
+    def write(self, frame: NDArray[np.uint8], samples: NDArray[np.float32]) -> None:
+        """Do nothing."""
+
+
+def measure_live(work: ClipWork, *, seconds: float) -> LiveRun:
+    """Speak a clip's voice to a live session for so long, at its own pace.
+
+    The voice is repeated where it is shorter.
+
+    Raises:
+        InputError, SettingError: a file or a setting that cannot be used.
+        BackendError: the bundle or one of its networks does not open or run.
+    """
+    clip = work.clip
+    voice = read_voice(clip.voice).samples
+    said = np.resize(voice, max(1, round(seconds * SAMPLE_RATE)))
+    face = FaceChoice(box=clip.face_box, model=clip.face_model, poses=clip.poses)
+    with (
+        open_bundle(work.bundle, backend=work.backend, options=work.options) as bundle,
+        open_live(
+            bundle, clip.portrait, face=face, fps=LIVE_FPS, steps=clip.settings.steps
+        ) as talk,
+    ):
+        log = play(talk, cut_chunks(said), Unseen(), clock=MonotonicClock(), paced=True)
+        return describe_live_run(bundle, talk, log)
 
 
 def describe_live_run(bundle: Bundle, talk: LiveSession, log: PlayLog) -> LiveRun:

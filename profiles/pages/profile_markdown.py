@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from echoexport.profiles.measuring.figures import format_bytes, format_seconds
+from echoexport.profiles.measuring.live_run import LiveRun
 from echoexport.profiles.measuring.modes import IN_TURNS
 from echoexport.profiles.measuring.sensor_log import Reading
 from echoexport.profiles.measuring.sensors import NOT_AVAILABLE
@@ -85,6 +86,26 @@ def list_facts(report: ProfileReport) -> list[tuple[str, str]]:
         ("energy", describe_reading(sensors.energy) + each),
         ("power, mean", describe_reading(sensors.power)),
         ("throttling", describe_reading(sensors.throttling)),
+        *([] if report.live is None else list_live_facts(report.live)),
+    ]
+
+
+def list_live_facts(live: LiveRun) -> list[tuple[str, str]]:
+    """What a conversation came to, one fact a line."""
+    first = "none drawn" if live.first_frame_ms is None else f"{live.first_frame_ms:.0f} ms"
+    delay = "no sound"
+    if live.delay_ms is not None and live.delay_ms_p99 is not None:
+        delay = f"p50 {live.delay_ms:.0f} ms, p99 {live.delay_ms_p99:.0f} ms"
+    return [
+        ("live", f"mode {live.mode}, {live.steps} steps, {live.block} frames at once"),
+        ("live: first frame after the first sound", first),
+        ("live: delay of a frame to its sound", delay),
+        ("live: late frames", f"{live.late_frames} of {live.frames}"),
+        (
+            "live: room for",
+            f"{live.sessions_capacity} sessions at {live.fps:g} fps "
+            f"({live.fps_capacity:.0f} frames/s in all)",
+        ),
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from html import escape
 
 from echoexport.profiles.measuring.figures import format_bytes, format_seconds
+from echoexport.profiles.measuring.live_run import LiveRun
 from echoexport.profiles.measuring.modes import IN_TURNS
 from echoexport.profiles.measuring.probe import ProbeFigure
 from echoexport.profiles.measuring.sensor_log import Series
@@ -15,7 +16,7 @@ from echoexport.profiles.pages.page_parts import format_page, format_table
 from echoexport.profiles.pages.profile_charts import (
     draw_series,
 )
-from echoexport.profiles.pages.profile_markdown import describe_reading, list_facts
+from echoexport.profiles.pages.profile_markdown import describe_reading, list_facts, list_live_facts
 from echoexport.profiles.pages.profile_style import read_profile_style
 from echoexport.profiles.pages.timing_sections import (
     show_latencies,
@@ -57,6 +58,7 @@ def format_profile_page(report: ProfileReport) -> str:
         show_layers(report),
         show_roofline(report.roofline),
         show_forecast(report.forecast),
+        _live(report.live),
         _memory(report.headline),
         _quality(report.quality),
         _conditions(report),
@@ -121,6 +123,16 @@ def _tiles(report: ProfileReport) -> str:
 def _tile(value: str, text: str) -> str:
     kind = ' class="words"' if len(value) > _LONG else ""
     return f"<li><b{kind}>{escape(value)}</b><span>{escape(text)}</span></li>"
+
+
+def _live(live: LiveRun | None) -> str:
+    """A conversation, where one was measured."""
+    if live is None:
+        return ""
+    told = "A voice spoken at its own pace into a live session; measured, one session alone."
+    rows = [[name.removeprefix("live: "), text] for name, text in list_live_facts(live)]
+    table = format_table(["", "live"], rows, words=(1,))
+    return f'<h2>Live</h2>\n<p class="soft">{told}</p>\n{table}'
 
 
 def _memory(mode: ModeReport) -> str:

@@ -102,8 +102,10 @@ def list_metrics(report: ProfileReport) -> dict[str, Metric]:
 
     p50, p90, p99 and max are seconds between frames. fps is steady, or of the whole
     clip where that was not measured. Then come clip_fps, rtf, first_frame (p50), load,
-    peak_memory, device_memory, energy (a frame) and bundle (bytes). STAGE.p50,
-    NETWORK.p50 and the like are in turns; overlapped.NETWORK.p50 is not.
+    peak_memory, device_memory, energy (a frame) and bundle (bytes), and of a profile
+    with a conversation live_first_frame, live_delay, live_delay_p99 (seconds),
+    live_late_frames and live_capacity (frames a second). STAGE.p50, NETWORK.p50 and the
+    like are in turns; overlapped.NETWORK.p50 is not.
     """
     found = {metric.name: metric for metric in _list_headlines(report)}
     for mode in reversed(report.modes):
@@ -125,11 +127,28 @@ def _list_headlines(report: ProfileReport) -> Iterator[Metric]:
     yield Metric("load", sum(head.load.values()), "seconds")
     yield from _list_sensors(report)
     yield Metric("bundle", float(report.bundle.bytes), "bytes")
+    yield from _list_live(report)
     between = head.intervals
     if between is not None:
         for figure in ("p50", "p90", "p99", "max"):
             value = getattr(between.figures, figure)
             yield Metric(figure, value, "seconds", between.samples, figure)
+
+
+def _list_live(report: ProfileReport) -> Iterator[Metric]:
+    """What a conversation came to, where one was measured."""
+    live = report.live
+    if live is None:
+        return
+    for name, value in (
+        ("live_first_frame", live.first_frame_ms),
+        ("live_delay", live.delay_ms),
+        ("live_delay_p99", live.delay_ms_p99),
+    ):
+        if value is not None:
+            yield Metric(name, value / 1e3, "seconds")
+    yield Metric("live_late_frames", float(live.late_frames), "")
+    yield Metric("live_capacity", live.fps_capacity, "fps")
 
 
 def _list_sensors(report: ProfileReport) -> Iterator[Metric]:

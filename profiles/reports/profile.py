@@ -12,6 +12,7 @@ from pathlib import Path
 from echoexport.profiles.measuring.circumstances import Circumstances
 from echoexport.profiles.measuring.figures import Figures, Samples, summarize
 from echoexport.profiles.measuring.latency import format_json
+from echoexport.profiles.measuring.live_run import LiveRun
 from echoexport.profiles.measuring.probe import Probe
 from echoexport.profiles.measuring.sensor_log import SensorReport
 from echoexport.profiles.modelling.forecast import Forecast
@@ -299,6 +300,8 @@ class ProfileReport:
     """What to know beside the figures."""
     conditions: Circumstances
     """What was *measured* was measured under these."""
+    live: LiveRun | None = None
+    """A conversation, where one was asked for."""
 
     @property
     def headline(self) -> ModeReport:

@@ -43,6 +43,11 @@ _HEADLINES = (
     "device_memory",
     "energy",
     "bundle",
+    "live_first_frame",
+    "live_delay",
+    "live_delay_p99",
+    "live_late_frames",
+    "live_capacity",
 )
 _FEWEST = 3  # repeats from which on intervals are to be trusted
 

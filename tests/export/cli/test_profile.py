@@ -132,3 +132,25 @@ def test_a_pose_bundle_asks_for_poses(
     )
     assert outcome.code == 1
     assert "needs poses: --poses FOLDER" in outcome.err
+
+
+def test_a_conversation_is_measured_where_it_is_asked_for(
+    command: Callable[..., Any], null_bundle: Path, tmp_path: Path
+) -> None:
+    outcome = command(
+        "profile",
+        null_bundle,
+        *("--duration", "0.5", "--repeats", "1", "--warmup", "0", "--live"),
+        "-o",
+        tmp_path / "one",
+    )
+    assert outcome.code == 0, outcome
+    assert "live: late frames: 0 of" in outcome.out
+    report = json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))
+    assert report["live"]["pace"] == "real"
+    assert report["live"]["spoken_frames"] >= 5
+    assert "Live</h2>" in (tmp_path / "one" / "report.html").read_text("utf-8")
+    assert "live: room for" in (tmp_path / "one" / "report.md").read_text("utf-8")
+    again = command("compare", tmp_path / "one" / "report.json")
+    assert again.code == 0, again
+    assert "live_first_frame" in again.out
