@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +24,13 @@ from echoexport.runtime.live.playing import PlayLog
 
 
 @pytest.fixture
-def run(null_bundle: Path) -> Iterator[LiveRun]:
+def run(make_null_bundle: Callable[..., Path]) -> Iterator[LiveRun]:
     """A short conversation that was given made-up delays."""
     grey = np.full((64, 64, 3), 9, np.uint8)
-    with open_bundle(null_bundle) as bundle, bundle.live(grey, fps=25, pace="fast") as talk:
+    with (
+        open_bundle(make_null_bundle("talking")) as bundle,
+        bundle.live(grey, fps=25, pace="fast") as talk,
+    ):
         talk.push(make_voice(1.0), RATE)
         talk.finish()
         for _ in talk:
