@@ -11,7 +11,6 @@ from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import Rate, exact_rate
 from echoexport.runtime.live.listening.hearing import HearingSettings
-from echoexport.runtime.live.listening.mel_columns import FLOOR
 from echoexport.runtime.live.listening.sound_stream import check_rate
 from echoexport.runtime.sampling.ddim import DDIMScheduler
 from echoexport.runtime.sampling.denoiser import is_guided
@@ -190,7 +189,7 @@ def _settle_hearing(
         fps=fps,
         mels=manifest.audio.mels,
         sample_rate=check_rate(settings.sample_rate),
-        quiet_below=max(float(FLOOR), quiet / 10),
+        quiet_below=quiet / 10,
     )
 
 
