@@ -136,7 +136,7 @@ _NOT_IN_ATTRIBUTES = {
     22 << 3 | 2: "a sparse tensor",
     23 << 3 | 2: "sparse tensors",
 }
-_LARGEST_ATTRIBUTE = 1 << 16  # bytes
+_LARGEST_NODE = 1 << 16  # bytes
 _EXTERNAL = 1
 
 
@@ -194,32 +194,35 @@ class _Reader:
                 raise ObjectionError(f"it holds {_NOT_IN_GRAPHS[tag]}")
 
     def _read_node(self, start: int, stop: int) -> Node:
-        read = self._wire.read_text
+        if stop - start > _LARGEST_NODE:
+            raise ObjectionError(f"a node takes {stop - start} bytes")
+        content = self._content
         name = operator = domain = ""
         inputs: list[str] = []
         outputs: list[str] = []
         attributes: dict[str, AttributeValue] = {}
-        for tag, first, last in self._wire.read_fields(start, stop):
-            if tag == _NODE_INPUT:
-                inputs.append(read(first, last))
-            elif tag == _NODE_OUTPUT:
-                outputs.append(read(first, last))
-            elif tag == _NODE_ATTRIBUTE:
-                key, value = self._find_attribute(first, last)
-                if key in attributes:
-                    raise ObjectionError(f"node {name!r} has two attributes {key!r}")
-                attributes[key] = value
-            elif tag == _NODE_NAME:
-                name = read(first, last)
-            elif tag == _NODE_OPERATOR:
-                operator = read(first, last)
-            elif tag == _NODE_DOMAIN:
-                domain = self._read_domain(first, last)
+        try:
+            for tag, first, last in self._wire.read_fields(start, stop):
+                if tag == _NODE_INPUT:
+                    inputs.append(str(content[first:last], "utf-8"))
+                elif tag == _NODE_OUTPUT:
+                    outputs.append(str(content[first:last], "utf-8"))
+                elif tag == _NODE_ATTRIBUTE:
+                    key, value = self._find_attribute(first, last)
+                    if key in attributes:
+                        raise ObjectionError(f"node {name!r} has two attributes {key!r}")
+                    attributes[key] = value
+                elif tag == _NODE_NAME:
+                    name = str(content[first:last], "utf-8")
+                elif tag == _NODE_OPERATOR:
+                    operator = str(content[first:last], "utf-8")
+                elif tag == _NODE_DOMAIN:
+                    domain = self._read_domain(first, last)
+        except UnicodeDecodeError:
+            raise ObjectionError("a name in a node is no text") from None
         return Node(name, operator, domain, tuple(inputs), tuple(outputs), attributes)
 
     def _find_attribute(self, start: int, stop: int) -> tuple[str, AttributeValue]:
-        if stop - start > _LARGEST_ATTRIBUTE:
-            raise ObjectionError(f"an attribute of a node takes {stop - start} bytes")
         key = self._content[start:stop]
         found = self._attributes.get(key)
         if found is None:
@@ -335,21 +338,21 @@ class _Reader:
 
     def _read_value(self, start: int, stop: int) -> Described:
         name = ""
-        kinds = []
+        kind = None
         for tag, first, last in self._wire.read_fields(start, stop):
             if tag == _VALUE_NAME:
                 name = self._wire.read_text(first, last)
             elif tag == _VALUE_TYPE:
-                kinds.append((first, last))
-        if len(kinds) != 1:
-            raise ObjectionError(f"value {name!r} has {len(kinds) or 'no'} types")
-        return Described(name, *self._find_type(*kinds[0]))
+                if kind is not None:
+                    raise ObjectionError(f"value {name!r} has two types")
+                kind = self._content[first:last]
+                element, dims = self._types.get(kind) or self._find_type(kind, first)
+        if kind is None:
+            raise ObjectionError(f"value {name!r} has no type")
+        return Described(name, element, dims)
 
-    def _find_type(self, start: int, stop: int) -> tuple[int, Sides]:
-        key = self._content[start:stop]
-        found = self._types.get(key)
-        if found is None:
-            found = self._types[key] = self._read_type(start, stop)
+    def _find_type(self, kind: bytes, start: int) -> tuple[int, Sides]:
+        found = self._types[kind] = self._read_type(start, start + len(kind))
         return found
 
     def _read_type(self, start: int, stop: int) -> tuple[int, Sides]:

@@ -13,7 +13,7 @@ from echoexport.runtime.bundle.judging.constants import Constants
 from echoexport.runtime.bundle.judging.graph_file import Node, Sides
 from echoexport.runtime.contract.operators import MICROSOFT
 
-__all__ = ["SHAPERS", "Shaper", "count_products"]
+__all__ = ["SHAPERS", "TAKING_PRODUCTS", "Shaper", "count_products"]
 
 Shaper = Callable[[Node, Sequence[Sides], Constants], list[Sides]]
 
@@ -256,25 +256,30 @@ SHAPERS: Mapping[tuple[str, str], Shaper] = {
 """By domain and name, for each operator that a bundle's graphs may hold."""
 
 
+TAKING_PRODUCTS = frozenset({"Conv", "FusedMatMul", "MatMul", "MultiHeadAttention", "NhwcConv"})
+"""Operators whose numbers are each a sum of many products."""
+
+
 def count_products(node: Node, given: Sequence[Sides], made: Sequence[Sides]) -> int:
-    """Multiplications of an operator that takes products; 0 of any other, which are few."""
+    """Multiplications of an operator of ``TAKING_PRODUCTS``."""
     if node.operator in ("MatMul", "FusedMatMul"):
         return math.prod(made[0]) * given[0][-1]
     if node.operator in ("Conv", "NhwcConv"):
         return math.prod(made[0]) * math.prod(given[1][1:])
-    if node.operator == "MultiHeadAttention":
-        return math.prod(given[0]) * given[1][1] + math.prod(made[0]) * given[1][1]
-    return 0
+    return (math.prod(given[0]) + math.prod(made[0])) * given[1][1]
 
 
 def _join(one: Sides, other: Sides) -> Sides:
     """The shape that both are spread over."""
-    rank = max(len(one), len(other))
-    sides = zip((1,) * (rank - len(one)) + one, (1,) * (rank - len(other)) + other, strict=True)
-    joined = []
-    for left, right in sides:
-        _require(left == right or 1 in (left, right))
-        joined.append(max(left, right))
+    if len(one) < len(other):
+        one, other = other, one
+    missing = len(one) - len(other)
+    joined = list(one)
+    for place, side in enumerate(other, missing):
+        if joined[place] == 1:
+            joined[place] = side
+        elif side not in (1, joined[place]):
+            raise ValueError
     return tuple(joined)
 
 

@@ -7,7 +7,7 @@ from math import prod
 
 from echoexport.runtime.bundle.judging.constants import Constants
 from echoexport.runtime.bundle.judging.graph_file import GraphFile, Node, Sides
-from echoexport.runtime.bundle.judging.shape_rules import SHAPERS, count_products
+from echoexport.runtime.bundle.judging.shape_rules import SHAPERS, TAKING_PRODUCTS, count_products
 from echoexport.runtime.bundle.judging.wire import ObjectionError
 
 __all__ = ["LARGEST_VALUE", "MOST_PRODUCTS", "MOST_VALUES", "find_shapes"]
@@ -52,7 +52,8 @@ def find_shapes(
             numbers += count
             if name:
                 shapes[name] = shape
-        products += count_products(node, given, made)
+        if node.operator in TAKING_PRODUCTS:
+            products += count_products(node, given, made)
         if numbers > MOST_VALUES or products > MOST_PRODUCTS:
             raise ObjectionError(f"up to {_name(node)} it computes more than any of ours")
     return shapes
