@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from echoexport.runtime.contract.families import find_family
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.schema import dump
 
@@ -114,7 +115,8 @@ class SetManifest:
 
 
 def describe_source(manifest: Manifest) -> SetSource:
-    """What identifies a bundle's checkpoint and sizes."""
+    """What identifies a bundle's checkpoint and sizes; networks that share weights add nothing."""
+    shares = find_family(manifest.family).shares
     return SetSource(
         variant=manifest.variant,
         checkpoint=manifest.provenance.checkpoint,
@@ -124,6 +126,7 @@ def describe_source(manifest: Manifest) -> SetSource:
         weights={
             name: manifest.files[entry.weights].sha256
             for name, entry in sorted(manifest.networks.items())
+            if name not in shares
         },
         width=manifest.picture.width,
         height=manifest.picture.height,

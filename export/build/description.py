@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from echoexport.export.build.settings import BuildSettings
@@ -49,8 +49,12 @@ def describe_bundle(
     *,
     target: TargetSpec,
     settings: BuildSettings,
+    notes: Sequence[str] = (),
 ) -> Manifest:
-    """The manifest as far as it is known: without its files and the checkpoint's hashes."""
+    """The manifest as far as it is known: without its files and the checkpoint's hashes.
+
+    ``notes`` come after its own.
+    """
     variant = opened.variant
     return Manifest(
         format=BUNDLE_FORMAT,
@@ -70,7 +74,7 @@ def describe_bundle(
         audio=_describe_audio(opened),
         networks=dict(networks),
         files={},
-        provenance=_describe_origin(opened, settings),
+        provenance=_describe_origin(opened, settings, notes),
     )
 
 
@@ -109,14 +113,16 @@ def _describe_audio(opened: Checkpoint) -> AudioSettings:
     )
 
 
-def _describe_origin(opened: Checkpoint, settings: BuildSettings) -> Provenance:
+def _describe_origin(
+    opened: Checkpoint, settings: BuildSettings, notes: Sequence[str]
+) -> Provenance:
     return Provenance(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         checkpoint=_checkpoint_name(opened),
         checkpoint_files={},
         tools=_tool_versions(),
         settings={k: dump(v) for k, v in asdict(settings).items() if k in _RECORDED},
-        notes=_notes(opened),
+        notes=(*_notes(opened), *notes),
     )
 
 

@@ -90,7 +90,12 @@ def write_float_bundle(job: BundleJob, output: Path, *, whole: bool = True) -> M
         networks = _build_networks(plans, folder, report=job.report)
         entries = {name: built.entry for name, built in networks.items()}
         manifest = describe_bundle(
-            job.checkpoint, sizes, entries, target=job.target, settings=job.settings
+            job.checkpoint,
+            sizes,
+            entries,
+            target=job.target,
+            settings=job.settings,
+            notes=[] if speech is None else [speech.describe()],
         )
         manifest = _add_files(manifest, folder, job.checkpoint, networks=networks, hashes=hashes)
         if whole:

@@ -18,6 +18,7 @@ from echoexport.calibration.observing.overflows import (
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.progress import ProgressFolder
 from echoexport.calibration.recording.sets import CalibrationSet
+from echoexport.export.build.live_samples import count_samples, take_samples
 from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.contract.manifest import (
     FileEntry,
@@ -48,8 +49,8 @@ def find_overflowing(
     """
     if (kept := progress.read("overflows")) is not None:
         return tuple(parse(Overflow, each, where="overflow") for each in kept)
-    counted = count_to(recorded.count(graph.name), report)
-    found = find_settleable(graph, recorded.samples(graph.name), report=counted)
+    counted = count_to(count_samples(graph.name, recorded), report)
+    found = find_settleable(graph, take_samples(graph, recorded), report=counted)
     progress.write("overflows", [dump(each) for each in found])
     return found
 

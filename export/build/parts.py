@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.runtime.bundle.files import bring_file, describe_file
 from echoexport.runtime.contract.manifest import (
     FileEntry,
@@ -14,6 +15,7 @@ from echoexport.runtime.contract.manifest import (
     replace_manifest,
 )
 from echoexport.runtime.errors import SettingError
+from echoexport.runtime.files.aside import replaced_file
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ def compose_bundle(parts: Mapping[str, Part], folder: Path, *, base: Manifest) -
     The manifest is returned, not written.
 
     Files that lie in ``folder`` already are its own. All else of ``base`` stays as it
-    is.
+    is. A network that shares another's weights gets them under a name of its own where
+    the other's are not the same any more.
     """
+    parts = _separate_weights(parts, folder)
     for part in parts.values():
         for name in part.files:
             if part.folder != folder:
@@ -59,6 +63,41 @@ def compose_bundle(parts: Mapping[str, Part], folder: Path, *, base: Manifest) -
         networks=networks,
         files={name: entry for part in parts.values() for name, entry in part.files.items()},
     )
+
+
+def _separate_weights(parts: Mapping[str, Part], folder: Path) -> dict[str, Part]:
+    taken: dict[str, FileEntry] = {}
+    separate = {}
+    for name, part in parts.items():
+        weights = part.files[part.entry.weights]
+        own = f"{name}.bin"
+        if taken.setdefault(part.entry.weights, weights) != weights:
+            separate[name] = _bring_apart(part, folder, own)
+            continue
+        separate[name] = part
+        if part.entry.weights != own:
+            (folder / own).unlink(missing_ok=True)  # where it was separate before
+    return separate
+
+
+def _bring_apart(part: Part, folder: Path, weights: str) -> Part:
+    """A network brought into ``folder``, with its weights under another name."""
+    entry = part.entry
+    model = FloatGraph(part.folder / entry.graph).model
+    for tensor in model.graph.initializer:
+        for place in tensor.external_data:
+            if place.key == "location":
+                place.value = weights
+    bring_file(part.folder / entry.weights, folder / weights)
+    bring_file(part.folder / entry.self_test, folder / entry.self_test)
+    with replaced_file(folder / entry.graph) as aside:
+        aside.write_bytes(model.SerializeToString(deterministic=True))
+    files = {
+        entry.graph: describe_file(folder / entry.graph),
+        weights: part.files[entry.weights],
+        entry.self_test: part.files[entry.self_test],
+    }
+    return Part(folder, replace(entry, weights=weights), files, part.compute)
 
 
 def add_file(manifest: Manifest, folder: Path, name: str) -> Manifest:

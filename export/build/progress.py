@@ -101,7 +101,8 @@ def find_builtin_set(
     with temporary_folder("set") as temporary:
         place = temporary / "set"
         if settings.progress is not None:
-            hashes = [manifest.files[entry.weights].sha256 for entry in manifest.networks.values()]
+            weights = dict.fromkeys(entry.weights for entry in manifest.networks.values())
+            hashes = [manifest.files[file].sha256 for file in weights]
             shape = repr(
                 (manifest.picture, manifest.window, manifest.sampler, manifest.fps, sampling)
             )

@@ -88,6 +88,12 @@ if TYPE_CHECKING:
     "int8. Takes minutes.",
 )
 @click.option(
+    "--live/--no-live",
+    default=True,
+    show_default=True,
+    help="Add the two networks that live sessions use; they share the other networks' weights.",
+)
+@click.option(
     "--steps",
     type=int,
     metavar="N",
@@ -152,7 +158,8 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
 def summarize_bundle(manifest: Manifest) -> str:
     """One line: what a bundle is for and how large it is."""
     picture = manifest.picture
-    weights = sum(manifest.files[n.weights].bytes for n in manifest.networks.values())
+    files = {entry.weights for entry in manifest.networks.values()}  # some share one
+    weights = sum(manifest.files[file].bytes for file in files)
     return (
         f"{manifest.variant} for {manifest.target}, {picture.width}x{picture.height} px, "
         "windows of "

@@ -97,7 +97,7 @@ def _run_self_tests(opened: Bundle, networks: Iterable[str]) -> list[str]:
         opened.close_network(name)  # one network in memory at a time
         word = "passed" if result.passed else "FAILED"
         click.echo(
-            f"{name:18} {word}  error {result.error:.1e} of the maximum, "
+            f"{name:19} {word}  error {result.error:.1e} of the maximum, "
             f"{result.tolerance:.0e} allowed ({opened.backend.name}, {result.precision})"
         )
         failed += [] if result.passed else [name]
@@ -111,9 +111,9 @@ def _run_lint(folder: Path, manifest: Manifest, networks: Iterable[str]) -> None
     broken = 0
     for name, findings in lint_bundle(folder, manifest, networks=networks, versions=versions):
         for finding in findings:
-            click.echo(f"{name:18} {finding}")
+            click.echo(f"{name:19} {finding}")
         word = f"{len(findings)} broken rules" if findings else "keeps every rule"
-        click.echo(f"{name:18} {word} (TensorRT {', '.join(versions)})")
+        click.echo(f"{name:19} {word} (TensorRT {', '.join(versions)})")
         broken += len(findings)
     if broken:
         raise GraphError(f"{folder}: {broken} broken graph rules; build it again")
@@ -126,7 +126,7 @@ def _run_parser(folder: Path, graphs: list[str]) -> None:
     for graph in graphs:
         report = check_network(folder / graph)
         click.echo(
-            f"{report.network:18} parsed in {report.parse_seconds:.1f} s, built in "
+            f"{report.network:19} parsed in {report.parse_seconds:.1f} s, built in "
             f"{report.build_seconds:.1f} s, "
             f"engine {report.engine_bytes / 1e6:.1f} MB, peak {report.peak_bytes / 1e9:.1f} GB "
             f"(TensorRT-RTX {report.version}, measured)"
@@ -156,7 +156,7 @@ def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
         )
         compute = entry.compute if engine is None else engine.compute
         click.echo(
-            f"  {name:18} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  "
+            f"  {name:19} {entry.parameters / 1e6:8.1f} M values {size / 1e6:8.1f} MB  "
             f"{entry.precision}"
             f"{'' if compute == 'fp32' else f', computed in {compute}'}  "
             f"opset {entry.opset}  {len(entry.inputs)} in, {len(entry.outputs)} out"

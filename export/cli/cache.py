@@ -60,7 +60,7 @@ def list_command(folder: Path | None, as_json: bool) -> None:
         return
     if entries:
         click.echo(
-            f"{'key':12} {'network':18} {'precision':9} {'backend':12} {'version':10} "
+            f"{'key':12} {'network':19} {'precision':9} {'backend':12} {'version':10} "
             f"{'device':24} {'size':>11}"
         )
     rows: list[Entry] = [*entries, *others]
@@ -284,14 +284,14 @@ def format_entry(entry: Entry, stale: str) -> str:
     age = f"used {describe_age(time.time() - entry.used)} ago"
     if isinstance(entry, LibraryFolder):
         none = f"{'':9} {'':12} {'':10} {'':24}"
-        return f"{'-':12} {entry.network:18} {none} {size}  {age}  kept by its library"
+        return f"{'-':12} {entry.network:19} {none} {size}  {age}  kept by its library"
     made_of = entry.record.made_of
     made = made_of.fingerprint
     version = made.get("version", "").split("-")[0]
     device = made.get("device") or made.get("arch", "")
     state = "stale" if stale else "ready"
     return (
-        f"{entry.record.key[:12]} {made_of.network:18} {entry.record.precision:9} "
+        f"{entry.record.key[:12]} {made_of.network:19} {entry.record.precision:9} "
         f"{made_of.backend:12} {version:10} "
         f"{device:24} {size}  {age}  {state}{', in a compiled bundle' if entry.linked else ''}"
     )

@@ -273,8 +273,8 @@ def describe_compilation(report: CompileReport) -> list[str]:
         peak = ""
         if record.peak_bytes is not None and not engine.cached:
             peak = f", peak {record.peak_bytes / 1e9:.1f} GB"
-        lines.append(f"{name:18} {built}{peak}, {size / 1e6:.1f} MB, {record.precision}, {proof}")
-        lines += [f"{'':18} note: {note}" for note in record.notes]
+        lines.append(f"{name:19} {built}{peak}, {size / 1e6:.1f} MB, {record.precision}, {proof}")
+        lines += [f"{'':19} note: {note}" for note in record.notes]
     if report.output is None:
         lines.append(
             f"not written yet, engines are missing of {', '.join(report.missing)}: compile "

@@ -72,7 +72,10 @@ def demo_command(
 
     spec = load_target(target or find_own_target())
     settings = BuildSettings(
-        variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, traces=find_cache_folder("traces")
+        variant=CHARACTER_VARIANT,
+        size=CHARACTER_SIZE,
+        live=True,
+        traces=find_cache_folder("traces"),
     )
     bundle = output / "bundle"
     with ProgressLine("step") as progress:

@@ -38,6 +38,10 @@ class MeanSpeech:
     pieces: tuple[NDArray[np.float32], ...]
     note: str
 
+    def describe(self) -> str:
+        """A line for a manifest."""
+        return f"live: the audio encoder's padding is that of {self.note}"
+
 
 def find_mean_speech(a: AudioArchitecture) -> MeanSpeech:
     """Pieces of the built-in voice; silence where this installation lacks it."""

@@ -38,7 +38,7 @@ def describe_side(bundle: Bundle, label: str) -> BundleSide:
         backend=f"{bundle.backend.name}: {bundle.backend.describe()}",
         compute=_list_arithmetic(bundle),
         threads=bundle.options.threads,
-        weights=sum(bundle.measure_weights(name) for name in manifest.networks),
+        weights=bundle.measure_weights(*manifest.networks),
         bytes=sum(
             file.bytes
             for name, file in manifest.files.items()

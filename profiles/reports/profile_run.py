@@ -252,7 +252,7 @@ def _describe_bundle(bundle: Bundle) -> BundleFacts:
         height=manifest.picture.height,
         window=manifest.window.frames,
         bytes=sum(file.bytes for file in manifest.files.values()),
-        weights=sum(bundle.measure_weights(name) for name in manifest.networks),
+        weights=bundle.measure_weights(*manifest.networks),
         package=_measure_package(),
     )
 

@@ -171,9 +171,12 @@ class Bundle:
         """The file of a network's graph: the backend's own, where there is one and it works."""
         return self._opener.graph_of(name)
 
-    def measure_weights(self, name: str) -> int:
-        """Bytes of a network's weights, or of its compiled engine, which holds them."""
-        return self._opener.measure_weights(name)
+    def measure_weights(self, *names: str) -> int:
+        """Bytes of these networks' weights, or of their compiled engines, which hold them.
+
+        A file that some share counts once.
+        """
+        return self._opener.measure_weights(*names)
 
     def identity(self, *names: str) -> str:
         """What these networks' results depend on: their files, the backend, its arithmetic."""

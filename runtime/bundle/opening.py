@@ -101,10 +101,17 @@ class NetworkOpener:
             return entry.graph
         return entry.graphs.get(self.backend.name, entry.graph)
 
-    def measure_weights(self, name: str) -> int:
-        """Bytes of a network's weights, or of its compiled engine, which holds them."""
-        engine = self._engine_of(name)
-        files = (self.manifest.networks[name].weights,) if engine is None else engine.files
+    def measure_weights(self, *names: str) -> int:
+        """Bytes of these networks' weights, or of their compiled engines, which hold them.
+
+        A file that some share counts once.
+        """
+        files = set[str]()
+        for name in names:
+            engine = self._engine_of(name)
+            files.update(
+                (self.manifest.networks[name].weights,) if engine is None else engine.files
+            )
         return sum(self.manifest.files[file].bytes for file in files)
 
     def identity(self, *names: str) -> str:

@@ -25,6 +25,7 @@ from echoexport.export.build.job import BundleJob
 from echoexport.export.build.progress import BuildProgress, keep_damage
 from echoexport.export.build.sources import FloatBundles
 from echoexport.runtime.contract.families import find_family
+from echoexport.runtime.progress import Progress
 
 _DENOISER = "denoising_unet"
 _LARGE = 1_000_000_000  # bytes of weights
@@ -72,12 +73,17 @@ def make_plan(
     """
     quantizer = QuantizerSettings()
     networks = floats.manifest.networks
-    policies = load_policy(job.target.kind, family=find_family(floats.manifest.family))
+    family = find_family(floats.manifest.family)
+    policies = load_policy(job.target.kind, family=family)
     plans: dict[str, NetworkPlan] = {}
     damage: tuple[Damage, ...] = ()
     for index, name in enumerate(networks):
         job.report(f"{name}: ranges", index, len(networks))
         graph = floats.graph(name)
+        if name in family.shares:
+            own = progress.of_network(name, "float")
+            plans[name] = _plan_in_float(graph, floats, recorded, progress=own, report=job.report)
+            continue
         own = progress.of_network(name, repr((quantizer, policies.networks[name])))
         plan = plan_network(
             graph,
@@ -96,6 +102,21 @@ def make_plan(
             plan = replace(plan, precision=floats.precision)
         plans[name] = plan
     return QuantizationPlan(PLAN_SCHEMA, quantizer.method, recorded.digest, plans), damage
+
+
+def _plan_in_float(
+    graph: FloatGraph,
+    floats: FloatBundles,
+    recorded: CalibrationSet,
+    *,
+    progress: ProgressFolder,
+    report: Progress,
+) -> NetworkPlan:
+    """A network for live stays in float: no set has its own calls to prove int8 on."""
+    if floats.precision == "fp32":
+        return NetworkPlan("fp32")
+    found = find_overflowing(graph, recorded, progress=progress, report=report)
+    return NetworkPlan("fp16", float32_nodes=tuple(one.node for one in found))
 
 
 def _choose_layers(

@@ -42,3 +42,11 @@ def test_a_source_is_the_bundle_s_checkpoint_and_sizes(null_bundle: Path) -> Non
     assert list(source.weights) == sorted(manifest.networks)
     for name, digest in source.weights.items():
         assert digest == manifest.files[manifest.networks[name].weights].sha256
+
+
+def test_networks_that_share_weights_make_it_no_other_source(
+    make_null_bundle: Callable[..., Path],
+) -> None:
+    plain = describe_source(read_manifest(make_null_bundle("plain")))
+    live = describe_source(read_manifest(make_null_bundle("live", live=True)))
+    assert live.weights == plain.weights

@@ -58,6 +58,35 @@ def test_a_build_proves_its_bundle_and_notes_it_in_the_manifest(
     assert unproved.provenance.notes[-1].startswith("self-tests were not run by the build")
 
 
+def test_networks_for_live_come_beside_the_others_which_stay_as_they_are(
+    checkpoint: Path, trace_folder: Path, tmp_path: Path, build: Callable[..., Manifest]
+) -> None:
+    plain = build(checkpoint, tmp_path / "plain", traces=trace_folder)
+    live = build(checkpoint, tmp_path / "live", traces=trace_folder, live=True)
+    assert tuple(plain.networks) == FAMILY.required
+    assert tuple(live.networks) == FAMILY.networks
+    assert {name: live.networks[name] for name in plain.networks} == plain.networks
+    assert {name: live.files[name] for name in plain.files} == plain.files
+    assert sorted(live.files.keys() - plain.files.keys()) == [
+        "audio_encoder_live.onnx",
+        "denoising_unet_live.onnx",
+        "self-test/audio_encoder_live.npz",
+        "self-test/denoising_unet_live.npz",
+    ]
+
+
+def test_networks_for_live_share_weights_and_prove_themselves(
+    checkpoint: Path, trace_folder: Path, tmp_path: Path, build: Callable[..., Manifest]
+) -> None:
+    live = build(checkpoint, tmp_path / "live", traces=trace_folder, live=True)
+    for name, owner in FAMILY.shares.items():
+        assert live.networks[name].weights == live.networks[owner].weights
+        assert live.networks[name].parameters == live.networks[owner].parameters
+    notes = live.provenance.notes
+    assert any("padding is that of mean speech" in note for note in notes)
+    assert f"self-tests passed at build time on ort: {', '.join(FAMILY.networks)}" in notes
+
+
 def test_an_engine_that_disagrees_with_the_module_stops_the_build(
     checkpoint: Path,
     trace_folder: Path,

@@ -177,3 +177,16 @@ def test_a_folder_that_must_stay_is_refused_before_anything_is_built(
     with pytest.raises(OutputError, match="a folder with other things in it"):
         build_planted(tmp_path / "mine", calibration=planted_set)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_overflows_in_the_denoiser_does_so_for_live_too(
+    build_planted: Build, planted_set: Path, tmp_path: Path
+) -> None:
+    build_planted(tmp_path / "live", calibration=planted_set, live=True)
+    networks = read_plan(tmp_path / "live" / "quantization.json").networks
+    assert networks["denoising_unet_live"].float32_nodes
+    error, finite = run_literally(tmp_path / "live", "denoising_unet_live")
+    assert finite
+    assert (
+        error <= read_manifest(tmp_path / "live").networks["denoising_unet_live"].tolerances["fp16"]
+    )

@@ -21,6 +21,7 @@ import pytest
 from echoexport.export.architecture import Architecture, VAEArchitecture
 from echoexport.export.cli import main
 from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
+from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.targets.spec import load_target
 
@@ -67,11 +68,12 @@ def built(
 def build(command: Callable[..., Any], trace_folder: Path) -> Callable[..., Any]:
     """A function that runs ``echoexport build`` with the tests' trace cache.
 
-    By default small and for a CPU.
+    By default small, for a CPU and without the networks for live.
     """
 
     def run(*arguments: object, target: str = "cpu", small: tuple[str, ...] = SMALL) -> Any:
-        return command("build", *arguments, "-t", target, *small, "--trace-cache", trace_folder)
+        options = ("-t", target, *small, "--no-live", "--trace-cache", trace_folder)
+        return command("build", *arguments, *options)
 
     return run
 
@@ -89,7 +91,7 @@ def test_a_checkpoint_becomes_a_bundle_that_verifies(
 ) -> None:
     outcome = command("verify", built.bundle)
     assert outcome.code == 0, outcome
-    assert outcome.out.count(" passed ") == 6
+    assert outcome.out.count(" passed ") == 8
 
 
 def test_one_line_says_what_was_built(built: Built) -> None:
@@ -101,17 +103,32 @@ def test_one_line_says_what_was_built(built: Built) -> None:
 
 def test_the_build_tells_what_it_does(built: Built) -> None:
     lines = built.err.splitlines()
-    assert lines[0] == "checkpoint: matching keys and shapes 0/18"
-    assert lines[-1] == "bundle: written 18/18"
-    counts = [int(re.findall(r" (\d+)/18$", line)[0]) for line in lines]
+    assert lines[0] == "checkpoint: matching keys and shapes 0/24"
+    assert lines[-1] == "bundle: written 24/24"
+    counts = [int(re.findall(r" (\d+)/24$", line)[0]) for line in lines]
     assert counts == sorted(counts)
 
 
 def test_checks_are_noted_in_the_manifest_and_printed(built: Built) -> None:
     pytest.importorskip("onnxruntime")
-    (note,) = read_manifest(built.bundle).provenance.notes
+    *_, note = read_manifest(built.bundle).provenance.notes
     assert note.startswith("self-tests passed at build time on ort: vae_encoder, reference_unet")
     assert f"note: {note}" in built.out.splitlines()
+
+
+def test_a_bundle_is_ready_for_live_where_nobody_declines(
+    built: Built, build: Callable[..., Any], tmp_path: Path
+) -> None:
+    manifest = read_manifest(built.bundle)
+    assert tuple(manifest.networks) == FAMILY.networks
+    assert manifest.provenance.notes[0].startswith("live: the audio encoder's padding is that of")
+    assert build(built.checkpoint, "-o", tmp_path / "bundle", "--check", "none").code == 0
+    assert tuple(read_manifest(tmp_path / "bundle").networks) == FAMILY.required
+
+
+def test_weights_that_networks_share_count_once(built: Built) -> None:
+    weights = sum(path.stat().st_size for path in built.bundle.glob("*.bin"))
+    assert built.out.splitlines()[0].endswith(f", {weights / 1e6:.0f} MB")
 
 
 def test_a_cpus_bundle_has_no_next_step(built: Built) -> None:

@@ -275,6 +275,17 @@ def test_weights_are_those_of_the_plain_graph(folder: Path) -> None:
     assert open_with(folder, OwnBackend()).measure_weights(NAME) == weights
 
 
+def test_weights_that_networks_share_count_once(folder: Path) -> None:
+    def share(data: dict[str, Any]) -> None:
+        data["networks"]["vae_encoder"]["weights"] = f"{NAME}.bin"
+
+    alone = open_with(folder, OwnBackend()).measure_weights(NAME)
+    edit_manifest(folder, share)
+    bundle = open_with(folder, OwnBackend())
+    assert bundle.measure_weights(NAME, "vae_encoder") == alone
+    assert bundle.measure_weights(NAME, "denoising_unet") > alone
+
+
 def test_a_manifest_that_names_a_missing_own_graph_is_refused_in_one_line(folder: Path) -> None:
     edit_manifest(folder, lambda data: data["networks"][NAME]["graphs"].update(own="nowhere.onnx"))
     with pytest.raises(
