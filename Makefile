@@ -26,14 +26,18 @@ endif
 GPU_EXTRAS := export,onnxruntime-gpu,dev
 GPU_PACKAGES ?=
 
+# Of `make test-ranges`: where its environments go, CORNERS such as "3.10-lowest own-newest" in place of all, and
+# RANGE_TESTS in place of all that needs no torch.
+RANGES ?= .ranges
+
 # Of `make fuzz`: how long, and to see one mutation again, SEED, KIND and INDEX as a failure names them.
 SECONDS ?= 60
 SEED ?= 0
 
-.PHONY: help venv test fuzz kills lint format demo character bench figures docs gpu gpu-results wheel clean
+.PHONY: help venv test test-ranges fuzz kills lint format demo character bench figures docs gpu gpu-results wheel clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
 
 venv: $(INSTALLED) ## the environment that every other target uses, made anew when its requirements change
 
@@ -46,6 +50,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: lint ## everything that must hold: lint, types, the tests, the wheel
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
+
+test-ranges: $(INSTALLED) ## the runtime's tests with the lowest and the newest dependencies, on Python 3.10 to 3.13
+	$(BIN)/python tests/ranges/run_range_tests.py --folder $(RANGES) $(if $(CORNERS),--corners "$(CORNERS)") $(RANGE_TESTS)
 
 fuzz: $(INSTALLED) ## damaged inputs of every kind for SECONDS; each gives frames, or one line
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED) $(if $(KIND),--kind $(KIND)) $(if $(INDEX),--index $(INDEX))

@@ -20,10 +20,11 @@ import pytest
 
 from echoexport.export.architecture import Architecture, VAEArchitecture
 from echoexport.export.cli import main
-from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.targets.spec import load_target
+
+pytest.importorskip("torch")
 
 SMALL = ("--size", "16x16", "--frames", "4")
 
@@ -47,6 +48,8 @@ def built(
     With its defaults but for the size.
     """
     folder = tmp_path_factory.mktemp("build")
+    from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
+
     write_random_checkpoint(folder / "weights", architecture=micro)
     out = io.StringIO()
     err = io.StringIO()
@@ -301,6 +304,8 @@ def test_networks_of_another_shape_build_and_pass(
     build: Callable[..., Any], tmp_path: Path, micro: Architecture
 ) -> None:
     pytest.importorskip("onnxruntime")
+    from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
+
     checkpoint = write_random_checkpoint(
         tmp_path / "weights", architecture=three_levels(micro), seed=5
     )

@@ -15,6 +15,8 @@ from echoexport.export.demo.assets import builtin_checkpoint
 from echoexport.export.sizes import size_networks
 from echoexport.targets.spec import load_target
 
+pytest.importorskip("torch")
+
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("torch")
+
 
 @pytest.fixture
 def refused(command: Callable[..., Any], tmp_path: Path) -> Callable[..., str]:

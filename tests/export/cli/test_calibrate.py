@@ -22,7 +22,6 @@ from echoexport.export.demo.calibration_inputs import (
     FIRST_CALIBRATION_PERSON,
     builtin_recording_inputs,
 )
-from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 from echoexport.runtime.contract.manifest import read_manifest, write_manifest
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.voice import SAMPLE_RATE
@@ -196,6 +195,8 @@ def test_a_checkpoint_is_built_in_fp32_for_the_recording_alone(
     trace_folder: Path,
     micro: Architecture,
 ) -> None:
+    from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
+
     write_random_checkpoint(tmp_path / "weights", architecture=micro)
     small = (
         "--size",

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
 def test_the_demo_builds_the_character_renders_it_and_prints_its_speed(
     command: Callable[..., Any], tmp_path: Path
 ) -> None:
+    pytest.importorskip("torch")
     outcome = command("demo", "-o", tmp_path / "demo", "--steps", "2")
     assert outcome.code == 0, outcome.err
     run = json.loads((tmp_path / "demo" / "report.json").read_text())
