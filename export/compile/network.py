@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from echoexport.runtime.bundle.files import check_hash, describe_file
 from echoexport.runtime.bundle.judging.network import judge_network
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
-from echoexport.runtime.contract.manifest import Manifest
+from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
 from echoexport.runtime.contract.spec import find_tolerance
+from echoexport.runtime.engine.load_limit import find_load_limit, limit_load
 from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.errors import BackendError, OutputError
 from echoexport.runtime.progress import Tell
@@ -185,13 +187,14 @@ class NetworkJob:
         builder = load_builder(self.place.backend.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            built = builder.build_engine(
-                self.bundle / entry.graph,
-                entry.describe(self.name),
-                output,
-                settings=self.settings,
-                report=tell,
-            )
+            with self._limit_load(entry):
+                built = builder.build_engine(
+                    self.bundle / entry.graph,
+                    entry.describe(self.name),
+                    output,
+                    settings=self.settings,
+                    report=tell,
+                )
             if not output.is_file():
                 raise BackendError(
                     f"{self.name}: the builder of backend {self.place.backend.name!r} wrote no "
@@ -204,6 +207,13 @@ class NetworkJob:
             return ReadyEngine(folder, self._describe(folder, output, built, result), cached=False)
         except OSError as error:
             raise self._refuse_disk(folder.parent, error) from error
+
+    def _limit_load(self, entry: NetworkEntry) -> AbstractContextManager[None]:
+        """For libraries that build by loading; TensorRT's builders rightly take hours."""
+        backend = self.place.backend
+        weights = self.manifest.files[entry.weights].bytes
+        seconds = find_load_limit(backend.longest_load, weights) if backend.opens_graphs else 0.0
+        return limit_load(f"{self.bundle / entry.graph}", seconds)
 
     def _describe(
         self, folder: Path, output: Path, built: BuiltEngine, result: SelfTestResult | None

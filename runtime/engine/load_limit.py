@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from echoexport.runtime.engine.native_timer import end_after
 from echoexport.runtime.errors import SettingError
 
 __all__ = ["LOAD_LIMIT", "find_load_limit", "limit_load"]
@@ -41,30 +42,33 @@ def limit_load(what: str, seconds: float, *, tick: float = _TICK) -> Iterator[No
 
     ``what`` leads the line; 0 seconds are no limit. Nothing gentler stops a library
     that does not come back: it heeds no interrupt, and its thread cannot be ended. Time
-    in which the process is stopped, or its machine asleep, does not count.
+    in which the process is stopped, or its machine asleep, does not count. Where the
+    library lets no thread of Python's run, it is the processor time that all of the
+    machine's cores have in ``seconds``.
     """
     if seconds <= 0:
         yield
         return
+    line = (
+        f"{what}: still being loaded after {seconds:.0f} s, and given up: the library hangs on it, "
+        f"or this machine is very slow; {LOAD_LIMIT} sets other seconds"
+    )
     loaded = threading.Event()
     watch = threading.Thread(
-        target=_watch, args=(loaded, what, seconds, tick), name="echoexport-load-limit", daemon=True
+        target=_watch, args=(loaded, line, seconds, tick), name="echoexport-load-limit", daemon=True
     )
     watch.start()
     try:
-        yield
+        with end_after(seconds * (os.cpu_count() or 1), line):
+            yield
     finally:
         loaded.set()
 
 
-def _watch(loaded: threading.Event, what: str, seconds: float, tick: float) -> None:
+def _watch(loaded: threading.Event, line: str, seconds: float, tick: float) -> None:
     # by counting and not by the clock, which goes on while the process is stopped
     for _ in range(round(seconds / tick) + 1):
         if loaded.wait(tick):
             return
-    line = (
-        f"echoexport: {what}: still being loaded after {seconds:.0f} s, and given up: the library "
-        f"hangs on it, or this machine is very slow; {LOAD_LIMIT} sets other seconds\n"
-    )
-    os.write(2, line.encode("utf-8", "backslashreplace"))
+    os.write(2, f"echoexport: {line}\n".encode("utf-8", "backslashreplace"))
     os._exit(1)
