@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
     from echoexport.runtime.engine.layer_times import LayerRecord
+    from echoexport.runtime.engine.network_files import NetworkFiles
     from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
     from echoexport.runtime.errors import (
         AudioError,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         UnknownNameError,
     )
     from echoexport.runtime.files.cache_folders import find_cache_folder
+    from echoexport.runtime.files.held_file import HeldFile
     from echoexport.runtime.inputs.face_choice import choose_face
     from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
     from echoexport.runtime.inputs.pose import PoseMaps, read_poses
@@ -133,6 +135,7 @@ _PLACES = {
         "TensorSpec",
     ),
     "engine.layer_times": ("LayerRecord",),
+    "engine.network_files": ("NetworkFiles",),
     "engine.protocol": (
         "Backend",
         "Engine",
@@ -161,6 +164,7 @@ _PLACES = {
         "UnknownNameError",
     ),
     "files.cache_folders": ("find_cache_folder",),
+    "files.held_file": ("HeldFile",),
     "inputs.face_choice": ("choose_face",),
     "inputs.portrait": (
         "FaceCrop",
@@ -241,6 +245,7 @@ __all__ = [
     "FileEntry",
     "FrameSink",
     "GraphError",
+    "HeldFile",
     "InputError",
     "LayerRecord",
     "Lease",
@@ -252,6 +257,7 @@ __all__ = [
     "MissingPackageError",
     "Network",
     "NetworkEntry",
+    "NetworkFiles",
     "NetworkWork",
     "OutputError",
     "PictureSettings",

@@ -16,7 +16,7 @@ from echoexport.export.architecture import Architecture
 from echoexport.export.subnets.graph_builder import TRANSPOSED
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.spec import SubnetSpec
-from echoexport.runtime.files.aside import replaced_file
+from echoexport.runtime.files.sealed_file import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +41,7 @@ def find_trace(spec: SubnetSpec, architecture: Architecture, *, folder: Path | N
     Raises:
         GraphError: the network cannot be traced.
     """
-    path = None if folder is None else folder / f"{spec.name}-{trace_key(spec, architecture)}.onnx"
+    path = None if folder is None else folder / f"{spec.name}-{trace_key(spec, architecture)}.trace"
     model = None if path is None else _load(path)
     if model is not None:
         return Trace(model, cached=True)
@@ -90,19 +90,21 @@ def _source_digest() -> str:
 def _load(path: Path) -> onnx.ModelProto | None:
     import onnx
 
-    if not path.is_file():
+    try:
+        content = read_sealed(path, key=path.name)
+    except OSError:
+        return None
+    if content is None:
         return None
     try:
-        model = onnx.load_model(path, load_external_data=False)
+        model = onnx.load_from_string(bytes(content))
     except Exception:  # protobuf raises its own kinds; whatever is wrong, tracing anew mends it
         return None
-    # what is written last: a file cut off before it would load, with its Linear weights
-    # the wrong way round
     complete = any(entry.key == TRANSPOSED for entry in model.metadata_props)
     return model if complete and model.graph.node and model.graph.output else None
 
 
 def _store(model: onnx.ModelProto, path: Path) -> None:
     """Keep a trace; a cache that cannot be written is no reason to fail."""
-    with contextlib.suppress(OSError), replaced_file(path, parents=True) as aside:
-        aside.write_bytes(model.SerializeToString())
+    with contextlib.suppress(OSError):
+        write_sealed(path, model.SerializeToString(), key=path.name)

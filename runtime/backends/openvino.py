@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
+from echoexport.runtime.engine.network_files import NetworkFiles
+from echoexport.runtime.engine.openvino_cache import ModelCache, import_compiled
 from echoexport.runtime.engine.openvino_library import load_openvino
 from echoexport.runtime.engine.openvino_norms import merge_single_group_norms
 from echoexport.runtime.engine.processor import describe_processor
@@ -33,8 +37,18 @@ _CORES: list[Any] = []  # one at most
 class OpenVINOEngine(Engine):
     """A compiled model and a request for each of its lanes."""
 
-    def __init__(self, compiled: Any, precision: str, *, lanes: int = 1, keep: Any = None) -> None:
+    def __init__(
+        self,
+        compiled: Any,
+        precision: str,
+        *,
+        lanes: int = 1,
+        keep: Any = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """``keep``: the memory that the model reads."""
         self.precision = precision
+        self.notes = tuple(notes)
         self.lanes = lanes
         # Each with the memory that the model may read; None where the engine is closed.
         self._requests: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
@@ -140,15 +154,56 @@ class OpenVINOBackend(Backend):
             SettingError: a compute precision that this CPU or backend does not have.
             BackendError: the graph does not compile.
         """
+        return self._open(graph, spec, options)
+
+    def open_held(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> OpenVINOEngine:
+        """The same of files that are held; raises the same.
+
+        They are read by path, through the folder that was opened: the library takes no
+        ONNX weights from memory. It reads them whole and maps nothing, see
+        :func:`open_core`, so that what happens to them later makes no difference.
+        """
+        return self._open(files.path, spec, options, files=files)
+
+    def _open(
+        self,
+        graph: Path,
+        spec: SubnetSpec,
+        options: EngineOptions,
+        *,
+        files: NetworkFiles | None = None,
+    ) -> OpenVINOEngine:
         core = open_core()
         config = describe_config(graph, options)
-        cache = make_cache(options.cache if _is_worth_caching(graph) else None)
+        precision = spec.computed_in(options.compute or "fp32")
+        lanes = _lanes_of(config)
+        cache = self._find_cache(graph, options, config=config, files=files)
+        found = None if cache is None else cache.load(core, config)
+        if found is not None:
+            return OpenVINOEngine(found[0], precision, lanes=lanes, keep=found[1])
+        source = graph if files is None else files.main.pinned
+        compiled = compile_graph(core, graph, config, source=source)
         if cache is not None:
-            config["CACHE_DIR"] = str(cache)
-        compiled = compile_graph(core, graph, config)
-        return OpenVINOEngine(
-            compiled, spec.computed_in(options.compute or "fp32"), lanes=_lanes_of(config)
-        )
+            cache.keep(compiled)
+        notes = () if cache is None or cache.note is None else (f"{spec.name}: {cache.note}",)
+        return OpenVINOEngine(compiled, precision, lanes=lanes, notes=notes)
+
+    def _find_cache(
+        self,
+        graph: Path,
+        options: EngineOptions,
+        *,
+        config: dict[str, str],
+        files: NetworkFiles | None,
+    ) -> ModelCache | None:
+        folder = make_cache(options.cache if _is_worth_caching(graph) else None)
+        if folder is None:
+            return None
+        hashes = _hash_files(graph) if files is None else files.hashes
+        made_of = {"files": hashes, "config": config, "machine": self.fingerprint(options)}
+        return ModelCache(folder, made_of=made_of)
 
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """Full version, and the processor with what it can compute in."""
@@ -173,21 +228,30 @@ class OpenVINOBackend(Backend):
             SettingError: a compute precision that this CPU does not have.
             BackendError: it is no exported model of this version.
         """
-        core = open_core()
+        try:
+            content = memoryview(engine.read_bytes())
+        except OSError as error:
+            raise BackendError(f"{engine}: cannot be read: {error.strerror or error}") from error
+        return self._import(engine, content, spec, options)
+
+    def open_held_engine(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> OpenVINOEngine:
+        """The same of a file that was read into memory; raises the same."""
+        return self._import(files.path, files.main.content(), spec, options)
+
+    def _import(
+        self, engine: Path, content: memoryview, spec: SubnetSpec, options: EngineOptions
+    ) -> OpenVINOEngine:
         config = describe_config(engine, options)
         try:
-            # copied when written to, which the library never does: it only insists that
-            # it could
-            content = np.memmap(engine, np.uint8, mode="c")
-            compiled = core.import_model(
-                load_openvino().Tensor(content, shared_memory=True), "CPU", config
-            )
+            compiled, memory = import_compiled(open_core(), content, config)
         except Exception as error:
             raise BackendError(
                 f"{engine}: OpenVINO cannot import it: {_last_line(error)}"
             ) from error
         precision = spec.computed_in(options.compute or "fp32")
-        return OpenVINOEngine(compiled, precision, lanes=_lanes_of(config), keep=content)
+        return OpenVINOEngine(compiled, precision, lanes=_lanes_of(config), keep=memory)
 
 
 def open_core() -> Any:
@@ -196,6 +260,9 @@ def open_core() -> Any:
     A core gives a thread that compiles with it a stack for signals of its own, and
     takes the memory of that stack away when it goes, whichever thread still has it: the
     next Ctrl-C would end in a segmentation fault (2026.4). So none ever goes.
+
+    It maps no files: who writes to a mapped one changes the weights of a network that
+    runs, and who cuts it ends the process.
 
     Raises:
         MissingPackageError: the package is not installed.
@@ -228,18 +295,18 @@ def describe_config(graph: Path, options: EngineOptions) -> dict[str, str]:
     return config
 
 
-def compile_graph(core: Any, graph: Path, config: dict[str, str]) -> Any:
-    """A graph as a compiled model.
+def compile_graph(
+    core: Any, graph: Path, config: dict[str, str], *, source: Path | None = None
+) -> Any:
+    """A graph as a compiled model, read from ``source`` where that is another path to it.
 
     Raises:
         BackendError: it does not compile.
     """
     try:
-        model = core.read_model(str(graph))
-        # compiled from its file where nothing changed: the compile cache then need not
-        # hash the weights
-        rewritten = merge_single_group_norms(model)
-        return core.compile_model(model if rewritten else str(graph), "CPU", config)
+        model = core.read_model(str(source or graph))
+        merge_single_group_norms(model)
+        return core.compile_model(model, "CPU", config)
     except Exception as error:
         raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
 
@@ -261,7 +328,9 @@ def _make_core() -> Any:
     library = load_openvino()
     with _FIRST_USE:
         if not _CORES:
-            _CORES.append(library.Core())
+            core = library.Core()
+            core.set_property({"ENABLE_MMAP": False})
+            _CORES.append(core)
         return _CORES[0]
 
 
@@ -292,7 +361,15 @@ def _count_lanes(graph: Path, options: EngineOptions) -> int:
 
 def _measure_files(graph: Path) -> int:
     """Bytes of a graph and its weights."""
-    return sum(path.stat().st_size for path in (graph, graph.with_suffix(".bin")) if path.exists())
+    return sum(path.stat().st_size for path in _list_files(graph))
+
+
+def _list_files(graph: Path) -> list[Path]:
+    return [path for path in (graph, graph.with_suffix(".bin")) if path.exists()]
+
+
+def _hash_files(graph: Path) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in _list_files(graph))
 
 
 def _has_bf16(core: Any) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.engine.freed_memory import give_memory_back
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
+from echoexport.runtime.engine.network_files import NetworkFiles
 from echoexport.runtime.engine.processor import count_cores, describe_processor
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
@@ -77,6 +79,7 @@ class OrtBackend(Backend):
     """The ``onnxruntime`` package."""
 
     name = "ort"
+    in_memory = True  # the library maps weights that it reads from a file, for as long as it runs
     engine_suffix = ".onnx"
 
     def unavailable(self) -> str | None:
@@ -105,6 +108,10 @@ class OrtBackend(Backend):
         """
         return _open_session(graph, spec, options)
 
+    def open_held(self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions) -> OrtEngine:
+        """The same of files that were read into memory; raises the same."""
+        return _open_session(files.path, spec, options, files=files)
+
     def fingerprint(self, options: EngineOptions) -> dict[str, str]:
         """Version, and what it chooses layouts and kernels by."""
         library = load_onnxruntime()
@@ -118,6 +125,12 @@ class OrtBackend(Backend):
             BackendError: the graph does not load.
         """
         return _open_session(engine, spec, options, optimized=True)
+
+    def open_held_engine(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> OrtEngine:
+        """The same of files that were read into memory; raises the same."""
+        return _open_session(files.path, spec, options, files=files, optimized=True)
 
 
 def load_onnxruntime() -> Any:
@@ -149,24 +162,50 @@ def make_settings(options: EngineOptions) -> Any:
     return settings
 
 
-def start_inference(graph: Path, settings: Any) -> Any:
-    """A session on the CPU.
+def start_inference(graph: Path, settings: Any, *, files: NetworkFiles | None = None) -> Any:
+    """A session on the CPU, from memory where ``files`` are given.
 
     Raises:
         BackendError: the graph does not load, or ended up on another provider than
             asked for.
     """
-    if not _is_utf8(graph):
-        raise BackendError(
-            f"{graph}: ONNX Runtime opens no path that is not UTF-8; give the folder another name"
-        )
-    try:
-        session = load_onnxruntime().InferenceSession(str(graph), settings, providers=[_PROVIDER])
-    except Exception as error:
-        raise BackendError(f"{graph}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+    with ExitStack() as stack:
+        source = str(graph) if files is None else _place_in_memory(files, settings, stack)
+        if isinstance(source, str) and not _is_utf8(source):
+            raise BackendError(
+                f"{graph}: ONNX Runtime opens no path that is not UTF-8; give the folder another "
+                "name"
+            )
+        try:
+            session = load_onnxruntime().InferenceSession(source, settings, providers=[_PROVIDER])
+        except Exception as error:
+            raise BackendError(
+                f"{graph}: ONNX Runtime cannot load it: {_first_line(error)}"
+            ) from error
     if session.get_providers() != [_PROVIDER]:  # it falls back silently
         raise BackendError(f"{graph}: asked for {_PROVIDER}, got {session.get_providers()}")
+    if files is not None:
+        give_memory_back()
     return session
+
+
+def _place_in_memory(files: NetworkFiles, settings: Any, stack: ExitStack) -> str | bytes:
+    """Hand weights over in memory, and give what the session is made of.
+
+    Python's onnxruntime before 1.24 takes weights from files alone, and maps them: from
+    copies then that nobody else knows, for as long as ``stack`` is open.
+    """
+    if hasattr(settings, "add_external_initializers_from_files_in_memory"):
+        names = [file.path.name for file in files.beside if file.size]
+        contents = [file.content() for file in files.beside if file.size]
+        if names:
+            sizes = [len(content) for content in contents]
+            settings.add_external_initializers_from_files_in_memory(names, contents, sizes)
+        return bytes(files.main.content())
+    folder = stack.enter_context(temporary_folder("network"))
+    for file in (files.main, *files.beside):
+        (folder / file.path.name).write_bytes(file.content())
+    return str(folder / files.path.name)
 
 
 def read_layer_profile(path: Path) -> tuple[LayerRecord, ...]:
@@ -196,7 +235,12 @@ def read_layer_profile(path: Path) -> tuple[LayerRecord, ...]:
 
 
 def _open_session(
-    graph: Path, spec: SubnetSpec, options: EngineOptions, *, optimized: bool = False
+    graph: Path,
+    spec: SubnetSpec,
+    options: EngineOptions,
+    *,
+    files: NetworkFiles | None = None,
+    optimized: bool = False,
 ) -> OrtEngine:
     settings = make_settings(options)
     if optimized:
@@ -209,12 +253,13 @@ def _open_session(
         settings.enable_profiling = True
         folder = profile.enter_context(temporary_folder("layers"))
         settings.profile_file_prefix = str(folder / "layers")
-    return OrtEngine(start_inference(graph, settings), spec.computed_in("fp32"), profile=profile)
+    session = start_inference(graph, settings, files=files)
+    return OrtEngine(session, spec.computed_in("fp32"), profile=profile)
 
 
-def _is_utf8(path: Path) -> bool:
+def _is_utf8(path: str) -> bool:
     try:
-        str(path).encode()
+        path.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.cuda import find_cuda_trouble, open_cuda
+from echoexport.runtime.engine.network_files import NetworkFiles
 from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.engine.tensorrt_engine import TensorRTEngine
 from echoexport.runtime.engine.tensorrt_library import TensorRTLibrary, import_library
@@ -105,12 +106,29 @@ class TensorRTBackend(Backend):
             BackendError: the library is missing, refuses the plan, or memory runs out.
             SettingError: a compute precision other than the graph's own.
         """
+        return self._open_plan(engine, spec, options)
+
+    def open_held_engine(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> TensorRTEngine:
+        """The same of a file that was read into memory; raises the same."""
+        return self._open_plan(files.path, spec, options, content=files.main.content())
+
+    def _open_plan(
+        self,
+        plan: Path,
+        spec: SubnetSpec,
+        options: EngineOptions,
+        *,
+        content: memoryview | None = None,
+    ) -> TensorRTEngine:
         if options.compute not in ("", "fp32"):
             raise SettingError(
                 f"compute {options.compute!r}: backend {self.name!r} computes in what a "
                 "bundle's networks are stored in"
             )
-        return TensorRTEngine(self._open_library(), open_cuda(), engine, spec, options)
+        library = self._open_library()
+        return TensorRTEngine(library, open_cuda(), plan, spec, options, content=content)
 
     def _identify(self) -> dict[str, str | None]:
         return {

@@ -15,7 +15,7 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.cuda import open_cuda
 from echoexport.runtime.engine.protocol import EngineOptions
 from echoexport.runtime.engine.tensorrt_library import Context, TensorRTLibrary
-from echoexport.runtime.files.aside import replaced_file
+from echoexport.runtime.files.sealed_file import read_sealed, write_sealed
 
 
 class TensorRTRTXLibrary(TensorRTLibrary):
@@ -36,11 +36,13 @@ class TensorRTRTXLibrary(TensorRTLibrary):
         if options.cache is not None:
             kernels = config.create_runtime_cache()
             file = options.cache / f"{spec.name}.kernels"
-            # None yet; one of another GPU, driver or version is refused and ignored.
+            # None yet, or damaged; one of another GPU, driver or version is refused and ignored.
             with contextlib.suppress(OSError):
-                kernels.deserialize(file.read_bytes())
+                content = read_sealed(file, key=spec.name)
+                if content is not None:
+                    kernels.deserialize(bytes(content))
             config.set_runtime_cache(kernels)
-            keep = _keep_in(file, kernels)
+            keep = _keep_in(file, kernels, key=spec.name)
         return Context(engine.create_execution_context(config), replays=True, keep=keep)
 
 
@@ -92,12 +94,12 @@ def _runs_on(capability: str) -> bool:
     return major == 8 or major >= 12
 
 
-def _keep_in(file: Path, kernels: Any) -> Callable[[], None]:
+def _keep_in(file: Path, kernels: Any, *, key: str) -> Callable[[], None]:
     """Writes the kernels down; without room or leave to do so they are compiled again next time."""
 
     def keep() -> None:
-        with contextlib.suppress(OSError), replaced_file(file, parents=True) as aside:
-            aside.write_bytes(bytes(kernels.serialize()))
+        with contextlib.suppress(OSError):
+            write_sealed(file, bytes(kernels.serialize()), key=key)
 
     return keep
 

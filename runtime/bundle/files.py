@@ -11,8 +11,9 @@ from pathlib import Path
 from echoexport.runtime.contract.manifest import MANIFEST_NAME, FileEntry, Manifest
 from echoexport.runtime.errors import BundleError
 from echoexport.runtime.files.aside import list_files
+from echoexport.runtime.files.held_file import HeldFile
 
-__all__ = ["check_file", "check_files", "check_hash", "hash_file"]
+__all__ = ["check_file", "check_files", "check_hash", "hash_file", "hold_file"]
 
 _BLOCK = 1 << 22
 
@@ -73,6 +74,17 @@ def check_hash(folder: Path, name: str, *, manifest: Manifest) -> None:
             f"{folder / name}: sha256 is {found}, the manifest says {wanted}; build or copy it "
             "again"
         )
+
+
+def hold_file(folder: Path, name: str, *, manifest: Manifest) -> HeldFile:
+    """A file opened as one that the manifest describes; its hash is still to be found right.
+
+    Raises:
+        BundleError: it is missing, a link, no plain file, of another size, or cannot be
+            opened.
+    """
+    wanted = manifest.files[name]
+    return HeldFile(folder, name, size=wanted.bytes, sha256=wanted.sha256)
 
 
 def hash_file(path: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.engine.held_arrays import Held, freeze, is_frozen
 from echoexport.runtime.engine.layer_times import LayerRecord
+from echoexport.runtime.engine.network_files import NetworkFiles
 from echoexport.runtime.engine.protocol import Engine
 from echoexport.runtime.errors import BackendError, UnknownNameError
 from echoexport.runtime.trace.tracer import NULL, Tracer
@@ -30,10 +31,12 @@ class Network:
         engine: Engine,
         *,
         notes: Sequence[str] = (),
+        files: NetworkFiles | None = None,
         tracer: Tracer = NULL,
     ) -> None:
         """``notes``: what does not run as it should and the engine cannot know.
 
+        ``files`` are those that the engine was opened from, which need not be held any more.
         ``tracer`` is told of each call, and of the casting of its inputs; the engine
         tells it what it knows of the device.
         """
@@ -45,6 +48,7 @@ class Network:
         self.seconds = 0.0
         self._engine = engine
         self._notes = tuple(notes)
+        self._files = files
         self._counting = threading.Lock()
         self._inputs = {tensor.name: tensor for tensor in spec.inputs}
         self._casts = {tensor.name: _Cast(tensor) for tensor in spec.inputs}
@@ -53,13 +57,19 @@ class Network:
     def notes(self) -> tuple[str, ...]:
         """What does not run as it should.
 
-        Such are nodes on another device, no CUDA graph, or plain operators only.
+        Such are nodes on another device, no CUDA graph, plain operators only, or files
+        that changed since they were opened.
         """
-        return (*self._notes, *self._engine.notes)
+        replaced = () if self._files is None else self._files.find_replaced()
+        changes = [
+            f"{self.spec.name}: runs as it was opened: {path} was changed meanwhile"
+            for path in replaced
+        ]
+        return (*self._notes, *self._engine.notes, *changes)
 
     def lend(self, tracer: Tracer = NULL) -> Network:
         """Another caller of the same engine, with counts and a tracer of its own."""
-        return Network(self.spec, self._engine, notes=self._notes, tracer=tracer)
+        return Network(self.spec, self._engine, notes=self._notes, files=self._files, tracer=tracer)
 
     def calls_what(self, other: Network) -> bool:
         """Whether both call the same engine."""

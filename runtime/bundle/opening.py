@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from echoexport.runtime.bundle.choice import choose_arithmetic, describe_missing_arithmetic
-from echoexport.runtime.bundle.files import check_hash
+from echoexport.runtime.bundle.files import hold_file
 from echoexport.runtime.bundle.judging.network import judge_network
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
 from echoexport.runtime.contract.compiled import CompiledEngine
-from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
+from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.spec import PRECISIONS, SubnetSpec
 from echoexport.runtime.engine.load_limit import find_load_limit, limit_load
+from echoexport.runtime.engine.network_files import NetworkFiles
 from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
-from echoexport.runtime.errors import BackendError, DeviceError, UnknownNameError
+from echoexport.runtime.errors import BackendError, BundleError, DeviceError, UnknownNameError
+from echoexport.runtime.files.held_file import HeldFile
 from echoexport.runtime.trace.tracer import Tracer
+
+_TRIES = 2
+_GRAPH = ".onnx"
 
 
 class NetworkOpener:
@@ -154,8 +160,6 @@ class NetworkOpener:
     def _open_proved(self, name: str, options: EngineOptions) -> Network:
         entry = self.manifest.networks[name]
         compiled = self._engine_of(name)
-        for file in self.files_of(name):
-            check_hash(self.folder, file, manifest=self.manifest)
         spec = entry.describe(name)
         notes = list[str]()
         if compiled is None and self.graph_of(name) != entry.graph:
@@ -168,8 +172,10 @@ class NetworkOpener:
                     f"{name}: runs in plain operators, which is slower: its graph for "
                     f"{self.backend.name}: {error}"
                 )
-            check_hash(self.folder, entry.graph, manifest=self.manifest)
-        network = Network(spec, self._open_engine(spec, entry, compiled, options), notes=notes)
+        if compiled is None:
+            network = self._open_graph(spec, options, notes=notes)
+        else:
+            network = self._open_compiled(spec, compiled, options)
         # Some fused bf16 attention kernels have been wrong, not merely coarse; int8 ones
         # saturate on some CPUs.
         if network.precision not in PRECISIONS or (compiled is not None and compiled.error is None):
@@ -178,37 +184,96 @@ class NetworkOpener:
 
     def _open_own(self, spec: SubnetSpec, options: EngineOptions) -> Network:
         """In the backend's own operators, which only the network's self-test has checked."""
-        network = Network(spec, self._load_graph(self.graph_of(spec.name), spec, options))
+        network = self._open_graph(spec, options)
         self._require_passed(network)
         return network
 
-    def _open_engine(
+    def _open_graph(
+        self, spec: SubnetSpec, options: EngineOptions, *, notes: Sequence[str] = ()
+    ) -> Network:
+        def start(files: NetworkFiles) -> Engine:
+            self._judge(spec.name, files)
+            for file in files.beside:
+                if self.backend.in_memory:
+                    file.content()
+                else:
+                    file.check()
+            with self._limit_load(spec.name, files.path):
+                return self.backend.open_held(files, spec, options)
+
+        return self._open_held(spec, start, notes=notes)
+
+    def _open_compiled(
+        self, spec: SubnetSpec, compiled: CompiledEngine, options: EngineOptions
+    ) -> Network:
+        def start(files: NetworkFiles) -> Engine:
+            for file in (files.main, *files.beside):
+                file.content()
+            self._judge(spec.name, files)
+            try:
+                with self._limit_load(spec.name, files.path):
+                    return self.backend.open_held_engine(files, spec, options)
+            except DeviceError as error:
+                raise DeviceError(f"{spec.name}: {error}") from error
+            except BackendError as error:
+                remedy = self.manifest.compiled.remedy if self.manifest.compiled else ""
+                raise BackendError(f"{spec.name}: {error}; {remedy}") from error
+
+        return self._open_held(spec, start)
+
+    def _open_held(
         self,
         spec: SubnetSpec,
-        entry: NetworkEntry,
-        compiled: CompiledEngine | None,
-        options: EngineOptions,
-    ) -> Engine:
-        summary = self.manifest.compiled
-        if compiled is None or summary is None:
-            return self._load_graph(entry.graph, spec, options)
+        start: Callable[[NetworkFiles], Engine],
+        *,
+        notes: Sequence[str] = (),
+    ) -> Network:
+        """A network from files that did not change from the first look to the last.
+
+        A second try is for what changes no byte, such as a link that another process
+        makes to a file.
+        """
+        changed = None
+        for _ in range(_TRIES):
+            with self._hold(spec.name) as files:
+                try:
+                    engine = start(files)
+                except BackendError:
+                    changed = files.find_changed()
+                    if changed is None:
+                        raise
+                    continue
+                changed = files.find_changed()
+                if changed is None:
+                    return Network(spec, engine, notes=notes, files=files)
+                engine.close()
+        raise BundleError(
+            f"{changed}: changed while it was opened; leave the bundle alone while it runs, or "
+            "build or copy it again"
+        )
+
+    def _hold(self, name: str) -> NetworkFiles:
+        """The files of :meth:`files_of`, opened."""
+        held = list[HeldFile]()
         try:
-            judge_network(self.folder, self.manifest, name=spec.name, file=compiled.files[0])
-            with self._limit_load(spec.name, compiled.files[0]):
-                return self.backend.open_engine(self.folder / compiled.files[0], spec, options)
-        except DeviceError as error:
-            raise DeviceError(f"{spec.name}: {error}") from error
-        except BackendError as error:
-            raise BackendError(f"{spec.name}: {error}; {summary.remedy}") from error
+            for file in self.files_of(name):
+                held.append(hold_file(self.folder, file, manifest=self.manifest))
+        except BaseException:
+            for one in held:
+                one.close()
+            raise
+        return NetworkFiles(held)
 
-    def _load_graph(self, file: str, spec: SubnetSpec, options: EngineOptions) -> Engine:
-        judge_network(self.folder, self.manifest, name=spec.name, file=file)
-        with self._limit_load(spec.name, file):
-            return self.backend.open(self.folder / file, spec, options)
+    def _judge(self, name: str, files: NetworkFiles) -> None:
+        """Judge the bytes that were hashed, unless they are an engine in a library's format."""
+        if self.manifest.compiled is None or files.path.suffix == _GRAPH:
+            file = files.path.relative_to(self.folder).as_posix()
+            data = bytes(files.main.content())
+            judge_network(self.folder, self.manifest, name=name, file=file, data=data)
 
-    def _limit_load(self, name: str, file: str) -> AbstractContextManager[None]:
+    def _limit_load(self, name: str, path: Path) -> AbstractContextManager[None]:
         seconds = find_load_limit(self.backend.longest_load, self.measure_weights(name))
-        return limit_load(f"{self.folder / file}", seconds)
+        return limit_load(f"{path}", seconds)
 
     def _require_passed(self, network: Network) -> None:
         """Raise ``BackendError`` and close the network where it fails its self-test."""

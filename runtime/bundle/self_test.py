@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from echoexport.runtime.bundle.files import check_hash
+from echoexport.runtime.bundle.files import hold_file
 from echoexport.runtime.bundle.network import Network, compare_outputs, find_worst_output
 from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
 from echoexport.runtime.contract.spec import find_tolerance
@@ -45,14 +46,12 @@ def run_self_test(
         BundleError: the arrays are not what the manifest says, or not every input and
             output of this network.
     """
-    check_hash(folder, entry.self_test, manifest=manifest)
     inputs = {tensor.name: f"input.{tensor.name}" for tensor in entry.inputs}
     outputs = {tensor.name: f"output.{tensor.name}" for tensor in entry.outputs}
     try:
-        # numpy leaves a file open that it opened itself and found to be no archive
         with (
-            (folder / entry.self_test).open("rb") as file,
-            np.load(file, allow_pickle=False) as arrays,
+            hold_file(folder, entry.self_test, manifest=manifest) as file,
+            np.load(io.BytesIO(file.content()), allow_pickle=False) as arrays,
         ):
             given = {name: arrays[key] for name, key in inputs.items()}
             wanted = {name: arrays[key] for name, key in outputs.items()}

@@ -34,6 +34,7 @@ from echoexport.runtime.engine.ort_providers import (
 )
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.files.folder_sums import drop_unproved, prove_files
 from echoexport.runtime.files.temporary import temporary_folder
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
@@ -211,7 +212,21 @@ class OrtGpuBackend(Backend):
         """
         library = load_gpu_library(self.name)
         options = replace(options, cache=make_cache(options.cache))
+        kept = options.cache if self.provider == TENSORRT_PROVIDER else None
+        dropped = () if kept is None else drop_unproved(kept)
+        engine = self._open(library, graph, spec, options=options)
+        if kept is not None:
+            prove_files(kept)
+        if dropped:
+            engine.notes.append(
+                f"{spec.name}: made anew, not being as it was left in the cache: "
+                f"{', '.join(dropped)}"
+            )
+        return engine
 
+    def _open(
+        self, library: Any, graph: Path, spec: SubnetSpec, *, options: EngineOptions
+    ) -> OrtGpuEngine:
         def attempt(recorded: bool) -> OrtGpuEngine:
             beside = is_handed_beside(library, graph)
             providers = self._choose_providers(spec, options, graph=recorded, beside=beside)

@@ -16,6 +16,7 @@ import numpy as np
 
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerRecord
+from echoexport.runtime.engine.network_files import NetworkFiles
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.trace.tracer import Tracer
 
@@ -90,6 +91,9 @@ class Backend(ABC):
     """Whether it computes on a GPU."""
     opens_graphs: bool = True
     """Whether it opens ONNX files; one that does not runs compiled engines only."""
+    in_memory: bool = False
+    """Whether its library takes graphs and weights from memory; one that does not reads
+    them by their paths, and the bundle then looks whether they changed meanwhile."""
     engine_suffix: str = ""
     """Of the files in which its engines are kept; "" where they cannot be.
 
@@ -117,6 +121,14 @@ class Backend(ABC):
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
         """Compile a network's ONNX file."""
 
+    def open_held(self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions) -> Engine:
+        """Compile a network whose files are held and were found right.
+
+        A backend whose library maps files, or can take them from memory, does better than
+        to open the path: what lies there may be another file by now.
+        """
+        return self.open(files.path, spec, options)
+
     def arithmetic(self) -> tuple[str, ...]:
         """What it can be told to compute in on this machine."""
         return ("fp32",)
@@ -142,6 +154,16 @@ class Backend(ABC):
                 the fix is to compile again.
         """
         raise BackendError(f"backend {self.name!r} opens no compiled engines")
+
+    def open_held_engine(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> Engine:
+        """The same for an engine whose files are held, and read into memory.
+
+        Raises:
+            BackendError: as of ``open_engine``.
+        """
+        return self.open_engine(files.path, spec, options)
 
 
 def make_cache(folder: Path | None) -> Path | None:

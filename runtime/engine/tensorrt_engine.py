@@ -47,8 +47,10 @@ class TensorRTEngine(Engine):
         plan: Path,
         spec: SubnetSpec,
         options: EngineOptions,
+        *,
+        content: memoryview | None = None,
     ) -> None:
-        """Read a plan and take all the memory that calls need.
+        """Read a plan, from ``content`` where that was read, and take all memory for calls.
 
         Raises:
             BackendError: the library refuses the plan, it is not this network's, or
@@ -71,7 +73,7 @@ class TensorRTEngine(Engine):
         self._engine: Any = None
         self._owned = ExitStack()
         try:
-            self._open(plan, options, self._owned)
+            self._open(plan, content, options, self._owned)
         except BaseException as error:
             self._owned.close()
             if isinstance(error, AttributeError):
@@ -125,10 +127,12 @@ class TensorRTEngine(Engine):
         with self._lock:
             self._owned.close()
 
-    def _open(self, plan: Path, options: EngineOptions, owned: ExitStack) -> None:
+    def _open(
+        self, plan: Path, content: memoryview | None, options: EngineOptions, owned: ExitStack
+    ) -> None:
         self._stream = self._cuda.create_stream()
         owned.callback(self._cuda.destroy_stream, self._stream)
-        engine = self._library.read_plan(plan)
+        engine = self._library.read_plan(plan, content=content)
         _require_tensors(plan, self._library.list_tensors(engine), self._spec)
         self._inputs = {t.name: DeviceInput(self._cuda, t, owned) for t in self._spec.inputs}
         self._outputs = {t.name: DeviceOutput(self._cuda, t, owned) for t in self._spec.outputs}

@@ -6,7 +6,6 @@ Opening it, reading plans, and what differs between its versions.
 from __future__ import annotations
 
 import importlib
-import mmap
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -68,10 +67,8 @@ class TensorRTLibrary:
         self._runtime: Any = None
         self._lock = threading.Lock()
 
-    def read_plan(self, plan: Path) -> Any:
-        """The ``ICudaEngine`` of a plan.
-
-        The file is mapped, not read: on boards the GPU's memory is the host's too.
+    def read_plan(self, plan: Path, *, content: memoryview | None = None) -> Any:
+        """The ``ICudaEngine`` of a plan, from ``content`` where the file was read before.
 
         Raises:
             BackendError: the file cannot be read, or the library refuses it, or says
@@ -81,13 +78,12 @@ class TensorRTLibrary:
         with self._lock:
             self._complaints.clear()
             try:
-                with (
-                    plan.open("rb") as file,
-                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-                ):
-                    engine = self._find_runtime().deserialize_cuda_engine(content)
-            except (OSError, ValueError) as error:  # a ValueError where the file is empty
+                whole = plan.read_bytes() if content is None else content
+            except OSError as error:
                 raise BackendError(f"{plan}: cannot be read: {error}") from error
+            if not len(whole):
+                raise BackendError(f"{plan}: cannot be read: it is empty")
+            engine = self._find_runtime().deserialize_cuda_engine(whole)
             if engine is None:
                 reason = self.explain()
                 kind = (

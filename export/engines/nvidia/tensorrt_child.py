@@ -22,10 +22,15 @@ from echoexport.export.engines.nvidia.tensorrt_library import (
     load_builder_library,
 )
 from echoexport.runtime.errors import BackendError, GraphError
+from echoexport.runtime.files.sealed_file import read_sealed, seal_bytes
 
 LONGEST_REASON = 600
 """Characters of a refusal; a line so short is written to a pipe whole, whatever other
 threads write."""
+TIMING_KEY = "timings"
+"""Of the file in which timings are kept, see ``sealed_file``."""
+_DAMAGED = b"\x00"
+"""What no library takes for timings: it then says so, and starts anew."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def _build(job: BuildJob, library: BuilderLibrary, answers: Answers) -> int:
     if job.output is not None:
         _write(Path(job.output), plan.content)
     if job.timing_output is not None and plan.timing is not None:
-        _write(Path(job.timing_output), plan.timing)
+        _write(Path(job.timing_output), seal_bytes(plan.timing, key=TIMING_KEY))
     answers.send(
         "built",
         version=library.version,
@@ -152,9 +157,10 @@ def _read_timing(job: BuildJob) -> bytes | None:
     if job.timing_cache is None:
         return None
     try:
-        return Path(job.timing_cache).read_bytes()
+        content = read_sealed(Path(job.timing_cache), key=TIMING_KEY)
     except OSError:
         return b""
+    return _DAMAGED if content is None else bytes(content)
 
 
 def _write(path: Path, content: Any) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -19,6 +21,7 @@ from echoexport.export.sizes import size_networks
 from echoexport.export.subnets import tracing
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY, describe_networks
 from echoexport.runtime.contract.spec import SubnetSpec
+from echoexport.runtime.files.sealed_file import read_sealed
 
 
 def specs_of(
@@ -39,7 +42,7 @@ def spec(micro: Architecture) -> SubnetSpec:
 def kept(spec: SubnetSpec, micro: Architecture, tmp_path: Path) -> Path:
     """The file of a trace that is in the cache."""
     find_trace(spec, micro, folder=tmp_path)
-    (path,) = tmp_path.glob("*.onnx")
+    (path,) = tmp_path.glob("*.trace")
     return path
 
 
@@ -56,6 +59,22 @@ def test_the_second_call_does_not_trace(
 def test_no_folder_means_no_cache(spec: SubnetSpec, micro: Architecture, tmp_path: Path) -> None:
     assert not find_trace(spec, micro, folder=None).cached
     assert not find_trace(spec, micro, folder=None).cached
+
+
+def test_a_trace_with_a_flipped_bit_is_made_anew(
+    kept: Path, spec: SubnetSpec, micro: Architecture
+) -> None:
+    whole = kept.read_bytes()
+    made = find_trace(spec, micro, folder=kept.parent).model
+    draw = np.random.default_rng(11)
+    for place in draw.integers(0, 8 * len(whole), 5):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << (place % 8)
+        kept.write_bytes(flipped)
+        trace = find_trace(spec, micro, folder=kept.parent)
+        assert not trace.cached
+        assert trace.model.SerializeToString() == made.SerializeToString()
+        assert kept.read_bytes() == whole
 
 
 def test_a_trace_cut_off_anywhere_is_made_anew(
@@ -155,15 +174,12 @@ def trace_of(size: int) -> onnx.ModelProto:
 def test_a_trace_written_by_two_processes_of_one_number_at_once_is_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def write_slowly(path: Path, content: bytes) -> None:
+    def open_late(path: Path, mode: str) -> Any:
         monkeypatch.undo()
-        with path.open("wb") as file:
-            file.write(content[:20])
-            file.flush()
-            # As another container's process does.
-            traces._store(trace_of(50), tmp_path / "trace.onnx")
-            file.write(content[20:])
+        traces._store(trace_of(50), tmp_path / "some.trace")  # as another container's process does
+        return path.open(mode)
 
-    monkeypatch.setattr(Path, "write_bytes", write_slowly)
-    traces._store(trace_of(100), tmp_path / "trace.onnx")
-    assert (tmp_path / "trace.onnx").read_bytes() == trace_of(100).SerializeToString()
+    monkeypatch.setattr(Path, "open", open_late)
+    traces._store(trace_of(100), tmp_path / "some.trace")
+    kept = read_sealed(tmp_path / "some.trace", key="some.trace")
+    assert kept == trace_of(100).SerializeToString()

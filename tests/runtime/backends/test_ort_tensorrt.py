@@ -105,3 +105,16 @@ def test_a_cache_that_cannot_be_made_is_done_without(
     with pytest.warns(RuntimeWarning, match=r"the engine cache .*/file cannot be made "):
         open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "file" / "below")
     assert "trt_engine_cache_path" not in fake.asked[0][0][1]
+
+
+def test_what_was_changed_in_the_cache_is_removed_before_the_library_reads_it(
+    make_ort: Make, open_ort: Make, arithmetic_graph: Graph, tmp_path: Path
+) -> None:
+    make_ort(runs_on=TENSORRT_PROVIDER)
+    open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "one")
+    (tmp_path / "one" / "arithmetic.engine").write_bytes(b"changed")
+    engine = open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "one")
+    assert not (tmp_path / "one" / "arithmetic.engine").exists()
+    assert any("made anew, not being as it was left" in note for note in engine.notes)
+    again = open_ort("ort_tensorrt", arithmetic_graph, cache=tmp_path / "one")
+    assert not any("made anew" in note for note in again.notes)

@@ -105,10 +105,10 @@ def test_checking_the_files_finds_a_linked_folder_that_is_not_listed(
 def test_a_file_that_cannot_be_read_is_refused_with_its_name(
     null_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> str:
+    def fail(*_: object) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("echoexport.runtime.bundle.files.hash_file", fail)
+    monkeypatch.setattr("echoexport.runtime.files.held_file.HeldFile._read", fail)
     with (
         open_bundle(null_bundle) as bundle,
         pytest.raises(BundleError, match=r"vae_encoder\.onnx: cannot be read: In"),

@@ -91,6 +91,26 @@ def test_rtx_keeps_its_kernels_where_it_is_told_to(
     assert config.cache.kernels == {"small"}
 
 
+def test_rtx_makes_kernels_anew_where_a_bit_of_them_flipped(
+    open_small: Callable[..., TensorRTEngine],
+    tmp_path: Path,
+    inputs_of: Callable[..., dict[str, np.ndarray]],
+) -> None:
+    options = EngineOptions(cache=tmp_path / "kept")
+    open_small("rtx-1.7", options=options)(inputs_of(1))
+    file = tmp_path / "kept" / "small.kernels"
+    whole = file.read_bytes()
+    for place in np.random.default_rng(12).integers(0, 8 * len(whole), 4):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << (place % 8)
+        file.write_bytes(flipped)
+        again = open_small("rtx-1.7", options=options)
+        config = again._library.module.engines[-1].contexts[0].config  # type: ignore[attr-defined]
+        assert config.cache.kernels == set()
+        again(inputs_of(1))
+        assert file.read_bytes() == whole
+
+
 def test_rtx_runs_where_its_kernels_cannot_be_kept(
     open_small: Callable[..., TensorRTEngine],
     tmp_path: Path,

@@ -13,6 +13,7 @@ from echoexport.runtime.backends import load_backend
 from echoexport.runtime.backends.tensorrt_rtx import _keep_in
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import EngineOptions
+from echoexport.runtime.files.sealed_file import read_sealed
 
 REFERENCE = np.arange(4, dtype=np.float32)[None]
 
@@ -83,16 +84,13 @@ class FakeKernels:
 def test_a_file_of_kernels_written_by_two_processes_of_one_number_at_once_is_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def write_slowly(path: Path, content: bytes) -> None:
-        monkeypatch.undo()
-        with path.open("wb") as file:
-            file.write(content[:20])
-            file.flush()
-            _keep_in(
-                tmp_path / "kernels", FakeKernels(b"b" * 50)
-            )()  # as another container's process does
-            file.write(content[20:])
+    file = tmp_path / "kernels"
 
-    monkeypatch.setattr(Path, "write_bytes", write_slowly)
-    _keep_in(tmp_path / "kernels", FakeKernels(b"a" * 100))()
-    assert (tmp_path / "kernels").read_bytes() == b"a" * 100
+    def open_late(path: Path, mode: str) -> Any:
+        monkeypatch.undo()
+        _keep_in(file, FakeKernels(b"b" * 50), key="k")()  # as another container's process does
+        return path.open(mode)
+
+    monkeypatch.setattr(Path, "open", open_late)
+    _keep_in(file, FakeKernels(b"a" * 100), key="k")()
+    assert read_sealed(file, key="k") == b"a" * 100

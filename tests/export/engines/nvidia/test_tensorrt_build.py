@@ -15,10 +15,12 @@ import pytest
 from echoexport.export.engines import EngineSettings, tensorrt
 from echoexport.export.engines.nvidia import tensorrt_build, tensorrt_process
 from echoexport.export.engines.nvidia.tensorrt_build import build_with
+from echoexport.export.engines.nvidia.tensorrt_child import TIMING_KEY
 from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT, TENSORRT_RTX
 from echoexport.export.engines.nvidia.tensorrt_memory import MemoryNeed
 from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.errors import BackendError, EchoExportError, OutputError
+from echoexport.runtime.files.sealed_file import read_sealed, write_sealed
 
 FAKE = Path(__file__).parents[3] / "fakes" / "fake_tensorrt.py"
 
@@ -232,11 +234,17 @@ def test_a_long_build_says_what_it_is_at(
 def test_timings_are_kept_and_used_again(build: Build, tmp_path: Path) -> None:
     cache = tmp_path / "timings" / "cache"
     build(timing_cache=cache)
-    first = json.loads(cache.read_bytes())
+    first = read_timings(cache)
     built, _ = build(timing_cache=cache)
-    assert json.loads(cache.read_bytes()) == first
+    assert read_timings(cache) == first
     assert not any("timing cache" in note for note in built.notes)
     assert left_in(cache.parent) == ["cache"]
+
+
+def read_timings(path: Path) -> Any:
+    content = read_sealed(path, key=TIMING_KEY)
+    assert content is not None
+    return json.loads(bytes(content))
 
 
 def write_timings(
@@ -259,17 +267,17 @@ def test_a_timing_cache_that_cannot_be_used_is_started_anew(
     build: Build, tmp_path: Path, content: bytes
 ) -> None:
     cache = tmp_path / "cache"
-    cache.write_bytes(content)
+    write_sealed(cache, content, key=TIMING_KEY)
     built, _ = build(timing_cache=cache)
     assert any(
         note.startswith("the timing cache is damaged or of another device") for note in built.notes
     )
-    assert json.loads(cache.read_bytes())["entries"]["tiny"] != 1
+    assert read_timings(cache)["entries"]["tiny"] != 1
 
 
 def test_the_best_of_three_is_kept_with_its_timings(build: Build, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    cache.write_bytes(write_timings(other=1, tiny=2))
+    write_sealed(cache, write_timings(other=1, tiny=2), key=TIMING_KEY)
     figures = iter([0.03, 0.01, 0.02])
     seen = []
 
@@ -283,7 +291,7 @@ def test_the_best_of_three_is_kept_with_its_timings(build: Build, tmp_path: Path
         "kept the quickest of 3 builds: 10.00 ms a call of 30.00, 10.00, 20.00 (measured)"
         in built.notes
     )
-    entries = json.loads(cache.read_bytes())["entries"]
+    entries = read_timings(cache)["entries"]
     assert entries["other"] == 1, "what other networks left there stays"
     assert entries["tiny"] != 2, "timed anew, or every build would be the same"
     assert left_in(output.parent) == ["tiny.plan"]

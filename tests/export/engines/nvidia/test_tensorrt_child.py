@@ -19,6 +19,7 @@ from echoexport.export.engines.nvidia.tensorrt_child import (
 )
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.errors import BackendError, GraphError
+from echoexport.runtime.files.sealed_file import write_sealed
 
 
 @pytest.fixture
@@ -115,5 +116,13 @@ def test_a_timing_cache_that_is_not_there_yet_is_an_empty_one(tmp_path: Path) ->
     path = tmp_path / "timings"
     jobs = [BuildJob("tensorrt", "x", "g", timing_cache=place) for place in (None, str(path))]
     assert [tensorrt_child._read_timing(job) for job in jobs] == [None, b""]
-    path.write_bytes(b"kept")
+    write_sealed(path, b"kept", key=tensorrt_child.TIMING_KEY)
     assert tensorrt_child._read_timing(jobs[1]) == b"kept"
+
+
+def test_damaged_timings_are_none_that_a_library_takes(tmp_path: Path) -> None:
+    path = tmp_path / "timings"
+    write_sealed(path, b"kept", key=tensorrt_child.TIMING_KEY)
+    path.write_bytes(path.read_bytes()[:-1] + b"T")
+    job = BuildJob("tensorrt", "x", "g", timing_cache=str(path))
+    assert tensorrt_child._read_timing(job) == b"\x00"
