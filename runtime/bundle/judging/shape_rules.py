@@ -13,7 +13,7 @@ from echoexport.runtime.bundle.judging.constants import Constants
 from echoexport.runtime.bundle.judging.graph_file import Node, Sides
 from echoexport.runtime.contract.operators import MICROSOFT
 
-__all__ = ["SHAPERS", "TAKING_PRODUCTS", "Shaper", "count_products"]
+__all__ = ["ONE_BY_ONE", "SHAPERS", "TAKING_PRODUCTS", "Shaper", "count_products"]
 
 Shaper = Callable[[Node, Sequence[Sides], Constants], list[Sides]]
 
@@ -255,6 +255,13 @@ SHAPERS: Mapping[tuple[str, str], Shaper] = {
 }
 """By domain and name, for each operator that a bundle's graphs may hold."""
 
+
+ONE_BY_ONE = frozenset(
+    {"Add", "BiasAdd", "Cast", "DequantizeLinear", "Div", "Gelu", "Greater", "Mul", "Not"}
+    | {"QuantizeLinear", "Reshape", "Sigmoid", "Sub", "Where"}
+)
+"""Operators that take numbers one by one, which engines join to one where they follow
+each other."""
 
 TAKING_PRODUCTS = frozenset({"Conv", "FusedMatMul", "MatMul", "MultiHeadAttention", "NhwcConv"})
 """Operators whose numbers are each a sum of many products."""

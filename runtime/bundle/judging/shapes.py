@@ -7,10 +7,15 @@ from math import prod
 
 from echoexport.runtime.bundle.judging.constants import Constants
 from echoexport.runtime.bundle.judging.graph_file import GraphFile, Node, Sides
-from echoexport.runtime.bundle.judging.shape_rules import SHAPERS, TAKING_PRODUCTS, count_products
+from echoexport.runtime.bundle.judging.shape_rules import (
+    ONE_BY_ONE,
+    SHAPERS,
+    TAKING_PRODUCTS,
+    count_products,
+)
 from echoexport.runtime.bundle.judging.wire import ObjectionError
 
-__all__ = ["LARGEST_VALUE", "MOST_PRODUCTS", "MOST_VALUES", "find_shapes"]
+__all__ = ["LARGEST_VALUE", "LONGEST_RUN", "MOST_PRODUCTS", "MOST_VALUES", "find_shapes"]
 
 LARGEST_VALUE = 1 << 31
 """Numbers in one value. A build leaves none that is larger: parsers refuse them."""
@@ -22,6 +27,10 @@ MOST_PRODUCTS = 1 << 52
 """Multiplications of a call: three days at 16 GFLOP/s. A UNet of 512 pixels and 12
 frames takes 2**43."""
 
+LONGEST_RUN = 64
+"""Operators one after another that take numbers one by one. Ours have 10 at most; an
+engine that joins them may take very long over thousands."""
+
 
 def find_shapes(
     graph: GraphFile, constants: Constants, *, known: Mapping[str, Sides]
@@ -31,9 +40,10 @@ def find_shapes(
     Raises:
         ObjectionError: a node reads what nothing before it gives, or gives what is there
             already; shapes do not fit each other; values are too large, or take too
-            long to compute.
+            long to compute or to compile.
     """
     shapes = {**known, "": ()}
+    runs: dict[str, int] = {}
     numbers = products = 0
     for node in graph.nodes:
         try:
@@ -52,6 +62,11 @@ def find_shapes(
             numbers += count
             if name:
                 shapes[name] = shape
+        if node.operator in ONE_BY_ONE:
+            run = 1 + max(runs.get(name, 0) for name in node.inputs)
+            if run > LONGEST_RUN:
+                raise ObjectionError(f"{_name(node)} is one of {run} such operators in a row")
+            runs[node.outputs[0]] = run
         if node.operator in TAKING_PRODUCTS:
             products += count_products(node, given, made)
         if numbers > MOST_VALUES or products > MOST_PRODUCTS:

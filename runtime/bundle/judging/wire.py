@@ -11,7 +11,7 @@ Field = tuple[int, int, int]
 """Its tag (number and wire type as they stand in the file), then the place where its
 content starts and where it stops; of a number its value and -1."""
 
-MOST_FIELDS = 2_000_000
+MOST_FIELDS = 1_000_000
 """Of one file, in all its messages. A UNet of the official sizes takes 50,000."""
 
 _NUMBER = 0

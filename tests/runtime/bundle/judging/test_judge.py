@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from echoexport.runtime.bundle.judging import judge as judging
 from echoexport.runtime.bundle.judging.judge import judge_graph, judge_optimized_graph
+from echoexport.runtime.bundle.judging.wire import MOST_FIELDS
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import TOLERANCES, SubnetSpec, TensorSpec
 from echoexport.runtime.errors import BundleError
@@ -229,6 +231,13 @@ def test_every_part_of_a_graph_that_was_cut_off_is_refused(
     for length in range(len(whole)):
         with pytest.raises(BundleError, match="no engine is given such a graph"):
             judge(whole[:length])
+
+
+def test_a_file_of_nothing_but_fields_is_refused_in_a_second_or_two(judge: Judge) -> None:
+    begun = time.process_time()
+    with pytest.raises(BundleError, match="made of too many fields"):
+        judge(write_field(5, 1) * (2 * MOST_FIELDS))
+    assert time.process_time() - begun < 10
 
 
 @given(data=st.data())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from fixtures.graph_bytes import WrittenGraph, write_constant, write_node, write_value
@@ -73,3 +74,17 @@ def test_values_that_nobody_wants_have_no_name(graph: WrittenGraph, judge: Judge
     graph.values = [write_value("between", [2, 8])]
     with pytest.raises(BundleError, match="lacks an input"):
         judge(graph)
+
+
+@pytest.mark.parametrize(("count", "passes"), [(shapes.LONGEST_RUN, True), (65, False)])
+def test_operators_that_take_numbers_one_by_one_do_not_follow_each_other_for_ever(
+    graph: WrittenGraph, judge: Judge, count: int, passes: bool
+) -> None:
+    names = ["between", *(f"step.{place}" for place in range(count))]
+    for before, after in pairwise(names):
+        graph.nodes.insert(-1, write_node("Sigmoid", [before], [after]))
+    if passes:
+        judge(graph)
+    else:
+        with pytest.raises(BundleError, match=r"\(Sigmoid\) is one of 65 such operators in a row"):
+            judge(graph)
