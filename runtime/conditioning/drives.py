@@ -5,6 +5,7 @@ Drives are told apart by name here alone; all else asks ``manifest.drive``.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def find_mask_feature(
 class PoseFeatures:
     """Face features of pose maps, computed when a window asks for them.
 
-    The latest used are kept.
+    The latest used are kept. Several threads may ask.
     """
 
     def __init__(self, networks: Lease, maps: Callable[[int], NDArray[np.float32]]) -> None:
@@ -164,6 +165,7 @@ class PoseFeatures:
         self._network = drive.network
         self._shape = (1, drive.channels, picture.height, picture.width)
         self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def window(self, indices: Iterable[int]) -> NDArray[np.float32]:
         """(1, C0, frames, h, w) for frames ``indices``.
@@ -171,7 +173,8 @@ class PoseFeatures:
         Raises:
             PoseError: a map has another shape than (3, H, W).
         """
-        return np.stack([self._feature(index) for index in indices], axis=2)
+        with self._lock:
+            return np.stack([self._feature(index) for index in indices], axis=2)
 
     def _feature(self, index: int) -> NDArray[np.float32]:
         if index in self._kept:

@@ -288,5 +288,12 @@ class LiveHost:
 def _describe_portrait(portrait: LivePicture, numbers: LiveNumbers) -> tuple[object, ...]:
     mask = None if portrait.mask is None else portrait.mask.tobytes()
     poses = None if portrait.poses is None else id(portrait.poses)
-    drawn = (numbers.mode, numbers.steps, numbers.block, numbers.seed, numbers.guidance)
+    drawn = (
+        numbers.mode,
+        numbers.steps,
+        numbers.block,
+        numbers.seed,
+        numbers.guidance,
+        numbers.fps,
+    )
     return (portrait.picture.tobytes(), mask, poses, numbers.idle_frames, *drawn)

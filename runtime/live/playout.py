@@ -88,8 +88,10 @@ class Playout:
         making = self._production
         if not making.script.paced:
             return
-        while len(making.slots) * self._frame > _BACKLOG and all(
-            slot.resting and not slot.cue.end_of_utterance for slot in making.slots
-        ):
-            making.take()
-            self.skipped += 1
+        count = len(making.slots)
+        while count * self._frame > _BACKLOG:
+            count -= 1
+        more = len(making.slots) - count
+        if more and all(slot.resting and not slot.cue.end_of_utterance for slot in making.slots):
+            making.skip(more)
+            self.skipped += more

@@ -110,12 +110,13 @@ class Production:
         """The next frame of the idle loop; without a cue, one that nobody sent sound for."""
         idle = self._portrait.idle
         picture = idle.at(self._place).picture
-        state = idle.state_at(self._place, keep=self._sampler.keep)
+        place = self._place
+        state = idle.state_at(place, keep=self._sampler.keep)
         self._place += 1
         self._state = state
         wanted = cue or CueFrame(NO_SOUND, IDLE, None, end_of_utterance=self.script.take_owed_end())
         now = self._host.clock.now()
-        return Slot(wanted, self.epoch, 0, state=state, picture=picture, ready=now)
+        return Slot(wanted, self.epoch, 0, state=state, picture=picture, ready=now, place=place)
 
     def find_hung(self, now: float, *, patience: float) -> str | None:
         """What was handed in more than ``patience`` seconds ago and is not done, if anything."""
@@ -134,6 +135,21 @@ class Production:
             self._planned = None
         return slot
 
+    def skip(self, count: int) -> None:
+        """Leave out the sound of the first ``count`` of the queue, all of which rests.
+
+        Their pictures stay, and the last ones are shown later: the loop does not jump.
+        """
+        heard = list(self.slots)[count:]
+        shown = list(self.slots)[: len(heard)]
+        self.slots = deque(
+            replace(slot, cue=later.cue) for slot, later in zip(shown, heard, strict=True)
+        )
+        self._planned = self.slots[-1] if self.slots else None
+        self._place -= count
+        if self._planned is not None and self._planned.state is not None:
+            self._state = self._planned.state
+
     def interrupt(self) -> None:
         """A new epoch: sound and unfinished work of the old one are dropped.
 
@@ -148,6 +164,8 @@ class Production:
         self.script.speaking = latest is not None and not latest.resting
         if latest is not None and latest.state is not None:
             self._state = latest.state
+            # The loop goes on from the last frame of it that is shown.
+            self._place = latest.place + 1 if latest.resting else 0
 
     def reset(self) -> None:
         """A new epoch that begins at rest, with nothing of the old one."""
@@ -211,7 +229,7 @@ class Production:
             kind,
             lambda: self._run_draw(block),
             due=due,
-            done=lambda seconds: self._host.costs.tell(kind, seconds),
+            done=lambda seconds: self._note_cost(kind, seconds, slots),
         )
 
     def _run_draw(self, block: _Block) -> None:
@@ -254,6 +272,11 @@ class Production:
         self.plan()
         self._changed.notify_all()
 
+    def _note_cost(self, kind: str, seconds: float, slots: list[Slot]) -> None:
+        """Work that was broken off says nothing of what it costs."""
+        if self.epoch == slots[0].epoch:
+            self._host.costs.tell(kind, seconds)
+
     def _start_decoding(self) -> None:
         """One block of a session is decoded at a time: pixels that hold need their order."""
         if self._decoding or not self._to_decode:
@@ -265,7 +288,7 @@ class Production:
             DECODE,
             lambda: self._run_decode(slots),
             due=self.find_due(0),
-            done=lambda seconds: self._host.costs.tell(DECODE, seconds / len(slots)),
+            done=lambda seconds: self._note_cost(DECODE, seconds / len(slots), slots),
         )
 
     def _run_decode(self, slots: list[Slot]) -> None:

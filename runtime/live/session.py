@@ -147,10 +147,15 @@ class LiveSession:
             self._go_on()
 
     def fail(self, error: BaseException) -> None:
-        """End the session with an error, raised where it is iterated; others go on."""
+        """End the session with an error, raised where it is iterated; others go on.
+
+        Its share of the workers is free for another from now on.
+        """
         with self._changed:
-            self._failure = error
+            self._failure = self._failure or error
+            self._production.reset()
             self._changed.notify_all()
+        self._host.leave(self)
 
     def close(self) -> None:
         """End; the iteration ends too, in whatever thread."""
@@ -187,7 +192,6 @@ class LiveSession:
                 # Nobody tells of an engine that hangs.
                 patience = self.numbers.patience
                 self._clock.wait(self._changed, patience if wait is None else min(wait, patience))
-                self._look_for_hung()
         return None
 
     def due_in(self) -> float | None:
@@ -200,6 +204,7 @@ class LiveSession:
             BackendError: an engine failed; the session is over.
         """
         with self._changed:
+            self._look_for_hung()
             if self._failure is not None:
                 raise self._failure
             if self._is_over():
@@ -209,6 +214,8 @@ class LiveSession:
             return None if wait is None else max(0.0, wait)
 
     def _look_for_hung(self) -> None:
+        if self._failure is not None:
+            return
         work = self._production.find_hung(self._clock.now(), patience=self.numbers.patience)
         if work is not None:
             error = BackendError(
@@ -234,6 +241,8 @@ class LiveSession:
     def _require_open(self) -> None:
         if self._closed:
             raise SettingError("this live session is closed")
+        if self._failure is not None:
+            raise SettingError(f"this live session has ended: {self._failure}")
         if self._finished:
             raise SettingError("this live session was told that nothing more comes")
 

@@ -28,6 +28,8 @@ class Slot:
     """(H, W, 3), once it is decoded."""
     ready: float = 0.0
     """When that was."""
+    place: int = 0
+    """In the idle loop, of one of its frames."""
     before: Slot | None = field(default=None, repr=False)
     """The one before it until it is decoded, for pixels that hold still."""
 

@@ -206,3 +206,18 @@ def test_frames_can_be_awaited(stage: Stage) -> None:
         talk.push(make_voice(0.5), RATE)
         talk.finish()
         assert sum(frame.samples.size for frame in asyncio.run(collect())) == 13 * FRAME
+
+
+def test_an_interrupt_at_rest_does_not_move_the_loop(stage: Stage) -> None:
+    with stage.talk() as talk:
+        stage.take(talk, 3)
+        talk.push(np.zeros(RATE, np.float32), RATE)
+        places = []
+        for number in range(12):
+            if number == 4:
+                talk.interrupt()
+            stage.take(talk, 1)
+            shown = talk._production.shown
+            assert shown is not None
+            places.append(shown.place)
+        assert np.diff(places).tolist() == [1] * 11

@@ -230,3 +230,47 @@ def test_a_device_that_falls_behind_goes_down_the_ladder_and_comes_back(
         assert min(count for moment, count in steps if 4 < moment < 9) < 4
         assert max(count for moment, count in steps if moment > 13) == 4
         assert talk.statistics.late_frames > 0
+
+
+def test_a_session_that_failed_takes_no_more_room_and_no_more_sound(
+    make_stage: MakeStage,
+) -> None:
+    stage = make_stage(workers=1)
+    stage.host.costs.tell("draw 2", 0.04)
+    stage.host.costs.tell("decode", 0.003)
+    sessions = [stage.talk() for _ in range(2)]
+    with pytest.raises(CapacityError):
+        stage.talk()
+    sessions[0].fail(BackendError("it broke"))
+    sessions[0].fail(BackendError("and again"))
+    stage.talk().close()
+    with pytest.raises(SettingError, match="this live session has ended: it broke"):
+        sessions[0].push(make_voice(0.1), RATE)
+    with pytest.raises(BackendError, match="it broke"):
+        sessions[0].next_frame()
+
+
+def test_who_has_a_loop_of_his_own_is_told_of_an_engine_that_hangs(make_stage: MakeStage) -> None:
+    stage = make_stage(workers=1)
+    with stage.talk(patience=3.0) as talk:
+        stage.take(talk, 3)
+        stage.workers.hung = "draw"
+        talk.push(make_voice(1.0), RATE)
+        with pytest.raises(BackendError, match="has given no answer for 3 s"):
+            for _ in range(100):
+                if talk.due_in() == 0:
+                    talk.next_frame()
+                stage.time.run(0.04)
+
+
+def test_a_block_that_was_broken_off_says_nothing_of_what_blocks_cost(stage: Stage) -> None:
+    with stage.talk() as talk:
+        talk.push(make_voice(5.0), RATE)
+        stage.take(talk, 30)
+        known = stage.host.costs.bad("draw 2")
+        stage.workers.seconds["draw"] = 5.0
+        stage.take(talk, 5)
+        talk.interrupt()
+        stage.workers.seconds["draw"] = 0.02
+        stage.time.run(11.0)
+        assert stage.host.costs.bad("draw 2") == known > 0
