@@ -15,18 +15,19 @@ from typing import NamedTuple
 import measured_tables as tables
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[2] / "docs" / "measurements.md"
+DOCS = Path(__file__).parents[2] / "docs"
 SPEED_SOURCES = ("runtime_vs_pytorch_bf16", "runtime_vs_pytorch", "int8_speed")
 END = "<!-- end -->"
 
 
 def main() -> None:
-    """Put every part as the results are now into the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    for name in PARTS:
-        page = replace_part(page, name, drawn=draw_part(name))
-    PAGE.write_text(page, encoding="utf-8")
-    sys.stdout.write(f"written: {PAGE}\n")
+    """Put every part as the results are now into its page."""
+    for path in sorted({part.path for part in PARTS.values()}):
+        page = path.read_text(encoding="utf-8")
+        for name in (name for name, part in PARTS.items() if part.path == path):
+            page = replace_part(page, name, drawn=draw_part(name))
+        path.write_text(page, encoding="utf-8")
+        sys.stdout.write(f"written: {path}\n")
 
 
 def draw_part(name: str) -> str:
@@ -44,7 +45,7 @@ def find_part(page: str, name: str) -> str:
     """What stands between a part's two marks."""
     found = re.search(f"{re.escape(begin_mark(name))}\n\n(.*?)\n\n{END}", page, re.DOTALL)
     if found is None:
-        raise SystemExit(f"{PAGE.name}: the marks of {name!r} are not there")
+        raise SystemExit(f"{PARTS[name].path.name}: the marks of {name!r} are not there")
     return found[1]
 
 
@@ -68,11 +69,17 @@ def read_results(name: str) -> tables.Results:
 
 
 class Part(NamedTuple):
-    """A part of the page: the files that it is drawn from, and what draws it."""
+    """A part of a page: the files that it is drawn from, and what draws it."""
 
     sources: tuple[str, ...]
     draw: Callable[..., str]
     word: str = ""
+    page: str = "measurements.md"
+
+    @property
+    def path(self) -> Path:
+        """The page's file."""
+        return DOCS / self.page
 
 
 PARTS = {
