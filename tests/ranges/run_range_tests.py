@@ -316,11 +316,17 @@ def read_verdict(junit: Path) -> Verdict:
         if case.find("failure") is not None or case.find("error") is not None:
             faults.append(name)
         for skip in case.findall("skipped"):
-            reason = skip.get("message", "")
+            reason = _read_reason(skip)
             skipped[reason] += 1
             if re.search(rf"(import '|^)({present})\b.*(No module|not installed)", reason):
                 faults.append(f"{name} was skipped: {reason}")
     return Verdict(counts, faults, dict(skipped))
+
+
+def _read_reason(skip: ElementTree.Element) -> str:
+    """Why a test was skipped; of a module that was skipped whole, it stands in the text."""
+    found = re.search(r"Skipped: (.*?)['\"]\)?$", skip.text or "")
+    return found[1] if found else skip.get("message", "")
 
 
 def describe_verdict(corner: Corner, verdict: Verdict) -> list[str]:

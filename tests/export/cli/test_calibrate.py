@@ -195,6 +195,7 @@ def test_a_checkpoint_is_built_in_fp32_for_the_recording_alone(
     trace_folder: Path,
     micro: Architecture,
 ) -> None:
+    pytest.importorskip("torch")
     from echoexport.export.subnets.random_checkpoint import write_random_checkpoint
 
     write_random_checkpoint(tmp_path / "weights", architecture=micro)
@@ -268,6 +269,7 @@ def test_the_built_in_set_survives_a_kill_and_ends_in_the_same_bytes(
     tmp_path: Path,
     trace_folder: Path,
 ) -> None:
+    pytest.importorskip("torch")
     options = ("--trace-cache", trace_folder, "--seconds", "0.5", "--steps", "2", "--samples", "8")
     outcome = command("calibrate", builtin_checkpoint(), "-o", tmp_path / "whole", *options)
     assert outcome.code == 0, outcome
