@@ -82,7 +82,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_forked_child_does_not_keep_the_handlers(name: str) -> None:
     number = getattr(signal, name)
-    line = [sys.executable, "-c", FORKING, str(number)]
+    line = [sys.executable, "-c", FORKING, str(int(number))]
     outcome = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
     assert outcome.stdout == f"{-number}\n"
 
