@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from echoexport.runtime.files.cache_folders import find_cache_folder
     from echoexport.runtime.files.held_file import HeldFile
     from echoexport.runtime.inputs.face_choice import choose_face
+    from echoexport.runtime.inputs.picture_file import StoredPicture
     from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
     from echoexport.runtime.inputs.pose import PoseMaps, read_poses
     from echoexport.runtime.inputs.sound.stored import StoredSound
@@ -166,6 +167,7 @@ _PLACES = {
     "files.cache_folders": ("find_cache_folder",),
     "files.held_file": ("HeldFile",),
     "inputs.face_choice": ("choose_face",),
+    "inputs.picture_file": ("StoredPicture",),
     "inputs.portrait": (
         "FaceCrop",
         "crop_face",
@@ -279,6 +281,7 @@ __all__ = [
     "Session",
     "SettingError",
     "Span",
+    "StoredPicture",
     "StoredSound",
     "SubnetSpec",
     "TargetError",

@@ -14,7 +14,7 @@ import numpy as np
 from echoexport.runtime.errors import AudioError, CalibrationError, PortraitError
 from echoexport.runtime.files.json_file import read_json
 from echoexport.runtime.inputs.face_choice import choose_face
-from echoexport.runtime.inputs.picture_file import is_picture
+from echoexport.runtime.inputs.picture_file import is_picture, store_picture
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
 from echoexport.runtime.inputs.sound.decoding import decode_sound
@@ -187,9 +187,10 @@ def _make_crop(
     path: Path, box: tuple[float, float, float, float] | None, settings: InputSettings
 ) -> Callable[[Size], FaceCrop]:
     told: set[str] = set()
+    picture = store_picture(path)
 
     def crop(size: Size) -> FaceCrop:
-        found, warnings = choose_face(path, size, box=box, model=settings.face_model)
+        found, warnings = choose_face(picture, size, box=box, model=settings.face_model)
         if settings.face_model is not None:  # without one, the whole picture is what was asked for
             for warning in [text for text in warnings if text not in told]:
                 told.add(warning)

@@ -145,13 +145,13 @@ def profile_command(bundle: Path, **options: Any) -> None:
     ):
         require_reports({**own, "--trace": options["trace_file"]}, others=others, bundles=[bundle])
         _warn_once(bundle, backend, asked=options["backend"], compute=options["compute"])
-        work = read_work(bundle, backend, options, scratch=scratch)
-        found = profile_bundle(work, effort, tell=progress)
-        report = found.report
-        if options["live"]:
-            from echoexport.profiles.measuring.live_run import measure_live
+        with reusable_work(bundle, backend, options, scratch=scratch) as work:
+            found = profile_bundle(work, effort, tell=progress)
+            report = found.report
+            if options["live"]:
+                from echoexport.profiles.measuring.live_run import measure_live
 
-            report = replace(report, live=measure_live(work, seconds=options["duration"]))
+                report = replace(report, live=measure_live(work, seconds=options["duration"]))
     if options["trace_file"] is not None:
         write_trace(found.spans, options["trace_file"])
     write_profile(report, options["output"])
@@ -210,6 +210,24 @@ def read_work(
     )
     engine = EngineOptions(compute=options["compute"], threads=options["threads"])
     return ClipWork(bundle, backend, engine, clip, scratch)
+
+
+@contextmanager
+def reusable_work(
+    bundle: Path, backend: str | None, options: dict[str, Any], *, scratch: Path
+) -> Iterator[ClipWork]:
+    """As :func:`read_work`, with what pipes gave kept for all rounds.
+
+    Raises:
+        InputError, SettingError: a file or an option that cannot be used.
+    """
+    from echoexport.runtime.inputs.picture_file import store_picture
+    from echoexport.runtime.inputs.sound.stored import store_sound
+
+    work = read_work(bundle, backend, options, scratch=scratch)
+    picture = store_picture(work.clip.portrait)
+    with store_sound(work.clip.voice) as sound:
+        yield replace(work, clip=replace(work.clip, portrait=picture, voice=sound))
 
 
 def read_profile_settings(manifest: Manifest, options: dict[str, Any]) -> Any:

@@ -40,6 +40,8 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.spec import describe_arithmetic
 from echoexport.runtime.errors import BackendError, EchoExportError, SettingError
+from echoexport.runtime.inputs.picture_file import StoredPicture
+from echoexport.runtime.inputs.sound.stored import StoredSound
 from echoexport.runtime.progress import Progress
 from echoexport.runtime.rendering.settings import settle_sampling
 from echoexport.runtime.sampling.sampler import SamplingSettings
@@ -272,9 +274,13 @@ def _describe_settings(
         warmup=effort.warmup,
         repeats=effort.repeats,
         threads=bundle.options.threads,
-        portrait=work.clip.portrait.name,
-        voice=work.clip.voice.name,
+        portrait=_name_file(work.clip.portrait),
+        voice=_name_file(work.clip.voice),
     )
+
+
+def _name_file(source: Path | StoredPicture | StoredSound) -> str:
+    return (source if isinstance(source, Path) else source.path).name
 
 
 def _read_quality(bundle: Bundle) -> QualityExcerpt | None:

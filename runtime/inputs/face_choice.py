@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from echoexport.runtime.inputs.faces import detect_face
+from echoexport.runtime.inputs.picture_file import StoredPicture
 from echoexport.runtime.inputs.portrait import (
     Box,
     FaceCrop,
@@ -18,7 +19,11 @@ __all__ = ["choose_face"]
 
 
 def choose_face(
-    portrait: Path, size: Size, *, box: Box | None = None, model: Path | None = None
+    portrait: str | Path | StoredPicture,
+    size: Size,
+    *,
+    box: Box | None = None,
+    model: Path | None = None,
 ) -> tuple[FaceCrop, tuple[str, ...]]:
     """The portrait cropped to its face at ``size`` (width, height), and warnings.
 

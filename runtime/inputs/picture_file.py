@@ -8,6 +8,7 @@ import os
 import stat
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -29,7 +30,7 @@ from echoexport.runtime.inputs.resize import Picture
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-__all__ = ["is_picture", "read_picture"]
+__all__ = ["StoredPicture", "is_picture", "read_picture", "store_picture"]
 
 MOST_PIXELS = 178_956_970  # what Pillow decodes before it suspects a decompression bomb
 MOST_BYTES = 1 << 29  # of a file that is held in memory; pictures of allowed sizes are smaller
@@ -48,20 +49,57 @@ _FAMILIAR_STARTS = {
 }
 
 
-def read_picture(path: Path | str) -> Picture:
+@dataclass(frozen=True)
+class StoredPicture:
+    """A picture's content, to be read as often as it is needed."""
+
+    path: Path
+    """As the user named it."""
+    content: bytes | None = field(default=None, repr=False)
+    """Of a pipe; None of a file, which is read where it lies."""
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def open(self) -> IO[bytes]:
+        """The content from its begin. Raises ``OSError``."""
+        return self.path.open("rb") if self.content is None else BytesIO(self.content)
+
+
+def store_picture(source: Path | str | StoredPicture) -> StoredPicture:
+    """A picture that can be read again; a pipe is read here, once and to its end.
+
+    Raises PortraitError: missing, a folder, a pipe that cannot be read or has no end.
+    """
+    if isinstance(source, StoredPicture):
+        return source
+    path = Path(source)
+    _check_place(path)
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return StoredPicture(path)
+        with path.open("rb") as pipe:
+            content = pipe.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise PortraitError(f"{path} cannot be read as a picture: {_describe(error)}") from error
+    if len(content) > MOST_BYTES:
+        raise PortraitError(f"{path} sends more than {MOST_BYTES >> 20} MiB: no portrait does")
+    return StoredPicture(path, content)
+
+
+def read_picture(source: Path | str | StoredPicture) -> Picture:
     """Read any picture, however small, as (H,W,3) uint8 RGB.
 
     See :func:`~echoexport.runtime.inputs.portrait.read_portrait`.
     """
-    path = Path(path)
-    _check_place(path)
+    stored = store_picture(source)
     try:
-        with path.open("rb") as file:
-            return _decode(file, path=path)
+        with stored.open() as file:
+            return _decode(file, path=stored.path)
     except PortraitError:
         raise
     except Exception as error:  # the decoders of forty formats raise all kinds of things
-        raise PortraitError(f"{path} cannot be read as a picture: {_describe(error)}") from error
+        raise PortraitError(f"{stored} cannot be read as a picture: {_describe(error)}") from error
 
 
 def is_picture(path: Path) -> bool:
@@ -69,16 +107,16 @@ def is_picture(path: Path) -> bool:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _is_picture(file, path=path)
+            return _is_picture(file)
     except OSError:
         return False
 
 
-def _is_picture(file: IO[bytes], *, path: Path) -> bool:
+def _is_picture(file: IO[bytes]) -> bool:
     from PIL import Image
 
     try:
-        Image.open(_take_apart(file, path=path)[0])
+        Image.open(_take_apart(file)[0])
     except Image.DecompressionBombError:
         return True
     except Exception:  # what is no picture makes decoders raise all kinds of things
@@ -96,7 +134,7 @@ def _check_place(path: Path) -> None:
 def _decode(file: IO[bytes], *, path: Path) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
-    source, parts = _take_apart(file, path=path)
+    source, parts = _take_apart(file)
     with warnings.catch_warnings():
         # Pillow warns of large sizes that are allowed here, and of odd metadata that no
         # user can mend.
@@ -116,19 +154,14 @@ def _decode(file: IO[bytes], *, path: Path) -> Picture:
             raise PortraitError(f"{path} cannot be read as a picture: {reason}") from None
 
 
-def _take_apart(file: IO[bytes], *, path: Path) -> tuple[IO[bytes], PictureParts | None]:
+def _take_apart(file: IO[bytes]) -> tuple[IO[bytes], PictureParts | None]:
     """What Pillow is to read, and the parts where they were told apart here."""
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):  # a pipe can be read once, and not be measured
-        content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise PortraitError(f"{path} sends more than {MOST_BYTES >> 20} MiB: no portrait does")
-    else:
-        start = file.read(_HEAD_BYTES)
-        file.seek(0)
-        if not is_split(start) or status.st_size > MOST_BYTES:
-            return file, None
-        content = file.read()
+    start = file.read(_HEAD_BYTES)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if not is_split(start) or size > MOST_BYTES:
+        return file, None
+    content = file.read()
     parts = split_picture(content)
     return BytesIO(content if parts is None else parts.pixels), parts
 

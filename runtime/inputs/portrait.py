@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from echoexport.runtime.errors import PortraitError
-from echoexport.runtime.inputs.picture_file import read_picture
+from echoexport.runtime.inputs.picture_file import StoredPicture, read_picture
 from echoexport.runtime.inputs.resize import Picture, Size, resize_picture
 
 Box = tuple[float, float, float, float]
@@ -37,7 +37,7 @@ class FaceCrop:
     """The part of the source picture that was cut out."""
 
 
-def read_portrait(path: Path | str) -> Picture:
+def read_portrait(path: Path | str | StoredPicture) -> Picture:
     """Read a portrait as (H,W,3) uint8 RGB, turned upright as its EXIF orientation says.
 
     Grey, 16-bit, palette and CMYK pictures become RGB, in sRGB where an embedded profile

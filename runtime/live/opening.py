@@ -17,6 +17,7 @@ from echoexport.runtime.conditioning.drives import require_poses
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.errors import PortraitError, SettingError
 from echoexport.runtime.inputs.face_choice import choose_face
+from echoexport.runtime.inputs.picture_file import StoredPicture
 from echoexport.runtime.inputs.portrait import portrait_from_array, whole_picture
 from echoexport.runtime.inputs.pose import read_poses
 from echoexport.runtime.live.clock import MonotonicClock
@@ -95,7 +96,7 @@ class Conversation(LiveSession):
 
 def open_live(
     bundle: Bundle,
-    portrait: str | Path | NDArray[np.uint8],
+    portrait: str | Path | StoredPicture | NDArray[np.uint8],
     *,
     face: FaceChoice | None = None,
     cache: ReferenceCache | None = None,
@@ -143,7 +144,10 @@ def count_workers() -> int:
 
 
 def read_live_picture(
-    bundle: Bundle, portrait: str | Path | NDArray[np.uint8], *, face: FaceChoice | None
+    bundle: Bundle,
+    portrait: str | Path | StoredPicture | NDArray[np.uint8],
+    *,
+    face: FaceChoice | None,
 ) -> LivePicture:
     """A portrait at the bundle's size, with what drives it.
 
@@ -157,8 +161,8 @@ def read_live_picture(
         if chosen.box is not None or chosen.model is not None:
             raise SettingError("a face box or model goes with a file, not with an array")
         crop = whole_picture(portrait_from_array(portrait), size=size)
-    elif isinstance(portrait, (str, Path)):
-        crop, _ = choose_face(Path(portrait), size, box=chosen.box, model=chosen.model)
+    elif isinstance(portrait, (str, Path, StoredPicture)):
+        crop, _ = choose_face(portrait, size, box=chosen.box, model=chosen.model)
     else:
         raise PortraitError(f"portrait {portrait!r}: a file's name or an array is wanted")
     require_poses(bundle.manifest, chosen.poses)

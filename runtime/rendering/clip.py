@@ -12,6 +12,7 @@ from echoexport.runtime.bundle.opened import Bundle, Lease
 from echoexport.runtime.conditioning.drives import require_poses
 from echoexport.runtime.conditioning.voice_features import measure_hearing
 from echoexport.runtime.inputs.face_choice import choose_face
+from echoexport.runtime.inputs.picture_file import StoredPicture
 from echoexport.runtime.inputs.pose import PoseMaps, read_poses
 from echoexport.runtime.inputs.sound.stored import StoredSound, store_sound
 from echoexport.runtime.inputs.voice import question_voice, read_voice
@@ -33,8 +34,9 @@ from echoexport.runtime.trace.tracer import CLIP, Tracer
 class ClipRequest:
     """Files in and out."""
 
-    portrait: Path
-    voice: Path
+    portrait: Path | StoredPicture
+    """A pipe that is read once is a stored one, and so with the voice."""
+    voice: Path | StoredSound
     output: str
     """A ``.mp4`` or ``.mov``, a folder for PNGs, or "-" for raw RGB24 on stdout."""
     face_box: tuple[float, float, float, float] | None = None

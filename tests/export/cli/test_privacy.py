@@ -143,6 +143,11 @@ def test_nothing_is_sent_by_what_uses_a_bundle(
         "p",
         writes={"a.mp4", "c", "p"},
     )
+    watched(
+        *("compare", bundle, bundle, "--backend", backend, "--seconds", 0.5, "--steps", 1),
+        *("-p", portrait_file, *FACE, "-v", voice_file, "--json", "q.json"),
+        writes={"a.mp4", "c", "p", "q.json"},
+    )
 
 
 @pytest.mark.slow
