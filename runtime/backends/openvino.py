@@ -229,7 +229,8 @@ class OpenVINOBackend(Backend):
             BackendError: it is no exported model of this version.
         """
         try:
-            content = memoryview(engine.read_bytes())
+            # not as bytes: the library insists that it could write to it
+            content = np.fromfile(engine, np.uint8).data
         except OSError as error:
             raise BackendError(f"{engine}: cannot be read: {error.strerror or error}") from error
         return self._import(engine, content, spec, options)
