@@ -136,7 +136,8 @@ def run_campaign(
             answer = child.ask(index=index)
             what = judge_answer(answer, most=most, wanted=wanted)
             refused = "refusal" in answer
-            if what is None and index % every == 0 and (refused or not KINDS[kind].built):
+            whole = KINDS[kind].command is not None and (refused or not KINDS[kind].built)
+            if what is None and index % every == 0 and whole:
                 what = judge_command(child.ask(index=index, command=True), refused=refused)
             tally.read += "outcome" in answer
             tally.refused += refused

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fuzz import commands, media_seeds, readers, weight_seeds
+from fuzz import bundles, commands, media_seeds, readers, weight_seeds
 from fuzz.commands import Workplace
-from fuzz.mutations import mutate_bytes
+from fuzz.mutations import mutate_bytes, mutate_json
 from fuzz.wrapped import mutate_archive, mutate_picture, mutate_sound, mutate_table
 
 
@@ -32,7 +32,7 @@ class Kind:
     """Of the content, in a folder to work in; gives a digest of what came out.
 
     Raises ``EchoExportError`` for what cannot be used."""
-    command: Callable[[Workplace, Path], list[str]]
+    command: Callable[[Workplace, Path], list[str]] | None = None
     """The words of a whole command that reads the input from a file, which may be moved."""
     built: bool = False
     """Whether the command does a minute's work with what it accepts."""
@@ -82,6 +82,23 @@ KINDS: dict[str, Kind] = {
         readers.read_weights,
         commands.name_weights,
         built=True,
+    ),
+    "manifests": Kind(
+        bundles.make_manifests,
+        mutate_json,
+        bundles.read_manifest_file,
+        bundles.name_manifest,
+        judged=True,
+    ),
+    "sealed-manifests": Kind(
+        bundles.make_manifests,
+        bundles.mutate_sealed,
+        bundles.read_manifest_file,
+        bundles.name_manifest,
+    ),
+    "graphs": Kind(bundles.make_graphs, mutate_bytes, bundles.read_graph),
+    "cache-entries": Kind(
+        bundles.make_entries, mutate_bytes, bundles.read_cache_entry, judged=True
     ),
 }
 

@@ -23,7 +23,7 @@ def read_picture_file(content: bytes, folder: Path) -> str:
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
     assert picture.shape[2] == 3
-    return _hash([whole_picture(picture, size=SIZE).picture])
+    return hash_arrays([whole_picture(picture, size=SIZE).picture])
 
 
 def read_sound_file(content: bytes, folder: Path) -> str:
@@ -40,7 +40,7 @@ def read_sound_file(content: bytes, folder: Path) -> str:
     with open_sink(str(output), size=SIZE, fps=Fraction(24), voice_path=path) as sink:
         sink.write(np.zeros((*SIZE, 3), np.uint8))
     output.unlink()
-    return _hash([voice.samples])
+    return hash_arrays([voice.samples])
 
 
 def read_pose_file(content: bytes, folder: Path) -> str:
@@ -48,7 +48,7 @@ def read_pose_file(content: bytes, folder: Path) -> str:
     from echoexport.runtime.inputs.pose import read_poses
 
     maps = read_poses(_write(content, folder / "poses.npy"), size=SIZE)
-    return _hash(maps[index] for index in range(min(len(maps), 3)))
+    return hash_arrays(maps[index] for index in range(min(len(maps), 3)))
 
 
 def read_pose_folder(content: bytes, folder: Path) -> str:
@@ -59,7 +59,7 @@ def read_pose_folder(content: bytes, folder: Path) -> str:
     place = folder / f"poses{suffix}"
     place.mkdir(exist_ok=True)
     _write(content, place / f"0{suffix}")
-    return _hash(read_poses(place, size=SIZE))
+    return hash_arrays(read_poses(place, size=SIZE))
 
 
 def read_weights(content: bytes, folder: Path) -> str:
@@ -75,7 +75,7 @@ def read_weights(content: bytes, folder: Path) -> str:
             values = tensor.read()
             assert values.shape == tensor.shape
             found.append(values)
-    return _hash(found)
+    return hash_arrays(found)
 
 
 def _write(content: bytes, path: Path) -> Path:
@@ -83,7 +83,8 @@ def _write(content: bytes, path: Path) -> Path:
     return path
 
 
-def _hash(arrays: Iterable[Any]) -> str:
+def hash_arrays(arrays: Iterable[Any]) -> str:
+    """One digest of arrays, with their types and shapes."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())

@@ -24,10 +24,10 @@ def test_a_damaged_input_gives_frames_or_one_line(tmp_path: Path, kind: str) -> 
     tally = run_campaign(kind, seeds, seed=SEED, indices=iter(range(COUNT)))
     assert "\n".join(map(str, tally.failures)) == ""
     assert tally.read + tally.refused == COUNT
-    assert tally.refused > 0
+    assert tally.refused > 0 or kind == "cache-entries"  # they are dropped without a word
 
 
-@pytest.mark.parametrize("kind", ["pictures", "sounds", "pose-folders", "safetensors"])
+@pytest.mark.parametrize("kind", ["pictures", "pose-folders", "safetensors", "manifests"])
 def test_a_mutation_is_the_same_every_time_and_no_two_are(kind: str) -> None:
     seeds = list(KINDS[kind].seeds())
     assert seeds == list(KINDS[kind].seeds())

@@ -79,6 +79,7 @@ class Reader:
             return {"refusal": str(error)}
 
     def _command(self, content: bytes, folder: Path) -> dict[str, Any]:
+        assert self._kind.command is not None
         path = folder / "given"
         path.write_bytes(content)
         code = run_command(self._kind.command(self._place, path))
