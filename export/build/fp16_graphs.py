@@ -18,7 +18,7 @@ from echoexport.calibration.observing.overflows import (
 from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.progress import ProgressFolder
 from echoexport.calibration.recording.sets import CalibrationSet
-from echoexport.export.build.live_samples import count_samples, take_samples
+from echoexport.export.build.live_samples import count_live_samples, take_samples
 from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.contract.manifest import (
     FileEntry,
@@ -49,7 +49,7 @@ def find_overflowing(
     """
     if (kept := progress.read("overflows")) is not None:
         return tuple(parse(Overflow, each, where="overflow") for each in kept)
-    counted = count_to(count_samples(graph.name, recorded), report)
+    counted = count_to(count_live_samples(graph.name, recorded), report)
     found = find_settleable(graph, take_samples(graph, recorded), report=counted)
     progress.write("overflows", [dump(each) for each in found])
     return found

@@ -20,12 +20,12 @@ from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.live_networks import KEPT, LIVE_AUDIO, LIVE_DENOISER, PAST
 from echoexport.runtime.engine.protocol import EngineOptions
 
-__all__ = ["count_samples", "take_samples"]
+__all__ = ["count_live_samples", "take_samples"]
 
 _Arrays = dict[str, NDArray[np.float32]]
 
 
-def count_samples(name: str, recorded: CalibrationSet) -> int:
+def count_live_samples(name: str, recorded: CalibrationSet) -> int:
     """How many samples a network's come from."""
     return recorded.count(FAMILY.owner_of(name))
 

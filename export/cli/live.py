@@ -166,8 +166,8 @@ def _play(
     *,
     options: dict[str, Any],
 ) -> PlayLog:
-    from echoexport.runtime.live.clock import MonotonicClock
     from echoexport.runtime.live.playing import play
+    from echoexport.runtime.live.scheduling.clock import MonotonicClock
     from echoexport.runtime.sinks.fragmented_mp4 import FragmentedMp4Sink
     from echoexport.runtime.sinks.raw import open_stdout
 

@@ -16,9 +16,9 @@ from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.files.aside import write_whole
 from echoexport.runtime.inputs.voice import SAMPLE_RATE, read_voice
-from echoexport.runtime.live.clock import MonotonicClock
 from echoexport.runtime.live.opening import FaceChoice, open_live
 from echoexport.runtime.live.playing import PlayLog, cut_chunks, play
+from echoexport.runtime.live.scheduling.clock import MonotonicClock
 from echoexport.runtime.live.session import LiveSession
 
 LIVE_RUN_SCHEMA = 1

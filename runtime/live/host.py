@@ -18,8 +18,6 @@ from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.decoding.pixels import to_pixels
 from echoexport.runtime.errors import CapacityError, DeviceError
-from echoexport.runtime.live.clock import LiveClock
-from echoexport.runtime.live.costs import Costs
 from echoexport.runtime.live.drawing.causal_sampling import (
     BlockOrder,
     CachedFeatures,
@@ -32,8 +30,10 @@ from echoexport.runtime.live.listening.hearing import HEARD_COLUMNS
 from echoexport.runtime.live.listening.mel_columns import QUIET
 from echoexport.runtime.live.listening.speech_tokens import SpeechTokens
 from echoexport.runtime.live.phrase import encode_phrase
-from echoexport.runtime.live.settings import CACHED, LIVE_NETWORKS, LiveNumbers
-from echoexport.runtime.live.workers import Workers
+from echoexport.runtime.live.scheduling.clock import LiveClock
+from echoexport.runtime.live.scheduling.costs import Costs
+from echoexport.runtime.live.scheduling.workers import Workers
+from echoexport.runtime.live.settings import CACHED, FAST, LIVE_NETWORKS, LiveNumbers
 
 _FULL = 0.85  # of the workers' time; the rest is for what comes between
 _MEASURED = 5  # blocks
@@ -180,15 +180,17 @@ class LiveHost:
     def admit(self, session: Guest, numbers: LiveNumbers) -> None:
         """Let a session in, as long as the workers can draw for it too.
 
+        One in pace "fast" is always let in: it takes what others leave.
+
         Raises:
             CapacityError: they cannot; says what they could.
         """
-        share = self.measure_share(numbers)
+        share = 0.0 if numbers.pace == FAST else self.measure_share(numbers)
         with self._lock:
             taken = sum(self._held.values())
-            if self._held and taken + share > _FULL:
+            if taken and share and taken + share > _FULL:
                 raise CapacityError(
-                    f"{len(self._held)} live sessions take {taken:.0%} of this machine's "
+                    f"{self._count_paced()} live sessions take {taken:.0%} of this machine's "
                     f"{self.workers.count} workers; one more would take {share:.0%} and "
                     f"{_FULL:.0%} may be taken. End one, or ask for fewer steps"
                 )
@@ -214,7 +216,10 @@ class LiveHost:
     def count_before(self) -> float:
         """Blocks of other sessions that each worker may have to draw before one's own."""
         with self._lock:
-            return max(0, len(self._held) - 1) / self.workers.count
+            return max(0, self._count_paced() - 1) / self.workers.count
+
+    def _count_paced(self) -> int:
+        return sum(share > 0 for share in self._held.values())
 
     def load(self) -> float:
         """The share of the workers' time that all sessions take with all their steps, 1 is all."""

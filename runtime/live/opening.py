@@ -20,11 +20,11 @@ from echoexport.runtime.inputs.face_choice import choose_face
 from echoexport.runtime.inputs.picture_file import StoredPicture
 from echoexport.runtime.inputs.portrait import portrait_from_array, whole_picture
 from echoexport.runtime.inputs.pose import read_poses
-from echoexport.runtime.live.clock import MonotonicClock
 from echoexport.runtime.live.host import LiveHost, LivePicture, LivePortrait
+from echoexport.runtime.live.scheduling.clock import MonotonicClock
+from echoexport.runtime.live.scheduling.workers import ThreadWorkers
 from echoexport.runtime.live.session import LiveSession
 from echoexport.runtime.live.settings import LiveNumbers, LiveSettings, settle_live
-from echoexport.runtime.live.workers import ThreadWorkers
 
 _MOST_WORKERS = 8
 

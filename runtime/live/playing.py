@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.inputs.voice import SAMPLE_RATE
-from echoexport.runtime.live.clock import LiveClock
 from echoexport.runtime.live.frames import IDLE, LiveFrame
+from echoexport.runtime.live.scheduling.clock import LiveClock
 from echoexport.runtime.live.session import LiveSession
 
 CHUNK = 0.02  # seconds, as a telephone or a browser sends them

@@ -11,6 +11,7 @@ from echoexport.runtime.live.slots import Slot
 _MARGIN = 0.02  # seconds by which sound may come late once a face speaks
 _AHEAD = 1.0  # seconds of sound that wait already: it does not come at its own pace
 _BACKLOG = 0.16  # seconds of silence that may wait to be shown where sound comes at its own pace
+_WHENEVER = 1e6  # seconds
 _LOST = 1.0  # seconds after which a consumer that was away is not caught up with
 
 
@@ -27,7 +28,12 @@ class Playout:
         self._started: Slot | None = None  # whose moment has been set
 
     def find_due(self, place: int, *, now: float) -> float:
-        """When the slot at this place of the queue is shown, as far as one can tell."""
+        """When the slot at this place of the queue is shown, as far as one can tell.
+
+        What has no pace waits for what has.
+        """
+        if self._fast:
+            return now + _WHENEVER + place * self._frame
         return (now if self._due is None else self._due) + place * self._frame
 
     def find_wait(self, now: float) -> float | None:

@@ -18,7 +18,7 @@ from echoexport.runtime.live.drawing.causal_sampling import BlockCancelledError,
 from echoexport.runtime.live.drawing.stream_state import StreamState
 from echoexport.runtime.live.frames import EASING, IDLE
 from echoexport.runtime.live.host import DECODE, DRAW, LiveHost, LivePortrait
-from echoexport.runtime.live.ladder import Ladder, list_rungs
+from echoexport.runtime.live.scheduling.ladder import Ladder, list_rungs
 from echoexport.runtime.live.script import Cue, CueFrame, Script
 from echoexport.runtime.live.settings import FAST, LiveNumbers
 from echoexport.runtime.live.slots import Slot, enter_states

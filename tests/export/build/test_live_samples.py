@@ -12,7 +12,7 @@ import pytest
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
 from echoexport.calibration.sample import Sample
-from echoexport.export.build.live_samples import count_samples, take_samples
+from echoexport.export.build.live_samples import count_live_samples, take_samples
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.manifest import Manifest
 
@@ -98,5 +98,5 @@ def test_a_window_is_run_call_by_call_with_what_each_kept(bundle: Path, recorded
 def test_other_networks_have_samples_of_their_own(bundle: Path, recorded: Any) -> None:
     (sample,) = take_samples(FloatGraph(bundle / "denoising_unet.onnx"), recorded)
     assert sample.network == "denoising_unet"
-    assert count_samples("denoising_unet_live", recorded) == 1
-    assert count_samples("vae_decoder", recorded) == 0
+    assert count_live_samples("denoising_unet_live", recorded) == 1
+    assert count_live_samples("vae_decoder", recorded) == 0

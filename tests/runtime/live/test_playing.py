@@ -12,9 +12,9 @@ from fixtures.live_stage import FRAME, RATE, make_voice
 
 from echoexport.runtime import open_bundle
 from echoexport.runtime.errors import AudioError
-from echoexport.runtime.live.clock import MonotonicClock
 from echoexport.runtime.live.opening import Conversation
 from echoexport.runtime.live.playing import PlayLog, cut_chunks, measure_resident, play, read_pcm
+from echoexport.runtime.live.scheduling.clock import MonotonicClock
 
 
 class Kept:

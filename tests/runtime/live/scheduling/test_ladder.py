@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.runtime.live.ladder import Ladder, Rung, list_rungs
+from echoexport.runtime.live.scheduling.ladder import Ladder, Rung, list_rungs
 
 PERIOD = 0.16
 EASY = 0.1  # seconds of slack

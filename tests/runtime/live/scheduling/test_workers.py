@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from echoexport.runtime.live.clock import MonotonicClock
-from echoexport.runtime.live.workers import ThreadWorkers
+from echoexport.runtime.live.scheduling.clock import MonotonicClock
+from echoexport.runtime.live.scheduling.workers import ThreadWorkers
 
 
 def note(seconds: float) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from echoexport.runtime.live.clock import LiveClock
+from echoexport.runtime.live.scheduling.clock import LiveClock
 
 _LOST_AFTER = 1.0  # seconds
 

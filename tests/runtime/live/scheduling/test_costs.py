@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from echoexport.runtime.live.costs import Costs
+from echoexport.runtime.live.scheduling.costs import Costs
 
 
 def test_what_was_never_told_costs_what_is_assumed() -> None:
