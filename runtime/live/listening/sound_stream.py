@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ LOUDEST = 2.0
 """Of floating point samples, which lie in [-1, 1] but for what a resampler overshoots."""
 
 _FULL_SCALE = np.float32(32768.0)
+_MOST_PHASES = 1024  # of libswresample's filter; ratios with more are not met exactly
+_BLOCKS_PER_SECOND = 500
 
 
 class PcmReader:
@@ -121,7 +124,9 @@ class StreamResampler:
 
     What comes in at the wanted rate goes through as it is. Else libswresample does it,
     which holds back about 1 ms until :meth:`end`. Of n samples there are then as many as
-    cover them, ``ceil(n * rate / their rate)``.
+    cover them, ``ceil(n * rate / their rate)``. Where it cannot meet the ratio exactly, as
+    for no usual rates, single samples differ by a rounding with what it is given at once:
+    it is then given 2 ms each time.
     """
 
     def __init__(self, rate: int) -> None:
@@ -129,6 +134,8 @@ class StreamResampler:
         self.rate = rate
         self._from: int | None = None
         self._library: Any = None
+        self._step: int | None = None  # samples that it is given at once
+        self._waiting = np.zeros(0, np.float32)  # for the next of these
         self._taken = 0
         self._given = 0
 
@@ -146,17 +153,24 @@ class StreamResampler:
             return _join([*before, samples])
         if self._library is None:
             self._library = _open_resampler(self.rate)
-        return _join([*before, *self._pass_through(samples, rate)])
+            exact = self.rate // gcd(self.rate, rate) <= _MOST_PHASES
+            self._step = None if exact else -(-rate // _BLOCKS_PER_SECOND)
+        converted = _join([part for piece in self._cut(samples) for part in self._feed(piece)])
+        self._taken += samples.size
+        self._given += converted.size
+        return _join([*before, converted])
 
     def end(self) -> NDArray[np.float32]:
         """What was held back; the next chunk begins anew."""
         left = np.zeros(self._count_missing(), np.float32)
         if self._library is not None:
             # A few samples alone are too few for the library, which then gives none.
-            held = _join(_read(self._library.resample(None)))[: left.size]
-            left[: held.size] = held
+            held = [*self._feed(self._waiting), *_read(self._library.resample(None))]
+            known = _join(held)[: left.size]
+            left[: known.size] = known
         self._library = None
         self._from = None
+        self._waiting = self._waiting[:0]
         self._taken = 0
         self._given = 0
         return left
@@ -167,15 +181,23 @@ class StreamResampler:
             return 0
         return max(0, -(-self._taken * self.rate // self._from) - self._given)
 
-    def _pass_through(self, samples: NDArray[np.float32], rate: int) -> list[NDArray[np.float32]]:
+    def _cut(self, samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """What the library is given now, piece by piece."""
+        if self._step is None:
+            return [samples]
+        waiting = np.concatenate([self._waiting, samples])
+        whole = waiting.size // self._step * self._step
+        self._waiting = waiting[whole:]
+        return list(waiting[:whole].reshape(-1, self._step))
+
+    def _feed(self, samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         import av
 
+        if not samples.size or self._from is None:
+            return []
         frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
-        frame.sample_rate = rate
-        converted = _read(self._library.resample(frame))
-        self._taken += samples.size
-        self._given += sum(part.size for part in converted)
-        return converted
+        frame.sample_rate = self._from
+        return _read(self._library.resample(frame))
 
 
 def _open_resampler(rate: int) -> Any:
