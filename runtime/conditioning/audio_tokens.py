@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,17 @@ __all__ = [
     "ROWS_PER_SECOND",
     "AudioTokens",
     "EncodeSegment",
+    "FeatureRows",
+    "count_rows",
     "encode_features",
+    "encode_piece",
     "original_frame_count",
     "token_rows",
 ]
 
 EncodeSegment = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """The audio encoder: (1, n_mels, 2 * context) -> (1, layers + 1, context, width), float32."""
+
 
 ROWS_PER_SECOND = 50
 """One feature row for two mel columns of 10 ms: the encoder's second convolution has
@@ -32,6 +37,26 @@ ROWS_PER_FRAME = 10
 [2, 2] at 50 rows a second."""
 
 _ROWS_BEFORE = 4
+
+
+class FeatureRows(Protocol):
+    """Features of a clip, rows of (layers + 1, width) float32, taken by their numbers.
+
+    An array is one.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, layers + 1, width)."""
+        ...
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def __getitem__(self, rows: NDArray[np.intp], /) -> NDArray[np.float32]:
+        """Some rows, (*rows.shape, layers + 1, width)."""
+        ...
 
 
 def encode_features(
@@ -47,24 +72,43 @@ def encode_features(
     Raises ``AudioError`` for a clip too short for one row, ``BackendError`` for an
     output of another shape.
     """
-    pieces = [mel[:, start : start + 2 * context] for start in range(0, mel.shape[1], 2 * context)]
-    counts = [piece.shape[1] // 2 for piece in pieces]
-    if not sum(counts):
-        raise AudioError(
-            f"{mel.shape[1]} mel columns give no row of audio features; two columns (20 ms) "
-            "are needed"
+    rows = count_rows(mel.shape[1])
+    parts = [
+        encode_piece(mel[:, 2 * start : 2 * (start + context)], encode, context=context)
+        for start in range(0, rows, context)
+    ]
+    return np.concatenate(parts)
+
+
+def encode_piece(
+    mel: NDArray[np.float32], encode: EncodeSegment, *, context: int
+) -> NDArray[np.float32]:
+    """Encode one piece of up to ``2 * context`` columns: (n // 2, layers + 1, width).
+
+    Raises ``BackendError`` for an output of another shape.
+    """
+    padded = np.zeros((1, mel.shape[0], 2 * context), dtype=np.float32)
+    padded[0, :, : mel.shape[1]] = mel
+    encoded: NDArray[np.float32] = encode(padded)
+    if encoded.ndim != 4 or encoded.shape[0] != 1 or encoded.shape[2] != context:
+        raise BackendError(
+            f"audio_encoder gave shape {encoded.shape}; (1, layers + 1, {context}, width) is wanted"
         )
-    features = np.empty((0, 0, 0), dtype=np.float32)
-    filled = 0
-    for piece, count in zip(pieces, counts, strict=True):
-        if not count:  # one column left over
-            continue
-        encoded = _encode_piece(piece, encode, context=context)
-        if not filled:  # the encoder says how many layers, and how wide
-            features = np.empty((sum(counts), *encoded.shape[1:]), dtype=np.float32)
-        features[filled : filled + count] = encoded[:count]
-        filled += count
-    return features
+    # a copy: engines may use their output's memory again
+    rows: NDArray[np.float32] = np.swapaxes(encoded[0], 0, 1)[: mel.shape[1] // 2].copy()
+    return rows
+
+
+def count_rows(columns: int) -> int:
+    """The rows of features that a log-mel of so many columns gives.
+
+    Raises ``AudioError`` for a clip too short for one row.
+    """
+    if columns < 2:
+        raise AudioError(
+            f"{columns} mel columns give no row of audio features; two columns (20 ms) are needed"
+        )
+    return columns // 2
 
 
 def token_rows(frame: int, fps: Rate, rows: int) -> list[int]:
@@ -93,14 +137,14 @@ def original_frame_count(rows: int, fps: Rate) -> int:
 class AudioTokens:
     """A clip's audio tokens, gathered when asked for.
 
-    ``features`` is (rows, layers + 1, width) from ``encode_features``; ``frames`` is
-    how long the clip is. Frames beyond the clip hold its last frame's tokens, which is
-    how a clip shorter than a window is padded.
+    ``features`` is (rows, layers + 1, width) from ``encode_features``, or gives rows as
+    they are asked for; ``frames`` is how long the clip is. Frames beyond the clip hold
+    its last frame's tokens, which is how a clip shorter than a window is padded.
     """
 
-    def __init__(self, features: NDArray[np.float32], fps: Rate, *, frames: int) -> None:
+    def __init__(self, features: FeatureRows, fps: Rate, *, frames: int) -> None:
         exact_rate(fps)
-        if features.ndim != 3 or not features.shape[0]:
+        if len(features.shape) != 3 or not features.shape[0]:
             raise AudioError(
                 f"audio features of shape {features.shape}: (rows, layers + 1, width), rows >= "
                 "1, is wanted"
@@ -130,18 +174,4 @@ class AudioTokens:
             for frame in frames
         ]
         gathered = self.features[np.array(rows, dtype=np.intp).reshape(-1, ROWS_PER_FRAME)]
-        return gathered.reshape(1, len(frames), self.tokens_per_frame, self.features.shape[2])
-
-
-def _encode_piece(
-    piece: NDArray[np.float32], encode: EncodeSegment, *, context: int
-) -> NDArray[np.float32]:
-    """Encode one padded piece: (context, layers + 1, width)."""
-    padded = np.zeros((1, piece.shape[0], 2 * context), dtype=np.float32)
-    padded[0, :, : piece.shape[1]] = piece
-    encoded: NDArray[np.float32] = encode(padded)
-    if encoded.ndim != 4 or encoded.shape[0] != 1 or encoded.shape[2] != context:
-        raise BackendError(
-            f"audio_encoder gave shape {encoded.shape}; (1, layers + 1, {context}, width) is wanted"
-        )
-    return np.swapaxes(encoded[0], 0, 1)
+        return gathered.reshape(1, len(frames), -1, gathered.shape[-1])

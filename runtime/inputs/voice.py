@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from echoexport.runtime.errors import AudioError
 from echoexport.runtime.inputs.sound.decoding import decode_sound
 from echoexport.runtime.inputs.sound.mixing import SAMPLE_RATE, MonoMixer
+from echoexport.runtime.inputs.sound.sample_store import SampleStore
 from echoexport.runtime.inputs.sound.stored import StoredSound, store_sound
 
 if TYPE_CHECKING:
@@ -46,13 +47,33 @@ _BLOCK_SAMPLES = 1 << 16
 class Voice:
     """A sound, ready for ``log_mel``."""
 
-    samples: NDArray[np.float32] = field(repr=False)
-    """(n,) float32, mono, 16 kHz, in [-1, 1], each value a 16-bit integer / 32768;
-    read-only."""
+    kept: NDArray[np.float32] | SampleStore = field(repr=False)
+    """Its samples: an array as ``samples`` gives it, or a long voice's store."""
     duration: Fraction
     """In seconds, exact: the source's own sample count over its own rate."""
     path: Path | None = None
     """The file that it came from, None where it came from memory."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.kept)
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        """All of them: (n,) float32, mono, 16 kHz, in [-1, 1]; read-only.
+
+        Each value is a 16-bit integer / 32768. Of a voice of more than nine minutes an
+        array is made each time, 230 MB an hour; ``cut`` gives parts.
+        """
+        return self.cut(0, len(self))
+
+    def cut(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Samples ``start`` to ``stop``, fewer where they end before; read-only."""
+        if isinstance(self.kept, np.ndarray):
+            return self.kept[start:stop]
+        samples = self.kept.read(start, stop)
+        samples.setflags(write=False)
+        return samples
 
 
 def read_voice(source: str | Path | StoredSound, *, most: Fraction | None = None) -> Voice:
@@ -86,8 +107,9 @@ def voice_from_samples(samples: ArrayLike, *, sample_rate: int = SAMPLE_RATE) ->
 
 def question_voice(voice: Voice) -> tuple[str, ...]:
     """A warning where nothing is said."""
-    if np.abs(voice.samples).max() > _AUDIBLE:
-        return ()
+    for start in range(0, len(voice), _BLOCK_SAMPLES):
+        if np.abs(voice.cut(start, start + _BLOCK_SAMPLES)).max() > _AUDIBLE:
+            return ()
     name = "the voice" if voice.path is None else f"voice {voice.path}"
     return (f"{name}: silent throughout, so the mouth stays as it is; is it the right file?",)
 
@@ -109,16 +131,14 @@ def _collect_voice(
     frames: Iterable[AudioFrame], *, name: str, path: Path | None, most: Fraction | None = None
 ) -> Voice:
     """Convert decoded frames to one ``Voice``; ``name`` is how errors call it."""
-    # 16-bit samples: 115 MB an hour, in one growing buffer rather than thousands of arrays
-    pcm = bytearray()
+    store = SampleStore()
     mixer = MonoMixer(name=name)
     for part in mixer.mix(frames if most is None else _take_seconds(frames, most)):
-        pcm += part.astype("<i2", copy=False).tobytes()
+        store.add(part)
     _check_duration(mixer.duration, name=name)
-    samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32)
-    samples *= np.float32(1 / 32768)  # a power of two: exact
-    samples.setflags(write=False)
-    return Voice(samples, mixer.duration, path)
+    voice = Voice(store, mixer.duration, path)
+    # of a short one the array is at hand
+    return Voice(voice.samples, mixer.duration, path) if store.in_memory else voice
 
 
 def _take_seconds(frames: Iterable[AudioFrame], most: Fraction) -> Iterator[AudioFrame]:

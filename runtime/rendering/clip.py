@@ -122,7 +122,9 @@ def _make_clip(
                 if warn is not None:
                     warn(warning)
             hooks = SamplingHooks(on_call=lambda done, total: tell("sampling", done, total))
-            rendering = session.start(inputs, request.settings, hooks=hooks, networks=networks)
+            rendering = session.start(
+                inputs, request.settings, hooks=hooks, networks=networks, keep=False
+            )
             prepared = time.perf_counter()
             first = _write_frames(
                 rendering, sink, tell=lambda done: tell("decoding", done, rendering.frames)

@@ -16,7 +16,7 @@ from echoexport.runtime.conditioning.audio_tokens import AudioTokens
 from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
-from echoexport.runtime.conditioning.voice_features import encode_voice
+from echoexport.runtime.conditioning.voice_features import VoiceFeatures
 from echoexport.runtime.decoding.decoder import PictureDecoder
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.inputs.rates import exact_rate
@@ -30,7 +30,7 @@ from echoexport.runtime.rendering.settings import (
     settle_sampling,
 )
 from echoexport.runtime.sampling.denoiser import Conditions
-from echoexport.runtime.sampling.noise import initial_latents
+from echoexport.runtime.sampling.noise import SeededNoise
 from echoexport.runtime.sampling.sampler import Sampling, SamplingHooks
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
@@ -161,7 +161,8 @@ class Session:
 
         See :meth:`start`.
         """
-        rendering = self.start(inputs, settings, hooks=hooks)
+        rendering, features = self._begin(inputs, settings or RenderSettings(), hooks=hooks)
+        features.encode_all()
         rendering.latents  # noqa: B018 - asked for, and so sampled
         return rendering
 
@@ -172,20 +173,37 @@ class Session:
         *,
         hooks: SamplingHooks | None = None,
         networks: Lease | None = None,
+        keep: bool = True,
     ) -> Rendering:
         """Compute what the whole clip shares.
 
-        Its frames are sampled and decoded as the result is iterated. A clip shorter
-        than the bundle's window is padded by holding its last audio tokens (and pose),
-        then cut. ``networks`` is a lease that the session's own lent for this clip
-        alone; None counts and traces with the session's own.
+        Its voice is encoded, and its frames are sampled and decoded, as the result is
+        iterated. A clip shorter than the bundle's window is padded by holding its last
+        audio tokens (and pose), then cut. ``networks`` is a lease that the session's
+        own lent for this clip alone; None counts and traces with the session's own.
+        Without ``keep`` a frame's latents, and what was heard for it, are let go of once
+        it was given: memory stays as it is however long the clip, which can be iterated
+        once.
 
         Raises:
             SettingError: a setting that cannot work with this bundle.
             InputError: a picture, mask, pose or noise of the wrong shape.
             BackendError: an engine failed.
         """
-        settings = settings or RenderSettings()
+        return self._begin(
+            inputs, settings or RenderSettings(), hooks=hooks, networks=networks, keep=keep
+        )[0]
+
+    def _begin(
+        self,
+        inputs: RenderInputs,
+        settings: RenderSettings,
+        *,
+        hooks: SamplingHooks | None,
+        networks: Lease | None = None,
+        keep: bool = True,
+    ) -> tuple[Rendering, VoiceFeatures]:
+        """A clip of which nothing is sampled, and what is heard in it."""
         lease = networks or self.networks
         manifest = self.bundle.manifest
         fps = exact_rate(manifest.fps if settings.fps is None else settings.fps)
@@ -193,7 +211,7 @@ class Session:
         drive = open_drive(lease, mask=inputs.mask, poses=inputs.poses, cache=self.cache)
         self.prepare(lease)
         columns = count_heard_columns(self.bundle, settings)
-        features = encode_voice(lease, inputs.voice, columns=columns)
+        features = VoiceFeatures(lease, inputs.voice, columns=columns, keep=keep)
         frames = count_frames(settings, inputs.voice, rows=len(features), fps=fps)
         padded = max(frames, manifest.window.frames)
         with lease.tracer.span("noise", "sampling"):
@@ -203,17 +221,21 @@ class Session:
             face=drive.encode(frames),
             reference=find_reference(lease, inputs.picture, cache=self.cache),
         )
-        _let_go_of_encoders(lease)
+        later = ("audio_encoder",) if features.pieces > 1 else ()
+        _let_go_of_encoders(lease, later=later)
         with lease.tracer.span("plan", "sampling"):
-            sampling = Sampling(lease, noise, conditions=conditions, settings=numbers, hooks=hooks)
-        return Rendering(
+            sampling = Sampling(
+                lease, noise, conditions=conditions, settings=numbers, hooks=hooks, keep=keep
+            )
+        rendering = Rendering(
             sampling,
             PictureDecoder(lease, hold=settle_hold(self.bundle, settings)),
             frames=frames,
             fps=fps,
-            on_sampled=lambda: _let_go(lease, "denoising_unet", manifest.drive.network),
+            on_sampled=lambda: _let_go(lease, "denoising_unet", manifest.drive.network, *later),
             ahead=self.ahead,
         )
+        return rendering, features
 
     def prepare(self, networks: Lease | None = None) -> None:
         """Begin to open the denoiser and the decoder while the caller still reads files.
@@ -226,7 +248,7 @@ class Session:
 
     def _find_noise(
         self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.float32] | SeededNoise:
         """Seeded noise for the padded clip; noise that is given stands in its first frames."""
         picture = self.bundle.manifest.picture
         sampler = self.bundle.manifest.sampler
@@ -234,26 +256,29 @@ class Session:
         shape = (picture.latent_channels, *sides)
         if inputs.noise is not None and inputs.noise.shape == (1, shape[0], padded, *sides):
             return inputs.noise.astype(np.float32)
-        noise = initial_latents(
+        drawn = SeededNoise(
             settings.seed,
             frames=padded,
             shape=shape,
             clamp=sampler.noise_clamp,
             shared=sampler.shared_noise,
         )
-        if inputs.noise is not None:
-            if inputs.noise.shape != (1, shape[0], frames, *sides):
-                wanted = (1, shape[0], frames, *sides)
-                raise SettingError(
-                    f"initial latents have shape {inputs.noise.shape}; wanted {wanted}"
-                )
-            noise[:, :, :frames] = inputs.noise
-        return noise
+        if inputs.noise is None:
+            return drawn
+        if inputs.noise.shape != (1, shape[0], frames, *sides):
+            wanted = (1, shape[0], frames, *sides)
+            raise SettingError(f"initial latents have shape {inputs.noise.shape}; wanted {wanted}")
+        rest = [drawn.frame(index) for index in range(frames, padded)]
+        return np.concatenate([inputs.noise.astype(np.float32), np.stack(rest, axis=1)[None]], 2)
 
 
-def _let_go_of_encoders(networks: Lease) -> None:
-    """Give back what has encoded the voice, the portrait, and a face that stands still."""
-    _let_go(networks, "audio_encoder", "vae_encoder", "reference_unet")
+def _let_go_of_encoders(networks: Lease, *, later: tuple[str, ...]) -> None:
+    """Give back what has encoded the voice, the portrait, and a face that stands still.
+
+    ``later`` are needed as frames are sampled.
+    """
+    done = ("audio_encoder", "vae_encoder", "reference_unet")
+    _let_go(networks, *(name for name in done if name not in later))
     drive = networks.manifest.drive
     if not drive.every_frame:  # other maps are encoded as windows ask for them
         _let_go(networks, drive.network)

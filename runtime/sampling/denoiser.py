@@ -68,15 +68,16 @@ class Denoiser:
         self._shapes = {tensor.name: tensor.shape for tensor in self._network.spec.inputs}
 
     def run(
-        self, latents: NDArray[np.float32], *, window: tuple[int, ...], timestep: int
+        self, latents: Gather, *, window: tuple[int, ...], timestep: int
     ) -> list[NDArray[np.float32]]:
         """Velocity of the window's frames, (1, 4, f, h, w).
 
-        With guidance also the unconditional one, second.
+        With guidance also the unconditional one, second. ``latents`` gives the frames'
+        own, (1, 4, f, h, w).
         """
         time_width = self._shapes["timestep_sinusoid"][1]
         inputs = {
-            "latents": latents[:, :, list(window)],
+            "latents": latents(window),
             "timestep_sinusoid": sinusoid([timestep], time_width),
             **self._conditions.reference,
             "audio_tokens": self._conditions.audio(window),

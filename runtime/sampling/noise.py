@@ -17,7 +17,7 @@ between versions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,69 @@ from numpy.typing import NDArray
 from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
 
-__all__ = ["check_seed", "initial_latents", "noise_of_frames"]
+__all__ = ["SeededNoise", "check_seed", "initial_latents", "noise_of_frames"]
 
 LARGEST_SEED = 2**64 - 1
 # of the noise that frames share; no clip is so long that a frame would use it
 _SHARED_STREAM = 2**64 - 1
+
+
+class SeededNoise:
+    """A clip's standard normal latents, each frame's drawn when it is asked for.
+
+    A frame's noise depends on the seed, its index and its shape alone, not on the
+    clip's length.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        frames: int,
+        shape: tuple[int, int, int],
+        clamp: float | None,
+        shared: float = 0.0,
+    ) -> None:
+        """See :func:`initial_latents`, whose errors it raises."""
+        check_seed(seed)
+        if frames < 1 or len(shape) != 3 or min(shape) < 1:
+            raise SettingError(
+                f"latents need 1 frame or more of (channels, height, width), not {frames} of "
+                f"{shape}"
+            )
+        if clamp is not None and not clamp > 0:
+            raise SettingError(f"noise clamp must be above 0, or None for no clamp, not {clamp!r}")
+        if not 0 <= shared <= 1:
+            raise SettingError(f"shared noise must be from 0 to 1, not {shared!r}")
+        self.shape = (1, shape[0], frames, *shape[1:])
+        """Of all of it: (1, channels, frames, height, width)."""
+        self._seed = int(seed)
+        self._frame_shape = shape
+        self._clamp = clamp
+        self._shared = shared
+        size = shape[0] * shape[1] * shape[2]
+        self._common = np.zeros(size)
+        if shared:
+            self._common = np.sqrt(shared) * _normals(self._seed, _SHARED_STREAM, size)
+
+    def frame(self, index: int) -> NDArray[np.float32]:
+        """One frame's noise, (channels, height, width) float32."""
+        drawn = self._common
+        if self._shared < 1:
+            own = _normals(self._seed, index, self._common.size)
+            drawn = self._common + np.sqrt(1 - self._shared) * own
+        latents: NDArray[np.float32] = drawn.astype(np.float32).reshape(self._frame_shape)
+        if self._clamp is not None:
+            np.clip(latents, -self._clamp, self._clamp, out=latents)
+        return latents
+
+    def gather(self, frames: Sequence[int]) -> NDArray[np.float32]:
+        """Some frames' noise, (1, channels, n, height, width) float32."""
+        shape = self._frame_shape
+        latents = np.empty((1, shape[0], len(frames), *shape[1:]), dtype=np.float32)
+        for place, frame in enumerate(frames):
+            latents[0, :, place] = self.frame(frame)
+        return latents
 
 
 def initial_latents(
@@ -47,11 +105,8 @@ def initial_latents(
     Raises ``SettingError`` for a seed outside 0..2**64-1, for sizes or clamps that are
     not positive and for a share outside 0..1.
     """
-    if frames < 1:
-        raise SettingError(
-            f"latents need 1 frame or more of (channels, height, width), not {frames} of {shape}"
-        )
-    return noise_of_frames(seed, range(frames), shape=shape, clamp=clamp, shared=shared)
+    noise = SeededNoise(seed, frames=frames, shape=shape, clamp=clamp, shared=shared)
+    return noise.gather(range(frames))
 
 
 def noise_of_frames(
@@ -66,28 +121,10 @@ def noise_of_frames(
 
     See :func:`initial_latents`, whose settings and errors it has.
     """
-    check_seed(seed)
     indices = [int(frame) for frame in frames]
-    if len(shape) != 3 or min(shape) < 1:
-        raise SettingError(
-            f"latents need 1 frame or more of (channels, height, width), not {len(indices)} of "
-            f"{shape}"
-        )
-    if clamp is not None and not clamp > 0:
-        raise SettingError(f"noise clamp must be above 0, or None for no clamp, not {clamp!r}")
-    if not 0 <= shared <= 1:
-        raise SettingError(f"shared noise must be from 0 to 1, not {shared!r}")
-    latents = np.empty((1, shape[0], len(indices), *shape[1:]), dtype=np.float32)
-    size = shape[0] * shape[1] * shape[2]
-    common = (
-        np.sqrt(shared) * _normals(int(seed), _SHARED_STREAM, size) if shared else np.zeros(size)
-    )
-    for place, frame in enumerate(indices):
-        own = np.sqrt(1 - shared) * _normals(int(seed), frame, size) if shared < 1 else 0.0
-        latents[0, :, place] = (common + own).reshape(shape)
-    if clamp is not None:
-        np.clip(latents, -clamp, clamp, out=latents)
-    return latents
+    most = max(indices, default=0) + 1
+    noise = SeededNoise(seed, frames=most, shape=shape, clamp=clamp, shared=shared)
+    return noise.gather(indices)
 
 
 def check_seed(seed: object) -> None:

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.bundle.opened import Lease
+from echoexport.runtime.errors import SettingError
 from echoexport.runtime.sampling.ddim import DDIMScheduler
-from echoexport.runtime.sampling.denoiser import Conditions, Denoiser, guide, is_guided
-from echoexport.runtime.sampling.windows import Windows, context_windows, shifted_windows
+from echoexport.runtime.sampling.denoiser import Conditions, Denoiser, is_guided
+from echoexport.runtime.sampling.noise import SeededNoise
+from echoexport.runtime.sampling.steps import FrameLatents, StepSums
+from echoexport.runtime.sampling.windows import StepWindows, Windows
 
 _WINDOWS_AHEAD = 4  # for each lane
 
@@ -88,6 +91,11 @@ class Sampling:
     frame are added up). Velocities of overlapping windows are averaged, always (the
     original forgets to in two of its variants when guidance is off).
 
+    Between two steps a frame is held from its first use to its last, so that memory
+    does not grow with the clip, but for what is kept: frames in their order have some
+    three windows in each step under way, and as many about the clip's end, where
+    windows wrap round to its start.
+
     Raises:
         SettingError: a number of steps or an overlap that cannot work.
     """
@@ -95,13 +103,18 @@ class Sampling:
     def __init__(
         self,
         networks: Lease,
-        noise: NDArray[np.float32],
+        noise: NDArray[np.float32] | SeededNoise,
         *,
         conditions: Conditions,
         settings: SamplingSettings,
         hooks: SamplingHooks | None = None,
+        keep: bool = True,
     ) -> None:
-        """``noise`` is (1, 4, F, h, w); F is at least the bundle's window."""
+        """``noise`` is (1, 4, F, h, w); F is at least the bundle's window.
+
+        ``keep`` keeps all final latents; else each frame's can be asked for once. Who
+        follows the steps has all kept, and each step's held until it was told of.
+        """
         manifest = networks.manifest
         self._hooks = hooks or SamplingHooks()
         self.tracer = networks.tracer
@@ -109,16 +122,22 @@ class Sampling:
         self._scheduler = DDIMScheduler(manifest.sampler.scheduler)
         self._timesteps = [int(t) for t in self._scheduler.timesteps(settings.steps)]
         frames = self.frames = noise.shape[2]
-        windows = context_windows(frames, context=manifest.window.frames, overlap=settings.overlap)
         self._steps = [
-            _Step(
-                shifted_windows(windows, index, shift=manifest.window.shift, frames=frames),
-                noise.shape,
-                settings=settings,
+            StepSums(
+                StepWindows(
+                    frames,
+                    context=manifest.window.frames,
+                    overlap=settings.overlap,
+                    offset=index * manifest.window.shift,
+                ),
+                guidance=settings.guidance,
             )
             for index in range(len(self._timesteps))
         ]
-        self._latents = [noise, *(np.empty_like(noise) for _ in self._steps)]
+        draw = noise.frame if isinstance(noise, SeededNoise) else lambda frame: noise[0, :, frame]
+        self._latents = [FrameLatents(draw), *(FrameLatents() for _ in self._steps)]
+        kept = keep or self._hooks.on_step is not None
+        self._kept = np.empty(noise.shape, np.float32) if kept else None
         self._denoiser = Denoiser(networks, conditions, guided=settings.guided)
         self._calls = 0
         self._told = 0
@@ -128,8 +147,17 @@ class Sampling:
         """Whether every frame's latents are final."""
         return not self._steps[-1].left
 
+    @property
+    def held(self) -> int:
+        """Frames' arrays that are held besides what is kept, of all steps together."""
+        return sum(map(len, self._steps)) + sum(map(len, self._latents))
+
     def frame(self, index: int) -> NDArray[np.float32]:
-        """The final latents of one frame, (1, 4, h, w)."""
+        """The final latents of one frame, (1, 4, h, w).
+
+        Raises:
+            SettingError: it was given before, and is not kept.
+        """
         # Once the first frames are out, several windows for each lane at every step:
         # with one or two, the last of a step would often run alone while the other
         # lanes wait for the next step.
@@ -141,12 +169,25 @@ class Sampling:
         self._run(
             [index] if self._denoiser.lanes < 2 else range(index, min(index + more, self.frames))
         )
-        return self._latents[-1][:, :, index]
+        if self._kept is not None:
+            return self._kept[:, :, index]
+        final = self._latents[-1]
+        if index not in final:
+            raise SettingError(f"frame {index}: its latents were given before; keep=True keeps all")
+        latents = final.gather([index])[:, :, 0]
+        final.drop([index])
+        return latents
 
     def finish(self) -> NDArray[np.float32]:
-        """All final latents, (1, 4, F, h, w) float32."""
+        """All final latents, (1, 4, F, h, w) float32.
+
+        Raises:
+            SettingError: they are not kept.
+        """
+        if self._kept is None:
+            raise SettingError("the latents of all frames are asked for; keep=True keeps them")
         self._run(range(self.frames))
-        return self._latents[-1]
+        return self._kept
 
     def _run(self, frames: Iterable[int]) -> None:
         """Bring these frames to the end.
@@ -177,7 +218,9 @@ class Sampling:
 
         def run(window: int) -> list[NDArray[np.float32]]:
             with self.tracer.span("window", "sampling", step=index, window=window):
-                return self._denoiser.run(before, window=step.windows[window], timestep=timestep)
+                return self._denoiser.run(
+                    before.gather, window=step.windows[window], timestep=timestep
+                )
 
         if min(self._denoiser.lanes, len(windows)) < 2:
             yield from ((window, run(window)) for window in windows)
@@ -199,69 +242,45 @@ class Sampling:
         before = self._latents[index]
         complete = step.add(window, velocities)
         if complete:
-            velocity = step.combine(complete)
             after = self._scheduler.step(
-                velocity, timestep, before[:, :, complete], steps=self._settings.steps
+                step.combine(complete),
+                timestep,
+                before.gather(complete),
+                steps=self._settings.steps,
             )[0]
-            self._latents[index + 1][:, :, complete] = after
+            self._put(index + 1, complete, after)
+            if self._hooks.on_step is None:  # nothing needs them any more
+                step.drop(complete)
+                before.drop(complete)
         self._calls += 1
         if self._hooks.on_call is not None:
             self._hooks.on_call(self._calls, len(self._steps) * len(step.windows))
         self._tell_steps()
 
+    def _put(self, index: int, frames: list[int], latents: NDArray[np.float32]) -> None:
+        """Hold what came out of a step."""
+        if index == len(self._steps) and self._kept is not None:
+            self._kept[:, :, frames] = latents
+        else:
+            self._latents[index].put(frames, latents)
+
     def _tell_steps(self) -> None:
         """Steps end in their order: each needs all of the one before."""
         while self._told < len(self._steps) and not self._steps[self._told].left:
             index = self._told
-            step = self._steps[self._told]
+            step = self._steps[index]
             self._told += 1
             if self._hooks.on_step is not None:
-                velocity = step.combine(list(range(self.frames)))
-                told = SamplingStep(
-                    index, self._timesteps[index], step.windows, velocity, self._latents[index + 1]
-                )
-                self._hooks.on_step(told)
-            step.forget()
-            self._latents[index] = np.empty((0,), np.float32)  # nothing needs them any more
+                self._hooks.on_step(self._describe_step(index))
+            step.clear()
+            self._latents[index].clear()
 
-
-class _Step:
-    """One step's windows, their velocities added up per frame, and what is left to run."""
-
-    def __init__(
-        self, windows: Windows, shape: tuple[int, ...], *, settings: SamplingSettings
-    ) -> None:
-        self.windows = windows
-        self.left = set(range(len(windows)))
-        self._guidance = settings.guidance
-        self._sums = [np.zeros(shape, np.float32) for _ in range(2 if settings.guided else 1)]
-        self._holders: list[list[int]] = [[] for _ in range(shape[2])]
-        for number, window in enumerate(windows):
-            for frame in window:
-                self._holders[frame].append(number)
-
-    def find_windows(self, frames: Iterable[int]) -> list[int]:
-        """The windows that must still run before these frames can be stepped, in order."""
-        return sorted({number for frame in frames for number in self._holders[frame]} & self.left)
-
-    def add(self, number: int, velocities: list[NDArray[np.float32]]) -> list[int]:
-        """Add a window's velocities; returns the frames that now have all of theirs."""
-        # a window names each frame once, so plain indexing adds up rightly
-        window = list(self.windows[number])
-        for total, velocity in zip(self._sums, velocities, strict=True):
-            total[:, :, window] += velocity
-        self.left.discard(number)
-        return [frame for frame in window if self.left.isdisjoint(self._holders[frame])]
-
-    def forget(self) -> None:
-        """Give the memory of a step that is over back."""
-        self._sums.clear()
-
-    def combine(self, frames: list[int]) -> NDArray[np.float32]:
-        """The frames' velocity (1, 4, n, h, w): windows averaged, guidance applied."""
-        counts = np.array([len(self._holders[frame]) for frame in frames], np.float32)
-        means = [total[:, :, frames] / counts[None, None, :, None, None] for total in self._sums]
-        if len(means) == 1:
-            return means[0]
-        conditional, unconditional = means
-        return guide(conditional, unconditional, self._guidance)
+    def _describe_step(self, index: int) -> SamplingStep:
+        step = self._steps[index]
+        frames = range(self.frames)
+        last = index == len(self._steps) - 1
+        latents = self._kept if last else self._latents[index + 1].gather(frames)
+        assert latents is not None  # who follows the steps has all kept
+        return SamplingStep(
+            index, self._timesteps[index], tuple(step.windows), step.combine(frames), latents
+        )

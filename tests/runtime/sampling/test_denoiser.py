@@ -66,11 +66,15 @@ def latents() -> np.ndarray:
     return np.random.default_rng(4).standard_normal((1, 4, 8, 4, 4)).astype(np.float32)
 
 
+def gather(window: Iterable[int]) -> np.ndarray:
+    return latents()[:, :, list(window)]
+
+
 def test_a_window_gets_its_own_frames_in_its_own_order(
     recorded: tuple[Bundle, Recorder],
 ) -> None:
     bundle, recorder = recorded
-    Denoiser(bundle, conditions_of(bundle), guided=False).run(latents(), window=WINDOW, timestep=9)
+    Denoiser(bundle, conditions_of(bundle), guided=False).run(gather, window=WINDOW, timestep=9)
     (given,) = recorder.given
     np.testing.assert_array_equal(given["latents"], latents()[:, :, list(WINDOW)])
     np.testing.assert_array_equal(given["audio_tokens"][0, :, 0, 0], WINDOW)
@@ -81,7 +85,7 @@ def test_every_call_gets_the_timestep_and_the_reference(
     recorded: tuple[Bundle, Recorder],
 ) -> None:
     bundle, recorder = recorded
-    Denoiser(bundle, conditions_of(bundle), guided=True).run(latents(), window=WINDOW, timestep=321)
+    Denoiser(bundle, conditions_of(bundle), guided=True).run(gather, window=WINDOW, timestep=321)
     width = next(t for t in recorder.spec.inputs if t.name == "timestep_sinusoid").shape[1]
     for given in recorder.given:
         np.testing.assert_array_equal(given["timestep_sinusoid"], sinusoid([321], width))
@@ -93,7 +97,7 @@ def test_without_guidance_there_is_one_call_with_the_gate_open(
 ) -> None:
     bundle, recorder = recorded
     denoiser = Denoiser(bundle, conditions_of(bundle), guided=False)
-    (velocity,) = denoiser.run(latents(), window=WINDOW, timestep=9)
+    (velocity,) = denoiser.run(gather, window=WINDOW, timestep=9)
     assert [given["reference_gate"].tolist() for given in recorder.given] == [[1.0]]
     assert (velocity == 1.5).all()
 
@@ -103,7 +107,7 @@ def test_with_guidance_the_second_call_hears_sees_and_remembers_nothing(
 ) -> None:
     bundle, recorder = recorded
     denoiser = Denoiser(bundle, conditions_of(bundle), guided=True)
-    conditional, unconditional = denoiser.run(latents(), window=WINDOW, timestep=9)
+    conditional, unconditional = denoiser.run(gather, window=WINDOW, timestep=9)
     second = recorder.given[1]
     assert not second["audio_tokens"].any()
     assert not second["face_feature"].any()
@@ -117,7 +121,7 @@ def test_velocities_are_single_precision_whatever_the_network_computes_in(
 ) -> None:
     bundle, _ = recorded
     denoiser = Denoiser(bundle, conditions_of(bundle), guided=False)
-    (velocity,) = denoiser.run(latents(), window=WINDOW, timestep=9)
+    (velocity,) = denoiser.run(gather, window=WINDOW, timestep=9)
     assert (velocity.dtype, velocity.shape) == (np.float32, (1, 4, 4, 4, 4))
 
 
