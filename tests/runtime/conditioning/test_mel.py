@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoexport.runtime.conditioning import mel as mel_module
-from echoexport.runtime.conditioning.mel import HOP, N_FFT, log_mel, mel_filters
+from echoexport.runtime.conditioning.mel import HOP, N_FFT, LogMel, log_mel, mel_filters
 from echoexport.runtime.errors import AudioError
 
 
@@ -95,3 +95,54 @@ def test_work_space_does_not_grow_with_a_three_minute_clip() -> None:
 def test_what_is_no_clip_is_refused(shape: Any) -> None:
     with pytest.raises(AudioError, match="25 ms"):
         log_mel(np.zeros(shape, np.float32))
+
+
+def draw_clip(kind: str, *, count: int) -> np.ndarray:
+    """A clip that is loud in one place, everywhere alike, or nowhere."""
+    rng = np.random.default_rng(count)
+    if kind == "silence":
+        return np.zeros(count, np.float32)
+    clip = rng.standard_normal(count) * 0.1
+    if kind == "tone":
+        clip = 0.5 * np.sin(np.arange(count) * rng.uniform(0.01, 3))
+    if kind == "speech":
+        clip *= 10 ** rng.uniform(-3, 0, -(-count // 800)).repeat(800)[:count]
+    return clip.astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["silence", "noise", "tone", "speech"]),
+    count=st.integers(N_FFT, 20_000),
+    block=st.integers(1, 40),
+    data=st.data(),
+)
+def test_what_is_cut_out_is_that_of_the_whole_clip_to_the_bit(
+    kind: str, count: int, block: int, data: st.DataObject
+) -> None:
+    clip = draw_clip(kind, count=count)
+    start = data.draw(st.integers(0, count // HOP))
+    stop = data.draw(st.integers(start, count // HOP))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mel_module, "_BLOCK_COLUMNS", block)
+        patch.setattr(mel_module, "_KEPT_BLOCKS", 2)  # so that most clips are long
+        mel = LogMel(lambda first, last: clip[first:last], count)
+        assert np.array_equal(mel.cut(start, stop), log_mel(clip)[:, start:stop])
+    assert mel.columns == count // HOP
+
+
+def test_the_loudest_place_of_a_long_clip_is_found_without_transforming_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip = draw_clip("speech", count=600 * 16_000)
+    transformed = []
+    measure = mel_module._measure_power
+    monkeypatch.setattr(
+        mel_module,
+        "_measure_power",
+        lambda windows: (transformed.append(len(windows)), measure(windows))[1],
+    )
+    mel = LogMel(lambda first, last: clip[first:last], clip.size)
+    peak = mel.peak
+    assert sum(transformed) < mel.columns / 3
+    assert log_mel(clip).max() == (peak + np.float32(4)) * np.float32(0.25)

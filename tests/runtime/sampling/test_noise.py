@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.sampling.noise import initial_latents, noise_of_frames
+from echoexport.runtime.sampling.noise import SeededNoise, initial_latents, noise_of_frames
 
 SHAPE = (4, 8, 8)
 seeds = st.integers(0, 2**64 - 1)
@@ -198,3 +198,15 @@ def test_frames_asked_for_by_their_indices_are_the_clips(frames: list[int], shar
     clip = initial_latents(5, frames=3, shape=(4, 2, 2), clamp=1.5, shared=shared)
     again = noise_of_frames(5, range(3), shape=(4, 2, 2), clamp=1.5, shared=shared)
     np.testing.assert_array_equal(clip, again)
+
+
+@given(seeds, st.sampled_from([0.0, 0.25, 1.0]), st.sampled_from([None, 1.5]))
+def test_a_frame_drawn_alone_is_the_clips_to_the_bit(
+    seed: int, shared: float, clamp: float | None
+) -> None:
+    how: dict[str, Any] = {"frames": 5, "shape": (2, 3, 3), "clamp": clamp, "shared": shared}
+    whole = initial_latents(seed, **how)
+    drawn = SeededNoise(seed, **how)
+    assert drawn.shape == whole.shape
+    for frame in (4, 0, 2):
+        np.testing.assert_array_equal(drawn.frame(frame), whole[0, :, frame])

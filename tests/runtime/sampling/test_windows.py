@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoexport.runtime.errors import SettingError
-from echoexport.runtime.sampling.windows import context_windows, shifted_windows
+from echoexport.runtime.sampling.windows import StepWindows, context_windows, shifted_windows
 
 lengths = st.integers(1, 400)
 contexts = st.integers(1, 32)
@@ -92,3 +92,18 @@ def test_values_that_cannot_work_are_refused(frames: int, context: int, overlap:
 def test_shifting_within_an_empty_clip_is_refused() -> None:
     with pytest.raises(SettingError, match="at least 1 frame"):
         shifted_windows(((0,),), 1, shift=2, frames=0)
+
+
+@given(lengths, contexts, st.integers(0, 200), st.data())
+def test_a_steps_windows_say_which_of_them_hold_a_frame(
+    frames: int, context: int, offset: int, data: st.DataObject
+) -> None:
+    overlap = data.draw(st.integers(0, context - 1))
+    plain = context_windows(frames, context=context, overlap=overlap)
+    wanted = shifted_windows(plain, 1, shift=offset, frames=frames)
+    found = StepWindows(frames, context=context, overlap=overlap, offset=offset)
+    assert tuple(found) == wanted
+    assert found[1:] == wanted[1:]
+    for frame in range(frames):
+        holders = [number for number, window in enumerate(wanted) if frame in window]
+        assert found.find_holders(frame) == holders
