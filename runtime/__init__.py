@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from echoexport.runtime.inputs.picture_file import StoredPicture
     from echoexport.runtime.inputs.portrait import FaceCrop, crop_face, read_portrait, whole_picture
     from echoexport.runtime.inputs.pose import PoseMaps, read_poses
+    from echoexport.runtime.inputs.sound.sample_store import SampleStore
     from echoexport.runtime.inputs.sound.stored import StoredSound
     from echoexport.runtime.inputs.voice import Voice, read_voice, voice_from_samples
     from echoexport.runtime.live.frames import LiveFrame
@@ -178,6 +179,7 @@ _PLACES = {
         "PoseMaps",
         "read_poses",
     ),
+    "inputs.sound.sample_store": ("SampleStore",),
     "inputs.sound.stored": ("StoredSound",),
     "inputs.voice": (
         "Voice",
@@ -273,6 +275,7 @@ __all__ = [
     "RenderInputs",
     "RenderSettings",
     "Rendering",
+    "SampleStore",
     "SamplerSettings",
     "SamplingHooks",
     "SamplingStep",
