@@ -79,11 +79,11 @@ def make_plan(
     damage: tuple[Damage, ...] = ()
     for index, name in enumerate(networks):
         job.report(f"{name}: ranges", index, len(networks))
-        graph = floats.graph(name)
         if name in family.shares:
             own = progress.of_network(name, "float")
-            plans[name] = _plan_in_float(graph, floats, recorded, progress=own, report=job.report)
+            plans[name] = _plan_in_float(name, floats, recorded, progress=own, report=job.report)
             continue
+        graph = floats.graph(name)
         own = progress.of_network(name, repr((quantizer, policies.networks[name])))
         plan = plan_network(
             graph,
@@ -105,7 +105,7 @@ def make_plan(
 
 
 def _plan_in_float(
-    graph: FloatGraph,
+    name: str,
     floats: FloatBundles,
     recorded: CalibrationSet,
     *,
@@ -115,7 +115,7 @@ def _plan_in_float(
     """A network for live stays in float: no set has its own calls to prove int8 on."""
     if floats.precision == "fp32":
         return NetworkPlan("fp32")
-    found = find_overflowing(graph, recorded, progress=progress, report=report)
+    found = find_overflowing(floats.graph(name), recorded, progress=progress, report=report)
     return NetworkPlan("fp16", float32_nodes=tuple(one.node for one in found))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +14,14 @@ import pytest
 from echoexport.calibration.choosing import sensitivity
 from echoexport.calibration.observing import ranges
 from echoexport.calibration.observing.tapped_network import TappedNetwork
+from echoexport.calibration.plan import NetworkPlan
 from echoexport.calibration.recording.sets import open_set
 from echoexport.export.build.int8.planning import make_plan
 from echoexport.export.build.job import open_job
 from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.build.sources import FloatBundles
+from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.schema import dump
 from echoexport.runtime.progress import Progress
 from echoexport.targets.spec import load_target
@@ -105,3 +109,19 @@ def test_only_a_network_with_int8_activations_keeps_anything(
     (found,) = tmp_path.iterdir()
     assert found.name.startswith("denoising_unet-")
     assert {"plan.json", "maxima.npz", "damage.json"} <= {path.name for path in found.iterdir()}
+
+
+def test_networks_for_live_stay_in_float(
+    make_null_bundle: Callable[..., Path], micro_settings: BuildSettings
+) -> None:
+    folder = make_null_bundle(live=True)
+    whole = read_manifest(folder)
+    live = {name: whole.networks[name] for name in ("audio_encoder_live", "denoising_unet_live")}
+    manifest = replace(whole, networks=live)
+    job: Any = SimpleNamespace(target=CPU, settings=micro_settings, report=silent)
+    recorded: Any = SimpleNamespace(digest="none")
+    progress = BuildProgress(None, manifest, "none")
+    floats = FloatBundles(folder, folder, manifest)
+    plan, damage = make_plan(floats, recorded, job=job, progress=progress)
+    assert plan.networks == dict.fromkeys(live, NetworkPlan("fp32"))
+    assert damage == ()
