@@ -136,11 +136,13 @@ def run_campaign(
             answer = child.ask(index=index)
             what = judge_answer(answer, most=most, wanted=wanted)
             refused = "refusal" in answer
-            whole = KINDS[kind].command is not None and (refused or not KINDS[kind].built)
-            if what is None and index % every == 0 and whole:
-                what = judge_command(child.ask(index=index, command=True), refused=refused)
             tally.read += "outcome" in answer
             tally.refused += refused
+            whole = KINDS[kind].command is not None and (refused or not KINDS[kind].built)
+            if what is None and index % every == 0 and whole:
+                must_refuse = refused and not KINDS[kind].partial
+                answer = child.ask(index=index, command=True)
+                what = judge_command(answer, refused=must_refuse)
             if what is not None:
                 tally.failures.append(Failure(kind, seed, index, what))
     return tally

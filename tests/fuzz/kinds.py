@@ -36,6 +36,8 @@ class Kind:
     """The words of a whole command that reads the input from a file, which may be moved."""
     built: bool = False
     """Whether the command does a minute's work with what it accepts."""
+    partial: bool = False
+    """Whether the command looks at less of the input than ``read`` does."""
     judged: bool = False
     """Whether what is accepted must be what the seed gives."""
 
@@ -88,6 +90,7 @@ KINDS: dict[str, Kind] = {
         mutate_json,
         bundles.read_manifest_file,
         bundles.name_manifest,
+        partial=True,
         judged=True,
     ),
     "sealed-manifests": Kind(
@@ -95,6 +98,7 @@ KINDS: dict[str, Kind] = {
         bundles.mutate_sealed,
         bundles.read_manifest_file,
         bundles.name_manifest,
+        partial=True,
     ),
     "graphs": Kind(bundles.make_graphs, mutate_bytes, bundles.read_graph),
     "cache-entries": Kind(
