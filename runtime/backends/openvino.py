@@ -15,9 +15,9 @@ import numpy as np
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.engine.network_files import NetworkFiles
-from echoexport.runtime.engine.openvino_cache import ModelCache, import_compiled
-from echoexport.runtime.engine.openvino_library import load_openvino
-from echoexport.runtime.engine.openvino_norms import merge_single_group_norms
+from echoexport.runtime.engine.openvino.cache import ModelCache, import_compiled
+from echoexport.runtime.engine.openvino.library import load_openvino
+from echoexport.runtime.engine.openvino.norms import merge_single_group_norms
 from echoexport.runtime.engine.processor import describe_processor
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.runtime.engine.openvino_norms import merge_single_group_norms
+from echoexport.runtime.engine.openvino.norms import merge_single_group_norms
 
 
 def test_openvino_normalizes_a_single_group_in_one_operation_with_the_same_result(

@@ -24,7 +24,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 """
 
-IMPORT = "from echoexport.runtime.engine.openvino_library import load_openvino; load_openvino()\n"
+IMPORT = "from echoexport.runtime.engine.openvino.library import load_openvino; load_openvino()\n"
 
 
 def run_python(code: str, *, home: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from echoexport.runtime.engine.freed_memory import give_memory_back
-from echoexport.runtime.engine.openvino_library import load_openvino
+from echoexport.runtime.engine.openvino.library import load_openvino
 from echoexport.runtime.files.sealed_file import read_sealed, write_sealed
 
 __all__ = ["ModelCache", "import_compiled"]

@@ -112,7 +112,7 @@ def test_a_model_that_cannot_be_kept_runs_and_says_so(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("echoexport.runtime.engine.openvino_cache.write_sealed", refuse)
+    monkeypatch.setattr("echoexport.runtime.engine.openvino.cache.write_sealed", refuse)
     engine = open_it(graph, cache)
     assert np.array_equal(compute(engine), compute(open_it(graph, None)))
     assert engine.notes == (

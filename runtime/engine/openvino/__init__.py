@@ -1,0 +1,1 @@
+"""What the OpenVINO backend and face models share: the library, its cache, a rewrite of norms."""
