@@ -133,35 +133,38 @@ class Run:
                 self._measure_drift(candidate, steps)
 
     def sum_up(self) -> dict[str, Any]:
-        """The results, of those clips alone that were drawn in every way."""
-        wanted = self._list_wanted()
+        """The results, each way's of the clips that were drawn so, in part perhaps."""
         names = [case.clip.name for case in self.cases]
-        whole = [name for name in names if all((name, *key) in self.known for key in wanted)]
+        delays = {c.name: c.delay(self.arguments.fps) for c in self.candidates}
+        default = self._find_clips(OFFLINE, self.default_steps, names)
         ways = []
-        for way, steps in wanted:
-            offline = {name: self.known[name, OFFLINE, steps] for name in whole}
-            default = {name: self.known[name, OFFLINE, self.default_steps] for name in whole}
-            delays = {c.name: c.delay(self.arguments.fps) for c in self.candidates}
-            clips = [self.known[name, way, steps] for name in whole]
-            ways.append(sum_up(clips, offline, default, delay=delays.get(way)))
+        correlations = {}
+        for way, steps in self._list_wanted():
+            offline = self._find_clips(OFFLINE, steps, names)
+            clips = self._find_clips(way, steps, [*(offline.keys() & default.keys())])
+            if any(clip.correlation is not None for clip in clips.values()):
+                found = sum_up([*clips.values()], offline, default, delay=delays.get(way))
+                ways.append(dump(found))
+                correlations[f"{way}, {steps} steps"] = {
+                    name: clips[name].correlation for name in names if name in clips
+                }
         return {
             "bundle": self.about,
             "flags": read_flags(),
-            "clips": len(whole),
-            "of": len(names),
-            "frames": sum(self.known[name, OFFLINE, self.default_steps].frames for name in whole),
+            "clips": len(names),
+            "frames": sum(clip.frames for clip in default.values()),
             "fps": self.arguments.fps,
             "default_steps": self.default_steps,
             "gates": GATES,
-            "ways": [dump(way) for way in ways],
+            "ways": ways,
             "drift": [dump(one) for one in self.drifts.values()],
-            "correlations": {
-                f"{way}, {steps} steps": {
-                    name: self.known[name, way, steps].correlation for name in whole
-                }
-                for way, steps in wanted
-            },
+            "correlations": correlations,
         }
+
+    def _find_clips(self, way: str, steps: int, names: list[str]) -> dict[str, ClipFigures]:
+        """Those of the named clips that were drawn in this way."""
+        keys = [(name, way, steps) for name in names]
+        return {key[0]: self.known[key] for key in keys if key in self.known}
 
     def _list_wanted(self) -> list[tuple[str, int]]:
         ways = [OFFLINE, *(candidate.name for candidate in self.candidates)]

@@ -9,7 +9,7 @@ def draw_live_quality(results: Results) -> str:
     """Every way of drawing forwards only; what misses its gate is in bold."""
     bundle = results["bundle"]
     circumstances = (
-        f"{results['clips']} of {results['of']} held-out clips, {results['frames']} frames at "
+        f"{results['clips']} held-out clips, {results['frames']} frames at "
         f"{results['fps']:g} fps; {bundle['compute']} ({', '.join(results['flags'])}); bounded "
         f"sound by `{bundle['bounded_sound']}`; the bundle's own steps: "
         f"{results['default_steps']}."
@@ -17,6 +17,7 @@ def draw_live_quality(results: Results) -> str:
     head = (
         "way",
         "steps",
+        "clips",
         "r, mean / worst",
         "loss, mean / worst",
         f"loss to {results['default_steps']} steps",
@@ -39,6 +40,7 @@ def list_live_cells(way: Results) -> list[str]:
     return [
         way["way"],
         str(way["steps"]),
+        str(way["clips"]),
         f"{told['correlation']} / {told['correlation_worst']}",
         f"{told['loss']} / {told['loss_worst']}",
         f"{told['loss_default']} / {told['loss_default_worst']}",

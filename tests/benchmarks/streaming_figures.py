@@ -26,6 +26,8 @@ OFFLINE = "offline"
 GATES = {
     "loss": 0.02,
     "loss_worst": 0.06,
+    "loss_default": 0.02,
+    "loss_default_worst": 0.06,
     "lag": 0,
     "closed": 0.95,
     "seam_mouth": 1.1,
@@ -158,9 +160,9 @@ class WayFigures:
     """The clip that loses most."""
     worst_clip: str
     """Which that is."""
-    loss_default: float | None
-    """Against offline at the bundle's own steps: mean; None where they were not drawn."""
-    loss_default_worst: float | None
+    loss_default: float
+    """Against offline at the bundle's own steps: mean."""
+    loss_default_worst: float
     """The same, the clip that loses most."""
     lag: int
     """Frames either way, where all clips together fit best."""
@@ -170,18 +172,22 @@ class WayFigures:
     """Share of silent frames with a closed mouth."""
     flicker: float
     """Over offline's at as many steps."""
-    seam_mouth: float | None
-    """See :func:`compare_seams`."""
-    seam_outside: float | None
-    psnr: float | None
-    psnr_worst: float | None
-    ssim: float | None
     calls: float
     """Of the denoiser, for each frame."""
     delay: float | None
     """Milliseconds, by the algorithm alone; None of a whole clip."""
     missed: tuple[str, ...]
     """Names of ``GATES`` that are not kept."""
+    psnr: float | None
+    """Against the offline frames of as many steps, dB, mean; None of those themselves."""
+    psnr_worst: float | None
+    """The same of the frame that is least like them."""
+    ssim: float | None
+    """Against the same, mean."""
+    seam_mouth: float | None = None
+    """See :func:`compare_seams`; None of whole clips."""
+    seam_outside: float | None = None
+    """The same outside the mouth."""
 
 
 def sum_up(
@@ -191,53 +197,44 @@ def sum_up(
     *,
     delay: float | None,
 ) -> WayFigures:
-    """All clips of one way and number of steps.
+    """All clips of one way and number of steps, of which one speaks at least.
 
     ``offline`` and ``default`` are the offline clips by name, at as many steps and at the
     bundle's own.
     """
     speaking = [clip for clip in clips if clip.correlation is not None]
     losses = _find_losses(speaking, offline)
-    worst = max(losses, key=lambda name: losses[name])
-    own = _find_losses(speaking, default) if default else {}
     values = {
-        "loss": float(np.mean(list(losses.values()))),
-        "loss_worst": losses[worst],
-        "lag": abs(_find_lag(speaking)),
+        "correlation": float(np.mean([clip.correlation for clip in speaking])),
+        "correlation_worst": min(clip.correlation or 0.0 for clip in speaking),
+        **_name_losses("loss", losses),
+        **_name_losses("loss_default", _find_losses(speaking, default)),
         "closed": sum(c.closed_frames for c in clips) / max(sum(c.silent_frames for c in clips), 1),
         "flicker": sum(c.flicker for c in clips) / sum(offline[c.clip].flicker for c in clips),
         **_compare_all_seams(clips),
+        "calls": sum(clip.calls for clip in clips) / sum(clip.frames for clip in clips),
     }
-    judged = {**values, "loss": _most(values["loss"], own.values(), mean=True)}
-    judged["loss_worst"] = _most(values["loss_worst"], own.values(), mean=False)
+    lag = abs(_find_lag(speaking))
+    judged = {**values, "lag": lag}
     return WayFigures(
         way=clips[0].way,
         steps=clips[0].steps,
         clips=len(clips),
-        correlation=_round(np.mean([clip.correlation for clip in speaking])),
-        correlation_worst=_round(min(clip.correlation or 0.0 for clip in speaking)),
-        loss=_round(values["loss"]),
-        loss_worst=_round(values["loss_worst"]),
-        worst_clip=worst,
-        loss_default=_round(np.mean(list(own.values()))) if own else None,
-        loss_default_worst=_round(max(own.values())) if own else None,
-        lag=int(values["lag"]),
+        worst_clip=max(losses, key=lambda name: losses[name]),
+        lag=lag,
         late_clips=sum(clip.lag != offline[clip.clip].lag for clip in speaking),
-        closed=_round(values["closed"]),
-        flicker=_round(values["flicker"]),
-        seam_mouth=_round(values.get("seam_mouth")),
-        seam_outside=_round(values.get("seam_outside")),
         psnr=_mean([clip.psnr for clip in clips]),
         psnr_worst=_least([clip.psnr_worst for clip in clips]),
         ssim=_mean([clip.ssim for clip in clips]),
-        calls=_round(sum(clip.calls for clip in clips) / sum(clip.frames for clip in clips)),
         delay=None if delay is None else round(delay, 1),
-        missed=tuple(name for name in judged if not keeps_gate(name, judged[name])),
+        missed=tuple(name for name in GATES if not _keeps_gate(name, judged.get(name))),
+        **{name: round(value, 4) for name, value in values.items()},
     )
 
 
-def keeps_gate(name: str, value: float) -> bool:
-    """Whether a figure keeps its limit."""
+def _keeps_gate(name: str, value: float | None) -> bool:
+    if value is None:  # offline has no seams
+        return True
     return value >= GATES[name] if name == "closed" else value <= GATES[name]
 
 
@@ -248,6 +245,10 @@ def _find_losses(
         clip.clip: (reference[clip.clip].correlation or 0.0) - (clip.correlation or 0.0)
         for clip in speaking
     }
+
+
+def _name_losses(name: str, losses: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(np.mean(list(losses.values()))), f"{name}_worst": max(losses.values())}
 
 
 def _find_lag(speaking: Sequence[ClipFigures]) -> int:
@@ -265,16 +266,6 @@ def _compare_all_seams(clips: Sequence[ClipFigures]) -> dict[str, float]:
         )
         for where in ("mouth", "outside")
     }
-
-
-def _most(one: float, others: Sequence[float], *, mean: bool) -> float:
-    """The stricter of two figures: a gate is kept against either offline rendering."""
-    several = list(others)
-    return max([one, float(np.mean(several) if mean else max(several))]) if several else one
-
-
-def _round(value: float | np.floating | None) -> float | None:
-    return None if value is None else round(float(value), 4)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
