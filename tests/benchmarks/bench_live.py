@@ -105,6 +105,7 @@ def measure(
             [time_still(watch, voice) for _ in range(arguments.rounds)]
         )
         found["idle"] = measure_idle(watch)
+        found["turns"] = measure_turns(watch, voice)
     with bundle.live(builtin_portrait(), **settings) as talk:
         found["alone"] = measure_speaking([talk], voice, seconds=arguments.minutes * 60)
     found["full"] = measure_full(bundle, voice, settings)
@@ -161,6 +162,42 @@ def measure_idle(watch: Watch) -> dict[str, float]:
     return {
         "cores": round(busy / 10, 4),
         "denoiser_calls": watch.talk.statistics.denoiser_calls - calls,
+    }
+
+
+def measure_turns(watch: Watch, voice: np.ndarray) -> dict[str, float]:
+    """How far the picture jumps where the loop is left and entered, by what speech itself does.
+
+    And how far the mouth moves at rest, as a share of how far it moves in speech.
+    """
+    spoken = list[float]()
+    entered = list[float]()
+    left = list[float]()
+    open_mouth = list[float]()
+    shut_mouth = list[float]()
+    for _ in range(6):
+        rest = wait_for_rest(watch)
+        begun = time.monotonic()
+        watch.talk.push(voice[: RATE * 2], RATE)
+        watch.talk.flush()
+        time.sleep(4)
+        frames = [frame for _, frame in watch.since(begun)]
+        for one, other in zip(frames, frames[1:], strict=False):
+            change = float(np.abs(other.picture.astype(np.int16) - one.picture).mean())
+            if one.state == IDLE and other.state == IDLE:
+                shut_mouth.append(measure_change(other.picture, rest))
+            elif one.state == IDLE:
+                entered.append(change)
+            elif other.state == IDLE:
+                left.append(change)
+            else:
+                spoken.append(change)
+                open_mouth.append(measure_change(other.picture, rest))
+    mean = float(np.mean(spoken))
+    return {
+        "entering_over_speech": round(max(entered) / mean, 2),
+        "leaving_over_speech": round(max(left) / mean, 2),
+        "mouth_at_rest_over_speech": round(max(shut_mouth) / max(open_mouth), 3),
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -184,6 +187,24 @@ def test_numbers_that_are_none_end_the_session_with_one_line(
         talk.push(make_voice(1.0), RATE)
         with pytest.raises(BackendError, match="NaN"):
             stage.take(talk, 100)
+
+
+def test_a_process_without_a_free_descriptor_goes_on_talking(stage: Stage) -> None:
+    with stage.talk() as talk:
+        stage.take(talk, 3)
+        held = []
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit[1]))
+        try:
+            with suppress(OSError):
+                for _ in range(64):
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            talk.push(make_voice(1.0), RATE)
+            assert SPEAKING in {frame.state for frame in stage.take(talk, 40)}
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 def test_a_closed_session_takes_and_gives_nothing(stage: Stage) -> None:
