@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def measure_turns(watch: Watch, voice: np.ndarray) -> dict[str, float]:
         watch.talk.flush()
         time.sleep(4)
         frames = [frame for _, frame in watch.since(begun)]
-        for one, other in zip(frames, frames[1:], strict=False):
+        for one, other in pairwise(frames):
             change = float(np.abs(other.picture.astype(np.int16) - one.picture).mean())
             if one.state == IDLE and other.state == IDLE:
                 shut_mouth.append(measure_change(other.picture, rest))
