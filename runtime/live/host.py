@@ -255,7 +255,7 @@ class LiveHost:
         self.workers.replace()
 
     def close(self) -> None:
-        """End the workers and close the engines; sessions that are open end with an error."""
+        """End the sessions, then the workers, then the engines."""
         with self._lock:
             self.closed = True
             sessions = list(self._held)
