@@ -17,6 +17,7 @@ from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
 from echoexport.runtime.decoding.pixels import to_pixels
+from echoexport.runtime.engine.freed_memory import give_memory_back
 from echoexport.runtime.errors import CapacityError, DeviceError
 from echoexport.runtime.live.drawing.causal_sampling import (
     BlockOrder,
@@ -150,6 +151,8 @@ class LiveHost:
             self._portraits.move_to_end(key)
             while len(self._portraits) > _PORTRAITS:
                 self._portraits.popitem(last=False)
+        # A page of a face that is gone would else lie among those of the next ones.
+        give_memory_back()
         return known
 
     def measure(self, portrait: LivePortrait, numbers: LiveNumbers) -> None:
