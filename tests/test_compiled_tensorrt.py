@@ -19,12 +19,14 @@ import pytest
 
 from echoexport.export.compile.bundle import CompileReport, CompileSettings, compile_bundle
 from echoexport.export.engines import EngineSettings, tensorrt, tensorrt_rtx
+from echoexport.export.engines.nvidia.tensorrt_child import TIMING_KEY
 from echoexport.export.engines.nvidia.tensorrt_library import TENSORRT, TENSORRT_RTX
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.engine.cuda import open_cuda
 from echoexport.runtime.errors import BackendError
+from echoexport.runtime.files.sealed_file import read_sealed
 
 FAKES = Path(__file__).parent / "fakes"
 ENGINE = EngineSettings(workspace=10**9, level=2, timeout=300.0)
@@ -107,7 +109,8 @@ def test_a_bundle_compiles_opens_here_and_is_refused_with_the_fix_by_another_ten
     require_passed(report)
     with open_bundle(tmp_path / "compiled") as bundle:
         assert bundle.self_test("landmark_encoder").passed
-    timings = [json.loads(path.read_bytes()) for path in (tmp_path / "cache" / "timing").iterdir()]
+    kept = [read_sealed(path, key=TIMING_KEY) for path in (tmp_path / "cache" / "timing").iterdir()]
+    timings = [json.loads(bytes(content)) for content in kept if content is not None]
     assert [set(cache["entries"]) for cache in timings] == [set(FAMILY.required)]
     machine("10.16")
     with pytest.raises(BackendError, match=r"10\.3\.0\.30.*10\.16\.2\.10.*echoexport compile"):

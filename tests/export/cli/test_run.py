@@ -18,6 +18,7 @@ from fixtures.manifests import edit_manifest
 from PIL import Image
 
 from echoexport.export.cli.options import ProgressLine
+from echoexport.runtime.sampling.noise import SeededNoise
 
 WHOLE_PICTURE = (
     "echoexport: warning: no face box and no face model: the whole picture is used "
@@ -275,13 +276,13 @@ def test_the_seed_reaches_the_noise(
     from echoexport.runtime.rendering import session
 
     seeds = []
-    draw = session.initial_latents
+    draw = session.SeededNoise
 
-    def record(seed: int, **rest: Any) -> np.ndarray:
+    def record(seed: int, **rest: Any) -> SeededNoise:
         seeds.append(seed)
         return draw(seed, **rest)
 
-    monkeypatch.setattr(session, "initial_latents", record)
+    monkeypatch.setattr(session, "SeededNoise", record)
     for name, options in (("a", ()), ("b", ("--seed", 7)), ("c", ("--seed", 2**64 - 1))):
         assert run(tmp_path / name, "--frames", 1, *options).code == 0
     assert seeds == [0, 7, 2**64 - 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.graph_bytes import write_graph_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,7 +97,7 @@ class FakeClock:
 
 
 def make_null_bundle(folder: Path) -> Bundle:
-    """A bundle without graphs: the null backend reads none, and self-test files hold zeros."""
+    """A bundle without weights: the null backend reads none, and self-test files hold zeros."""
     networks = {}
     files = {}
     for name, spec in describe_networks(SIZES, precision="fp16").items():
@@ -106,8 +107,8 @@ def make_null_bundle(folder: Path) -> Bundle:
             f"input.{tensor.name}": np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs
         }
         np.savez(path, **arrays)
-        for file in (f"{name}.onnx", f"{name}.bin"):
-            (folder / file).write_bytes(b"")
+        (folder / f"{name}.onnx").write_bytes(write_graph_of(spec))
+        (folder / f"{name}.bin").write_bytes(b"")
         for file in (f"{name}.onnx", f"{name}.bin", f"self-test/{name}.npz"):
             files[file] = FileEntry(hash_file(folder / file), (folder / file).stat().st_size)
         networks[name] = NetworkEntry(

@@ -16,7 +16,7 @@ import pytest
 from fixtures.manifests import edit_manifest
 
 from echoexport.runtime import open_bundle
-from echoexport.runtime.bundle.files import hash_file
+from echoexport.runtime.bundle.files import hold_file
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
@@ -24,6 +24,7 @@ from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BackendError, BundleError, UnknownNameError
+from echoexport.runtime.files.held_file import HeldFile
 
 
 class FixedEngine(Engine):
@@ -86,14 +87,19 @@ def test_every_network_of_a_bundle_opens_and_passes_its_self_test(null_bundle: P
 def test_opening_a_bundle_reads_no_weights(
     null_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed: list[Path] = []
-    where = "echoexport.runtime.bundle.files.hash_file"
-    monkeypatch.setattr(where, lambda path: hashed.append(path) or hash_file(path))
+    held: list[str] = []
+    where = "echoexport.runtime.bundle.opening.hold_file"
+
+    def hold(folder: Path, name: str, **rest: Any) -> HeldFile:
+        held.append(name)
+        return hold_file(folder, name, **rest)
+
+    monkeypatch.setattr(where, hold)
     with open_bundle(null_bundle) as bundle:
-        assert hashed == []
+        assert held == []
         bundle.network("vae_decoder")
         bundle.network("vae_decoder")
-    assert [path.name for path in hashed] == ["vae_decoder.onnx", "vae_decoder.bin"]
+    assert held == ["vae_decoder.onnx", "vae_decoder.bin"]
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:

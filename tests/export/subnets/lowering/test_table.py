@@ -29,7 +29,7 @@ Compute = Callable[..., Any]
         (lambda m, x: torch.add(x, x, alpha=2), "'alpha': 2"),
         (lambda m, x: F.layer_norm(x, (4,)), "no weight"),
         (lambda m, x: F.linear(x, x), "weight of linear"),
-        (lambda m, x: F.scaled_dot_product_attention(x, x, x, is_causal=True), "mask"),
+        (lambda m, x: F.scaled_dot_product_attention(x, x, x, is_causal=True), "causality"),
     ],
     ids=["operator", "step", "reflect", "crop", "alpha", "affine", "weight", "causal"],
 )
