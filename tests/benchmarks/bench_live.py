@@ -179,7 +179,8 @@ def measure_turns(watch: Watch, voice: np.ndarray) -> dict[str, float]:
     for _ in range(6):
         rest = wait_for_rest(watch)
         begun = time.monotonic()
-        watch.talk.push(voice[: RATE * 2], RATE)
+        # As a microphone has it: a moment before the first word.
+        watch.talk.push(np.concatenate([np.zeros(RATE // 5, np.float32), voice[: RATE * 2]]), RATE)
         watch.talk.flush()
         time.sleep(4)
         frames = [frame for _, frame in watch.since(begun)]

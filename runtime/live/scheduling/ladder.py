@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _BETWEEN = 1.0  # seconds: at most one change
 _CALM = 2.0  # seconds of ease before a step up
-_ENOUGH = 0.85  # of the workers' time, that the rung above may take: as much as is let in
+_ENOUGH = 0.75  # of the workers' time, that the rung above may take: as much as is let in
 
 
 @dataclass(frozen=True)

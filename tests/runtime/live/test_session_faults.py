@@ -229,8 +229,8 @@ def test_one_session_more_than_the_device_can_draw_for_is_refused(make_stage: Ma
     stage.host.costs.tell("draw 2", 0.04)
     stage.host.costs.tell("decode", 0.003)
     share = (0.04 / 4 + 0.003) * 25 / 2
-    sessions = [stage.talk() for _ in range(int(0.85 / share))]
-    with pytest.raises(CapacityError, match="85% may be taken"):
+    sessions = [stage.talk() for _ in range(int(0.75 / share))]
+    with pytest.raises(CapacityError, match="75% may be taken"):
         stage.talk()
     sessions.pop().close()
     stage.talk().close()
