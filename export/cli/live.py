@@ -75,8 +75,7 @@ if TYPE_CHECKING:
 @click.option(
     "--mode",
     type=click.Choice(["renoised", "cached"]),
-    help="renoised: least delay; cached: least work. Default: cached where the bundle has a "
-    "network for it.",
+    help="renoised: hears best; cached: half the work, for more sessions. Default: renoised.",
 )
 @click.option(
     "--fps",
@@ -86,7 +85,12 @@ if TYPE_CHECKING:
     metavar="FPS",
     help="Frames a second.",
 )
-@click.option("--steps", type=int, metavar="N", help="Sampling steps. Default: the bundle's.")
+@click.option(
+    "--steps",
+    type=int,
+    metavar="N",
+    help="Sampling steps. Default: what this machine keeps up with, at most the bundle's.",
+)
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**64 - 1),

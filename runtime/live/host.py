@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +37,7 @@ from echoexport.runtime.live.scheduling.workers import Workers
 from echoexport.runtime.live.settings import CACHED, FAST, LIVE_NETWORKS, LiveNumbers
 
 _FULL = 0.75  # of the workers' time: sessions that took 79 % were late now and then (measured)
+_BUSY = 0.6  # of a worker's time, that one session may take by itself
 _MEASURED = 5  # blocks
 _PORTRAITS = 8  # whose loops are kept
 
@@ -155,8 +156,8 @@ class LiveHost:
         give_memory_back()
         return known
 
-    def measure(self, portrait: LivePortrait, numbers: LiveNumbers) -> None:
-        """Draw a few blocks, so that it is known what one costs before anybody is let in.
+    def measure(self, numbers: LiveNumbers) -> None:
+        """Draw a few blocks of nothing, so that it is known what one costs.
 
         Raises:
             BackendError: an engine failed.
@@ -168,8 +169,9 @@ class LiveHost:
         silence = tokens.silence(numbers.hearing.mels)
         columns = np.full((numbers.hearing.mels, HEARD_COLUMNS), QUIET, np.float32)
         sampler = self.open_sampler(numbers)
-        state = portrait.idle.rest
-        order = BlockOrder(portrait.sitter, (silence,) * numbers.block, numbers.steps)
+        sitter = self._make_blank_sitter(numbers)
+        state = sampler.begin(BlockOrder(sitter, (silence,) * sampler.window, 1))
+        order = BlockOrder(sitter, (silence,) * numbers.block, numbers.steps)
         for _ in range(_MEASURED):
             begun = self.clock.now()
             for _ in range(numbers.block):
@@ -179,6 +181,30 @@ class LiveHost:
             self.decode(state.past[-1].latents)
             self.costs.tell(kind, drawn - begun)
             self.costs.tell(DECODE, self.clock.now() - drawn)
+
+    def choose_steps(self, numbers: LiveNumbers) -> LiveNumbers:
+        """As many steps as one worker keeps up with, up to those of ``numbers``, *measured*.
+
+        Raises:
+            BackendError: an engine failed.
+        """
+        self.measure(numbers)
+        step = self.costs.typical(f"{DRAW} {numbers.steps}") / numbers.steps
+        pictures = numbers.block * self.costs.typical(DECODE)
+        free = _BUSY * float(numbers.block / numbers.fps) - pictures
+        steps = int(min(numbers.steps, max(1.0, free / step))) if step else numbers.steps
+        chosen = replace(numbers, steps=steps)
+        self.measure(chosen)
+        return chosen
+
+    def _make_blank_sitter(self, numbers: LiveNumbers) -> Sitter:
+        """Nobody's face: what a call costs does not depend on it."""
+        network = self.network(LIVE_NETWORKS[numbers.mode][0])
+        empty = {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in network.spec.inputs}
+        reference = {name: array for name, array in empty.items() if name.startswith("reference_")}
+        del reference["reference_gate"]
+        feature = empty["face_feature"]
+        return Sitter(reference, lambda numbers: feature)
 
     def admit(self, session: Guest, numbers: LiveNumbers) -> None:
         """Let a session in, as long as the workers can draw for it too.

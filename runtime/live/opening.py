@@ -24,7 +24,7 @@ from echoexport.runtime.live.host import LiveHost, LivePicture, LivePortrait
 from echoexport.runtime.live.scheduling.clock import MonotonicClock
 from echoexport.runtime.live.scheduling.workers import ThreadWorkers
 from echoexport.runtime.live.session import LiveSession
-from echoexport.runtime.live.settings import LiveNumbers, LiveSettings, settle_live
+from echoexport.runtime.live.settings import REAL, LiveNumbers, LiveSettings, settle_live
 
 _MOST_WORKERS = 8
 
@@ -118,8 +118,10 @@ def open_live(
     chosen = read_live_picture(bundle, portrait, face=face)
     host = find_host(bundle)
     host.warm_up(numbers)
+    if settings.steps is None and numbers.pace == REAL and not numbers.deterministic:
+        numbers = host.choose_steps(numbers)
+    host.measure(numbers)
     ready = host.prepare(chosen, numbers, cache=cache)
-    host.measure(ready, numbers)
     return Conversation(host, ready, numbers, cache=cache)
 
 

@@ -39,10 +39,9 @@ class LiveSettings:
     fps: Rate | None = None
     """Frames a second."""
     mode: str | None = None
-    """Of ``MODES``; None takes "cached" where the bundle has a network for it and guidance is
-    off."""
+    """Of ``MODES``; None takes "renoised", which hears best; "cached" takes half the work."""
     steps: int | None = None
-    """Of the sampling loop, where the device keeps up."""
+    """Of the sampling loop; None takes as many as this device keeps up with, up to the bundle's."""
     guidance: float | None = None
     """Above 1, each call costs a second, unconditional one; in mode "renoised" alone."""
     block: int | None = None
@@ -152,7 +151,7 @@ def _settle_guidance(manifest: Manifest, settings: LiveSettings) -> float:
 def _settle_mode(manifest: Manifest, settings: LiveSettings, *, guidance: float) -> str:
     has_cached = LIVE_NETWORKS[CACHED][0] in manifest.networks
     if settings.mode is None:
-        return CACHED if has_cached and not is_guided(guidance) else RENOISED
+        return RENOISED
     if settings.mode not in MODES:
         raise SettingError(f"mode {settings.mode!r}; known: {', '.join(MODES)}")
     if settings.mode == CACHED and not has_cached:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,3 +60,25 @@ def test_capacity_is_what_would_be_let_in(make_stage: MakeStage) -> None:
     for talk in talks:
         talk.close()
     assert stage.host.load() == 0
+
+
+@pytest.mark.parametrize(("a_step", "steps"), [(0.01, 6), (0.04, 2), (0.027, 3), (1.0, 1)])
+def test_a_device_is_asked_for_as_many_steps_as_it_keeps_up_with(
+    make_stage: MakeStage, a_step: float, steps: int
+) -> None:
+    stage = make_stage()
+    stage.host.costs.tell("draw 6", 6 * a_step)
+    stage.host.costs.tell("decode", 0.003)
+    numbers = settle_live(stage.host.bundle.manifest, LiveSettings(fps=25, steps=6))
+    # 60 % of a block's 160 ms, less four pictures
+    assert stage.host.choose_steps(numbers).steps == steps
+
+
+def test_what_a_block_costs_is_measured_once(stage: Stage) -> None:
+    numbers = settle_live(stage.host.bundle.manifest, LiveSettings(fps=25, steps=2))
+    stage.host.costs.tell("draw 2", 0.5)
+    calls = stage.host.network("denoising_unet").calls
+    stage.host.measure(numbers)
+    assert stage.host.network("denoising_unet").calls == calls
+    stage.host.measure(replace(numbers, steps=1))
+    assert stage.host.network("denoising_unet").calls > calls

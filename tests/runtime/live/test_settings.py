@@ -81,18 +81,18 @@ def test_what_is_said_is_taken(manifest: Manifest) -> None:
     assert (numbers.idle_frames, numbers.most_pending, numbers.ahead_frames) == (1, 5.0, 30)
 
 
-def test_a_bundle_with_networks_for_live_uses_them(live_manifest: Manifest) -> None:
-    numbers = settle(live_manifest)
+def test_a_bundle_with_networks_for_live_draws_by_either_way(live_manifest: Manifest) -> None:
+    assert settle(live_manifest).mode == RENOISED
+    numbers = settle(live_manifest, mode=CACHED)
     assert (numbers.mode, numbers.block) == (CACHED, 4)
     assert settle(live_manifest, mode=RENOISED, block=2).block == 2
-    assert settle(live_manifest, block=4).mode == CACHED
+    assert settle(live_manifest, mode=CACHED, block=4).block == 4
 
 
-def test_a_guided_bundle_takes_the_mode_that_has_guidance(live_manifest: Manifest) -> None:
+def test_guidance_needs_the_mode_that_has_it(live_manifest: Manifest) -> None:
     guided = with_guidance(live_manifest, 2.5)
-    assert settle(guided).mode == RENOISED
-    assert settle(guided, guidance=1.0).mode == CACHED
-    assert settle(live_manifest, guidance=2.5).mode == RENOISED
+    assert settle(guided).guidance == 2.5
+    assert settle(guided, mode=CACHED, guidance=1.0).mode == CACHED
     with pytest.raises(SettingError, match=r"guidance 2\.5 needs mode 'renoised'"):
         settle(guided, mode=CACHED)
 
