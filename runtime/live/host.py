@@ -37,6 +37,7 @@ from echoexport.runtime.live.scheduling.workers import Workers
 from echoexport.runtime.live.settings import CACHED, FAST, LIVE_NETWORKS, LiveNumbers
 
 _FULL = 0.75  # of the workers' time: sessions that took 79 % were late now and then (measured)
+_FEWEST = 2  # steps
 _BUSY = 0.6  # of a worker's time, that one session may take by itself
 _MEASURED = 5  # blocks
 _PORTRAITS = 8  # whose loops are kept
@@ -185,14 +186,17 @@ class LiveHost:
     def choose_steps(self, numbers: LiveNumbers) -> LiveNumbers:
         """As many steps as one worker keeps up with, up to those of ``numbers``, *measured*.
 
+        By the quickest of what was measured, as the machine may have been busy; and no
+        fewer than two, below which it is for the ladder to go.
+
         Raises:
             BackendError: an engine failed.
         """
         self.measure(numbers)
-        step = self.costs.typical(f"{DRAW} {numbers.steps}") / numbers.steps
-        pictures = numbers.block * self.costs.typical(DECODE)
+        step = self.costs.least(f"{DRAW} {numbers.steps}") / numbers.steps
+        pictures = numbers.block * self.costs.least(DECODE)
         free = _BUSY * float(numbers.block / numbers.fps) - pictures
-        steps = int(min(numbers.steps, max(1.0, free / step))) if step else numbers.steps
+        steps = int(min(numbers.steps, max(_FEWEST, free / step))) if step else numbers.steps
         chosen = replace(numbers, steps=steps)
         self.measure(chosen)
         return chosen

@@ -29,6 +29,10 @@ class Costs:
         """The 95th percentile of the latest."""
         return self._rank(kind, 0.95, default)
 
+    def least(self, kind: str, *, default: float = 0.0) -> float:
+        """The quickest of the latest: what it costs where nothing else is at work."""
+        return self._rank(kind, 0.0, default)
+
     def _rank(self, kind: str, share: float, default: float) -> float:
         with self._lock:
             known = sorted(self._latest.get(kind, ()))

@@ -61,3 +61,11 @@ def test_threads_may_tell_and_ask_at_once() -> None:
         thread.join()
     assert failed == []
     assert costs.bad("3") == 1.0
+
+
+def test_the_least_is_the_quickest_of_the_latest() -> None:
+    costs = Costs()
+    assert costs.least("draw", default=0.5) == 0.5
+    for seconds in (0.3, 0.1, 0.2):
+        costs.tell("draw", seconds)
+    assert costs.least("draw") == 0.1
