@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,22 +16,17 @@ __all__ = ["temporary_folder"]
 
 
 @contextmanager
-def temporary_folder(purpose: str) -> Iterator[Path]:
+def temporary_folder(purpose: str, *, instead: Sequence[Path] = ()) -> Iterator[Path]:
     """A new folder where the system keeps such (``$TMPDIR``, else ``/tmp``), for a while.
 
-    ``purpose`` is a word of its name.
+    ``purpose`` is a word of its name. ``instead`` are folders that do as well where there
+    is no such place, for a few bytes that a library wants to read from a file.
 
     Raises:
         OutputError: there is no such place, or it cannot be written; or the block failed
             to write into the folder.
     """
-    try:
-        root = Path(tempfile.gettempdir())
-    except OSError as error:  # it tries each by writing a few bytes
-        raise OutputError(
-            "temporary folder: neither $TMPDIR nor /tmp nor the working folder can be written; "
-            "make room, or set TMPDIR to another folder"
-        ) from error
+    root = _find_root(instead)
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(staged_folder(root / f"echoexport-{purpose}", mode=0o700))
@@ -43,6 +38,19 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
             if not _is_of(error, folder):
                 raise
             raise _refuse(root, error) from error
+
+
+def _find_root(instead: Sequence[Path]) -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:  # it tries each by writing a few bytes
+        for folder in instead:
+            if os.access(folder, os.W_OK | os.X_OK):
+                return folder
+        raise OutputError(
+            "temporary folder: neither $TMPDIR nor /tmp nor the working folder can be written; "
+            "make room, or set TMPDIR to another folder"
+        ) from error
 
 
 def _is_of(error: OSError, folder: Path) -> bool:

@@ -27,6 +27,8 @@ from echoexport.runtime.inputs.blazeface import (
 )
 from echoexport.runtime.inputs.resize import Picture, average_boxes
 
+_MEMORY = Path("/dev/shm")
+
 ANCHORS = 896
 # engine to package, in the order in which they are tried
 ENGINES = {"openvino": "openvino", "litert": "ai_edge_litert"}
@@ -171,7 +173,7 @@ def _named_tflite(content: bytes, *, name: str) -> Iterator[str]:
     if own.suffix == ".tflite" and own.is_file() and own.stat().st_size == len(content):
         yield name
         return
-    with temporary_folder("face") as folder:
+    with temporary_folder("face", instead=(_MEMORY,)) as folder:
         file = folder / "face_detector.tflite"
         file.write_bytes(content)
         yield str(file)

@@ -64,3 +64,19 @@ def test_what_fails_elsewhere_stays_what_it_was(place: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"), temporary_folder("test"):
         (place / "elsewhere" / "file").write_text("text")
     assert list(place.iterdir()) == []
+
+
+def test_where_there_is_no_such_place_another_does_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
+    nowhere = tmp_path / "nowhere"
+    with temporary_folder("test", instead=(nowhere, tmp_path)) as folder:
+        assert folder.parent == tmp_path
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutputError, match="neither"), temporary_folder("test", instead=(nowhere,)):
+        pytest.fail("there is no such folder")
