@@ -24,9 +24,9 @@ settings.load_profile("repeatable")
 pytest_plugins = [
     "fixtures.checkpoints",
     "fixtures.commands",
-    "fixtures.live_stage",
     "fixtures.media",
     "fixtures.null_bundles",
+    "fixtures.live_stage",
 ]
 
 
