@@ -84,7 +84,7 @@ character: $(INSTALLED) ## the demo character trained anew in character/: needs 
 bench: $(INSTALLED) ## the figures of tests/benchmarks, measured on this machine
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
 
-figures: ## docs/measurements.md drawn anew from the benchmarks' results
+figures: ## docs/measurements.md and docs/live.md drawn anew from the benchmarks' results
 	$(PYTHON) tests/benchmarks/draw_measurements.py
 
 docs: $(INSTALLED) ## the documentation site in site/; a broken link fails

@@ -26,6 +26,7 @@ PARTS = (
     "profiles",
     "the reference cache",
     "work",
+    "windows that only go forwards",
 )
 
 

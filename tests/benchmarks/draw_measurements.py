@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import live_tables
 import measured_tables as tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -98,6 +99,9 @@ PARTS = {
     "profiles": Part(("profile",), tables.draw_profiles),
     "the reference cache": Part(("reference_cache",), tables.draw_reference),
     "work": Part(("work_full_size",), tables.draw_work, word="counted"),
+    "windows that only go forwards": Part(
+        ("live_quality",), live_tables.draw_live_quality, page="live.md"
+    ),
 }
 
 

@@ -9,7 +9,7 @@ def draw_live_quality(results: Results) -> str:
     """Every way of drawing forwards only; what misses its gate is in bold."""
     bundle = results["bundle"]
     circumstances = (
-        f"{results['clips']} held-out clips, {results['frames']} frames at "
+        f"Of {results['clips']} held-out clips as many as the table says, at "
         f"{results['fps']:g} fps; {bundle['compute']} ({', '.join(results['flags'])}); bounded "
         f"sound by `{bundle['bounded_sound']}`; the bundle's own steps: "
         f"{results['default_steps']}."
