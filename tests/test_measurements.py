@@ -27,6 +27,9 @@ PARTS = (
     "the reference cache",
     "work",
     "windows that only go forwards",
+    "what live sessions cost",
+    "an hour of talk",
+    "twelve hours of a clock",
 )
 
 

@@ -102,6 +102,9 @@ PARTS = {
     "windows that only go forwards": Part(
         ("live_quality",), live_tables.draw_live_quality, page="live.md"
     ),
+    "what live sessions cost": Part(("live",), live_tables.draw_live_costs, page="live.md"),
+    "an hour of talk": Part(("live_soak",), live_tables.draw_live_soak, page="live.md"),
+    "twelve hours of a clock": Part(("live_clock",), live_tables.draw_live_clock, page="live.md"),
 }
 
 

@@ -94,3 +94,84 @@ def draw_drift(drifts: list[Results]) -> str:
         for one in drifts
     ]
     return "".join(f"\n\n{line}" for line in told)
+
+
+def draw_live_costs(results: Results) -> str:
+    """What live sessions cost, one way of sampling a row."""
+    head = (
+        "way",
+        "moved after 200 ms, p50 / p95",
+        "pushed at once",
+        "still after an interrupt, p95",
+        "idle, cores",
+        "one session: late; delay p50 / p99",
+        "sessions; late",
+        "frames a second",
+    )
+    rows = [list_cost_cells(name, found) for name, found in results["measured"].items()]
+    bundle = results["bundle"]
+    told = f"{bundle[0].upper()}{bundle[1:]}; {results['rounds']} rounds each; milliseconds."
+    return f"{told}\n\n{draw_table(head, rows)}"
+
+
+def list_cost_cells(name: str, found: Results) -> list[str]:
+    """One way's row; empty where it was not measured."""
+    full = found["full"]
+    alone = found.get("alone")
+    told = "" if alone is None else describe_session(alone)
+    still = found.get("still_ms_after_interrupt")
+    idle = found.get("idle")
+    return [
+        name,
+        describe_ranks(found["first_moved_ms_after_200_ms"]),
+        describe_ranks(found["first_moved_ms_at_once"]),
+        "" if still is None else f"{still['p95']:.0f}",
+        "" if idle is None else f"{idle['cores']:.3f}",
+        told,
+        f"{full['sessions']}; {full['late_frames']}",
+        f"{full['fps_capacity']:.0f}",
+    ]
+
+
+def describe_ranks(ranks: Results) -> str:
+    """Median and 95th percentile."""
+    return f"{ranks['p50']:.0f} / {ranks['p95']:.0f}"
+
+
+def describe_session(alone: Results) -> str:
+    """Late frames and delay of one session."""
+    return f"{alone['late_frames']}; {alone['delay_ms_p50']:.0f} / {alone['delay_ms_p99']:.0f}"
+
+
+def draw_live_soak(results: Results) -> str:
+    """An hour of talk, in a few figures."""
+    warm = [minute["rss"] for minute in results["by_minute"][9:]]
+    rows = [
+        ["minutes", str(results["minutes"])],
+        [
+            "memory from the tenth minute on, MB",
+            f"{min(warm) / 1e6:.0f} to {max(warm) / 1e6:.0f}",
+        ],
+        ["open files left, threads left", f"{results['handles_left']}, {results['threads_left']}"],
+        ["late frames", f"{results['late_frames']} of {results['by_minute'][-1]['frames']}"],
+    ]
+    return f"One session at 25 fps, {results['note']}.\n\n{draw_table(('what', 'figure'), rows)}"
+
+
+def draw_live_clock(results: Results) -> str:
+    """Twelve hours of a clock of its own, in a few figures."""
+    last = results["by_hour"][-1]
+    rows = [
+        ["simulated hours, frames taken", f"{results['hours']}, {last['frames']:,}"],
+        ["spread of the hours' median delay, ms", f"{results['delay_ms_spread']:g}"],
+        ["late frames", str(last["late_frames"])],
+        [
+            "memory after the first and the last hour, MB",
+            f"{results['by_hour'][0]['rss'] / 1e6:.1f}, {last['rss'] / 1e6:.1f}",
+        ],
+        [
+            "Python objects after the second and the last hour",
+            f"{results['by_hour'][1]['objects']:,}, {last['objects']:,}",
+        ],
+    ]
+    return draw_table(("what", "figure"), rows)
