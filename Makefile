@@ -16,7 +16,7 @@ TESTS ?= -m "not full"
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := calibration export profiles runtime targets
-EXTRAS := export,onnxruntime,openvino,landmarks,dev,docs
+EXTRAS := export,onnxruntime,openvino,landmarks,serve,dev,docs
 # NVIDIA publishes TensorRT-RTX's libraries for this platform only; its tests are skipped elsewhere.
 ifeq ($(shell uname -sm),Linux x86_64)
 EXTRAS := $(EXTRAS),tensorrt-rtx
@@ -34,7 +34,7 @@ RANGES ?= .ranges
 SECONDS ?= 60
 SEED ?= 0
 
-.PHONY: help venv test test-ranges fuzz kills lint format demo character bench figures docs gpu gpu-results wheel clean
+.PHONY: help venv test test-ranges fuzz kills lint format demo kiosk character bench figures docs gpu gpu-results wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
@@ -77,6 +77,9 @@ format: $(INSTALLED) ## ruff's fixes and layout, in place
 
 demo: $(INSTALLED) ## from nothing to a talking picture in demo/
 	$(BIN)/echoexport demo -o demo
+
+kiosk: $(INSTALLED) ## from nothing to a talking face in the browser: the built-in character, served on this machine
+	$(BIN)/echoexport serve
 
 character: $(INSTALLED) ## the demo character trained anew in character/: needs espeak-ng; minutes on a GPU, a night without
 	$(BIN)/python -m echoexport.export.demo.training -o character

@@ -25,6 +25,7 @@ pytest_plugins = [
     "fixtures.checkpoints",
     "fixtures.commands",
     "fixtures.media",
+    "fixtures.served",
     "fixtures.null_bundles",
     "fixtures.live_stage",
 ]

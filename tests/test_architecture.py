@@ -50,6 +50,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "onnx_ir": "onnx-ir",
     "ai_edge_litert": "ai-edge-litert",
+    "prometheus_client": "prometheus-client",
     "tensorrt_rtx_libs": "tensorrt-rtx-cu13-libs",
     "tensorrt_rtx_bindings": "tensorrt-rtx-cu13-bindings",
 }

@@ -172,3 +172,15 @@ def test_a_folder_that_is_too_full_is_named() -> None:
     places = [f"export/wing/file_{number}.py" for number in range(MOST_FILES + 1)]
     assert count_files(places) == {"export/wing": MOST_FILES + 1}
     assert count_files([*places[1:], "export/wing/__init__.py"]) == {}
+
+
+def test_only_serve_knows_of_asyncio_and_the_web() -> None:
+    web = {"asyncio", "starlette", "uvicorn", "websockets", "prometheus_client"}
+    found = {
+        place
+        for place, source in read_house().items()
+        for item in imports_of(source, place)
+        if item.package in web and not place.startswith("runtime/serve/")
+    }
+    # Who iterates a live session with ``async for`` has a loop of his own.
+    assert found == {"runtime/live/session.py"}

@@ -60,7 +60,10 @@ class Conversation(LiveSession):
         self._changing: threading.Thread | None = None
 
     def portrait(
-        self, picture: str | Path | NDArray[np.uint8], *, face: FaceChoice | None = None
+        self,
+        picture: str | Path | StoredPicture | NDArray[np.uint8],
+        *,
+        face: FaceChoice | None = None,
     ) -> None:
         """Another face, as soon as it is ready; until then the one there is goes on.
 

@@ -37,6 +37,11 @@ class FragmentSettings:
     """x264's; without look-ahead, so that each frame leaves the encoder at once."""
     seconds: float = 1.0
     """From one key frame to the next, at which a viewer may begin."""
+    each_frame: bool = False
+    """Cut a fragment for about every frame, for viewers who are to see it at once, instead
+    of one for each key frame. The head of the file then comes with the first fragment."""
+    profile: str | None = None
+    """x264's; None leaves it to x264."""
 
 
 class FragmentedMp4Sink:
@@ -137,14 +142,22 @@ class FragmentedMp4Sink:
     def _open(self) -> OutputContainer:
         import av
 
-        # A fragment for each frame would carry more heads than pictures.
-        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        options = self._name_flags()
         if isinstance(self._output, Path):
             if self._output.is_dir():
                 raise OutputError(f"{self._output}: is a folder; name a file in it")
             self._staging = self._stack.enter_context(staged_file(self._output))
             return av.open(str(self._staging), "w", format="mp4", options=options)
         return av.open(self._output, "w", format="mp4", options=options)
+
+    def _name_flags(self) -> dict[str, str]:
+        """How the muxer is told where to cut."""
+        if not self._settings.each_frame:
+            # A fragment for each frame would carry more heads than pictures.
+            return {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        # Not frag_every_frame, which loses pictures with AAC beside them. Without delay_moov
+        # the first frame would last as long as the sound's encoder delays it.
+        return {"movflags": "delay_moov+default_base_moof", "frag_duration": "1"}
 
     def _add_streams(self) -> None:
         import av
@@ -156,6 +169,8 @@ class FragmentedMp4Sink:
             "tune": "zerolatency",
             "g": str(every),
         }
+        if self._settings.profile is not None:
+            options["profile"] = self._settings.profile
         self._video = add_h264(self._container, size=self._size, fps=self._fps, options=options)
         self._sound: Any = self._container.add_stream("aac", rate=self._rate)
         self._sound.layout = "mono"

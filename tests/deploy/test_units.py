@@ -35,6 +35,8 @@ KEYS = {
         "WorkingDirectory",
         "Environment",
         "ExecStart",
+        "Restart",
+        "RestartSec",
         "TimeoutStartSec",
         "OOMPolicy",
         "OOMScoreAdjust",

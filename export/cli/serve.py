@@ -1,0 +1,259 @@
+"""``echoexport serve``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echoexport.export.cli.compiled_run import choose_bundle
+from echoexport.export.cli.options import (
+    FILE,
+    ProgressLine,
+    backend_option,
+    compute_option,
+    warn_of_fallback,
+)
+from echoexport.export.cli.run import open_caches
+
+if TYPE_CHECKING:
+    from echoexport.runtime.bundle.opened import Bundle
+    from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+    from echoexport.runtime.live.opening import FaceChoice
+    from echoexport.runtime.serve.settings import ServeSettings
+
+_TERMINATED = 143
+
+
+class SessionsType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """A number of sessions, or auto."""
+
+    name = "sessions"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """None for auto."""
+        if value is None or value == "auto":
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor auto", param, ctx)
+
+
+@click.command("serve")
+@click.argument("bundle", type=FILE, required=False)
+@click.option(
+    "--portrait",
+    "-p",
+    "portraits",
+    multiple=True,
+    type=FILE,
+    metavar="FILE",
+    help="A face that sessions may show, under its file's name; the first is the usual one. May "
+    "be given several times.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    metavar="N",
+    help="0 takes a free one.",
+)
+@click.option(
+    "--token-file",
+    type=FILE,
+    metavar="FILE",
+    help="Tokens of 16 letters or more, one a line: who has one may come in. Needed for any "
+    "address but the loopback one.",
+)
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="A page from elsewhere that may connect, such as https://kiosk.example.",
+)
+@click.option("--tls-cert", type=FILE, metavar="FILE", help="A certificate, PEM; with --tls-key.")
+@click.option("--tls-key", type=FILE, metavar="FILE", help="Its key, PEM.")
+@click.option(
+    "--sessions",
+    type=SessionsType(),
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="At most at once; auto goes by what drawing costs here.",
+)
+@click.option(
+    "--face-box",
+    metavar="X0,Y0,X1,Y1",
+    help="The face in the portraits' pixels, forehead to chin.",
+)
+@click.option(
+    "--face-model",
+    type=FILE,
+    metavar="FILE",
+    help="MediaPipe face detector (.tflite or .task) to find faces with, of uploads too.",
+)
+@click.option(
+    "--poses",
+    type=FILE,
+    metavar="PATH",
+    help="For the pose variants: landmarks or drawn maps, played forwards and backwards.",
+)
+@backend_option
+@compute_option
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=FILE,
+    metavar="DIR",
+    help="Where portraits' references and compiled engines are kept. Default: the user's cache "
+    "folder.",
+)
+@click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Compute references and compile engines anew, and keep nothing.",
+)
+def serve_command(bundle: Path | None, **options: Any) -> None:
+    """Serve a page that talks, and live sessions for whoever speaks, on one port.
+
+    Without a bundle the built-in character is built, once, and served. Ends with Ctrl-C or
+    SIGTERM: sessions are told, and the exit code is 0.
+
+    \b
+    Examples:
+      echoexport serve
+      echoexport serve bundle/ -p anna.png -p ben.png --sessions 4
+      echoexport serve bundle/ -p anna.png --host 0.0.0.0 --token-file tokens
+    """
+    from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.engine.protocol import EngineOptions
+    from echoexport.runtime.serve.server import require_serve_packages
+    from echoexport.runtime.serve.settings import check_serve_settings
+
+    require_serve_packages()
+    settings = _settle(options)
+    check_serve_settings(settings)
+    portraits, face = _choose_portraits(bundle, options)
+    try:
+        folder, backend = choose_bundle(
+            bundle or find_built_in(), backend=options["backend"], compute=options["compute"]
+        )
+        cache, engines = open_caches(options["cache_folder"], wanted=not options["no_cache"])
+        engine = EngineOptions(compute=options["compute"], cache=engines)
+        with open_bundle(folder, backend=backend, options=engine) as opened:
+            warn_of_fallback(opened, asked=options["backend"])
+            _serve(opened, portraits, settings, face=face, cache=cache)
+    except KeyboardInterrupt:
+        click.echo("stopped; the sessions were told", err=True)
+    except SystemExit as end:
+        if end.code != _TERMINATED:
+            raise
+        click.echo("stopped; the sessions were told", err=True)
+
+
+def find_built_in() -> Path:
+    """The built-in character's bundle in the user's cache folder, built where it is not there.
+
+    Raises:
+        BackendError, OutputError: it cannot be built or kept here.
+    """
+    from echoexport.export.build.bundle import build_bundle
+    from echoexport.export.build.parts import record_arithmetic
+    from echoexport.export.build.settings import BuildSettings
+    from echoexport.export.cli.demo import find_arithmetic, find_own_target
+    from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
+    from echoexport.runtime.files.cache_folders import find_cache_folder
+    from echoexport.targets.spec import load_target
+
+    spec = load_target(find_own_target())
+    traces = find_cache_folder("traces")
+    folder = (traces.parent if traces is not None else Path.cwd()) / "character" / spec.name
+    if not (folder / "manifest.json").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        settings = BuildSettings(
+            variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, live=True, traces=traces
+        )
+        with ProgressLine("step") as progress:
+            build_bundle(
+                builtin_checkpoint(), folder, target=spec, settings=settings, report=progress
+            )
+        record_arithmetic(folder, find_arithmetic(spec.name))
+    return folder
+
+
+def _serve(
+    opened: Bundle,
+    portraits: list[Path],
+    settings: ServeSettings,
+    *,
+    face: FaceChoice | None,
+    cache: ReferenceCache | None,
+) -> None:
+    """Until a signal comes."""
+    from echoexport.runtime.serve.figures import ServeFigures
+    from echoexport.runtime.serve.log import ServeLog
+    from echoexport.runtime.serve.portraits import PortraitShelf
+    from echoexport.runtime.serve.server import LiveServer
+    from echoexport.runtime.serve.table import SessionTable
+
+    log = ServeLog()
+    shelf = PortraitShelf(portraits, settings)
+    table = SessionTable(
+        opened, shelf, settings, cache=cache, face=face, log=log, figures=ServeFigures()
+    )
+    with ExitStack() as stack:
+        server = stack.enter_context(LiveServer(table, settings, log=log))
+        server.warm_up()
+        hint = "?token=TOKEN opens it in a browser" if settings.tokens else "no token is asked for"
+        click.echo(f"ready: {server.address} ({hint}; process {os.getpid()}; Ctrl-C stops)")
+        server.wait()
+
+
+def _settle(options: dict[str, Any]) -> ServeSettings:
+    from echoexport.runtime.serve.settings import ServeSettings, read_tokens
+
+    file = options["token_file"]
+    return ServeSettings(
+        host=options["host"],
+        port=options["port"],
+        tokens=() if file is None else read_tokens(file),
+        origins=tuple(options["origins"]),
+        certificate=options["tls_cert"],
+        key=options["tls_key"],
+        sessions=options["sessions"],
+    )
+
+
+def _choose_portraits(
+    bundle: Path | None, options: dict[str, Any]
+) -> tuple[list[Path], FaceChoice | None]:
+    """Those that were given, each read once so that a bad one is told now, or the built-in one."""
+    from echoexport.runtime.errors import SettingError
+    from echoexport.runtime.inputs.picture_file import read_picture
+    from echoexport.runtime.inputs.portrait import parse_face_box
+    from echoexport.runtime.live.opening import FaceChoice
+
+    given = list(options["portraits"])
+    if not given and bundle is None:
+        from echoexport.export.demo.assets import builtin_face_box, builtin_portrait
+
+        return [builtin_portrait()], FaceChoice(box=builtin_face_box())
+    if not given:
+        raise SettingError("a face is needed: --portrait FILE, more than once for more of them")
+    for portrait in given:
+        read_picture(portrait)
+    box = options["face_box"]
+    return given, FaceChoice(
+        box=None if box is None else parse_face_box(box),
+        model=options["face_model"],
+        poses=options["poses"],
+    )

@@ -1,0 +1,1 @@
+"""A server of live sessions on one port: a page, a WebSocket, a REST twin, figures."""

@@ -1,0 +1,141 @@
+"""The ASGI application: what is answered where, and every error in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from echoexport.runtime.errors import EchoExportError
+from echoexport.runtime.serve.access import Access
+from echoexport.runtime.serve.guard import Application, Guard
+from echoexport.runtime.serve.log import ServeLog
+from echoexport.runtime.serve.realtime import RealtimeEndpoint
+from echoexport.runtime.serve.refusals import RefusedError, explain_error, refuse
+from echoexport.runtime.serve.rest import RestEndpoints
+from echoexport.runtime.serve.settings import ServeSettings
+from echoexport.runtime.serve.table import SessionTable
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+PAGE = Path(__file__).parent / "page"
+PAGE_FILES = {
+    "index.html": "text/html; charset=utf-8",
+    "kiosk.mjs": "text/javascript; charset=utf-8",
+    "panel.mjs": "text/javascript; charset=utf-8",
+    "microphone.mjs": "text/javascript; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+}
+"""What the page is made of; no other file is given out."""
+
+_SWEEP = 1.0  # seconds
+
+
+def make_app(table: SessionTable, settings: ServeSettings, *, log: ServeLog) -> Application:
+    """Everything that one port answers."""
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+
+    async def answer_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, (EchoExportError, RefusedError, HTTPException)):
+            log.fail("request failed", error, path=request.url.path)
+        return _answer_error(error)
+
+    kinds = (EchoExportError, RefusedError, HTTPException, Exception)
+    inner: Any = Starlette(
+        routes=_list_routes(table, settings, log=log),
+        lifespan=_make_lifespan(table),
+        exception_handlers=dict.fromkeys(kinds, answer_error),
+    )
+    return Guard(inner, settings, access=Access(settings), log=log)
+
+
+def _list_routes(table: SessionTable, settings: ServeSettings, *, log: ServeLog) -> list[Any]:
+    from starlette.routing import Route, WebSocketRoute
+
+    rest = RestEndpoints(table, settings)
+    realtime = RealtimeEndpoint(table, settings, log=log)
+    session = "/v1/sessions/{session}"
+    return [
+        Route("/v1/sessions", rest.list_sessions, methods=["GET"]),
+        Route("/v1/sessions", rest.open_session, methods=["POST"]),
+        Route(session, rest.close_session, methods=["DELETE"]),
+        Route(f"{session}/chunks", rest.push_chunk, methods=["POST"]),
+        Route(f"{session}/interrupt", rest.interrupt_session, methods=["POST"]),
+        Route(f"{session}/stream.mp4", rest.stream_video, methods=["GET"]),
+        Route("/v1/portraits", rest.list_portraits, methods=["GET"]),
+        Route("/v1/portraits", rest.upload_portrait, methods=["POST"]),
+        WebSocketRoute("/v1/realtime", realtime.serve),
+        *_list_watch_routes(table),
+        Route("/", _give_page, methods=["GET"]),
+        Route("/page/{file}", _give_page, methods=["GET"]),
+    ]
+
+
+def _list_watch_routes(table: SessionTable) -> list[Any]:
+    """For who looks after the server."""
+    from starlette.responses import PlainTextResponse, Response
+    from starlette.routing import Route
+
+    async def tell_life(request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def tell_readiness(request: Request) -> Response:
+        if table.warm:
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse("warming up\n", status_code=503)
+
+    async def give_figures(request: Request) -> Response:
+        text = await asyncio.to_thread(table.figures.write)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    return [
+        Route("/healthz", tell_life, methods=["GET"]),
+        Route("/readyz", tell_readiness, methods=["GET"]),
+        Route("/metrics", give_figures, methods=["GET"]),
+    ]
+
+
+async def _give_page(request: Request) -> Response:
+    from starlette.responses import Response
+
+    name = request.path_params.get("file", "index.html")
+    if name not in PAGE_FILES:
+        raise RefusedError(refuse(404, "the page has no such file"))
+    return Response((PAGE / name).read_bytes(), media_type=PAGE_FILES[name])
+
+
+def _answer_error(error: Exception) -> Response:
+    from starlette.exceptions import HTTPException
+    from starlette.responses import JSONResponse
+
+    if isinstance(error, HTTPException):  # of the router: no such path or verb
+        refusal = refuse(error.status_code, error.detail)
+    else:
+        refusal = explain_error(error)
+    return JSONResponse(
+        {"error": refusal.describe()}, status_code=refusal.status, headers=refusal.headers
+    )
+
+
+def _make_lifespan(table: SessionTable) -> Any:
+    @asynccontextmanager
+    async def live(app: Starlette) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep(table))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+
+    return live
+
+
+async def _sweep(table: SessionTable) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP)
+        await asyncio.to_thread(table.end_idle)

@@ -1,0 +1,1 @@
+"""One session seen by many: its encoder, the fragments, each viewer's bounded queue."""

@@ -1,0 +1,156 @@
+"""Who watches a session: each with a bounded queue, begun at a key frame, cut when too slow."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import Any
+
+from echoexport.runtime.errors import CapacityError
+from echoexport.runtime.serve.broadcast.boxes import Fragment
+
+ServeEvent = dict[str, Any]
+SLOW = "too slow: the video is shown live and is not kept for later"
+
+
+class Viewer:
+    """One reader's queue, filled by the session's thread and emptied in a loop of asyncio.
+
+    It holds whole fragments as bytes, and events as dicts, in their order.
+    """
+
+    def __init__(self, *, most: int, wants_video: bool = True) -> None:
+        """``most`` fragments wait at most; made inside the running loop."""
+        self.wants_video = wants_video
+        self.ended: str | None = None
+        """Why nothing more comes, once that is so."""
+        self._most = most
+        self._loop = asyncio.get_running_loop()
+        self._filled = asyncio.Event()
+        self._lock = threading.Lock()
+        self._waiting: deque[bytes | ServeEvent] = deque()
+        self._began = False
+
+    def begin(self, head: bytes | None) -> None:
+        """What every player needs first, where it is there already."""
+        if head is not None:
+            self._put(head)
+
+    def show(self, fragment: Fragment) -> None:
+        """The next fragment; those before a key frame are passed over."""
+        if not self.wants_video:
+            return
+        self._began = self._began or fragment.is_key
+        if self._began or fragment.is_head:
+            self._put(fragment.data)
+
+    def tell(self, event: ServeEvent) -> None:
+        """Something happened."""
+        self._put(event)
+
+    def end(self, reason: str) -> None:
+        """Nothing more comes after what waits."""
+        with self._lock:
+            self.ended = self.ended or reason
+        self._wake()
+
+    async def take(self) -> bytes | ServeEvent | None:
+        """The next fragment or event, as soon as there is one; None at the end."""
+        while True:
+            with self._lock:
+                if self._waiting:
+                    return self._waiting.popleft()
+                if self.ended is not None:
+                    return None
+                self._filled.clear()
+            await self._filled.wait()
+
+    def _put(self, item: bytes | ServeEvent) -> None:
+        with self._lock:
+            if self.ended is not None:
+                return
+            if len(self._waiting) >= self._most:
+                self._waiting.clear()
+                self.ended = SLOW
+            else:
+                self._waiting.append(item)
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._filled.set)
+        except RuntimeError:  # its loop is over, and so is it
+            self.ended = self.ended or "gone"
+
+
+class Audience:
+    """All viewers of one session; any thread may call."""
+
+    def __init__(self, *, most_viewers: int, most_waiting: int) -> None:
+        self.head: bytes | None = None
+        self.cut = 0
+        """Viewers that were too slow."""
+        self._most_viewers = most_viewers
+        self._most_waiting = most_waiting
+        self._viewers: list[Viewer] = []
+        self._ended: str | None = None
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._viewers)
+
+    def join(self, *, wants_video: bool = True, greeting: ServeEvent | None = None) -> Viewer:
+        """One more, inside its loop; the greeting comes before anything else.
+
+        Raises:
+            CapacityError: there are as many as may be.
+        """
+        with self._lock:
+            if len(self._viewers) >= self._most_viewers:
+                raise CapacityError(f"{self._most_viewers} watch this session, and no more may")
+            viewer = Viewer(most=self._most_waiting, wants_video=wants_video)
+            if greeting is not None:
+                viewer.tell(greeting)
+            if self._ended is not None:
+                viewer.end(self._ended)
+            elif wants_video:
+                viewer.begin(self.head)
+            self._viewers.append(viewer)
+            return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """It watches no more."""
+        with self._lock:
+            if viewer in self._viewers:
+                self._viewers.remove(viewer)
+
+    def show(self, fragment: Fragment) -> None:
+        """To all of them."""
+        with self._lock:
+            if fragment.is_head:
+                self.head = fragment.data
+            for viewer in self._viewers:
+                viewer.show(fragment)
+            self._drop_cut()
+
+    def tell(self, event: ServeEvent) -> None:
+        """To all of them."""
+        with self._lock:
+            for viewer in self._viewers:
+                viewer.tell(event)
+            self._drop_cut()
+
+    def end(self, reason: str) -> None:
+        """The session is over."""
+        with self._lock:
+            self._ended = self._ended or reason
+            for viewer in self._viewers:
+                viewer.end(reason)
+
+    def _drop_cut(self) -> None:
+        cut = [viewer for viewer in self._viewers if viewer.ended == SLOW]
+        self.cut += len(cut)
+        for viewer in cut:
+            self._viewers.remove(viewer)

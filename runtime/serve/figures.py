@@ -1,0 +1,71 @@
+"""Figures of a running server, for Prometheus to fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from echoexport.runtime.live.playing import measure_resident
+
+_FIRST_FRAME_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 5.0)
+_LATE_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+
+
+class ServeFigures:
+    """Counts and gauges of one server, in a registry of its own; any thread may count."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Histogram
+
+        self._registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self._registry, "namespace": "echoexport"}
+        self._opened = Counter("sessions_opened", "Sessions that began.", **own)
+        self._refused = Counter("sessions_refused", "Sessions that found no room.", **own)
+        self._frames = Counter("frames", "Frames given.", **own)
+        self._late = Histogram(
+            "late_seconds", "By how much late frames were late.", buckets=_LATE_BUCKETS, **own
+        )
+        self._first = Histogram(
+            "first_frame_seconds",
+            "From the first sound of a turn to its first frame.",
+            buckets=_FIRST_FRAME_BUCKETS,
+            **own,
+        )
+        self._cut = Counter("viewers_cut", "Viewers that were too slow.", **own)
+        self.watch("resident_bytes", "Memory of this process.", lambda: float(measure_resident()))
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge that is read whenever somebody fetches."""
+        from prometheus_client import Gauge
+
+        gauge = Gauge(name, text, registry=self._registry, namespace="echoexport")
+        gauge.set_function(read)
+
+    def count_session(self) -> None:
+        """One began."""
+        self._opened.inc()
+
+    def count_refused(self) -> None:
+        """One found no room."""
+        self._refused.inc()
+
+    def count_frame(self, *, late: float) -> None:
+        """One was given, so many seconds late."""
+        self._frames.inc()
+        if late > 0:
+            self._late.observe(late)
+
+    def count_first_frame(self, seconds: float) -> None:
+        """A turn began to be shown so long after its first sound."""
+        self._first.observe(seconds)
+
+    def count_cut(self, viewers: int) -> None:
+        """So many were too slow."""
+        self._cut.inc(viewers)
+
+    def write(self) -> bytes:
+        """All of it as Prometheus reads it."""
+        from prometheus_client import generate_latest
+
+        written: bytes = generate_latest(self._registry)
+        return written

@@ -1,0 +1,220 @@
+// The page: a live video from one WebSocket, for as long as the screen is on.
+
+const KEPT = 8; // seconds behind the playhead that stay in memory
+const FARTHEST = 0.6; // seconds behind live after which the playhead jumps
+const SHORTEST_WAIT = 500; // milliseconds before the first retry
+const LONGEST_WAIT = 5000;
+const SILENCE = 4000; // milliseconds without any message after which a connection is dead
+const OPENING = 60000; // the same before the video begins: a portrait is made ready
+
+const query = new URLSearchParams(location.search);
+const face = document.getElementById("face");
+const last = document.getElementById("last");
+const captions = document.getElementById("captions");
+const notice = document.getElementById("notice");
+const sound = document.getElementById("sound");
+
+/** The connection and what it plays; each connection has a video of its own. */
+export class Kiosk extends EventTarget {
+  constructor() {
+    super();
+    this.socket = null;
+    this.session = null;
+    this.wait = SHORTEST_WAIT;
+    this.heard = 0;
+    this.parts = [];
+    this.buffer = null;
+    setInterval(() => this.look(), 500);
+  }
+
+  connect() {
+    const address = new URL("v1/realtime", location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    for (const name of ["session", "portrait"]) {
+      if (query.has(name)) address.searchParams.set(name, query.get(name));
+    }
+    const socket = new WebSocket(address);
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = (message) => this.take(socket, message.data);
+    socket.onclose = (event) => this.lose(socket, event.reason);
+    this.socket = socket;
+    this.heard = performance.now();
+  }
+
+  /** Send an event, or sound; nothing is kept for later. */
+  send(message) {
+    if (this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(message instanceof ArrayBuffer ? message : JSON.stringify(message));
+    return true;
+  }
+
+  take(socket, data) {
+    if (socket !== this.socket) return;
+    this.heard = performance.now();
+    if (data instanceof ArrayBuffer) {
+      this.parts.push(data);
+      this.feed();
+      return;
+    }
+    const event = JSON.parse(data);
+    if (event.type === "session.created") this.begin(event.session);
+    if (event.type === "output_video.interrupted") this.jump();
+    if (event.type === "captions") captions.textContent = event.text;
+    if (event.type === "error") tell(event.error.message);
+    this.dispatchEvent(new CustomEvent("told", { detail: event }));
+  }
+
+  begin(session) {
+    this.session = session;
+    const source = new MediaSource();
+    source.onsourceopen = () => {
+      URL.revokeObjectURL(face.src);
+      this.buffer = source.addSourceBuffer(session.video.mime);
+      this.buffer.onupdateend = () => this.feed();
+      this.feed();
+    };
+    face.src = URL.createObjectURL(source);
+    face.onplaying = () => {
+      this.wait = SHORTEST_WAIT;
+      document.body.classList.remove("lost");
+      tell("");
+    };
+  }
+
+  /** Give the buffer what waits, and take from it what was seen long ago. */
+  feed() {
+    const buffer = this.buffer;
+    if (!buffer || buffer.updating) return;
+    try {
+      const begin = buffer.buffered.length ? buffer.buffered.start(0) : 0;
+      if (face.currentTime - begin > 2 * KEPT) {
+        buffer.remove(begin, face.currentTime - KEPT);
+      } else if (this.parts.length) {
+        buffer.appendBuffer(join(this.parts.splice(0)));
+      } else {
+        this.play();
+      }
+    } catch (error) {
+      this.lose(this.socket, String(error));
+    }
+  }
+
+  play() {
+    if (!this.buffer?.buffered.length) return;
+    const begin = this.buffer.buffered.start(this.buffer.buffered.length - 1);
+    if (face.currentTime < begin) face.currentTime = begin;
+    if (this.behind() > FARTHEST) this.jump();
+    if (face.paused && !this.starting) this.start();
+  }
+
+  async start() {
+    this.starting = true;
+    try {
+      await face.play();
+    } catch (error) {
+      if (error.name === "NotAllowedError" && !face.muted) {
+        face.muted = true; // a browser that wants a touch before any sound
+        sound.hidden = false;
+        face.play().catch(() => {});
+      }
+    } finally {
+      this.starting = false;
+    }
+  }
+
+  /** Seconds from what is shown to the newest that came. */
+  behind() {
+    const ranges = this.buffer?.buffered;
+    return ranges?.length ? ranges.end(ranges.length - 1) - face.currentTime : 0;
+  }
+
+  /** To the newest picture: what is older is not wanted any more. */
+  jump() {
+    const ranges = this.buffer?.buffered;
+    if (!ranges?.length) return;
+    const begin = ranges.start(ranges.length - 1);
+    face.currentTime = Math.max(begin, ranges.end(ranges.length - 1) - 0.12);
+  }
+
+  look() {
+    const patience = this.buffer ? SILENCE : OPENING;
+    if (this.socket && performance.now() - this.heard > patience) {
+      this.lose(this.socket, "nothing came any more");
+    }
+  }
+
+  /** Keep the last picture in sight and try again, each time a little later. */
+  lose(socket, reason) {
+    if (socket !== this.socket || !socket) return;
+    keepPicture();
+    this.socket = null;
+    this.buffer = null;
+    this.parts = [];
+    socket.onclose = null;
+    socket.close();
+    tell(reason ? `Connecting again: ${reason}` : "Connecting again");
+    this.dispatchEvent(new CustomEvent("told", { detail: { type: "lost" } }));
+    setTimeout(() => this.connect(), this.wait * (0.75 + Math.random() / 2));
+    this.wait = Math.min(LONGEST_WAIT, 2 * this.wait);
+  }
+}
+
+function join(parts) {
+  if (parts.length === 1) return parts[0];
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+  let place = 0;
+  for (const part of parts) {
+    whole.set(new Uint8Array(part), place);
+    place += part.byteLength;
+  }
+  return whole;
+}
+
+function keepPicture() {
+  if (!face.videoWidth || document.body.classList.contains("lost")) return;
+  last.width = face.videoWidth;
+  last.height = face.videoHeight;
+  last.getContext("2d").drawImage(face, 0, 0);
+  document.body.classList.add("lost");
+}
+
+function tell(text) {
+  notice.textContent = text;
+  notice.hidden = !text;
+}
+
+async function keepAwake() {
+  if (!("wakeLock" in navigator) || document.visibilityState !== "visible") return;
+  await navigator.wakeLock.request("screen").catch(() => {});
+}
+
+function dropToken() {
+  if (!query.has("token")) return; // it was exchanged for a cookie
+  const clean = new URL(location.href);
+  clean.searchParams.delete("token");
+  history.replaceState(null, "", clean);
+}
+
+async function showPanel(kiosk) {
+  const panel = document.getElementById("panel");
+  panel.hidden = !panel.hidden;
+  if (!panel.hidden) (await import("./panel.mjs")).open(kiosk);
+}
+
+dropToken();
+const kiosk = new Kiosk();
+kiosk.connect();
+keepAwake();
+document.addEventListener("visibilitychange", () => {
+  keepAwake();
+  if (document.visibilityState === "visible") kiosk.jump();
+});
+sound.addEventListener("click", () => {
+  face.muted = false;
+  sound.hidden = true;
+});
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, select, textarea");
+  if (event.key === "p" && !typing && !event.ctrlKey && !event.metaKey) showPanel(kiosk);
+});
+if (query.has("panel")) showPanel(kiosk);

@@ -1,0 +1,246 @@
+"""A session as the server holds it: one conversation, one encoder, any number of viewers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from echoexport.runtime.errors import BackendError, EchoExportError
+from echoexport.runtime.inputs.picture_file import StoredPicture
+from echoexport.runtime.live.frames import IDLE, SPEAKING, LiveFrame
+from echoexport.runtime.live.opening import Conversation, FaceChoice
+from echoexport.runtime.serve.broadcast.boxes import Fragment, name_codecs
+from echoexport.runtime.serve.broadcast.encoder import LiveEncoder
+from echoexport.runtime.serve.broadcast.viewers import Audience, ServeEvent
+from echoexport.runtime.serve.figures import ServeFigures
+from echoexport.runtime.serve.log import ServeLog, shorten
+from echoexport.runtime.serve.refusals import explain_error
+
+_PATIENCE = 10.0  # seconds for the first fragment
+_TOLD_LATE = 1.0  # seconds between two events of late frames
+
+
+@dataclass(frozen=True)
+class SessionIdentity:
+    """Which session it is, and whose."""
+
+    name: str
+    """The id: whoever has it and the owner's token may use the session."""
+    owner: str
+    """See :class:`~echoexport.runtime.serve.access.Visitor`."""
+    portrait: str
+    """Of what it shows, as the client named it."""
+
+
+class ServedSession:
+    """Runs a conversation in a thread of its own until it is closed."""
+
+    def __init__(
+        self,
+        identity: SessionIdentity,
+        talk: Conversation,
+        audience: Audience,
+        *,
+        size: tuple[int, int],
+        log: ServeLog,
+        figures: ServeFigures,
+    ) -> None:
+        self.identity = identity
+        self.audience = audience
+        self.codecs = ""
+        self.rate = 24_000
+        """Of the sound that is pushed, in Hz."""
+        self.on_end: Callable[[ServedSession], None] = lambda session: None
+        self._talk = talk
+        self._size = size
+        self._log = log
+        self._figures = figures
+        self._turn = _Turn()
+        self._ready = threading.Event()
+        self._reason: str | None = None
+        self._over = False
+        self._heard = monotonic()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="echoexport-served", daemon=True)
+
+    @property
+    def idle_for(self) -> float:
+        """Seconds since anybody spoke to it or watched it."""
+        if len(self.audience):
+            self._heard = monotonic()
+        return monotonic() - self._heard
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._over
+
+    @property
+    def pending(self) -> float:
+        """Seconds of sound that wait to be spoken."""
+        return self._talk.pending
+
+    @property
+    def steps_down(self) -> int:
+        """How often it did with less, as the device was too slow."""
+        return self._talk.steps_down
+
+    def start(self) -> None:
+        """Begin; returns once its video has a head.
+
+        Raises:
+            BackendError: it has none in time.
+        """
+        self._thread.start()
+        if not self._ready.wait(_PATIENCE) or not self.codecs:
+            self.close("it did not begin")
+            raise BackendError("the session gave no video; the server's log says why")
+
+    def describe(self) -> ServeEvent:
+        """What a client is told of it."""
+        width, height = self._size
+        return {
+            "id": self.identity.name,
+            "object": "realtime.session",
+            "portrait": self.identity.portrait,
+            "audio": {"input": {"format": {"type": "audio/pcm", "rate": self.rate}}},
+            "video": {
+                "mime": f'video/mp4; codecs="{self.codecs}"',
+                "width": width,
+                "height": height,
+                "fps": float(self._talk.numbers.fps),
+            },
+        }
+
+    def push(self, pcm: bytes, rate: int) -> None:
+        """Say this. Raises as :meth:`LiveSession.push` does."""
+        self._talk.push(pcm, rate)
+        self._heard = monotonic()
+        self._turn.hear(self._heard)
+
+    def flush(self) -> None:
+        """The utterance ends here."""
+        self._talk.flush()
+
+    def interrupt(self) -> None:
+        """Stop speaking."""
+        self._talk.interrupt()
+        self._turn.forget()
+
+    def show(self, picture: Path | StoredPicture, name: str, *, face: FaceChoice | None) -> None:
+        """Another face as soon as it is ready. Raises as :meth:`Conversation.portrait` does."""
+        self._talk.portrait(picture, face=face)
+        self.identity = SessionIdentity(self.identity.name, self.identity.owner, name)
+
+    def tell(self, kind: str, **facts: object) -> None:
+        """Tell everybody who is connected that something happened."""
+        self.audience.tell({"type": kind, **facts})
+
+    def close(self, reason: str) -> None:
+        """End it and tell why; returns when its thread is over, unless it is that thread."""
+        with self._lock:
+            self._reason = self._reason or reason
+        self._talk.close()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout=_PATIENCE)
+
+    def _run(self) -> None:
+        try:
+            fps = self._talk.numbers.fps
+            with LiveEncoder(size=self._size, fps=fps, give=self._show) as encoder:
+                for frame in self._talk:
+                    encoder.write(frame)
+                    self._note(frame)
+        except EchoExportError as error:
+            self._fail(error)
+        except Exception as error:
+            self._log.fail("session failed", error, session=shorten(self.identity.name))
+            self._fail(error)
+        finally:
+            self._finish()
+
+    def _show(self, fragment: Fragment) -> None:
+        if fragment.is_head:
+            self.codecs = name_codecs(fragment.data)
+            self._ready.set()
+        self.audience.show(fragment)
+
+    def _note(self, frame: LiveFrame) -> None:
+        """Tell what this frame is the first of, and count it."""
+        self._figures.count_frame(late=frame.late)
+        for kind, facts in self._turn.look_at(frame, monotonic()):
+            if kind == "output_video.first_frame":
+                self._figures.count_first_frame(float(facts["after_ms"]) / 1000)
+            self.tell(kind, **facts)
+
+    def _fail(self, error: Exception) -> None:
+        refusal = explain_error(error)
+        self._reason = self._reason or refusal.message
+        self.tell("error", error=refusal.describe())
+        self._log.tell(
+            "session ended with an error",
+            session=shorten(self.identity.name),
+            reason=refusal.message,
+        )
+
+    def _finish(self) -> None:
+        reason = self._reason or "it came to its end"
+        self.tell("session.closed", reason=reason)
+        self.audience.end(reason)
+        self._ready.set()
+        self._talk.close()
+        self._over = True
+        self._figures.count_cut(self.audience.cut)
+        self.on_end(self)
+
+
+class _Turn:
+    """From frames to the events of a turn: spoken to, speaking, at rest again."""
+
+    def __init__(self) -> None:
+        self._pushed: float | None = None
+        self._state = IDLE
+        self._epoch = 0
+        self._late = 0
+        self._worst = 0.0
+        self._told_late = 0.0
+
+    def hear(self, now: float) -> None:
+        """Sound was pushed."""
+        if self._pushed is None and self._state == IDLE:
+            self._pushed = now
+
+    def forget(self) -> None:
+        """What was pushed will not be spoken."""
+        self._pushed = None
+
+    def look_at(self, frame: LiveFrame, now: float) -> list[tuple[str, dict[str, float]]]:
+        """What begins with this frame, each with the place in the video."""
+        found: list[tuple[str, dict[str, float]]] = []
+        place = {"time": float(frame.timestamp)}
+        if frame.epoch != self._epoch:
+            self._epoch = frame.epoch
+            found.append(("output_video.interrupted", place))
+        if frame.state != IDLE and self._pushed is not None:
+            after = round(1000 * (now - self._pushed), 1)
+            self._pushed = None
+            found.append(("output_video.first_frame", {**place, "after_ms": after}))
+        if frame.state != self._state and frame.state in (IDLE, SPEAKING):
+            self._state = frame.state
+            found.append((f"output_video.{frame.state}", place))
+        return [*found, *self._look_at_lateness(frame, now)]
+
+    def _look_at_lateness(self, frame: LiveFrame, now: float) -> list[tuple[str, dict[str, float]]]:
+        if frame.late > 0:
+            self._late += 1
+            self._worst = max(self._worst, frame.late)
+        if not self._late or now - self._told_late < _TOLD_LATE:
+            return []
+        told = {"frames": self._late, "worst_ms": round(1000 * self._worst, 1)}
+        self._told_late = now
+        self._late = 0
+        self._worst = 0.0
+        return [("output_video.late", told)]

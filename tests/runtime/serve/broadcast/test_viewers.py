@@ -1,0 +1,128 @@
+"""Viewers begin at a key frame, get all in its order, and are cut when they do not keep up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from echoexport.runtime.errors import CapacityError
+from echoexport.runtime.serve.broadcast.boxes import Fragment
+from echoexport.runtime.serve.broadcast.viewers import SLOW, Audience, Viewer
+
+HEAD = Fragment(b"head", is_head=True, is_key=False)
+KEY = Fragment(b"key", is_head=False, is_key=True)
+NEXT = Fragment(b"next", is_head=False, is_key=False)
+
+
+def run(scene: Callable[[Audience], Awaitable[None]]) -> None:
+    """With an audience of two at most, who may lag by four."""
+
+    async def play() -> None:
+        await asyncio.wait_for(scene(Audience(most_viewers=2, most_waiting=4)), timeout=5)
+
+    asyncio.run(play())
+
+
+async def take_all(viewer: Viewer) -> list[Any]:
+    found = []
+    while (item := await viewer.take()) is not None:
+        found.append(item)
+    return found
+
+
+def test_who_comes_later_begins_with_the_head_at_the_next_key_frame() -> None:
+    async def scene(audience: Audience) -> None:
+        audience.show(HEAD)
+        audience.show(KEY)
+        late = audience.join()
+        for fragment in (NEXT, NEXT, KEY, NEXT):
+            audience.show(fragment)
+        audience.end("over")
+        assert await take_all(late) == [b"head", b"key", b"next"]
+
+    run(scene)
+
+
+def test_a_greeting_comes_before_everything() -> None:
+    async def scene(audience: Audience) -> None:
+        audience.show(HEAD)
+        viewer = audience.join(greeting={"type": "hello"})
+        assert [await viewer.take(), await viewer.take()] == [{"type": "hello"}, b"head"]
+
+    run(scene)
+
+
+def test_a_viewer_that_waits_is_woken_from_another_thread() -> None:
+    async def scene(audience: Audience) -> None:
+        viewer = audience.join()
+        waiting = asyncio.create_task(viewer.take())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(audience.tell, {"type": "word"})
+        assert await waiting == {"type": "word"}
+
+    run(scene)
+
+
+def test_who_does_not_keep_up_is_cut_and_the_others_see_on() -> None:
+    async def scene(audience: Audience) -> None:
+        slow = audience.join()
+        quick = audience.join()
+        seen = []
+        for fragment in (HEAD, KEY, NEXT, NEXT, NEXT, NEXT):
+            audience.show(fragment)
+            seen.append(await quick.take())
+        assert slow.ended == SLOW
+        assert await slow.take() is None
+        assert len(seen) == 6
+        assert (audience.cut, len(audience)) == (1, 1)
+
+    run(scene)
+
+
+def test_no_more_watch_than_may() -> None:
+    async def scene(audience: Audience) -> None:
+        first = audience.join()
+        audience.join()
+        with pytest.raises(CapacityError, match="2 watch"):
+            audience.join()
+        audience.leave(first)
+        audience.join()
+
+    run(scene)
+
+
+def test_who_joins_what_is_over_is_told_so() -> None:
+    async def scene(audience: Audience) -> None:
+        audience.end("over")
+        viewer = audience.join(greeting={"type": "hello"})
+        assert await take_all(viewer) == [{"type": "hello"}]
+        assert viewer.ended == "over"
+
+    run(scene)
+
+
+def test_one_that_wants_no_video_gets_events_alone() -> None:
+    async def scene(audience: Audience) -> None:
+        viewer = audience.join(wants_video=False)
+        audience.show(HEAD)
+        audience.show(KEY)
+        audience.tell({"type": "word"})
+        audience.end("over")
+        assert await take_all(viewer) == [{"type": "word"}]
+
+    run(scene)
+
+
+def test_a_viewer_whose_loop_is_over_harms_nobody() -> None:
+    kept: list[Audience] = []
+
+    async def scene(audience: Audience) -> None:
+        audience.join()
+        kept.append(audience)
+
+    run(scene)
+    kept[0].tell({"type": "word"})
+    kept[0].end("over")
