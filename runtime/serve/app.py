@@ -30,6 +30,7 @@ PAGE_FILES = {
     "panel.mjs": "text/javascript; charset=utf-8",
     "microphone.mjs": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
 }
 """What the page is made of; no other file is given out."""
 

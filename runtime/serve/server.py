@@ -37,7 +37,9 @@ class LiveServer:
         self._log = log
         self._socket: socket.socket | None = None
         self._server: Any = None
-        self._thread: threading.Thread | None = None
+        # Not the thread's own join: where a signal interrupts one, Python 3.11 takes the thread
+        # for ended.
+        self._over = threading.Event()
 
     def __enter__(self) -> LiveServer:
         """Listen and answer; sessions begin once :meth:`warm_up` is done.
@@ -51,8 +53,7 @@ class LiveServer:
         self._socket = _listen(self._settings)
         try:
             self._server = _make_uvicorn(application, self._settings, log=self._log)
-            self._thread = threading.Thread(target=self._run, name="echoexport-serve", daemon=True)
-            self._thread.start()
+            threading.Thread(target=self._run, name="echoexport-serve", daemon=True).start()
             self._wait_for_start()
         except BaseException:
             self._socket.close()
@@ -63,8 +64,7 @@ class LiveServer:
         """Tell the sessions, let their last words out, and listen no more."""
         self._table.stop()
         self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(timeout=_STOP)
+        self._over.wait(timeout=_STOP)
         if self._socket is not None:
             self._socket.close()
 
@@ -85,20 +85,21 @@ class LiveServer:
 
     def wait(self) -> None:
         """Until the server ends, which it does not by itself."""
-        assert self._thread is not None
-        while self._thread.is_alive():
-            self._thread.join(timeout=0.5)  # so that a signal is heard
+        while not self._over.wait(timeout=0.5):  # so that a signal is heard
+            pass
 
     def _run(self) -> None:
         try:
             self._server.run(sockets=[self._socket])
         except BaseException as error:  # a thread's last words
             self._log.fail("the server failed", error)
+        finally:
+            self._over.set()
 
     def _wait_for_start(self) -> None:
         until = time.monotonic() + _START
         while not self._server.started:
-            if time.monotonic() > until or not (self._thread and self._thread.is_alive()):
+            if time.monotonic() > until or self._over.is_set():
                 raise SettingError("the server did not start; its log says why")
             time.sleep(0.01)
 

@@ -1,7 +1,10 @@
 // The page: a live video from one WebSocket, for as long as the screen is on.
 
 const KEPT = 8; // seconds behind the playhead that stay in memory
-const FARTHEST = 0.6; // seconds behind live after which the playhead jumps
+const FARTHEST = 1.0; // seconds behind live after which the playhead jumps
+const FAR = 0.35; // seconds behind live from which on an idle face lives a little faster
+const NEAR = 0.2; // and until which it does
+const FASTER = 1.1;
 const SHORTEST_WAIT = 500; // milliseconds before the first retry
 const LONGEST_WAIT = 5000;
 const SILENCE = 4000; // milliseconds without any message after which a connection is dead
@@ -24,6 +27,7 @@ export class Kiosk extends EventTarget {
     this.heard = 0;
     this.parts = [];
     this.buffer = null;
+    this.idle = true;
     setInterval(() => this.look(), 500);
   }
 
@@ -59,6 +63,8 @@ export class Kiosk extends EventTarget {
     const event = JSON.parse(data);
     if (event.type === "session.created") this.begin(event.session);
     if (event.type === "output_video.interrupted") this.jump();
+    if (event.type === "output_video.speaking") this.idle = false;
+    if (event.type === "output_video.idle") this.idle = true;
     if (event.type === "captions") captions.textContent = event.text;
     if (event.type === "error") tell(event.error.message);
     this.dispatchEvent(new CustomEvent("told", { detail: event }));
@@ -66,6 +72,7 @@ export class Kiosk extends EventTarget {
 
   begin(session) {
     this.session = session;
+    this.idle = true;
     const source = new MediaSource();
     source.onsourceopen = () => {
       URL.revokeObjectURL(face.src);
@@ -104,6 +111,7 @@ export class Kiosk extends EventTarget {
     const begin = this.buffer.buffered.start(this.buffer.buffered.length - 1);
     if (face.currentTime < begin) face.currentTime = begin;
     if (this.behind() > FARTHEST) this.jump();
+    this.catchUp();
     if (face.paused && !this.starting) this.start();
   }
 
@@ -126,6 +134,12 @@ export class Kiosk extends EventTarget {
   behind() {
     const ranges = this.buffer?.buffered;
     return ranges?.length ? ranges.end(ranges.length - 1) - face.currentTime : 0;
+  }
+
+  /** Come nearer to live while nobody speaks; what is spoken is never stretched. */
+  catchUp() {
+    if (!this.idle || this.behind() < NEAR) face.playbackRate = 1;
+    else if (this.behind() > FAR) face.playbackRate = FASTER;
   }
 
   /** To the newest picture: what is older is not wanted any more. */

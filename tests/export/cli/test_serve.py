@@ -56,6 +56,7 @@ def test_it_serves_until_a_signal_and_tells_its_sessions(
         running.kill()
     assert running.returncode == 0, log
     assert b"Traceback" not in log
+    assert b"failed" not in log
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""The page in a real Chromium: it plays, is spoken to, and comes back when the server does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures.served import TOKEN, Served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PATIENCE = 60  # seconds
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """A page that nobody has touched, with what its console said in ``said``."""
+    driver = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here")
+    options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    with driver.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=options)
+        opened = browser.new_page(viewport={"width": 390, "height": 700})
+        opened.set_default_timeout(1000 * PATIENCE)
+        opened.said = []
+        opened.on("console", lambda line: opened.said.append(line.text))
+        opened.on("pageerror", lambda error: opened.said.append(str(error)))
+        yield opened
+        browser.close()
+
+
+def wait_for_video(page: Any, seconds: float = 1.0) -> None:
+    """Until so much more of it was shown."""
+    begun = page.evaluate("face.currentTime")
+    wait_for(page, f"!face.paused && face.currentTime > {begun + seconds}")
+
+
+def wait_for(page: Any, expression: str) -> None:
+    """Until it is true; Playwright's own wait wants eval, which the page forbids."""
+    until = time.monotonic() + PATIENCE
+    while not page.evaluate(expression):
+        assert time.monotonic() < until, (expression, page.said)
+        page.wait_for_timeout(50)
+
+
+def test_it_plays_by_itself_and_the_token_leaves_the_address(
+    serve: Callable[..., Served], page: Any
+) -> None:
+    served = serve(tokens=(TOKEN,))
+    page.goto(f"{served.url}/?token={TOKEN}")
+    wait_for_video(page)
+    assert TOKEN not in page.url
+    assert page.evaluate("face.videoWidth") == 32
+    assert page.locator("#panel").is_hidden()
+    assert page.said == []
+    page.reload()
+    wait_for_video(page)
+
+
+def test_the_panel_speaks_a_voice_file_and_shows_figures(
+    served: Served, page: Any, make_voice: Callable[..., Path]
+) -> None:
+    page.goto(f"{served.url}/?panel")
+    wait_for_video(page)
+    page.set_input_files("#voice", make_voice(seconds=3))
+    wait_for(page, "document.getElementById('first').textContent.endsWith(' ms')")
+    wait_for(page, "document.getElementById('state').textContent === 'idle'")
+    assert page.inner_text("#told") == ""
+    width = page.evaluate("document.getElementById('panel').getBoundingClientRect().right")
+    assert width <= 390
+    page.keyboard.press("p")
+    page.locator("#panel").wait_for(state="hidden")
+
+
+def test_an_upload_is_shown_and_one_that_is_no_picture_is_told(
+    served: Served, page: Any, portrait_file: Path, tmp_path: Path
+) -> None:
+    page.goto(f"{served.url}/?panel")
+    wait_for_video(page)
+    page.set_input_files("#upload", portrait_file)
+    wait_for(page, "document.getElementById('portraits').options.length === 2")
+    (tmp_path / "words.png").write_text("no picture")
+    page.set_input_files("#upload", tmp_path / "words.png")
+    wait_for(page, "document.getElementById('told').textContent.includes('JPEG')")
+
+
+def test_the_last_picture_stays_and_the_page_comes_back_with_the_server(
+    serve: Callable[..., Served], page: Any
+) -> None:
+    with ExitStack() as stack:
+        first = serve()
+        port = int(first.url.rpartition(":")[2])
+        page.goto(first.url)
+        wait_for_video(page)
+        first.server.__exit__()
+        wait_for(page, "document.body.classList.contains('lost')")
+        assert page.locator("#last").is_visible()
+        assert page.locator("#notice").inner_text().startswith("Connecting again")
+        stack.callback(serve(port=port).table.stop)
+        wait_for(page, "!document.body.classList.contains('lost')")
+        wait_for_video(page)
+        assert page.locator("#notice").is_hidden()
