@@ -1,0 +1,31 @@
+"""Figures count what happens and are written as Prometheus reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_what_happens_is_counted() -> None:
+    pytest.importorskip("prometheus_client")
+    from echoexport.runtime.serve.figures import ServeFigures
+
+    figures = ServeFigures()
+    figures.watch("depth", "How deep.", lambda: 3.5)
+    figures.count_session()
+    figures.count_refused()
+    figures.count_cut(2)
+    figures.count_first_frame(0.25)
+    for late in (0.0, 0.0, 0.05):
+        figures.count_frame(late=late)
+    lines = figures.write().decode().splitlines()
+    for line in (
+        "echoexport_depth 3.5",
+        "echoexport_sessions_opened_total 1.0",
+        "echoexport_sessions_refused_total 1.0",
+        "echoexport_viewers_cut_total 2.0",
+        "echoexport_frames_total 3.0",
+        "echoexport_late_seconds_count 1.0",
+        'echoexport_first_frame_seconds_bucket{le="0.2"} 0.0',
+        'echoexport_first_frame_seconds_bucket{le="0.3"} 1.0',
+    ):
+        assert line in lines
