@@ -29,6 +29,7 @@ EXTRAS = {
     "landmarks",
     "tensorrt-rtx",
     "export",
+    "serve",
     "docs",
     "dev",
 }

@@ -177,7 +177,7 @@ def find_built_in() -> Path:
     spec = load_target(find_own_target())
     traces = find_cache_folder("traces")
     folder = (traces.parent if traces is not None else Path.cwd()) / "character" / spec.name
-    if not (folder / "manifest.json").is_file():
+    if not _is_bundle(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         settings = BuildSettings(
             variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, live=True, traces=traces
@@ -188,6 +188,18 @@ def find_built_in() -> Path:
             )
         record_arithmetic(folder, find_arithmetic(spec.name))
     return folder
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether there is one that this version reads."""
+    from echoexport.runtime.contract.manifest import read_manifest
+    from echoexport.runtime.errors import BundleError
+
+    try:
+        read_manifest(folder)
+    except BundleError:
+        return False
+    return True
 
 
 def _serve(

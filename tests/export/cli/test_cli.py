@@ -22,6 +22,7 @@ COMMANDS = (
     "compile",
     "run",
     "live",
+    "serve",
     "verify",
     "inspect",
     "compare",

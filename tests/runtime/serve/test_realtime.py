@@ -158,6 +158,17 @@ def test_one_without_video_gets_events_alone(served: Served) -> None:
     assert all(isinstance(one, str) for one in got)
 
 
+def test_who_says_nothing_is_not_shown_what_another_says(served: Served) -> None:
+    with served.connect() as one, served.connect("?video=0") as other:
+        take_event(one, "session.created")
+        take_event(other, "session.created")
+        say(one)
+        take_event(one, "output_video.speaking")
+        take_event(one, "output_video.idle")
+        other.send(json.dumps({"type": "input_audio_buffer.commit"}))
+        assert json.loads(other.recv(timeout=20))["type"] == "input_audio_buffer.committed"
+
+
 def test_a_client_that_vanishes_frees_its_place(serve: Callable[..., Served]) -> None:
     served = serve(sessions=1)
     socket = served.connect().__enter__()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +101,29 @@ def test_a_thousand_connects_leave_nothing_behind(serve: Callable[..., Served]) 
     assert measure_resident() - before < 20e6
     assert threading.active_count() <= threads + 1
     assert len(served.table) == 0
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="nothing here makes a certificate")
+def test_with_a_certificate_it_speaks_https_alone(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    certificate = tmp_path / "cert.pem"
+    key = tmp_path / "key.pem"
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost")
+    subprocess.run(
+        ["openssl", *made, "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    served = serve(certificate=certificate, key=key, tokens=(TOKEN,))
+    assert served.url.startswith("https://")
+    page = served.request("GET", f"/?token={TOKEN}", verify=False)
+    assert page.status_code == 200
+    assert "Secure" in page.headers["set-cookie"]
+    host, port = served.url.removeprefix("https://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as wire:
+        wire.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert not wire.recv(100).startswith(b"HTTP")
 
 
 def test_an_address_that_is_taken_is_told(serve: Callable[..., Served]) -> None:
