@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -105,3 +107,36 @@ def test_the_last_picture_stays_and_the_page_comes_back_with_the_server(
         wait_for(page, "!document.body.classList.contains('lost')")
         wait_for_video(page)
         assert page.locator("#notice").is_hidden()
+
+
+def test_the_page_comes_back_by_itself_after_its_server_was_killed(
+    start_command: Callable[..., Any], page: Any, null_bundle: Path, portrait_file: Path
+) -> None:
+    for package in ("starlette", "uvicorn", "websockets", "prometheus_client"):
+        pytest.importorskip(package)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+
+    def start() -> Any:
+        words = ("serve", null_bundle, "-p", portrait_file, "--port", port)
+        running = start_command(*words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert running.stdout.readline().startswith(b"ready")
+        return running
+
+    running = start()
+    try:
+        page.goto(f"http://127.0.0.1:{port}/")
+        wait_for_video(page)
+        running.kill()
+        running.wait()
+        wait_for(page, "document.body.classList.contains('lost')")
+        running.stdout.close()
+        running = start()
+        begun = time.monotonic()
+        wait_for(page, "!document.body.classList.contains('lost')")
+        assert time.monotonic() - begun < 10
+        wait_for_video(page)
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
