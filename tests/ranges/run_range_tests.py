@@ -25,7 +25,12 @@ ROOT = Path(__file__).parent.parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # Of uv: direct dependencies alone, as indirect ones are their own maintainers' to declare.
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
-EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "landmarks": "ai_edge_litert"}
+EXTRAS = {
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
+    "landmarks": "ai_edge_litert",
+    "serve": "uvicorn",
+}
 """The runtime's extras that need no GPU, and what each lets one import."""
 TOOLS = {"pytest": "pytest", "hypothesis": "hypothesis", "onnx": "onnx"}
 """What the tests themselves need: not of the product's ranges, so the newest that fits."""
