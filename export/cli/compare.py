@@ -16,6 +16,7 @@ from echoexport.export.cli.options import (
     RateType,
     backend_option,
     compute_option,
+    face_box_option,
     require_reports,
 )
 from echoexport.runtime.errors import QualityError, SettingError
@@ -48,9 +49,7 @@ class ClipFiles:
 @click.option(
     "--voice", "-v", type=FILE, metavar="FILE", help="What is said; goes with --portrait."
 )
-@click.option(
-    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
-)
+@face_box_option
 @click.option(
     "--poses",
     type=FILE,

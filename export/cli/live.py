@@ -16,7 +16,12 @@ from echoexport.export.cli.options import (
     ProgressLine,
     RateType,
     backend_option,
+    cache_option,
     compute_option,
+    face_box_option,
+    face_model_option,
+    no_cache_option,
+    portrait_option,
     require_outside,
     require_reports,
     warn_of_fallback,
@@ -32,9 +37,7 @@ if TYPE_CHECKING:
 
 @click.command("live")
 @click.argument("bundle", type=FILE)
-@click.option(
-    "--portrait", "-p", required=True, type=FILE, metavar="FILE", help="A picture of one face."
-)
+@portrait_option
 @click.option(
     "--voice",
     "-v",
@@ -50,15 +53,8 @@ if TYPE_CHECKING:
     metavar="OUT",
     help="A .mp4 file, or - for a fragmented mp4 on stdout, playable while it comes.",
 )
-@click.option(
-    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
-)
-@click.option(
-    "--face-model",
-    type=FILE,
-    metavar="FILE",
-    help="MediaPipe face detector (.tflite or .task) to find the face with.",
-)
+@face_box_option
+@face_model_option
 @click.option(
     "--poses",
     type=FILE,
@@ -101,19 +97,8 @@ if TYPE_CHECKING:
 )
 @backend_option
 @compute_option
-@click.option(
-    "--cache",
-    "cache_folder",
-    type=FILE,
-    metavar="DIR",
-    help="Where portraits' references and compiled engines are kept. Default: the user's cache "
-    "folder.",
-)
-@click.option(
-    "--no-cache",
-    is_flag=True,
-    help="Compute the reference and compile engines anew, and keep nothing.",
-)
+@cache_option
+@no_cache_option
 @click.option(
     "--report",
     "report_file",

@@ -77,6 +77,41 @@ backend_option = click.option(
 )
 
 
+portrait_option = click.option(
+    "--portrait", "-p", required=True, type=FILE, metavar="FILE", help="A picture of one face."
+)
+
+
+face_box_option = click.option(
+    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
+)
+
+
+face_model_option = click.option(
+    "--face-model",
+    type=FILE,
+    metavar="FILE",
+    help="MediaPipe face detector (.tflite or .task) to find the face with.",
+)
+
+
+cache_option = click.option(
+    "--cache",
+    "cache_folder",
+    type=FILE,
+    metavar="DIR",
+    help="Where portraits' references and compiled engines are kept. Default: the user's cache "
+    "folder.",
+)
+
+
+no_cache_option = click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Compute the reference and compile engines anew, and keep nothing.",
+)
+
+
 compute_option = click.option(
     "--compute",
     default="",

@@ -16,6 +16,7 @@ from echoexport.export.cli.options import (
     RateType,
     backend_option,
     compute_option,
+    face_box_option,
     require_reports,
     spell_voice,
     warn_of_fallback,
@@ -43,9 +44,7 @@ FILES = ("report.json", "report.md", "report.html")
 @click.option(
     "--voice", "-v", type=FILE, metavar="FILE", help="What is said. Default: the built-in voice."
 )
-@click.option(
-    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
-)
+@face_box_option
 @click.option(
     "--poses",
     type=FILE,

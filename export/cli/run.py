@@ -15,7 +15,12 @@ from echoexport.export.cli.options import (
     ProgressLine,
     RateType,
     backend_option,
+    cache_option,
     compute_option,
+    face_box_option,
+    face_model_option,
+    no_cache_option,
+    portrait_option,
     require_outside,
     require_reports,
     warn,
@@ -31,9 +36,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("bundle", type=FILE)
-@click.option(
-    "--portrait", "-p", required=True, type=FILE, metavar="FILE", help="A picture of one face."
-)
+@portrait_option
 @click.option(
     "--voice",
     "-v",
@@ -49,15 +52,8 @@ if TYPE_CHECKING:
     metavar="OUT",
     help="A .mp4 or .mov file, a folder for PNGs, or - for raw RGB24 on stdout.",
 )
-@click.option(
-    "--face-box", metavar="X0,Y0,X1,Y1", help="The face in the portrait's pixels, forehead to chin."
-)
-@click.option(
-    "--face-model",
-    type=FILE,
-    metavar="FILE",
-    help="MediaPipe face detector (.tflite or .task) to find the face with.",
-)
+@face_box_option
+@face_model_option
 @click.option(
     "--poses",
     type=FILE,
@@ -117,19 +113,8 @@ if TYPE_CHECKING:
     metavar="N",
     help="CPU threads; 0 leaves it to the backend.",
 )
-@click.option(
-    "--cache",
-    "cache_folder",
-    type=FILE,
-    metavar="DIR",
-    help="Where portraits' references and compiled engines are kept. Default: the user's cache "
-    "folder.",
-)
-@click.option(
-    "--no-cache",
-    is_flag=True,
-    help="Compute the reference and compile engines anew, and keep nothing.",
-)
+@cache_option
+@no_cache_option
 @click.option(
     "--report",
     "report_file",

@@ -14,6 +14,7 @@ from echoexport.export.cli.options import (
     FILE,
     ProgressLine,
     backend_option,
+    cache_option,
     compute_option,
     warn_of_fallback,
 )
@@ -109,14 +110,7 @@ class SessionsType(click.ParamType):  # type: ignore[type-arg]  # generic since 
 )
 @backend_option
 @compute_option
-@click.option(
-    "--cache",
-    "cache_folder",
-    type=FILE,
-    metavar="DIR",
-    help="Where portraits' references and compiled engines are kept. Default: the user's cache "
-    "folder.",
-)
+@cache_option
 @click.option(
     "--no-cache",
     is_flag=True,

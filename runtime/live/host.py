@@ -16,6 +16,7 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
+from echoexport.runtime.contract.live_networks import LIVE_AUDIO, find_live_audio
 from echoexport.runtime.decoding.pixels import to_pixels
 from echoexport.runtime.engine.freed_memory import give_memory_back
 from echoexport.runtime.errors import CapacityError, DeviceError
@@ -34,7 +35,7 @@ from echoexport.runtime.live.phrase import encode_phrase
 from echoexport.runtime.live.scheduling.clock import LiveClock
 from echoexport.runtime.live.scheduling.costs import Costs
 from echoexport.runtime.live.scheduling.workers import Workers
-from echoexport.runtime.live.settings import CACHED, FAST, LIVE_NETWORKS, LiveNumbers
+from echoexport.runtime.live.settings import CACHED, DENOISERS, FAST, LiveNumbers
 
 _FULL = 0.75  # of the workers' time: sessions that took 79 % were late now and then (measured)
 _FEWEST = 2  # steps
@@ -113,10 +114,13 @@ class LiveHost:
         """The encoder of what is heard."""
         with self._lock:
             if self._tokens is None:
-                networks = self.bundle.manifest.networks
-                own = "audio_encoder_live"
-                network = self.network(own if own in networks else "audio_encoder")
-                columns = next(t.shape[2] for t in network.spec.inputs if t.name == "log_mel")
+                live = find_live_audio(self.bundle.manifest)
+                if live is not None:
+                    network = self.network(LIVE_AUDIO)
+                    columns = live.columns
+                else:
+                    network = self.network("audio_encoder")
+                    columns = 2 * self.bundle.manifest.audio.context
                 self._tokens = SpeechTokens(network, columns=columns)
             return self._tokens
 
@@ -124,7 +128,7 @@ class LiveHost:
         """A sampler as these numbers want it; it holds no state."""
         kind = CachedFeatures if numbers.mode == CACHED else RenoisedWindows
         return kind(
-            self.network(LIVE_NETWORKS[numbers.mode][0]),
+            self.network(DENOISERS[numbers.mode]),
             self.bundle.manifest,
             seed=numbers.seed,
             guidance=numbers.guidance,
@@ -203,7 +207,7 @@ class LiveHost:
 
     def _make_blank_sitter(self, numbers: LiveNumbers) -> Sitter:
         """Nobody's face: what a call costs does not depend on it."""
-        network = self.network(LIVE_NETWORKS[numbers.mode][0])
+        network = self.network(DENOISERS[numbers.mode])
         empty = {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in network.spec.inputs}
         reference = {name: array for name, array in empty.items() if name.startswith("reference_")}
         del reference["reference_gate"]

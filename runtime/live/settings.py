@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 
+from echoexport.runtime.contract.live_networks import LIVE_DENOISER, find_live_denoiser
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.noise_schedule import is_whole
 from echoexport.runtime.errors import SettingError
@@ -26,7 +27,7 @@ CACHED = "cached"
 MODES = (RENOISED, CACHED)
 """Ways of sampling, see :mod:`echoexport.runtime.live.drawing.causal_sampling`."""
 
-LIVE_NETWORKS = {RENOISED: ("denoising_unet",), CACHED: ("denoising_unet_live",)}
+DENOISERS = {RENOISED: "denoising_unet", CACHED: LIVE_DENOISER}
 """The denoiser that each mode calls."""
 
 _BLOCK = 4  # frames; fewer are seen with too much noise of their own, more wait for more sound
@@ -149,12 +150,11 @@ def _settle_guidance(manifest: Manifest, settings: LiveSettings) -> float:
 
 
 def _settle_mode(manifest: Manifest, settings: LiveSettings, *, guidance: float) -> str:
-    has_cached = LIVE_NETWORKS[CACHED][0] in manifest.networks
     if settings.mode is None:
         return RENOISED
     if settings.mode not in MODES:
         raise SettingError(f"mode {settings.mode!r}; known: {', '.join(MODES)}")
-    if settings.mode == CACHED and not has_cached:
+    if settings.mode == CACHED and LIVE_DENOISER not in manifest.networks:
         raise SettingError(
             f"mode {CACHED!r}: this bundle has no network for it; build it again, or use "
             f"mode {RENOISED!r}"
@@ -165,9 +165,9 @@ def _settle_mode(manifest: Manifest, settings: LiveSettings, *, guidance: float)
 
 
 def _settle_block(manifest: Manifest, settings: LiveSettings, *, mode: str) -> int:
-    if mode == CACHED:
-        entry = manifest.networks[LIVE_NETWORKS[CACHED][0]]
-        own = next(int(t.shape[2]) for t in entry.inputs if t.name == "latents")
+    live = find_live_denoiser(manifest) if mode == CACHED else None
+    if live is not None:
+        own = live.new_frames
         if settings.block not in (None, own):
             raise SettingError(f"block {settings.block!r}: mode {CACHED!r} draws {own} at once")
         return own

@@ -18,7 +18,7 @@ from echoexport.runtime.errors import OutputError, SettingError
 from echoexport.runtime.files.aside import refuse_output
 from echoexport.runtime.files.staging import staged_file
 from echoexport.runtime.inputs.rates import exact_rate
-from echoexport.runtime.sinks.mp4 import AAC_RATES, add_h264, convert_picture
+from echoexport.runtime.sinks.mp4 import AAC_RATES, add_h264, convert_picture, require_even
 from echoexport.runtime.sinks.sink import check_frame
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class FragmentedMp4Sink:
         Raises:
             SettingError: a size or rate that the codecs do not take.
         """
-        if min(size) < 2 or size[0] % 2 or size[1] % 2:
-            raise SettingError(f"size {size[0]}x{size[1]}: H.264 in yuv420p takes even sizes only")
+        require_even(size)
         if sample_rate not in AAC_RATES:
             known = ", ".join(str(rate) for rate in AAC_RATES)
             raise SettingError(f"sample rate {sample_rate}: AAC has {known}")

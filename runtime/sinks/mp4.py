@@ -98,8 +98,7 @@ class Mp4Sink:
         self._voice = voice_path
         self._voice_samples = voice_samples
         self._count = 0
-        if min(size) < 2 or size[0] % 2 or size[1] % 2:
-            raise SettingError(f"size {size[0]}x{size[1]}: H.264 in yuv420p takes even sizes only")
+        require_even(size)
 
     def __enter__(self) -> Mp4Sink:
         """Open the sound and a hidden file beside the target.
@@ -212,6 +211,12 @@ class Mp4Sink:
             yield
         except (av.FFmpegError, OSError) as error:
             raise refuse_output(self.path, error) from error
+
+
+def require_even(size: tuple[int, int]) -> None:
+    """Raise ``SettingError`` for a (width, height) that H.264 in yuv420p does not take."""
+    if min(size) < 2 or size[0] % 2 or size[1] % 2:
+        raise SettingError(f"size {size[0]}x{size[1]}: H.264 in yuv420p takes even sizes only")
 
 
 def add_h264(

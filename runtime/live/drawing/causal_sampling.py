@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from echoexport.runtime.contract.live_networks import LIVE_DENOISER, find_live_denoiser
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.live.drawing.stream_state import Features, PastFrame, StreamState
@@ -172,12 +173,13 @@ class CachedFeatures(CausalSampler):
         self, denoiser: NetworkCall, manifest: Manifest, *, seed: int = 0, guidance: float = 1.0
     ) -> None:
         super().__init__(manifest, seed=seed, guidance=guidance)
-        spec = manifest.networks["denoising_unet_live"].describe("denoising_unet_live")
-        shapes = {tensor.name: tensor.shape for tensor in spec.inputs}
-        self.new_frames = int(shapes["latents"][2])
-        self.past_frames = int(shapes["past_gate"][1])
+        live = find_live_denoiser(manifest)
+        if live is None:
+            raise BackendError(f"mode {self.name!r}: this bundle has no {LIVE_DENOISER}")
+        self.new_frames = live.new_frames
+        self.past_frames = live.past_frames
         self._denoiser = denoiser
-        self._shapes = {name: shape for name, shape in shapes.items() if name.startswith("past.")}
+        self._state = live.state
 
     def begin(self, order: BlockOrder) -> StreamState:
         """In blocks, the first of which has nothing before it.
@@ -254,18 +256,14 @@ class CachedFeatures(CausalSampler):
             **past,
         }
         outputs = _call(self._denoiser, order, inputs)
-        kept = {
-            f"past.{name.removeprefix('kept.')}": array
-            for name, array in outputs.items()
-            if name.startswith("kept.")
-        }
+        kept = {tensor.name: outputs[name] for name, tensor in self._state.items()}
         gate = np.concatenate([past["past_gate"][:, self.new_frames :], _ones(self.new_frames)], 1)
         kept["past_gate"] = gate
         return _read_velocity(outputs), kept
 
     def _nothing(self) -> _Arrays:
         """The features of no past at all, which the gate shuts off."""
-        empty = {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
+        empty = {t.name: np.zeros(t.shape, np.float32) for t in self._state.values()}
         return {**empty, "past_gate": np.zeros((1, self.past_frames), np.float32)}
 
 
