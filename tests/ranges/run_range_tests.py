@@ -30,6 +30,9 @@ EXTRAS = {
     "onnxruntime": "onnxruntime",
     "landmarks": "ai_edge_litert",
     "serve": "uvicorn",
+    "grpc": "grpc",
+    "webrtc": "aiortc",
+    "voice": "espeakng_loader",
 }
 """The runtime's extras that need no GPU, and what each lets one import."""
 TOOLS = {"pytest": "pytest", "hypothesis": "hypothesis", "onnx": "onnx"}
