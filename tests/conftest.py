@@ -26,6 +26,7 @@ pytest_plugins = [
     "fixtures.commands",
     "fixtures.media",
     "fixtures.served",
+    "fixtures.voices",
     "fixtures.null_bundles",
     "fixtures.live_stage",
 ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from echoexport.runtime.conditioning.reference_cache import ReferenceCache
     from echoexport.runtime.live.opening import FaceChoice
     from echoexport.runtime.serve.settings import ServeSettings
+    from echoexport.runtime.serve.voice.command import VoiceCommand
 
 _TERMINATED = 143
 
@@ -92,6 +93,13 @@ class SessionsType(click.ParamType):  # type: ignore[type-arg]  # generic since 
     help="At most at once; auto goes by what drawing costs here.",
 )
 @click.option(
+    "--tts",
+    metavar="COMMAND|none",
+    help="What speaks texts: a program that reads one on stdin and writes a WAV to stdout, such as "
+    "'espeak-ng --stdin --stdout'; no shell sees it. Without: the built-in voice, where the extra "
+    "'voice' is installed.",
+)
+@click.option(
     "--face-box",
     metavar="X0,Y0,X1,Y1",
     help="The face in the portraits' pixels, forehead to chin.",
@@ -127,6 +135,7 @@ def serve_command(bundle: Path | None, **options: Any) -> None:
       echoexport serve
       echoexport serve bundle/ -p anna.png -p ben.png --sessions 4
       echoexport serve bundle/ -p anna.png --host 0.0.0.0 --token-file tokens
+      echoexport serve --tts 'espeak-ng --stdin --stdout -v de'
     """
     from echoexport.runtime.bundle.opened import open_bundle
     from echoexport.runtime.engine.protocol import EngineOptions
@@ -137,6 +146,7 @@ def serve_command(bundle: Path | None, **options: Any) -> None:
     settings = _settle(options)
     check_serve_settings(settings)
     portraits, face = _choose_portraits(bundle, options)
+    voice = _choose_voice(options["tts"])
     try:
         folder, backend = choose_bundle(
             bundle or find_built_in(), backend=options["backend"], compute=options["compute"]
@@ -145,7 +155,7 @@ def serve_command(bundle: Path | None, **options: Any) -> None:
         engine = EngineOptions(compute=options["compute"], cache=engines)
         with open_bundle(folder, backend=backend, options=engine) as opened:
             warn_of_fallback(opened, asked=options["backend"])
-            _serve(opened, portraits, settings, face=face, cache=cache)
+            _serve(opened, portraits, settings, face=face, cache=cache, voice=voice)
     except KeyboardInterrupt:
         click.echo("stopped; the sessions were told", err=True)
     except SystemExit as end:
@@ -203,6 +213,7 @@ def _serve(
     *,
     face: FaceChoice | None,
     cache: ReferenceCache | None,
+    voice: VoiceCommand | None,
 ) -> None:
     """Until a signal comes."""
     from echoexport.runtime.serve.figures import ServeFigures
@@ -216,12 +227,27 @@ def _serve(
     table = SessionTable(
         opened, shelf, settings, cache=cache, face=face, log=log, figures=ServeFigures()
     )
+    table.voice = voice
     with ExitStack() as stack:
         server = stack.enter_context(LiveServer(table, settings, log=log))
         server.warm_up()
         hint = "?token=TOKEN opens it in a browser" if settings.tokens else "no token is asked for"
-        click.echo(f"ready: {server.address} ({hint}; process {os.getpid()}; Ctrl-C stops)")
+        spoken = f"voice {voice.name}" if voice is not None else "no voice for texts"
+        known = f"{hint}; {spoken}; process {os.getpid()}; Ctrl-C stops"
+        click.echo(f"ready: {server.address} ({known})")
         server.wait()
+
+
+def _choose_voice(command: str | None) -> VoiceCommand | None:
+    """The voice that was asked for, or the built-in one where it speaks."""
+    from echoexport.runtime.errors import BackendError
+    from echoexport.runtime.serve.voice.finding import find_voice
+
+    try:
+        return find_voice(command)
+    except BackendError as error:
+        click.echo(f"echoexport: without a voice, as the built-in one fails: {error}", err=True)
+        return None
 
 
 def _settle(options: dict[str, Any]) -> ServeSettings:

@@ -15,6 +15,7 @@ from echoexport.runtime.live.frames import LiveFrame
 from echoexport.runtime.live.host import LiveHost, LivePortrait
 from echoexport.runtime.live.playout import Playout
 from echoexport.runtime.live.production import Production
+from echoexport.runtime.live.scheduling.ladder import Rung
 from echoexport.runtime.live.settings import LiveNumbers
 from echoexport.runtime.live.slots import Slot
 from echoexport.runtime.live.statistics import LiveStatistics
@@ -73,6 +74,16 @@ class LiveSession:
     def steps_down(self) -> int:
         """How often the device fell behind so far that the session did with less."""
         return self._production.ladder.steps_down
+
+    @property
+    def rung(self) -> Rung:
+        """How frames are drawn now."""
+        return self._production.ladder.rung
+
+    @property
+    def rungs_down(self) -> int:
+        """How many rungs that is below the best."""
+        return self._production.ladder.place
 
     def measure_share(self) -> float:
         """The share of the workers' time that this session takes while it speaks."""

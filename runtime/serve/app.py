@@ -67,6 +67,7 @@ def _list_routes(table: SessionTable, settings: ServeSettings, *, log: ServeLog)
         Route("/v1/sessions", rest.open_session, methods=["POST"]),
         Route(session, rest.close_session, methods=["DELETE"]),
         Route(f"{session}/chunks", rest.push_chunk, methods=["POST"]),
+        Route(f"{session}/say", rest.say_text, methods=["POST"]),
         Route(f"{session}/interrupt", rest.interrupt_session, methods=["POST"]),
         Route(f"{session}/stream.mp4", rest.stream_video, methods=["GET"]),
         Route("/v1/portraits", rest.list_portraits, methods=["GET"]),

@@ -18,7 +18,9 @@ COMMIT = "input_audio_buffer.commit"
 INPUT_CLEAR = "input_audio_buffer.clear"
 CANCEL = "response.cancel"
 OUTPUT_CLEAR = "output_audio_buffer.clear"
-MESSAGES = (UPDATE, APPEND, COMMIT, INPUT_CLEAR, CANCEL, OUTPUT_CLEAR)
+ITEM = "conversation.item.create"
+RESPONSE = "response.create"
+MESSAGES = (UPDATE, APPEND, COMMIT, INPUT_CLEAR, CANCEL, OUTPUT_CLEAR, ITEM, RESPONSE)
 
 ANSWERS = {
     UPDATE: "session.updated",
@@ -26,8 +28,10 @@ ANSWERS = {
     INPUT_CLEAR: "input_audio_buffer.cleared",
     CANCEL: "response.cancelled",
     OUTPUT_CLEAR: "output_audio_buffer.cleared",
+    ITEM: "conversation.item.added",
 }
-"""What is said back once it is done; sound that is appended is answered with video."""
+"""What is said back once it is done; sound that is appended is answered with video, and
+``RESPONSE`` with ``response.created`` to all who are connected."""
 
 
 def read_message(text: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from echoexport.runtime.serve.refusals import Refusal, RefusedError, explain_err
 from echoexport.runtime.serve.served import ServedSession
 from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.table import SessionTable
+from echoexport.runtime.serve.voice.items import find_item_text, find_response_text
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -133,11 +134,23 @@ class RealtimeEndpoint:
             self._update(session, asked)
             viewer.tell({"type": messages.ANSWERS[kind], "session": session.describe()})
             return
-        if kind == messages.COMMIT:
+        if kind == messages.RESPONSE:
+            self._speak(session, asked)
+            return
+        if kind == messages.ITEM:
+            session.speaker.draft(find_item_text(asked))
+        elif kind == messages.COMMIT:
             session.flush()
         else:
             session.interrupt()
         viewer.tell({"type": messages.ANSWERS[kind]})
+
+    def _speak(self, session: ServedSession, asked: dict[str, Any]) -> None:
+        text = find_response_text(asked)
+        if text is None:
+            session.speaker.say_drafts()
+        else:
+            session.speaker.say(text)
 
     def _update(self, session: ServedSession, asked: dict[str, Any]) -> None:
         """Both are read before either is done."""

@@ -12,6 +12,7 @@ from echoexport.runtime.serve.refusals import RefusedError, refuse
 from echoexport.runtime.serve.served import ServedSession
 from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.table import SessionTable
+from echoexport.runtime.serve.voice.items import find_text
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -53,6 +54,15 @@ class RestEndpoints:
         if request.query_params.get("end") == "1":
             await asyncio.to_thread(session.flush)
         return JSONResponse({"pending_seconds": round(session.pending, 3)}, status_code=202)
+
+    async def say_text(self, request: Request) -> Response:
+        """``POST /v1/sessions/ID/say``: ``{"text": ...}``, spoken by the server's voice."""
+        from starlette.responses import JSONResponse
+
+        session = self._find(request)
+        text = find_text(await _read_json(request))
+        response = await asyncio.to_thread(session.say, text)
+        return JSONResponse({"response": response}, status_code=202)
 
     async def interrupt_session(self, request: Request) -> Response:
         """``POST /v1/sessions/ID/interrupt``: stop speaking."""
@@ -133,16 +143,21 @@ async def _read_portrait_of(request: Request) -> str | None:
     """Raises RefusedError: the body is no JSON object, or names no portrait."""
     if not await request.body():
         return None
-    try:
-        wanted: Any = await request.json()
-    except (ValueError, RecursionError):
-        wanted = None
+    wanted = await _read_json(request)
     if not isinstance(wanted, dict):
         raise RefusedError(refuse(400, "the body is a JSON object, or empty"))
     portrait = wanted.get("portrait")
     if portrait is not None and not isinstance(portrait, str):
         raise RefusedError(refuse(400, "'portrait' is a name, or the id of an upload"))
     return portrait
+
+
+async def _read_json(request: Request) -> Any:
+    """The body; None where it is no JSON."""
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        return None
 
 
 def _read_rate_of(request: Request, session: ServedSession) -> int:

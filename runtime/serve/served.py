@@ -18,6 +18,8 @@ from echoexport.runtime.serve.broadcast.viewers import Audience, ServeEvent
 from echoexport.runtime.serve.figures import ServeFigures
 from echoexport.runtime.serve.log import ServeLog, shorten
 from echoexport.runtime.serve.refusals import explain_error
+from echoexport.runtime.serve.voice.command import VoiceCommand
+from echoexport.runtime.serve.voice.text_speaker import TextSpeaker
 
 _PATIENCE = 10.0  # seconds for the first fragment
 _TOLD_LATE = 1.0  # seconds between two events of late frames
@@ -47,6 +49,7 @@ class ServedSession:
         size: tuple[int, int],
         log: ServeLog,
         figures: ServeFigures,
+        voice: VoiceCommand | None = None,
     ) -> None:
         self.identity = identity
         self.audience = audience
@@ -59,11 +62,14 @@ class ServedSession:
         self._log = log
         self._figures = figures
         self._turn = _Turn()
+        self.speaker = TextSpeaker(talk, voice, heard=self._hear, tell=audience.tell, log=log)
+        """All of its sound, and what speaks texts."""
         self._ready = threading.Event()
         self._reason: str | None = None
         self._over = False
         self._heard = monotonic()
         self._lock = threading.Lock()
+        self._rung = self._describe_rung()
         self._thread = threading.Thread(target=self._run, name="echoexport-served", daemon=True)
 
     @property
@@ -106,28 +112,34 @@ class ServedSession:
             "id": self.identity.name,
             "object": "realtime.session",
             "portrait": self.identity.portrait,
-            "audio": {"input": {"format": {"type": "audio/pcm", "rate": self.rate}}},
+            "audio": {
+                "input": {"format": {"type": "audio/pcm", "rate": self.rate}},
+                "output": {"voice": self.speaker.voice},
+            },
             "video": {
                 "mime": f'video/mp4; codecs="{self.codecs}"',
                 "width": width,
                 "height": height,
                 "fps": float(self._talk.numbers.fps),
+                "ladder": self._describe_rung(),
             },
         }
 
     def push(self, pcm: bytes, rate: int) -> None:
         """Say this. Raises as :meth:`LiveSession.push` does."""
-        self._talk.push(pcm, rate)
-        self._heard = monotonic()
-        self._turn.hear(self._heard)
+        self.speaker.push(pcm, rate)
 
     def flush(self) -> None:
         """The utterance ends here."""
-        self._talk.flush()
+        self.speaker.flush()
+
+    def say(self, text: str) -> str:
+        """Speak a text; the id of its response. Raises as :meth:`TextSpeaker.say` does."""
+        return self.speaker.say(text)
 
     def interrupt(self) -> None:
         """Stop speaking."""
-        self._talk.interrupt()
+        self.speaker.interrupt()
         self._turn.forget()
 
     def show(self, picture: Path | StoredPicture, name: str, *, face: FaceChoice | None) -> None:
@@ -143,6 +155,7 @@ class ServedSession:
         """End it and tell why; returns when its thread is over, unless it is that thread."""
         with self._lock:
             self._reason = self._reason or reason
+        self.speaker.close()
         self._talk.close()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=_PATIENCE)
@@ -168,6 +181,10 @@ class ServedSession:
             self._ready.set()
         self.audience.show(fragment)
 
+    def _hear(self) -> None:
+        self._heard = monotonic()
+        self._turn.hear(self._heard)
+
     def _note(self, frame: LiveFrame) -> None:
         """Tell what this frame is the first of, and count it."""
         self._figures.count_frame(late=frame.late)
@@ -175,6 +192,17 @@ class ServedSession:
             if kind == "output_video.first_frame":
                 self._figures.count_first_frame(float(facts["after_ms"]) / 1000)
             self.tell(kind, **facts)
+        for event in self.speaker.look_at(frame):
+            self.audience.tell(event)
+        rung = self._describe_rung()
+        if rung != self._rung:
+            self._rung = rung
+            self.tell("output_video.ladder", time=float(frame.timestamp), **rung)
+
+    def _describe_rung(self) -> dict[str, int]:
+        """How the session draws: how far below its best, and what that is."""
+        rung = self._talk.rung
+        return {"below_best": self._talk.rungs_down, "steps": rung.steps, "every": rung.every}
 
     def _fail(self, error: Exception) -> None:
         refusal = explain_error(error)

@@ -20,6 +20,7 @@ from echoexport.runtime.serve.portraits import PortraitShelf
 from echoexport.runtime.serve.refusals import RefusedError, refuse
 from echoexport.runtime.serve.served import ServedSession, SessionIdentity
 from echoexport.runtime.serve.settings import ServeSettings
+from echoexport.runtime.serve.voice.command import VoiceCommand
 
 SERVED_FPS = 25
 _PARTS_PER_FRAME = 4  # fragments of picture and of sound, and events
@@ -48,6 +49,8 @@ class SessionTable:
         self._log = log
         self._sessions: dict[str, ServedSession] = {}
         self._opening: list[str] = []
+        self.voice: VoiceCommand | None = None
+        """What speaks texts, for sessions that begin from now on."""
         self._stopped = False
         self._warm = False
         self._lock = threading.RLock()
@@ -159,6 +162,7 @@ class SessionTable:
             size=(manifest.picture.width, manifest.picture.height),
             log=self._log,
             figures=self.figures,
+            voice=self.voice,
         )
         session.on_end = self._drop
         session.start()

@@ -69,6 +69,9 @@ def test_it_serves_until_a_signal_and_tells_its_sessions(
         (("--token-file", "missing"), "missing"),
         (("--port", "65536"), "65536"),
         (("-p", "nobody.png"), "nobody.png"),
+        (("--tts", "no-such-program --loud"), "no-such-program"),
+        (("--tts", "cat"), "no WAV"),
+        (("--tts", "espeak-ng 'never ends"), "No closing quotation"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(

@@ -108,7 +108,7 @@ def test_another_portrait_is_shown_in_the_same_session(served: Served, portrait_
         "[]",
         "{}",
         '{"type": 7}',
-        '{"type": "response.create"}',
+        '{"type": "response.fly"}',
         '{"type": "input_audio_buffer.append"}',
         '{"type": "input_audio_buffer.append", "audio": "?"}',
         '{"type": "input_audio_buffer.append", "audio": "AAAA"}',
