@@ -151,12 +151,14 @@ class FragmentedMp4Sink:
 
     def _name_flags(self) -> dict[str, str]:
         """How the muxer is told where to cut."""
+        # A muxer that is to write an index at the end remembers every fragment until then.
+        index = "" if isinstance(self._output, Path) else "+skip_trailer"
         if not self._settings.each_frame:
             # A fragment for each frame would carry more heads than pictures.
-            return {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+            return {"movflags": "frag_keyframe+empty_moov+default_base_moof" + index}
         # Not frag_every_frame, which loses pictures with AAC beside them. Without delay_moov
         # the first frame would last as long as the sound's encoder delays it.
-        return {"movflags": "delay_moov+default_base_moof", "frag_duration": "1"}
+        return {"movflags": "delay_moov+default_base_moof" + index, "frag_duration": "1"}
 
     def _add_streams(self) -> None:
         import av

@@ -66,6 +66,17 @@ def test_picture_and_sound_are_equally_long_and_in_fragments(tmp_path: Path) -> 
     assert np.abs(sound[2000:30000]).max() == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_file_ends_with_an_index_and_a_stream_that_never_ends_remembers_none(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "live.mp4"
+    write(make_sink(target), frames=30)
+    assert list_boxes(target.read_bytes())[-1] == "mfra"
+    sent = io.BytesIO()
+    write(make_sink(sent), frames=30)
+    assert list_boxes(sent.getvalue())[-1] == "mdat"
+
+
 def test_frames_without_sound_are_silent_for_as_long_as_they_are_shown(tmp_path: Path) -> None:
     target = tmp_path / "live.mp4"
     tone = make_tone(10)

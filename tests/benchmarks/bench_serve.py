@@ -1,0 +1,315 @@
+"""What a browser shows of a served bundle: how soon, how much in time, and for how long.
+
+    python tests/benchmarks/bench_serve.py [BUNDLE] [--minutes 10] [--idle-minutes 30]
+
+A real server in a process of its own, a headless Chromium with the kiosk page, and a program
+that speaks to the page's session in chunks of 20 ms at their own pace. *Measured*, wall clock:
+moments of the browser are those at which it expects a frame to be seen. Without a bundle the
+built-in character is served, as ``echoexport serve`` would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results_file import parse_arguments, write_results
+from served_browser import RATE, Browser, Frames, ServerProcess, Speaker
+
+from echoexport.export.demo.assets import builtin_portrait, builtin_voice
+from echoexport.runtime import read_voice
+
+MOVED = 4.0  # levels of mean change in the mouth; at rest it changes by less than 1
+ONSET = 0.3  # seconds of silence before the built-in voice speaks
+ARRIVED = 200.0  # milliseconds of speech that have arrived when the clock starts
+QUIET = 1.2  # seconds without change after which a face is taken to be at rest
+SLOWEST = 0.4  # seconds by which mouth and sound are compared for the best fit
+
+
+def main() -> None:
+    """Measure and write."""
+    arguments = read_arguments()
+    voice = read_voice(builtin_voice()).samples[round(ONSET * RATE) :]
+    bundle = arguments.bundle
+    words = [] if bundle is None else [str(bundle), "-p", str(builtin_portrait())]
+    server = ServerProcess(words)
+    found: dict[str, Any] = {"ready_s": round(server.start(), 1)}
+    try:
+        with Browser(server.url) as browser:
+            found["chromium"] = browser.version
+            measure_page(browser, server, voice, found=found, arguments=arguments)
+            found["restart"] = measure_restart(browser, server)
+        found["full"] = measure_full(server, voice, seconds=arguments.full_seconds)
+    finally:
+        server.stop()
+    write_results(arguments.output, {"measured": found})
+
+
+def read_arguments() -> argparse.Namespace:
+    """What is asked for on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path, nargs="?", help="one with the networks for live")
+    parser.add_argument("--rounds", type=int, default=20, help="of what is repeated")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of speech, for its sound")
+    parser.add_argument("--idle-minutes", type=float, default=30.0, help="without a word")
+    parser.add_argument("--full-seconds", type=float, default=30.0, help="with all sessions")
+    return parse_arguments(parser, name="serve")
+
+
+def measure_page(
+    browser: Browser,
+    server: ServerProcess,
+    voice: np.ndarray,
+    *,
+    found: dict[str, Any],
+    arguments: argparse.Namespace,
+) -> None:
+    """All figures of one page and its session."""
+    speaker = Speaker(server)
+    rounds = range(arguments.rounds)
+    firsts = [time_first(browser, speaker, voice) for _ in rounds]
+    found["first_shown_ms_after_200_ms"] = rank([shown for shown, _ in firsts])
+    found["first_frame_ms_of_the_server"] = rank([sent for _, sent in firsts])
+    found["old_shown_ms_after_cancel"] = rank(
+        [time_cancel(browser, speaker, voice, number=number) for number in rounds]
+    )
+    show(found)
+    found["together"] = measure_offset(browser, speaker, voice, minutes=arguments.minutes)
+    show(found["together"])
+    found["idle"] = measure_idle(browser, server, minutes=arguments.idle_minutes)
+    again = [time_first(browser, speaker, voice) for _ in range(5)]
+    found["idle"]["first_shown_ms_after_it"] = rank([shown for shown, _ in again])
+    show(found["idle"])
+    speaker.close()
+
+
+def wait_for_rest(browser: Browser) -> None:
+    """Until the mouth has not moved for a while; that picture is what it is compared with."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        browser.rest()
+        browser.page.wait_for_timeout(1000 * QUIET)
+        shown = browser.take()
+        if len(shown) > 5 and shown[:, 1].max() < MOVED / 2:
+            return
+    raise SystemExit("the face does not come to rest")
+
+
+def time_first(browser: Browser, speaker: Speaker, voice: np.ndarray) -> tuple[float, float]:
+    """Milliseconds after the first 200 ms: until a moved mouth was shown, and the server's own.
+
+    The server's is of its first frame of the turn, moved or not, after the first sample.
+    """
+    wait_for_rest(browser)
+    begun = speaker.say(voice[: 2 * RATE]) * 1000
+    told = speaker.wait_for("output_video.first_frame")
+    browser.page.wait_for_timeout(800)
+    shown = browser.take()
+    moved = shown[(shown[:, 0] > begun) & (shown[:, 1] > MOVED)]
+    if not len(moved):
+        raise SystemExit("no moved mouth was shown")
+    return float(moved[0, 0] - begun - ARRIVED), float(told["after_ms"]) - ARRIVED
+
+
+def time_cancel(browser: Browser, speaker: Speaker, voice: np.ndarray, *, number: int) -> float:
+    """Milliseconds from a cancel to the last frame whose mouth is still open."""
+    wait_for_rest(browser)
+    speaker.say(np.resize(voice, 4 * RATE), until=1.0 + 0.037 * (number % 7))
+    called = time.time() * 1000
+    speaker.tell("response.cancel")
+    browser.page.wait_for_timeout(1500)
+    shown = browser.take()
+    opened = shown[(shown[:, 0] > called) & (shown[:, 1] > MOVED)]
+    return float(opened[-1, 0] - called) if len(opened) else 0.0
+
+
+def measure_offset(
+    browser: Browser, speaker: Speaker, voice: np.ndarray, *, minutes: float
+) -> dict[str, Any]:
+    """How far pictures and sound are apart in the browser while it speaks for minutes.
+
+    The clock's is each frame's place in the video less the place of the sound that is heard as
+    it is first seen. The content's is the lag at which the mouth follows the sound's loudness
+    best, whose level is the character's own: its drift is what tells.
+    """
+    wait_for_rest(browser)
+    browser.page.evaluate("probe.listen()")
+    said = np.resize(
+        np.concatenate([voice, np.zeros(RATE // 2, np.float32)]), round(60 * minutes) * RATE
+    )
+    talking = threading.Thread(target=speaker.say, args=(said,))
+    talking.start()
+    taken = []
+    while talking.is_alive():
+        browser.page.wait_for_timeout(5000)
+        taken.append(browser.take())
+    shown = np.concatenate(taken)
+    offsets = 1000 * shown[:, 2]
+    minute = (shown[:, 0] - shown[0, 0]) // 60_000
+    by_minute = [
+        {
+            "offset_ms_p50": round(float(np.median(offsets[minute == one])), 1),
+            "lag_ms": find_lag(shown[minute == one]),
+            "frames": int((minute == one).sum()),
+        }
+        for one in range(int(minute[-1]) + (1 if minutes < 1 else 0))
+    ]
+    return {
+        "minutes": minutes,
+        "offset_ms_p1_p50_p99": [
+            round(float(x), 1) for x in np.quantile(offsets, (0.01, 0.5, 0.99))
+        ],
+        "offset_drift_ms": round(by_minute[-1]["offset_ms_p50"] - by_minute[0]["offset_ms_p50"], 1),
+        "lag_drift_ms": round(by_minute[-1]["lag_ms"] - by_minute[0]["lag_ms"], 1),
+        "by_minute": by_minute,
+    }
+
+
+def find_lag(shown: Frames) -> float:
+    """Milliseconds by which the mouth follows the loudness, where they agree best."""
+    ticks = np.arange(shown[0, 0], shown[-1, 0], 10.0)
+    mouth = standardize(np.interp(ticks, shown[:, 0], shown[:, 1]))
+    loudness = standardize(np.interp(ticks, shown[:, 0], shown[:, 3]))
+    most = round(SLOWEST * 100)
+    fits = np.array(
+        [
+            float(np.mean(mouth[most + lag : mouth.size - most + lag] * loudness[most:-most]))
+            for lag in range(-most, most + 1)
+        ]
+    )
+    best = int(np.clip(fits.argmax(), 1, fits.size - 2))
+    left, middle, right = fits[best - 1 : best + 2]
+    bend = left - 2 * middle + right
+    finer = 0.5 * (left - right) / bend if bend else 0.0
+    return round(10 * (best - most + float(finer)), 1)
+
+
+def standardize(values: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1."""
+    return (values - values.mean()) / max(float(values.std()), 1e-9)
+
+
+def measure_idle(browser: Browser, server: ServerProcess, *, minutes: float) -> dict[str, Any]:
+    """What minutes without a word leave: memory, files, threads, and a page that still lives."""
+    browser.page.wait_for_timeout(5000)
+    before = server.count()
+    ended = time.monotonic() + 60 * minutes
+    while time.monotonic() < ended:
+        browser.page.wait_for_timeout(1000 * min(10.0, max(0.1, ended - time.monotonic())))
+        browser.take()
+    after = server.count()
+    browser.rest()
+    browser.page.wait_for_timeout(5000)
+    return {
+        "minutes": minutes,
+        "rss_mb": [round(count["rss"] / 1e6, 1) for count in (before, after)],
+        "rss_growth": round(after["rss"] / before["rss"] - 1, 4),
+        "files_more": after["files"] - before["files"],
+        "threads_more": after["threads"] - before["threads"],
+        "shown_a_second": round(len(browser.take()) / 5, 1),
+    }
+
+
+def measure_restart(browser: Browser, server: ServerProcess) -> dict[str, float]:
+    """A server that is killed and begun again: seconds until the page plays, by itself."""
+    server.kill()
+    browser.wait_for("document.body.classList.contains('lost')")
+    begun = time.monotonic()
+    ready = server.start()
+    browser.wait_for("!document.body.classList.contains('lost')")
+    return {"ready_s": round(ready, 2), "playing_s": round(time.monotonic() - begun, 2)}
+
+
+def measure_full(server: ServerProcess, voice: np.ndarray, *, seconds: float) -> dict[str, Any]:
+    """As many sessions as are let in, all speaking; what the next is told; a place set free."""
+    time.sleep(6)  # the page's place is free again
+    sockets: list[Any] = []
+    refused: dict[str, Any] = {}
+    while not refused and len(sockets) < 64:
+        socket = server.connect()
+        event = json.loads(socket.recv(timeout=60))
+        if event["type"] == "error":
+            refused = event["error"]
+        else:
+            sockets.append(socket)
+    before = server.read_figures()
+    threads = [threading.Thread(target=drain, args=(socket, voice, seconds)) for socket in sockets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = server.read_figures()
+    name = "echoexport_late_seconds_count"
+    sockets[0].socket.close()  # as a client that is killed: no goodbye
+    freed = time_place(server)
+    for socket in sockets[1:]:
+        socket.close()
+    return {
+        "sessions": len(sockets),
+        "refused": refused,
+        "late_frames": after[name] - before[name],
+        "place_free_again_s": freed,
+    }
+
+
+def drain(socket: Any, voice: np.ndarray, seconds: float) -> None:
+    """Speak for so long, and take what comes."""
+    pcm = np.clip(np.round(voice * 32767), -32768, 32767).astype("<i2")
+    pcm = np.repeat(pcm, 3)[::2]  # 24 kHz, where nothing is said; pitch is no matter here
+    chunk = 480
+    ended = threading.Event()
+
+    def take() -> None:
+        while not ended.is_set():
+            try:
+                socket.recv(timeout=0.5)
+            except TimeoutError:
+                continue
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    begun = time.monotonic()
+    for number in range(round(seconds / 0.02)):
+        time.sleep(max(0.0, begun + (number + 1) * 0.02 - time.monotonic()))
+        socket.send(
+            np.take(pcm, range(number * chunk, (number + 1) * chunk), mode="wrap").tobytes()
+        )
+    ended.set()
+    taking.join()
+
+
+def time_place(server: ServerProcess) -> float:
+    """Seconds until another session is let in."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < 30:
+        with server.connect() as socket:
+            if json.loads(socket.recv(timeout=60))["type"] != "error":
+                return round(time.monotonic() - begun, 2)
+        time.sleep(0.1)
+    raise SystemExit("no place was set free")
+
+
+def rank(values: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and worst."""
+    return {
+        "p50": round(float(np.quantile(values, 0.5)), 1),
+        "p95": round(float(np.quantile(values, 0.95)), 1),
+        "worst": round(max(values), 1),
+        "rounds": len(values),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """So far."""
+    sys.stdout.write(f"{found}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
