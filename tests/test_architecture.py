@@ -51,6 +51,8 @@ DISTRIBUTIONS = {
     "onnx_ir": "onnx-ir",
     "ai_edge_litert": "ai-edge-litert",
     "prometheus_client": "prometheus-client",
+    "grpc": "grpcio",
+    "google": "protobuf",
     "tensorrt_rtx_libs": "tensorrt-rtx-cu13-libs",
     "tensorrt_rtx_bindings": "tensorrt-rtx-cu13-bindings",
 }

@@ -175,7 +175,7 @@ def test_a_folder_that_is_too_full_is_named() -> None:
 
 
 def test_only_serve_knows_of_asyncio_and_the_web() -> None:
-    web = {"asyncio", "starlette", "uvicorn", "websockets", "prometheus_client"}
+    web = {"asyncio", "starlette", "uvicorn", "websockets", "prometheus_client", "grpc", "aiortc"}
     found = {
         place
         for place, source in read_house().items()

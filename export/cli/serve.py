@@ -100,6 +100,19 @@ class SessionsType(click.ParamType):  # type: ignore[type-arg]  # generic since 
     "'voice' is installed.",
 )
 @click.option(
+    "--inference",
+    is_flag=True,
+    help="Serve the single networks too: the Open Inference Protocol v2 under /v2. Opens all of "
+    "them, which takes memory.",
+)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="The same protocol by gRPC on a port of its own, 0 for a free one; needs the extra "
+    "'grpc'.",
+)
+@click.option(
     "--face-box",
     metavar="X0,Y0,X1,Y1",
     help="The face in the portraits' pixels, forehead to chin.",
@@ -217,6 +230,7 @@ def _serve(
 ) -> None:
     """Until a signal comes."""
     from echoexport.runtime.serve.figures import ServeFigures
+    from echoexport.runtime.serve.inference.plane import InferencePlane
     from echoexport.runtime.serve.log import ServeLog
     from echoexport.runtime.serve.portraits import PortraitShelf
     from echoexport.runtime.serve.server import LiveServer
@@ -229,9 +243,13 @@ def _serve(
     )
     table.voice = voice
     with ExitStack() as stack:
-        server = stack.enter_context(LiveServer(table, settings, log=log))
+        networks = settings.inference or settings.grpc_port is not None
+        plane = InferencePlane(opened) if networks else None
+        server = stack.enter_context(LiveServer(table, settings, log=log, plane=plane))
         server.warm_up()
         hint = "?token=TOKEN opens it in a browser" if settings.tokens else "no token is asked for"
+        if server.grpc_port is not None:
+            hint += f"; gRPC on port {server.grpc_port}"
         spoken = f"voice {voice.name}" if voice is not None else "no voice for texts"
         known = f"{hint}; {spoken}; process {os.getpid()}; Ctrl-C stops"
         click.echo(f"ready: {server.address} ({known})")
@@ -262,6 +280,8 @@ def _settle(options: dict[str, Any]) -> ServeSettings:
         certificate=options["tls_cert"],
         key=options["tls_key"],
         sessions=options["sessions"],
+        inference=options["inference"],
+        grpc_port=options["grpc_port"],
     )
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from echoexport.runtime.errors import EchoExportError
 from echoexport.runtime.serve.access import Access
 from echoexport.runtime.serve.guard import Application, Guard
+from echoexport.runtime.serve.inference.plane import InferencePlane
+from echoexport.runtime.serve.inference.rest_v2 import list_inference_routes
 from echoexport.runtime.serve.log import ServeLog
 from echoexport.runtime.serve.realtime import RealtimeEndpoint
 from echoexport.runtime.serve.refusals import RefusedError, explain_error, refuse
@@ -37,23 +39,30 @@ PAGE_FILES = {
 _SWEEP = 1.0  # seconds
 
 
-def make_app(table: SessionTable, settings: ServeSettings, *, log: ServeLog) -> Application:
-    """Everything that one port answers."""
+def make_app(
+    table: SessionTable,
+    settings: ServeSettings,
+    *,
+    log: ServeLog,
+    plane: InferencePlane | None = None,
+) -> Application:
+    """Everything that one port answers; the single networks where there is a ``plane``."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
 
     async def answer_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, (EchoExportError, RefusedError, HTTPException)):
             log.fail("request failed", error, path=request.url.path)
-        return _answer_error(error)
+        return _answer_error(error, request.url.path)
 
     kinds = (EchoExportError, RefusedError, HTTPException, Exception)
     inner: Any = Starlette(
-        routes=_list_routes(table, settings, log=log),
+        routes=[*_list_routes(table, settings, log=log), *list_inference_routes(plane)],
         lifespan=_make_lifespan(table),
         exception_handlers=dict.fromkeys(kinds, answer_error),
     )
-    return Guard(inner, settings, access=Access(settings), log=log)
+    most = 0 if plane is None else plane.most_request
+    return Guard(inner, settings, access=Access(settings), log=log, most_inference=most)
 
 
 def _list_routes(table: SessionTable, settings: ServeSettings, *, log: ServeLog) -> list[Any]:
@@ -112,7 +121,7 @@ async def _give_page(request: Request) -> Response:
     return Response((PAGE / name).read_bytes(), media_type=PAGE_FILES[name])
 
 
-def _answer_error(error: Exception) -> Response:
+def _answer_error(error: Exception, path: str) -> Response:
     from starlette.exceptions import HTTPException
     from starlette.responses import JSONResponse
 
@@ -121,7 +130,7 @@ def _answer_error(error: Exception) -> Response:
     else:
         refusal = explain_error(error)
     return JSONResponse(
-        {"error": refusal.describe()}, status_code=refusal.status, headers=refusal.headers
+        refusal.describe_for(path), status_code=refusal.status, headers=refusal.headers
     )
 
 

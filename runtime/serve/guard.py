@@ -41,12 +41,20 @@ class Guard:
     """An ASGI application round another one."""
 
     def __init__(
-        self, inner: Application, settings: ServeSettings, *, access: Access, log: ServeLog
+        self,
+        inner: Application,
+        settings: ServeSettings,
+        *,
+        access: Access,
+        log: ServeLog,
+        most_inference: int = 0,
     ) -> None:
+        """``most_inference``: bytes of a request that runs a network, where those are served."""
         self._inner = inner
         self._settings = settings
         self._access = access
         self._log = log
+        self._most_inference = most_inference
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let one request through, or answer it."""
@@ -78,25 +86,30 @@ class Guard:
         if visitor is None:
             return refuse(401, "a token is needed: 'Authorization: Bearer TOKEN'")
         size = headers.get("content-length", "0")
-        if not size.isdecimal() or len(size) > 18 or int(size) > self._settings.most_body:
-            return self._refuse_size()
+        most = self._find_most(scope["path"])
+        if not size.isdecimal() or len(size) > 18 or int(size) > most:
+            return _refuse_size(most)
         return visitor
 
-    def _refuse_size(self) -> Refusal:
-        return refuse(413, f"a request has at most {self._settings.most_body} bytes")
+    def _find_most(self, path: str) -> int:
+        """Bytes of a request."""
+        if self._most_inference and path.startswith("/v2/models/"):
+            return self._most_inference
+        return self._settings.most_body
 
     async def _pass(
         self, scope: Message, receive: Receive, send: Send, *, visitor: Visitor
     ) -> None:
         begun = False
         taken = 0
+        most = self._find_most(scope["path"])
 
         async def take() -> Message:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._settings.most_body:
-                raise RefusedError(self._refuse_size())
+            if taken > most:
+                raise RefusedError(_refuse_size(most))
             return message
 
         async def give(message: Message) -> None:
@@ -113,6 +126,10 @@ class Guard:
                 self._log.fail("request failed", error, path=scope["path"])
             if not begun:
                 await _answer(scope, send, explain_error(error))
+
+
+def _refuse_size(most: int) -> Refusal:
+    return refuse(413, f"a request has at most {most} bytes here")
 
 
 def read_headers(scope: Message) -> dict[str, str]:
@@ -149,7 +166,7 @@ async def _answer(scope: Message, send: Send, refusal: Refusal) -> None:
             return
         start = "websocket.http.response.start"
         body = "websocket.http.response.body"
-    told = json.dumps({"error": refusal.describe()}).encode()
+    told = json.dumps(refusal.describe_for(scope["path"])).encode()
     headers = {"content-type": "application/json", **refusal.headers}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     pairs.append((b"content-length", str(len(told)).encode()))

@@ -33,6 +33,7 @@ _KINDS = {
     401: "unauthorized",
     403: "forbidden",
     404: "not_found",
+    408: "timeout",
     405: "method_not_allowed",
     413: "too_large",
     503: "not_ready",
@@ -56,6 +57,11 @@ class Refusal:
         if self.status == 401:
             return {"www-authenticate": "Bearer"}
         return {"retry-after": str(RETRY_AFTER)} if self.status in (429, 503) else {}
+
+    def describe_for(self, path: str) -> dict[str, Any]:
+        """The whole answer of a path: under ``/v2`` the error is the line alone."""
+        single = path == "/v2" or path.startswith("/v2/")
+        return {"error": self.message if single else self.describe()}
 
     def describe(self) -> dict[str, Any]:
         """As JSON: the ``error`` of an answer or an event."""

@@ -6,11 +6,14 @@ import logging
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Any
 
 from echoexport.runtime.errors import MissingPackageError, SettingError
 from echoexport.runtime.serve.guard import Application
+from echoexport.runtime.serve.inference.grpc_server import InferenceGrpcServer
+from echoexport.runtime.serve.inference.plane import InferencePlane
 from echoexport.runtime.serve.log import ServeLog
 from echoexport.runtime.serve.settings import ServeSettings, check_serve_settings
 from echoexport.runtime.serve.table import SessionTable
@@ -25,16 +28,31 @@ _MOST_CONNECTIONS = 256
 class LiveServer:
     """Serves a table of sessions; a context manager."""
 
-    def __init__(self, table: SessionTable, settings: ServeSettings, *, log: ServeLog) -> None:
-        """Raises:
-        SettingError: settings that cannot work or are not safe.
-        MissingPackageError: the extra "serve" is not installed.
+    def __init__(
+        self,
+        table: SessionTable,
+        settings: ServeSettings,
+        *,
+        log: ServeLog,
+        plane: InferencePlane | None = None,
+    ) -> None:
+        """``plane`` serves the single networks, as far as the settings want them.
+
+        Raises:
+            SettingError: settings that cannot work or are not safe.
+            MissingPackageError: the extra "serve" is not installed, or "grpc" where that
+                is wanted.
         """
         check_serve_settings(settings)
         require_serve_packages()
+        self._plane = plane
+        self._grpc: InferenceGrpcServer | None = None
+        if plane is not None and settings.grpc_port is not None:
+            self._grpc = InferenceGrpcServer(plane, settings, log=log)
         self._table = table
         self._settings = settings
         self._log = log
+        self._stack = ExitStack()
         self._socket: socket.socket | None = None
         self._server: Any = None
         # Not the thread's own join: where a signal interrupts one, Python 3.11 takes the thread
@@ -49,20 +67,27 @@ class LiveServer:
         """
         from echoexport.runtime.serve.app import make_app
 
-        application = make_app(self._table, self._settings, log=self._log)
+        by_rest = self._plane if self._settings.inference else None
+        application = make_app(self._table, self._settings, log=self._log, plane=by_rest)
         self._socket = _listen(self._settings)
         try:
             self._server = _make_uvicorn(application, self._settings, log=self._log)
+            if self._grpc is not None:
+                self._stack.enter_context(self._grpc)
             threading.Thread(target=self._run, name="echoexport-serve", daemon=True).start()
             self._wait_for_start()
         except BaseException:
+            self._stack.close()
             self._socket.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Tell the sessions, let their last words out, and listen no more."""
+        if self._plane is not None:
+            self._plane.close()
         self._table.stop()
+        self._stack.close()
         self._server.should_exit = True
         self._over.wait(timeout=_STOP)
         if self._socket is not None:
@@ -77,9 +102,16 @@ class LiveServer:
         shown = f"[{host}]" if ":" in host else host
         return f"{scheme}://{shown}:{self._socket.getsockname()[1]}/"
 
+    @property
+    def grpc_port(self) -> int | None:
+        """Where the single networks are served by gRPC; None where they are not."""
+        return None if self._grpc is None else self._grpc.port
+
     def warm_up(self) -> None:
         """Make the first session begin as quickly as any. Raises as :func:`open_live` does."""
         begun = time.monotonic()
+        if self._plane is not None:
+            self._plane.warm_up()
         self._table.warm_up()
         self._log.tell("ready", seconds=round(time.monotonic() - begun, 3), address=self.address)
 

@@ -27,6 +27,10 @@ class ServeSettings:
     """PEM, with ``key``: the server then speaks HTTPS alone."""
     key: Path | None = None
     """PEM."""
+    inference: bool = False
+    """Whether ``/v2`` runs the single networks."""
+    grpc_port: int | None = None
+    """The same by gRPC on a port of its own; 0 takes a free one, None opens none."""
     sessions: int | None = None
     """At most at once; None lets the device's measured capacity decide."""
     sessions_per_token: int = 8
@@ -56,8 +60,9 @@ def check_serve_settings(settings: ServeSettings) -> None:
         SettingError: an address beyond the loopback without a token, a port that is none,
             a certificate without its key.
     """
-    if not 0 <= settings.port <= 65535:
-        raise SettingError(f"port {settings.port}: 0 to 65535 is wanted; 0 takes a free one")
+    for port in (settings.port, settings.grpc_port or 0):
+        if not 0 <= port <= 65535:
+            raise SettingError(f"port {port}: 0 to 65535 is wanted; 0 takes a free one")
     if not is_loopback(settings.host) and not settings.tokens:
         raise SettingError(
             f"host {settings.host}: others reach this address, so a token is needed: write one of "
