@@ -34,7 +34,7 @@ from echoexport.runtime.live.listening.speech_tokens import SpeechTokens
 from echoexport.runtime.live.phrase import encode_phrase
 from echoexport.runtime.live.scheduling.clock import LiveClock
 from echoexport.runtime.live.scheduling.costs import Costs
-from echoexport.runtime.live.scheduling.workers import Workers
+from echoexport.runtime.live.scheduling.workers import SPARE, Workers
 from echoexport.runtime.live.settings import CACHED, DENOISERS, FAST, LiveNumbers
 
 _FULL = 0.75  # of the workers' time: sessions that took 79 % were late now and then (measured)
@@ -75,6 +75,11 @@ class LivePortrait:
 class Guest(Protocol):
     """A session, as its host sees it."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether it is spoken to just now; asked without any lock of the session's."""
+        ...
+
     def close(self) -> None:
         """End it."""
         ...
@@ -97,7 +102,10 @@ class LiveHost:
         self._portraits: OrderedDict[tuple[object, ...], LivePortrait] = OrderedDict()
         self._held: dict[Guest, float] = {}
         self.closed = False
+        self.at_offline = False
+        """Whether somebody renders offline beside the sessions."""
         self._lock = threading.RLock()
+        workers.find_room = self.count_spare
 
     def network(self, name: str) -> Network:
         """A network of the bundle with a lane for each worker, opened on first use.
@@ -109,6 +117,11 @@ class LiveHost:
             if name not in self._networks:
                 self._networks[name] = self.bundle.open_lanes(name, self.workers.count)
             return self._networks[name]
+
+    def find_open(self, name: str) -> Network | None:
+        """A network that sessions have opened; None of one that they have not."""
+        with self._lock:
+            return self._networks.get(name)
 
     def open_tokens(self) -> SpeechTokens:
         """The encoder of what is heard."""
@@ -254,6 +267,23 @@ class LiveHost:
         """Blocks of other sessions that each worker may have to draw before one's own."""
         with self._lock:
             return max(0, self._count_paced() - 1) / self.workers.count
+
+    def count_spare(self) -> int:
+        """Workers that offline work may take now.
+
+        Those that are more than the open sessions, each of which has one to itself; at
+        least one while nobody speaks.
+        """
+        with self._lock:
+            paced = [session for session, share in self._held.items() if share > 0]
+        least = 0 if any(session.busy for session in paced) else 1
+        return max(self.workers.count - len(paced), least)
+
+    def expect_spare(self) -> float:
+        """Seconds for which a session without a worker to itself may wait for offline work."""
+        with self._lock:
+            crowded = self._count_paced() >= self.workers.count
+        return self.costs.typical(SPARE) if crowded and self.at_offline else 0.0
 
     def _count_paced(self) -> int:
         return sum(share > 0 for share in self._held.values())

@@ -85,6 +85,11 @@ class Production:
         return self.shown is None or self.shown.resting
 
     @property
+    def busy(self) -> bool:
+        """Whether anything is drawn, or was and is still shown."""
+        return self.drawing or self._decoding or not self.resting
+
+    @property
     def over(self) -> bool:
         """Whether nothing is left to be given but idle frames."""
         script = self.script
@@ -124,9 +129,10 @@ class Production:
         return old[0] if old else None
 
     def expect_wait(self) -> float:
-        """Seconds for which the workers may be at other sessions' blocks."""
+        """Seconds for which the workers may be at other sessions' blocks, or offline work."""
         frames = self._numbers.block * self._host.costs.typical(DECODE)
-        return self._host.count_before() * (self._host.costs.typical(self._kind) + frames)
+        blocks = self._host.count_before() * (self._host.costs.typical(self._kind) + frames)
+        return blocks + self._host.expect_spare()
 
     def take(self) -> Slot:
         """The first of the queue."""

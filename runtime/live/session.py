@@ -71,6 +71,12 @@ class LiveSession:
             return self._production.script.pending
 
     @property
+    def busy(self) -> bool:
+        """Whether it is spoken to just now, or eases to rest."""
+        # Without the lock: workers ask, for whom this session may wait.
+        return self._production.busy
+
+    @property
     def steps_down(self) -> int:
         """How often the device fell behind so far that the session did with less."""
         return self._production.ladder.steps_down

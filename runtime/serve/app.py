@@ -19,6 +19,8 @@ from echoexport.runtime.serve.refusals import RefusedError, explain_error, refus
 from echoexport.runtime.serve.rest import RestEndpoints
 from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.table import SessionTable
+from echoexport.runtime.serve.videos.desk import VideoDesk
+from echoexport.runtime.serve.videos.endpoints import VideoEndpoints
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -43,6 +45,7 @@ def make_app(
     table: SessionTable,
     settings: ServeSettings,
     *,
+    videos: VideoDesk,
     log: ServeLog,
     plane: InferencePlane | None = None,
 ) -> Application:
@@ -57,12 +60,19 @@ def make_app(
 
     kinds = (EchoExportError, RefusedError, HTTPException, Exception)
     inner: Any = Starlette(
-        routes=[*_list_routes(table, settings, log=log), *list_inference_routes(plane)],
-        lifespan=_make_lifespan(table),
+        routes=[
+            *_list_routes(table, settings, log=log),
+            *VideoEndpoints(videos, table, settings).list_routes(),
+            *list_inference_routes(plane),
+        ],
+        lifespan=_make_lifespan(table, videos),
         exception_handlers=dict.fromkeys(kinds, answer_error),
     )
     most = 0 if plane is None else plane.most_request
-    return Guard(inner, settings, access=Access(settings), log=log, most_inference=most)
+    access = Access(settings)
+    return Guard(
+        inner, settings, access=access, log=log, budget=table.budget, most_inference=most
+    )
 
 
 def _list_routes(table: SessionTable, settings: ServeSettings, *, log: ServeLog) -> list[Any]:
@@ -134,10 +144,10 @@ def _answer_error(error: Exception, path: str) -> Response:
     )
 
 
-def _make_lifespan(table: SessionTable) -> Any:
+def _make_lifespan(table: SessionTable, videos: VideoDesk) -> Any:
     @asynccontextmanager
     async def live(app: Starlette) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep(table))
+        sweeping = asyncio.create_task(_sweep(table, videos))
         try:
             yield
         finally:
@@ -146,7 +156,8 @@ def _make_lifespan(table: SessionTable) -> Any:
     return live
 
 
-async def _sweep(table: SessionTable) -> None:
+async def _sweep(table: SessionTable, videos: VideoDesk) -> None:
     while True:
         await asyncio.sleep(_SWEEP)
         await asyncio.to_thread(table.end_idle)
+        await asyncio.to_thread(videos.sweep)

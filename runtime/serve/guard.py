@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from echoexport.runtime.serve.access import Access, Visitor
+from echoexport.runtime.serve.limits.memory import MemoryBudget
 from echoexport.runtime.serve.log import ServeLog
 from echoexport.runtime.serve.refusals import Refusal, RefusedError, explain_error, refuse
 from echoexport.runtime.serve.settings import ServeSettings
@@ -47,14 +48,19 @@ class Guard:
         *,
         access: Access,
         log: ServeLog,
+        budget: MemoryBudget,
         most_inference: int = 0,
     ) -> None:
-        """``most_inference``: bytes of a request that runs a network, where those are served."""
+        """``budget`` is what bodies are held in while they are read.
+
+        ``most_inference``: bytes of a request that runs a network, where those are served.
+        """
         self._inner = inner
         self._settings = settings
         self._access = access
         self._log = log
         self._most_inference = most_inference
+        self._budget = budget
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let one request through, or answer it."""
@@ -101,14 +107,13 @@ class Guard:
         self, scope: Message, receive: Receive, send: Send, *, visitor: Visitor
     ) -> None:
         begun = False
-        taken = 0
         most = self._find_most(scope["path"])
+        held = self._budget.take()
 
         async def take() -> Message:
-            nonlocal taken
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > most:
+            held.grow(len(message.get("body", b"")))
+            if held.size > most:
                 raise RefusedError(_refuse_size(most))
             return message
 
@@ -126,6 +131,8 @@ class Guard:
                 self._log.fail("request failed", error, path=scope["path"])
             if not begun:
                 await _answer(scope, send, explain_error(error))
+        finally:
+            held.give_back()
 
 
 def _refuse_size(most: int) -> Refusal:

@@ -7,11 +7,13 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from echoexport.runtime.errors import PortraitError, SettingError
 from echoexport.runtime.inputs.picture_file import StoredPicture
+from echoexport.runtime.serve.limits.memory import HeldBytes, MemoryBudget
 from echoexport.runtime.serve.refusals import RefusedError, refuse
 from echoexport.runtime.serve.settings import ServeSettings
 
@@ -37,7 +39,9 @@ class PortraitShelf:
                     "rename one"
                 )
             self._named[file.stem] = file
-        self._uploads: OrderedDict[str, tuple[str, StoredPicture]] = OrderedDict()
+        self.budget = MemoryBudget(settings.most_memory)
+        """Of all that is uploaded, and more; the server's one."""
+        self._uploads: OrderedDict[str, _Upload] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -58,26 +62,42 @@ class PortraitShelf:
         if name in self._named:
             return self._named[name]
         with self._lock:
-            holder, picture = self._uploads.get(name, ("", None))
-        if picture is None or holder != owner:
+            found = self._uploads.get(name)
+        if found is None or found.owner != owner:
             known = ", ".join(self._named) or "none"
             raise RefusedError(refuse(404, f"no such portrait; the server's own: {known}"))
-        return picture
+        return found.picture
 
     def upload(self, content: bytes, owner: str) -> str:
         """Keep a picture for an owner, under a name that nobody can guess; his oldest go.
 
         Raises:
             PortraitError: it is no picture of the formats and the size that are taken.
+            RefusedError: the server holds too much already.
         """
         check_upload(content, most_pixels=self._settings.most_pixels)
         name = secrets.token_urlsafe(18)
+        held = self.budget.take(len(content))
         with self._lock:
-            self._uploads[name] = (owner, StoredPicture(Path("the upload"), content))
-            mine = [key for key, (holder, _) in self._uploads.items() if holder == owner]
+            self._uploads[name] = _Upload(owner, name_upload(content), held)
+            mine = [key for key, upload in self._uploads.items() if upload.owner == owner]
             for key in mine[: -self._settings.portraits_per_token]:
-                del self._uploads[key]
+                self._uploads.pop(key).held.give_back()
         return name
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """A picture that somebody sent."""
+
+    owner: str
+    picture: StoredPicture
+    held: HeldBytes
+
+
+def name_upload(content: bytes) -> StoredPicture:
+    """An upload as what reads pictures takes it; errors call it "the upload"."""
+    return StoredPicture(Path("the upload"), content)
 
 
 def check_upload(content: bytes, *, most_pixels: int) -> None:

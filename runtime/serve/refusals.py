@@ -35,7 +35,9 @@ _KINDS = {
     404: "not_found",
     408: "timeout",
     405: "method_not_allowed",
+    409: "conflict",
     413: "too_large",
+    429: "capacity",
     503: "not_ready",
 }
 
@@ -83,9 +85,9 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
-def refuse(status: int, message: str) -> Refusal:
-    """A refusal of the server's own."""
-    return Refusal(status, _KINDS.get(status, "error"), message)
+def refuse(status: int, message: str, *, kind: str | None = None) -> Refusal:
+    """A refusal of the server's own; ``kind`` None is the usual one of its status."""
+    return Refusal(status, kind or _KINDS.get(status, "error"), message)
 
 
 def explain_error(error: BaseException) -> Refusal:

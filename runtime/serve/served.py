@@ -16,6 +16,7 @@ from echoexport.runtime.serve.broadcast.boxes import Fragment, name_codecs
 from echoexport.runtime.serve.broadcast.encoder import LiveEncoder
 from echoexport.runtime.serve.broadcast.viewers import Audience, ServeEvent
 from echoexport.runtime.serve.figures import ServeFigures
+from echoexport.runtime.serve.limits.memory import SOUND_BYTES
 from echoexport.runtime.serve.log import ServeLog, shorten
 from echoexport.runtime.serve.refusals import explain_error
 from echoexport.runtime.serve.voice.command import VoiceCommand
@@ -57,6 +58,8 @@ class ServedSession:
         self.rate = 24_000
         """Of the sound that is pushed, in Hz."""
         self.on_end: Callable[[ServedSession], None] = lambda session: None
+        self.before_push: Callable[[float], None] = lambda size: None
+        """Told how many bytes a sound will take; raises where there is no room for it."""
         self._talk = talk
         self._size = size
         self._log = log
@@ -126,7 +129,8 @@ class ServedSession:
         }
 
     def push(self, pcm: bytes, rate: int) -> None:
-        """Say this. Raises as :meth:`LiveSession.push` does."""
+        """Say this. Raises as :meth:`LiveSession.push` and ``before_push`` do."""
+        self.before_push(len(pcm) / 2 / rate * SOUND_BYTES)
         self.speaker.push(pcm, rate)
 
     def flush(self) -> None:

@@ -17,6 +17,7 @@ from echoexport.runtime.serve.inference.plane import InferencePlane
 from echoexport.runtime.serve.log import ServeLog
 from echoexport.runtime.serve.settings import ServeSettings, check_serve_settings
 from echoexport.runtime.serve.table import SessionTable
+from echoexport.runtime.serve.videos.desk import VideoDesk
 
 _PACKAGES = ("starlette", "uvicorn", "websockets", "prometheus_client")
 _PING = 2.0  # seconds; a client whose network is gone frees its place after two of them
@@ -55,6 +56,7 @@ class LiveServer:
         self._stack = ExitStack()
         self._socket: socket.socket | None = None
         self._server: Any = None
+        self._videos = VideoDesk(table, settings, log=log)
         # Not the thread's own join: where a signal interrupts one, Python 3.11 takes the thread
         # for ended.
         self._over = threading.Event()
@@ -67,17 +69,26 @@ class LiveServer:
         """
         from echoexport.runtime.serve.app import make_app
 
+<<<<<<< HEAD
         by_rest = self._plane if self._settings.inference else None
         application = make_app(self._table, self._settings, log=self._log, plane=by_rest)
+=======
+        application = make_app(self._table, self._settings, videos=self._videos, log=self._log)
+>>>>>>> 326b0c4 (Videos as jobs beside live sessions, on the time that those leave; one bound for memory, an end to waiting)
         self._socket = _listen(self._settings)
         try:
+            self._videos.open()
             self._server = _make_uvicorn(application, self._settings, log=self._log)
             if self._grpc is not None:
                 self._stack.enter_context(self._grpc)
             threading.Thread(target=self._run, name="echoexport-serve", daemon=True).start()
             self._wait_for_start()
         except BaseException:
+<<<<<<< HEAD
             self._stack.close()
+=======
+            self._videos.close()
+>>>>>>> 326b0c4 (Videos as jobs beside live sessions, on the time that those leave; one bound for memory, an end to waiting)
             self._socket.close()
             raise
         return self
@@ -87,7 +98,11 @@ class LiveServer:
         if self._plane is not None:
             self._plane.close()
         self._table.stop()
+<<<<<<< HEAD
         self._stack.close()
+=======
+        self._videos.close()
+>>>>>>> 326b0c4 (Videos as jobs beside live sessions, on the time that those leave; one bound for memory, an end to waiting)
         self._server.should_exit = True
         self._over.wait(timeout=_STOP)
         if self._socket is not None:
@@ -163,10 +178,12 @@ def _listen(settings: ServeSettings) -> socket.socket:
 def _make_uvicorn(application: Application, settings: ServeSettings, *, log: ServeLog) -> Any:
     import uvicorn
 
+    from echoexport.runtime.serve.limits.patience import PatientProtocol
+
     config = uvicorn.Config(
         application,  # type: ignore[arg-type,unused-ignore]
         loop="asyncio",
-        http="h11",
+        http=PatientProtocol,
         ws="websockets-sansio",
         ws_max_size=settings.most_message,
         ws_ping_interval=_PING,

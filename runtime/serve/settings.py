@@ -47,6 +47,18 @@ class ServeSettings:
     """Of an uploaded picture, looked at before it is decoded."""
     most_sound: float = 60.0
     """Seconds of sound that may wait to be spoken."""
+    most_memory: int = 512 << 20
+    """Bytes of uploads, kept videos and sound that waits, of all users together."""
+    videos: int = 16
+    """Jobs for videos that wait or run, of all users together."""
+    videos_per_token: int = 4
+    """Of them, of one token."""
+    most_video_sound: float = 600.0
+    """Seconds of a video's voice."""
+    kept_videos: int = 256 << 20
+    """Bytes of videos that are done; the oldest go."""
+    kept_for: float = 3600.0
+    """Seconds for which a video that is done is kept."""
     idle: float = 60.0
     """Seconds after which a session ends that nobody speaks to and nobody watches."""
     queue: float = 3.0

@@ -15,6 +15,7 @@ from echoexport.runtime.live.settings import LiveSettings
 from echoexport.runtime.serve.broadcast.encoder import SOUND_RATE
 from echoexport.runtime.serve.broadcast.viewers import Audience
 from echoexport.runtime.serve.figures import ServeFigures
+from echoexport.runtime.serve.limits.memory import SOUND_BYTES
 from echoexport.runtime.serve.log import ServeLog, shorten
 from echoexport.runtime.serve.portraits import PortraitShelf
 from echoexport.runtime.serve.refusals import RefusedError, refuse
@@ -42,9 +43,11 @@ class SessionTable:
     ) -> None:
         self.shelf = shelf
         self.figures = figures
-        self._bundle = bundle
+        self.budget = shelf.budget
+        """Of all that is kept of what users send, and is made of it."""
+        self.bundle = bundle
         self._settings = settings
-        self._cache = cache
+        self.cache = cache
         self._face = face
         self._log = log
         self._sessions: dict[str, ServedSession] = {}
@@ -59,6 +62,8 @@ class SessionTable:
         figures.watch("pending_seconds", "Sound that waits, of the most burdened.", self._pend)
         figures.watch("steps_down", "Ladder steps of the open sessions.", self._count_steps)
         figures.watch("load", "Share of the workers that is taken.", find_host(bundle).load)
+        figures.watch("held_bytes", "Uploads, videos and sound that waits.", self._measure_held)
+        self.budget.watch(self._measure_sound)
 
     def __len__(self) -> int:
         with self._lock:
@@ -152,7 +157,7 @@ class SessionTable:
         return session
 
     def _make(self, identity: SessionIdentity, picture: Path | StoredPicture) -> ServedSession:
-        manifest = self._bundle.manifest
+        manifest = self.bundle.manifest
         talk = self._converse(picture)
         most = round(self._settings.queue * SERVED_FPS * _PARTS_PER_FRAME)
         session = ServedSession(
@@ -165,6 +170,7 @@ class SessionTable:
             voice=self.voice,
         )
         session.on_end = self._drop
+        session.before_push = self.budget.require
         session.start()
         return session
 
@@ -172,7 +178,7 @@ class SessionTable:
         wanted = LiveSettings(
             fps=SERVED_FPS, sample_rate=SOUND_RATE, most_pending=self._settings.most_sound
         )
-        return open_live(self._bundle, picture, face=self._face, cache=self._cache, settings=wanted)
+        return open_live(self.bundle, picture, face=self._face, cache=self.cache, settings=wanted)
 
     def _reserve(self, owner: str) -> None:
         """Hold a place while a session is opened, so that two cannot take the last one."""
@@ -203,6 +209,12 @@ class SessionTable:
 
     def _pend(self) -> float:
         return max((session.pending for session in self._list()), default=0.0)
+
+    def _measure_sound(self) -> float:
+        return SOUND_BYTES * sum(session.pending for session in self._list())
+
+    def _measure_held(self) -> float:
+        return float(self.budget.held)
 
     def _count_steps(self) -> float:
         return float(sum(session.steps_down for session in self._list()))

@@ -18,7 +18,10 @@ _FIRST_WITHOUT_METADATA_ERRORS = 19  # of PyAV's versions
 
 
 def open_container(file: Any, *, name: str) -> InputContainer:
-    """Open a path or a reader; only local files are followed, and tags need not be UTF-8.
+    """Open a path or a reader; tags need not be UTF-8.
+
+    What names other files, such as a playlist, may name local ones, and of a reader none:
+    its content may be a stranger's.
 
     Raises ``AudioError``, naming the file, where it is no media.
     """
@@ -29,7 +32,7 @@ def open_container(file: Any, *, name: str) -> InputContainer:
         more["metadata_errors"] = "replace"
     try:
         # a playlist could otherwise send the reader to the network
-        options = {"protocol_whitelist": "file"}
+        options = {"protocol_whitelist": "file" if isinstance(file, Path) else "none"}
         target = str(file) if isinstance(file, Path) else file
         container: InputContainer = av.open(target, "r", options=options, **more)
         return container

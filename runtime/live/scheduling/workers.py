@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from itertools import count
 
 from echoexport.runtime.live.scheduling.clock import LiveClock
 
+SPARE = "spare"
+"""The kind of what is done only where live sessions leave time for it."""
 _LOST_AFTER = 1.0  # seconds
+_LOOKED_AT = 0.02  # seconds between two looks whether spare work may begin
 
 
 @dataclass(order=True)
@@ -28,6 +32,13 @@ class Job:
     """Does it; raises nothing."""
     done: Callable[[float], None] = field(compare=False)
     """Is told how many seconds it took."""
+    since: float = field(compare=False, default=0.0)
+    """When it was handed in, on the workers' clock."""
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nobody waits for it by a clock."""
+        return self.due == math.inf
 
 
 class Workers(ABC):
@@ -35,9 +46,14 @@ class Workers(ABC):
 
     count: int
     """How many jobs run at once."""
+    closed: bool
+    """Whether what is handed in is dropped."""
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self.closed = False
+        self.find_room: Callable[[], int] = lambda: count
+        """How many workers may be at spare work; asked with the workers' lock held."""
         self._turns = _number()
 
     def submit(
@@ -45,6 +61,16 @@ class Workers(ABC):
     ) -> None:
         """Hand in a job, see :class:`Job`."""
         self.take(Job(due, self._turns(), kind, run, done))
+
+    def submit_spare(self, run: Callable[[], None], *, done: Callable[[float], None]) -> None:
+        """Hand in what has no time of its own: it begins where nothing else waits and
+        :attr:`find_room` has room for it.
+        """
+        self.take(Job(math.inf, self._turns(), SPARE, run, done))
+
+    def find_oldest(self) -> float:
+        """Seconds that the longest waiting of the jobs with a time has waited, 0 for none."""
+        return 0.0
 
     @abstractmethod
     def take(self, job: Job) -> None:
@@ -67,8 +93,8 @@ class ThreadWorkers(Workers):
         self._clock = clock
         self._waiting: list[Job] = []
         self._changed = threading.Condition()
-        self._closed = False
         self._lost = 0
+        self._at_spare = 0
         self._threads: list[threading.Thread] = []
         for _ in range(count):
             self._add()
@@ -76,21 +102,28 @@ class ThreadWorkers(Workers):
     def take(self, job: Job) -> None:
         """See :meth:`Workers.take`."""
         with self._changed:
-            if not self._closed:
+            if not self.closed:
+                job.since = self._clock.now()
                 heapq.heappush(self._waiting, job)
                 self._changed.notify()
+
+    def find_oldest(self) -> float:
+        """See :meth:`Workers.find_oldest`."""
+        with self._changed:
+            begun = [job.since for job in self._waiting if not job.is_spare]
+        return max(0.0, self._clock.now() - min(begun)) if begun else 0.0
 
     def replace(self) -> None:
         """See :meth:`Workers.replace`."""
         with self._changed:
             self._lost += 1
-            if not self._closed:
+            if not self.closed:
                 self._add()
 
     def close(self) -> None:
         """See :meth:`Workers.close`; those that are lost are not waited for."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._waiting.clear()
             self._changed.notify_all()
         for thread in self._threads:
@@ -104,16 +137,31 @@ class ThreadWorkers(Workers):
         thread.start()
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                if self._closed:
-                    return
-                job = heapq.heappop(self._waiting)
+        while (job := self._next()) is not None:
             begun = self._clock.now()
             job.run()
             job.done(self._clock.now() - begun)
+            if job.is_spare:
+                with self._changed:
+                    self._at_spare -= 1
+                    self._changed.notify()
+
+    def _next(self) -> Job | None:
+        """The most urgent, once it may begin; None at the end."""
+        with self._changed:
+            while not self.closed and not self._may_begin():
+                # Nobody tells when a session comes to rest.
+                self._changed.wait(_LOOKED_AT if self._waiting else None)
+            if self.closed:
+                return None
+            job = heapq.heappop(self._waiting)
+            self._at_spare += job.is_spare
+            return job
+
+    def _may_begin(self) -> bool:
+        if not self._waiting:
+            return False
+        return not self._waiting[0].is_spare or self._at_spare < self.find_room()
 
 
 def _number() -> Callable[[], int]:

@@ -1,0 +1,1 @@
+"""What strangers may take of the server: memory, and time."""
