@@ -36,6 +36,7 @@ from echoexport.runtime.live.scheduling.clock import LiveClock
 from echoexport.runtime.live.scheduling.costs import Costs
 from echoexport.runtime.live.scheduling.workers import SPARE, Workers
 from echoexport.runtime.live.settings import CACHED, DENOISERS, FAST, LiveNumbers
+from echoexport.runtime.trace.tracer import NULL, Tracer
 
 _FULL = 0.75  # of the workers' time: sessions that took 79 % were late now and then (measured)
 _FEWEST = 2  # steps
@@ -104,6 +105,8 @@ class LiveHost:
         self.closed = False
         self.at_offline = False
         """Whether somebody renders offline beside the sessions."""
+        self.tracer: Tracer = NULL
+        """Is told of each call, of networks that are opened from then on."""
         self._lock = threading.RLock()
         workers.find_room = self.count_spare
 
@@ -115,8 +118,16 @@ class LiveHost:
         """
         with self._lock:
             if name not in self._networks:
-                self._networks[name] = self.bundle.open_lanes(name, self.workers.count)
+                self._networks[name] = self.open_lanes(name)
             return self._networks[name]
+
+    def open_lanes(self, name: str) -> Network:
+        """A network with a lane for each worker, which the caller closes.
+
+        Raises:
+            As :meth:`Bundle.network` does.
+        """
+        return self.bundle.open_lanes(name, self.workers.count).lend(self.tracer)
 
     def find_open(self, name: str) -> Network | None:
         """A network that sessions have opened; None of one that they have not."""
@@ -339,7 +350,7 @@ class LiveHost:
     def _prepare(
         self, portrait: LivePicture, numbers: LiveNumbers, *, cache: ReferenceCache | None
     ) -> LivePortrait:
-        with self.bundle.lease(frugal=True) as networks:
+        with self.bundle.lease(tracer=self.tracer, frugal=True) as networks:
             drive = open_drive(networks, mask=portrait.mask, poses=portrait.poses, cache=cache)
             reference = find_reference(networks, portrait.picture, cache=cache)
             sitter = Sitter(reference, drive.loop())

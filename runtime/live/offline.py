@@ -46,7 +46,7 @@ class _SpareOpener(NetworkOpener):
         if host.find_open(name) is not None:
             find = partial(host.network, name)
             return self._wrap(find(), tracer, find=find, close=lambda: None)
-        own = host.bundle.open_lanes(name, host.workers.count)
+        own = host.open_lanes(name)
         return self._wrap(own, tracer, find=lambda: own, close=own.close)
 
     def _wrap(

@@ -8,6 +8,8 @@ from typing import Any
 from echoexport.runtime.live.playing import measure_resident
 
 _FIRST_FRAME_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 5.0)
+_INTERVAL_BUCKETS = (0.02, 0.03, 0.036, 0.04, 0.044, 0.05, 0.06, 0.08, 0.12, 0.2, 0.5)
+_CALL_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LATE_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 
 
@@ -31,6 +33,22 @@ class ServeFigures:
             buckets=_FIRST_FRAME_BUCKETS,
             **own,
         )
+        self._interval = Histogram(
+            "frame_interval_seconds",
+            "From one frame of a session to its next.",
+            buckets=_INTERVAL_BUCKETS,
+            **own,
+        )
+        self._calls = Histogram(
+            "engine_call_seconds",
+            "Calls of the engines, and how long each took.",
+            ["network"],
+            buckets=_CALL_BUCKETS,
+            **own,
+        )
+        self._rungs = Counter("ladder_steps", "Ladder steps of sessions.", ["direction"], **own)
+        for direction in ("down", "up"):
+            self._rungs.labels(direction)  # there from the beginning, so that rates are right
         self._cut = Counter("viewers_cut", "Viewers that were too slow.", **own)
         self.watch("resident_bytes", "Memory of this process.", lambda: float(measure_resident()))
 
@@ -54,6 +72,18 @@ class ServeFigures:
         self._frames.inc()
         if late > 0:
             self._late.observe(late)
+
+    def count_interval(self, seconds: float) -> None:
+        """A session's next frame came so long after the one before."""
+        self._interval.observe(seconds)
+
+    def count_call(self, network: str, seconds: float) -> None:
+        """An engine was called, and took so long."""
+        self._calls.labels(network).observe(seconds)
+
+    def count_rung(self, *, down: bool) -> None:
+        """A session does with less from now on, or takes it up again."""
+        self._rungs.labels("down" if down else "up").inc()
 
     def count_first_frame(self, seconds: float) -> None:
         """A turn began to be shown so long after its first sound."""

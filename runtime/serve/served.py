@@ -68,6 +68,7 @@ class ServedSession:
         self.speaker = TextSpeaker(talk, voice, heard=self._hear, tell=audience.tell, log=log)
         """All of its sound, and what speaks texts."""
         self._ready = threading.Event()
+        self._given: float | None = None  # when its last frame was
         self._reason: str | None = None
         self._over = False
         self._heard = monotonic()
@@ -96,6 +97,11 @@ class ServedSession:
     def steps_down(self) -> int:
         """How often it did with less, as the device was too slow."""
         return self._talk.steps_down
+
+    @property
+    def rungs_down(self) -> int:
+        """How many rungs below its best it draws."""
+        return self._talk.rungs_down
 
     def start(self) -> None:
         """Begin; returns once its video has a head.
@@ -191,8 +197,12 @@ class ServedSession:
 
     def _note(self, frame: LiveFrame) -> None:
         """Tell what this frame is the first of, and count it."""
+        now = monotonic()
         self._figures.count_frame(late=frame.late)
-        for kind, facts in self._turn.look_at(frame, monotonic()):
+        if self._given is not None:
+            self._figures.count_interval(now - self._given)
+        self._given = now
+        for kind, facts in self._turn.look_at(frame, now):
             if kind == "output_video.first_frame":
                 self._figures.count_first_frame(float(facts["after_ms"]) / 1000)
             self.tell(kind, **facts)
@@ -200,6 +210,7 @@ class ServedSession:
             self.audience.tell(event)
         rung = self._describe_rung()
         if rung != self._rung:
+            self._figures.count_rung(down=rung["below_best"] > self._rung["below_best"])
             self._rung = rung
             self.tell("output_video.ladder", time=float(frame.timestamp), **rung)
 

@@ -178,12 +178,12 @@ def _listen(settings: ServeSettings) -> socket.socket:
 def _make_uvicorn(application: Application, settings: ServeSettings, *, log: ServeLog) -> Any:
     import uvicorn
 
-    from echoexport.runtime.serve.limits.patience import PatientProtocol
+    from echoexport.runtime.serve.limits.patience import make_patient_protocol
 
     config = uvicorn.Config(
         application,  # type: ignore[arg-type,unused-ignore]
         loop="asyncio",
-        http=PatientProtocol,
+        http=make_patient_protocol(),
         ws="websockets-sansio",
         ws_max_size=settings.most_message,
         ws_ping_interval=_PING,

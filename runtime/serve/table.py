@@ -22,6 +22,7 @@ from echoexport.runtime.serve.refusals import RefusedError, refuse
 from echoexport.runtime.serve.served import ServedSession, SessionIdentity
 from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.voice.command import VoiceCommand
+from echoexport.runtime.trace.call_tracer import CallTracer
 
 SERVED_FPS = 25
 _PARTS_PER_FRAME = 4  # fragments of picture and of sound, and events
@@ -62,6 +63,11 @@ class SessionTable:
         figures.watch("pending_seconds", "Sound that waits, of the most burdened.", self._pend)
         figures.watch("steps_down", "Ladder steps of the open sessions.", self._count_steps)
         figures.watch("load", "Share of the workers that is taken.", find_host(bundle).load)
+        figures.watch("queue_age_seconds", "How long the oldest block has waited.", self._find_age)
+        figures.watch(
+            "ladder_rung", "Rungs below its best, of the lowest session.", self._find_rung
+        )
+        self._calls = CallTracer(figures.count_call)
         figures.watch("held_bytes", "Uploads, videos and sound that waits.", self._measure_held)
         self.budget.watch(self._measure_sound)
 
@@ -178,6 +184,7 @@ class SessionTable:
         wanted = LiveSettings(
             fps=SERVED_FPS, sample_rate=SOUND_RATE, most_pending=self._settings.most_sound
         )
+        find_host(self.bundle).tracer = self._calls
         return open_live(self.bundle, picture, face=self._face, cache=self.cache, settings=wanted)
 
     def _reserve(self, owner: str) -> None:
@@ -209,6 +216,12 @@ class SessionTable:
 
     def _pend(self) -> float:
         return max((session.pending for session in self._list()), default=0.0)
+
+    def _find_age(self) -> float:
+        return find_host(self.bundle).workers.find_oldest()
+
+    def _find_rung(self) -> float:
+        return float(max((session.rungs_down for session in self._list()), default=0))
 
     def _measure_sound(self) -> float:
         return SOUND_BYTES * sum(session.pending for session in self._list())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 HEAD_SECONDS = 10.0
 """From the begin of a connection, or the end of an answer, to the end of the next head."""
 BODY_SECONDS = 10.0
@@ -24,82 +22,104 @@ _TIMED_OUT = (
 )
 
 
-class PatientProtocol(H11Protocol):
-    """One connection; it is cut where the other side keeps it waiting.
+def make_patient_protocol() -> Any:
+    """A class of connections for uvicorn, which itself waits for ever.
 
-    uvicorn itself waits for ever, so that a few hundred slow strangers would fill it.
+    A few hundred slow strangers would else fill the server.
     """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See :class:`asyncio.Protocol`."""
-        super().connection_made(transport)
-        self._looking: asyncio.TimerHandle | None = None
-        self._since = self._moved = self._read_at = self.loop.time()
-        self._taken = 0
-        self._answered: Any = None
+    class PatientProtocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.watch = ConnectionWatch(self)
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            self.watch.see(len(data))
+            super().data_received(data)
+            if self.cycle is not before:
+                self.watch.begin_body()
+
+        def resume_writing(self) -> None:
+            self.watch.see_reader()
+            super().resume_writing()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.watch.end()
+            super().connection_lost(exc)
+
+    return PatientProtocol
+
+
+class ConnectionWatch:
+    """Looks at one connection now and then, and cuts it where the other side keeps it waiting."""
+
+    def __init__(self, connection: Any) -> None:
+        """``connection`` is uvicorn's ``H11Protocol``, whose transport is there."""
+        self._connection = connection
+        self._loop: asyncio.AbstractEventLoop = connection.loop
+        self._since = self._moved = self._read = self._loop.time()
+        self._taken = 0  # of the body
         self._unread = 0
-        self._look_later()
+        self._answered: Any = None
+        self._timer = self._loop.call_later(_LOOK, self._look)
 
-    def data_received(self, data: bytes) -> None:
-        """See :class:`asyncio.Protocol`."""
-        if self._waits_for_body():
-            self._moved = self.loop.time()
-            self._taken += len(data)
-        before = self.cycle
-        super().data_received(data)
-        if self.cycle is not before:  # a head is whole
-            self._since = self._moved = self.loop.time()
-            self._taken = 0
+    def see(self, size: int) -> None:
+        """So many bytes came."""
+        self._moved = self._loop.time()
+        self._taken += size
 
-    def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`: enough was read that more may be written."""
-        self._read_at = self.loop.time()
-        super().resume_writing()
+    def begin_body(self) -> None:
+        """A head is whole."""
+        self._since = self._moved = self._loop.time()
+        self._taken = 0
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.Protocol`."""
-        if self._looking is not None:
-            self._looking.cancel()
-        super().connection_lost(exc)
+    def see_reader(self) -> None:
+        """Enough was read that more may be written."""
+        self._read = self._loop.time()
 
-    def _look_later(self) -> None:
-        self._looking = self.loop.call_later(_LOOK, self._look)
+    def end(self) -> None:
+        """The connection is over."""
+        self._timer.cancel()
 
     def _look(self) -> None:
         """Cut the connection, or look again."""
-        if self.transport.get_protocol() is not self:
+        transport = self._connection.transport
+        if transport.get_protocol() is not self._connection:
             return  # it is a WebSocket by now, which has its pings
-        if self._reader_stalls() or (self._waits_for_body() and self._body_stalls()):
-            self.transport.abort()
-        elif self._waits_for_head():
-            if self.cycle is not self._answered:  # an answer ended since the last look
-                self._answered = self.cycle
-                self._since = self.loop.time()
-            if self.loop.time() - self._since > HEAD_SECONDS and not self.transport.is_closing():
-                self.transport.write(_TIMED_OUT)
-                self.transport.close()
-            self._look_later()
-        else:
-            self._look_later()
+        self._timer = self._loop.call_later(_LOOK, self._look)
+        if self._is_unread() or self._lacks_body():
+            transport.abort()
+        elif self._lacks_head() and not transport.is_closing():
+            transport.write(_TIMED_OUT)
+            transport.close()
 
-    def _waits_for_head(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+    def _lacks_head(self) -> bool:
+        cycle = self._connection.cycle
+        if cycle is not None and not cycle.response_complete:
+            return False
+        if cycle is not self._answered:  # an answer ended since the last look
+            self._answered = cycle
+            self._since = self._loop.time()
+        return self._loop.time() - self._since > HEAD_SECONDS
 
-    def _waits_for_body(self) -> bool:
-        return not self._waits_for_head() and self.cycle.more_body and not self.flow.read_paused
+    def _lacks_body(self) -> bool:
+        cycle = self._connection.cycle
+        if cycle is None or cycle.response_complete or not cycle.more_body:
+            return False
+        if self._connection.flow.read_paused:  # it is we who wait
+            self._moved = self._loop.time()
+            return False
+        spent = self._loop.time() - self._since - BODY_SECONDS
+        stalls = self._loop.time() - self._moved > BODY_SECONDS
+        return stalls or (spent > 0 and self._taken < BODY_RATE * spent)
 
-    def _body_stalls(self) -> bool:
-        now = self.loop.time()
-        if now - self._moved > BODY_SECONDS:
-            return True
-        spent = now - self._since - BODY_SECONDS
-        return spent > 0 and self._taken < BODY_RATE * spent
-
-    def _reader_stalls(self) -> bool:
+    def _is_unread(self) -> bool:
         """Whether what waits to be read has lain there for long."""
-        unread = self.transport.get_write_buffer_size()
-        now = self.loop.time()
-        if not unread or (unread < self._unread and not self.flow.write_paused):
-            self._read_at = now
+        unread = self._connection.transport.get_write_buffer_size()
+        paused = self._connection.flow.write_paused
+        if not unread or (unread < self._unread and not paused):
+            self.see_reader()
         self._unread = unread
-        return now - self._read_at > READER_SECONDS
+        return self._loop.time() - self._read > READER_SECONDS

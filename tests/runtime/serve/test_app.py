@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from fixtures.served import TOKEN, Served
+from fixtures.live_stage import make_voice
+from fixtures.served import TOKEN, Served, take_event
 
 from echoexport.runtime.serve.app import PAGE, PAGE_FILES
 
@@ -35,6 +36,19 @@ def test_figures_are_counted(served: Served) -> None:
     assert float(re.findall(r"\nechoexport_resident_bytes (\S+)", text)[0]) > 1e6
     served.request("DELETE", f"/v1/sessions/{session}")
     assert "echoexport_sessions 0.0" in served.request("GET", "/metrics").text
+
+
+def test_each_engine_call_is_counted_with_its_time(served: Served) -> None:
+    with served.connect() as socket:
+        take_event(socket, "session.created")
+        socket.send((make_voice(1) * 32767).astype("<i2").tobytes())
+        take_event(socket, "output_video.speaking")
+        text = served.request("GET", "/metrics").text
+    for network in ("denoising_unet", "vae_decoder", "reference_unet"):
+        name = f'echoexport_engine_call_seconds_count{{network="{network}"}}'
+        assert float(text.partition(name)[2].split()[0]) >= 1
+    for name in ("queue_age_seconds", "ladder_rung", "frame_interval_seconds_count"):
+        assert f"\nechoexport_{name} " in text
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/v1/sessions", "/page/kiosk.mjs", "/nothing"])
