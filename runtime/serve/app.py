@@ -70,9 +70,7 @@ def make_app(
     )
     most = 0 if plane is None else plane.most_request
     access = Access(settings)
-    return Guard(
-        inner, settings, access=access, log=log, budget=table.budget, most_inference=most
-    )
+    return Guard(inner, settings, access=access, log=log, budget=table.budget, most_inference=most)
 
 
 def _list_routes(table: SessionTable, settings: ServeSettings, *, log: ServeLog) -> list[Any]:

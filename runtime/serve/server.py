@@ -69,14 +69,13 @@ class LiveServer:
         """
         from echoexport.runtime.serve.app import make_app
 
-<<<<<<< HEAD
         by_rest = self._plane if self._settings.inference else None
-        application = make_app(self._table, self._settings, log=self._log, plane=by_rest)
-=======
-        application = make_app(self._table, self._settings, videos=self._videos, log=self._log)
->>>>>>> 326b0c4 (Videos as jobs beside live sessions, on the time that those leave; one bound for memory, an end to waiting)
+        application = make_app(
+            self._table, self._settings, videos=self._videos, log=self._log, plane=by_rest
+        )
         self._socket = _listen(self._settings)
         try:
+            self._stack.callback(self._videos.close)
             self._videos.open()
             self._server = _make_uvicorn(application, self._settings, log=self._log)
             if self._grpc is not None:
@@ -84,11 +83,7 @@ class LiveServer:
             threading.Thread(target=self._run, name="echoexport-serve", daemon=True).start()
             self._wait_for_start()
         except BaseException:
-<<<<<<< HEAD
             self._stack.close()
-=======
-            self._videos.close()
->>>>>>> 326b0c4 (Videos as jobs beside live sessions, on the time that those leave; one bound for memory, an end to waiting)
             self._socket.close()
             raise
         return self
@@ -98,11 +93,7 @@ class LiveServer:
         if self._plane is not None:
             self._plane.close()
         self._table.stop()
-<<<<<<< HEAD
         self._stack.close()
-=======
-        self._videos.close()
->>>>>>> 326b0c4 (Videos as jobs beside live sessions, on the time that those leave; one bound for memory, an end to waiting)
         self._server.should_exit = True
         self._over.wait(timeout=_STOP)
         if self._socket is not None:

@@ -59,7 +59,8 @@ class ConnectionWatch:
         """``connection`` is uvicorn's ``H11Protocol``, whose transport is there."""
         self._connection = connection
         self._loop: asyncio.AbstractEventLoop = connection.loop
-        self._since = self._moved = self._read = self._loop.time()
+        begun = self._now()
+        self._since, self._moved, self._read = begun, begun, begun
         self._taken = 0  # of the body
         self._unread = 0
         self._answered: Any = None
@@ -67,21 +68,24 @@ class ConnectionWatch:
 
     def see(self, size: int) -> None:
         """So many bytes came."""
-        self._moved = self._loop.time()
+        self._moved = self._now()
         self._taken += size
 
     def begin_body(self) -> None:
         """A head is whole."""
-        self._since = self._moved = self._loop.time()
+        self._since = self._moved = self._now()
         self._taken = 0
 
     def see_reader(self) -> None:
         """Enough was read that more may be written."""
-        self._read = self._loop.time()
+        self._read = self._now()
 
     def end(self) -> None:
         """The connection is over."""
         self._timer.cancel()
+
+    def _now(self) -> float:
+        return float(self._loop.time())
 
     def _look(self) -> None:
         """Cut the connection, or look again."""
@@ -101,18 +105,18 @@ class ConnectionWatch:
             return False
         if cycle is not self._answered:  # an answer ended since the last look
             self._answered = cycle
-            self._since = self._loop.time()
-        return self._loop.time() - self._since > HEAD_SECONDS
+            self._since = self._now()
+        return self._now() - self._since > HEAD_SECONDS
 
     def _lacks_body(self) -> bool:
         cycle = self._connection.cycle
         if cycle is None or cycle.response_complete or not cycle.more_body:
             return False
         if self._connection.flow.read_paused:  # it is we who wait
-            self._moved = self._loop.time()
+            self._moved = self._now()
             return False
-        spent = self._loop.time() - self._since - BODY_SECONDS
-        stalls = self._loop.time() - self._moved > BODY_SECONDS
+        spent = self._now() - self._since - BODY_SECONDS
+        stalls = self._now() - self._moved > BODY_SECONDS
         return stalls or (spent > 0 and self._taken < BODY_RATE * spent)
 
     def _is_unread(self) -> bool:
@@ -122,4 +126,4 @@ class ConnectionWatch:
         if not unread or (unread < self._unread and not paused):
             self.see_reader()
         self._unread = unread
-        return self._loop.time() - self._read > READER_SECONDS
+        return self._now() - self._read > READER_SECONDS
