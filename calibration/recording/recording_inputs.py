@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from echoexport.runtime.errors import AudioError, CalibrationError, PortraitError
 from echoexport.runtime.files.json_file import read_json
@@ -27,6 +28,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SOUNDS = (".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac", ".mp4", ".mov", ".mkv", ".webm")
 
 _HOP = SAMPLE_RATE // 20
+_HOPS_AT_ONCE = 1200  # a minute
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +158,32 @@ def cut_voice(voice: Voice, *, seconds: float) -> Voice:
     In it somebody speaks; pauses between words are part of it.
     """
     count = round(seconds * SAMPLE_RATE)
-    if len(voice.samples) <= count:
+    if len(voice) <= count:
         return voice
-    energy = np.concatenate([[0.0], np.cumsum(np.square(voice.samples, dtype=np.float64))])
-    starts = np.arange(0, len(voice.samples) - count + 1, _HOP)
-    start = int(starts[np.argmax(energy[starts + count] - energy[starts])])
-    samples = voice.samples[start : start + count].copy()
+    start = int(np.argmax(_measure_stretches(voice, count))) * _HOP
+    samples = voice.cut(start, start + count).copy()
     samples.setflags(write=False)
     return Voice(samples, Fraction(count, SAMPLE_RATE), voice.path)
+
+
+def _measure_stretches(voice: Voice, count: int) -> NDArray[np.float64]:
+    """The energy of each stretch of ``count`` samples, one from every hop on.
+
+    A long voice is read in parts, of which two sums a hop are kept.
+    """
+    whole, rest = divmod(count, _HOP)
+    sums = [np.zeros(1)]
+    heads = list[NDArray[np.float64]]()
+    for start in range(0, len(voice), _HOP * _HOPS_AT_ONCE):
+        squares = np.square(voice.cut(start, start + _HOP * _HOPS_AT_ONCE), dtype=np.float64)
+        hops = np.pad(squares, (0, -len(squares) % _HOP)).reshape(-1, _HOP)
+        sums.append(hops.sum(axis=1))
+        heads.append(hops[:, :rest].sum(axis=1))
+    before = np.cumsum(np.concatenate(sums))
+    head = np.concatenate([*heads, np.zeros(1)])
+    starts = np.arange((len(voice) - count) // _HOP + 1)
+    energy: NDArray[np.float64] = before[starts + whole] + head[starts + whole] - before[starts]
+    return energy
 
 
 def _read_stretch(path: Path, settings: InputSettings) -> Voice:

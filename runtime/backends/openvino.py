@@ -156,6 +156,16 @@ class OpenVINOBackend(Backend):
         """
         return self._open(graph, spec, options)
 
+    def open_kept(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> OpenVINOEngine | None:
+        """A compiled network from the cache; raises ``SettingError`` as :meth:`open` does."""
+        if options.cache is None or not _is_worth_caching(files.path):
+            return None
+        config = describe_config(files.path, options)
+        cache = self._describe_cache(options.cache, options, config=config, hashes=files.hashes)
+        return _load_kept(cache, spec, options, config=config)
+
     def open_held(
         self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
     ) -> OpenVINOEngine:
@@ -177,18 +187,17 @@ class OpenVINOBackend(Backend):
     ) -> OpenVINOEngine:
         core = open_core()
         config = describe_config(graph, options)
-        precision = spec.computed_in(options.compute or "fp32")
-        lanes = _lanes_of(config)
         cache = self._find_cache(graph, options, config=config, files=files)
-        found = None if cache is None else cache.load(core, config)
+        found = None if cache is None else _load_kept(cache, spec, options, config=config)
         if found is not None:
-            return OpenVINOEngine(found[0], precision, lanes=lanes, keep=found[1])
+            return found
         source = graph if files is None else files.main.pinned
         compiled = compile_graph(core, graph, config, source=source)
         if cache is not None:
             cache.keep(compiled)
         notes = () if cache is None or cache.note is None else (f"{spec.name}: {cache.note}",)
-        return OpenVINOEngine(compiled, precision, lanes=lanes, notes=notes)
+        precision = spec.computed_in(options.compute or "fp32")
+        return OpenVINOEngine(compiled, precision, lanes=_lanes_of(config), notes=notes)
 
     def _find_cache(
         self,
@@ -202,6 +211,16 @@ class OpenVINOBackend(Backend):
         if folder is None:
             return None
         hashes = _hash_files(graph) if files is None else files.hashes
+        return self._describe_cache(folder, options, config=config, hashes=hashes)
+
+    def _describe_cache(
+        self,
+        folder: Path,
+        options: EngineOptions,
+        *,
+        config: dict[str, str],
+        hashes: tuple[str, ...],
+    ) -> ModelCache:
         made_of = {"files": hashes, "config": config, "machine": self.fingerprint(options)}
         return ModelCache(folder, made_of=made_of)
 
@@ -310,6 +329,16 @@ def compile_graph(
         return core.compile_model(model, "CPU", config)
     except Exception as error:
         raise BackendError(f"{graph}: OpenVINO cannot compile it: {_last_line(error)}") from error
+
+
+def _load_kept(
+    cache: ModelCache, spec: SubnetSpec, options: EngineOptions, *, config: dict[str, str]
+) -> OpenVINOEngine | None:
+    found = cache.load(open_core(), config)
+    if found is None:
+        return None
+    precision = spec.computed_in(options.compute or "fp32")
+    return OpenVINOEngine(found[0], precision, lanes=_lanes_of(config), keep=found[1])
 
 
 def _describe_layer(layer: Any, seconds: float) -> LayerRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from echoexport.runtime.bundle.choice import choose_arithmetic, describe_missing_arithmetic
 from echoexport.runtime.bundle.files import hold_file
+from echoexport.runtime.bundle.judging.judge import JUDGEMENT
 from echoexport.runtime.bundle.judging.network import judge_network
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.self_test import SelfTestResult, run_self_test
@@ -192,16 +194,48 @@ class NetworkOpener:
         self, spec: SubnetSpec, options: EngineOptions, *, notes: Sequence[str] = ()
     ) -> Network:
         def start(files: NetworkFiles) -> Engine:
-            self._judge(spec.name, files)
-            for file in files.beside:
-                if self.backend.in_memory:
-                    file.content()
-                else:
-                    file.check()
+            found = self._open_kept(files, spec, options)
+            if found is not None:
+                return found
             with self._limit_load(spec.name, files.path):
                 return self.backend.open_held(files, spec, options)
 
         return self._open_held(spec, start, notes=notes)
+
+    def _open_kept(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> Engine | None:
+        """What the backend keeps compiled of these files, else None and a judged graph.
+
+        All files are proved to be the manifest's, the weights in a thread meanwhile. What
+        is kept was compiled of a graph that was judged then: it is found by the files'
+        hashes, see :meth:`_options_for`.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="echoexport-hash") as aside:
+            proof = aside.submit(self._prove_files, files.beside)
+            try:
+                files.main.content()
+                found = self.backend.open_kept(files, spec, options)
+                if found is None:
+                    self._judge(spec.name, files)
+            except BaseException:
+                for file in files.beside:
+                    file.stop_reading()
+                raise
+        try:
+            proof.result()
+        except BaseException:
+            if found is not None:
+                found.close()
+            raise
+        return found
+
+    def _prove_files(self, files: Sequence[HeldFile]) -> None:
+        for file in files:
+            if self.backend.in_memory:
+                file.content()
+            else:
+                file.check()
 
     def _open_compiled(
         self, spec: SubnetSpec, compiled: CompiledEngine, options: EngineOptions
@@ -299,13 +333,15 @@ class NetworkOpener:
         """Lanes only for the denoiser, whose windows do not wait for each other.
 
         And a cache folder of the network's own: a library may know its entries by the
-        graph's path alone.
+        graph's path alone. It is of this release's judgement too, for what is kept there
+        is not judged again.
         """
         lanes = self.options.lanes if name == "denoising_unet" else 1
         options = replace(self.options, lanes=lanes, compute=self._compute_of(name))
         if options.cache is None:
             return options
-        digest = hashlib.sha256(self.identity(name).encode()).hexdigest()[:24]
+        known_by = f"{self.identity(name)}/{JUDGEMENT}"
+        digest = hashlib.sha256(known_by.encode()).hexdigest()[:24]
         return replace(options, cache=options.cache / f"{name}-{digest}")
 
     def _compute_of(self, name: str) -> str:

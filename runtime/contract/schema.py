@@ -11,6 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 ParsedT = TypeVar("ParsedT")
@@ -71,27 +72,34 @@ def _parse(kind: Any, data: Any, where: str) -> Any:
 
 def _parse_dataclass(kind: Any, data: Any, where: str) -> Any:
     _check(isinstance(data, dict), where, "an object", data)
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]
-    missing = dataclasses.MISSING
-    optional = {
-        f.name
-        for f in dataclasses.fields(kind)
-        if not (f.default is missing and f.default_factory is missing)
-    }
+    hints, optional = _read_fields(kind)
     for key in data:
-        if key not in names:
-            raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(names)}")
-    for name in names:
+        if key not in hints:
+            raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(hints)}")
+    for name in hints:
         if name not in data and name not in optional:
             raise ValueError(f"{where}: missing key {name!r}")
     return kind(
         **{
-            name: _parse(hints[name], data[name], f"{where}.{name}")
-            for name in names
+            name: _parse(hint, data[name], f"{where}.{name}")
+            for name, hint in hints.items()
             if name in data
         }
     )
+
+
+@cache
+def _read_fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of a dataclass's fields, and the names of those that may be missing."""
+    hints = typing.get_type_hints(kind)
+    fields = dataclasses.fields(kind)
+    missing = dataclasses.MISSING
+    optional = frozenset(
+        field.name
+        for field in fields
+        if not (field.default is missing and field.default_factory is missing)
+    )
+    return {field.name: hints[field.name] for field in fields}, optional
 
 
 def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:

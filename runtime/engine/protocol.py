@@ -121,6 +121,16 @@ class Backend(ABC):
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> Engine:
         """Compile a network's ONNX file."""
 
+    def open_kept(
+        self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
+    ) -> Engine | None:
+        """What ``options.cache`` holds compiled of files with these hashes, None for nothing.
+
+        None of the files is read, and their graph need not have been judged: a backend
+        that hands its library any of them here must leave this as it is.
+        """
+        return None
+
     def open_held(self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions) -> Engine:
         """Compile a network whose files are held and were found right.
 

@@ -47,6 +47,7 @@ class HeldFile:
         self.sha256 = sha256
         self._content: memoryview | None = None
         self._proved = False
+        self._stopped = False
         self._folder = -1
         self._file = -1
         try:
@@ -116,6 +117,10 @@ class HeldFile:
             return _mark_of(self.path.lstat())[:4] != self._mark[:4]
         return True
 
+    def stop_reading(self) -> None:
+        """Let a thread that hashes the file meet an error at the next block, for good."""
+        self._stopped = True
+
     def close(self) -> None:
         """Let go of file and memory; who still has the content keeps it."""
         self._content = None
@@ -139,12 +144,18 @@ class HeldFile:
     def _read(self, memory: memoryview | None) -> str:
         """sha256 of as much as the manifest says there is, which goes to ``memory``."""
         digest = hashlib.sha256()
+
+        def tell(block: memoryview) -> None:
+            if self._stopped:
+                raise BundleError(f"{self.path}: is not needed any more")
+            digest.update(block)
+
         os.lseek(self._file, 0, os.SEEK_SET)
         with open(self._file, "rb", buffering=0, closefd=False) as file:
             if memory is not None:
-                complete = fill_memory(memory, file.readinto, told=digest.update)
+                complete = fill_memory(memory, file.readinto, told=tell)
             else:
-                complete = self._read_through(file, digest.update)
+                complete = self._read_through(file, tell)
         if not complete:
             raise BundleError(f"{self.path}: was cut while it was read; {_AGAIN}")
         return digest.hexdigest()

@@ -54,7 +54,7 @@ def find_boxes(picture: Picture, network: FaceNetwork) -> list[FaceBox]:
     """
     values, logits = network(_letterbox(picture))
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -100, 100)))
-    sure = scores >= LEAST_SCORE
+    sure = (scores >= LEAST_SCORE) & np.isfinite(values).all(axis=1)
     height, width = picture.shape[:2]
     side = max(height, width)
     shift = np.array([(side - width) / 2, (side - height) / 2] * 2)

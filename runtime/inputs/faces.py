@@ -93,13 +93,26 @@ def open_detector(model: Path, *, engine: str | None = None) -> FaceNetwork:
     content = _read_detector(Path(model))
     chosen = engine or _choose_engine()
     opener = {"openvino": _open_openvino, "litert": _open_litert}[chosen]
+    with _naming(model, chosen, "read"):
+        network = opener(content, name=str(model))
+
+    def run(picture: FloatArray) -> tuple[FloatArray, FloatArray]:
+        with _naming(model, chosen, "run"):
+            return network(picture)
+
+    return run
+
+
+@contextmanager
+def _naming(model: Path, engine: str, deed: str) -> Iterator[None]:
+    """What a library says becomes a line with the file's name."""
     try:
-        return opener(content, name=str(model))
+        yield
     except (ImportError, MissingPackageError) as error:
         raise _missing_package() from error
     except (RuntimeError, ValueError) as error:
         raise PortraitError(
-            f"{model} is damaged or no TFLite model: {chosen} cannot read it"
+            f"{model} is damaged or no TFLite model: {engine} cannot {deed} it"
         ) from error
 
 
@@ -155,7 +168,8 @@ def _open_openvino(content: bytes, *, name: str) -> FaceNetwork:
     with _named_tflite(content, name=name) as file:
         # Left to itself OpenVINO computes in bf16 on CPUs that have it, and boxes move
         # by pixels.
-        compiled = core.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = _read_tflite(file)
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     shapes = {port.any_name: _list_sides(port) for port in compiled.outputs}
     boxes, scores = _match_outputs(_list_sides(compiled.inputs[0]), shapes, name=name)
 
@@ -164,6 +178,23 @@ def _open_openvino(content: bytes, *, name: str) -> FaceNetwork:
         return found[boxes][0], found[scores][0, :, 0]
 
     return run
+
+
+def _read_tflite(file: str) -> Any:
+    """OpenVINO's model of a file, by its reader of TFLite alone.
+
+    Of a damaged one it would try the others as well, which print what they think of it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    from openvino.frontend import FrontEndManager
+
+    reader = FrontEndManager().load_by_framework("tflite")
+    try:
+        return reader.convert(reader.load(file))
+    except Exception as error:  # the library raises classes of its own
+        raise ValueError(str(error)) from error
 
 
 @contextmanager

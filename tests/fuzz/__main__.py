@@ -21,6 +21,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
             seeds = write_seeds(kind, Path(folder))
+            if not any(seeds.iterdir()):
+                print(f"{kind}: nothing honest to damage here", flush=True)
+                continue
             begun = time.monotonic()
             one = given.index is not None
             numbers = iter([given.index]) if one else iter(itertools.count(given.start))

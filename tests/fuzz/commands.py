@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from fixtures.null_bundles import write_null_bundle
 
-_CLIP = ("--face-box", "10,10,60,70", "--frames", "2", "--no-cache", "-o")
+_FACE = ("--face-box", "10,10,60,70")
+_CLIP = ("--frames", "2", "--no-cache", "-o")
 
 
 class Workplace:
@@ -24,9 +25,16 @@ class Workplace:
         _write_portrait(self.portrait)
         _write_voice(self.voice)
 
-    def run(self, bundle: Path, *options: object, portrait: Path, voice: Path) -> list[str]:
+    def run(
+        self,
+        bundle: Path,
+        *options: object,
+        portrait: Path,
+        voice: Path,
+        face: tuple[object, ...] = _FACE,
+    ) -> list[str]:
         """The words of a ``run`` whose output is removed by whoever made ``folder``."""
-        given = ("run", bundle, "-p", portrait, "-v", voice, *options, *_CLIP)
+        given = ("run", bundle, "-p", portrait, "-v", voice, *face, *options, *_CLIP)
         return [*map(str, given), str(self.folder / "out.mp4")]
 
 
@@ -38,6 +46,14 @@ def name_picture(at: Workplace, content: Path) -> list[str]:
 def name_sound(at: Workplace, content: Path) -> list[str]:
     """A voice."""
     return at.run(at.bundle, portrait=at.portrait, voice=content)
+
+
+def name_face_model(at: Workplace, content: Path) -> list[str]:
+    """A face model."""
+    suffix = ".task" if content.read_bytes().startswith(b"PK") else ".tflite"
+    place = content.rename(content.with_suffix(suffix))
+    face = ("--face-model", place)
+    return at.run(at.bundle, portrait=at.portrait, voice=at.voice, face=face)
 
 
 def name_poses(at: Workplace, content: Path) -> list[str]:

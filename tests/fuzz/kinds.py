@@ -52,6 +52,15 @@ KINDS: dict[str, Kind] = {
     "sounds": Kind(
         media_seeds.make_sounds, mutate_sound, readers.read_sound_file, commands.name_sound
     ),
+    **{
+        f"face-models-{engine}": Kind(
+            functools.partial(media_seeds.make_face_models, package),
+            mutate_archive,
+            functools.partial(readers.read_face_model, engine=engine),
+            commands.name_face_model if engine == "openvino" else None,
+        )
+        for engine, package in (("openvino", "openvino"), ("litert", "ai_edge_litert"))
+    },
     "poses": Kind(
         weight_seeds.make_landmark_arrays,
         mutate_bytes,

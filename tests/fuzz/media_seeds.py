@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_MODELS = Path(__file__).parents[2].parent / "shared" / "media" / "models"
 SIDE = (72, 80)
 RATE = 16_000
 _PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -81,6 +85,21 @@ def _draw(mode: str) -> Any:
         image.putalpha(Image.fromarray((columns * 3).astype(np.uint8)))
         return image
     return image.convert(mode)
+
+
+def make_face_models(package: str) -> Iterator[bytes]:
+    """BlazeFace as it is, and in a zip as a face landmarker has it.
+
+    None where the package that runs it is not installed, or the shared media are not here.
+    """
+    found = sorted(_MODELS.glob("blaze_face_short_range.tflite"))
+    for path in found if find_spec(package) is not None else ():
+        yield path.read_bytes()
+        packed = BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            entry = zipfile.ZipInfo("face_detector.tflite")
+            archive.writestr(entry, path.read_bytes())
+        yield packed.getvalue()
 
 
 def make_sounds() -> Iterator[bytes]:

@@ -62,6 +62,18 @@ def read_pose_folder(content: bytes, folder: Path) -> str:
     return hash_arrays(read_poses(place, size=SIZE))
 
 
+def read_face_model(content: bytes, folder: Path, *, engine: str) -> str:
+    """The boxes that a face model finds in a picture."""
+    from echoexport.runtime.inputs.faces import find_faces, open_detector
+
+    suffix = ".task" if content.startswith(b"PK") else ".tflite"
+    detector = open_detector(_write(content, folder / f"model{suffix}"), engine=engine)
+    rows, columns = np.mgrid[:160, :144]
+    picture = np.stack([rows, columns, (rows + columns) // 2], axis=-1).astype(np.uint8)
+    faces = find_faces(picture, detector)
+    return hash_arrays([np.array([(*face.corners, face.score) for face in faces])])
+
+
 def read_weights(content: bytes, folder: Path) -> str:
     """A table of weights with its values, as a build reads it."""
     from echoexport.export.checkpoint.tensor_files import open_tensor_file

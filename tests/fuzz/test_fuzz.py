@@ -21,6 +21,8 @@ LINE = "echoexport: error: it is so\n"
 def test_a_damaged_input_gives_frames_or_one_line(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("torch")
     seeds = write_seeds(kind, tmp_path)
+    if not any(seeds.iterdir()):
+        pytest.skip(f"{kind}: nothing honest to damage here")
     tally = run_campaign(kind, seeds, seed=SEED, indices=iter(range(COUNT)))
     assert "\n".join(map(str, tally.failures)) == ""
     assert tally.read + tally.refused == COUNT

@@ -28,7 +28,11 @@ from echoexport.runtime.contract.operators import (
 from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.errors import BundleError
 
-__all__ = ["LARGEST_GRAPH", "MOST_NODES", "judge_graph", "judge_optimized_graph"]
+__all__ = ["JUDGEMENT", "LARGEST_GRAPH", "MOST_NODES", "judge_graph", "judge_optimized_graph"]
+
+JUDGEMENT = "judged-1"
+"""Another one with each change that refuses what was let pass: compiled models in caches
+are kept under it, and opened again without a look at their graphs."""
 
 LARGEST_GRAPH = 1 << 28
 """Bytes of a graph without its weights."""

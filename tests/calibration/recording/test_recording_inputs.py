@@ -6,6 +6,7 @@ Folders of portraits and voices, face boxes, the stretch of a voice that is take
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from echoexport.calibration.recording.recording_inputs import (
     read_recording_inputs,
 )
 from echoexport.runtime.errors import AudioError, CalibrationError, PortraitError
+from echoexport.runtime.inputs.sound.sample_store import SampleStore
 from echoexport.runtime.inputs.voice import Voice
 
 
@@ -28,6 +30,40 @@ def test_the_loudest_stretch_of_a_voice_is_taken() -> None:
     cut = cut_voice(Voice(samples, Fraction(4)), seconds=1)
     assert (cut.samples == 0.5).all() and cut.duration == 1
     assert cut_voice(cut, seconds=1) is cut and cut_voice(cut, seconds=2) is cut
+
+
+@pytest.mark.parametrize(
+    ("length", "seconds"), [(16_000, 0.3), (16_001, 0.33), (40_000, 2.4999), (1_920_123, 70.001)]
+)
+def test_the_stretch_is_that_of_the_most_energy_wherever_parts_of_the_voice_end(
+    length: int, seconds: float
+) -> None:
+    draw = np.random.default_rng(5)
+    samples = np.float32(draw.integers(-9000, 9000, length) / 32768)
+    samples *= np.float32(np.repeat(draw.integers(0, 2, length // 100 + 1), 100)[:length])
+    count = round(seconds * 16_000)
+    energies = [
+        np.square(samples[start : start + count], dtype=np.float64).sum()
+        for start in range(0, length - count + 1, 800)
+    ]
+    start = 800 * int(np.argmax(energies))
+    found = cut_voice(Voice(samples, Fraction(length, 16_000)), seconds=seconds)
+    assert np.array_equal(found.samples, samples[start : start + count])
+
+
+def test_a_long_voice_is_not_held_whole_to_find_its_loudest_stretch() -> None:
+    store = SampleStore()
+    for minute in range(40):
+        store.add(np.full(960_000, 3000 if minute == 31 else 30, np.int16))
+    voice = Voice(store, Fraction(2400))
+    tracemalloc.start()
+    try:
+        cut = cut_voice(voice, seconds=5)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (cut.samples == np.float32(3000 / 32768)).all()
+    assert peak < 40 << 20
 
 
 @pytest.fixture

@@ -56,34 +56,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return load_backend(request.param)
 
 
-@pytest.fixture
-def bundle_folder(null_bundle: Path, rewrite: Callable[[Path, str, bytes], None]) -> Path:
-    """The null bundle with one network that computes: a convolution, its weights in a file."""
-    from onnx import TensorProto, helper
-
-    spec = read_manifest(null_bundle).networks[NAME].describe(NAME)
-    (given,), (made,) = spec.inputs, spec.outputs
-    stride = given.shape[2] // made.shape[2]
-    shape = (made.shape[1], given.shape[1], stride, stride)
-    weights = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
-    kept = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=shape)
-    kept.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": WEIGHTS, "offset": 0, "length": weights.nbytes}.items():
-        kept.external_data.add(key=key, value=str(value))
-    graph = helper.make_graph(
-        [helper.make_node("Conv", [given.name, "w"], [made.name], strides=[stride, stride])],
-        NAME,
-        [helper.make_tensor_value_info(given.name, TensorProto.FLOAT, given.shape)],
-        [helper.make_tensor_value_info(made.name, TensorProto.FLOAT, made.shape)],
-        [kept],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    rewrite(null_bundle, f"{NAME}.onnx", model.SerializeToString())
-    rewrite(null_bundle, WEIGHTS, weights.tobytes())
-    return null_bundle
-
-
 def open_with(folder: Path, backend: Backend) -> Bundle:
     return Bundle(folder, read_manifest(folder), backend=backend, options=EngineOptions(threads=1))
 
@@ -115,10 +87,10 @@ CHANGES = [replace_it, overwrite_it, cut_it]
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_between_its_hash_and_its_opening_never_runs(
-    bundle_folder: Path, backend: Backend, change: Change
+    computing_bundle: Path, backend: Backend, change: Change
 ) -> None:
     with (
-        open_with(bundle_folder, Disturbed(backend, change)) as bundle,
+        open_with(computing_bundle, Disturbed(backend, change)) as bundle,
         pytest.raises(BundleError, match=rf"{WEIGHTS}: (sha256 is|0 bytes)") as caught,
     ):
         compute(bundle)
@@ -126,46 +98,46 @@ def test_what_changes_between_its_hash_and_its_opening_never_runs(
 
 
 def test_what_changes_at_every_opening_is_refused_as_such(
-    bundle_folder: Path, backend: Backend
+    computing_bundle: Path, backend: Backend
 ) -> None:
     def link_it(path: Path) -> None:
         path.with_name(f"link{len(list(path.parent.iterdir()))}").hardlink_to(path)
 
     with (
-        open_with(bundle_folder, Disturbed(backend, link_it, times=9)) as bundle,
+        open_with(computing_bundle, Disturbed(backend, link_it, times=9)) as bundle,
         pytest.raises(BundleError, match=rf"{WEIGHTS}: changed while it was opened; leave"),
     ):
         compute(bundle)
 
 
 def test_a_link_that_another_process_makes_meanwhile_changes_nothing(
-    bundle_folder: Path, backend: Backend
+    computing_bundle: Path, backend: Backend
 ) -> None:
     def link_it(path: Path) -> None:
         path.with_name("link").hardlink_to(path)
 
-    with open_with(bundle_folder, backend) as bundle:
+    with open_with(computing_bundle, backend) as bundle:
         wanted = compute(bundle)
-    with open_with(bundle_folder, Disturbed(backend, link_it)) as bundle:
+    with open_with(computing_bundle, Disturbed(backend, link_it)) as bundle:
         assert np.array_equal(compute(bundle), wanted)
 
 
 def test_a_file_that_is_exchanged_and_put_back_is_opened_again(
-    bundle_folder: Path, backend: Backend
+    computing_bundle: Path, backend: Backend
 ) -> None:
     def exchange(path: Path) -> None:
         away = path.rename(path.with_name("away"))
         path.write_bytes(bytes(away.stat().st_size))
         away.replace(path)
 
-    with open_with(bundle_folder, backend) as bundle:
+    with open_with(computing_bundle, backend) as bundle:
         wanted = compute(bundle)
-    with open_with(bundle_folder, Disturbed(backend, exchange)) as bundle:
+    with open_with(computing_bundle, Disturbed(backend, exchange)) as bundle:
         assert np.array_equal(compute(bundle), wanted)
 
 
 def test_a_folder_that_takes_the_bundles_place_meanwhile_is_not_read(
-    bundle_folder: Path, backend: Backend
+    computing_bundle: Path, backend: Backend
 ) -> None:
     def take_its_place(path: Path) -> None:
         path.parent.rename(path.parent.with_name("away"))
@@ -173,42 +145,42 @@ def test_a_folder_that_takes_the_bundles_place_meanwhile_is_not_read(
         for name in (path.name, f"{NAME}.onnx"):
             path.with_name(name).write_bytes(b"other")
 
-    with open_with(bundle_folder, backend) as bundle:
+    with open_with(computing_bundle, backend) as bundle:
         wanted = compute(bundle)
-    with open_with(bundle_folder, Disturbed(backend, take_its_place)) as bundle:
+    with open_with(computing_bundle, Disturbed(backend, take_its_place)) as bundle:
         assert np.array_equal(compute(bundle), wanted)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_while_it_runs_makes_no_difference_and_is_noted(
-    bundle_folder: Path, backend: Backend, change: Change
+    computing_bundle: Path, backend: Backend, change: Change
 ) -> None:
-    with open_with(bundle_folder, backend) as bundle:
+    with open_with(computing_bundle, backend) as bundle:
         wanted = compute(bundle)
         assert bundle.notes() == ()
-        change(bundle_folder / WEIGHTS)
+        change(computing_bundle / WEIGHTS)
         assert np.array_equal(compute(bundle), wanted)
         (note,) = bundle.notes()
         assert f"{WEIGHTS} was changed meanwhile" in note
 
 
-def test_no_file_of_a_bundle_is_mapped(bundle_folder: Path, backend: Backend) -> None:
-    with open_with(bundle_folder, backend) as bundle:
+def test_no_file_of_a_bundle_is_mapped(computing_bundle: Path, backend: Backend) -> None:
+    with open_with(computing_bundle, backend) as bundle:
         compute(bundle)
-        assert str(bundle_folder) not in Path("/proc/self/maps").read_text("utf-8")
+        assert str(computing_bundle) not in Path("/proc/self/maps").read_text("utf-8")
 
 
 def test_an_onnxruntime_that_takes_no_weights_from_memory_reads_copies_of_its_own(
-    bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+    computing_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = pytest.importorskip("onnxruntime")
-    with open_with(bundle_folder, load_backend("ort")) as bundle:
+    with open_with(computing_bundle, load_backend("ort")) as bundle:
         wanted = compute(bundle)
     if hasattr(library.SessionOptions, "add_external_initializers_from_files_in_memory"):
         monkeypatch.delattr(
             library.SessionOptions, "add_external_initializers_from_files_in_memory"
         )
-    with open_with(bundle_folder, load_backend("ort")) as bundle:
+    with open_with(computing_bundle, load_backend("ort")) as bundle:
         assert np.array_equal(compute(bundle), wanted)
-        cut_it(bundle_folder / WEIGHTS)
+        cut_it(computing_bundle / WEIGHTS)
         assert np.array_equal(compute(bundle), wanted)

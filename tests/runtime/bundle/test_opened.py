@@ -17,6 +17,7 @@ from fixtures.manifests import edit_manifest
 
 from echoexport.runtime import open_bundle
 from echoexport.runtime.bundle.files import hold_file
+from echoexport.runtime.bundle.judging.judge import JUDGEMENT
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
@@ -161,7 +162,8 @@ def test_what_a_library_keeps_for_a_network_counts_as_used_when_the_network_is_o
     null_bundle: Path, tmp_path: Path
 ) -> None:
     with open_bundle(null_bundle, options=EngineOptions(cache=tmp_path)) as bundle:
-        digest = hashlib.sha256(bundle.identity("vae_decoder").encode()).hexdigest()
+        known_by = f"{bundle.identity('vae_decoder')}/{JUDGEMENT}"
+        digest = hashlib.sha256(known_by.encode()).hexdigest()
         folder = tmp_path / f"vae_decoder-{digest[:24]}"
         folder.mkdir()
         os.utime(folder, (1000, 1000))

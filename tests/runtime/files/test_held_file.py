@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,13 @@ def test_a_file_that_is_let_go_leaves_no_descriptor(folder: Path) -> None:
     with pytest.raises(BundleError):
         hold(folder, content=b"abc")
     assert count_descriptors() == before
+
+
+def test_a_thread_that_hashes_it_ends_where_it_is_told_to(tmp_path: Path) -> None:
+    content = bytes(1 << 28)
+    (tmp_path / "weights.bin").write_bytes(content)
+    with hold(tmp_path, content=content) as file, ThreadPoolExecutor(1) as aside:
+        hashing = aside.submit(file.check)
+        file.stop_reading()
+        with pytest.raises(BundleError, match=r"weights\.bin: is not needed any more"):
+            hashing.result()

@@ -49,6 +49,15 @@ def test_a_wild_logit_raises_no_overflow(answer: Callable[..., FaceNetwork]) -> 
     assert find_boxes(np.zeros((128, 128, 3), np.uint8), answer((0, (0, 0, 9, 9), -1e30))) == []
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_box_that_is_no_number_is_no_face(
+    answer: Callable[..., FaceNetwork], value: float
+) -> None:
+    network = answer((5, (0, value, 30, 30), 3.0), (600, (0, 0, 30, 30), 2.0))
+    (face,) = find_boxes(np.zeros((128, 128, 3), np.uint8), network)
+    assert face.score == pytest.approx(1 / (1 + np.exp(-2)))
+
+
 def test_the_letterbox_keeps_the_aspect_and_fills_with_black() -> None:
     square = _letterbox(np.full((100, 200, 3), 255, np.uint8))
     assert square.shape == (1, 128, 128, 3)

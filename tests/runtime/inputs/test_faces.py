@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.errors import MissingPackageError, PortraitError, UnknownNameError
+from echoexport.runtime.inputs import faces
 from echoexport.runtime.inputs.blazeface import (
     FaceBox,
     FaceNetwork,
@@ -19,6 +21,19 @@ from echoexport.runtime.inputs.blazeface import (
 from echoexport.runtime.inputs.faces import detect_face, find_faces, open_detector, select_face
 from echoexport.runtime.inputs.portrait import crop_face, read_portrait
 from echoexport.runtime.inputs.resize import resize_bilinear
+
+# Opens a model that is refused, in a process whose stderr is all that libraries print.
+OPENING = """
+import sys
+from pathlib import Path
+from echoexport.runtime.errors import PortraitError
+from echoexport.runtime.inputs.faces import open_detector
+
+try:
+    open_detector(Path(sys.argv[1]), engine="openvino")
+except PortraitError:
+    print("refused")
+"""
 
 
 def test_the_largest_face_is_selected_not_the_surest() -> None:
@@ -95,6 +110,27 @@ def test_a_damaged_model_is_refused_with_its_name(tmp_path: Path, engine: str) -
     (tmp_path / "a.tflite").write_bytes(b"abcdTFL3" + bytes(range(256)) * 8)
     with pytest.raises(PortraitError, match=rf"a\.tflite is damaged or no TFLite model: {engine}"):
         open_detector(tmp_path / "a.tflite", engine=engine)
+
+
+def test_a_model_that_fails_when_it_runs_is_refused_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        raise RuntimeError("Input tensor 65 lacks data")
+
+    monkeypatch.setattr(faces, "_open_litert", lambda content, *, name: fail)
+    (tmp_path / "a.tflite").write_bytes(b"abcdTFL3")
+    network = open_detector(tmp_path / "a.tflite", engine="litert")
+    with pytest.raises(PortraitError, match=r"a\.tflite is damaged .* litert cannot run it"):
+        network(np.zeros((1, 128, 128, 3), np.float32))
+
+
+def test_openvino_prints_nothing_about_a_model_that_only_begins_well(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "a.tflite").write_bytes(b"abcdTFL3")
+    line = [sys.executable, "-c", OPENING, str(tmp_path / "a.tflite")]
+    told = subprocess.run(line, capture_output=True, text=True, timeout=100, check=True)
+    assert (told.stdout, told.stderr) == ("refused\n", "")
 
 
 def test_without_any_engine_the_extras_are_named(
