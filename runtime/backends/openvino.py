@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -16,15 +14,16 @@ from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.layer_times import LayerClock, LayerRecord
 from echoexport.runtime.engine.network_files import NetworkFiles
 from echoexport.runtime.engine.openvino.cache import ModelCache, import_compiled
+from echoexport.runtime.engine.openvino.graph_size import (
+    count_lanes,
+    hash_graph_files,
+    is_worth_caching,
+)
 from echoexport.runtime.engine.openvino.library import load_openvino
 from echoexport.runtime.engine.openvino.norms import merge_single_group_norms
 from echoexport.runtime.engine.processor import describe_processor
 from echoexport.runtime.engine.protocol import Arrays, Backend, Engine, EngineOptions, make_cache
 from echoexport.runtime.errors import BackendError, MissingPackageError, SettingError
-
-_LARGEST_CACHED = 512 * 2**20  # bytes of weights
-_LARGEST_IN_LANES = 64 * 2**20
-_MOST_LANES = 4
 
 # Left alone, OpenVINO computes in bf16 wherever the CPU has it, which costs 80 dB on
 # these networks.
@@ -160,7 +159,7 @@ class OpenVINOBackend(Backend):
         self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
     ) -> OpenVINOEngine | None:
         """A compiled network from the cache; raises ``SettingError`` as :meth:`open` does."""
-        if options.cache is None or not _is_worth_caching(files.path):
+        if options.cache is None or not is_worth_caching(files.path):
             return None
         config = describe_config(files.path, options)
         cache = self._describe_cache(options.cache, options, config=config, hashes=files.hashes)
@@ -207,10 +206,10 @@ class OpenVINOBackend(Backend):
         config: dict[str, str],
         files: NetworkFiles | None,
     ) -> ModelCache | None:
-        folder = make_cache(options.cache if _is_worth_caching(graph) else None)
+        folder = make_cache(options.cache if is_worth_caching(graph) else None)
         if folder is None:
             return None
-        hashes = _hash_files(graph) if files is None else files.hashes
+        hashes = hash_graph_files(graph) if files is None else files.hashes
         return self._describe_cache(folder, options, config=config, hashes=hashes)
 
     def _describe_cache(
@@ -301,7 +300,7 @@ def describe_config(graph: Path, options: EngineOptions) -> dict[str, str]:
     Raises:
         SettingError: a compute precision that this CPU or backend does not have.
     """
-    lanes = _count_lanes(graph, options)
+    lanes = count_lanes(graph, options)
     config = {
         "INFERENCE_PRECISION_HINT": _find_hint(open_core(), options.compute),
         "PERFORMANCE_HINT": "LATENCY",
@@ -362,44 +361,6 @@ def _make_core() -> Any:
             core.set_property({"ENABLE_MMAP": False})
             _CORES.append(core)
         return _CORES[0]
-
-
-def _is_worth_caching(graph: Path) -> bool:
-    """Small networks compile for seconds and start in tenths.
-
-    Of large ones a second copy on disk costs gigabytes.
-    """
-    return _measure_files(graph) < _LARGEST_CACHED
-
-
-def _count_lanes(graph: Path, options: EngineOptions) -> int:
-    """One for each core where the network is small.
-
-    Threads that share its many short operations mostly wait.
-
-    A large one keeps all cores busy by itself, and each lane would cost its
-    activations' memory once more.
-    """
-    if options.lanes:
-        return options.lanes
-    usable = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    cores = min(options.threads or usable, usable)
-    return min(cores, _MOST_LANES) if _measure_files(graph) < _LARGEST_IN_LANES else 1
-
-
-def _measure_files(graph: Path) -> int:
-    """Bytes of a graph and its weights."""
-    return sum(path.stat().st_size for path in _list_files(graph))
-
-
-def _list_files(graph: Path) -> list[Path]:
-    return [path for path in (graph, graph.with_suffix(".bin")) if path.exists()]
-
-
-def _hash_files(graph: Path) -> tuple[str, ...]:
-    return tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in _list_files(graph))
 
 
 def _has_bf16(core: Any) -> bool:
