@@ -114,7 +114,7 @@ def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
       echoexport compare fp32/ int8/ --quality 35 --page quality.html
       echoexport compare before/report.json after/report.json --fail-if "p99>40ms"
     """
-    from echoexport.export.cli.compare_profiles import are_profiles, compare_profile_files
+    from echoexport.export.cli.comparisons.profiles import are_profiles, compare_profile_files
 
     profiles = are_profiles(paths)
     reports = {f"--{name}": options[f"{name}_file"] for name in ("json", "page", "markdown")}

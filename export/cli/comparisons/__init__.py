@@ -1,0 +1,1 @@
+"""What `echoexport compare` sets side by side, one file for each kind."""
