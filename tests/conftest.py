@@ -22,6 +22,7 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 pytest_plugins = [
+    "fixtures.browser",
     "fixtures.checkpoints",
     "fixtures.commands",
     "fixtures.media",

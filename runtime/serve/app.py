@@ -32,6 +32,8 @@ PAGE_FILES = {
     "index.html": "text/html; charset=utf-8",
     "kiosk.mjs": "text/javascript; charset=utf-8",
     "panel.mjs": "text/javascript; charset=utf-8",
+    "captions.mjs": "text/javascript; charset=utf-8",
+    "figures.mjs": "text/javascript; charset=utf-8",
     "microphone.mjs": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",

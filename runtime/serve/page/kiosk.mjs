@@ -1,5 +1,7 @@
 // The page: a live video from one WebSocket, for as long as the screen is on.
 
+import { Captions } from "./captions.mjs";
+
 const KEPT = 8; // seconds behind the playhead that stay in memory
 const FARTHEST = 1.0; // seconds behind live after which the playhead jumps
 const FAR = 0.35; // seconds behind live from which on an idle face lives a little faster
@@ -9,11 +11,11 @@ const SHORTEST_WAIT = 500; // milliseconds before the first retry
 const LONGEST_WAIT = 5000;
 const SILENCE = 4000; // milliseconds without any message after which a connection is dead
 const OPENING = 60000; // the same before the video begins: a portrait is made ready
+const NOTICED = 12000; // for which an error is shown that did not end the session
 
 const query = new URLSearchParams(location.search);
 const face = document.getElementById("face");
 const last = document.getElementById("last");
-const captions = document.getElementById("captions");
 const notice = document.getElementById("notice");
 const sound = document.getElementById("sound");
 
@@ -28,6 +30,7 @@ export class Kiosk extends EventTarget {
     this.parts = [];
     this.buffer = null;
     this.idle = true;
+    this.opened = false;
     setInterval(() => this.look(), 500);
   }
 
@@ -41,6 +44,7 @@ export class Kiosk extends EventTarget {
     socket.binaryType = "arraybuffer";
     socket.onmessage = (message) => this.take(socket, message.data);
     socket.onclose = (event) => this.lose(socket, event.reason);
+    this.opened = false;
     this.socket = socket;
     this.heard = performance.now();
   }
@@ -49,12 +53,20 @@ export class Kiosk extends EventTarget {
   send(message) {
     if (this.socket?.readyState !== WebSocket.OPEN) return false;
     this.socket.send(message instanceof ArrayBuffer ? message : JSON.stringify(message));
+    this.dispatchEvent(new CustomEvent("sent", { detail: message }));
     return true;
+  }
+
+  /** Stop speaking, and whatever still sends sound. */
+  stop() {
+    this.dispatchEvent(new Event("stop"));
+    this.send({ type: "response.cancel" });
   }
 
   take(socket, data) {
     if (socket !== this.socket) return;
     this.heard = performance.now();
+    this.opened = true;
     if (data instanceof ArrayBuffer) {
       this.parts.push(data);
       this.feed();
@@ -65,8 +77,8 @@ export class Kiosk extends EventTarget {
     if (event.type === "output_video.interrupted") this.jump();
     if (event.type === "output_video.speaking") this.idle = false;
     if (event.type === "output_video.idle") this.idle = true;
-    if (event.type === "captions") captions.textContent = event.text;
-    if (event.type === "error") tell(event.error.message);
+    face.dataset.state = this.idle ? "idle" : "speaking";
+    if (event.type === "error") tell(event.error.message, NOTICED);
     this.dispatchEvent(new CustomEvent("told", { detail: event }));
   }
 
@@ -167,6 +179,7 @@ export class Kiosk extends EventTarget {
     socket.onclose = null;
     socket.close();
     tell(reason ? `Connecting again: ${reason}` : "Connecting again");
+    if (!this.opened) explain();
     this.dispatchEvent(new CustomEvent("told", { detail: { type: "lost" } }));
     setTimeout(() => this.connect(), this.wait * (0.75 + Math.random() / 2));
     this.wait = Math.min(LONGEST_WAIT, 2 * this.wait);
@@ -192,9 +205,23 @@ function keepPicture() {
   document.body.classList.add("lost");
 }
 
-function tell(text) {
+let noticed = null;
+
+function tell(text, milliseconds) {
+  clearTimeout(noticed);
   notice.textContent = text;
   notice.hidden = !text;
+  if (milliseconds) noticed = setTimeout(() => tell(""), milliseconds);
+}
+
+/** Why a connection was refused; a socket does not say, a plain request does. */
+async function explain() {
+  try {
+    const answer = await fetch("v1/portraits");
+    if (!answer.ok) tell(`Connecting again: ${(await answer.json()).error.message}`);
+  } catch {
+    // Nobody answers, which is what is told already.
+  }
 }
 
 async function keepAwake() {
@@ -212,11 +239,18 @@ function dropToken() {
 async function showPanel(kiosk) {
   const panel = document.getElementById("panel");
   panel.hidden = !panel.hidden;
-  if (!panel.hidden) (await import("./panel.mjs")).open(kiosk);
+  if (panel.hidden) return;
+  (await import("./panel.mjs")).open(kiosk, { captions, close: () => showPanel(kiosk) });
+  panel.querySelector("h1").focus();
 }
 
 dropToken();
 const kiosk = new Kiosk();
+const captions = new Captions(kiosk, {
+  face,
+  line: document.getElementById("captions"),
+  shown: query.get("captions") !== "0",
+});
 kiosk.connect();
 keepAwake();
 document.addEventListener("visibilitychange", () => {
@@ -228,7 +262,14 @@ sound.addEventListener("click", () => {
   sound.hidden = true;
 });
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") kiosk.stop();
   const typing = event.target.matches("input, select, textarea");
-  if (event.key === "p" && !typing && !event.ctrlKey && !event.metaKey) showPanel(kiosk);
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "p") showPanel(kiosk);
+  if (event.key === "c") captions.toggle();
 });
+// What is dropped must not take the page's place, whether the panel is open or not.
+for (const kind of ["dragover", "drop"]) {
+  document.addEventListener(kind, (event) => event.preventDefault());
+}
 if (query.has("panel")) showPanel(kiosk);

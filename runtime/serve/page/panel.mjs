@@ -1,5 +1,7 @@
 // The panel: everything that the face can do, by hand, and how well it does it.
 
+import { Figures } from "./figures.mjs";
+
 const CHUNK = 4800; // samples that are sent at once, 200 ms
 const MOST_AHEAD = 1.0; // seconds of a voice file that are sent before they are spoken
 
@@ -8,7 +10,7 @@ let opened = false;
 let microphone = null;
 let speaking = 0;
 
-export async function open(kiosk) {
+export async function open(kiosk, { captions, close }) {
   if (opened) return;
   opened = true;
   kiosk.addEventListener("told", (event) => note(event.detail));
@@ -17,11 +19,63 @@ export async function open(kiosk) {
   find("upload").addEventListener("change", (event) => upload(kiosk, event.target.files[0]));
   find("voice").addEventListener("change", (event) => speak(kiosk, event.target.files[0]));
   find("microphone").addEventListener("click", () => toggleMicrophone(kiosk));
-  find("stop").addEventListener("click", () => stop(kiosk));
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => take(kiosk, event));
-  measure(kiosk);
+  find("stop").addEventListener("click", () => kiosk.stop());
+  kiosk.addEventListener("stop", () => speaking++);
+  find("close").addEventListener("click", close);
+  openText(kiosk);
+  openCaptions(captions);
+  openDrop(kiosk);
+  new Figures(kiosk, find("face"));
   await listPortraits(kiosk);
+}
+
+/** A text is spoken where the server has a voice. */
+function openText(kiosk) {
+  const look = () => {
+    const voice = kiosk.session?.audio.output.voice;
+    find("say").hidden = !voice;
+    find("mute").hidden = Boolean(voice) || !kiosk.session;
+  };
+  look();
+  kiosk.addEventListener("told", look);
+  find("say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    say(kiosk, find("text").value);
+  });
+  find("text").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    find("say").requestSubmit();
+  });
+}
+
+function say(kiosk, text) {
+  const content = [{ type: "input_text", text }];
+  const item = { type: "message", role: "user", content };
+  tell("");
+  if (!kiosk.send({ type: "response.create", response: { input: [item] } })) {
+    tell("not connected: try again in a moment");
+  }
+}
+
+function openCaptions(captions) {
+  const box = find("captioned");
+  const look = () => (box.checked = !captions.line.hidden);
+  look();
+  captions.line.addEventListener("toggled", look);
+  box.addEventListener("change", () => captions.toggle(box.checked));
+}
+
+function openDrop(kiosk) {
+  const stage = document.body;
+  document.addEventListener("dragover", () => stage.classList.add("dragged"));
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) stage.classList.remove("dragged");
+  });
+  document.addEventListener("drop", (event) => {
+    stage.classList.remove("dragged");
+    take(kiosk, event.dataTransfer.files[0]);
+  });
 }
 
 async function listPortraits(kiosk) {
@@ -39,9 +93,8 @@ function choose(kiosk, portrait) {
   kiosk.send({ type: "session.update", session: { portrait } });
 }
 
-function take(kiosk, event) {
-  event.preventDefault();
-  const file = event.dataTransfer.files[0];
+function take(kiosk, file) {
+  tell("");
   if (file?.type.startsWith("image/")) upload(kiosk, file);
   else if (file) speak(kiosk, file);
 }
@@ -95,11 +148,6 @@ function toPcm(samples) {
   return pcm.buffer;
 }
 
-function stop(kiosk) {
-  speaking++;
-  kiosk.send({ type: "response.cancel" });
-}
-
 async function toggleMicrophone(kiosk) {
   const button = find("microphone");
   if (microphone) {
@@ -127,31 +175,14 @@ async function listen(kiosk) {
   return { context, tracks: stream.getTracks() };
 }
 
-let late = 0;
-
 function note(event) {
   const [kind, name] = event.type.split(".");
-  if (event.type === "output_video.first_frame") {
-    find("first").textContent = `${Math.round(event.after_ms)} ms`;
-  }
   if (kind === "output_video" && ["idle", "speaking"].includes(name)) {
     find("state").textContent = name;
   }
-  if (event.type === "output_video.late") find("late").textContent = String((late += event.frames));
   if (event.type === "lost") find("state").textContent = "connecting";
   if (event.type === "session.created") find("state").textContent = "idle";
   if (event.type === "error") tell(event.error.message);
-}
-
-function measure(kiosk) {
-  const face = find("face");
-  let shown = 0;
-  setInterval(() => {
-    const total = face.getVideoPlaybackQuality().totalVideoFrames;
-    find("rate").textContent = String(Math.max(0, total - shown));
-    find("behind").textContent = `${Math.round(1000 * kiosk.behind())} ms`;
-    shown = total;
-  }, 1000);
 }
 
 function tell(text) {

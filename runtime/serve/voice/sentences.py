@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-MOST_SENTENCE = 280
-"""Letters that are said at once; a longer sentence is cut at a comma, or at a blank."""
+MOST_SENTENCE = 140
+"""Letters that are said at once, as many as a caption holds; a longer sentence is cut at a
+comma, or at a blank."""
 
 _SHORTEST = 12  # letters; less than that goes with what comes next, as "Dr." does
 # A full stop of any script, with what closes behind it; those of CJK need no blank.
