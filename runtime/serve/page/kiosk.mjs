@@ -4,9 +4,16 @@ import { Captions } from "./captions.mjs";
 
 const KEPT = 8; // seconds behind the playhead that stay in memory
 const FARTHEST = 1.0; // seconds behind live after which the playhead jumps
-const FAR = 0.35; // seconds behind live from which on an idle face lives a little faster
+const FAR = 0.26; // seconds behind live from which on an idle face lives a little faster
 const NEAR = 0.2; // and until which it does
 const FASTER = 1.1;
+const STUMBLE = 0.1; // seconds farther behind live after a picture that came too late
+const MOST_SLACK = 0.4; // and all of them
+const CALM = 30000; // milliseconds without one after which it comes nearer again
+const CLOSER = 0.02; // each half second
+const LEAST = 0.14; // seconds behind live below which a browser may run out of sound
+const HURRY = 4; // how much faster what is not wanted any more goes by
+const TICK = 10; // milliseconds between two looks at how far it has gone
 const SHORTEST_WAIT = 500; // milliseconds before the first retry
 const LONGEST_WAIT = 5000;
 const SILENCE = 4000; // milliseconds without any message after which a connection is dead
@@ -31,6 +38,11 @@ export class Kiosk extends EventTarget {
     this.buffer = null;
     this.idle = true;
     this.opened = false;
+    this.wanted = 0; // where in the video that begins which is still wanted
+    this.leaving = null;
+    this.slack = 0; // seconds farther behind live, as this connection needs it
+    this.stumbled = 0;
+    face.addEventListener("waiting", () => this.stumble());
     setInterval(() => this.look(), 500);
   }
 
@@ -74,7 +86,7 @@ export class Kiosk extends EventTarget {
     }
     const event = JSON.parse(data);
     if (event.type === "session.created") this.begin(event.session);
-    if (event.type === "output_video.interrupted") this.jump();
+    if (event.type === "output_video.interrupted") this.leave(event.time);
     if (event.type === "output_video.speaking") this.idle = false;
     if (event.type === "output_video.idle") this.idle = true;
     face.dataset.state = this.idle ? "idle" : "speaking";
@@ -85,6 +97,7 @@ export class Kiosk extends EventTarget {
   begin(session) {
     this.session = session;
     this.idle = true;
+    this.arrive();
     const source = new MediaSource();
     source.onsourceopen = () => {
       URL.revokeObjectURL(face.src);
@@ -150,8 +163,36 @@ export class Kiosk extends EventTarget {
 
   /** Come nearer to live while nobody speaks; what is spoken is never stretched. */
   catchUp() {
-    if (!this.idle || this.behind() < NEAR) face.playbackRate = 1;
-    else if (this.behind() > FAR) face.playbackRate = FASTER;
+    if (this.leaving) return;
+    if (!this.idle || this.behind() < NEAR + this.slack) face.playbackRate = 1;
+    else if (this.behind() > FAR + this.slack) face.playbackRate = FASTER;
+  }
+
+  /** The video ran dry: this connection wants more in hand. */
+  stumble() {
+    if (face.seeking || !this.buffer?.buffered.length) return;
+    this.slack = Math.min(MOST_SLACK, this.slack + STUMBLE);
+    this.stumbled = performance.now();
+  }
+
+  /**
+   * What was to be said is not wanted any more: past it in a hurry, without its sound. A seek
+   * would stand still for as long as a browser gathers sound, a quarter of a second.
+   */
+  leave(time) {
+    this.wanted = time;
+    face.volume = 0;
+    this.leaving ??= setInterval(() => {
+      if (face.currentTime >= this.wanted) this.arrive();
+      else face.playbackRate = this.behind() > LEAST ? HURRY : 1;
+    }, TICK);
+  }
+
+  arrive() {
+    clearInterval(this.leaving);
+    this.leaving = null;
+    face.playbackRate = 1;
+    face.volume = 1;
   }
 
   /** To the newest picture: what is older is not wanted any more. */
@@ -163,6 +204,7 @@ export class Kiosk extends EventTarget {
   }
 
   look() {
+    if (performance.now() - this.stumbled > CALM) this.slack = Math.max(0, this.slack - CLOSER);
     const patience = this.buffer ? SILENCE : OPENING;
     if (this.socket && performance.now() - this.heard > patience) {
       this.lose(this.socket, "nothing came any more");

@@ -44,6 +44,27 @@ def test_the_panel_speaks_a_voice_file_and_shows_figures(
     page.locator("#panel").wait_for(state="hidden")
 
 
+def test_a_cancel_hurries_past_what_was_to_be_said_and_seeks_nothing(
+    served: Served, page: Any, make_voice: Callable[..., Path]
+) -> None:
+    page.goto(f"{served.url}/?panel")
+    wait_for_video(page)
+    page.evaluate(
+        """() => {
+            window.seeks = 0;
+            window.quiet = false;
+            face.addEventListener("seeking", () => seeks++);
+            face.addEventListener("volumechange", () => { quiet = quiet || face.volume === 0; });
+        }"""
+    )
+    page.set_input_files("#voice", make_voice(seconds=8))
+    wait_for(page, "document.getElementById('state').textContent === 'speaking'")
+    page.click("#stop")
+    wait_for(page, "quiet && face.volume === 1 && face.playbackRate === 1")
+    assert page.evaluate("seeks") == 0
+    wait_for_video(page)
+
+
 def test_an_upload_is_shown_and_one_that_is_no_picture_is_told(
     served: Served, page: Any, portrait_file: Path, tmp_path: Path
 ) -> None:
