@@ -30,6 +30,9 @@ EXTRAS = {
     "tensorrt-rtx",
     "export",
     "serve",
+    "grpc",
+    "webrtc",
+    "voice",
     "docs",
     "dev",
 }
