@@ -76,9 +76,9 @@ def measure_page(
     firsts = [time_first(browser, speaker, voice) for _ in rounds]
     found["first_shown_ms_after_200_ms"] = rank([shown for shown, _ in firsts])
     found["first_frame_ms_of_the_server"] = rank([sent for _, sent in firsts])
-    found["old_shown_ms_after_cancel"] = rank(
-        [time_cancel(browser, speaker, voice, number=number) for number in rounds]
-    )
+    cancels = [time_cancel(browser, speaker, voice, number=number) for number in rounds]
+    found["old_shown_ms_after_cancel"] = rank([old for old, _ in cancels])
+    found["open_shown_ms_after_cancel"] = rank([opened for _, opened in cancels])
     show(found)
     found["together"] = measure_offset(browser, speaker, voice, minutes=arguments.minutes)
     show(found["together"])
@@ -107,6 +107,7 @@ def time_first(browser: Browser, speaker: Speaker, voice: np.ndarray) -> tuple[f
     The server's is of its first frame of the turn, moved or not, after the first sample.
     """
     wait_for_rest(browser)
+    speaker.forget()
     begun = speaker.say(voice[: 2 * RATE]) * 1000
     told = speaker.wait_for("output_video.first_frame")
     browser.page.wait_for_timeout(800)
@@ -117,16 +118,30 @@ def time_first(browser: Browser, speaker: Speaker, voice: np.ndarray) -> tuple[f
     return float(moved[0, 0] - begun - ARRIVED), float(told["after_ms"]) - ARRIVED
 
 
-def time_cancel(browser: Browser, speaker: Speaker, voice: np.ndarray, *, number: int) -> float:
-    """Milliseconds from a cancel to the last frame whose mouth is still open."""
+def time_cancel(
+    browser: Browser, speaker: Speaker, voice: np.ndarray, *, number: int
+) -> tuple[float, float]:
+    """Milliseconds from a cancel: until the last frame of what was said, and the last open mouth.
+
+    The frames that ease the face back belong to no old turn, but their mouth is still open.
+    """
     wait_for_rest(browser)
+    speaker.forget()
     speaker.say(np.resize(voice, 4 * RATE), until=1.0 + 0.037 * (number % 7))
     called = time.time() * 1000
     speaker.tell("response.cancel")
+    begins = float(speaker.wait_for("output_video.interrupted")["time"])
     browser.page.wait_for_timeout(1500)
     shown = browser.take()
-    opened = shown[(shown[:, 0] > called) & (shown[:, 1] > MOVED)]
-    return float(opened[-1, 0] - called) if len(opened) else 0.0
+    after = shown[shown[:, 0] > called]
+    old = after[after[:, 4] < begins - 0.001]
+    opened = after[after[:, 1] > MOVED]
+    return find_last(old, called), find_last(opened, called)
+
+
+def find_last(shown: Frames, called: float) -> float:
+    """Milliseconds until the last of these frames was seen; 0 where there is none."""
+    return float(shown[-1, 0] - called) if len(shown) else 0.0
 
 
 def measure_offset(
@@ -251,6 +266,7 @@ def measure_full(server: ServerProcess, voice: np.ndarray, *, seconds: float) ->
     for socket in sockets[1:]:
         socket.close()
     return {
+        "seconds": seconds,
         "sessions": len(sockets),
         "refused": refused,
         "late_frames": after[name] - before[name],

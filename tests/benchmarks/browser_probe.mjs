@@ -46,6 +46,7 @@
         differ(probe.newest, probe.rest), // levels
         shown.mediaTime - (face.currentTime + ahead / 1000), // the picture less the sound's clock, s
         measureLoudness(),
+        shown.mediaTime,
       ]);
     }
     face.requestVideoFrameCallback(take);

@@ -25,7 +25,7 @@ PROBE = Path(__file__).parent / "browser_probe.mjs"
 PATIENCE = 120.0  # seconds
 Frames = np.ndarray
 """Rows of what was shown: milliseconds since 1970, levels the mouth differs by from rest,
-seconds that the picture is ahead of the sound, loudness."""
+seconds that the picture is ahead of the sound, loudness, its place in the video in seconds."""
 
 
 class ServerProcess:
@@ -113,6 +113,11 @@ class Speaker:
         for message in self.socket:
             self.told.put(json.loads(message))
 
+    def forget(self) -> None:
+        """What was told so far is of no more interest."""
+        while not self.told.empty():
+            self.told.get()
+
     def wait_for(self, kind: str) -> dict[str, Any]:
         """The next event of a kind."""
         while True:
@@ -171,7 +176,7 @@ class Browser:
 
     def take(self) -> Frames:
         """What was shown since."""
-        return np.array(self.page.evaluate("probe.take()"), np.float64).reshape(-1, 4)
+        return np.array(self.page.evaluate("probe.take()"), np.float64).reshape(-1, 5)
 
     def __enter__(self) -> Browser:
         return self

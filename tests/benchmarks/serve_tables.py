@@ -1,0 +1,81 @@
+"""Tables of what was measured of a served bundle, as Markdown."""
+
+from __future__ import annotations
+
+from measured_tables import Results, draw_table
+
+
+def draw_serve(results: Results) -> str:
+    """What a browser showed, a figure a row."""
+    measured = results["measured"]
+    together, idle, full = measured["together"], measured["idle"], measured["full"]
+    rows = [
+        ["moved mouth seen after the first 200 ms", describe_rank(measured, "first_shown")],
+        [
+            "the server's first frame of the turn, after them",
+            describe_rank(measured, "first_frame"),
+        ],
+        [
+            "last frame of what was cancelled, after the cancel",
+            describe_rank(measured, "old_shown"),
+        ],
+        ["last open mouth, after the cancel", describe_rank(measured, "open_shown")],
+        [
+            f"picture ahead of sound over {together['minutes']:g} minutes, p1 / p50 / p99",
+            " / ".join(f"{value:.0f}" for value in together["offset_ms_p1_p50_p99"]),
+        ],
+        ["its drift from the first to the last minute", f"{together['offset_drift_ms']:+.1f}"],
+        [
+            f"moved mouth seen after {idle['minutes']:g} idle minutes",
+            describe_rank(idle, "first_shown"),
+        ],
+        ["the server's memory over them", f"{idle['rss_growth']:+.1%}"],
+        ["files and threads more", f"{idle['files_more']}, {idle['threads_more']}"],
+        [
+            f"sessions that speak; late frames in {full['seconds']:g} s",
+            f"{full['sessions']}; {full['late_frames']:.0f}",
+        ],
+        ["a killed client's place is free after", f"{1000 * full['place_free_again_s']:.0f}"],
+        [
+            "the page plays again after kill -9 and a start",
+            f"{1000 * measured['restart']['playing_s']:.0f}",
+        ],
+    ]
+    told = (
+        f"The demo character at 128 px and 25 fps, page and server on the same 2 cores, Chromium "
+        f"{measured['chromium']} without a screen; milliseconds where nothing else is said."
+    )
+    return f"{told}\n\n{draw_table(('what', 'figure'), rows)}"
+
+
+def describe_rank(found: Results, begin: str) -> str:
+    """Median and 95th percentile of what begins so."""
+    name = next(name for name in found if name.startswith(begin))
+    rank = found[name]
+    return f"p50 {rank['p50']:.0f}, p95 {rank['p95']:.0f} ({rank['rounds']} rounds)"
+
+
+def draw_serve_clock(results: Results) -> str:
+    """Twelve hours of a clock of its own, in a few figures."""
+    hours = results["by_hour"]
+    rows = [
+        ["simulated hours, frames sent", f"{results['hours']}, {hours[-1]['frames']:,}"],
+        ["late frames, viewers cut", f"{results['late_frames']}, {hours[-1]['viewers_cut']}"],
+        [
+            "spread of the hours' first sound, ms",
+            f"{results['first_sound_ms_spread']:g}",
+        ],
+        [
+            "ends of picture and sound apart in the first and the last hour, ms",
+            " / ".join(f"{apart:g}" for apart in results["apart_ms"]),
+        ],
+        [
+            "memory after the first, second and last hour, MB",
+            ", ".join(f"{hours[place]['rss'] / 1e6:.1f}" for place in (0, 1, -1)),
+        ],
+        [
+            "Python objects after the second and the last hour",
+            f"{hours[1]['objects']:,}, {hours[-1]['objects']:,}",
+        ],
+    ]
+    return draw_table(("what", "figure"), rows)
