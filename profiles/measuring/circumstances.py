@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from echoexport.profiles.measuring.figures import format_bytes
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.spec import describe_arithmetic
 
@@ -25,6 +26,23 @@ LIBRARIES = (
     "torch",
 )
 """Distributions whose versions go beside a figure, where they are installed."""
+
+INSTRUCTIONS = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",
+    "amx_fp16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+"""What decides how quickly a processor computes networks, on x86 and on ARM."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -43,6 +61,20 @@ class MachineRecord:
     system: str
     load: float | None
     """Runnable tasks on average in the minute before."""
+    instructions: tuple[str, ...] = ()
+    """Of ``INSTRUCTIONS``, those that the processor has, as the kernel names them."""
+
+    def describe(self) -> str:
+        """All of it in one line."""
+        facts = [
+            self.processor,
+            f"{self.cores} cores",
+            " ".join(self.instructions),
+            "" if self.memory is None else f"{format_bytes(self.memory)} of memory",
+            self.system,
+            "" if self.load is None else f"load {self.load:g}",
+        ]
+        return ", ".join(fact for fact in facts if fact)
 
 
 @dataclass(frozen=True)
@@ -119,12 +151,14 @@ def describe_network_circumstances(bundle: Bundle, name: str) -> Circumstances:
 
 def describe_machine() -> MachineRecord:
     """This machine, as far as its system tells."""
+    cpu_info = _read_text(_CPU_INFO)
     return MachineRecord(
-        processor=_first_text(_BOARD_MODEL) or _find_processor(_read_text(_CPU_INFO)),
+        processor=_first_text(_BOARD_MODEL) or _find_processor(cpu_info),
         cores=_count_cores(),
         memory=_find_memory(_read_text(_MEMORY_INFO)),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        instructions=_find_instructions(cpu_info),
     )
 
 
@@ -144,6 +178,16 @@ def _find_processor(cpu_info: str) -> str:
         if key.strip() == "model name" and value.strip():
             return value.strip()
     return platform.processor() or platform.machine()
+
+
+def _find_instructions(cpu_info: str) -> tuple[str, ...]:
+    """Of its first core; x86 lists them under ``flags`` and ARM under ``Features``."""
+    for line in cpu_info.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            has = set(value.split())
+            return tuple(name for name in INSTRUCTIONS if name in has)
+    return ()
 
 
 def _find_memory(memory_info: str) -> int | None:

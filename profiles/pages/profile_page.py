@@ -190,13 +190,10 @@ def _quality(quality: QualityExcerpt | None) -> str:
 
 def _conditions(report: ProfileReport) -> str:
     found = report.conditions
-    machine = report.conditions.machine
     run = report.settings
-    memory = "" if machine.memory is None else f", {format_bytes(machine.memory)} of memory"
-    load = "" if machine.load is None else f", load {machine.load:g}"
     facts = {
         **dict(list_facts(report)),
-        "machine": f"{machine.processor}, {machine.cores} cores{memory}, {machine.system}{load}",
+        "machine": found.machine.describe(),
         "libraries": ", ".join(
             [f"Python {found.python}", *(f"{n} {v}" for n, v in found.libraries.items())]
         ),

@@ -311,13 +311,10 @@ def _costly_layers(layers: Sequence[LayerQuality]) -> str:
 
 def _conditions(report: QualityReport) -> str:
     found = report.conditions
-    machine = report.conditions.machine
     run = report.settings
     sides = (report.reference, report.candidate)
-    memory = "" if machine.memory is None else f", {format_bytes(machine.memory)} of memory"
-    load = "" if machine.load is None else f", load {machine.load:g}"
     facts = {
-        "machine": f"{machine.processor}, {machine.cores} cores{memory}, {machine.system}{load}",
+        "machine": found.machine.describe(),
         "Python": found.python,
         "libraries": ", ".join(f"{name} {version}" for name, version in found.libraries.items()),
         "date": found.date,

@@ -58,13 +58,8 @@ class LongTalk:
         self._stage = stage
         self._session = session
 
-    @property
-    def pending(self) -> float:
-        return self._session.pending
-
-    @property
-    def steps_down(self) -> int:
-        return self._session.statistics.steps_down
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
 
     def __iter__(self) -> Iterator[LiveFrame]:
         yield from self._spend(1.0)

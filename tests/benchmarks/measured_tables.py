@@ -16,9 +16,11 @@ def describe_conditions(conditions: Results, *, word: str = "") -> str:
     """
     machine = conditions["machine"]
     libraries = conditions["libraries"].items()
+    instructions = " ".join(machine.get("instructions", []))
     return ", ".join(
         [
             f"*{word or conditions['origin']}* on {describe_machine(conditions)}",
+            *([instructions] if instructions else []),
             f"{machine['memory'] / 1e9:.0f} GB",
             f"load {machine['load']:g}",
             f"Python {conditions['python']}",

@@ -35,6 +35,22 @@ def test_a_machine_is_described_from_its_system_files(
     )
 
 
+@pytest.mark.parametrize(
+    ("told", "instructions"),
+    [
+        ("flags\t\t: fpu avx2 avx512_bf16 avx512f\n", ("avx2", "avx512f", "avx512_bf16")),
+        ("Features\t: fp asimd asimddp i8mm bf16\n", ("asimddp", "i8mm", "bf16")),
+        ("model name : old\n", ()),
+    ],
+)
+def test_a_machine_says_which_instructions_for_networks_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, instructions: tuple[str, ...]
+) -> None:
+    (tmp_path / "cpuinfo").write_text(told, encoding="utf-8")
+    monkeypatch.setattr(circumstances_module, "_CPU_INFO", tmp_path / "cpuinfo")
+    assert describe_machine().instructions == instructions
+
+
 def test_a_board_goes_by_the_name_it_gives_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
