@@ -41,7 +41,7 @@ class FragmentSettings:
     """Cut a fragment for about every frame, for viewers who are to see it at once, instead
     of one for each key frame. The head of the file then comes with the first fragment."""
     profile: str | None = None
-    """x264's; None leaves it to x264."""
+    """H.264's in PyAV's words, such as ``Baseline``; None leaves it to x264."""
 
 
 class FragmentedMp4Sink:
@@ -170,9 +170,10 @@ class FragmentedMp4Sink:
             "tune": "zerolatency",
             "g": str(every),
         }
-        if self._settings.profile is not None:
-            options["profile"] = self._settings.profile
         self._video = add_h264(self._container, size=self._size, fps=self._fps, options=options)
+        if self._settings.profile is not None:
+            # not one of the options, where FFmpeg 7.1 takes its number and no name
+            self._video.codec_context.profile = self._settings.profile
         self._sound: Any = self._container.add_stream("aac", rate=self._rate)
         self._sound.layout = "mono"
         self._sound.bit_rate = _BIT_RATE

@@ -35,7 +35,7 @@ EXTRAS = {
     "voice": "espeakng_loader",
 }
 """The runtime's extras that need no GPU, and what each lets one import."""
-TOOLS = {"pytest": "pytest", "hypothesis": "hypothesis", "onnx": "onnx"}
+TOOLS = {"pytest": "pytest", "hypothesis": "hypothesis", "onnx": "onnx", "httpx": "httpx"}
 """What the tests themselves need: not of the product's ranges, so the newest that fits."""
 MODULES = (*EXTRAS.values(), *TOOLS.values())
 BACKENDS = ("openvino", "ort")

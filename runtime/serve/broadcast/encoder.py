@@ -15,7 +15,7 @@ SOUND_RATE = 48_000
 """Of the sound: a packet of AAC then lasts 21 ms and not 64 as at 16 kHz."""
 
 # Baseline: no picture waits for a later one, and every player has it.
-_SETTINGS = FragmentSettings(crf=21, seconds=1.0, each_frame=True, profile="baseline")
+_SETTINGS = FragmentSettings(crf=21, seconds=1.0, each_frame=True, profile="Baseline")
 
 
 class LiveEncoder:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.served import open_socket
 
 PACKAGES = ("starlette", "uvicorn", "websockets", "prometheus_client", "httpx")
 
@@ -32,8 +33,6 @@ def serve(
 def test_it_serves_until_a_signal_and_tells_its_sessions(
     start_command: Callable[..., Any], null_bundle: Path, portrait_file: Path, number: int
 ) -> None:
-    from websockets.sync.client import connect
-
     running = start_command(
         "serve",
         null_bundle,
@@ -46,7 +45,7 @@ def test_it_serves_until_a_signal_and_tells_its_sessions(
         found = re.match(r"ready: (http://127\.0\.0\.1:\d+/)", ready)
         assert found is not None, (ready, running.stderr.read() if not ready else "")
         address = found[1].replace("http", "ws", 1) + "v1/realtime?video=0"
-        with connect(address, open_timeout=30, proxy=None) as socket:
+        with open_socket(address, open_timeout=30) as socket:
             assert "session.created" in str(socket.recv(timeout=30))
             running.send_signal(number)
             said = [str(message) for message in socket]
