@@ -26,6 +26,7 @@ _COMMANDS = {
     "run": ("run", "Make a video from a portrait and a voice."),
     "live": ("live", "Play a voice through a live session, as it is spoken."),
     "serve": ("serve", "Serve a page and live sessions on one port."),
+    "load": ("load", "Let a crowd speak to a server, and measure what it sees."),
     "verify": ("bundles", "Hash a bundle's files and run its self-tests."),
     "inspect": ("bundles", "Show what is inside a bundle."),
     "compare": ("compare", "Measure bundles on the same clips, or compare profiles."),

@@ -84,7 +84,7 @@ class ClipFiles:
     "--fail-if",
     multiple=True,
     metavar="LIMIT",
-    help="For profiles: exit with 1 where it holds, e.g. 'p99>40ms', 'fps<25', "
+    help="For reports: exit with 1 where it holds, e.g. 'p99>40ms', 'fps<25', "
     "'denoising_unet.p50>+5%'. Repeatable.",
 )
 @click.option(
@@ -92,7 +92,7 @@ class ClipFiles:
     "markdown_file",
     type=FILE,
     metavar="FILE",
-    help="For profiles: write the tables here.",
+    help="For reports: write the tables here.",
 )
 @click.option(
     "--json", "json_file", type=FILE, metavar="FILE", help="Write the report here, as JSON."
@@ -107,13 +107,17 @@ class ClipFiles:
 @backend_option
 @compute_option
 def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
-    """Compare bundle B with A on the same clips and noise, or profiles with the first of them.
+    """Compare bundle B with A on the same clips and noise, or reports with the first of them.
+
+    Reports are those of echoexport profile, or those of echoexport load.
 
     \b
     Examples:
       echoexport compare fp32/ int8/ --quality 35 --page quality.html
       echoexport compare before/report.json after/report.json --fail-if "p99>40ms"
+      echoexport compare load-before.json load-after.json --fail-if "first_frame.p95>600ms"
     """
+    from echoexport.export.cli.comparisons.loads import are_loads, compare_load_files
     from echoexport.export.cli.comparisons.profiles import are_profiles, compare_profile_files
 
     profiles = are_profiles(paths)
@@ -124,7 +128,8 @@ def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
     require_reports(reports, others=read, bundles=[] if profiles else paths)
     if profiles:
         outputs = {name: options[name] for name in ("json_file", "page_file", "markdown_file")}
-        compare_profile_files(paths, fail_if=options["fail_if"], **outputs)
+        compare = compare_load_files if are_loads(paths) else compare_profile_files
+        compare(paths, fail_if=options["fail_if"], **outputs)
         return
     if options["fail_if"] or options["markdown_file"] is not None:
         raise SettingError(

@@ -81,9 +81,9 @@ def name_codecs(head: bytes) -> str:
 
 def _begins_with_key(moof: bytes) -> bool:
     """Whether the first picture of a fragment needs no other."""
-    for kind, traf in _iterate_boxes(moof[_HEAD:]):
+    for kind, traf in iterate_boxes(moof[_HEAD:]):
         if kind == b"traf":
-            parts = dict(_iterate_boxes(traf))
+            parts = dict(iterate_boxes(traf))
             flags = _find_first_flags(parts)
             if flags is not None:
                 return not flags & _NOT_SYNC
@@ -120,8 +120,8 @@ def _read_default_flags(header: bytes, options: int) -> int:
     return int(struct.unpack_from(">I", header, 8 + before)[0])
 
 
-def _iterate_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The kind and content of each box."""
+def iterate_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The kind and content of each box, one after another; what is cut at the end is left out."""
     place = 0
     while place + _HEAD <= len(data):
         size, kind = struct.unpack_from(">I4s", data, place)
