@@ -86,12 +86,10 @@ def load_command(url: str, **options: Any) -> None:
       echoexport load https://kiosk:8443 --streams auto --token-file tokens --report load.json
       echoexport compare before.json after.json --fail-if "first_frame.p95>600ms"
     """
-    import asyncio
-
     from echoexport.profiles.pages.load_markdown import format_load
     from echoexport.profiles.reports.load_report import describe_load, write_load
     from echoexport.runtime.errors import BackendError
-    from echoexport.runtime.serve.load.crowd import run_crowd
+    from echoexport.runtime.serve.load.crowd import measure_crowd
     from echoexport.runtime.serve.server import require_serve_packages
 
     require_serve_packages()
@@ -99,10 +97,8 @@ def load_command(url: str, **options: Any) -> None:
     require_reports({"--report": options["report_file"]}, others=read, bundles=[])
     target = _settle(url, options)
     with ProgressLine("s", {"opening": "session"}) as progress:
-        log = asyncio.run(
-            run_crowd(
-                target, streams=options["streams"], duration=options["duration"], tell=progress
-            )
+        log = measure_crowd(
+            target, streams=options["streams"], duration=options["duration"], tell=progress
         )
     report = describe_load(log, url=target.url, seconds=options["duration"])
     if options["report_file"] is not None:

@@ -27,6 +27,17 @@ class CrowdLog:
     """Its words; "" where it refused none."""
 
 
+def measure_crowd(
+    target: LoadTarget,
+    *,
+    streams: int | None,
+    duration: float,
+    tell: Callable[[str, int, int], None] = lambda phase, done, total: None,
+) -> CrowdLog:
+    """:func:`run_crowd` from its begin to its end, in a loop of its own."""
+    return asyncio.run(run_crowd(target, streams=streams, duration=duration, tell=tell))
+
+
 async def run_crowd(
     target: LoadTarget,
     *,

@@ -11,10 +11,10 @@ from time import monotonic
 from typing import Any
 
 from echoexport.runtime.errors import CapacityError, InputError, SettingError
+from echoexport.runtime.live.playing import CHUNK
 from echoexport.runtime.serve.load.track_ends import TrackEnds
 
 VOICE_RATE = 16_000
-CHUNK = 0.02  # seconds, as a telephone or a browser sends them
 _REST = 1.0  # seconds between two utterances
 _LONGEST_REST = 10.0  # seconds until the face is at rest, after which it is spoken to all the same
 _OPENING = 120.0  # seconds: a portrait may have to be made ready

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from fixtures.live_stage import make_voice
 from fixtures.served import OTHER_TOKEN, TOKEN, Served
 
 from echoexport.runtime.errors import CapacityError, InputError, SettingError
-from echoexport.runtime.serve.load.crowd import CrowdLog, run_crowd
+from echoexport.runtime.serve.load.crowd import CrowdLog, measure_crowd
 from echoexport.runtime.serve.load.stream import LoadTarget
 
 VOICE = (make_voice(1) * 32767).astype("<i2").tobytes()
@@ -23,7 +22,7 @@ def send_crowd(
     served: Served, *, streams: int | None, duration: float = 5, **more: Any
 ) -> CrowdLog:
     target = LoadTarget(served.url, VOICE, **more)
-    return asyncio.run(run_crowd(target, streams=streams, duration=duration))
+    return measure_crowd(target, streams=streams, duration=duration)
 
 
 def wait_until_empty(served: Served) -> bool:
@@ -70,7 +69,7 @@ def test_a_stranger_and_a_wrong_address_are_told(serve: Callable[..., Served]) -
         send_crowd(served, streams=1, tokens=(TOKEN,), portrait="nobody")
     target = LoadTarget("http://127.0.0.1:9", VOICE)
     with pytest.raises(SettingError, match="cannot be reached"):
-        asyncio.run(run_crowd(target, streams=1, duration=1))
+        measure_crowd(target, streams=1, duration=1)
 
 
 def test_the_very_first_may_be_refused(serve: Callable[..., Served]) -> None:
