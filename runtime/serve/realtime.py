@@ -15,7 +15,11 @@ from echoexport.runtime.serve.refusals import Refusal, RefusedError, explain_err
 from echoexport.runtime.serve.served import ServedSession
 from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.table import SessionTable
-from echoexport.runtime.serve.voice.items import find_item_text, find_response_text
+from echoexport.runtime.serve.voice.items import (
+    describe_item,
+    find_item_text,
+    find_response_text,
+)
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -139,7 +143,9 @@ class RealtimeEndpoint:
             return
         if kind == messages.ITEM:
             session.speaker.draft(find_item_text(asked))
-        elif kind == messages.COMMIT:
+            viewer.tell({"type": messages.ANSWERS[kind], "item": describe_item(asked)})
+            return
+        if kind == messages.COMMIT:
             session.flush()
         else:
             session.interrupt()

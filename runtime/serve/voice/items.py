@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from echoexport.runtime.serve.refusals import RefusedError, refuse
 
 _PARTS = ("input_text", "output_text", "text")
 """Kinds of content that hold a text; a user's own, a model's, and the older spelling."""
+_LONGEST_NAME = 64
 
 
 def find_text(body: object) -> str:
@@ -29,6 +31,16 @@ def find_item_text(message: dict[str, Any]) -> str:
         RefusedError: it is no message with a text.
     """
     return _join_parts(message.get("item"))
+
+
+def describe_item(message: dict[str, Any]) -> dict[str, Any]:
+    """The item that was kept, as it is told back: under the client's id, or one of ours."""
+    sent = message["item"]
+    name = sent.get("id")
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
+        name = f"item_{secrets.token_hex(8)}"
+    told = {"id": name, "object": "realtime.item", "type": "message", "status": "completed"}
+    return {**told, "role": str(sent.get("role", "user"))[:_LONGEST_NAME]}
 
 
 def find_response_text(message: dict[str, Any]) -> str | None:

@@ -177,7 +177,7 @@ class TextSpeaker:
         left = [response for _, response, _ in self._unfinished]
         left += [one for _, one, _ in self._captions if one not in left]
         left += [one for one in self._waiting if one not in left]
-        for pending in (self._captions, self._unfinished, self._waiting, self._drafts):
+        for pending in (self._captions, self._unfinished, self._waiting):
             pending.clear()
         for response in left:
             if response.heard:

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from echoexport.runtime.serve.refusals import RefusedError
-from echoexport.runtime.serve.voice.items import find_item_text, find_response_text, find_text
+from echoexport.runtime.serve.voice.items import (
+    describe_item,
+    find_item_text,
+    find_response_text,
+    find_text,
+)
 
 
 def item(*texts: str, kind: str = "input_text") -> dict[str, Any]:
@@ -54,3 +59,11 @@ def test_a_body_without_a_text_is_told(body: object) -> None:
     with pytest.raises(RefusedError, match="text"):
         find_text(body)
     assert find_text({"text": "Hello."}) == "Hello."
+
+
+@pytest.mark.parametrize("name", ["mine", None, 5, "", "a" * 65])
+def test_an_item_is_told_back_under_its_name_or_one_of_ours(name: object) -> None:
+    told = describe_item({"item": {**item("Hello."), "id": name}})
+    assert (told["id"] == "mine") == (name == "mine")
+    assert told["id"].startswith("item_" if name != "mine" else "mine")
+    assert told["role"] == "user"

@@ -37,7 +37,7 @@ def test_an_item_and_a_response_are_spoken_with_captions(talking: Served) -> Non
     with talking.connect("?video=0") as socket:
         take_event(socket, "session.created")
         create_item(socket, "Good morning, all. How are you today?")
-        take_event(socket, "conversation.item.added")
+        assert take_event(socket, "conversation.item.added")["item"]["role"] == "user"
         socket.send(json.dumps({"type": "response.create"}))
         name = take_event(socket, "response.created")["response"]["id"]
         first = take_event(socket, DELTA)
