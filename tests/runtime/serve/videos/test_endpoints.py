@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import tempfile
 import time
 import wave
 from collections.abc import Callable
@@ -239,3 +241,39 @@ def test_a_defect_fails_the_job_and_the_next_one_works(
     assert "secret" not in json.dumps(failed)
     assert any("a secret path" in line.get("trace", "") for line in served.log)
     assert wait_for(served, order(served).json())["status"] == "completed"
+
+
+def test_videos_of_a_server_that_was_killed_are_cleared_at_the_next_start(
+    start_command: Callable[..., Any],
+    serve: Callable[..., Served],
+    null_bundle: Path,
+    portrait_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import httpx
+
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    running = start_command(
+        "serve",
+        null_bundle,
+        *("-p", portrait_file, "--port", "0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        url = running.stdout.readline().decode().split()[1].rstrip("/")
+        job = httpx.post(f"{url}/v1/videos", content=make_wav(0.5), timeout=20).json()
+        while httpx.get(f"{url}/v1/videos/{job['id']}").json()["status"] != "completed":
+            time.sleep(0.1)
+    finally:
+        running.kill()
+        running.communicate()
+    left = list(place.iterdir())
+    assert [len(list(folder.glob("*.mp4"))) for folder in left] == [1]
+    served = serve()
+    assert served.videos.parent == place
+    assert not left[0].exists()
