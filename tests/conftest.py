@@ -30,6 +30,7 @@ pytest_plugins = [
     "fixtures.voices",
     "fixtures.null_bundles",
     "fixtures.live_stage",
+    "fixtures.sketches",
 ]
 
 

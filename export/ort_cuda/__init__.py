@@ -55,9 +55,9 @@ def specialize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Counter[str]]:
     rounding. A graph that is quantized or computes in more than one float type is given
     back as it is: casts break its chains.
     """
+    from echoexport.export.graphs.edited_graph import EditedGraph
     from echoexport.export.ort_cuda.attention import fuse_attention
     from echoexport.export.ort_cuda.channels_last import lay_channels_last
-    from echoexport.export.ort_cuda.edited_graph import EditedGraph
     from echoexport.export.ort_cuda.fusions import fuse
     from echoexport.runtime.contract.operators import MICROSOFT
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph, Shape, attribute, volume
+from echoexport.export.graphs.edited_graph import EditedGraph, Shape, attribute, volume
 from echoexport.export.ort_cuda.group_norms import GroupNorm, find_inside, find_norms
 from echoexport.runtime.contract.operators import MICROSOFT
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph, attribute, volume
+from echoexport.export.graphs.edited_graph import EditedGraph, attribute, volume
 
 if TYPE_CHECKING:
     pass

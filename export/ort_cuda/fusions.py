@@ -5,7 +5,7 @@ Each saves trips to memory.
 
 from __future__ import annotations
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
+from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.ort_cuda.flattening import flatten_choices, flatten_sums, merge_twins
 from echoexport.export.ort_cuda.norm_fusions import (
     fuse_group_norms,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph, Shape, attribute
+from echoexport.export.graphs.edited_graph import EditedGraph, Shape, attribute
 
 if TYPE_CHECKING:
     import onnx

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from echoexport.export.ort_cuda.edited_graph import EditedGraph, attribute
+from echoexport.export.graphs.edited_graph import EditedGraph, attribute
+from echoexport.export.graphs.patterns import draw_mask
 from echoexport.runtime.contract.operators import MICROSOFT
 
 if TYPE_CHECKING:
@@ -19,10 +18,6 @@ several are packed into one."""
 PACKED = 8
 """Attentions in one: of 2 to 16 of the published network's temporal ones, the quickest
 on an H100 (measured)."""
-
-MASKED = -60000.0
-"""Added to the scores of tokens of different attentions: far below any score, and
-within float16."""
 
 
 def pack_attentions(graph: EditedGraph) -> None:
@@ -42,7 +37,7 @@ def _pack(graph: EditedGraph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     if len(node.input) > 3 or len(set(shapes)) != 1 or tokens > SHORTEST or batch % PACKED:
         return [node]
     packed = (batch // PACKED, PACKED * tokens, width)
-    masked = graph.constant(_draw_mask(tokens, graph.dtype), "attention_mask")
+    masked = graph.constant(draw_mask(tokens, PACKED, graph.dtype), "attention_mask")
     views = [graph.view(name, packed, graph.fresh(f"{name}.packed")) for name in node.input]
     output = node.output[0]
     inside = graph.fresh(f"{output}.packed")
@@ -55,12 +50,3 @@ def _pack(graph: EditedGraph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         **{one.name: attribute(node, one.name) for one in node.attribute},
     )
     return [*views, whole, graph.view(inside, shapes[0], output)]
-
-
-def _draw_mask(tokens: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """(1, 1, all tokens, all tokens): zero within an attention, ``MASKED`` between two."""
-    mask = np.full((PACKED, tokens, PACKED, tokens), MASKED, dtype)
-    for place in range(PACKED):
-        mask[place, :, place] = 0
-    wide = PACKED * tokens
-    return mask.reshape(1, 1, wide, wide)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph, attribute, volume
-from echoexport.export.ort_cuda.sums import compute_vector, is_read_once, split_bias
+from echoexport.export.graphs.edited_graph import EditedGraph, attribute, volume
+from echoexport.export.graphs.patterns import match_gate, split_bias
+from echoexport.export.ort_cuda.sums import compute_vector, is_read_once
 from echoexport.runtime.contract.operators import MICROSOFT
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _add_vectors(
 def fuse_geglu(graph: EditedGraph) -> None:
     """bias, halves, GELU of the second, product: BiasSplitGelu."""
     for place, node in enumerate(graph.nodes):
-        whole = _match_gate(graph, node)
+        whole = match_gate(graph, node)
         biased = None if whole is None else graph.maker(whole, "Add")
         parts = None if biased is None else split_bias(graph, biased)
         output = node.output[0]
@@ -95,24 +96,6 @@ def fuse_geglu(graph: EditedGraph) -> None:
             graph.nodes[place] = graph.make(
                 "BiasSplitGelu", list(parts), output, graph.shapes[output], domain=MICROSOFT
             )
-
-
-def _match_gate(graph: EditedGraph, node: onnx.NodeProto) -> str | None:
-    """The value, of three axes, whose first half a product multiplies by the GELU of the second."""
-    if node.op_type != "Mul" or len(node.input) != 2:
-        return None
-    gelu = graph.maker(node.input[1], "Gelu")
-    left = graph.maker(node.input[0], "Slice")
-    right = None if gelu is None else graph.maker(gelu.input[0], "Slice")
-    if gelu is None or left is None or right is None:
-        return None
-    whole = left.input[0]
-    half = graph.shapes[node.output[0]][-1]
-    bounds = [[graph.scalar(name) for name in part.input[1:4]] for part in (left, right)]
-    if right.input[0] != whole or bounds != [[0, half, 2], [half, 2 * half, 2]]:
-        return None
-    exact = attribute(gelu, "approximate", b"none") == b"none"
-    return whole if exact and graph.shapes[whole][2:] == (2 * half,) else None
 
 
 def scale_products(graph: EditedGraph) -> None:

@@ -6,19 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
+from echoexport.export.graphs.edited_graph import EditedGraph
+from echoexport.export.graphs.patterns import split_bias
 
 if TYPE_CHECKING:
     import onnx
-
-
-def split_bias(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str] | None:
-    """Value and bias of an Add of a constant vector over the last axis."""
-    for value, bias in (tuple(node.input), tuple(node.input)[::-1]):
-        shape = graph.shapes[value]
-        if graph.is_vector(bias) and len(shape) > 1 and graph.shapes[bias] == shape[-1:]:
-            return value, bias
-    return None
 
 
 def is_read_once(graph: EditedGraph, name: str) -> bool:

@@ -13,8 +13,8 @@ import pytest
 from onnx import numpy_helper
 
 from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.ort_cuda.attention import fuse_attention
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
 from echoexport.profiles.measuring.latency import read_self_test_inputs
 from echoexport.runtime.bundle.network import compare_outputs
 from echoexport.runtime.bundle.opened import open_bundle

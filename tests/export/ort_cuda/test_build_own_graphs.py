@@ -281,9 +281,11 @@ def test_a_network_with_nodes_in_fp32_has_none_and_the_others_keep_theirs(
 
 
 @pytest.mark.parametrize("backend", ["null", GRAPHS_FOR])
-def test_compiling_leaves_them_out(null_bundle: Path, compile_null: Any, backend: str) -> None:
+def test_compiling_takes_the_backends_own_and_leaves_all_out(
+    null_bundle: Path, compile_null: Any, backend: str
+) -> None:
     manifest = read_manifest(null_bundle)
-    (null_bundle / "own.onnx").write_text("own")
+    shutil.copy(null_bundle / manifest.networks["vae_decoder"].graph, null_bundle / "own.onnx")
     entry = replace(manifest.networks["vae_decoder"], graphs={backend: "own.onnx"})
     files = {**manifest.files, "own.onnx": describe_file(null_bundle / "own.onnx")}
     networks = {**manifest.networks, "vae_decoder": entry}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.ort_cuda.channels_last import lay_channels_last
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
 
 pytest.importorskip("onnxruntime")
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.ort_cuda import group_norms
 from echoexport.export.ort_cuda.channels_last import lay_channels_last
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
 from echoexport.export.ort_cuda.group_norms import find_norms
 
 pytest.importorskip("onnxruntime")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.ort_cuda import packing
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
 
 pytest.importorskip("onnxruntime")
 

@@ -20,6 +20,7 @@ from echoexport.calibration.graphs.qdq_graph import add_qdq
 from echoexport.calibration.observing.overflows import keep_float32
 from echoexport.calibration.plan import LayerPlan, NetworkPlan
 from echoexport.export.architecture import Architecture
+from echoexport.export.graphs import patterns
 from echoexport.export.graphs.weights import write_weights
 from echoexport.export.ort_cuda import norm_fusions, packing, product_fusions, specialize
 from echoexport.export.sizes import size_networks
@@ -303,4 +304,4 @@ def test_a_mask_lets_no_packed_attention_see_its_neighbours(
     (mask,) = masks
     frames = traced.spec.inputs[0].shape[2]
     blocks = np.kron(np.eye(packing.PACKED), np.ones((frames, frames)))
-    np.testing.assert_array_equal(mask[0, 0], np.where(blocks == 1, 0, packing.MASKED))
+    np.testing.assert_array_equal(mask[0, 0], np.where(blocks == 1, 0, patterns.MASKED))

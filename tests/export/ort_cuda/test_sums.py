@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
+from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.ort_cuda.sums import compute_vector, is_read_once, split_bias, split_sum
 
 B = 2

@@ -24,9 +24,9 @@ from echoexport.calibration.sample import Sample
 from echoexport.export.architecture import Architecture
 from echoexport.export.checkpoint.tensor_files import StoredTensor
 from echoexport.export.graphs.count_work import count_work
+from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.graphs.weights import write_weights
 from echoexport.export.ort_cuda.attention import fuse_attention
-from echoexport.export.ort_cuda.edited_graph import EditedGraph
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.lowering import attention as attention_lowering
 from echoexport.export.subnets.networks import build_network

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from echoexport.export.ort_cuda.edited_graph import EditedGraph, attribute, volume
+from echoexport.export.graphs.edited_graph import EditedGraph, attribute, volume
 from echoexport.runtime.contract.operators import MICROSOFT
 
 
