@@ -1,4 +1,4 @@
-"""OpenVINO's telemetry: absent while we import the library, and a user's own otherwise."""
+"""What comes with OpenVINO: no telemetry while we import it, and its converter when asked for."""
 
 from __future__ import annotations
 
@@ -58,3 +58,26 @@ def test_a_users_own_telemetry_package_stays_what_it_was(tmp_path: Path) -> None
     assert run_python(f"{IMPORT}{after})", home=tmp_path) == "1 True"
     both = f"{before}{IMPORT}{after} or before is after)"
     assert run_python(both, home=tmp_path) == "1 True"
+
+
+def test_the_converter_is_imported_when_it_is_first_read(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    here = "print('openvino.tools.ovc' in sys.modules)\n"
+    code = f"import sys\n{IMPORT}{here}from openvino import convert_model\n{here}"
+    code += "import openvino; print(openvino.convert_model is convert_model)"
+    assert run_python(code, home=tmp_path).split() == ["False", "True", "True"]
+
+
+def test_a_users_own_import_of_the_converter_works_before_and_after(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    use = "import openvino.tools.ovc as ovc; print(callable(ovc.convert_model))\n"
+    assert run_python(IMPORT + use, home=tmp_path) == "True"
+    before = "import sys; sys.modules['openvino_telemetry'] = None\nimport openvino\n"
+    code = before + IMPORT + "print('__getattr__' in vars(openvino), openvino.convert_model)"
+    assert run_python(code, home=tmp_path).startswith("False <function convert_model")
+
+
+def test_an_attribute_that_the_package_does_not_have_is_refused_as_ever(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    code = f"{IMPORT}import openvino\ntry: openvino.nothing\nexcept AttributeError as e: print(e)"
+    assert run_python(code, home=tmp_path) == "module 'openvino' has no attribute 'nothing'"
