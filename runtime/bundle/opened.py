@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from echoexport.runtime.bundle.fitting import require_fitting
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.opening import NetworkOpener
 from echoexport.runtime.bundle.self_test import SelfTestResult
+from echoexport.runtime.bundle.slot import Slot
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.trace.tracer import NULL, Tracer
@@ -75,7 +76,7 @@ class Bundle:
         self.backend = backend
         self.options = options
         self._opener = NetworkOpener(folder, manifest, backend=backend, options=options)
-        self._slots = {name: _Slot() for name in manifest.networks}
+        self._slots = {name: Slot() for name in manifest.networks}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
         self._own = self.lease()
         self._at_close: list[Callable[[], None]] = []
@@ -235,6 +236,13 @@ class Bundle:
             if slot.network is None and slot.begun is None:
                 slot.begun = self._thread.submit(self._open_aside, name, tracer)
 
+    def expect(self, name: str, waiting: int) -> None:
+        """For leases: so many calls of a network will wait for each other at once.
+
+        What it is opened for, where it is not open yet.
+        """
+        self._slots[name].waiting = waiting
+
     def let_go(self, name: str, lease: Lease) -> None:
         """For leases: ``lease`` needs the network no more; it closes with its last holder."""
         slot = self._slots[name]
@@ -243,10 +251,10 @@ class Bundle:
             if not slot.holders:
                 slot.close()
 
-    def _open(self, name: str, slot: _Slot, tracer: Tracer) -> Network:
+    def _open(self, name: str, slot: Slot, tracer: Tracer) -> Network:
         begun = slot.begun
         if begun is None:
-            return self._opener.open(name, tracer)
+            return self._opener.open(name, tracer, waiting=slot.waiting)
         try:
             with tracer.span("opening", "wait", network=name):
                 network = begun.result()
@@ -316,6 +324,14 @@ class Lease:
         for name in names:
             self.bundle.take_ahead(name, self._holder, tracer=self.tracer)
 
+    def expect(self, name: str, waiting: int) -> None:
+        """Say that so many calls of a network will wait for each other at once.
+
+        A backend that is left the lanes goes by it when it opens the network; one that
+        is open stays as it is.
+        """
+        self.bundle.expect(name, waiting)
+
     def identity(self, *names: str) -> str:
         """What these networks' results depend on, see :meth:`Bundle.identity`."""
         return self.bundle.identity(*names)
@@ -374,26 +390,3 @@ class Lease:
         if lent is not None:
             self._calls[name] += lent.calls
             self._notes += lent.notes
-
-
-class _Slot:
-    """One network's place: open, being opened or neither, and the leases that hold it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.network: Network | None = None
-        self.begun: Future[Network] | None = None
-        self.holders: set[Lease] = set()
-
-    def close(self) -> None:
-        """Close the network, or do not even open it."""
-        with self.lock:
-            begun = self.begun
-            network = self.network
-            self.begun = None
-            self.network = None
-            self.holders.clear()
-            if begun is not None and not begun.cancel() and begun.exception() is None:
-                network = begun.result()
-            if network is not None:
-                network.close()

@@ -48,8 +48,10 @@ class NetworkOpener:
         # Networks whose own graph for this backend did not work here.
         self._refused: set[str] = set()
 
-    def open(self, name: str, tracer: Tracer) -> Network:
+    def open(self, name: str, tracer: Tracer, *, waiting: int = 1) -> Network:
         """A network as the bundle runs it; ``tracer`` is told how long that took.
+
+        ``waiting``: calls of it that will wait for each other at once.
 
         Raises:
             UnknownNameError: no such network.
@@ -59,7 +61,7 @@ class NetworkOpener:
                 self-test.
         """
         self.require_network(name)
-        options = self._options_for(name)
+        options = replace(self._options_for(name), waiting=waiting)
         with tracer.span("open", "stage", network=name):
             network = self._open_proved(name, options)
         if options.cache is not None:
@@ -107,7 +109,7 @@ class NetworkOpener:
         entry = self.manifest.networks[name]
         if name in self._refused:
             return entry.graph
-        return entry.graphs.get(self.backend.name, entry.graph)
+        return entry.graph_for(self.backend.name)
 
     def measure_weights(self, *names: str) -> int:
         """Bytes of these networks' weights, or of their compiled engines, which hold them.

@@ -38,6 +38,9 @@ class EngineOptions:
     lanes: int = 1
     """Calls that run side by side, for a network that is called so; 0 leaves it to the
     backend."""
+    waiting: int = 1
+    """Calls that will wait for each other at once, where it is known: what a backend that
+    is left the lanes may go by."""
     profile: bool = False
     """Time every layer, which costs time itself; the engine's ``read_layers`` then gives
     them, where its backend can."""

@@ -40,7 +40,7 @@ class _SpareOpener(NetworkOpener):
         self._host = host
         self._time = time
 
-    def open(self, name: str, tracer: Tracer) -> Network:
+    def open(self, name: str, tracer: Tracer, *, waiting: int = 1) -> Network:
         """See :meth:`NetworkOpener.open`."""
         host = self._host
         if host.find_open(name) is not None:

@@ -138,6 +138,7 @@ class Sampling:
         self._latents = [FrameLatents(draw), *(FrameLatents() for _ in self._steps)]
         kept = keep or self._hooks.on_step is not None
         self._kept = np.empty(noise.shape, np.float32) if kept else None
+        networks.expect("denoising_unet", min(len(step.windows) for step in self._steps))
         self._denoiser = Denoiser(networks, conditions, guided=settings.guided)
         self._calls = 0
         self._told = 0

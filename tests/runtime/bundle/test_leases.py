@@ -212,3 +212,26 @@ def test_threads_that_take_and_let_go_at_random_leave_nothing_open(
         thread.join(60)
     assert all(calls)
     assert all(engine.closed for engine in backend.opened)
+
+
+def test_a_network_is_opened_for_as_many_calls_as_will_wait(null_bundle: Path) -> None:
+    class Asked(NullBackend):
+        """Null engines; what they were asked for is kept."""
+
+        def __init__(self) -> None:
+            self.waiting: dict[str, int] = {}
+
+        def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> NullEngine:
+            self.waiting[spec.name] = options.waiting
+            return NullEngine(spec)
+
+    backend = Asked()
+    manifest = read_manifest(null_bundle)
+    with Bundle(null_bundle, manifest, backend=backend, options=EngineOptions(lanes=0)) as bundle:
+        lease = bundle.lease()
+        lease.expect("denoising_unet", 7)
+        lease.network("denoising_unet")
+        lease.network(DECODER)
+        lease.expect("denoising_unet", 2)  # it is open, and stays as it is
+        lease.network("denoising_unet")
+    assert backend.waiting == {"denoising_unet": 7, DECODER: 1}
