@@ -20,6 +20,7 @@ from echoexport.export.build.checks import check_bundle
 from echoexport.export.build.description import describe_bundle
 from echoexport.export.build.fp16_graphs import NOT_SETTLED
 from echoexport.export.build.job import BundleJob, open_job
+from echoexport.export.build.own_graphs import add_backend_graphs
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.checkpoint.tensor_files import StoredTensor
@@ -33,7 +34,6 @@ from echoexport.export.graphs.weights import (
     require_shared,
     write_weights,
 )
-from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.export.sizes import size_networks
 from echoexport.export.subnets.graph_builder import weights_file
@@ -99,7 +99,7 @@ def write_float_bundle(job: BundleJob, output: Path, *, whole: bool = True) -> M
         )
         manifest = _add_files(manifest, folder, job.checkpoint, networks=networks, hashes=hashes)
         if whole:
-            manifest = add_own_graphs(manifest, folder, target=job.target)
+            manifest = add_backend_graphs(manifest, folder, job=job)
         return _check_and_write(manifest, folder, job)
 
 

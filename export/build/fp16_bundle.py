@@ -24,6 +24,7 @@ from echoexport.export.build.fp16_graphs import (
     find_overflowing,
 )
 from echoexport.export.build.job import BundleJob, open_job
+from echoexport.export.build.own_graphs import add_backend_graphs
 from echoexport.export.build.parts import add_file, compose_bundle, part_of
 from echoexport.export.build.progress import BuildProgress
 from echoexport.export.build.settings import BuildSettings
@@ -34,7 +35,6 @@ from echoexport.export.build.sources import (
     float_bundles,
     found_set,
 )
-from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.runtime.contract.manifest import Manifest, read_manifest, write_manifest
 from echoexport.runtime.progress import Progress
@@ -106,7 +106,7 @@ def _compose(
     parts = {name: part_of(floats.base, base, name) for name in base.networks}
     manifest = compose_bundle(parts, folder, base=base)
     write_plan(plan, folder / PLAN_NAME)
-    manifest = add_own_graphs(add_file(manifest, folder, PLAN_NAME), folder, target=job.target)
+    manifest = add_backend_graphs(add_file(manifest, folder, PLAN_NAME), folder, job=job)
     write_manifest(manifest, folder)
     return manifest
 

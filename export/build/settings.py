@@ -48,6 +48,8 @@ class BuildSettings:
     """A plan to follow in place of making one, for int8, auto and fp16."""
     sensitivity: bool = False
     """Measure what each layer of the denoiser costs, even where all may be int8."""
+    own_graphs: bool = True
+    """Add graphs in the form that single backends run quickest."""
     live: bool = False
     """Add the two networks for live."""
     progress: Path | None = None

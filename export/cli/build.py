@@ -118,6 +118,13 @@ if TYPE_CHECKING:
     help="Run the self-tests here before the bundle is put in place: auto (what fits 4 GB), all, "
     "or none.",
 )
+@click.option(
+    "--own-graphs/--no-own-graphs",
+    default=True,
+    show_default=True,
+    help="Add graphs in the form that a single backend runs quickest; for OpenVINO they are "
+    "timed here. The portable ones stay.",
+)
 def build_command(checkpoint: Path | None, target: str, output: Path, **options: Any) -> None:
     """Turn an EchoMimic v1 checkpoint folder into a bundle.
 

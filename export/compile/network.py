@@ -65,7 +65,7 @@ def identify(manifest: Manifest, name: str, place: Place, *, compute: str) -> En
     settings = place.settings
     return EngineIdentity(
         network=name,
-        graph=manifest.files[entry.graph].sha256,
+        graph=manifest.files[entry.graph_for(place.backend.name)].sha256,
         weights=manifest.files[entry.weights].sha256,
         inputs=entry.inputs,
         outputs=entry.outputs,
@@ -179,17 +179,32 @@ class NetworkJob:
         return ReadyEngine(found.folder, found.record, cached=True)
 
     def _build_in(self, folder: Path, tell: Tell) -> ReadyEngine:
+        """Of the backend's own graph where there is one and it works, else of the portable one."""
         entry = self.manifest.networks[self.name]
-        for file in (entry.graph, entry.weights):
+        own = entry.graph_for(self.place.backend.name)
+        if own != entry.graph:
+            try:
+                return self._build_from(own, folder, tell)
+            except BackendError as error:
+                self.place.warn(
+                    f"{self.name}: compiled from its portable graph, which is slower: its graph "
+                    f"for {self.place.backend.name}: {error}"
+                )
+                shutil.rmtree(folder, ignore_errors=True)
+        return self._build_from(entry.graph, folder, tell)
+
+    def _build_from(self, graph: str, folder: Path, tell: Tell) -> ReadyEngine:
+        entry = self.manifest.networks[self.name]
+        for file in (graph, entry.weights):
             check_hash(self.bundle, file, manifest=self.manifest)
-        judge_network(self.bundle, self.manifest, name=self.name, file=entry.graph)
+        judge_network(self.bundle, self.manifest, name=self.name, file=graph)
         output = folder / f"{self.name}{self.place.backend.engine_suffix}"
         builder = load_builder(self.place.backend.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._limit_load(entry):
                 built = builder.build_engine(
-                    self.bundle / entry.graph,
+                    self.bundle / graph,
                     entry.describe(self.name),
                     output,
                     settings=self.settings,

@@ -90,6 +90,10 @@ class NetworkEntry:
         """All of the network's files but its engine's."""
         return (self.graph, self.weights, self.self_test, *self.graphs.values())
 
+    def graph_for(self, backend: str) -> str:
+        """The file that a backend is given: its own, where there is one."""
+        return self.graphs.get(backend, self.graph)
+
     def describe(self, name: str) -> SubnetSpec:
         """The contract of this network under its name."""
         return SubnetSpec(name, self.inputs, self.outputs, self.tolerances, self.precision)

@@ -74,6 +74,7 @@ PLAIN_OPERATORS: Mapping[str, OperatorForm] = {
 in every target's parser."""
 
 OWN_OPERATORS: Mapping[str, Mapping[str, Mapping[str, OperatorForm]]] = {
+    "openvino": {"": {"Gather": OperatorForm(2, 2, frozenset({"axis"}))}},
     "ort_cuda": {
         "": {"Expand": OperatorForm(2, 2), "Not": OperatorForm(1, 1)},
         MICROSOFT: {

@@ -25,6 +25,7 @@ from echoexport.export.build.int8.comparison import compare_with_fp32
 from echoexport.export.build.int8.networks import write_networks
 from echoexport.export.build.int8.planning import PlannedNetworks, plan_networks
 from echoexport.export.build.job import BundleJob, open_job
+from echoexport.export.build.own_graphs import add_backend_graphs
 from echoexport.export.build.parts import Part, add_file, compose_bundle, part_of
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.build.sources import (
@@ -33,7 +34,6 @@ from echoexport.export.build.sources import (
     float_bundles,
     found_set,
 )
-from echoexport.export.ort_cuda import add_own_graphs
 from echoexport.export.output_folder import written_aside
 from echoexport.profiles.pages.quality_page import write_quality_report
 from echoexport.profiles.quality.report import JSON_NAME, PAGE_NAME, QualityReport
@@ -242,7 +242,7 @@ class Draft:
             for name in (JSON_NAME, PAGE_NAME):
                 manifest = add_file(manifest, folder, name)
             manifest = replace(manifest, quality=JSON_NAME)
-        manifest = add_own_graphs(manifest, folder, target=self.job.target)
+        manifest = add_backend_graphs(manifest, folder, job=self.job)
         write_manifest(manifest, folder)
         return manifest
 

@@ -169,6 +169,15 @@ def _split(node: Node, given: Sequence[Sides], constants: Constants) -> list[Sid
     return [(*source[:axis], size, *source[axis + 1 :]) for size in sizes]
 
 
+def _gather(node: Node, given: Sequence[Sides], constants: Constants) -> list[Sides]:
+    """Places of one axis, by a list of their numbers."""
+    source = given[0]
+    places = constants.read_integers(node, 1)
+    axis = _find_axis(node.attributes.get("axis", 0), source)
+    _require(given[1] == (len(places),) and min(places) >= 0 and max(places) < source[axis])
+    return [(*source[:axis], len(places), *source[axis + 1 :])]
+
+
 def _transpose(node: Node, given: Sequence[Sides], constants: Constants) -> list[Sides]:
     source = given[0]
     order = _integers(node.attributes.get("perm", tuple(reversed(range(len(source))))))
@@ -234,6 +243,7 @@ SHAPERS: Mapping[tuple[str, str], Shaper] = {
     ("", "Concat"): _concatenate,
     ("", "Conv"): _convolve,
     ("", "Expand"): _expand,
+    ("", "Gather"): _gather,
     ("", "InstanceNormalization"): _normalize_instance,
     ("", "LayerNormalization"): _normalize_layer,
     ("", "MatMul"): _multiply,

@@ -73,6 +73,8 @@ def test_every_operator_of_the_lists_has_a_rule() -> None:
         ("Softmax", [(2, 3)], {"axis": -1}, (2, 3)),
         ("Transpose", [(2, 3, 4)], {"perm": (2, 0, 1)}, (4, 2, 3)),
         ("Expand", [(3, 1), [2, 1, 5]], {}, (2, 3, 5)),
+        ("Gather", [(2, 5, 3), [4, 0, 4, 1]], {"axis": 1}, (2, 4, 3)),
+        ("Gather", [(5, 3), [0]], {}, (1, 3)),
     ],
 )
 def test_an_operator_gives_the_shape_that_onnx_says(
@@ -147,6 +149,10 @@ def test_a_split_gives_its_parts() -> None:
         ("Transpose", [(2, 3)], {"perm": 1}),
         ("Expand", [(3, 2), [3, 3]], {}),
         ("Expand", [(3, 2), [-1, 2]], {}),
+        ("Gather", [(2, 5, 3), [5]], {"axis": 1}),
+        ("Gather", [(2, 5, 3), [-1]], {"axis": 1}),
+        ("Gather", [(2, 5, 3), []], {"axis": 1}),
+        ("Gather", [(2, 5, 3), [0]], {"axis": 3}),
     ],
 )
 def test_what_does_not_fit_an_operator_is_refused(
