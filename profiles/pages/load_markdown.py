@@ -8,6 +8,9 @@ from echoexport.profiles.pages.profile_markdown import format_rows
 from echoexport.profiles.reports.limits import Metric, describe_metric
 from echoexport.profiles.reports.load_report import LoadReport, list_load_metrics
 
+_ABOUT_ZERO = frozenset({"av_offset", "av_offset_worst", "av_drift"})
+"""Figures of which a share says nothing."""
+
 
 def format_load(report: LoadReport) -> str:
     """One report, for the terminal."""
@@ -53,8 +56,8 @@ def _list_notes(report: LoadReport) -> list[str]:
 def _show(metric: Metric | None) -> str:
     if metric is None:
         return ""
-    if metric.unit == "seconds" and metric.value < 0:
-        return f"{metric.value * 1e3:.3g} ms"
+    if metric.name in _ABOUT_ZERO:
+        return f"{metric.value * 1e3:.1f} ms"
     return f"{metric.value:.5g}" if not metric.unit else describe_metric(metric)
 
 
@@ -62,8 +65,8 @@ def _describe_change(first: Metric | None, other: Metric | None) -> str:
     """A share where that says something, else a difference."""
     if first is None or other is None:
         return ""
-    if first.value > 0 and other.value >= 0:
+    if first.name in _ABOUT_ZERO:
+        return f"{1e3 * (other.value - first.value):+.1f} ms"
+    if first.value > 0:
         return f"{100 * (other.value / first.value - 1):+.1f} %"
-    if first.unit == "seconds":
-        return f"{1e3 * (other.value - first.value):+.3g} ms"
     return f"{other.value - first.value:+g}"
