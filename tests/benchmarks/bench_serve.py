@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +34,39 @@ QUIET = 1.2  # seconds without change after which a face is taken to be at rest
 SLOWEST = 0.4  # seconds by which mouth and sound are compared for the best fit
 
 
+PARTS = ("turns", "together", "idle", "restart", "full")
+
+
 def main() -> None:
     """Measure and write."""
     arguments = read_arguments()
     voice = read_voice(builtin_voice()).samples[round(ONSET * RATE) :]
     bundle = arguments.bundle
     words = [] if bundle is None else [str(bundle), "-p", str(builtin_portrait())]
+    found: dict[str, Any] = read_known(arguments)
     server = ServerProcess(words)
-    found: dict[str, Any] = {"ready_s": round(server.start(), 1)}
+    found["ready_s"] = round(server.start(), 1)
     try:
         with Browser(server.url) as browser:
             found["chromium"] = browser.version
-            measure_page(browser, server, voice, found=found, arguments=arguments)
-            found["restart"] = measure_restart(browser, server)
-        found["full"] = measure_full(server, voice, seconds=arguments.full_seconds)
+            speaker = Speaker(server)
+            for name, measure in (
+                ("turns", lambda: measure_turns(browser, speaker, voice, arguments.rounds)),
+                ("together", lambda: measure_offset(browser, speaker, voice, arguments.minutes)),
+                (
+                    "idle",
+                    lambda: measure_idle(browser, server, speaker, voice, arguments=arguments),
+                ),
+            ):
+                note(found, name, measure, arguments=arguments)
+            speaker.close()
+            note(found, "restart", lambda: measure_restart(browser, server), arguments=arguments)
+        note(
+            found,
+            "full",
+            lambda: measure_full(server, voice, seconds=arguments.full_seconds),
+            arguments=arguments,
+        )
     finally:
         server.stop()
     write_results(arguments.output, {"measured": found})
@@ -55,6 +76,7 @@ def read_arguments() -> argparse.Namespace:
     """What is asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, nargs="?", help="one with the networks for live")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="the others stay as they were")
     parser.add_argument("--rounds", type=int, default=20, help="of what is repeated")
     parser.add_argument("--minutes", type=float, default=10.0, help="of speech, for its sound")
     parser.add_argument("--idle-minutes", type=float, default=30.0, help="without a word")
@@ -62,31 +84,42 @@ def read_arguments() -> argparse.Namespace:
     return parse_arguments(parser, name="serve")
 
 
-def measure_page(
-    browser: Browser,
-    server: ServerProcess,
-    voice: np.ndarray,
-    *,
+def read_known(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What an earlier run found, where only some parts are asked for."""
+    if arguments.parts is None or not arguments.output.exists():
+        return {}
+    known: dict[str, Any] = json.loads(arguments.output.read_text(encoding="utf-8"))["measured"]
+    return known
+
+
+def note(
     found: dict[str, Any],
+    name: str,
+    measure: Callable[[], dict[str, Any]],
+    *,
     arguments: argparse.Namespace,
 ) -> None:
-    """All figures of one page and its session."""
-    speaker = Speaker(server)
-    rounds = range(arguments.rounds)
-    firsts = [time_first(browser, speaker, voice) for _ in rounds]
-    found["first_shown_ms_after_200_ms"] = rank([shown for shown, _ in firsts])
-    found["first_frame_ms_of_the_server"] = rank([sent for _, sent in firsts])
-    cancels = [time_cancel(browser, speaker, voice, number=number) for number in rounds]
-    found["old_shown_ms_after_cancel"] = rank([old for old, _ in cancels])
-    found["open_shown_ms_after_cancel"] = rank([opened for _, opened in cancels])
-    show(found)
-    found["together"] = measure_offset(browser, speaker, voice, minutes=arguments.minutes)
-    show(found["together"])
-    found["idle"] = measure_idle(browser, server, minutes=arguments.idle_minutes)
-    again = [time_first(browser, speaker, voice) for _ in range(5)]
-    found["idle"]["first_shown_ms_after_it"] = rank([shown for shown, _ in again])
-    show(found["idle"])
-    speaker.close()
+    """Measure a part, if it is asked for, with the load that the machine had."""
+    if arguments.parts is not None and name not in arguments.parts:
+        return
+    before = os.getloadavg()[0]
+    found[name] = {**measure(), "load": [round(before, 2), round(os.getloadavg()[0], 2)]}
+    sys.stdout.write(f"{name}: {found[name]}\n")
+    sys.stdout.flush()
+
+
+def measure_turns(
+    browser: Browser, speaker: Speaker, voice: np.ndarray, count: int
+) -> dict[str, Any]:
+    """How soon a turn begins and how soon it ends when it is cancelled."""
+    firsts = [time_first(browser, speaker, voice) for _ in range(count)]
+    cancels = [time_cancel(browser, speaker, voice, number=number) for number in range(count)]
+    return {
+        "first_shown_ms_after_200_ms": rank([shown for shown, _ in firsts]),
+        "first_frame_ms_of_the_server": rank([sent for _, sent in firsts]),
+        "old_shown_ms_after_cancel": rank([old for old, _ in cancels]),
+        "open_shown_ms_after_cancel": rank([opened for _, opened in cancels]),
+    }
 
 
 def wait_for_rest(browser: Browser) -> None:
@@ -145,7 +178,7 @@ def find_last(shown: Frames, called: float) -> float:
 
 
 def measure_offset(
-    browser: Browser, speaker: Speaker, voice: np.ndarray, *, minutes: float
+    browser: Browser, speaker: Speaker, voice: np.ndarray, minutes: float
 ) -> dict[str, Any]:
     """How far pictures and sound are apart in the browser while it speaks for minutes.
 
@@ -210,9 +243,19 @@ def standardize(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / max(float(values.std()), 1e-9)
 
 
-def measure_idle(browser: Browser, server: ServerProcess, *, minutes: float) -> dict[str, Any]:
+def measure_idle(
+    browser: Browser,
+    server: ServerProcess,
+    speaker: Speaker,
+    voice: np.ndarray,
+    *,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
     """What minutes without a word leave: memory, files, threads, and a page that still lives."""
-    browser.page.wait_for_timeout(5000)
+    for _ in range(3):  # what grows with the first turns has grown
+        time_first(browser, speaker, voice)
+    wait_for_rest(browser)
+    minutes = arguments.idle_minutes
     before = server.count()
     ended = time.monotonic() + 60 * minutes
     while time.monotonic() < ended:
@@ -221,13 +264,16 @@ def measure_idle(browser: Browser, server: ServerProcess, *, minutes: float) -> 
     after = server.count()
     browser.rest()
     browser.page.wait_for_timeout(5000)
+    lively = len(browser.take()) / 5
+    again = [time_first(browser, speaker, voice) for _ in range(5)]
     return {
         "minutes": minutes,
         "rss_mb": [round(count["rss"] / 1e6, 1) for count in (before, after)],
         "rss_growth": round(after["rss"] / before["rss"] - 1, 4),
         "files_more": after["files"] - before["files"],
         "threads_more": after["threads"] - before["threads"],
-        "shown_a_second": round(len(browser.take()) / 5, 1),
+        "shown_a_second": round(lively, 1),
+        "first_shown_ms_after_it": rank([shown for shown, _ in again]),
     }
 
 
@@ -319,12 +365,6 @@ def rank(values: list[float]) -> dict[str, float]:
         "worst": round(max(values), 1),
         "rounds": len(values),
     }
-
-
-def show(found: dict[str, Any]) -> None:
-    """So far."""
-    sys.stdout.write(f"{found}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -8,44 +8,57 @@ from measured_tables import Results, draw_table
 def draw_serve(results: Results) -> str:
     """What a browser showed, a figure a row."""
     measured = results["measured"]
-    together, idle, full = measured["together"], measured["idle"], measured["full"]
+    turns, together, idle = measured["turns"], measured["together"], measured["idle"]
+    full, restart = measured["full"], measured["restart"]
     rows = [
-        ["moved mouth seen after the first 200 ms", describe_rank(measured, "first_shown")],
-        [
-            "the server's first frame of the turn, after them",
-            describe_rank(measured, "first_frame"),
-        ],
-        [
-            "last frame of what was cancelled, after the cancel",
-            describe_rank(measured, "old_shown"),
-        ],
-        ["last open mouth, after the cancel", describe_rank(measured, "open_shown")],
-        [
-            f"picture ahead of sound over {together['minutes']:g} minutes, p1 / p50 / p99",
+        ("moved mouth seen after the first 200 ms", describe_rank(turns, "first_shown"), turns),
+        ("the server's first frame, after them", describe_rank(turns, "first_frame"), turns),
+        ("last frame of what was cancelled", describe_rank(turns, "old_shown"), turns),
+        ("last open mouth after a cancel", describe_rank(turns, "open_shown"), turns),
+        (
+            f"picture ahead of sound, {together['minutes']:g} minutes, p1 / p50 / p99",
             " / ".join(f"{value:.0f}" for value in together["offset_ms_p1_p50_p99"]),
-        ],
-        ["its drift from the first to the last minute", f"{together['offset_drift_ms']:+.1f}"],
-        [
+            together,
+        ),
+        (
+            "its drift from the first to the last minute",
+            f"{together['offset_drift_ms']:+.1f}",
+            together,
+        ),
+        (
             f"moved mouth seen after {idle['minutes']:g} idle minutes",
             describe_rank(idle, "first_shown"),
-        ],
-        ["the server's memory over them", f"{idle['rss_growth']:+.1%}"],
-        ["files and threads more", f"{idle['files_more']}, {idle['threads_more']}"],
-        [
+            idle,
+        ),
+        ("the server's memory over them", f"{idle['rss_growth']:+.1%}", idle),
+        ("files and threads more", f"{idle['files_more']}, {idle['threads_more']}", idle),
+        (
             f"sessions that speak; late frames in {full['seconds']:g} s",
             f"{full['sessions']}; {full['late_frames']:.0f}",
-        ],
-        ["a killed client's place is free after", f"{1000 * full['place_free_again_s']:.0f}"],
-        [
+            full,
+        ),
+        (
+            "a killed client's place is free after",
+            f"{1000 * full['place_free_again_s']:.0f}",
+            full,
+        ),
+        (
             "the page plays again after kill -9 and a start",
-            f"{1000 * measured['restart']['playing_s']:.0f}",
-        ],
+            f"{1000 * restart['playing_s']:.0f}",
+            restart,
+        ),
     ]
     told = (
         f"The demo character at 128 px and 25 fps, page and server on the same 2 cores, Chromium "
         f"{measured['chromium']} without a screen; milliseconds where nothing else is said."
     )
-    return f"{told}\n\n{draw_table(('what', 'figure'), rows)}"
+    cells = [[what, figure, describe_load(part)] for what, figure, part in rows]
+    return f"{told}\n\n{draw_table(('what', 'figure', 'load before, after'), cells)}"
+
+
+def describe_load(part: Results) -> str:
+    """Runnable tasks on average, before and after."""
+    return ", ".join(f"{load:g}" for load in part["load"])
 
 
 def describe_rank(found: Results, begin: str) -> str:
