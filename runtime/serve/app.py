@@ -21,6 +21,7 @@ from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.table import SessionTable
 from echoexport.runtime.serve.videos.desk import VideoDesk
 from echoexport.runtime.serve.videos.endpoints import VideoEndpoints
+from echoexport.runtime.serve.webrtc.whep import WhepEndpoints
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -35,6 +36,7 @@ PAGE_FILES = {
     "captions.mjs": "text/javascript; charset=utf-8",
     "figures.mjs": "text/javascript; charset=utf-8",
     "microphone.mjs": "text/javascript; charset=utf-8",
+    "webrtc.mjs": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -60,14 +62,16 @@ def make_app(
             log.fail("request failed", error, path=request.url.path)
         return _answer_error(error, request.url.path)
 
+    whep = WhepEndpoints(table)
     kinds = (EchoExportError, RefusedError, HTTPException, Exception)
     inner: Any = Starlette(
         routes=[
             *_list_routes(table, settings, log=log),
             *VideoEndpoints(videos, table, settings).list_routes(),
+            *_list_whep_routes(whep),
             *list_inference_routes(plane),
         ],
-        lifespan=_make_lifespan(table, videos),
+        lifespan=_make_lifespan(table, videos, whep),
         exception_handlers=dict.fromkeys(kinds, answer_error),
     )
     most = 0 if plane is None else plane.most_request
@@ -95,6 +99,17 @@ def _list_routes(table: SessionTable, settings: ServeSettings, *, log: ServeLog)
         *_list_watch_routes(table),
         Route("/", _give_page, methods=["GET"]),
         Route("/page/{file}", _give_page, methods=["GET"]),
+    ]
+
+
+def _list_whep_routes(whep: WhepEndpoints) -> list[Any]:
+    from starlette.routing import Route
+
+    path = "/v1/sessions/{session}/whep"
+    return [
+        Route(path, whep.join, methods=["POST"]),
+        # Without PATCH: an answer names all addresses, and asks for none.
+        Route(f"{path}/{{peer}}", whep.leave, methods=["DELETE"]),
     ]
 
 
@@ -135,16 +150,18 @@ def _answer_error(error: Exception, path: str) -> Response:
     from starlette.exceptions import HTTPException
     from starlette.responses import JSONResponse
 
+    headers: dict[str, str] = {}
     if isinstance(error, HTTPException):  # of the router: no such path or verb
         refusal = refuse(error.status_code, error.detail)
+        headers = dict(error.headers or {})
     else:
         refusal = explain_error(error)
     return JSONResponse(
-        refusal.describe_for(path), status_code=refusal.status, headers=refusal.headers
+        refusal.describe_for(path), status_code=refusal.status, headers=headers | refusal.headers
     )
 
 
-def _make_lifespan(table: SessionTable, videos: VideoDesk) -> Any:
+def _make_lifespan(table: SessionTable, videos: VideoDesk, whep: WhepEndpoints) -> Any:
     @asynccontextmanager
     async def live(app: Starlette) -> AsyncIterator[None]:
         sweeping = asyncio.create_task(_sweep(table, videos))
@@ -152,6 +169,7 @@ def _make_lifespan(table: SessionTable, videos: VideoDesk) -> Any:
             yield
         finally:
             sweeping.cancel()
+            await whep.close()
 
     return live
 

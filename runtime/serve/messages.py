@@ -101,6 +101,18 @@ def read_rate(message: dict[str, Any]) -> int | None:
     return check_rate_of_pcm(part["rate"]) if "rate" in part else None
 
 
+def find_video_wish(message: dict[str, Any]) -> bool | None:
+    """Whether an update turns this connection's video on or off; None where it does neither.
+
+    Raises:
+        RefusedError: it is neither true nor false.
+    """
+    wanted = _read_object(message, "session").get("video")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise _refuse("'video' is true or false")
+    return wanted
+
+
 def find_portrait_name(message: dict[str, Any]) -> str | None:
     """The portrait that an update asks for; None where it asks for none.
 

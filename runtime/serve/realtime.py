@@ -135,7 +135,7 @@ class RealtimeEndpoint:
             session.push(messages.find_sound(asked), session.rate)
             return
         if kind == messages.UPDATE:
-            self._update(session, asked)
+            self._update(session, viewer, asked)
             viewer.tell({"type": messages.ANSWERS[kind], "session": session.describe()})
             return
         if kind == messages.RESPONSE:
@@ -158,14 +158,17 @@ class RealtimeEndpoint:
         else:
             session.speaker.say(text)
 
-    def _update(self, session: ServedSession, asked: dict[str, Any]) -> None:
-        """Both are read before either is done."""
+    def _update(self, session: ServedSession, viewer: Viewer, asked: dict[str, Any]) -> None:
+        """All is read before any of it is done."""
+        video = messages.find_video_wish(asked)
         rate = messages.read_rate(asked)
         portrait = messages.find_portrait_name(asked)
         if portrait is not None and portrait != session.identity.portrait:
             picture = self._table.shelf.find(portrait, session.identity.owner)
             session.show(picture, portrait, face=self._table.choose_face(picture))
         session.rate = rate or session.rate
+        if video is not None:
+            session.audience.turn_video(viewer, wanted=video)
 
 
 def _describe(refusal: Refusal) -> dict[str, Any]:

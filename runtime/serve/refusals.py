@@ -37,6 +37,7 @@ _KINDS = {
     405: "method_not_allowed",
     409: "conflict",
     413: "too_large",
+    415: "unsupported_media_type",
     429: "capacity",
     503: "not_ready",
 }

@@ -173,7 +173,9 @@ class ServedSession:
     def _run(self) -> None:
         try:
             fps = self._talk.numbers.fps
-            with LiveEncoder(size=self._size, fps=fps, give=self._show) as encoder:
+            with LiveEncoder(
+                size=self._size, fps=fps, give=self._show, audience=self.audience
+            ) as encoder:
                 for frame in self._talk:
                     encoder.write(frame)
                     self._note(frame)

@@ -213,6 +213,7 @@ class _LogBridge(logging.Handler):
 
 
 def _catch_words(log: ServeLog) -> None:
-    logger = logging.getLogger("uvicorn.error")
-    logger.handlers = [_LogBridge(log)]
-    logger.propagate = False
+    for name in ("uvicorn.error", "aiortc", "aioice"):
+        logger = logging.getLogger(name)
+        logger.handlers = [_LogBridge(log)]
+        logger.propagate = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +22,7 @@ from echoexport.runtime.sinks.mp4 import AAC_RATES, add_h264, convert_picture, r
 from echoexport.runtime.sinks.sink import check_frame
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import OutputContainer
 
 _BIT_RATE = 96_000
@@ -42,6 +43,18 @@ class FragmentSettings:
     of one for each key frame. The head of the file then comes with the first fragment."""
     profile: str | None = None
     """H.264's in PyAV's words, such as ``Baseline``; None leaves it to x264."""
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """A picture as the encoder made it, for who sends it without a container."""
+
+    data: bytes
+    """H.264 in byte stream format; of a key frame with the parameter sets before it."""
+    index: int
+    """Of the frame, from 0."""
+    is_key: bool
+    """Whether it needs no other."""
 
 
 class FragmentedMp4Sink:
@@ -77,6 +90,9 @@ class FragmentedMp4Sink:
         self._stack = ExitStack()
         self._frames = 0
         self._samples = 0
+        self._key_wanted = False
+        self.tap: Callable[[EncodedPicture], None] | None = None
+        """Is given each picture before it is muxed."""
 
     def __enter__(self) -> FragmentedMp4Sink:
         """Open a hidden file beside the target, or the stream. Raises ``OutputError``."""
@@ -104,18 +120,39 @@ class FragmentedMp4Sink:
                 self._container.close()
             self._stack.close()
 
+    def ask_key_frame(self) -> None:
+        """The next picture is one that needs no other."""
+        self._key_wanted = True
+
     def write(self, frame: NDArray[np.uint8], samples: NDArray[np.float32]) -> None:
         """Append a frame (H, W, 3) and its samples (n,); without any, silence goes with it.
 
         Raises ``OutputError``, or ``SettingError`` for another shape.
         """
+        from av.video.frame import PictureType
+
         check_frame(frame, self._size)
         picture = convert_picture(frame, index=self._frames, fps=self._fps)
+        if self._key_wanted:
+            picture.pict_type = PictureType.I
+            self._key_wanted = False
         self._frames += 1
         sound = samples if samples.size else np.zeros(self._count_due(), np.float32)
         with self._refusing():
-            self._container.mux(self._video.encode(picture))
+            packets = self._video.encode(picture)
+            if self.tap is not None:
+                for packet in packets:
+                    self.tap(self._copy(packet))
+            self._container.mux(packets)
             self._encode_sound(sound)
+
+    def _copy(self, packet: Packet[Any]) -> EncodedPicture:
+        """A picture by itself; the container would have its parameter sets in its head."""
+        data = bytes(packet)
+        if packet.is_keyframe:
+            data = (self._video.codec_context.extradata or b"") + data
+        assert packet.pts is not None
+        return EncodedPicture(data, packet.pts, packet.is_keyframe)
 
     def _count_due(self) -> int:
         """Samples from what is written to the end of the frame."""
@@ -169,6 +206,7 @@ class FragmentedMp4Sink:
             "preset": self._settings.preset,
             "tune": "zerolatency",
             "g": str(every),
+            "forced-idr": "1",
         }
         self._video = add_h264(self._container, size=self._size, fps=self._fps, options=options)
         if self._settings.profile is not None:

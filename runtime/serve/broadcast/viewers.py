@@ -9,31 +9,36 @@ from typing import Any
 
 from echoexport.runtime.errors import CapacityError
 from echoexport.runtime.serve.broadcast.boxes import Fragment
+from echoexport.runtime.serve.broadcast.packets import MediaPacket
 
 ServeEvent = dict[str, Any]
+ViewerItem = bytes | MediaPacket | ServeEvent
+"""What a viewer takes: a fragment, a packet, or an event."""
 SLOW = "too slow: the video is shown live and is not kept for later"
 
 
 class Viewer:
     """One reader's queue, filled by the session's thread and emptied in a loop of asyncio.
 
-    It holds whole fragments as bytes, and events as dicts, in their order.
+    It holds whole fragments as bytes, packets, and events as dicts, in their order.
     """
 
-    def __init__(self, *, most: int, wants_video: bool = True) -> None:
-        """``most`` fragments wait at most; made inside the running loop."""
+    def __init__(self, *, most: int, wants_video: bool = True, wants_packets: bool = False) -> None:
+        """``most`` of them wait at most; made inside the running loop."""
         self.wants_video = wants_video
+        self.wants_packets = wants_packets
         self.ended: str | None = None
         """Why nothing more comes, once that is so."""
         self._most = most
         self._loop = asyncio.get_running_loop()
         self._filled = asyncio.Event()
         self._lock = threading.Lock()
-        self._waiting: deque[bytes | ServeEvent] = deque()
+        self._waiting: deque[ViewerItem] = deque()
         self._began = False
 
     def begin(self, head: bytes | None) -> None:
         """What every player needs first, where it is there already."""
+        self._began = False
         if head is not None:
             self._put(head)
 
@@ -45,6 +50,11 @@ class Viewer:
         if self._began or fragment.is_head:
             self._put(fragment.data)
 
+    def show_packet(self, packet: MediaPacket) -> None:
+        """The next packet."""
+        if self.wants_packets:
+            self._put(packet)
+
     def tell(self, event: ServeEvent) -> None:
         """Something happened."""
         self._put(event)
@@ -55,8 +65,8 @@ class Viewer:
             self.ended = self.ended or reason
         self._wake()
 
-    async def take(self) -> bytes | ServeEvent | None:
-        """The next fragment or event, as soon as there is one; None at the end."""
+    async def take(self) -> ViewerItem | None:
+        """The next fragment, packet or event, as soon as there is one; None at the end."""
         while True:
             with self._lock:
                 if self._waiting:
@@ -66,7 +76,7 @@ class Viewer:
                 self._filled.clear()
             await self._filled.wait()
 
-    def _put(self, item: bytes | ServeEvent) -> None:
+    def _put(self, item: ViewerItem) -> None:
         with self._lock:
             if self.ended is not None:
                 return
@@ -95,14 +105,29 @@ class Audience:
         self._most_waiting = most_waiting
         self._viewers: list[Viewer] = []
         self._ended: str | None = None
+        self._key_wanted = False
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         with self._lock:
             return len(self._viewers)
 
-    def join(self, *, wants_video: bool = True, greeting: ServeEvent | None = None) -> Viewer:
+    @property
+    def wants_packets(self) -> bool:
+        """Whether anybody does."""
+        with self._lock:
+            return any(viewer.wants_packets for viewer in self._viewers)
+
+    def join(
+        self,
+        *,
+        wants_video: bool = True,
+        wants_packets: bool = False,
+        greeting: ServeEvent | None = None,
+    ) -> Viewer:
         """One more, inside its loop; the greeting comes before anything else.
+
+        ``wants_video`` is for fragments, ``wants_packets`` for the packets themselves.
 
         Raises:
             CapacityError: there are as many as may be.
@@ -110,7 +135,9 @@ class Audience:
         with self._lock:
             if len(self._viewers) >= self._most_viewers:
                 raise CapacityError(f"{self._most_viewers} watch this session, and no more may")
-            viewer = Viewer(most=self._most_waiting, wants_video=wants_video)
+            viewer = Viewer(
+                most=self._most_waiting, wants_video=wants_video, wants_packets=wants_packets
+            )
             if greeting is not None:
                 viewer.tell(greeting)
             if self._ended is not None:
@@ -134,6 +161,29 @@ class Audience:
             for viewer in self._viewers:
                 viewer.show(fragment)
             self._drop_cut()
+
+    def turn_video(self, viewer: Viewer, *, wanted: bool) -> None:
+        """Fragments for one that had none, its head first, or none any more."""
+        with self._lock:
+            if wanted and not viewer.wants_video:
+                viewer.begin(self.head)
+            viewer.wants_video = wanted
+
+    def show_packet(self, packet: MediaPacket) -> None:
+        """To all of them that want packets."""
+        with self._lock:
+            for viewer in self._viewers:
+                viewer.show_packet(packet)
+            self._drop_cut()
+
+    def ask_key_frame(self) -> None:
+        """Somebody is to begin; who encodes looks with :meth:`take_key_wish`."""
+        self._key_wanted = True
+
+    def take_key_wish(self) -> bool:
+        """Whether somebody asked since the last time."""
+        wanted, self._key_wanted = self._key_wanted, False
+        return wanted
 
     def tell(self, event: ServeEvent) -> None:
         """To all of them."""

@@ -43,6 +43,8 @@ export class Kiosk extends EventTarget {
     this.slack = 0; // seconds farther behind live, as this connection needs it
     this.stumbled = 0;
     face.addEventListener("waiting", () => this.stumble());
+    this.webrtc = query.has("webrtc") && "RTCPeerConnection" in window;
+    this.peer = null;
     setInterval(() => this.look(), 500);
   }
 
@@ -52,6 +54,7 @@ export class Kiosk extends EventTarget {
     for (const name of ["session", "portrait"]) {
       if (query.has(name)) address.searchParams.set(name, query.get(name));
     }
+    if (this.webrtc) address.searchParams.set("video", "0");
     const socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     socket.onmessage = (message) => this.take(socket, message.data);
@@ -86,7 +89,8 @@ export class Kiosk extends EventTarget {
     }
     const event = JSON.parse(data);
     if (event.type === "session.created") this.begin(event.session);
-    if (event.type === "output_video.interrupted") this.leave(event.time);
+    // What comes by WebRTC is not kept in the page, so that there is nothing to leave.
+    if (event.type === "output_video.interrupted" && !this.peer) this.leave(event.time);
     if (event.type === "output_video.speaking") this.idle = false;
     if (event.type === "output_video.idle") this.idle = true;
     face.dataset.state = this.idle ? "idle" : "speaking";
@@ -98,19 +102,44 @@ export class Kiosk extends EventTarget {
     this.session = session;
     this.idle = true;
     this.arrive();
-    const source = new MediaSource();
-    source.onsourceopen = () => {
-      URL.revokeObjectURL(face.src);
-      this.buffer = source.addSourceBuffer(session.video.mime);
-      this.buffer.onupdateend = () => this.feed();
-      this.feed();
-    };
-    face.src = URL.createObjectURL(source);
     face.onplaying = () => {
       this.wait = SHORTEST_WAIT;
       document.body.classList.remove("lost");
       tell("");
     };
+    if (this.webrtc) this.watchPeer();
+    else this.watchSocket();
+  }
+
+  /** The video by WebRTC; from the socket where that brings no picture. */
+  async watchPeer() {
+    const socket = this.socket;
+    const { Peer } = await import("./webrtc.mjs");
+    if (socket !== this.socket) return;
+    this.peer = new Peer(face, `v1/sessions/${this.session.id}/whep`);
+    this.peer.onpicture = () => (this.heard = performance.now());
+    this.peer.onfail = (reason) => {
+      if (socket !== this.socket) return;
+      this.webrtc = false;
+      this.peer = null;
+      this.dispatchEvent(new CustomEvent("told", { detail: { type: "fallback", reason } }));
+      keepPicture();
+      this.watchSocket();
+      this.send({ type: "session.update", session: { video: true } });
+    };
+    this.peer.open().then(() => this.start());
+  }
+
+  watchSocket() {
+    const source = new MediaSource();
+    source.onsourceopen = () => {
+      URL.revokeObjectURL(face.src);
+      this.buffer = source.addSourceBuffer(this.session.video.mime);
+      this.buffer.onupdateend = () => this.feed();
+      this.feed();
+    };
+    face.srcObject = null;
+    face.src = URL.createObjectURL(source);
   }
 
   /** Give the buffer what waits, and take from it what was seen long ago. */
@@ -216,6 +245,8 @@ export class Kiosk extends EventTarget {
     if (socket !== this.socket || !socket) return;
     keepPicture();
     this.socket = null;
+    this.peer?.close();
+    this.peer = null;
     this.buffer = null;
     this.parts = [];
     socket.onclose = null;

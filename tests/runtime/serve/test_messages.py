@@ -60,9 +60,17 @@ def test_both_spellings_of_a_rate_are_read(session: object, rate: int | None) ->
         {"audio": {"input": {"format": {"type": "audio/pcmu", "rate": 16000}}}},
         {"input_audio_format": "g711_ulaw"},
         {"portrait": 3},
+        {"video": "yes"},
     ],
 )
 def test_a_session_that_cannot_be_is_refused(session: object) -> None:
     with pytest.raises(RefusedError):
         messages.read_rate({"session": session})
         messages.find_portrait_name({"session": session})
+        messages.find_video_wish({"session": session})
+
+
+@pytest.mark.parametrize("wish", [True, False, None])
+def test_the_video_of_a_connection_is_turned_on_and_off(wish: bool | None) -> None:
+    session = {} if wish is None else {"video": wish}
+    assert messages.find_video_wish({"session": session}) is wish

@@ -222,3 +222,16 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 5) -> bool:
 
 def test_the_voices_of_this_test_are_loud() -> None:
     assert np.abs(np.frombuffer(pcm(0.1), "<i2")).mean() > 1000
+
+
+def test_video_is_turned_on_and_off_in_one_connection(served: Served) -> None:
+    with served.connect("?video=0") as socket:
+        take_event(socket, "session.created")
+        socket.send(json.dumps({"type": "session.update", "session": {"video": True}}))
+        with av.open(io.BytesIO(take_video(socket, 12))) as video:
+            assert len(list(video.decode(video=0))) > 3
+        socket.send(json.dumps({"type": "session.update", "session": {"video": False}}))
+        while not isinstance(socket.recv(timeout=20), str):
+            pass
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=0.5)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime.errors import OutputError, SettingError
-from echoexport.runtime.sinks.fragmented_mp4 import FragmentedMp4Sink
+from echoexport.runtime.sinks.fragmented_mp4 import EncodedPicture, FragmentedMp4Sink
 
 SIZE = (64, 48)
 RATE = 16_000
@@ -141,3 +141,27 @@ def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
         make_sink(tmp_path / "live.mp4") as sink,
     ):
         sink.write(np.zeros((8, 8, 3), np.uint8), make_tone(1))
+
+
+def test_pictures_are_given_before_the_container_and_play_without_it() -> None:
+    given: list[EncodedPicture] = []
+    sink = make_sink(io.BytesIO())
+    sink.tap = given.append
+    write(sink, frames=30)
+    assert [picture.index for picture in given] == list(range(30))
+    decoder = av.CodecContext.create("h264", "r")
+    (shown,) = [
+        frame for picture in given[:1] for frame in decoder.decode(av.Packet(picture.data))
+    ] or decoder.decode(None)
+    assert (shown.width, shown.height) == SIZE
+
+
+def test_a_key_frame_comes_when_it_is_asked_for() -> None:
+    given: list[EncodedPicture] = []
+    with make_sink(io.BytesIO()) as sink:
+        sink.tap = given.append
+        for index in range(10):
+            if index == 6:
+                sink.ask_key_frame()
+            sink.write(draw(10 * index), make_tone(1))
+    assert [picture.index for picture in given if picture.is_key] == [0, 6]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from echoexport.runtime.errors import CapacityError
 from echoexport.runtime.serve.broadcast.boxes import Fragment
+from echoexport.runtime.serve.broadcast.packets import MediaPacket
 from echoexport.runtime.serve.broadcast.viewers import SLOW, Audience, Viewer
 
 HEAD = Fragment(b"head", is_head=True, is_key=False)
 KEY = Fragment(b"key", is_head=False, is_key=True)
+PACKET = MediaPacket("video", b"packet", 0, Fraction(1, 25), is_key=True)
 NEXT = Fragment(b"next", is_head=False, is_key=False)
 
 
@@ -126,3 +129,34 @@ def test_a_viewer_whose_loop_is_over_harms_nobody() -> None:
     run(scene)
     kept[0].tell({"type": "word"})
     kept[0].end("over")
+
+
+def test_packets_are_for_those_who_want_them_and_video_can_be_turned_on() -> None:
+    async def scene(audience: Audience) -> None:
+        audience.show(HEAD)
+        assert not audience.wants_packets
+        by_packets = audience.join(wants_video=False, wants_packets=True)
+        by_events = audience.join(wants_video=False)
+        assert audience.wants_packets
+        audience.show_packet(PACKET)
+        audience.show(KEY)
+        audience.turn_video(by_events, wanted=True)
+        audience.show(NEXT)
+        audience.show(KEY)
+        audience.turn_video(by_events, wanted=False)
+        audience.show(KEY)
+        audience.end("over")
+        assert await take_all(by_packets) == [PACKET]
+        assert await take_all(by_events) == [b"head", b"key"]
+
+    run(scene)
+
+
+def test_a_key_frame_that_is_asked_for_is_asked_for_once() -> None:
+    async def scene(audience: Audience) -> None:
+        assert not audience.take_key_wish()
+        audience.ask_key_frame()
+        assert audience.take_key_wish()
+        assert not audience.take_key_wish()
+
+    run(scene)

@@ -1,0 +1,1 @@
+"""A session's video by WebRTC, from the packets that its one encoder made."""
