@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from echoexport.export.compile.bundle import (
 )
 from echoexport.export.engines import BuiltEngine, EngineSettings, null
 from echoexport.runtime.backends.null import NullBackend, NullEngine
+from echoexport.runtime.bundle.files import describe_file
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
+from echoexport.runtime.contract.manifest import read_manifest, write_manifest
 from echoexport.runtime.errors import (
     BackendError,
     BundleError,
@@ -179,3 +183,34 @@ def test_a_builder_that_writes_nothing_is_found_out(
         BackendError, match="vae_encoder: the builder of backend 'null' wrote no engine"
     ):
         compile_null()
+
+
+def test_a_backends_own_graph_that_does_not_build_gives_way_to_the_portable_one(
+    null_bundle: Path, compile_null: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(null_bundle)
+    entry = manifest.networks["vae_decoder"]
+    shutil.copy(null_bundle / entry.graph, null_bundle / "own.onnx")
+    own = replace(entry, graphs={"null": "own.onnx"})
+    files = {**manifest.files, "own.onnx": describe_file(null_bundle / "own.onnx")}
+    networks = {**manifest.networks, "vae_decoder": own}
+    write_manifest(replace(manifest, networks=networks, files=files), null_bundle)
+    real = null.build_engine
+    built: list[str] = []
+
+    def build(graph: Path, spec: Any, output: Path, **options: Any) -> BuiltEngine:
+        built.append(graph.name)
+        if graph.name == "own.onnx":
+            output.write_text("half")
+            raise BackendError("it does not compile")
+        return real(graph, spec, output, **options)
+
+    monkeypatch.setattr(null, "build_engine", build)
+    report, warnings = compile_null()
+    assert {"own.onnx", entry.graph} <= set(built)
+    assert [line for line in warnings if "own.onnx" in line or "portable" in line] == [
+        "vae_decoder: compiled from its portable graph, which is slower: its graph for null: "
+        "it does not compile"
+    ]
+    with open_bundle(report.output) as bundle:
+        assert bundle.self_test("vae_decoder").passed
