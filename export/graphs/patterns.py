@@ -22,7 +22,7 @@ _TURNED = [0, 1, 3, 2]
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionPattern:
     """One attention, from the tokens that go in to the tokens that come out."""
 
     tokens: tuple[str, str, str]
@@ -50,7 +50,7 @@ class _Product:
     name: str
 
 
-def find_attentions(graph: EditedGraph) -> list[Attention]:
+def find_attentions(graph: EditedGraph) -> list[AttentionPattern]:
     """Every attention that the export wrote; parts of one batch count as one."""
     return list(_Finder(graph).find())
 
@@ -64,12 +64,12 @@ class _Finder:
     def __init__(self, graph: EditedGraph) -> None:
         self._graph = graph
 
-    def find(self) -> Iterator[Attention]:
+    def find(self) -> Iterator[AttentionPattern]:
         for node in self._graph.nodes:
             if node.op_type == "Softmax" and (attention := self._match(node)) is not None:
                 yield attention
 
-    def _match(self, softmax: onnx.NodeProto) -> Attention | None:
+    def _match(self, softmax: onnx.NodeProto) -> AttentionPattern | None:
         product = self._find_product(softmax)
         concat = None if product is None else self._graph.only_reader(product.output, "Concat")
         if product is not None and concat is not None:
@@ -91,7 +91,7 @@ class _Finder:
         shape = self._shape(joined.input[1]) or ()
         if len(shape) != 3 or shape[2] != heads[0][0] * heads[0][1]:
             return None
-        return Attention(
+        return AttentionPattern(
             tokens, heads[0][0], heads[0][1], product.scale, joined.output[0], product.name
         )
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from echoexport.export.graphs.edited_graph import EditedGraph
-from echoexport.export.graphs.patterns import Attention, draw_mask, find_attentions
-from echoexport.export.openvino.rewrite import Place, Rewrite, replace_maker
+from echoexport.export.graphs.patterns import AttentionPattern, draw_mask, find_attentions
+from echoexport.export.openvino.rewrite import Rewrite, Site, replace_maker
 
 FEW_TOKENS = 32
 """Tokens up to which an attention is too small for a product of its own."""
@@ -29,7 +29,7 @@ class AttentionBlocks(Rewrite):
 
     name = "attentions in blocks"
 
-    def find(self, graph: EditedGraph) -> list[Place]:
+    def find(self, graph: EditedGraph) -> list[Site]:
         """Those with query, key and value of one shape, and two attentions or more."""
         return [
             _describe(graph, one)
@@ -37,24 +37,24 @@ class AttentionBlocks(Rewrite):
             if _is_small(graph, one) and _list_blocks(graph, one)
         ]
 
-    def list_options(self, place: Place) -> tuple[int, ...]:
+    def list_options(self, place: Site) -> tuple[int, ...]:
         """How many attentions one block may hold."""
         batch, tokens = place.form[:2]
         return _fit_blocks(batch, tokens)
 
-    def apply(self, graph: EditedGraph, place: Place, option: int) -> None:
+    def apply(self, graph: EditedGraph, place: Site, option: int) -> None:
         """A block is so many attentions of neighbours in the batch."""
         found = next(one for one in find_attentions(graph) if one.output == place.output)
         _write_block(graph, found, option)
 
 
-def _is_small(graph: EditedGraph, attention: Attention) -> bool:
+def _is_small(graph: EditedGraph, attention: AttentionPattern) -> bool:
     shapes = {graph.shapes[name] for name in attention.tokens}
     batch, tokens, _ = graph.shapes[attention.output]
     return len(shapes) == 1 and tokens <= FEW_TOKENS and batch > 1
 
 
-def _list_blocks(graph: EditedGraph, attention: Attention) -> tuple[int, ...]:
+def _list_blocks(graph: EditedGraph, attention: AttentionPattern) -> tuple[int, ...]:
     batch, tokens, _ = graph.shapes[attention.output]
     return _fit_blocks(batch, tokens)
 
@@ -63,14 +63,14 @@ def _fit_blocks(batch: int, tokens: int) -> tuple[int, ...]:
     return tuple(count for count in _TOGETHER if batch % count == 0 and count * tokens <= _WIDEST)
 
 
-def _describe(graph: EditedGraph, attention: Attention) -> Place:
+def _describe(graph: EditedGraph, attention: AttentionPattern) -> Site:
     batch, tokens, width = graph.shapes[attention.output]
     label = f"{batch} attentions over {tokens} of {width}"
     form = (batch, tokens, width, attention.heads)
-    return Place(attention.output, tuple(dict.fromkeys(attention.tokens)), form, label)
+    return Site(attention.output, tuple(dict.fromkeys(attention.tokens)), form, label)
 
 
-def _write_block(graph: EditedGraph, attention: Attention, count: int) -> None:
+def _write_block(graph: EditedGraph, attention: AttentionPattern, count: int) -> None:
     batch, tokens, width = graph.shapes[attention.output]
     heads = attention.heads
     wide = count * tokens

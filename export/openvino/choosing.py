@@ -14,7 +14,7 @@ import numpy as np
 from echoexport.export.graphs.edited_graph import EditedGraph
 from echoexport.export.openvino.attention_blocks import AttentionBlocks
 from echoexport.export.openvino.patch_products import PatchProducts
-from echoexport.export.openvino.rewrite import Place, Rewrite
+from echoexport.export.openvino.rewrite import Rewrite, Site
 from echoexport.export.openvino.split_gates import SplitGates
 from echoexport.export.openvino.trials import Runner, compare
 from echoexport.export.openvino.units import cut_out, draw_inputs
@@ -99,7 +99,7 @@ def choose_graph(model: onnx.ModelProto, *, arithmetic: Sequence[str], tell: Tel
     return ChosenGraph(result.finish(), tuple(forms))
 
 
-def _group(places: Sequence[Place]) -> Iterator[list[Place]]:
+def _group(places: Sequence[Site]) -> Iterator[list[Site]]:
     """Places of one form together, forms in the order in which they come."""
     for form in dict.fromkeys(place.form for place in places):
         yield [place for place in places if place.form == form]
@@ -107,7 +107,7 @@ def _group(places: Sequence[Place]) -> Iterator[list[Place]]:
 
 def _try_form(
     rewrite: Rewrite,
-    places: Sequence[Place],
+    places: Sequence[Site],
     unit: onnx.ModelProto,
     *,
     arithmetic: Sequence[str],

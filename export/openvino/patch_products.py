@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echoexport.export.graphs.edited_graph import EditedGraph, attribute
-from echoexport.export.openvino.rewrite import Place, Rewrite, replace_maker
+from echoexport.export.openvino.rewrite import Rewrite, Site, replace_maker
 
 if TYPE_CHECKING:
     import onnx
 
-MOST_PIXELS = 64
+FEW_PIXELS = 64
 """Of a map that a convolution gives, up to which a product is tried."""
 
 _FEWEST_CHANNELS = 16
@@ -25,7 +25,7 @@ _FEWEST_CHANNELS = 16
 class PatchProducts(Rewrite):
     """Requires: a convolution of one group, undilated, of a kernel larger than one pixel.
 
-    Its weights are a constant in the graph's own type, it gives at most ``MOST_PIXELS``
+    Its weights are a constant in the graph's own type, it gives at most ``FEW_PIXELS``
     pixels, and has enough channels that a row of them is worth a copy.
 
     Ensures: pixels as rows, each patch gathered from them (what lies outside is a row
@@ -34,7 +34,7 @@ class PatchProducts(Rewrite):
 
     name = "convolutions as products"
 
-    def find(self, graph: EditedGraph) -> list[Place]:
+    def find(self, graph: EditedGraph) -> list[Site]:
         """Convolutions that fulfil it."""
         return [
             _describe(graph, node)
@@ -42,11 +42,11 @@ class PatchProducts(Rewrite):
             if node.op_type == "Conv" and not node.domain and _fits(graph, node)
         ]
 
-    def list_options(self, place: Place) -> tuple[int, ...]:
+    def list_options(self, place: Site) -> tuple[int, ...]:
         """There is one way."""
         return (1,)
 
-    def apply(self, graph: EditedGraph, place: Place, option: int) -> None:
+    def apply(self, graph: EditedGraph, place: Site, option: int) -> None:
         """Write one convolution so."""
         node = graph.makers[place.output]
         replace_maker(graph, place.output, _write_product(graph, node))
@@ -59,17 +59,17 @@ def _fits(graph: EditedGraph, node: onnx.NodeProto) -> bool:
     if len(shape) != 4 or len(made) != 4 or not graph.is_constant(weight):
         return False
     plain = attribute(node, "group", 1) == 1 and set(attribute(node, "dilations", (1,))) == {1}
-    few = made[2] * made[3] <= MOST_PIXELS and min(shape[:2]) >= _FEWEST_CHANNELS
+    few = made[2] * made[3] <= FEW_PIXELS and min(shape[:2]) >= _FEWEST_CHANNELS
     return plain and few and shape[2] * shape[3] > 1
 
 
-def _describe(graph: EditedGraph, node: onnx.NodeProto) -> Place:
+def _describe(graph: EditedGraph, node: onnx.NodeProto) -> Site:
     pictures, made, high, wide = graph.shapes[node.output[0]]
     _, read, *kernel = graph.shapes[node.input[1]]
     source = graph.shapes[node.input[0]]
     label = f"{kernel[0]}x{kernel[1]} convolutions {read} to {made} at {wide}x{high}"
     form = (pictures, read, made, high, wide, *kernel, *source[2:])
-    return Place(node.output[0], (node.input[0],), form, label)
+    return Site(node.output[0], (node.input[0],), form, label)
 
 
 def _write_product(graph: EditedGraph, node: onnx.NodeProto) -> list[onnx.NodeProto]:

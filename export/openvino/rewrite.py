@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """A part of a graph that a rewrite can write anew."""
 
     output: str
@@ -41,15 +41,15 @@ class Rewrite(ABC):
     """What it makes of a place, for people."""
 
     @abstractmethod
-    def find(self, graph: EditedGraph) -> list[Place]:
+    def find(self, graph: EditedGraph) -> list[Site]:
         """The places that fulfil what it requires."""
 
     @abstractmethod
-    def list_options(self, place: Place) -> tuple[int, ...]:
+    def list_options(self, place: Site) -> tuple[int, ...]:
         """Numbers that ``apply`` takes for a place, likely ones first."""
 
     @abstractmethod
-    def apply(self, graph: EditedGraph, place: Place, option: int) -> None:
+    def apply(self, graph: EditedGraph, place: Site, option: int) -> None:
         """Write one place anew; ``graph`` is indexed afterwards."""
 
 

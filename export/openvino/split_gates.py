@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from echoexport.export.graphs.edited_graph import EditedGraph, attribute
 from echoexport.export.graphs.patterns import match_gate, split_bias
-from echoexport.export.openvino.rewrite import Place, Rewrite, replace_maker
+from echoexport.export.openvino.rewrite import Rewrite, Site, replace_maker
 
 if TYPE_CHECKING:
     import onnx
@@ -20,7 +20,7 @@ class SplitGates(Rewrite):
 
     name = "gated products as two"
 
-    def find(self, graph: EditedGraph) -> list[Place]:
+    def find(self, graph: EditedGraph) -> list[Site]:
         """Gates whose halves come from one such product."""
         return [
             place
@@ -28,11 +28,11 @@ class SplitGates(Rewrite):
             if node.op_type == "Mul" and (place := _describe(graph, node)) is not None
         ]
 
-    def list_options(self, place: Place) -> tuple[int, ...]:
+    def list_options(self, place: Site) -> tuple[int, ...]:
         """There is one way."""
         return (2,)
 
-    def apply(self, graph: EditedGraph, place: Place, option: int) -> None:
+    def apply(self, graph: EditedGraph, place: Site, option: int) -> None:
         """Write one gate so."""
         node = graph.makers[place.output]
         source, weight, bias = _match(graph, node) or ("", "", "")
@@ -51,14 +51,14 @@ def _match(graph: EditedGraph, node: onnx.NodeProto) -> tuple[str, str, str] | N
     return product.input[0], product.input[1], parts[1]
 
 
-def _describe(graph: EditedGraph, node: onnx.NodeProto) -> Place | None:
+def _describe(graph: EditedGraph, node: onnx.NodeProto) -> Site | None:
     found = _match(graph, node)
     if found is None or len(graph.shapes[found[1]]) != 2:
         return None
     batch, tokens, read = graph.shapes[found[0]]
     half = graph.shapes[node.output[0]][-1]
     label = f"gates {read} to {half} of {batch * tokens} tokens"
-    return Place(node.output[0], (found[0],), (batch, tokens, read, half), label)
+    return Site(node.output[0], (found[0],), (batch, tokens, read, half), label)
 
 
 def _write(

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoexport.export.graphs.edited_graph import EditedGraph, volume
-from echoexport.export.openvino.rewrite import Place
+from echoexport.export.openvino.rewrite import Site
 
 if TYPE_CHECKING:
     import onnx
 
-MOST_BYTES = 128 * 2**20
+LARGEST_CUT = 128 * 2**20
 """Of weights in one cut: more than most caches hold, so that weights are streamed as they
 are in the network; of places alike as many as fit, and one at least."""
 
 _MOST_PLACES = 8
 
 
-def cut_out(model: onnx.ModelProto, graph: EditedGraph, places: Sequence[Place]) -> onnx.ModelProto:
+def cut_out(model: onnx.ModelProto, graph: EditedGraph, places: Sequence[Site]) -> onnx.ModelProto:
     """Places of one form as a model: what goes in becomes its inputs, what comes out its outputs.
 
     Weights that lie beside the graph become seeded random numbers of their shapes.
@@ -29,11 +29,11 @@ def cut_out(model: onnx.ModelProto, graph: EditedGraph, places: Sequence[Place])
 
     nodes: dict[int, onnx.NodeProto] = {}
     constants: dict[str, onnx.TensorProto] = {}
-    taken = list[Place]()
+    taken = list[Site]()
     for place in places[:_MOST_PLACES]:
         own, needed = _walk_back(graph, place)
         new = {name: _copy_constant(graph, name) for name in needed if name not in constants}
-        if taken and _measure([*constants.values(), *new.values()]) > MOST_BYTES:
+        if taken and _measure([*constants.values(), *new.values()]) > LARGEST_CUT:
             break
         taken.append(place)
         constants |= new
@@ -68,7 +68,7 @@ def draw_inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return found
 
 
-def _walk_back(graph: EditedGraph, place: Place) -> tuple[list[onnx.NodeProto], list[str]]:
+def _walk_back(graph: EditedGraph, place: Site) -> tuple[list[onnx.NodeProto], list[str]]:
     """The nodes from a place's inputs to its output, and the constants that they read."""
     nodes: dict[int, onnx.NodeProto] = {}
     constants: dict[str, None] = {}

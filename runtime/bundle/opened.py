@@ -16,9 +16,9 @@ from echoexport.runtime.bundle.choice import choose_backend
 from echoexport.runtime.bundle.files import check_file, check_files
 from echoexport.runtime.bundle.fitting import require_fitting
 from echoexport.runtime.bundle.network import Network
+from echoexport.runtime.bundle.network_slot import NetworkSlot
 from echoexport.runtime.bundle.opening import NetworkOpener
 from echoexport.runtime.bundle.self_test import SelfTestResult
-from echoexport.runtime.bundle.slot import Slot
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.trace.tracer import NULL, Tracer
@@ -76,7 +76,7 @@ class Bundle:
         self.backend = backend
         self.options = options
         self._opener = NetworkOpener(folder, manifest, backend=backend, options=options)
-        self._slots = {name: Slot() for name in manifest.networks}
+        self._slots = {name: NetworkSlot() for name in manifest.networks}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="echoexport-open")
         self._own = self.lease()
         self._at_close: list[Callable[[], None]] = []
@@ -251,7 +251,7 @@ class Bundle:
             if not slot.holders:
                 slot.close()
 
-    def _open(self, name: str, slot: Slot, tracer: Tracer) -> Network:
+    def _open(self, name: str, slot: NetworkSlot, tracer: Tracer) -> Network:
         begun = slot.begun
         if begun is None:
             return self._opener.open(name, tracer, waiting=slot.waiting)

@@ -82,8 +82,7 @@ class NetworkEntry:
     int8_parameters: int = 0
     """How many of the values are stored in int8."""
     graphs: Mapping[str, str] = field(default_factory=dict)
-    """By backend, the same network in operators that only this backend has, with the
-    same weights."""
+    """By backend, the same network as this backend runs it quickest, with the same weights."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from echoexport.export.graphs.edited_graph import EditedGraph
-from echoexport.export.openvino.patch_products import MOST_PIXELS, PatchProducts, list_patches
+from echoexport.export.openvino.patch_products import FEW_PIXELS, PatchProducts, list_patches
 
 pytest.importorskip("onnxruntime")
 
@@ -74,7 +74,7 @@ def test_weights_stay_as_they_are_stored(sketch: Any, rewrite_all: Any) -> None:
     [
         {"group": 2},
         {"dilations": [2, 2], "pads": [2, 2, 2, 2]},
-        {"source": (2, 16, 9, 8)},  # more than MOST_PIXELS
+        {"source": (2, 16, 9, 8)},  # more than FEW_PIXELS
         {"kernel": (1, 1), "pads": [0, 0, 0, 0]},
         {"source": (2, 4, 4, 4)},  # too few channels to read
         {"made": 8},  # too few to make
@@ -84,7 +84,7 @@ def test_other_convolutions_are_not_found(sketch: Any, changes: dict[str, Any]) 
     draft = sketch()
     model = draft.finish(convolution(draft, **changes))
     assert PatchProducts().find(EditedGraph(model)) == []
-    assert MOST_PIXELS == 64
+    assert FEW_PIXELS == 64
 
 
 def test_a_convolution_with_computed_weights_is_not_found(sketch: Any) -> None:

@@ -65,5 +65,5 @@ def test_of_many_places_as_many_are_cut_as_the_weights_allow(
     places = PatchProducts().find(graph)
     each = 16 * 16 * 9 * 4
     for limit, wanted in ((3 * each, 3), (each, 1), (each // 2, 1), (9 * each, 5)):
-        monkeypatch.setattr(units, "MOST_BYTES", limit)
+        monkeypatch.setattr(units, "LARGEST_CUT", limit)
         assert len(units.cut_out(model, graph, places).graph.output) == wanted

@@ -7,10 +7,10 @@ from concurrent.futures import Future
 
 from echoexport.runtime.bundle.network import Network
 
-__all__ = ["Slot"]
+__all__ = ["NetworkSlot"]
 
 
-class Slot:
+class NetworkSlot:
     """One network's place: open, being opened or neither, and the leases that hold it."""
 
     def __init__(self) -> None:
