@@ -176,6 +176,8 @@ async def _answer(scope: Message, send: Send, refusal: Refusal) -> None:
     told = json.dumps(refusal.describe_for(scope["path"])).encode()
     headers = {"content-type": "application/json", **refusal.headers}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    pairs.append((b"content-length", str(len(told)).encode()))
+    if scope["type"] != "websocket":
+        # older uvicorns count there too, and clients refuse a length that stands twice
+        pairs.append((b"content-length", str(len(told)).encode()))
     await send({"type": start, "status": refusal.status, "headers": _add_headers(pairs, None)})
     await send({"type": body, "body": told})
