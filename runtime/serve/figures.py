@@ -20,6 +20,7 @@ class ServeFigures:
         from prometheus_client import CollectorRegistry, Counter, Histogram
 
         self._registry = CollectorRegistry()
+        self._gauges: dict[str, Any] = {}
         own: dict[str, Any] = {"registry": self._registry, "namespace": "echoexport"}
         self._opened = Counter("sessions_opened", "Sessions that began.", **own)
         self._refused = Counter("sessions_refused", "Sessions that found no room.", **own)
@@ -53,11 +54,13 @@ class ServeFigures:
         self.watch("resident_bytes", "Memory of this process.", lambda: float(measure_resident()))
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A gauge that is read whenever somebody fetches."""
+        """A gauge that is read whenever somebody fetches; one of the same name gives way."""
         from prometheus_client import Gauge
 
-        gauge = Gauge(name, text, registry=self._registry, namespace="echoexport")
-        gauge.set_function(read)
+        if name not in self._gauges:
+            own: dict[str, Any] = {"registry": self._registry, "namespace": "echoexport"}
+            self._gauges[name] = Gauge(name, text, **own)
+        self._gauges[name].set_function(read)
 
     def count_session(self) -> None:
         """One began."""

@@ -44,13 +44,13 @@ class VideoDesk:
         self._opened = ExitStack()
         self._folder: Path | None = None
         self._session: Session | None = None
-        watch = table.figures.watch
-        watch("videos_waiting", "Jobs for videos that wait or run.", self._count_open)
-        watch("videos_queue_age_seconds", "How long the oldest of them has waited.", self._find_age)
-        watch("videos_kept_bytes", "Videos that are done.", self._measure_kept)
 
     def open(self) -> None:
         """Clear what a server that was killed left behind, and make a place for videos."""
+        watch = self._table.figures.watch
+        watch("videos_waiting", "Jobs for videos that wait or run.", self._count_open)
+        watch("videos_queue_age_seconds", "How long the oldest of them has waited.", self._find_age)
+        watch("videos_kept_bytes", "Videos that are done.", self._measure_kept)
         try:
             self._folder = self._opened.enter_context(temporary_folder("videos"))
         except OutputError as error:  # live sessions need no such place

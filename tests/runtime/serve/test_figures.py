@@ -38,3 +38,10 @@ def test_what_happens_is_counted() -> None:
         'echoexport_first_frame_seconds_bucket{le="0.3"} 1.0',
     ):
         assert line in lines
+
+
+def test_a_gauge_that_is_watched_again_reads_what_was_given_last() -> None:
+    figures = ServeFigures()
+    for value in (1.0, 2.0):
+        figures.watch("waiting", "What waits.", lambda value=value: value)
+    assert "echoexport_waiting 2.0" in figures.write().decode()
