@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from echoexport.runtime.serve.figures import ServeFigures
+
 
 def test_what_happens_is_counted() -> None:
     pytest.importorskip("prometheus_client")
-    from echoexport.runtime.serve.figures import ServeFigures
-
     figures = ServeFigures()
     figures.watch("depth", "How deep.", lambda: 3.5)
     figures.count_session()
@@ -41,6 +41,7 @@ def test_what_happens_is_counted() -> None:
 
 
 def test_a_gauge_that_is_watched_again_reads_what_was_given_last() -> None:
+    pytest.importorskip("prometheus_client")
     figures = ServeFigures()
     for value in (1.0, 2.0):
         figures.watch("waiting", "What waits.", lambda value=value: value)
