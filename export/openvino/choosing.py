@@ -83,6 +83,7 @@ def choose_graph(model: onnx.ModelProto, *, arithmetic: Sequence[str], tell: Tel
     ``arithmetic``: what it may have to compute in. The model that is given stays as it
     is.
     """
+    model = _tell_shapes(model)
     plain = EditedGraph(model)
     result = EditedGraph(model)
     forms = list[FormChoice]()
@@ -97,6 +98,17 @@ def choose_graph(model: onnx.ModelProto, *, arithmetic: Sequence[str], tell: Tel
             for place in places if choice.taken else ():
                 rewrite.apply(result, place, choice.option)
     return ChosenGraph(result.finish(), tuple(forms))
+
+
+def _tell_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model that says every value's shape; one with int8 layers says some only."""
+    from onnx import shape_inference
+
+    graph = model.graph
+    told = {value.name for value in (*graph.value_info, *graph.input, *graph.output)}
+    if all(name in told for node in graph.node for name in node.output):
+        return model
+    return shape_inference.infer_shapes(model, data_prop=True)
 
 
 def _group(places: Sequence[Site]) -> Iterator[list[Site]]:

@@ -54,9 +54,11 @@ class PatchProducts(Rewrite):
 
 def _fits(graph: EditedGraph, node: onnx.NodeProto) -> bool:
     weight = node.input[1]
+    if not graph.is_constant(weight):
+        return False
     shape = graph.shapes[weight]
     made = graph.shapes[node.output[0]]
-    if len(shape) != 4 or len(made) != 4 or not graph.is_constant(weight):
+    if len(shape) != 4 or len(made) != 4:
         return False
     plain = attribute(node, "group", 1) == 1 and set(attribute(node, "dilations", (1,))) == {1}
     few = made[2] * made[3] <= FEW_PIXELS and min(shape[:2]) >= _FEWEST_CHANNELS

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("openvino")
 
+from echoexport.calibration.graphs.float_graph import FloatGraph
+from echoexport.calibration.graphs.quantize import quantize_network
+from echoexport.calibration.plan import LayerPlan, NetworkPlan
 from echoexport.export.openvino import choosing
 from echoexport.export.openvino.choosing import choose_graph, is_quicker
 
@@ -22,6 +26,12 @@ def model(sketch: Any, attention: Any, gate: Any) -> Any:
     weight = draft.weight(16, 16, 3, 3)
     ends.append(draft.add("Conv", draft.input(1, 16, 4, 4), weight, pads=[1, 1, 1, 1]))
     return draft.finish(*ends)
+
+
+@pytest.fixture
+def builtin_graph(build_tiny: Any) -> Path:
+    """The denoiser of a tiny bundle; read only."""
+    return Path(build_tiny()) / "denoising_unet.onnx"
 
 
 def race(ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +92,23 @@ def test_a_form_is_told_of_when_it_is_timed(model: Any, monkeypatch: pytest.Monk
         "3x3 convolutions 16 to 16 at 4x4: convolutions as products",
         "gates 8 to 4 of 3 tokens: gated products as two",
     ]
+
+
+def test_in_a_network_with_int8_layers_only_what_is_float_is_written_anew(
+    builtin_graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = FloatGraph(builtin_graph)
+    plan = NetworkPlan("int8", {layer: LayerPlan("int8", 1.0) for layer in graph.layers})
+    quantize_network(graph, plan, tmp_path / "small.onnx")
+    race({"fp32": 1.5}, monkeypatch)
+    small = FloatGraph(tmp_path / "small.onnx").model
+    chosen = choose_graph(small, arithmetic=("fp32",), tell=lambda _: None)
+    assert {form.rewrite for form in chosen.taken} == {"attentions in blocks"}
+    before, after = (
+        Counter(node.op_type for node in model.graph.node) for model in (small, chosen.model)
+    )
+    for operator in ("QuantizeLinear", "DequantizeLinear", "Conv", "Softmax"):
+        assert after[operator] == before[operator], operator
 
 
 def test_a_true_trial_ends_with_a_ratio_for_every_arithmetic(model: Any) -> None:

@@ -39,7 +39,11 @@ TARGET = load_target("cpu-openvino")
 
 def settings(**changes: Any) -> BuildSettings:
     plain = BuildSettings(
-        size=CHARACTER_SIZE, steps=2, traces=find_cache_folder("traces"), precision="int8"
+        size=CHARACTER_SIZE,
+        steps=2,
+        traces=find_cache_folder("traces"),
+        precision="int8",
+        own_graphs=False,  # which are quicker is another thing on each run
     )
     return replace(plain, **changes)
 
