@@ -84,7 +84,7 @@ def _size_live(a: Architecture, sides: tuple[int, int], frames: int) -> LiveSize
         new_frames=new,
         past_frames=frames - new,
         audio_rows=rows,
-        kept_rows=min(KEPT_ROWS, rows),
+        kept_rows=KEPT_ROWS,
         motion=size_motion(a.unet, *sides),
     )
 

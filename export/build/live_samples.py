@@ -49,8 +49,14 @@ def take_samples(graph: FloatGraph, recorded: CalibrationSet) -> Iterator[Sample
 
 def _cut_sound(graph: FloatGraph, samples: Iterator[Sample]) -> Iterator[Sample]:
     """Pieces of what is sound and no padding, one after the other."""
-    shape = graph.model.graph.input[0].type.tensor_type.shape
-    columns = shape.dim[2].dim_value
+    shapes = {
+        tensor.name: [axis.dim_value for axis in tensor.type.tensor_type.shape.dim]
+        for tensor in graph.model.graph.input
+    }
+    columns = shapes["log_mel"][2]
+    _, kept, rows = shapes["chosen_rows"]
+    last = [max(row, 0) for row in range(rows - kept, rows)]
+    chosen = np.eye(rows, dtype=np.float32)[None, last]
     for sample in samples:
         mel = sample.inputs["log_mel"]
         heard = np.flatnonzero(mel.any(axis=(0, 1)))
@@ -59,7 +65,9 @@ def _cut_sound(graph: FloatGraph, samples: Iterator[Sample]) -> Iterator[Sample]
             piece = np.zeros((*mel.shape[:2], columns), np.float32)
             part = mel[:, :, start : start + columns]
             piece[:, :, : part.shape[2]] = part
-            yield replace(sample, network=graph.name, inputs={"log_mel": piece})
+            yield replace(
+                sample, network=graph.name, inputs={"log_mel": piece, "chosen_rows": chosen}
+            )
 
 
 def _cut_windows(graph: FloatGraph, samples: Iterator[Sample]) -> Iterator[Sample]:

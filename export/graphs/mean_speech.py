@@ -1,6 +1,6 @@
 """Mean speech, of which the live audio encoder's padding is made.
 
-The voice that ships with the package, at three speeds, in pieces of three seconds.
+The voice that ships with the package, at three speeds, in pieces as long as the encoder hears.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["MeanSpeech", "find_mean_speech", "make_padding"]
 _SPEEDS = (Fraction(1), Fraction(9, 10), Fraction(6, 5))
 """How fast it is played: a deeper and a higher voice too."""
 
-_HOP = 100
-"""Columns from piece to piece: one second."""
+_HOP = 50
+"""Columns from piece to piece: half a second."""
 
 _SILENT = -0.75
 """A silent column of a log-mel that is cut at 1e-7 of full power, as live ones are."""

@@ -35,7 +35,7 @@ def make_inputs(spec: SubnetSpec, earlier: Mapping[str, _Arrays]) -> _Arrays:
         case "landmark_encoder":
             values = {"face_map": _face_map(shapes["face_map"])}
         case "audio_encoder" | "audio_encoder_live":
-            values = {"log_mel": _log_mel(shapes["log_mel"])}
+            values = {"log_mel": _log_mel(shapes["log_mel"]), **_chosen_rows(shapes)}
         case _:
             values = _denoising_inputs(shapes, earlier)
     return {
@@ -83,6 +83,15 @@ def _log_mel(shape: tuple[int, ...]) -> np.ndarray:
     """Normalized, it lies between about -1 and 1.5."""
     values: np.ndarray = np.clip(0.5 * _smooth((1, *shape), seed=_SEED + 1)[0], -1, 1.5)
     return values
+
+
+def _chosen_rows(shapes: Mapping[str, tuple[int, ...]]) -> _Arrays:
+    """Rows all over what a live audio encoder hears, the first and the last among them."""
+    if "chosen_rows" not in shapes:
+        return {}
+    _, kept, heard = shapes["chosen_rows"]
+    rows = np.linspace(0, heard - 1, kept).round().astype(int)
+    return {"chosen_rows": np.eye(heard, dtype=np.float32)[None, rows]}
 
 
 def _smooth(shape: tuple[int, ...], *, seed: int) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""The audio encoder for live: three seconds of sound at one place, and a padding that is constant.
+"""The audio encoder for live: some seconds of sound, and a padding that is constant.
 
 The checkpoint's encoder hears 30 s, most of it padding where sound is short. Every row
 attends to that padding, so a short encoder without it gives other states. Its keys and
-values depend little on the sound before it: here they are constants.
+values depend little on the sound before it: here they are constants. Sound that is
+shorter than what the encoder takes is followed by zeros, as in the checkpoint's, so which
+rows are a frame's is told by an input.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from echoexport.export.subnets.audio_encoder import (
     SelfAttention,
 )
 from echoexport.export.subnets.layers import attend
-from echoexport.runtime.contract.families.echomimic_v1 import KEPT_ROWS, LIVE_ROWS
+from echoexport.runtime.contract.families.echomimic_v1 import LIVE_ROWS
 
 __all__ = ["LiveAudioEncoder", "average_padding"]
 
@@ -40,26 +42,28 @@ class LiveSelfAttention(SelfAttention):
         for name in ("padding_key", "padding_value"):
             self.register_buffer(name, torch.zeros(1, padding, width), persistent=False)
 
-    def forward(self, x: Tensor, *, wanted: int) -> Tensor:  # type: ignore[override]
-        """(1, rows, width) to the last ``wanted`` rows."""
+    def forward(self, x: Tensor, *, chosen: Tensor | None) -> Tensor:  # type: ignore[override]
+        """(1, rows, width) to all rows, or to those that ``chosen`` (1, kept, rows) picks."""
         key = self.key(x)
         value = self.value(x)
         if self.padding_key.shape[1]:
             key = torch.cat([key, self.padding_key], dim=1)
             value = torch.cat([value, self.padding_value], dim=1)
-        return self.out(attend(self.query(x[:, -wanted:]), key, value, heads=self.heads))
+        asking = x if chosen is None else chosen @ x
+        return self.out(attend(self.query(asking), key, value, heads=self.heads))
 
 
 class LiveAudioLayer(AudioLayer):
-    """The same layer, of which the last rows may be all that is wanted."""
+    """The same layer, of which some rows may be all that is wanted."""
 
     def __init__(self, width: int, *, heads: int, padding: int) -> None:
         super().__init__(width, heads=heads)
         self.attn = LiveSelfAttention(width, heads=heads, padding=padding)
 
-    def forward(self, x: Tensor, *, wanted: int) -> Tensor:  # type: ignore[override]
-        """(1, rows, width) to the last ``wanted`` rows."""
-        return self.run_mlp(x[:, -wanted:] + self.attn(self.attn_ln(x), wanted=wanted))
+    def forward(self, x: Tensor, *, chosen: Tensor | None) -> Tensor:  # type: ignore[override]
+        """(1, rows, width) to all rows, or to those that ``chosen`` (1, kept, rows) picks."""
+        before = x if chosen is None else chosen @ x
+        return self.run_mlp(before + self.attn(self.attn_ln(x), chosen=chosen))
 
 
 class LiveAudioLayers(AudioLayers):
@@ -68,22 +72,24 @@ class LiveAudioLayers(AudioLayers):
     def __init__(self, a: AudioArchitecture) -> None:
         super().__init__(a)
         self.rows = min(LIVE_ROWS, a.context)
-        self.kept = min(KEPT_ROWS, self.rows)
         self.blocks = nn.ModuleList(
             LiveAudioLayer(a.width, heads=a.heads, padding=a.context - self.rows)
             for _ in range(a.layers)
         )
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """(1, mels, 2*rows + 1) to (1, layers + 1, kept, width)."""
+    def forward(self, mel: Tensor, chosen: Tensor) -> Tensor:  # type: ignore[override]
+        """(1, mels, 2*rows + 1) to (1, layers + 1, kept, width).
+
+        ``chosen`` (1, kept, rows) is 1 where a row is to be kept, and 0 elsewhere.
+        """
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)[:, : self.rows]
         x = x + self.positional_embedding[: self.rows]
-        states = [x[:, -self.kept :]]
-        last = len(self.blocks) - 1
-        for number, block in enumerate(self.blocks):
-            # nobody reads the last layer's other rows
-            x = block(x, wanted=self.kept if number == last else self.rows)
-            states.append(x[:, -self.kept :])
+        states = [chosen @ x]
+        *inner, last = self.blocks
+        for block in inner:
+            x = block(x, chosen=None)
+            states.append(chosen @ x)
+        states.append(last(x, chosen=chosen))  # nobody reads its other rows
         return torch.stack(states, dim=1)
 
 
@@ -93,6 +99,11 @@ class LiveAudioEncoder(AudioEncoder):
     def __init__(self, a: AudioArchitecture) -> None:
         nn.Module.__init__(self)
         self.encoder = LiveAudioLayers(a)
+
+    def forward(self, mel: Tensor, chosen: Tensor) -> Tensor:  # type: ignore[override]
+        """See :meth:`LiveAudioLayers.forward`."""
+        states: Tensor = self.encoder(mel, chosen)
+        return states
 
 
 def average_padding(

@@ -10,7 +10,7 @@ from echoexport.runtime.contract.spec import TensorSpec
 from echoexport.runtime.errors import BundleError
 
 LIVE_AUDIO = "audio_encoder_live"
-"""Rows of the last three seconds, their padding's keys and values built in."""
+"""Rows of a frame's last seconds, their padding's keys and values built in."""
 
 LIVE_DENOISER = "denoising_unet_live"
 """Advances new frames and takes past ones as their motion features at the same step."""
@@ -24,13 +24,29 @@ KEPT = "kept."
 
 @dataclass(frozen=True)
 class LiveAudio:
-    """The shape of the live audio encoder: (1, mels, columns) to (1, states, rows, width)."""
+    """The shape of an encoder that live hears with.
+
+    It takes (1, mels, columns) to (1, states, rows, width).
+    """
 
     columns: int
     """Of the log-mel. A window begins at an even column of the clip's, and its last
     column is the last that its last row reads: two beyond twice that row."""
     rows: int
-    """The last rows of the window, which it gives."""
+    """Which it gives."""
+    chooses: bool
+    """Whether these are the ones that its input ``chosen_rows`` (1, rows, heard rows) is 1
+    for. Else they are the last of the window, as in bundles built before, or all."""
+
+    @property
+    def heard(self) -> int:
+        """Columns of sound that it takes at most: odd, since rows are centred on even ones."""
+        return self.columns - 1 + self.columns % 2
+
+    @property
+    def fixed(self) -> bool:
+        """Whether only rows at the window's end are given, where all sound must end then."""
+        return not self.chooses and self.rows < self.columns // 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,14 @@ def find_live_audio(manifest: Manifest) -> LiveAudio | None:
     return LiveAudio(
         columns=_find_axis(spec.inputs, "log_mel", "columns"),
         rows=_find_axis(spec.outputs, "audio_states", "rows"),
+        chooses=any(tensor.name == "chosen_rows" for tensor in spec.inputs),
     )
+
+
+def describe_clips_audio(manifest: Manifest) -> LiveAudio:
+    """The shape of the clips' encoder, which hears in the place of the one for live."""
+    context = manifest.audio.context
+    return LiveAudio(columns=2 * context, rows=context, chooses=False)
 
 
 def find_live_denoiser(manifest: Manifest) -> LiveDenoiser | None:

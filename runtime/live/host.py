@@ -16,7 +16,11 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
-from echoexport.runtime.contract.live_networks import LIVE_AUDIO, find_live_audio
+from echoexport.runtime.contract.live_networks import (
+    LIVE_AUDIO,
+    describe_clips_audio,
+    find_live_audio,
+)
 from echoexport.runtime.decoding.pixels import to_pixels
 from echoexport.runtime.engine.freed_memory import give_memory_back
 from echoexport.runtime.errors import CapacityError, DeviceError
@@ -138,14 +142,10 @@ class LiveHost:
         """The encoder of what is heard."""
         with self._lock:
             if self._tokens is None:
-                live = find_live_audio(self.bundle.manifest)
-                if live is not None:
-                    network = self.network(LIVE_AUDIO)
-                    columns = live.columns
-                else:
-                    network = self.network("audio_encoder")
-                    columns = 2 * self.bundle.manifest.audio.context
-                self._tokens = SpeechTokens(network, columns=columns)
+                manifest = self.bundle.manifest
+                live = find_live_audio(manifest)
+                network = self.network("audio_encoder" if live is None else LIVE_AUDIO)
+                self._tokens = SpeechTokens(network, live or describe_clips_audio(manifest))
             return self._tokens
 
     def open_sampler(self, numbers: LiveNumbers) -> CausalSampler:

@@ -18,6 +18,7 @@ from echoexport.runtime.conditioning.audio_tokens import AudioTokens
 from echoexport.runtime.conditioning.drives import open_drive
 from echoexport.runtime.conditioning.reference import find_reference
 from echoexport.runtime.conditioning.voice_features import encode_voice
+from echoexport.runtime.contract.live_networks import describe_clips_audio, find_live_audio
 from echoexport.runtime.decoding.pixels import to_pixels
 from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, voice_from_samples
 from echoexport.runtime.live.drawing.causal_sampling import Sitter
@@ -43,12 +44,8 @@ class Studio:
         names = [*(name for name in _DENOISERS if name in own), "vae_decoder", self.encoder]
         self.networks = {name: bundle.open_lanes(name, jobs) for name in names}
         self._session = Session(bundle)
-        columns = next(
-            tensor.shape[2]
-            for tensor in self.networks[self.encoder].spec.inputs
-            if tensor.name == "log_mel"
-        )
-        self._speech = SpeechTokens(self.networks[self.encoder], columns=columns)
+        shape = find_live_audio(bundle.manifest) or describe_clips_audio(bundle.manifest)
+        self._speech = SpeechTokens(self.networks[self.encoder], shape)
 
     def describe(self) -> dict[str, str]:
         """What figures depend on besides the clip and the way it is drawn."""

@@ -37,6 +37,12 @@ def _linear(g: Lowered, node: Node) -> str:
     return y if bias is None else g.add("Add", [y, g.value(bias)], node)
 
 
+@LAYERS.enter("aten.matmul.default")
+def _product(g: Lowered, node: Node) -> str:
+    """Of two computed matrices, or of stacks of them."""
+    return g.add("MatMul", [g.value(factor) for factor in node.args[:2]], node)
+
+
 @LAYERS.enter("aten.conv2d.default", "aten.conv1d.default")
 def _convolution(g: Lowered, node: Node) -> str:
     rank = len(shape_of(node)) - 2

@@ -28,11 +28,11 @@ FAMILY = Family(
     shares={"audio_encoder_live": "audio_encoder", "denoising_unet_live": "denoising_unet"},
 )
 
-LIVE_ROWS = 150
-"""Rows that the live audio encoder hears: 3 s, at places 0 to 149 of the position table."""
+LIVE_ROWS = 225
+"""Rows that the live audio encoder hears: 4.5 s, at places 0 to 224 of the position table."""
 
-KEPT_ROWS = 32
-"""Its last rows, which it gives: ten for one frame, 32 for twelve frames at 25 fps."""
+KEPT_ROWS = 10
+"""Of these, so many are chosen to be given: one frame's."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class LiveSizes:
     audio_rows: int
     """Rows that the audio encoder hears."""
     kept_rows: int
-    """Its last rows, which it gives."""
+    """Of these, which it gives."""
     motion: tuple[MotionTap, ...]
     """Temporal attentions of the denoiser in the order they run; none where it has no
     motion modules, and then no network for live."""
@@ -192,13 +192,15 @@ def _tabulate_conditions(s: NetworkSizes, *, frames: int, face_frames: int) -> _
 def _tabulate_live_audio(s: NetworkSizes, live: LiveSizes) -> tuple[str, _Table, _Table]:
     """The last row reads two columns beyond its own, hence the odd one."""
     mel = {"batch": 1, "mels": s.mels, "columns": 2 * live.audio_rows + 1}
+    chosen = {"batch": 1, "rows": live.kept_rows, "heard_rows": live.audio_rows}
     states = {
         "batch": 1,
         "states": s.audio_states,
         "rows": live.kept_rows,
         "audio_width": s.audio_width,
     }
-    return "audio_encoder_live", {"log_mel": mel}, {"audio_states": states}
+    inputs = {"log_mel": mel, "chosen_rows": chosen}
+    return "audio_encoder_live", inputs, {"audio_states": states}
 
 
 def _tabulate_live_denoiser(

@@ -16,8 +16,8 @@ from echoexport.runtime.live.listening.mel_columns import QUIET, MelColumns
 from echoexport.runtime.live.listening.sliding_array import SlidingArray
 from echoexport.runtime.live.listening.sound_stream import StreamResampler
 
-HEARD_COLUMNS = 301
-"""The live audio encoder's: 3 s, and the column that its last row reads beyond its own."""
+HEARD_COLUMNS = 451
+"""The live audio encoder's: 4.5 s, and the column that its last row reads beyond its own."""
 
 BEYOND = 12
 """Mel columns after a frame's centre that its tokens depend on: row c+5 reads to 2c+12."""
@@ -115,16 +115,16 @@ class Hearing:
         return bool((loudness < self.settings.quiet_below).all())
 
     def cut_columns(self, frame: int) -> NDArray[np.float32]:
-        """The mel columns that a frame's tokens are encoded from, (mels, ``HEARD_COLUMNS``)."""
-        last = _last_column(frame, self.settings.fps)
-        window = np.full((HEARD_COLUMNS, self.settings.mels), QUIET, np.float32)
-        start = last + 1 - HEARD_COLUMNS
-        known_from = max(start, 0)
-        known_to = min(last + 1, len(self._mel))
-        if known_from < known_to:
-            window[known_from - start : known_to - start] = self._mel.columns.cut(
-                known_from, known_to
-            )
+        """The mel columns that a frame's tokens are encoded from, (mels, columns).
+
+        They begin with the sound, and are the last ``HEARD_COLUMNS`` once there are more.
+        """
+        stop = _last_column(frame, self.settings.fps) + 1
+        start = max(0, stop - HEARD_COLUMNS)
+        window = np.full((stop - start, self.settings.mels), QUIET, np.float32)
+        known = min(stop, len(self._mel))
+        if start < known:
+            window[: known - start] = self._mel.columns.cut(start, known)
         return np.ascontiguousarray(window.T)
 
     def cut_samples(self, frame: int) -> NDArray[np.float32]:

@@ -73,6 +73,7 @@ def test_sound_that_is_too_short_is_padded(bundle: Path) -> None:
     (sample,) = take_samples(graph, short)
     assert sample.network == "audio_encoder_live"
     assert sample.inputs["log_mel"][0, 0].tolist() == [1.0] * 18 + [0.0]
+    assert sample.inputs["chosen_rows"].shape == (1, 10, 9)
 
 
 def test_a_window_is_run_call_by_call_with_what_each_kept(bundle: Path, recorded: Any) -> None:

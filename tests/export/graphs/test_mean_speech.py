@@ -20,7 +20,7 @@ WHISPER = AudioArchitecture(mels=80, context=1500, width=384, heads=6, layers=4)
 
 def test_the_built_in_voice_is_heard_in_pieces_as_long_as_live_ones() -> None:
     speech = find_mean_speech(WHISPER)
-    assert {piece.shape for piece in speech.pieces} == {(80, 301)}
+    assert {piece.shape for piece in speech.pieces} == {(80, 451)}
     assert speech.note == f"mean speech, {len(speech.pieces)} pieces of the built-in voice"
     assert len(speech.pieces) >= 9
     assert all(piece.max() > 0.5 for piece in speech.pieces), "somebody speaks in every piece"
@@ -51,12 +51,12 @@ def test_without_the_voice_it_is_silence_and_says_so(monkeypatch: pytest.MonkeyP
 def test_the_padding_is_the_encoders_of_the_pieces(
     micro: Architecture, fill: Any, stored: Any
 ) -> None:
-    audio = replace(micro.audio, context=160)
+    audio = replace(micro.audio, context=240)
     encoder = fill(AudioEncoder(audio), 2)
-    piece = np.ones((audio.mels, 301), np.float32)
+    piece = np.ones((audio.mels, 451), np.float32)
     made = make_padding(audio, stored(encoder), speech=MeanSpeech((piece,), "ones"))
     wanted = average_padding(encoder, [piece])
     assert made.keys() == wanted.keys()
     for name, tensor in made.items():
-        assert tensor.shape == (1, 10, audio.width)
+        assert tensor.shape == (1, 15, audio.width)
         np.testing.assert_array_equal(tensor.read(), wanted[name])

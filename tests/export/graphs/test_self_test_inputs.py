@@ -61,6 +61,12 @@ def test_a_picture_and_a_sound_lie_in_the_ranges_of_real_ones(micro: Architectur
     assert -1 <= sound.min() < sound.max() <= 1.5
 
 
+def test_rows_are_chosen_from_the_first_to_the_last(micro: Architecture) -> None:
+    chosen = make_inputs(specs_of(micro)["audio_encoder_live"], {})["chosen_rows"]
+    assert (chosen.sum(axis=2) == 1).all()
+    assert (chosen[0, 0, 0], chosen[0, -1, -1]) == (1.0, 1.0)
+
+
 def test_the_face_is_a_quarter_of_the_map_in_its_middle(micro: Architecture) -> None:
     found = make_inputs(specs_of(micro)["landmark_encoder"], {})["face_map"]
     assert set(np.unique(found)) == {0.0, 1.0}

@@ -266,13 +266,13 @@ def test_audio_encoders_of_other_sizes(
     assert compare(spec, a) < TOLERANCE
 
 
-@pytest.mark.parametrize("context", [9, 160])
+@pytest.mark.parametrize("context", [9, 240])
 def test_audio_encoders_for_live_with_padding_and_without(
     compare: Any, micro: Architecture, context: int
 ) -> None:
     a = replace(micro, audio=replace(micro.audio, context=context))
     spec = specs_of(a, size=(8, 8), frames=2, face="mask")["audio_encoder_live"]
-    assert spec.inputs[0].shape == (1, micro.audio.mels, 2 * min(context, 150) + 1)
+    assert spec.inputs[0].shape == (1, micro.audio.mels, 2 * min(context, 225) + 1)
     assert compare(spec, a) < TOLERANCE
 
 
@@ -290,7 +290,7 @@ def test_denoisers_for_live_of_other_sizes(compare: Any, micro: Architecture, ca
 def test_a_network_for_live_finds_every_weight_where_the_plain_one_has_it(
     micro: Architecture, name: str, precision: str
 ) -> None:
-    a = replace(micro, audio=replace(micro.audio, context=160))
+    a = replace(micro, audio=replace(micro.audio, context=240))
     sizes = size_networks(a, size=(8, 8), frames=3, face="mask", live=True)
     specs = describe_networks(sizes, precision=precision)
     live = trace_network(specs[name], a)

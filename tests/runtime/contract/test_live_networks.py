@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from echoexport.runtime.contract.live_networks import find_live_audio, find_live_denoiser
+from echoexport.runtime.contract.live_networks import (
+    LiveAudio,
+    describe_clips_audio,
+    find_live_audio,
+    find_live_denoiser,
+)
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
 from echoexport.runtime.errors import BundleError
 
@@ -34,10 +39,26 @@ def test_a_bundle_without_them_has_neither(null_bundle: Path) -> None:
     assert find_live_denoiser(manifest) is None
 
 
-def test_the_audio_encoder_hears_three_seconds_and_one_column(live_manifest: Manifest) -> None:
+def test_the_audio_encoder_hears_some_seconds_and_one_column(live_manifest: Manifest) -> None:
     audio = find_live_audio(live_manifest)
+    assert audio == LiveAudio(columns=451, rows=10, chooses=True)
+    assert (audio.heard, audio.fixed) == (451, False)
+
+
+def test_one_without_a_choice_of_rows_is_fixed_to_its_last(live_manifest: Manifest) -> None:
+    name = "audio_encoder_live"
+    entry = live_manifest.networks[name]
+    older = replace(entry, inputs=tuple(t for t in entry.inputs if t.name == "log_mel"))
+    manifest = replace(live_manifest, networks={**live_manifest.networks, name: older})
+    audio = find_live_audio(manifest)
     assert audio is not None
-    assert (audio.columns, audio.rows) == (301, 32)
+    assert (audio.chooses, audio.fixed) == (False, True)
+
+
+def test_the_clips_encoder_gives_all_rows_of_what_it_hears(live_manifest: Manifest) -> None:
+    audio = describe_clips_audio(live_manifest)
+    assert audio == LiveAudio(columns=3000, rows=1500, chooses=False)
+    assert (audio.heard, audio.fixed) == (2999, False)
 
 
 def test_the_denoiser_keeps_a_window_of_which_a_third_is_new(live_manifest: Manifest) -> None:

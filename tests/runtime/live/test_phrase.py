@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from echoexport.runtime.contract.live_networks import LiveAudio
 from echoexport.runtime.live.listening.hearing import HearingSettings
 from echoexport.runtime.live.listening.speech_tokens import SpeechTokens
 from echoexport.runtime.live.phrase import encode_phrase, read_phrase
@@ -24,12 +25,14 @@ def test_its_frames_are_encoded_with_the_moments_after_it() -> None:
 
     def listen(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         heard.append(inputs["log_mel"][0])
-        return {"audio_states": np.zeros((1, 5, 32, 4), np.float32)}
+        return {"audio_states": np.zeros((1, 5, 10, 4), np.float32)}
 
     settings = HearingSettings(Fraction(25), mels=80, sample_rate=16_000, quiet_below=-3.5)
-    tokens = SpeechTokens(listen, columns=301)
+    tokens = SpeechTokens(listen, LiveAudio(451, rows=10, chooses=True))
     encoded = encode_phrase(tokens, settings, after=10)
     assert len(encoded) == len(heard) == 15 + 10
     # the last frame ends 400 ms after the sound: its latest columns are silence
-    assert (heard[-1][:, -40:] == -0.75).all()
-    assert (heard[-1][:, -70:-60] > -0.75).any()
+    last = heard[-1][:, : 4 * 24 + 13]
+    assert (last[:, -40:] == -0.75).all()
+    assert (last[:, -70:-60] > -0.75).any()
+    assert not heard[-1][:, last.shape[1] :].any()

@@ -19,6 +19,12 @@ def test_linear_is_a_matmul_with_the_weight_turned(lower: Any, bias: bool) -> No
     assert list(lowered.model.graph.initializer[0].dims) == [6, 4]
 
 
+def test_a_product_of_computed_matrices_is_a_matmul(lower: Any) -> None:
+    lowered = lower(lambda m, chosen, x: chosen @ x, (1, 3, 5), (1, 5, 4))
+    assert lowered.error <= 1
+    assert lowered.operators == ["MatMul"]
+
+
 def test_two_linears_may_share_a_weight(lower: Any) -> None:
     assert (
         lower(

@@ -41,7 +41,7 @@ LIVE = replace(
         new_frames=2,
         past_frames=3,
         audio_rows=150,
-        kept_rows=32,
+        kept_rows=10,
         motion=(MotionTap("mid_block.motion_modules.0.0", 12, 32),),
     ),
 )
@@ -75,9 +75,13 @@ def test_a_denoiser_without_motion_modules_has_no_network_for_live() -> None:
     assert "denoising_unet_live" not in describe_networks(still, precision="fp32")
 
 
-def test_the_live_audio_encoder_gives_the_last_rows_of_what_it_hears() -> None:
+def test_the_live_audio_encoder_gives_chosen_rows_of_what_it_hears() -> None:
     audio = describe_networks(LIVE, precision="fp32")["audio_encoder_live"]
-    assert shapes(audio) == {"log_mel": (1, 80, 301), "audio_states": (1, 5, 32, 12)}
+    assert shapes(audio) == {
+        "log_mel": (1, 80, 301),
+        "chosen_rows": (1, 10, 150),
+        "audio_states": (1, 5, 10, 12),
+    }
 
 
 def test_the_live_denoiser_advances_its_new_frames_and_gives_back_the_past_it_takes() -> None:
