@@ -27,9 +27,12 @@ PARTS = (
     "the reference cache",
     "work",
     "windows that only go forwards",
+    "windows with an utterance heard as its clip",
     "what live sessions cost",
     "an hour of talk",
     "twelve hours of a clock",
+    "what a browser shows",
+    "twelve hours served",
 )
 
 

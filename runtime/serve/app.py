@@ -37,6 +37,7 @@ PAGE_FILES = {
     "figures.mjs": "text/javascript; charset=utf-8",
     "microphone.mjs": "text/javascript; charset=utf-8",
     "webrtc.mjs": "text/javascript; charset=utf-8",
+    "rest.mjs": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

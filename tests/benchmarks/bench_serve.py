@@ -30,6 +30,7 @@ from echoexport.runtime import read_voice
 MOVED = 4.0  # levels of mean change in the mouth; at rest it changes by less than 1
 ONSET = 0.3  # seconds of silence before the built-in voice speaks
 ARRIVED = 200.0  # milliseconds of speech that have arrived when the clock starts
+COVERED = 0.5  # of a picture from which on it is not that which is seen
 QUIET = 1.2  # seconds without change after which a face is taken to be at rest
 SLOWEST = 0.4  # seconds by which mouth and sound are compared for the best fit
 
@@ -167,7 +168,7 @@ def time_cancel(
     browser.page.wait_for_timeout(1500)
     shown = browser.take()
     after = shown[shown[:, 0] > called]
-    old = after[after[:, 4] < begins - 0.001]
+    old = after[(after[:, 4] < begins - 0.001) & (after[:, 5] < COVERED)]
     opened = after[after[:, 1] > MOVED]
     return find_last(old, called), find_last(opened, called)
 

@@ -1,6 +1,7 @@
 // What a browser shows and plays, noted frame by frame: run in the page, whose own parts it leaves alone.
 () => {
   const face = document.getElementById("face");
+  const rest = document.getElementById("rest"); // what the page lays over it
   const [SIDE, TOP, LEFT, WIDTH, HEIGHT] = [128, 76, 44, 40, 24]; // the built-in portrait's mouth
   const canvas = new OffscreenCanvas(WIDTH, HEIGHT);
   const small = canvas.getContext("2d", { willReadFrequently: true });
@@ -12,6 +13,15 @@
     small.drawImage(
       face, LEFT * scale, TOP * scale, WIDTH * scale, HEIGHT * scale, 0, 0, WIDTH, HEIGHT,
     );
+    const cover = Number(getComputedStyle(rest).opacity);
+    if (cover > 0 && rest.width) {
+      const part = rest.width / SIDE;
+      small.globalAlpha = cover;
+      small.drawImage(
+        rest, LEFT * part, TOP * part, WIDTH * part, HEIGHT * part, 0, 0, WIDTH, HEIGHT,
+      );
+      small.globalAlpha = 1;
+    }
     return small.getImageData(0, 0, WIDTH, HEIGHT).data.slice();
   };
   const differ = (one, other) => {
@@ -47,6 +57,7 @@
         shown.mediaTime - (face.currentTime + ahead / 1000), // the picture less the sound's clock, s
         measureLoudness(),
         shown.mediaTime,
+        Number(getComputedStyle(rest).opacity),
       ]);
     }
     face.requestVideoFrameCallback(take);

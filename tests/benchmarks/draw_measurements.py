@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import live_tables
 import measured_tables as tables
+import serve_tables
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -102,9 +103,14 @@ PARTS = {
     "windows that only go forwards": Part(
         ("live_quality",), live_tables.draw_live_quality, page="live.md"
     ),
+    "windows with an utterance heard as its clip": Part(
+        ("live_quality_whole",), live_tables.draw_live_quality, page="live.md"
+    ),
     "what live sessions cost": Part(("live",), live_tables.draw_live_costs, page="live.md"),
     "an hour of talk": Part(("live_soak",), live_tables.draw_live_soak, page="live.md"),
     "twelve hours of a clock": Part(("live_clock",), live_tables.draw_live_clock, page="live.md"),
+    "what a browser shows": Part(("serve",), serve_tables.draw_serve, page="serve.md"),
+    "twelve hours served": Part(("serve_clock",), serve_tables.draw_serve_clock, page="serve.md"),
 }
 
 

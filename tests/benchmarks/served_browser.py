@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +24,8 @@ PROBE = Path(__file__).parent / "browser_probe.mjs"
 PATIENCE = 120.0  # seconds
 Frames = np.ndarray
 """Rows of what was shown: milliseconds since 1970, levels the mouth differs by from rest,
-seconds that the picture is ahead of the sound, loudness, its place in the video in seconds."""
+seconds that the picture is ahead of the sound, loudness, its place in the video in seconds,
+and how far the page has laid the face at rest over it, 0 to 1."""
 
 
 class ServerProcess:
@@ -57,9 +57,9 @@ class ServerProcess:
         self.process.wait()
 
     def stop(self) -> None:
-        """As Ctrl-C would."""
+        """As a service manager would."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.terminate()
             self.process.wait(timeout=30)
 
     def count(self) -> dict[str, int]:
@@ -176,7 +176,7 @@ class Browser:
 
     def take(self) -> Frames:
         """What was shown since."""
-        return np.array(self.page.evaluate("probe.take()"), np.float64).reshape(-1, 5)
+        return np.array(self.page.evaluate("probe.take()"), np.float64).reshape(-1, 6)
 
     def __enter__(self) -> Browser:
         return self

@@ -1,6 +1,7 @@
 // The page: a live video from one WebSocket, for as long as the screen is on.
 
 import { Captions } from "./captions.mjs";
+import { Rest } from "./rest.mjs";
 
 const KEPT = 8; // seconds behind the playhead that stay in memory
 const FARTHEST = 1.0; // seconds behind live after which the playhead jumps
@@ -11,11 +12,9 @@ const STUMBLE = 0.1; // seconds farther behind live after a picture that came to
 const MOST_SLACK = 0.4; // and all of them
 const CALM = 30000; // milliseconds without one after which it comes nearer again
 const CLOSER = 0.02; // each half second
-const LEAST = 0.14; // seconds behind live below which a browser may run out of sound
-const HURRY = 4; // how much faster what is not wanted any more goes by
-const TICK = 10; // milliseconds between two looks at how far it has gone
 const SHORTEST_WAIT = 500; // milliseconds before the first retry
 const LONGEST_WAIT = 3000;
+const SOON = 800; // and while a server that is there warms up
 const SILENCE = 4000; // milliseconds without any message after which a connection is dead
 const OPENING = 60000; // the same before the video begins: a portrait is made ready
 const NOTICED = 12000; // for which an error is shown that did not end the session
@@ -38,8 +37,7 @@ export class Kiosk extends EventTarget {
     this.buffer = null;
     this.idle = true;
     this.opened = false;
-    this.wanted = 0; // where in the video that begins which is still wanted
-    this.leaving = null;
+    this.rest = new Rest(face, document.getElementById("rest"));
     this.slack = 0; // seconds farther behind live, as this connection needs it
     this.stumbled = 0;
     face.addEventListener("waiting", () => this.stumble());
@@ -90,18 +88,29 @@ export class Kiosk extends EventTarget {
     const event = JSON.parse(data);
     if (event.type === "session.created") this.begin(event.session);
     // What comes by WebRTC is not kept in the page, so that there is nothing to leave.
-    if (event.type === "output_video.interrupted" && !this.peer) this.leave(event.time);
-    if (event.type === "output_video.speaking") this.idle = false;
-    if (event.type === "output_video.idle") this.idle = true;
+    if (event.type === "output_video.interrupted" && !this.peer) this.rest.cover(event.time);
+    if (event.type === "output_video.speaking") {
+      if (this.idle) this.rest.keep();
+      this.idle = false;
+      this.rest.note(event.time);
+    }
+    if (event.type === "output_video.idle") {
+      this.idle = true;
+      this.rest.note(event.time);
+    }
     face.dataset.state = this.idle ? "idle" : "speaking";
-    if (event.type === "error") tell(event.error.message, NOTICED);
+    if (event.type === "session.updated") this.rest.kept = false; // it may be another face
+    if (event.type === "error") {
+      tell(event.error.message, NOTICED);
+      if (event.error.status === 503) this.wait = Math.min(this.wait, SOON); // it warms up
+    }
     this.dispatchEvent(new CustomEvent("told", { detail: event }));
   }
 
   begin(session) {
     this.session = session;
     this.idle = true;
-    this.arrive();
+    this.rest.lift();
     face.onplaying = () => {
       this.wait = SHORTEST_WAIT;
       document.body.classList.remove("lost");
@@ -192,7 +201,6 @@ export class Kiosk extends EventTarget {
 
   /** Come nearer to live while nobody speaks; what is spoken is never stretched. */
   catchUp() {
-    if (this.leaving) return;
     if (!this.idle || this.behind() < NEAR + this.slack) face.playbackRate = 1;
     else if (this.behind() > FAR + this.slack) face.playbackRate = FASTER;
   }
@@ -202,26 +210,6 @@ export class Kiosk extends EventTarget {
     if (face.seeking || !this.buffer?.buffered.length) return;
     this.slack = Math.min(MOST_SLACK, this.slack + STUMBLE);
     this.stumbled = performance.now();
-  }
-
-  /**
-   * What was to be said is not wanted any more: past it in a hurry, without its sound. A seek
-   * would stand still for as long as a browser gathers sound, a quarter of a second.
-   */
-  leave(time) {
-    this.wanted = time;
-    face.volume = 0;
-    this.leaving ??= setInterval(() => {
-      if (face.currentTime >= this.wanted) this.arrive();
-      else face.playbackRate = this.behind() > LEAST ? HURRY : 1;
-    }, TICK);
-  }
-
-  arrive() {
-    clearInterval(this.leaving);
-    this.leaving = null;
-    face.playbackRate = 1;
-    face.volume = 1;
   }
 
   /** To the newest picture: what is older is not wanted any more. */

@@ -23,6 +23,7 @@ COMMANDS = (
     "run",
     "live",
     "serve",
+    "load",
     "verify",
     "inspect",
     "compare",

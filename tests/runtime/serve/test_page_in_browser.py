@@ -44,7 +44,7 @@ def test_the_panel_speaks_a_voice_file_and_shows_figures(
     page.locator("#panel").wait_for(state="hidden")
 
 
-def test_a_cancel_hurries_past_what_was_to_be_said_and_seeks_nothing(
+def test_a_cancel_shows_the_face_at_rest_until_it_is_and_seeks_nothing(
     served: Served, page: Any, make_voice: Callable[..., Path]
 ) -> None:
     page.goto(f"{served.url}/?panel")
@@ -60,7 +60,8 @@ def test_a_cancel_hurries_past_what_was_to_be_said_and_seeks_nothing(
     page.set_input_files("#voice", make_voice(seconds=8))
     wait_for(page, "document.getElementById('state').textContent === 'speaking'")
     page.click("#stop")
-    wait_for(page, "quiet && face.volume === 1 && face.playbackRate === 1")
+    wait_for(page, "document.body.classList.contains('resting')")
+    wait_for(page, "!document.body.classList.contains('resting') && quiet && face.volume === 1")
     assert page.evaluate("seeks") == 0
     wait_for_video(page)
 
