@@ -13,6 +13,7 @@ from echoexport.profiles.reports.limits import Metric
 from echoexport.runtime.contract.schema import dump, parse
 from echoexport.runtime.errors import InputError
 from echoexport.runtime.files.aside import write_whole
+from echoexport.runtime.files.json_file import read_json
 from echoexport.runtime.serve.load.crowd import CrowdLog
 
 LOAD_KIND = "load"
@@ -106,7 +107,7 @@ def is_load(path: Path) -> bool:
     try:
         if path.stat().st_size > _LARGEST:
             return False
-        data = json.loads(path.read_text("utf-8"))
+        data = read_json(path)
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(data, dict) and data.get("kind") == LOAD_KIND
@@ -120,7 +121,7 @@ def read_load(path: Path) -> LoadReport:
     """
     if not is_load(path):
         raise InputError(f"{path}: no report of echoexport load; compare such with such")
-    data = json.loads(path.read_text("utf-8"))
+    data = read_json(path)
     if data.get("schema") != LOAD_SCHEMA:
         raise InputError(
             f"{path}: load schema {data.get('schema')!r}; this release reads {LOAD_SCHEMA}: "

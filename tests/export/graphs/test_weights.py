@@ -133,7 +133,7 @@ def test_a_value_of_another_shape_is_refused(
 @pytest.fixture(scope="module")
 def live(micro: Architecture) -> dict[str, onnx.ModelProto]:
     """The audio encoder and the one for live, traced with ten rows of padding."""
-    a = replace(micro, audio=replace(micro.audio, context=160))
+    a = replace(micro, audio=replace(micro.audio, context=235))
     sizes = size_networks(a, size=(8, 8), frames=2, face="mask", live=True)
     specs = describe_networks(sizes, precision="fp16")
     return {name: trace_network(specs[name], a) for name in ("audio_encoder", "audio_encoder_live")}
