@@ -107,5 +107,6 @@ def test_a_denoiser_without_motion_modules_has_no_temporal_attention(micro: Arch
 def test_a_short_encoder_is_heard_whole_for_live(micro: Architecture) -> None:
     live = size_networks(micro, size=(8, 8), frames=4, face="mask", live=True).live
     assert live is not None
-    assert live.audio_rows == min(150, micro.audio.context)
-    assert live.kept_rows == min(32, live.audio_rows)
+    assert micro.audio.context < 225
+    assert live.audio_rows == micro.audio.context
+    assert live.kept_rows == 10  # a frame's own, whatever is heard
