@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -18,7 +18,15 @@ from echoexport.profiles.measuring.figures import (
 from echoexport.profiles.reports.profile import ModeReport, ProfileReport
 from echoexport.runtime.errors import SettingError
 
-__all__ = ["Limit", "Metric", "check_limit", "list_metrics", "parse_limit"]
+__all__ = [
+    "Limit",
+    "Metric",
+    "check_limit",
+    "check_limits",
+    "list_metrics",
+    "parse_limit",
+    "tell_apart",
+]
 
 _EXPRESSION = re.compile(
     r"\s*([a-z][a-z0-9_.]*)\s*([<>])\s*([+-]?)([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([a-zA-Z%]*)\s*"
@@ -229,6 +237,41 @@ def check_limit(
         return ""
     told = f"{describe_metric(metric)}, {describe_change(change)}"
     return f"{label}: {limit.text}: {limit.metric} is {told}"
+
+
+def check_limits(
+    limits: Sequence[Limit],
+    metrics: Sequence[Mapping[str, Metric]],
+    *,
+    labels: Sequence[str],
+    noun: str = "profile",
+) -> tuple[str, ...]:
+    """A line for each limit that a report breaks; changes are seen against the first report.
+
+    ``metrics`` and ``labels`` are of the reports, which a message calls ``noun``.
+
+    Raises:
+        SettingError: see :func:`check_limit`; or a change is limited and there is one report.
+    """
+    relative = [limit.text for limit in limits if limit.relative]
+    if relative and len(metrics) < 2:
+        raise SettingError(
+            f"--fail-if {relative[0]!r}: a change needs a second {noun} to be seen in"
+        )
+    lines = [
+        check_limit(limit, own, baseline=metrics[0] if place else None, label=label)
+        for limit in limits
+        for place, (own, label) in enumerate(zip(metrics, labels, strict=True))
+    ]
+    return tuple(filter(None, lines))
+
+
+def tell_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, numbered by their places where two are alike."""
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({place})"
+        for place, name in enumerate(names, 1)
+    )
 
 
 def _find_bound(limit: Limit, metric: Metric) -> float:

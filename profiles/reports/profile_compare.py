@@ -12,10 +12,11 @@ from echoexport.profiles.measuring.figures import Change
 from echoexport.profiles.reports.limits import (
     Limit,
     Metric,
-    check_limit,
+    check_limits,
     compare_metric,
     describe_change,
     list_metrics,
+    tell_apart,
 )
 from echoexport.profiles.reports.profile import ProfileReport
 from echoexport.runtime.errors import InputError
@@ -106,14 +107,10 @@ def compare_profiles(
         raise InputError(
             "no profile to compare; name one report.json of echoexport profile or more"
         )
-    labels = _tell_apart(names)
+    labels = tell_apart(names)
     metrics = [list_metrics(report) for report in reports]
     devices, ways, matrix = _make_matrix(reports)
-    failures = [
-        check_limit(limit, own, baseline=None if index == 0 else metrics[0], label=label)
-        for limit in limits
-        for index, (own, label) in enumerate(zip(metrics, labels, strict=True))
-    ]
+    failures = check_limits(limits, metrics, labels=labels)
     return ProfileComparison(
         schema=COMPARISON_SCHEMA,
         kind=COMPARISON_KIND,
@@ -124,7 +121,7 @@ def compare_profiles(
         ways=ways,
         matrix=matrix,
         notes=_list_doubts(reports, labels),
-        failures=tuple(filter(None, failures)),
+        failures=failures,
     )
 
 
@@ -222,10 +219,3 @@ def _list_doubts(reports: Sequence[ProfileReport], labels: Sequence[str]) -> tup
             if own != other:
                 doubts.append(f"{label}: {name} {other:g}, the first has {own:g}")
     return tuple(doubts)
-
-
-def _tell_apart(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(
-        name if names.count(name) == 1 else f"{name} ({place})"
-        for place, name in enumerate(names, 1)
-    )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from echoexport.runtime.errors import LimitError, SettingError
+from echoexport.export.cli.comparisons.outcome import require_held
+from echoexport.runtime.errors import SettingError
 
 __all__ = ["are_profiles", "compare_profile_files"]
 
@@ -61,9 +62,6 @@ def compare_profile_files(
     from echoexport.runtime.files.aside import write_whole
 
     limits = [parse_limit(text) for text in fail_if]
-    if len(paths) == 1 and any(limit.relative for limit in limits):
-        told = next(limit.text for limit in limits if limit.relative)
-        raise SettingError(f"--fail-if {told!r}: a change needs a second profile to be seen in")
     reports = [read_profile(path) for path in paths]
     comparison = compare_profiles(reports, [_name(path) for path in paths], limits=limits)
     text = format_comparison_markdown(comparison)
@@ -74,9 +72,7 @@ def compare_profile_files(
     if markdown_file is not None:
         write_whole(markdown_file, text)
     click.echo(text)
-    if comparison.failures:
-        more = len(comparison.failures) - 1
-        raise LimitError(comparison.failures[0] + (f" (and {more} more)" if more else ""))
+    require_held(comparison.failures)
 
 
 def _name(path: Path) -> str:

@@ -42,6 +42,9 @@ def test_a_crowd_is_measured_and_its_report_compared(
     broken = command("compare", *paths, "--fail-if", "first_frame.p50>1ms")
     assert broken.code == 1
     assert "first_frame.p50>1ms" in broken.err
+    alone = command("compare", paths[0], "--fail-if", "first_frame.p50>+10%")
+    assert alone.code == 1
+    assert "needs a second report" in alone.err
 
 
 @pytest.mark.parametrize(
