@@ -135,8 +135,9 @@ class RealtimeEndpoint:
             session.push(messages.find_sound(asked), session.rate)
             return
         if kind == messages.UPDATE:
-            self._update(session, viewer, asked)
-            viewer.tell({"type": messages.ANSWERS[kind], "session": session.describe()})
+            is_new_face = self._update(session, viewer, asked)
+            tell = session.audience.tell if is_new_face else viewer.tell
+            tell({"type": messages.ANSWERS[kind], "session": session.describe()})
             return
         if kind == messages.RESPONSE:
             self._speak(session, asked)
@@ -158,17 +159,19 @@ class RealtimeEndpoint:
         else:
             session.speaker.say(text)
 
-    def _update(self, session: ServedSession, viewer: Viewer, asked: dict[str, Any]) -> None:
-        """All is read before any of it is done."""
+    def _update(self, session: ServedSession, viewer: Viewer, asked: dict[str, Any]) -> bool:
+        """Whether it has another face now; all is read before any of it is done."""
         video = messages.find_video_wish(asked)
         rate = messages.read_rate(asked)
         portrait = messages.find_portrait_name(asked)
-        if portrait is not None and portrait != session.identity.portrait:
+        is_new_face = portrait is not None and portrait != session.identity.portrait
+        if portrait is not None and is_new_face:
             picture = self._table.shelf.find(portrait, session.identity.owner)
             session.show(picture, portrait, face=self._table.choose_face(picture))
         session.rate = rate or session.rate
         if video is not None:
             session.audience.turn_video(viewer, wanted=video)
+        return is_new_face
 
 
 def _describe(refusal: Refusal) -> dict[str, Any]:

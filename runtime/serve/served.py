@@ -10,7 +10,7 @@ from time import monotonic
 
 from echoexport.runtime.errors import BackendError, EchoExportError
 from echoexport.runtime.inputs.picture_file import StoredPicture
-from echoexport.runtime.live.frames import IDLE, SPEAKING, LiveFrame
+from echoexport.runtime.live.frames import EASING, IDLE, SPEAKING, LiveFrame
 from echoexport.runtime.live.opening import Conversation, FaceChoice
 from echoexport.runtime.serve.broadcast.boxes import Fragment, name_codecs
 from echoexport.runtime.serve.broadcast.encoder import LiveEncoder
@@ -255,7 +255,7 @@ class _Turn:
 
     def hear(self, now: float) -> None:
         """Sound was pushed."""
-        if self._pushed is None and self._state == IDLE:
+        if self._pushed is None and self._state != SPEAKING:
             self._pushed = now
 
     def forget(self) -> None:
@@ -268,8 +268,9 @@ class _Turn:
         place = {"time": float(frame.timestamp)}
         if frame.epoch != self._epoch:
             self._epoch = frame.epoch
+            self._state = EASING  # so that what it comes to next is told, whatever it was before
             found.append(("output_video.interrupted", place))
-        if frame.state != IDLE and self._pushed is not None:
+        if frame.state == SPEAKING and self._pushed is not None:
             after = round(1000 * (now - self._pushed), 1)
             self._pushed = None
             found.append(("output_video.first_frame", {**place, "after_ms": after}))

@@ -70,7 +70,6 @@ def main() -> None:
         )
     finally:
         server.stop()
-    write_results(arguments.output, {"measured": found})
 
 
 def read_arguments() -> argparse.Namespace:
@@ -106,7 +105,7 @@ def note(
     before = os.getloadavg()[0]
     found[name] = {**measure(), "load": [round(before, 2), round(os.getloadavg()[0], 2)]}
     sys.stdout.write(f"{name}: {found[name]}\n")
-    sys.stdout.flush()
+    write_results(arguments.output, {"measured": found})  # each part, as the next may fail
 
 
 def measure_turns(

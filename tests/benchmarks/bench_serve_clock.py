@@ -4,7 +4,7 @@
 
 What ``bench_live_clock.py`` does, through all that a server adds: the encoder, the fragments and
 a viewer that takes each. A sentence is said at the end of every hour; the rest is idle.
-*Measured*: resident memory, open files, threads, and how far the ends of the picture's and the
+*Measured*: resident memory, Python's own objects, and how far the ends of the picture's and the
 sound's track lie apart in what was sent.
 """
 

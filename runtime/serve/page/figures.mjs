@@ -34,6 +34,9 @@ export class Figures {
     const { type } = event;
     if (type === "output_video.first_frame") this.first = event;
     if (type === "output_video.idle" || type === "output_video.interrupted") this.spoke = null;
+    // Nothing comes of what was refused or failed, unless something of it is on its way.
+    const failed = type === "error" || type === "response.done";
+    if (failed && this.face.dataset.state !== "speaking" && !this.first) this.spoke = null;
     if (type === "output_video.late") this.late += event.frames;
     if (type === "output_video.ladder") this.describe(event);
     if (type === "session.created") {

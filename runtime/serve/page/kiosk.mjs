@@ -43,6 +43,7 @@ export class Kiosk extends EventTarget {
     face.addEventListener("waiting", () => this.stumble());
     this.webrtc = query.has("webrtc") && "RTCPeerConnection" in window;
     this.peer = null;
+    addEventListener("pagehide", () => this.peer?.close());
     setInterval(() => this.look(), 500);
   }
 
@@ -111,6 +112,7 @@ export class Kiosk extends EventTarget {
     this.session = session;
     this.idle = true;
     this.rest.lift();
+    this.rest.kept = false;
     face.onplaying = () => {
       this.wait = SHORTEST_WAIT;
       document.body.classList.remove("lost");
@@ -123,20 +125,27 @@ export class Kiosk extends EventTarget {
   /** The video by WebRTC; from the socket where that brings no picture. */
   async watchPeer() {
     const socket = this.socket;
-    const { Peer } = await import("./webrtc.mjs");
-    if (socket !== this.socket) return;
-    this.peer = new Peer(face, `v1/sessions/${this.session.id}/whep`);
-    this.peer.onpicture = () => (this.heard = performance.now());
-    this.peer.onfail = (reason) => {
+    try {
+      const { Peer } = await import("./webrtc.mjs");
       if (socket !== this.socket) return;
-      this.webrtc = false;
-      this.peer = null;
-      this.dispatchEvent(new CustomEvent("told", { detail: { type: "fallback", reason } }));
-      keepPicture();
-      this.watchSocket();
-      this.send({ type: "session.update", session: { video: true } });
-    };
+      this.peer = new Peer(face, `v1/sessions/${this.session.id}/whep`);
+    } catch (error) {
+      this.fallBack(socket, error.message);
+      return;
+    }
+    this.peer.onpicture = () => (this.heard = performance.now());
+    this.peer.onfail = (reason) => this.fallBack(socket, reason);
     this.peer.open().then(() => this.start());
+  }
+
+  fallBack(socket, reason) {
+    if (socket !== this.socket) return;
+    this.webrtc = false;
+    this.peer = null;
+    this.dispatchEvent(new CustomEvent("told", { detail: { type: "fallback", reason } }));
+    keepPicture();
+    this.watchSocket();
+    this.send({ type: "session.update", session: { video: true } });
   }
 
   watchSocket() {

@@ -20,7 +20,7 @@ export async function open(kiosk, { captions, close }) {
   find("voice").addEventListener("change", (event) => speak(kiosk, event.target.files[0]));
   find("microphone").addEventListener("click", () => toggleMicrophone(kiosk));
   find("stop").addEventListener("click", () => kiosk.stop());
-  kiosk.addEventListener("stop", () => speaking++);
+  kiosk.addEventListener("stop", () => speaking++); // a microphone that is open stays open
   find("close").addEventListener("click", close);
   openText(kiosk);
   openCaptions(captions);
@@ -68,12 +68,15 @@ function openCaptions(captions) {
 
 function openDrop(kiosk) {
   const stage = document.body;
-  document.addEventListener("dragover", () => stage.classList.add("dragged"));
+  document.addEventListener("dragover", () => {
+    if (!find("panel").hidden) stage.classList.add("dragged");
+  });
   document.addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) stage.classList.remove("dragged");
   });
   document.addEventListener("drop", (event) => {
     stage.classList.remove("dragged");
+    if (find("panel").hidden) return;
     take(kiosk, event.dataTransfer.files[0]);
   });
 }

@@ -16,7 +16,6 @@ export class Peer {
     this.connection.ontrack = (event) => {
       if (this.face.srcObject !== event.streams[0]) this.face.srcObject = event.streams[0];
     };
-    addEventListener("pagehide", () => this.close(), { once: true });
   }
 
   async open() {

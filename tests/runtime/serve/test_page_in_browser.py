@@ -66,6 +66,29 @@ def test_a_cancel_shows_the_face_at_rest_until_it_is_and_seeks_nothing(
     wait_for_video(page)
 
 
+def test_a_cancel_at_rest_covers_the_living_face_for_no_longer_than_it_lags(
+    served: Served, page: Any, make_voice: Callable[..., Path]
+) -> None:
+    page.goto(f"{served.url}/?panel")
+    wait_for_video(page)
+    page.set_input_files("#voice", make_voice(seconds=1))
+    wait_for(page, "document.getElementById('state').textContent === 'speaking'")
+    wait_for(page, "document.getElementById('state').textContent === 'idle'")
+    wait_for_video(page)
+    page.evaluate(
+        """() => {
+            window.covered = [];
+            new MutationObserver(() => covered.push([
+                document.body.classList.contains("resting"), performance.now(),
+            ])).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+        }"""
+    )
+    page.keyboard.press("Escape")
+    wait_for(page, "covered.length >= 2 && !covered.at(-1)[0]")
+    (begun, ended) = page.evaluate("[covered[0][1], covered.at(-1)[1]]")
+    assert ended - begun < 2500  # what cannot be seen to end ends after 3 s
+
+
 def test_an_upload_is_shown_and_one_that_is_no_picture_is_told(
     served: Served, page: Any, portrait_file: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import av
@@ -60,6 +61,40 @@ def test_binary_messages_are_sound_too(served: Served) -> None:
         socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
         take_event(socket, "input_audio_buffer.committed")
         assert take_event(socket, "output_video.speaking")["time"] > 0
+
+
+def test_an_interrupt_at_rest_is_told_with_the_rest_that_follows_at_once(served: Served) -> None:
+    with served.connect() as socket:
+        take_event(socket, "session.created")
+        socket.send(json.dumps({"type": "response.cancel"}))
+        interrupted = take_event(socket, "output_video.interrupted")
+        assert take_event(socket, "output_video.idle")["time"] == interrupted["time"]
+
+
+def test_what_is_said_right_after_an_interrupt_is_told_as_a_turn_of_its_own(
+    served: Served,
+) -> None:
+    with served.connect() as socket:
+        take_event(socket, "session.created")
+        say(socket)
+        take_event(socket, "output_video.speaking")
+        socket.send(json.dumps({"type": "response.cancel"}))
+        interrupted = take_event(socket, "output_video.interrupted")
+        say(socket)
+        first = take_event(socket, "output_video.first_frame")
+        speaking = take_event(socket, "output_video.speaking")
+        assert speaking["time"] == first["time"] > interrupted["time"]
+
+
+def test_another_face_is_told_to_everybody_who_watches(served: Served, portrait_file: Path) -> None:
+    uploaded = served.request("POST", "/v1/portraits", content=portrait_file.read_bytes())
+    portrait = uploaded.json()["portrait"]
+    with served.connect() as page:
+        name = take_event(page, "session.created")["session"]["id"]
+        with served.connect(f"?session={name}") as program:
+            update = {"type": "session.update", "session": {"portrait": portrait}}
+            program.send(json.dumps(update))
+            assert take_event(page, "session.updated")["session"]["portrait"] == portrait
 
 
 @pytest.mark.parametrize(
