@@ -162,7 +162,7 @@ def _read_voice(voice: Path | None) -> bytes:
         spoken = voice_from_samples(np.tile(phrase, 4), sample_rate=rate)
     else:
         spoken = read_voice(voice)
-    return (spoken.samples * 32767).astype("<i2").tobytes()
+    return np.round(np.clip(spoken.samples, -1, 1) * 32767).astype("<i2").tobytes()
 
 
 def _trust(file: Path | None) -> Any:

@@ -79,6 +79,10 @@ class RecordingBundle(Bundle):
         self._recording = threading.Lock()
         self._recorded: dict[str, tuple[Network, Network]] = {}
 
+    def expect(self, name: str, waiting: int) -> None:
+        """See :meth:`Bundle.expect`: it is the source's network that is opened."""
+        self._source.expect(name, waiting)
+
     def take(self, name: str, lease: Lease, *, tracer: Tracer) -> Network:
         """The source's network, telling of its calls; raises what the source's does."""
         source = self._source.take(name, lease, tracer=tracer)

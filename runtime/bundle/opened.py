@@ -267,7 +267,7 @@ class Bundle:
 
     def _open_aside(self, name: str, tracer: Tracer) -> Network:
         tracer.name_track("opener")
-        return self._opener.open(name, tracer)
+        return self._opener.open(name, tracer, waiting=self._slots[name].waiting)
 
 
 class Lease:

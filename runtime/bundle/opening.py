@@ -217,7 +217,8 @@ class NetworkOpener:
             proof = aside.submit(self._prove_files, files.beside)
             try:
                 files.main.content()
-                found = self.backend.open_kept(files, spec, options)
+                with self._limit_load(spec.name, files.path):
+                    found = self.backend.open_kept(files, spec, options)
                 if found is None:
                     self._judge(spec.name, files)
             except BaseException:

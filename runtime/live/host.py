@@ -112,6 +112,8 @@ class LiveHost:
         self.tracer: Tracer = NULL
         """Is told of each call, of networks that are opened from then on."""
         self._lock = threading.RLock()
+        # An engine is compiled under a lock of its own: workers wait for the other one.
+        self._opening = threading.RLock()
         workers.find_room = self.count_spare
 
     def network(self, name: str) -> Network:
@@ -120,10 +122,11 @@ class LiveHost:
         Raises:
             As :meth:`Bundle.network` does.
         """
-        with self._lock:
-            if name not in self._networks:
-                self._networks[name] = self.open_lanes(name)
-            return self._networks[name]
+        with self._opening:
+            network = self._networks.get(name)
+            if network is None:
+                network = self._networks[name] = self.open_lanes(name)
+            return network
 
     def open_lanes(self, name: str) -> Network:
         """A network with a lane for each worker, which the caller closes.
@@ -135,18 +138,19 @@ class LiveHost:
 
     def find_open(self, name: str) -> Network | None:
         """A network that sessions have opened; None of one that they have not."""
-        with self._lock:
-            return self._networks.get(name)
+        return self._networks.get(name)
 
     def open_tokens(self) -> SpeechTokens:
         """The encoder of what is heard."""
-        with self._lock:
-            if self._tokens is None:
+        with self._opening:
+            tokens = self._tokens
+            if tokens is None:
                 manifest = self.bundle.manifest
                 live = find_live_audio(manifest)
                 network = self.network("audio_encoder" if live is None else LIVE_AUDIO)
-                self._tokens = SpeechTokens(network, live or describe_clips_audio(manifest))
-            return self._tokens
+                tokens = SpeechTokens(network, live or describe_clips_audio(manifest))
+                self._tokens = tokens
+            return tokens
 
     def open_sampler(self, numbers: LiveNumbers) -> CausalSampler:
         """A sampler as these numbers want it; it holds no state."""
@@ -319,9 +323,9 @@ class LiveHost:
 
         Where the device itself is gone, all of them end.
         """
+        # New ones in place of cleared ones, without waiting for one that is being opened.
+        self._networks, self._tokens = {}, None
         with self._lock:
-            self._networks.clear()
-            self._tokens = None
             sessions = list(self._held) if isinstance(error, DeviceError) else []
             self.closed = self.closed or bool(sessions)
         for session in sessions:
@@ -340,12 +344,12 @@ class LiveHost:
         for session in sessions:
             session.close()
         self.workers.close()
-        with self._lock:
+        with self._opening:
             for network in self._networks.values():
                 network.close()
-            self._networks.clear()
+            self._networks, self._tokens = {}, None
+        with self._lock:
             self._portraits.clear()
-            self._tokens = None
 
     def _prepare(
         self, portrait: LivePicture, numbers: LiveNumbers, *, cache: ReferenceCache | None

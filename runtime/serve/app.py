@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ def make_app(
             *_list_whep_routes(whep),
             *list_inference_routes(plane),
         ],
-        lifespan=_make_lifespan(table, videos, whep),
+        lifespan=_make_lifespan(table, videos, whep, log=log),
         exception_handlers=dict.fromkeys(kinds, answer_error),
     )
     most = 0 if plane is None else plane.most_request
@@ -162,10 +162,12 @@ def _answer_error(error: Exception, path: str) -> Response:
     )
 
 
-def _make_lifespan(table: SessionTable, videos: VideoDesk, whep: WhepEndpoints) -> Any:
+def _make_lifespan(
+    table: SessionTable, videos: VideoDesk, whep: WhepEndpoints, *, log: ServeLog
+) -> Any:
     @asynccontextmanager
     async def live(app: Starlette) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep(table, videos))
+        sweeping = asyncio.create_task(_sweep([table.end_idle, videos.sweep], log=log))
         try:
             yield
         finally:
@@ -175,8 +177,12 @@ def _make_lifespan(table: SessionTable, videos: VideoDesk, whep: WhepEndpoints) 
     return live
 
 
-async def _sweep(table: SessionTable, videos: VideoDesk) -> None:
+async def _sweep(sweepers: Sequence[Callable[[], None]], *, log: ServeLog) -> None:
+    """Clear away for as long as the server runs, whatever goes wrong on the way."""
     while True:
         await asyncio.sleep(_SWEEP)
-        await asyncio.to_thread(table.end_idle)
-        await asyncio.to_thread(videos.sweep)
+        for sweep in sweepers:
+            try:
+                await asyncio.to_thread(sweep)
+            except Exception as error:
+                log.fail("clearing away failed", error)

@@ -233,6 +233,7 @@ class ServedSession:
 
     def _finish(self) -> None:
         reason = self._reason or "it came to its end"
+        self.speaker.close()  # so that what waits to be said is told to be over
         self.tell("session.closed", reason=reason)
         self.audience.end(reason)
         self._ready.set()

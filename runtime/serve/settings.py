@@ -57,6 +57,8 @@ class ServeSettings:
     """Seconds of a video's voice."""
     kept_videos: int = 256 << 20
     """Bytes of videos that are done; the oldest go."""
+    kept_jobs: int = 256
+    """Jobs that are over, done or failed, of all users together; the oldest go."""
     kept_for: float = 3600.0
     """Seconds for which a video that is done is kept."""
     idle: float = 60.0

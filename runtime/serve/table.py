@@ -185,7 +185,8 @@ class SessionTable:
             fps=SERVED_FPS, sample_rate=SOUND_RATE, most_pending=self._settings.most_sound
         )
         find_host(self.bundle).tracer = self._calls
-        return open_live(self.bundle, picture, face=self._face, cache=self.cache, settings=wanted)
+        face = self.choose_face(picture)
+        return open_live(self.bundle, picture, face=face, cache=self.cache, settings=wanted)
 
     def _reserve(self, owner: str) -> None:
         """Hold a place while a session is opened, so that two cannot take the last one."""

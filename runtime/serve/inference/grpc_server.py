@@ -236,7 +236,11 @@ def require_grpc_packages() -> None:
 
 
 def _make_doorman(find_refusal: Callable[[Any], Refusal | None]) -> Any:
-    """Looks at a call's metadata before anything else of it is read."""
+    """Looks at a call's metadata before anything else of it is read.
+
+    Who is turned away is so as one who sends a stream: a handler of one message would wait for
+    it first, and hold a place for as long.
+    """
     import grpc
 
     class Doorman(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignore]
@@ -245,10 +249,10 @@ def _make_doorman(find_refusal: Callable[[Any], Refusal | None]) -> Any:
             if refusal is None:
                 return continuation(details)
 
-            def turn_away(request: Any, context: Any) -> None:
+            def turn_away(requests: Any, context: Any) -> None:
                 context.abort(_find_code(refusal), refusal.message)
 
-            return grpc.unary_unary_rpc_method_handler(turn_away)
+            return grpc.stream_unary_rpc_method_handler(turn_away)
 
     return Doorman()
 

@@ -212,8 +212,8 @@ class InferencePlane:
             try:
                 return future.result(timeout=_LOOK)
             except (LateError, TimeoutError):
-                if future.done():  # the engine's own error, of that kind
-                    raise
+                if future.done():  # by now; or it is the engine's own error, of that kind
+                    return future.result()
             if future.running() and monotonic() > until + _PATIENCE:
                 raise BackendError("the engine gives no answer; the request is given up")
             if not future.running():

@@ -24,9 +24,9 @@ class MemoryBudget:
     @property
     def held(self) -> int:
         """Bytes that are taken now."""
-        watched = sum(read() for read in list(self._watched))
+        watched = self._read_watched()
         with self._lock:
-            return self._held + round(watched)
+            return self._held + watched
 
     def watch(self, read: Callable[[], float]) -> None:
         """Count what ``read`` says too: bytes that come and go by themselves."""
@@ -38,7 +38,9 @@ class MemoryBudget:
         Raises:
             RefusedError: 503, with what is held.
         """
-        held = self.held
+        self._check(self.held, size)
+
+    def _check(self, held: int, size: float) -> None:
         if held + size > self.most:
             raise RefusedError(
                 refuse(
@@ -59,10 +61,22 @@ class MemoryBudget:
         held.grow(size)
         return held
 
-    def change(self, by: int) -> None:
-        """For :class:`HeldBytes`: so many more, or less."""
+    def add(self, held: HeldBytes, size: int) -> None:
+        """For :class:`HeldBytes`: so many more. Raises as :meth:`take`."""
+        watched = self._read_watched()  # outside the lock: sessions have locks of their own
         with self._lock:
-            self._held += by
+            self._check(self._held + watched, size)
+            self._held += size
+            held.size += size
+
+    def remove(self, held: HeldBytes) -> None:
+        """For :class:`HeldBytes`: all of them, once, whoever asks at the same time."""
+        with self._lock:
+            self._held -= held.size
+            held.size = 0
+
+    def _read_watched(self) -> int:
+        return round(sum(read() for read in list(self._watched)))
 
 
 class HeldBytes:
@@ -86,11 +100,8 @@ class HeldBytes:
     def grow(self, size: int) -> None:
         """So many more. Raises as :meth:`MemoryBudget.take` does, and then holds what it held."""
         if size:
-            self._budget.require(size)
-            self._budget.change(size)
-            self.size += size
+            self._budget.add(self, size)
 
     def give_back(self) -> None:
         """All of them."""
-        self._budget.change(-self.size)
-        self.size = 0
+        self._budget.remove(self)

@@ -135,11 +135,13 @@ class VideoDesk:
         """Drop what is done for too long, or is too much; the latest is never too much."""
         with self._changed:
             over = sorted((job for job in self._jobs.values() if job.over), key=_find_end)
-        kept = sum(job.size for job in over)
+        kept, count = sum(job.size for job in over), len(over)
         for job in over:
             old = monotonic() - job.ended > self._settings.kept_for
-            if old or (kept > self._settings.kept_videos and job is not over[-1]):
+            many = kept > self._settings.kept_videos or count > self._settings.kept_jobs
+            if old or (many and job is not over[-1]):
                 kept -= job.size
+                count -= 1
                 self.drop(job)
 
     def _start(self) -> None:

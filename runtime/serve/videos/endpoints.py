@@ -108,7 +108,8 @@ async def _tell(job: VideoJob) -> AsyncIterator[str]:
     told = -1
     looks = 0
     while True:
-        version, over, gone = job.version, job.over, job.gone.is_set()
+        over, gone = job.over, job.gone.is_set()
+        version = job.version  # last, so that the end is told before this ends
         if version != told:
             told, looks = version, 0
             yield _format_event("progress", job.describe())

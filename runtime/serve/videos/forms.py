@@ -56,6 +56,8 @@ def _read_part(part: bytes) -> tuple[str, FormField]:
 
 def _read_header(value: str) -> Message:
     """A header with parameters; the standard library reads those of any."""
+    if len(value) > _LONGEST_HEAD:  # its parameters would be looked for, for long
+        raise _refuse(f"a header of the form is longer than {_LONGEST_HEAD} letters")
     told = Message()
     try:
         told["content-type"] = value

@@ -124,8 +124,9 @@ class VideoJob:
             return told
 
     def _change(self, state: str) -> None:
+        # Readers take no lock: who sees the state sees what belongs to it.
         with self._lock:
-            self.state = state
-            self.version += 1
             if state in (DONE, FAILED):
                 self.ended = time.monotonic()
+            self.version += 1
+            self.state = state

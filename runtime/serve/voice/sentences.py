@@ -9,8 +9,9 @@ MOST_SENTENCE = 140
 comma, or at a blank."""
 
 _SHORTEST = 12  # letters; less than that goes with what comes next, as "Dr." does
-# A full stop of any script, with what closes behind it; those of CJK need no blank.
-_ENDS = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*|\n+")
+# A full stop of any script, with what closes behind it; those of CJK need no blank. A run of them
+# is looked at from its first alone, else a long one would take the square of its length.
+_ENDS = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*|\n+")
 _PAUSES = re.compile(r"[,;:，；、–—](?=\s|$)|[，；、]")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from fixtures.served import Served
 
 from echoexport.runtime.errors import BackendError, CapacityError
+from echoexport.runtime.live.opening import FaceChoice
 from echoexport.runtime.serve.refusals import RefusedError
 
 
@@ -50,6 +52,26 @@ def test_a_session_that_did_not_begin_counts_no_more(
     assert len(served.table) == 0
     served.table.open("me", None)
     assert len(served.table) == 1
+
+
+def test_a_box_is_for_the_servers_own_portraits_alone(
+    served: Served, portrait_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[FaceChoice | None] = []
+
+    def note(*_: object, face: FaceChoice | None, **__: object) -> None:
+        given.append(face)
+        raise BackendError("no more than this is looked at")
+
+    monkeypatch.setattr(served.table, "_face", FaceChoice(box=(1, 2, 3, 4)))
+    monkeypatch.setattr("echoexport.runtime.serve.table.open_live", note)
+    content = portrait_file.read_bytes()
+    uploaded = served.request("POST", "/v1/portraits", content=content).json()["portrait"]
+    owner = served.table.shelf._uploads[uploaded].owner
+    for portrait, name in ((None, "me"), (uploaded, owner)):
+        with pytest.raises(BackendError):
+            served.table.open(name, portrait)
+    assert given == [FaceChoice(box=(1, 2, 3, 4)), FaceChoice()]
 
 
 def test_a_session_that_fails_is_told_and_counts_no_more(served: Served) -> None:

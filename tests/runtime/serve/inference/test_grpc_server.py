@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,27 @@ def test_without_the_token_nobody_is_let_in(
             client.is_server_live(headers=sent)
         assert refused.value.status() == "StatusCode.UNAUTHENTICATED"
     assert client.is_server_live(headers={"authorization": f"Bearer {TOKEN}"})
+
+
+def test_a_stranger_is_turned_away_before_anything_of_the_call_comes(
+    serve: Callable[..., Served],
+) -> None:
+    grpc = pytest.importorskip("grpc")
+    served = serve(grpc_port=0, tokens=(TOKEN,))
+    never = threading.Event()
+
+    def send_nothing() -> Iterator[bytes]:
+        never.wait(60)
+        yield b""
+
+    with grpc.insecure_channel(f"127.0.0.1:{served.server.grpc_port}") as channel:
+        call = channel.stream_unary("/inference.GRPCInferenceService/ServerLive")
+        try:
+            with pytest.raises(grpc.RpcError) as refused:
+                call(send_nothing(), timeout=20)
+        finally:
+            never.set()
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_port_that_is_taken_is_told(serve: Callable[..., Served]) -> None:

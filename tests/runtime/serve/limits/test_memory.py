@@ -35,6 +35,15 @@ def test_what_is_taken_can_be_given_back() -> None:
     assert budget.held == 0
 
 
+def test_what_is_given_back_twice_is_free_once() -> None:
+    budget = MemoryBudget(100)
+    other = budget.take(30)
+    held = budget.take(60)
+    held.give_back()
+    held.give_back()
+    assert (budget.held, other.size) == (30, 30)
+
+
 def test_what_comes_and_goes_by_itself_is_counted_too() -> None:
     budget = MemoryBudget(100)
     waiting = [30.0, 80.0]

@@ -202,8 +202,11 @@ def test_one_more_than_may_wait_is_told_when_to_come_again(serve: Callable[..., 
     assert "3 videos wait or run" in full.json()["error"]["message"]
 
 
-def test_what_is_kept_too_long_or_is_too_much_goes(serve: Callable[..., Served]) -> None:
-    served = serve(kept_videos=1)
+@pytest.mark.parametrize("bound", [{"kept_videos": 1}, {"kept_jobs": 1}], ids=str)
+def test_what_is_kept_too_long_or_is_too_much_goes(
+    serve: Callable[..., Served], bound: dict[str, int]
+) -> None:
+    served = serve(**bound)
     jobs = [order(served, 0.5).json() for _ in range(3)]
     wait_for(served, jobs[-1])
     time.sleep(1.5)

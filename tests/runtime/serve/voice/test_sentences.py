@@ -17,6 +17,7 @@ from echoexport.runtime.serve.voice.sentences import MOST_SENTENCE, clean_text, 
         ("Dr. Smith is in. He waits.", ["Dr. Smith is in.", "He waits."]),
         ("It costs 3.50 today, as ever.", ["It costs 3.50 today, as ever."]),
         ('She said "It is late." Then she left.', ['She said "It is late."', "Then she left."]),
+        ("So it is...... Then it goes on.", ["So it is......", "Then it goes on."]),
         ("One line\nand the next", ["One line", "and the next"]),
         (
             "今日は良い天気ですね本当に。散歩に行きましょう。",
