@@ -199,9 +199,9 @@ def _list_arithmetic(entry: NetworkEntry, available: Sequence[str]) -> tuple[str
 
 def _describe_machine() -> dict[str, Any]:
     from echoexport.profiles.measuring.circumstances import describe_machine
-    from echoexport.runtime.engine.processor import describe_processor
 
-    return {"instructions": describe_processor()["instructions"], "load": describe_machine().load}
+    machine = describe_machine()
+    return {"instructions": " ".join(machine.instructions) or "unknown", "load": machine.load}
 
 
 def _tell_of(name: str, found: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from echoexport.profiles.measuring.figures import format_bytes
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.spec import describe_arithmetic
+from echoexport.runtime.engine.processor import find_instructions
 
 LIBRARIES = (
     "echoexport",
@@ -26,23 +27,6 @@ LIBRARIES = (
     "torch",
 )
 """Distributions whose versions go beside a figure, where they are installed."""
-
-INSTRUCTIONS = (
-    "avx2",
-    "avx_vnni",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_int8",
-    "amx_bf16",
-    "amx_fp16",
-    "asimddp",
-    "i8mm",
-    "bf16",
-    "sve",
-)
-"""What decides how quickly a processor computes networks, on x86 and on ARM."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -62,7 +46,7 @@ class MachineRecord:
     load: float | None
     """Runnable tasks on average in the minute before."""
     instructions: tuple[str, ...] = ()
-    """Of ``INSTRUCTIONS``, those that the processor has, as the kernel names them."""
+    """Of the processor, see :func:`~echoexport.runtime.engine.processor.find_instructions`."""
 
     def describe(self) -> str:
         """All of it in one line."""
@@ -158,7 +142,7 @@ def describe_machine() -> MachineRecord:
         memory=_find_memory(_read_text(_MEMORY_INFO)),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        instructions=_find_instructions(cpu_info),
+        instructions=find_instructions(cpu_info),
     )
 
 
@@ -178,16 +162,6 @@ def _find_processor(cpu_info: str) -> str:
         if key.strip() == "model name" and value.strip():
             return value.strip()
     return platform.processor() or platform.machine()
-
-
-def _find_instructions(cpu_info: str) -> tuple[str, ...]:
-    """Of its first core; x86 lists them under ``flags`` and ARM under ``Features``."""
-    for line in cpu_info.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            has = set(value.split())
-            return tuple(name for name in INSTRUCTIONS if name in has)
-    return ()
 
 
 def _find_memory(memory_info: str) -> int | None:

@@ -41,15 +41,22 @@ def describe_processor(cpu_info: str | None = None) -> dict[str, str]:
     ``cpu_info`` stands in for Linux's ``/proc/cpuinfo``; where the system has none,
     instructions are "unknown".
     """
-    text = _read_cpu_info() if cpu_info is None else cpu_info
-    found: set[str] = set()
-    for line in text.splitlines():
+    own = " ".join(find_instructions(_read_cpu_info() if cpu_info is None else cpu_info))
+    return {"os": platform.system(), "arch": platform.machine(), "instructions": own or "unknown"}
+
+
+def find_instructions(cpu_info: str) -> tuple[str, ...]:
+    """Those of the first core that CPU libraries choose kernels by, as Linux names them.
+
+    ``cpu_info`` is what ``/proc/cpuinfo`` says; x86 lists them under ``flags``, Arm under
+    ``Features``.
+    """
+    for line in cpu_info.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
             found = set(value.split())
-            break
-    own = " ".join(name for name in _INSTRUCTIONS if name in found)
-    return {"os": platform.system(), "arch": platform.machine(), "instructions": own or "unknown"}
+            return tuple(name for name in _INSTRUCTIONS if name in found)
+    return ()
 
 
 def count_cores(topology: Path = _TOPOLOGY) -> int:
