@@ -94,7 +94,14 @@ def _run(
     # counted
     options = EngineOptions(compute="fp32", threads=settings.threads, lanes=1)
     watched = WatchedBackend(opened.backend, recorder.see)
-    with Bundle(opened.folder, opened.manifest, backend=watched, options=options) as bundle:
+    # which graph of its own a backend has was chosen by a clock: the set must not depend on it
+    portable = replace(
+        opened.manifest,
+        networks={
+            name: replace(entry, graphs={}) for name, entry in opened.manifest.networks.items()
+        },
+    )
+    with Bundle(opened.folder, portable, backend=watched, options=options) as bundle:
         _render_all(bundle, job, recorder, report=report or (lambda what, done, total: None))
 
 

@@ -269,6 +269,7 @@ def build_float_bundle(folder: Path, bundle: Path, options: dict[str, Any]) -> N
         "fp32",
         traces=find_cache_folder("traces", given=options["trace_cache"]),
         check="none",
+        own_graphs=False,  # a recording runs the portable ones
     )
     if is_builtin(folder):
         settings = fit_character(settings)

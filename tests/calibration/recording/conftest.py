@@ -161,6 +161,7 @@ class MixingBackend(Backend):
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.graphs: set[str] = set()
         self.spoil: Callable[[str, int, dict[str, np.ndarray]], None] = (
             lambda network, call, outputs: None
         )
@@ -172,6 +173,7 @@ class MixingBackend(Backend):
         return "mixes"
 
     def open(self, graph: Path, spec: SubnetSpec, options: EngineOptions) -> MixingEngine:
+        self.graphs.add(graph.name)
         return MixingEngine(spec, self)
 
 

@@ -177,6 +177,26 @@ def test_with_guidance_the_half_without_conditions_is_recorded_too(
         assert sample.inputs["audio_tokens"].any() == bool(sample.inputs["reference_gate"][0])
 
 
+def test_a_graph_that_the_backend_has_for_itself_is_not_recorded_with(
+    record: Callable[..., CalibrationSet], null_bundle: Path, backend: Any
+) -> None:
+    manifest = read_manifest(null_bundle)
+    entry = manifest.networks["denoising_unet"]
+    own = "denoising_unet.own.onnx"
+    (null_bundle / own).write_bytes((null_bundle / entry.graph).read_bytes())
+    changed = replace(
+        manifest,
+        files={**manifest.files, own: manifest.files[entry.graph]},
+        networks={
+            **manifest.networks,
+            "denoising_unet": replace(entry, graphs={backend.name: own}),
+        },
+    )
+    write_manifest(changed, null_bundle)
+    record(bundle=null_bundle)
+    assert entry.graph in backend.graphs and own not in backend.graphs
+
+
 @pytest.fixture
 def poses(tmp_path: Path) -> Path:
     draw = np.random.default_rng(3)
