@@ -137,6 +137,7 @@ _NOT_IN_ATTRIBUTES = {
     23 << 3 | 2: "sparse tensors",
 }
 _LARGEST_NODE = 1 << 16  # bytes
+_INLINE = 0
 _EXTERNAL = 1
 
 
@@ -318,7 +319,10 @@ class _Reader:
                 listed = True
             elif tag == _TENSOR_SEGMENT:
                 raise ObjectionError(f"tensor {name!r} is one part of several")
-        if location not in (0, _EXTERNAL) or (location == _EXTERNAL) != bool(external):
+        if location == _INLINE and raw is not None:
+            # where they lay before: ONNX Runtime 1.21 leaves it on what it has taken in
+            external = {}
+        if location not in (_INLINE, _EXTERNAL) or (location == _EXTERNAL) != bool(external):
             raise ObjectionError(f"tensor {name!r} does not say where it lies")
         dims = self._read_whole(fields, one=_TENSOR_DIM, many=_TENSOR_DIMS)
         return Tensor(name, element, dims, raw, listed, external)

@@ -91,9 +91,25 @@ def test_weights_say_where_they_lie(graph: WrittenGraph, judge: Judge, missing: 
         judge(graph)
 
 
+def test_a_constant_that_lies_inside_may_still_tell_where_it_lay(
+    graph: WrittenGraph, judge: Judge
+) -> None:
+    inside = write_constant("bias", [0.5] * 8, shape=[8])
+    entry = write_field(1, "location") + write_field(2, "elsewhere.bin")
+    graph.tensors[1] = inside + write_field(13, entry)
+    judge(graph)
+    graph.tensors[1] = inside + write_field(13, entry) + write_field(14, 1)
+    with pytest.raises(BundleError, match="'bias' lies in"):
+        judge(graph)
+
+
 @pytest.mark.parametrize(
     ("tensor", "said"),
     [
+        (
+            write_parameter("bias", [8], more=write_field(14, 0), **PLACE),
+            "does not say where it lies",
+        ),
         (write_constant("bias", [0.5] * 7, shape=[8]), "'bias' is not of 32 bytes"),
         (write_parameter("bias", [8], element=8, **PLACE), "is of ONNX's type 8"),
         (write_parameter("bias", [1 << 20, 1 << 20], **PLACE), "has the sides"),
