@@ -21,6 +21,13 @@ def hold_still(
     return np.where(either[..., None], frame, shown)
 
 
+def fade(one: NDArray[np.uint8], other: NDArray[np.uint8], *, share: float) -> NDArray[np.uint8]:
+    """``share`` of ``other`` and the rest of ``one``, (H, W, 3) each, rounded."""
+    mixed = one + np.float32(share) * (other - one.astype(np.float32))
+    levels: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    return levels
+
+
 def to_pixels(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(1, 3, H, W) in about [-1, 1] to (H, W, 3) uint8.
 

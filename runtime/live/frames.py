@@ -37,7 +37,7 @@ class LiveFrame:
     end_of_utterance: bool = False
     """Whether this frame carries the last samples before a ``flush``."""
     steps: int = 0
-    """Of the sampling loop that drew it; 0 for a picture of the idle loop."""
+    """Of the sampling loop that drew it; 0 for a picture of the idle loop, or fading into it."""
     late: float = 0.0
     """Seconds by which it came too late to be shown when it was due."""
 

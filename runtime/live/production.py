@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.runtime.decoding.pixels import hold_still
+from echoexport.runtime.decoding.pixels import fade, hold_still
 from echoexport.runtime.live.drawing.causal_sampling import BlockCancelledError, BlockOrder
 from echoexport.runtime.live.drawing.stream_state import StreamState
 from echoexport.runtime.live.frames import EASING, IDLE
@@ -24,7 +24,7 @@ from echoexport.runtime.live.settings import FAST, LiveNumbers
 from echoexport.runtime.live.slots import Slot, enter_states
 from echoexport.runtime.live.statistics import LiveStatistics
 
-_KEPT_AFTER_INTERRUPT = 0.08  # seconds of pictures that are still shown, their sound left out
+_FADE = 0.12  # seconds in which an interrupted face fades into the idle loop
 NO_SOUND = np.zeros(0, np.float32)
 
 
@@ -113,10 +113,9 @@ class Production:
 
     def make_idle(self, cue: CueFrame | None = None) -> Slot:
         """The next frame of the idle loop; without a cue, one that nobody sent sound for."""
-        idle = self._portrait.idle
-        picture = idle.at(self._place).picture
+        picture = self._portrait.idle.at(self._place).picture
         place = self._place
-        state = idle.state_at(place, keep=self._sampler.keep)
+        state = self._find_idle_state(place)
         self._place += 1
         self._state = state
         wanted = cue or CueFrame(NO_SOUND, IDLE, None, end_of_utterance=self.script.take_owed_end())
@@ -159,19 +158,24 @@ class Production:
     def interrupt(self) -> None:
         """A new epoch: sound and unfinished work of the old one are dropped.
 
-        The pictures of the next 80 ms stay, without their sound.
+        A face that speaks fades into the idle loop. No worker is needed for that: those are
+        at what is dropped just now, and a block of silence would come too late.
         """
         self.epoch += 1
         self.script.forget()
+        self.script.speaking = False
         self._to_decode.clear()
         self.drawing = False
-        self._keep_some()
-        latest = self._planned or self.shown
-        self.script.speaking = latest is not None and not latest.resting
-        if latest is not None and latest.state is not None:
-            self._state = latest.state
-            # The loop goes on from the last frame of it that is shown.
-            self._place = latest.place + 1 if latest.resting else 0
+        waiting = self.slots
+        self.slots = deque()
+        self._planned = None
+        shown = self.shown
+        # The loop goes on from the last frame of it that is shown.
+        self._place = shown.place + 1 if shown is not None and not shown.steps else 0
+        if shown is None or shown.resting:
+            self._state = self._find_idle_state(max(0, self._place - 1))
+        else:
+            self._fade(shown, waiting)
 
     def reset(self) -> None:
         """A new epoch that begins at rest, with nothing of the old one."""
@@ -191,7 +195,11 @@ class Production:
         self._next_portrait = portrait
 
     def _rest_state(self) -> StreamState:
-        return self._portrait.idle.state_at(0, keep=self._sampler.keep)
+        return self._find_idle_state(0)
+
+    def _find_idle_state(self, place: int) -> StreamState:
+        """The stream's after the idle loop's frame at a place."""
+        return self._portrait.idle.state_at(place, keep=self._sampler.keep)
 
     def _must_ease(self) -> bool:
         """Whether the queue will be empty before a block of silence could be drawn."""
@@ -266,7 +274,9 @@ class Production:
         self.drawing = False
         self._statistics.blocks += 1
         self._statistics.denoiser_calls += block.slots[0].steps
-        if self._numbers.pace != FAST and not self.resting:
+        before = block.slots[0].before
+        entering = self.resting or before is None or before.resting
+        if self._numbers.pace != FAST and not entering:
             self.ladder.judge(
                 self._host.clock.now(),
                 slack=block.due - self._host.clock.now(),
@@ -331,18 +341,24 @@ class Production:
                 self.on_failure(error)
                 self._changed.notify_all()
 
-    def _keep_some(self) -> None:
-        """Of what is queued, the pictures of the next moments."""
-        most = int(_KEPT_AFTER_INTERRUPT * self._numbers.fps)
-        kept = deque[Slot]()
-        for slot in list(self.slots)[:most]:
-            if slot.picture is None:
-                break
-            state = IDLE if slot.resting else EASING
-            cue = replace(slot.cue, samples=NO_SOUND, state=state, end_of_utterance=False)
-            kept.append(replace(slot, cue=cue, epoch=self.epoch))
-        self.slots = kept
-        self._planned = kept[-1] if kept else None
+    def _fade(self, shown: Slot, waiting: deque[Slot]) -> None:
+        """What was ready is still shown, ever less of it and without its sound."""
+        count = max(1, int(_FADE * self._numbers.fps))
+        assert shown.picture is not None  # it was given
+        latest = shown.picture
+        for number in range(count):
+            # what is not ready is not waited for
+            ready = waiting.popleft().picture if waiting else None
+            if ready is None:
+                waiting.clear()
+            else:
+                latest = ready
+            cue = CueFrame(NO_SOUND, EASING, None, end_of_utterance=False)
+            slot = self.make_idle(cue)
+            assert slot.picture is not None  # the loop's
+            slot.picture = fade(latest, slot.picture, share=(number + 1) / (count + 1))
+            self._add(slot)
+        self._add(self.make_idle())  # what is said next begins at rest
 
 
 def _columns_of(slot: Slot) -> NDArray[np.float32]:

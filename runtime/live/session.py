@@ -140,8 +140,8 @@ class LiveSession:
     def interrupt(self) -> None:
         """Stop speaking: drop what waits and what is being drawn, and come to rest.
 
-        Frames that come after this are of a new epoch and without the old sound; up to
-        80 ms of pictures that are ready are still shown, so that nothing jumps.
+        Frames that come after this are of a new epoch and without the old sound. What was
+        ready fades into the idle loop within 160 ms, so that nothing jumps.
         """
         with self._changed:
             self._require_open()

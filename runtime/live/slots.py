@@ -21,7 +21,7 @@ class Slot:
     epoch: int
     """Of the session, when it was planned."""
     steps: int
-    """Of the sampling loop; 0 for a frame of the idle loop."""
+    """Of the sampling loop; 0 for a frame of the idle loop, or one that fades into it."""
     state: StreamState | None = None
     """The stream's after this frame, once it is drawn."""
     picture: NDArray[np.uint8] | None = None
@@ -29,7 +29,7 @@ class Slot:
     ready: float = 0.0
     """When that was."""
     place: int = 0
-    """In the idle loop, of one of its frames."""
+    """In the idle loop, of one of its frames or one that fades into it."""
     before: Slot | None = field(default=None, repr=False)
     """The one before it until it is decoded, for pixels that hold still."""
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoexport.runtime.decoding.pixels import hold_still, to_pixels
+from echoexport.runtime.decoding.pixels import fade, hold_still, to_pixels
 
 
 def test_pixels_are_cut_not_rounded_and_clamped() -> None:
@@ -30,6 +30,12 @@ def test_nothing_is_held_at_the_start_nor_without_levels() -> None:
     frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     assert hold_still(frame, None, levels=3) is frame
     assert hold_still(frame, frame + np.uint8(1), levels=0) is frame
+
+
+def test_a_fade_goes_from_one_picture_to_the_other_either_way() -> None:
+    dark, bright = np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 200, np.uint8)
+    assert [int(fade(dark, bright, share=share)[0, 0, 0]) for share in (0, 0.25, 1)] == [0, 50, 200]
+    assert int(fade(bright, dark, share=0.25)[0, 0, 0]) == 150
 
 
 @given(seed=st.integers(0, 2**32 - 1), levels=st.integers(0, 20))
