@@ -6,7 +6,6 @@ from echoexport.export.architecture import Architecture, UNetArchitecture
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_FRAME
 from echoexport.runtime.contract.families.echomimic_v1 import (
     FAMILY,
-    KEPT_ROWS,
     LIVE_ROWS,
     LiveSizes,
     MotionTap,
@@ -84,7 +83,7 @@ def _size_live(a: Architecture, sides: tuple[int, int], frames: int) -> LiveSize
         new_frames=new,
         past_frames=frames - new,
         audio_rows=rows,
-        kept_rows=KEPT_ROWS,
+        kept_rows=ROWS_PER_FRAME,
         motion=size_motion(a.unet, *sides),
     )
 

@@ -17,7 +17,13 @@ from echoexport.calibration.sample import Sample
 from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.opened import open_bundle
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
-from echoexport.runtime.contract.live_networks import KEPT, LIVE_AUDIO, LIVE_DENOISER, PAST
+from echoexport.runtime.contract.live_networks import (
+    KEPT,
+    LIVE_AUDIO,
+    LIVE_DENOISER,
+    PAST,
+    choose_rows,
+)
 from echoexport.runtime.engine.protocol import EngineOptions
 
 __all__ = ["count_live_samples", "take_samples"]
@@ -55,8 +61,7 @@ def _cut_sound(graph: FloatGraph, samples: Iterator[Sample]) -> Iterator[Sample]
     }
     columns = shapes["log_mel"][2]
     _, kept, rows = shapes["chosen_rows"]
-    last = [max(row, 0) for row in range(rows - kept, rows)]
-    chosen = np.eye(rows, dtype=np.float32)[None, last]
+    chosen = choose_rows([max(row, 0) for row in range(rows - kept, rows)], rows)
     for sample in samples:
         mel = sample.inputs["log_mel"]
         heard = np.flatnonzero(mel.any(axis=(0, 1)))

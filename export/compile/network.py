@@ -9,7 +9,7 @@ import datetime
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,12 @@ from echoexport.runtime.contract.manifest import Manifest, NetworkEntry
 from echoexport.runtime.contract.spec import find_tolerance
 from echoexport.runtime.engine.load_limit import find_load_limit, limit_load
 from echoexport.runtime.engine.protocol import Backend, EngineOptions
-from echoexport.runtime.errors import BackendError, OutputError
+from echoexport.runtime.errors import (
+    BackendError,
+    DeviceError,
+    MissingPackageError,
+    OutputError,
+)
 from echoexport.runtime.progress import Tell
 
 
@@ -185,12 +190,18 @@ class NetworkJob:
         if own != entry.graph:
             try:
                 return self._build_from(own, folder, tell)
+            except (DeviceError, MissingPackageError):
+                raise  # another graph would fare no better
             except BackendError as error:
-                self.place.warn(
-                    f"{self.name}: compiled from its portable graph, which is slower: its graph "
-                    f"for {self.place.backend.name}: {error}"
+                told = (
+                    "compiled from its portable graph, which is slower: its graph for "
+                    f"{self.place.backend.name}: {error}"
                 )
                 shutil.rmtree(folder, ignore_errors=True)
+            ready = self._build_from(entry.graph, folder, tell)
+            # It is kept under the own graph's key, where the next one to find it reads why.
+            noted = replace(ready.record, notes=(*ready.record.notes, told))
+            return replace(ready, record=noted)
         return self._build_from(entry.graph, folder, tell)
 
     def _build_from(self, graph: str, folder: Path, tell: Tell) -> ReadyEngine:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from echoexport.runtime.conditioning.audio_tokens import AudioTokens
-from echoexport.runtime.contract.live_networks import PAST
+from echoexport.runtime.contract.live_networks import PAST, choose_rows
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.sampling.ddim import sinusoid
 from echoexport.runtime.sampling.noise import initial_latents
@@ -91,7 +91,7 @@ def _chosen_rows(shapes: Mapping[str, tuple[int, ...]]) -> _Arrays:
         return {}
     _, kept, heard = shapes["chosen_rows"]
     rows = np.linspace(0, heard - 1, kept).round().astype(int)
-    return {"chosen_rows": np.eye(heard, dtype=np.float32)[None, rows]}
+    return {"chosen_rows": choose_rows(rows.tolist(), heard)}
 
 
 def _smooth(shape: tuple[int, ...], *, seed: int) -> np.ndarray:

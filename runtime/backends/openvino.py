@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -122,6 +123,10 @@ class OpenVINOBackend(Backend):
     name = "openvino"
     engine_suffix = ".blob"
 
+    def __init__(self) -> None:
+        # Places in caches that held nothing, until the files that were looked for are compiled.
+        self._missed: WeakKeyDictionary[NetworkFiles, ModelCache] = WeakKeyDictionary()
+
     def unavailable(self) -> str | None:
         """Whether the package is here and sees a CPU."""
         try:
@@ -163,7 +168,10 @@ class OpenVINOBackend(Backend):
             return None
         config = describe_config(files.path, options)
         cache = self._describe_cache(options.cache, options, config=config, hashes=files.hashes)
-        return _load_kept(cache, spec, options, config=config)
+        found = _load_kept(cache, spec, options, config=config)
+        if found is None:
+            self._missed[files] = cache
+        return found
 
     def open_held(
         self, files: NetworkFiles, spec: SubnetSpec, options: EngineOptions
@@ -186,10 +194,14 @@ class OpenVINOBackend(Backend):
     ) -> OpenVINOEngine:
         core = open_core()
         config = describe_config(graph, options)
-        cache = self._find_cache(graph, options, config=config, files=files)
-        found = None if cache is None else _load_kept(cache, spec, options, config=config)
-        if found is not None:
-            return found
+        cache = None if files is None else self._missed.pop(files, None)
+        if cache is None:
+            cache = self._find_cache(graph, options, config=config, files=files)
+            found = None if cache is None else _load_kept(cache, spec, options, config=config)
+            if found is not None:
+                return found
+        elif make_cache(options.cache) is None:
+            cache = None
         source = graph if files is None else files.main.pinned
         compiled = compile_graph(core, graph, config, source=source)
         if cache is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.spec import TensorSpec
@@ -47,6 +50,14 @@ class LiveAudio:
     def fixed(self) -> bool:
         """Whether only rows at the window's end are given, where all sound must end then."""
         return not self.chooses and self.rows < self.columns // 2
+
+
+def choose_rows(rows: Sequence[int], heard: int) -> NDArray[np.float32]:
+    """What a live encoder's input ``chosen_rows`` is for these rows of so many that it hears.
+
+    (1, rows, heard) float32, 1 where a row is chosen; a row may be chosen again and again.
+    """
+    return np.eye(heard, dtype=np.float32)[None, list(rows)]
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ class LiveHost:
         self.clock = clock
         self.costs = Costs()
         self._networks: dict[str, Network] = {}
+        self._shared = set[str]()  # what sessions have called for, whether it is open now or not
         self._tokens: SpeechTokens | None = None
         self._portraits: OrderedDict[tuple[object, ...], LivePortrait] = OrderedDict()
         self._held: dict[Guest, float] = {}
@@ -123,6 +124,7 @@ class LiveHost:
             As :meth:`Bundle.network` does.
         """
         with self._opening:
+            self._shared.add(name)
             network = self._networks.get(name)
             if network is None:
                 network = self._networks[name] = self.open_lanes(name)
@@ -136,9 +138,12 @@ class LiveHost:
         """
         return self.bundle.open_lanes(name, self.workers.count).lend(self.tracer)
 
-    def find_open(self, name: str) -> Network | None:
-        """A network that sessions have opened; None of one that they have not."""
-        return self._networks.get(name)
+    def is_shared(self, name: str) -> bool:
+        """Whether a network is among those that stay open here, if :meth:`network` opened it.
+
+        So it is where it failed and is to be opened anew.
+        """
+        return name in self._shared
 
     def open_tokens(self) -> SpeechTokens:
         """The encoder of what is heard."""
@@ -298,7 +303,7 @@ class LiveHost:
         """Seconds for which a session without a worker to itself may wait for offline work."""
         with self._lock:
             crowded = self._count_paced() >= self.workers.count
-        return self.costs.typical(SPARE) if crowded and self.at_offline else 0.0
+        return self.costs.under_way(SPARE) if crowded and self.at_offline else 0.0
 
     def _count_paced(self) -> int:
         return sum(share > 0 for share in self._held.values())

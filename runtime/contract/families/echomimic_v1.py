@@ -31,9 +31,6 @@ FAMILY = Family(
 LIVE_ROWS = 225
 """Rows that the live audio encoder hears: 4.5 s, at places 0 to 224 of the position table."""
 
-KEPT_ROWS = 10
-"""Of these, so many are chosen to be given: one frame's."""
-
 
 @dataclass(frozen=True)
 class ReferenceTap:

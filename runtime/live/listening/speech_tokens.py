@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_FRAME
-from echoexport.runtime.contract.live_networks import LiveAudio
+from echoexport.runtime.contract.live_networks import LiveAudio, choose_rows
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.live.listening.hearing import HEARD_COLUMNS
 from echoexport.runtime.live.listening.mel_columns import QUIET
@@ -50,7 +50,7 @@ class SpeechTokens:
         rows = _list_rows(heard.shape[1] // 2)
         inputs = {"log_mel": padded}
         if shape.chooses:
-            inputs["chosen_rows"] = np.eye(shape.columns // 2, dtype=np.float32)[None, rows]
+            inputs["chosen_rows"] = choose_rows(rows, shape.columns // 2)
         states = self._encoder(inputs)["audio_states"][0].astype(np.float32, copy=False)
         if shape.fixed:
             states = states[:, -ROWS_PER_FRAME:]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from concurrent.futures import Future, wait
+from typing import TypeVar
 
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.live.scheduling.costs import Costs
@@ -36,56 +36,24 @@ class SpareTime:
             BackendError: the workers have ended.
             Whatever the call raises.
         """
-        turn = _Turn(call)
-        self._workers.submit_spare(turn.work, done=self._note)
-        while not turn.wait(_ASKED):
-            if (self._is_stopped() or self._workers.closed) and turn.take_back():
+        future: Future[ResultT] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(call())
+            except BaseException as error:  # it is raised where it was asked for
+                future.set_exception(error)
+
+        def note(seconds: float) -> None:
+            if not future.cancelled():
+                self._costs.tell(SPARE, seconds)
+
+        self._workers.submit_spare(work, done=note)
+        while not wait([future], _ASKED).done:
+            if (self._is_stopped() or self._workers.closed) and future.cancel():
                 if self._is_stopped():
                     raise SpareStoppedError
                 raise BackendError("the engines' workers have ended; nothing is rendered with them")
-        return turn.result()
-
-    def _note(self, seconds: float) -> None:
-        self._costs.tell(SPARE, seconds)
-
-
-class _Turn(Generic[ResultT]):
-    """One call, from its asking to its end."""
-
-    def __init__(self, call: Callable[[], ResultT]) -> None:
-        self._call = call
-        self._lock = threading.Lock()
-        self._begun = False
-        self._over = threading.Event()
-        self._result: list[ResultT] = []
-        self._error: BaseException | None = None
-
-    def work(self) -> None:
-        """In a worker; raises nothing."""
-        with self._lock:
-            if self._begun:
-                return
-            self._begun = True
-        try:
-            self._result.append(self._call())
-        except BaseException as error:  # it is raised where it was asked for
-            self._error = error
-        finally:
-            self._over.set()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it is over by then."""
-        return self._over.wait(seconds)
-
-    def take_back(self) -> bool:
-        """Whether it had not begun, and now never does."""
-        with self._lock:
-            taken = not self._begun
-            self._begun = True
-            return taken
-
-    def result(self) -> ResultT:
-        """What came of it."""
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
+        return future.result()

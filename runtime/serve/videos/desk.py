@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic
 
-from echoexport.runtime.errors import BackendError, CapacityError, EchoExportError, OutputError
+from echoexport.runtime.errors import CapacityError, DeviceError, EchoExportError, OutputError
 from echoexport.runtime.files.temporary import temporary_folder
 from echoexport.runtime.live.offline import SpareBundle
 from echoexport.runtime.live.opening import find_host
@@ -186,7 +186,8 @@ class VideoDesk:
         except SpareStoppedError:
             return
         except Exception as error:
-            if isinstance(error, BackendError):
+            # An engine of the sessions' that failed has been told of; another is none of theirs.
+            if isinstance(error, DeviceError):
                 host.note_failure(error)
             if not isinstance(error, (EchoExportError, RefusedError)):
                 self._log.fail("a video failed", error, job=shorten(job.name))

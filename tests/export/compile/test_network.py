@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,8 @@ from echoexport.runtime.contract.manifest import read_manifest, write_manifest
 from echoexport.runtime.errors import (
     BackendError,
     BundleError,
+    DeviceError,
+    MissingPackageError,
     OutputError,
 )
 
@@ -185,16 +188,23 @@ def test_a_builder_that_writes_nothing_is_found_out(
         compile_null()
 
 
+def give_own_graph(bundle: Path) -> str:
+    """A graph for the null backend alone, of the decoder; its file."""
+    manifest = read_manifest(bundle)
+    entry = manifest.networks["vae_decoder"]
+    shutil.copy(bundle / entry.graph, bundle / "own.onnx")
+    own = replace(entry, graphs={"null": "own.onnx"})
+    files = {**manifest.files, "own.onnx": describe_file(bundle / "own.onnx")}
+    networks = {**manifest.networks, "vae_decoder": own}
+    write_manifest(replace(manifest, networks=networks, files=files), bundle)
+    return "own.onnx"
+
+
 def test_a_backends_own_graph_that_does_not_build_gives_way_to_the_portable_one(
     null_bundle: Path, compile_null: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = read_manifest(null_bundle)
-    entry = manifest.networks["vae_decoder"]
-    shutil.copy(null_bundle / entry.graph, null_bundle / "own.onnx")
-    own = replace(entry, graphs={"null": "own.onnx"})
-    files = {**manifest.files, "own.onnx": describe_file(null_bundle / "own.onnx")}
-    networks = {**manifest.networks, "vae_decoder": own}
-    write_manifest(replace(manifest, networks=networks, files=files), null_bundle)
+    give_own_graph(null_bundle)
+    entry = read_manifest(null_bundle).networks["vae_decoder"]
     real = null.build_engine
     built: list[str] = []
 
@@ -208,9 +218,41 @@ def test_a_backends_own_graph_that_does_not_build_gives_way_to_the_portable_one(
     monkeypatch.setattr(null, "build_engine", build)
     report, warnings = compile_null()
     assert {"own.onnx", entry.graph} <= set(built)
-    assert [line for line in warnings if "own.onnx" in line or "portable" in line] == [
-        "vae_decoder: compiled from its portable graph, which is slower: its graph for null: "
-        "it does not compile"
-    ]
+    assert [line for line in warnings if "portable" in line] == []
+    told = (
+        "compiled from its portable graph, which is slower: its graph for null: it does not compile"
+    )
+    assert report.engines["vae_decoder"].record.notes[-1:] == (told,)
     with open_bundle(report.output) as bundle:
         assert bundle.self_test("vae_decoder").passed
+    again, _ = compile_null()
+    assert again.engines["vae_decoder"].cached
+    assert again.engines["vae_decoder"].record.notes[-1:] == (told,)
+    others = [one for name, one in again.engines.items() if name != "vae_decoder"]
+    assert not any(told in one.record.notes for one in others)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DeviceError("the GPU is lost"),
+        MissingPackageError("null", extra="null", purpose="the null backend"),
+    ],
+)
+def test_what_no_graph_can_help_is_not_laid_to_the_backends_own(
+    null_bundle: Path,
+    compile_null: Compile,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BackendError,
+) -> None:
+    own = give_own_graph(null_bundle)
+    tried: list[str] = []
+
+    def build(graph: Path, spec: Any, output: Path, **options: Any) -> BuiltEngine:
+        tried.append(graph.name)
+        raise error
+
+    monkeypatch.setattr(null, "build_engine", build)
+    with pytest.raises(BackendError, match=re.escape(str(error))):
+        compile_null(networks=("vae_decoder",))
+    assert tried == [own]

@@ -14,11 +14,12 @@ from echoexport.export.architecture import AudioArchitecture
 from echoexport.export.subnets.audio_encoder import AudioEncoder
 from echoexport.export.subnets.live_audio import LiveAudioEncoder, average_padding
 from echoexport.export.subnets.networks import load_weights
-from echoexport.runtime.contract.families.echomimic_v1 import KEPT_ROWS, LIVE_ROWS
+from echoexport.runtime.conditioning.audio_tokens import ROWS_PER_FRAME
+from echoexport.runtime.contract.families.echomimic_v1 import LIVE_ROWS
 
 PADDED = AudioArchitecture(mels=5, context=LIVE_ROWS + 70, width=12, heads=3, layers=3)
 COLUMNS = 2 * LIVE_ROWS + 1
-LAST = range(LIVE_ROWS - KEPT_ROWS, LIVE_ROWS)
+LAST = range(LIVE_ROWS - ROWS_PER_FRAME, LIVE_ROWS)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def encode_live(
 def test_with_a_sounds_own_padding_every_state_is_the_plain_encoders(plain: AudioEncoder) -> None:
     piece = make_piece(1)
     found = encode_live(make_live(plain, piece), piece)
-    assert found.shape == (1, PADDED.layers + 1, KEPT_ROWS, PADDED.width)
+    assert found.shape == (1, PADDED.layers + 1, ROWS_PER_FRAME, PADDED.width)
     torch.testing.assert_close(found, encode_padded(plain, piece), rtol=0, atol=2e-6)
 
 
@@ -89,7 +90,7 @@ def test_with_another_sounds_padding_it_is_near_and_without_any_it_is_far(
     table = "encoder.positional_embedding"
     load_weights(short, {**values, table: values[table][:LIVE_ROWS]})
     with torch.no_grad():
-        far = short(torch.from_numpy(piece)[None, :, :-1])[:, 1:, -KEPT_ROWS:]
+        far = short(torch.from_numpy(piece)[None, :, :-1])[:, 1:, -ROWS_PER_FRAME:]
     assert (near - wanted).abs().mean() < 0.2 * (far - wanted).abs().mean()
 
 

@@ -15,6 +15,7 @@ from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.network_files import NetworkFiles
+from echoexport.runtime.engine.openvino.cache import ModelCache
 from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
 from echoexport.runtime.errors import BundleError
 from echoexport.runtime.files.held_file import HeldFile
@@ -116,6 +117,24 @@ def test_damage_of_what_is_kept_brings_the_graph_back_and_it_is_judged(
         (note,) = bundle.notes()
         assert "was damaged, and was made anew" in note
     assert judging.count == 2
+
+
+def test_a_cache_that_holds_nothing_is_looked_into_once(
+    computing_bundle: Path, openvino: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = list[object]()
+    real = ModelCache.load
+
+    def look(self: ModelCache, *arguments: Any) -> Any:
+        looks.append(self)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(ModelCache, "load", look)
+    compute_anew(computing_bundle, openvino, tmp_path)
+    assert len(looks) == 1
+    compute_anew(computing_bundle, openvino, tmp_path)
+    assert len(looks) == 2
+    assert find_kept(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "bin"])

@@ -10,6 +10,7 @@ import pytest
 
 from echoexport.runtime.contract.live_networks import (
     LiveAudio,
+    choose_rows,
     describe_clips_audio,
     find_live_audio,
     find_live_denoiser,
@@ -81,3 +82,9 @@ def test_an_encoder_without_states_is_refused(live_manifest: Manifest) -> None:
     broken = rename_outputs(live_manifest, "audio_encoder_live", "audio_states")
     with pytest.raises(BundleError, match="no tensor 'audio_states' with an axis 'rows'"):
         find_live_audio(broken)
+
+
+def test_rows_are_chosen_by_a_one_at_each() -> None:
+    chosen = choose_rows([0, 0, 2], 4)
+    assert chosen.dtype == "float32"
+    assert chosen.tolist() == [[[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]]]

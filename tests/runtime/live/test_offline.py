@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from echoexport.runtime import open_bundle
+from echoexport.runtime.bundle.network import Network
 from echoexport.runtime.bundle.opened import Bundle
+from echoexport.runtime.engine.protocol import Arrays, Engine
+from echoexport.runtime.errors import BackendError
 from echoexport.runtime.inputs.voice import voice_from_samples
 from echoexport.runtime.live.host import LiveHost
 from echoexport.runtime.live.offline import SpareBundle
@@ -64,6 +67,67 @@ def test_it_goes_on_with_engines_that_were_opened_anew(host: LiveHost) -> None:
         latents = np.zeros(network.spec.inputs[0].shape, np.float32)
         network({"latents": latents})
         assert host.network("vae_decoder").calls == 1
+
+
+def count_opened(host: LiveHost, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    opened = list[str]()
+    open_lanes = host.open_lanes
+
+    def note(name: str) -> Network:
+        opened.append(name)
+        return open_lanes(name)
+
+    monkeypatch.setattr(host, "open_lanes", note)
+    return opened
+
+
+def test_weights_lie_in_memory_once_though_an_engine_failed_before(
+    host: LiveHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.note_failure(RuntimeError("an engine failed"))
+    opened = count_opened(host, monkeypatch)
+    with SpareBundle(host, is_stopped=lambda: False) as spare:
+        render(spare)
+        assert host.network("denoising_unet").calls
+        assert host.network("vae_decoder").calls
+    assert sorted(opened) == sorted(set(opened))
+
+
+class FailingEngine(Engine):
+    """Fails at every call."""
+
+    precision = "fp32"
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        raise BackendError("it does not run")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("name", "shared"), [("vae_decoder", True), ("vae_encoder", False)])
+def test_sessions_open_anew_what_is_theirs_and_failed_alone(
+    host: LiveHost, monkeypatch: pytest.MonkeyPatch, name: str, shared: bool
+) -> None:
+    before = host.network("denoising_unet")
+    spec = host.bundle.open_lanes(name, 1).spec
+    failing = Network(spec, FailingEngine())
+    assert host.is_shared(name) == shared
+    if shared:
+        monkeypatch.setitem(host._networks, name, failing)
+    else:
+        monkeypatch.setattr(host, "open_lanes", lambda name: failing)
+    with SpareBundle(host, is_stopped=lambda: False) as spare:
+        network = spare.network(name)
+        inputs = {
+            tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in network.spec.inputs
+        }
+        with pytest.raises(BackendError, match="does not run"):
+            network(inputs)
+        if shared:
+            network(inputs)  # opened anew
+    monkeypatch.undo()
+    assert (host.network("denoising_unet") is before) != shared
 
 
 def test_every_call_waits_for_its_turn(host: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:

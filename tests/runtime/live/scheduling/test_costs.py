@@ -33,6 +33,22 @@ def test_one_slow_call_does_not_move_the_median() -> None:
     assert costs.typical("draw") == 0.1
 
 
+def test_what_is_found_under_way_is_long_where_few_long_ones_lie_among_many_short_ones() -> None:
+    costs = Costs()
+    assert costs.under_way("spare") == 0.0
+    for seconds in [0.003] * 30 + [0.04] * 10:  # 90 ms of pictures, 400 ms of the denoiser
+        costs.tell("spare", seconds)
+    assert costs.typical("spare") == 0.003
+    assert costs.under_way("spare") == 0.04
+
+
+def test_a_single_long_call_is_not_what_is_usually_under_way() -> None:
+    costs = Costs()
+    for seconds in [0.04] * 20 + [0.1]:
+        costs.tell("spare", seconds)
+    assert costs.under_way("spare") == 0.04
+
+
 def test_only_the_latest_count() -> None:
     costs = Costs()
     for seconds in [9.0] * 1000 + [1.0] * 64:

@@ -125,6 +125,27 @@ def test_what_is_wanted_no_more_is_not_begun() -> None:
             spare.run(lambda: pytest.fail("it was begun"))
 
 
+def test_what_was_not_begun_says_nothing_of_what_calls_cost() -> None:
+    with working(1) as workers:
+        workers.find_room = lambda: 0
+        costs = Costs()
+        with pytest.raises(SpareStoppedError):
+            SpareTime(workers, costs, is_stopped=lambda: True).run(lambda: 1)
+        done = threading.Event()
+        workers.find_room = lambda: 1
+        workers.submit_spare(done.set, done=lambda seconds: None)
+        assert done.wait(5)
+        assert costs.typical(SPARE, default=-1) == -1
+
+
+def test_an_error_of_the_kind_that_waiting_raises_is_the_calls_own() -> None:
+    def fail() -> None:
+        raise TimeoutError("the call's own")
+
+    with working(1) as workers, pytest.raises(TimeoutError, match="own"):
+        SpareTime(workers, Costs(), is_stopped=lambda: False).run(fail)
+
+
 def test_who_waits_for_workers_that_end_is_told() -> None:
     with working(1) as workers:
         workers.find_room = lambda: 0
