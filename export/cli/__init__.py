@@ -31,6 +31,7 @@ _COMMANDS = {
     "inspect": ("bundles", "Show what is inside a bundle."),
     "compare": ("compare", "Measure bundles on the same clips, or compare profiles."),
     "profile": ("profile", "Measure how fast a bundle is here, and where its time goes."),
+    "tune": ("tuning.command", "Find the quickest steps and precision that look as good."),
     "cache": ("cache", "List or drop compiled engines."),
     "targets": ("environment", "List the targets, or show one with its sources."),
     "doctor": ("environment", "Say what works on this machine, and why not."),

@@ -29,7 +29,14 @@ from echoexport.export.demo.world.person import Person, draw_person, stack_peopl
 from echoexport.export.demo.world.state import FaceState
 from echoexport.profiles.quality.clips import ComparisonClip
 from echoexport.profiles.quality.lipsync import correlate, is_constant
-from echoexport.profiles.quality.mouth import MouthGuide, mouth_closed, mouth_openness
+from echoexport.profiles.quality.mouth import (
+    CLOSED,
+    FOLLOWS,
+    SOUND,
+    MouthGuide,
+    mouth_closed,
+    mouth_openness,
+)
 from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.errors import SettingError
@@ -38,24 +45,16 @@ from echoexport.runtime.inputs.voice import SAMPLE_RATE, Voice, read_voice, voic
 from echoexport.runtime.rendering.settings import RenderInputs
 
 __all__ = [
-    "CLOSED",
     "FIRST_QUALITY_PERSON",
-    "FOLLOWS",
-    "SOUND",
     "ClipSettings",
     "is_character",
     "list_quality_clips",
+    "measure_loudness",
 ]
 
 FIRST_QUALITY_PERSON = 700_000
 """The first drawn person's seed: in no training data, and beyond those that the
 character is calibrated with."""
-
-FOLLOWS = "mouth like the reference's"
-SOUND = "mouth with the sound"
-CLOSED = "mouth closed in silence"
-"""Names of scores: correlation of both mouths' openness; of the openness and the
-loudness; share of frames closed."""
 
 _SPEEDS = (Fraction(21, 20), Fraction(23, 25))  # none that calibration plays the voice at
 _QUIET = 0.003  # of full scale, root mean square: below, nobody speaks

@@ -9,7 +9,21 @@ from numpy.typing import NDArray
 
 from echoexport.runtime.errors import InputError
 
-__all__ = ["CLOSED_BELOW", "MouthGuide", "mouth_closed", "mouth_openness"]
+__all__ = [
+    "CLOSED",
+    "CLOSED_BELOW",
+    "FOLLOWS",
+    "SOUND",
+    "MouthGuide",
+    "mouth_closed",
+    "mouth_openness",
+]
+
+FOLLOWS = "mouth like the reference's"
+SOUND = "mouth with the sound"
+CLOSED = "mouth closed in silence"
+"""Names of scores: correlation of both mouths' openness; of the openness and the
+loudness; share of frames closed."""
 
 CLOSED_BELOW = 0.08
 """A mouth that measures less is closed: at 128 pixels its lips are less than one pixel

@@ -17,15 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from results_file import write_results
 
-from echoexport.export.demo.quality_clips import (
-    SOUND,
-    ClipSettings,
-    is_character,
-    list_quality_clips,
-)
+from echoexport.export.demo.quality_clips import ClipSettings, is_character, list_quality_clips
 from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.modelling.forecast_options import FORECAST_SCHEMA, OptionCosts, QualityCost
 from echoexport.profiles.quality.clips import ComparisonClip
+from echoexport.profiles.quality.mouth import SOUND
 from echoexport.profiles.quality.pictures import psnr, ssim
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
 from echoexport.runtime.contract.schema import dump

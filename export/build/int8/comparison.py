@@ -62,6 +62,7 @@ def _list_clips(reference: Bundle) -> list[ComparisonClip]:
 
 
 def _list_scores(reference: Bundle) -> tuple[str, ...]:
-    from echoexport.export.demo.quality_clips import CLOSED, FOLLOWS, is_character
+    from echoexport.export.demo.quality_clips import is_character
+    from echoexport.profiles.quality.mouth import CLOSED, FOLLOWS
 
     return (FOLLOWS, CLOSED) if is_character(reference.manifest) else ()

@@ -28,6 +28,7 @@ COMMANDS = (
     "inspect",
     "compare",
     "profile",
+    "tune",
     "cache",
     "targets",
     "doctor",

@@ -17,10 +17,7 @@ from echoexport.export.demo.calibration_inputs import BUILTIN_COUNT
 from echoexport.export.demo.calibration_inputs import FIRST_CALIBRATION_PERSON as FIRST_CALIBRATED
 from echoexport.export.demo.gates.mouth import draw_person_frames
 from echoexport.export.demo.quality_clips import (
-    CLOSED,
     FIRST_QUALITY_PERSON,
-    FOLLOWS,
-    SOUND,
     ClipSettings,
     is_character,
     list_quality_clips,
@@ -28,6 +25,7 @@ from echoexport.export.demo.quality_clips import (
 )
 from echoexport.export.demo.world.person import draw_person
 from echoexport.export.demo.world.state import STATE_WIDTH, FaceState
+from echoexport.profiles.quality.mouth import CLOSED, FOLLOWS, SOUND
 from echoexport.runtime.bundle.files import hash_file
 from echoexport.runtime.contract.manifest import FileEntry, Manifest, read_manifest
 from echoexport.runtime.errors import SettingError

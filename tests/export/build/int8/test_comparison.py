@@ -16,7 +16,7 @@ from echoexport.export.build.job import BundleJob
 from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import Checkpoint
 from echoexport.export.demo import quality_clips
-from echoexport.export.demo.quality_clips import CLOSED, FOLLOWS
+from echoexport.profiles.quality.mouth import CLOSED, FOLLOWS
 from echoexport.profiles.quality.report import QualityReport
 from echoexport.runtime.contract.families.echomimic_v1 import FAMILY
 from echoexport.runtime.contract.manifest import read_manifest
