@@ -17,7 +17,7 @@ from echoexport.runtime.decoding.pixels import fade, hold_still
 from echoexport.runtime.live.drawing.causal_sampling import BlockCancelledError, BlockOrder
 from echoexport.runtime.live.drawing.stream_state import StreamState
 from echoexport.runtime.live.frames import EASING, IDLE
-from echoexport.runtime.live.host import DECODE, DRAW, LiveHost, LivePortrait
+from echoexport.runtime.live.host import DECODE, LiveHost, LivePortrait, name_drawing
 from echoexport.runtime.live.scheduling.ladder import Ladder, list_rungs
 from echoexport.runtime.live.script import Cue, CueFrame, Script
 from echoexport.runtime.live.settings import FAST, LiveNumbers
@@ -213,7 +213,7 @@ class Production:
 
     @property
     def _kind(self) -> str:
-        return f"{DRAW} {self.ladder.rung.steps}"
+        return name_drawing(self._numbers.mode, self.ladder.rung.steps)
 
     def _change_portrait(self) -> None:
         if self._next_portrait is not None:

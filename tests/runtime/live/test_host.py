@@ -41,7 +41,7 @@ def test_a_portrait_of_another_size_is_refused(stage: Stage) -> None:
 
 def test_the_first_session_is_let_in_however_slow_the_device_is(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.host.costs.tell("draw 2", 5.0)
+    stage.host.costs.tell("draw 2 renoised", 5.0)
     stage.talk().close()
     with stage.talk(), pytest.raises(CapacityError, match="1 live sessions take 156"):
         stage.talk()
@@ -49,7 +49,7 @@ def test_the_first_session_is_let_in_however_slow_the_device_is(make_stage: Make
 
 def test_capacity_is_what_would_be_let_in(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.host.costs.tell("draw 2", 0.05)
+    stage.host.costs.tell("draw 2 renoised", 0.05)
     stage.host.costs.tell("decode", 0.004)
     numbers = make_numbers(stage)
     capacity = stage.host.count_capacity(numbers)  # type: ignore[arg-type]
@@ -67,16 +67,39 @@ def test_a_device_is_asked_for_as_many_steps_as_it_keeps_up_with(
     make_stage: MakeStage, a_step: float, steps: int
 ) -> None:
     stage = make_stage()
-    stage.host.costs.tell("draw 6", 6 * a_step)
+    stage.host.costs.tell("draw 6 renoised", 6 * a_step)
     stage.host.costs.tell("decode", 0.003)
     numbers = settle_live(stage.host.bundle.manifest, LiveSettings(fps=25, steps=6))
     # 60 % of a block's 160 ms, less four pictures
     assert stage.host.choose_steps(numbers).steps == steps
 
 
+def test_mode_cached_takes_three_steps_at_most_unless_told(make_stage: MakeStage) -> None:
+    stage = make_stage(live=True)
+    stage.host.costs.tell("draw 6 cached", 0.006)
+    asked = LiveSettings(fps=25, steps=6, mode="cached")
+    numbers = settle_live(stage.host.bundle.manifest, asked)
+    assert stage.host.choose_steps(numbers).steps == 3
+    with stage.talk(steps=6, mode="cached") as talk:
+        assert talk.rung.steps == 6
+
+
+def test_each_mode_takes_the_share_that_it_costs_itself(make_stage: MakeStage) -> None:
+    stage = make_stage(live=True)
+    for mode, seconds in (("renoised", 0.08), ("cached", 0.04)):
+        stage.host.costs.tell(f"draw 2 {mode}", seconds)
+    shares = {
+        mode: stage.host.measure_share(
+            settle_live(stage.host.bundle.manifest, LiveSettings(fps=25, steps=2, mode=mode))
+        )
+        for mode in ("renoised", "cached")
+    }
+    assert shares == {"renoised": pytest.approx(0.25), "cached": pytest.approx(0.125)}
+
+
 def test_what_a_block_costs_is_measured_once(stage: Stage) -> None:
     numbers = settle_live(stage.host.bundle.manifest, LiveSettings(fps=25, steps=2))
-    stage.host.costs.tell("draw 2", 0.5)
+    stage.host.costs.tell("draw 2 renoised", 0.5)
     calls = stage.host.network("denoising_unet").calls
     stage.host.measure(numbers)
     assert stage.host.network("denoising_unet").calls == calls

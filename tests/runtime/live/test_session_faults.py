@@ -226,7 +226,7 @@ def test_after_the_end_was_told_nothing_more_may_come(stage: Stage) -> None:
 
 def test_one_session_more_than_the_device_can_draw_for_is_refused(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.host.costs.tell("draw 2", 0.04)
+    stage.host.costs.tell("draw 2 renoised", 0.04)
     stage.host.costs.tell("decode", 0.003)
     share = (0.04 / 4 + 0.003) * 25 / 2
     sessions = [stage.talk() for _ in range(int(0.75 / share))]
@@ -257,7 +257,7 @@ def test_a_session_that_failed_takes_no_more_room_and_no_more_sound(
     make_stage: MakeStage,
 ) -> None:
     stage = make_stage(workers=1)
-    stage.host.costs.tell("draw 2", 0.04)
+    stage.host.costs.tell("draw 2 renoised", 0.04)
     stage.host.costs.tell("decode", 0.003)
     sessions = [stage.talk() for _ in range(2)]
     with pytest.raises(CapacityError):
@@ -288,10 +288,10 @@ def test_a_block_that_was_broken_off_says_nothing_of_what_blocks_cost(stage: Sta
     with stage.talk() as talk:
         talk.push(make_voice(5.0), RATE)
         stage.take(talk, 30)
-        known = stage.host.costs.bad("draw 2")
+        known = stage.host.costs.bad("draw 2 renoised")
         stage.workers.seconds["draw"] = 5.0
         stage.take(talk, 5)
         talk.interrupt()
         stage.workers.seconds["draw"] = 0.02
         stage.time.run(11.0)
-        assert stage.host.costs.bad("draw 2") == known > 0
+        assert stage.host.costs.bad("draw 2 renoised") == known > 0

@@ -21,7 +21,7 @@ CALL = 0.08  # seconds of an offline call in simulated time
 
 def measure(stage: Stage) -> None:
     """What the stage's blocks cost, as the first session of a real host measures it."""
-    stage.host.costs.tell("draw 2", stage.workers.cost("draw 2"))
+    stage.host.costs.tell("draw 2 renoised", stage.workers.cost("draw 2 renoised"))
     stage.host.costs.tell("decode", stage.workers.cost("decode") / 4)
 
 
