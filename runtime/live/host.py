@@ -44,9 +44,9 @@ from echoexport.runtime.trace.tracer import NULL, Tracer
 
 _FULL = 0.75  # of the workers' time: sessions that took 79 % were late now and then (measured)
 _FEWEST = 2  # steps
-# Of mode "cached", where nobody says: each step loses of the mouth, on the clip that loses most
-# 0.046 of r at 2 steps, 0.056 at 3 and 0.064 at 4, and brings nothing (measured).
-_MOST_CACHED = 3
+# In mode "cached", where nobody says: with more steps the clip that loses most loses more than
+# 0.06 of r, and nothing is gained (measured, see docs/live.md).
+_MOST_CACHED = 2
 _BUSY = 0.6  # of a worker's time, that one session may take by itself
 _MEASURED = 5  # blocks
 _PORTRAITS = 8  # whose loops are kept
@@ -231,8 +231,7 @@ class LiveHost:
         """As many steps as one worker keeps up with, up to those of ``numbers``, *measured*.
 
         By the quickest of what was measured, as the machine may have been busy; no fewer
-        than two, below which it is for the ladder to go, and in mode "cached" no more than
-        three.
+        than two, below which it is for the ladder to go; in mode "cached" no more either.
 
         Raises:
             BackendError: an engine failed.

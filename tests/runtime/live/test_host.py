@@ -74,12 +74,12 @@ def test_a_device_is_asked_for_as_many_steps_as_it_keeps_up_with(
     assert stage.host.choose_steps(numbers).steps == steps
 
 
-def test_mode_cached_takes_three_steps_at_most_unless_told(make_stage: MakeStage) -> None:
+def test_mode_cached_takes_two_steps_unless_told(make_stage: MakeStage) -> None:
     stage = make_stage(live=True)
     stage.host.costs.tell("draw 6 cached", 0.006)
     asked = LiveSettings(fps=25, steps=6, mode="cached")
     numbers = settle_live(stage.host.bundle.manifest, asked)
-    assert stage.host.choose_steps(numbers).steps == 3
+    assert stage.host.choose_steps(numbers).steps == 2
     with stage.talk(steps=6, mode="cached") as talk:
         assert talk.rung.steps == 6
 
