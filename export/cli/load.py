@@ -8,33 +8,17 @@ from urllib.parse import urlsplit
 
 import click
 
-from echoexport.export.cli.options import FILE, ProgressLine, require_reports
+from echoexport.export.cli.options import FILE, CountType, ProgressLine, require_reports
 
 if TYPE_CHECKING:
     from echoexport.runtime.serve.load.stream import LoadTarget
-
-
-class StreamsType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
-    """A number of streams, or auto."""
-
-    name = "streams"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        """None for auto."""
-        if value is None or value == "auto":
-            return None
-        if not str(value).isdecimal() or not 1 <= int(value) <= 256:
-            self.fail(f"{value!r} is neither a number from 1 to 256 nor auto", param, ctx)
-        return int(value)
 
 
 @click.command("load")
 @click.argument("url", metavar="URL")
 @click.option(
     "--streams",
-    type=StreamsType(),
+    type=CountType("streams", most=256),
     default="1",
     show_default=True,
     metavar="N|auto",

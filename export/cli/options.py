@@ -28,6 +28,25 @@ def spell_voice(name: str) -> str:
     return {"audio": "voice", "voices": "voice", "a": "v"}.get(name, name)
 
 
+class CountType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """A number from 1 on, or auto."""
+
+    def __init__(self, name: str, *, most: int) -> None:
+        self.name = name
+        self._most = most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """None for auto."""
+        if value is None or value == "auto":
+            return None
+        text = str(value)
+        if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= self._most:
+            self.fail(f"{value!r} is neither a number from 1 to {self._most} nor auto", param, ctx)
+        return int(text)
+
+
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
     """``WxH`` in pixels, or one number for a square."""
 

@@ -12,6 +12,7 @@ import click
 from echoexport.export.cli.compiled_run import choose_bundle
 from echoexport.export.cli.options import (
     FILE,
+    CountType,
     ProgressLine,
     backend_option,
     cache_option,
@@ -28,23 +29,6 @@ if TYPE_CHECKING:
     from echoexport.runtime.serve.voice.command import VoiceCommand
 
 _TERMINATED = 143
-
-
-class SessionsType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
-    """A number of sessions, or auto."""
-
-    name = "sessions"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        """None for auto."""
-        if value is None or value == "auto":
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor auto", param, ctx)
 
 
 @click.command("serve")
@@ -86,7 +70,7 @@ class SessionsType(click.ParamType):  # type: ignore[type-arg]  # generic since 
 @click.option("--tls-key", type=FILE, metavar="FILE", help="Its key, PEM.")
 @click.option(
     "--sessions",
-    type=SessionsType(),
+    type=CountType("sessions", most=256),
     default="auto",
     show_default=True,
     metavar="N|auto",
@@ -238,13 +222,12 @@ def _serve(
 
     log = ServeLog()
     shelf = PortraitShelf(portraits, settings)
-    table = SessionTable(
-        opened, shelf, settings, cache=cache, face=face, log=log, figures=ServeFigures()
-    )
+    figures = ServeFigures()
+    table = SessionTable(opened, shelf, settings, cache=cache, face=face, log=log, figures=figures)
     table.voice = voice
     with ExitStack() as stack:
         networks = settings.inference or settings.grpc_port is not None
-        plane = InferencePlane(opened) if networks else None
+        plane = InferencePlane(opened, figures) if networks else None
         server = stack.enter_context(LiveServer(table, settings, log=log, plane=plane))
         server.warm_up()
         hint = "?token=TOKEN opens it in a browser" if settings.tokens else "no token is asked for"

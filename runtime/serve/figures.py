@@ -47,6 +47,13 @@ class ServeFigures:
             buckets=_CALL_BUCKETS,
             **own,
         )
+        self._inference = Histogram(
+            "inference_seconds",
+            "Requests for single networks, how each ended and how long it took.",
+            ["network", "outcome"],
+            buckets=_CALL_BUCKETS,
+            **own,
+        )
         self._rungs = Counter("ladder_steps", "Ladder steps of sessions.", ["direction"], **own)
         for direction in ("down", "up"):
             self._rungs.labels(direction)  # there from the beginning, so that rates are right
@@ -83,6 +90,10 @@ class ServeFigures:
     def count_call(self, network: str, seconds: float) -> None:
         """An engine was called, and took so long."""
         self._calls.labels(network).observe(seconds)
+
+    def count_inference(self, network: str, outcome: str, seconds: float) -> None:
+        """A request for a network is over; both names are out of a few."""
+        self._inference.labels(network, outcome).observe(seconds)
 
     def count_rung(self, *, down: bool) -> None:
         """A session does with less from now on, or takes it up again."""

@@ -10,7 +10,13 @@ from urllib.parse import parse_qs
 from echoexport.runtime.serve.access import Access, Visitor
 from echoexport.runtime.serve.limits.memory import MemoryBudget
 from echoexport.runtime.serve.log import ServeLog
-from echoexport.runtime.serve.refusals import Refusal, RefusedError, explain_error, refuse
+from echoexport.runtime.serve.refusals import (
+    INFERENCE_PATHS,
+    Refusal,
+    RefusedError,
+    explain_error,
+    refuse,
+)
 from echoexport.runtime.serve.settings import ServeSettings
 
 Message = MutableMapping[str, Any]
@@ -99,7 +105,7 @@ class Guard:
 
     def _find_most(self, path: str) -> int:
         """Bytes of a request."""
-        if self._most_inference and path.startswith("/v2/models/"):
+        if self._most_inference and path.startswith(f"{INFERENCE_PATHS}/models/"):
             return self._most_inference
         return self._settings.most_body
 
@@ -133,6 +139,12 @@ class Guard:
                 await _answer(scope, send, explain_error(error))
         finally:
             held.give_back()
+
+
+def find_owner(scope: Message) -> str:
+    """Whose request this is, of one that the guard has let through."""
+    visitor: Visitor = scope["state"]["visitor"]
+    return visitor.owner
 
 
 def _refuse_size(most: int) -> Refusal:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from echoexport.runtime.errors import EchoExportError
 from echoexport.runtime.serve import messages
-from echoexport.runtime.serve.access import Visitor
 from echoexport.runtime.serve.broadcast.viewers import SLOW, Viewer
+from echoexport.runtime.serve.guard import find_owner
 from echoexport.runtime.serve.log import ServeLog
 from echoexport.runtime.serve.refusals import Refusal, RefusedError, explain_error
 from echoexport.runtime.serve.served import ServedSession
@@ -47,11 +47,11 @@ class RealtimeEndpoint:
     async def serve(self, websocket: WebSocket) -> None:
         """One connection, to its end."""
         await websocket.accept()
-        visitor: Visitor = websocket.scope["state"]["visitor"]
+        owner = find_owner(websocket.scope)
         query = websocket.query_params
         joined = query.get("session")
         try:
-            session = await self._find(visitor.owner, joined, portrait=query.get("portrait"))
+            session = await self._find(owner, joined, portrait=query.get("portrait"))
             created = {"type": "session.created", "session": session.describe()}
             wants_video = query.get("video") != "0"
             viewer = session.audience.join(wants_video=wants_video, greeting=created)
@@ -143,7 +143,7 @@ class RealtimeEndpoint:
             self._speak(session, asked)
             return
         if kind == messages.ITEM:
-            session.speaker.draft(find_item_text(asked))
+            session.draft(find_item_text(asked))
             viewer.tell({"type": messages.ANSWERS[kind], "item": describe_item(asked)})
             return
         if kind == messages.COMMIT:
@@ -155,9 +155,9 @@ class RealtimeEndpoint:
     def _speak(self, session: ServedSession, asked: dict[str, Any]) -> None:
         text = find_response_text(asked)
         if text is None:
-            session.speaker.say_drafts()
+            session.say_drafts()
         else:
-            session.speaker.say(text)
+            session.say(text)
 
     def _update(self, session: ServedSession, viewer: Viewer, asked: dict[str, Any]) -> bool:
         """Whether it has another face now; all is read before any of it is done."""

@@ -15,6 +15,8 @@ from echoexport.runtime.errors import (
     UnknownNameError,
 )
 
+INFERENCE_PATHS = "/v2"
+"""Where the single networks are; errors below it have their protocol's own form."""
 RETRY_AFTER = 5
 """Seconds after which a client that found no room may ask again."""
 
@@ -62,8 +64,8 @@ class Refusal:
         return {"retry-after": str(RETRY_AFTER)} if self.status in (429, 503) else {}
 
     def describe_for(self, path: str) -> dict[str, Any]:
-        """The whole answer of a path: under ``/v2`` the error is the line alone."""
-        single = path == "/v2" or path.startswith("/v2/")
+        """The whole answer of a path: for the single networks the error is the line alone."""
+        single = path == INFERENCE_PATHS or path.startswith(f"{INFERENCE_PATHS}/")
         return {"error": self.message if single else self.describe()}
 
     def describe(self) -> dict[str, Any]:
@@ -89,6 +91,10 @@ class RefusedError(Exception):
 def refuse(status: int, message: str, *, kind: str | None = None) -> Refusal:
     """A refusal of the server's own; ``kind`` None is the usual one of its status."""
     return Refusal(status, kind or _KINDS.get(status, "error"), message)
+
+
+STOPPING = refuse(503, "the server stops")
+"""Whatever is asked for from the moment on at which the server is told to stop."""
 
 
 def explain_error(error: BaseException) -> Refusal:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from echoexport.runtime.serve.broadcast.viewers import Audience
-from echoexport.runtime.serve.guard import Message, Receive, Send
+from echoexport.runtime.serve.guard import Message, Receive, Send, find_owner
 from echoexport.runtime.serve.messages import check_pcm, check_rate_of_pcm
 from echoexport.runtime.serve.refusals import RefusedError, refuse
 from echoexport.runtime.serve.served import ServedSession
@@ -31,7 +31,7 @@ class RestEndpoints:
         from starlette.responses import JSONResponse
 
         portrait = await _read_portrait_of(request)
-        owner = _find_owner(request)
+        owner = find_owner(request.scope)
         session = await asyncio.to_thread(self._table.open, owner, portrait)
         return JSONResponse(session.describe(), status_code=201)
 
@@ -39,7 +39,7 @@ class RestEndpoints:
         """``GET /v1/sessions``: those of this token."""
         from starlette.responses import JSONResponse
 
-        own = self._table.list_own(_find_owner(request))
+        own = self._table.list_own(find_owner(request.scope))
         return JSONResponse({"data": [session.describe() for session in own]})
 
     async def push_chunk(self, request: Request) -> Response:
@@ -93,12 +93,12 @@ class RestEndpoints:
         from starlette.responses import JSONResponse
 
         content = await request.body()
-        owner = _find_owner(request)
+        owner = find_owner(request.scope)
         name = await asyncio.to_thread(self._table.shelf.upload, content, owner)
         return JSONResponse({"portrait": name}, status_code=201)
 
     def _find(self, request: Request) -> ServedSession:
-        return self._table.find(request.path_params["session"], _find_owner(request))
+        return self._table.find(request.path_params["session"], find_owner(request.scope))
 
 
 class VideoStream:
@@ -132,11 +132,6 @@ class VideoStream:
 async def _wait_for_leave(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _find_owner(request: Request) -> str:
-    owner: str = request.scope["state"]["visitor"].owner
-    return owner
 
 
 async def _read_portrait_of(request: Request) -> str | None:

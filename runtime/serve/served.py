@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -18,7 +19,7 @@ from echoexport.runtime.serve.broadcast.viewers import Audience, ServeEvent
 from echoexport.runtime.serve.figures import ServeFigures
 from echoexport.runtime.serve.limits.memory import SOUND_BYTES
 from echoexport.runtime.serve.log import ServeLog, shorten
-from echoexport.runtime.serve.refusals import explain_error
+from echoexport.runtime.serve.refusals import Refusal, RefusedError, explain_error, refuse
 from echoexport.runtime.serve.voice.command import VoiceCommand
 from echoexport.runtime.serve.voice.text_speaker import TextSpeaker
 
@@ -69,7 +70,7 @@ class ServedSession:
         """All of its sound, and what speaks texts."""
         self._ready = threading.Event()
         self._given: float | None = None  # when its last frame was
-        self._reason: str | None = None
+        self._end: Refusal | None = None  # what is answered from its end on
         self._over = False
         self._heard = monotonic()
         self._lock = threading.Lock()
@@ -135,40 +136,81 @@ class ServedSession:
         }
 
     def push(self, pcm: bytes, rate: int) -> None:
-        """Say this. Raises as :meth:`LiveSession.push` and ``before_push`` do."""
-        self.before_push(len(pcm) / 2 / rate * SOUND_BYTES)
-        self.speaker.push(pcm, rate)
+        """Say this. Raises as :meth:`LiveSession.push` and ``before_push`` do.
+
+        As every request does, it raises RefusedError with the reason once the session ends.
+        """
+        with self._until_end():
+            self.before_push(len(pcm) / 2 / rate * SOUND_BYTES)
+            self.speaker.push(pcm, rate)
 
     def flush(self) -> None:
         """The utterance ends here."""
-        self.speaker.flush()
+        with self._until_end():
+            self.speaker.flush()
 
     def say(self, text: str) -> str:
         """Speak a text; the id of its response. Raises as :meth:`TextSpeaker.say` does."""
-        return self.speaker.say(text)
+        with self._until_end():
+            return self.speaker.say(text)
+
+    def draft(self, text: str) -> None:
+        """Keep a text. Raises as :meth:`TextSpeaker.draft` does."""
+        with self._until_end():
+            self.speaker.draft(text)
+
+    def say_drafts(self) -> str:
+        """Speak what was kept. Raises as :meth:`TextSpeaker.say_drafts` does."""
+        with self._until_end():
+            return self.speaker.say_drafts()
 
     def interrupt(self) -> None:
         """Stop speaking."""
-        self.speaker.interrupt()
-        self._turn.forget()
+        with self._until_end():
+            self.speaker.interrupt()
+            self._turn.forget()
 
     def show(self, picture: Path | StoredPicture, name: str, *, face: FaceChoice | None) -> None:
         """Another face as soon as it is ready. Raises as :meth:`Conversation.portrait` does."""
-        self._talk.portrait(picture, face=face)
-        self.identity = SessionIdentity(self.identity.name, self.identity.owner, name)
+        with self._until_end():
+            self._talk.portrait(picture, face=face)
+            self.identity = SessionIdentity(self.identity.name, self.identity.owner, name)
 
     def tell(self, kind: str, **facts: object) -> None:
         """Tell everybody who is connected that something happened."""
         self.audience.tell({"type": kind, **facts})
 
-    def close(self, reason: str) -> None:
-        """End it and tell why; returns when its thread is over, unless it is that thread."""
+    def close(self, reason: str | Refusal) -> None:
+        """End it and tell why; returns when its thread is over, unless it is that thread.
+
+        What is asked of it meanwhile is refused with the same words; a reason that is a text
+        goes with 404, as the session is found no more a moment later.
+        """
+        end = reason if isinstance(reason, Refusal) else refuse(404, reason)
         with self._lock:
-            self._reason = self._reason or reason
+            self._end = self._end or end
         self.speaker.close()
         self._talk.close()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=_PATIENCE)
+
+    @contextmanager
+    def _until_end(self) -> Iterator[None]:
+        """Do what a client asks for, or refuse it with what ended the session.
+
+        Both ask the same thing: whether it is over already, and whether what went wrong did so
+        because it ended on the way.
+        """
+        try:
+            self._require_open()
+            yield
+        except (EchoExportError, RefusedError):
+            self._require_open()
+            raise
+
+    def _require_open(self) -> None:
+        if self._end is not None:
+            raise RefusedError(self._end)
 
     def _run(self) -> None:
         try:
@@ -223,8 +265,11 @@ class ServedSession:
 
     def _fail(self, error: Exception) -> None:
         refusal = explain_error(error)
-        self._reason = self._reason or refusal.message
-        self.tell("error", error=refusal.describe())
+        with self._lock:
+            ending = self._end is not None
+            self._end = self._end or refusal
+        if not ending:  # else what ended it is what matters
+            self.tell("error", error=refusal.describe())
         self._log.tell(
             "session ended with an error",
             session=shorten(self.identity.name),
@@ -232,10 +277,11 @@ class ServedSession:
         )
 
     def _finish(self) -> None:
-        reason = self._reason or "it came to its end"
+        with self._lock:
+            self._end = self._end or refuse(404, "it came to its end")
+        reason = self._end.message
         self.speaker.close()  # so that what waits to be said is told to be over
-        self.tell("session.closed", reason=reason)
-        self.audience.end(reason)
+        self.audience.end(reason, last={"type": "session.closed", "reason": reason})
         self._ready.set()
         self._talk.close()
         self._over = True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from pathlib import Path
 
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.conditioning.reference_cache import ReferenceCache
-from echoexport.runtime.errors import CapacityError
+from echoexport.runtime.errors import CapacityError, EchoExportError
 from echoexport.runtime.inputs.picture_file import StoredPicture
 from echoexport.runtime.live.opening import Conversation, FaceChoice, find_host, open_live
 from echoexport.runtime.live.settings import LiveSettings
@@ -18,7 +19,7 @@ from echoexport.runtime.serve.figures import ServeFigures
 from echoexport.runtime.serve.limits.memory import SOUND_BYTES
 from echoexport.runtime.serve.log import ServeLog, shorten
 from echoexport.runtime.serve.portraits import PortraitShelf
-from echoexport.runtime.serve.refusals import RefusedError, refuse
+from echoexport.runtime.serve.refusals import STOPPING, RefusedError, refuse
 from echoexport.runtime.serve.served import ServedSession, SessionIdentity
 from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.voice.command import VoiceCommand
@@ -26,6 +27,8 @@ from echoexport.runtime.trace.call_tracer import CallTracer
 
 SERVED_FPS = 25
 _PARTS_PER_FRAME = 4  # fragments of picture and of sound, and events
+_LAST_WORDS = 2.0  # seconds in which they reach who watches when the server stops
+_LOOK = 0.01
 
 
 class SessionTable:
@@ -108,6 +111,10 @@ class SessionTable:
         except CapacityError:
             self.figures.count_refused()
             raise
+        except EchoExportError as error:
+            if self._stopped:  # what it was opened with goes away
+                raise RefusedError(STOPPING) from error
+            raise
         self.figures.count_session()
         self._log.tell("session began", session=shorten(identity.name), sessions=len(self))
         return session
@@ -116,8 +123,10 @@ class SessionTable:
         """A session of this owner.
 
         Raises:
-            RefusedError: there is none; another's is none either.
+            RefusedError: there is none; another's is none either. Or the server stops.
         """
+        if self._stopped:
+            raise RefusedError(STOPPING)
         with self._lock:
             session = self._sessions.get(name)
         if session is None or session.identity.owner != owner:
@@ -141,10 +150,14 @@ class SessionTable:
                 session.close(f"nobody spoke to it or watched it for {self._settings.idle:g} s")
 
     def stop(self) -> None:
-        """End all of them, and let no other begin."""
+        """End all of them, and let no other begin; returns once whoever watches knows why."""
         self._stopped = True
-        for session in self._list():
-            session.close("the server stops")
+        ended = self._list()
+        for session in ended:
+            session.close(STOPPING)
+        until = time.monotonic() + _LAST_WORDS
+        while any(map(_count, ended)) and time.monotonic() < until:
+            time.sleep(_LOOK)
 
     def _begin(self, identity: SessionIdentity, picture: Path | StoredPicture) -> ServedSession:
         """Take the place that was reserved, or give it back."""
@@ -159,7 +172,7 @@ class SessionTable:
         if session.over:  # already; then nobody else takes it off
             self._drop(session)
         if self._stopped:
-            session.close("the server stops")
+            session.close(STOPPING)
         return session
 
     def _make(self, identity: SessionIdentity, picture: Path | StoredPicture) -> ServedSession:
@@ -196,7 +209,7 @@ class SessionTable:
 
     def _require_room(self, owner: str) -> None:
         if self._stopped:
-            raise RefusedError(refuse(503, "the server stops"))
+            raise RefusedError(STOPPING)
         if not self._warm:
             raise RefusedError(refuse(503, "the server warms up"))
         most = self._settings.sessions

@@ -59,10 +59,12 @@ class Viewer:
         """Something happened."""
         self._put(event)
 
-    def end(self, reason: str) -> None:
-        """Nothing more comes after what waits."""
+    def end(self, reason: str, *, last: ServeEvent | None = None) -> None:
+        """Nothing more comes after what waits, and after ``last`` where this is what ends it."""
         with self._lock:
-            self.ended = self.ended or reason
+            if self.ended is None:
+                self.ended = reason
+                self._waiting.extend([] if last is None else [last])
         self._wake()
 
     async def take(self) -> ViewerItem | None:
@@ -105,6 +107,7 @@ class Audience:
         self._most_waiting = most_waiting
         self._viewers: list[Viewer] = []
         self._ended: str | None = None
+        self._last: ServeEvent | None = None
         self._key_wanted = False
         self._lock = threading.RLock()
 
@@ -141,7 +144,7 @@ class Audience:
             if greeting is not None:
                 viewer.tell(greeting)
             if self._ended is not None:
-                viewer.end(self._ended)
+                viewer.end(self._ended, last=self._last)
             elif wants_video:
                 viewer.begin(self.head)
             self._viewers.append(viewer)
@@ -192,12 +195,13 @@ class Audience:
                 viewer.tell(event)
             self._drop_cut()
 
-    def end(self, reason: str) -> None:
-        """The session is over."""
+    def end(self, reason: str, *, last: ServeEvent | None = None) -> None:
+        """The session is over; ``last`` is the last that anybody is told, whatever else is."""
         with self._lock:
-            self._ended = self._ended or reason
+            if self._ended is None:
+                self._ended, self._last = reason, last
             for viewer in self._viewers:
-                viewer.end(reason)
+                viewer.end(self._ended, last=self._last)
 
     def _drop_cut(self) -> None:
         cut = [viewer for viewer in self._viewers if viewer.ended == SLOW]

@@ -190,7 +190,7 @@ class InferenceGrpcServer:
         )
 
     def _infer(self, request: Any) -> Any:
-        with self._plane.admit():
+        with self._plane.admit(request.model_name, request.model_version):
             answer = self._plane.infer(read_grpc_request(request))
         return self._messages["ModelInferResponse"](
             model_name=answer.network,

@@ -48,8 +48,11 @@ class InferenceBody:
             )
         self._head = _read_json(body[:json_size])
         self._rest = memoryview(body)[json_size:]
-        self._binary = _find_parameters(self._head, "the request").get("binary_data_output", False)
-        self._outputs = _list_objects(self._head, "outputs") if "outputs" in self._head else []
+        self._binary = _read_flag(self._head, "the request", "binary_data_output", usual=False)
+        outputs = _list_objects(self._head, "outputs") if "outputs" in self._head else []
+        self._outputs = tuple(_read_text(one, "name") for one in outputs)
+        flags = [_read_flag(one, "an output", "binary_data", usual=self._binary) for one in outputs]
+        self._binary_of = dict(zip(self._outputs, flags, strict=True))
 
     def read_request(self, network: str, version: str) -> InferenceRequest:
         """What it asks of a network. Raises InputError."""
@@ -59,15 +62,11 @@ class InferenceBody:
         inputs = tuple(self._read_inputs())
         if len(self._rest):
             raise InputError(f"{len(self._rest)} bytes are left behind the last binary tensor")
-        outputs = tuple(_read_text(one, "name") for one in self._outputs)
-        return InferenceRequest(network, version, inputs, outputs, identity)
+        return InferenceRequest(network, version, inputs, self._outputs, identity)
 
     def wants_binary(self, output: str) -> bool:
         """Whether an output is to be given as binary data."""
-        for one in self._outputs:
-            if one.get("name") == output:
-                return bool(_find_parameters(one, "an output").get("binary_data", self._binary))
-        return bool(self._binary)
+        return self._binary_of.get(output, self._binary)
 
     def _read_inputs(self) -> Iterator[SentTensor]:
         for one in _list_objects(self._head, "inputs"):
@@ -180,6 +179,13 @@ def _find_parameters(holder: JsonObject, what: str) -> JsonObject:
     for name in _NOT_TAKEN:
         if name in found:
             raise InputError(f"parameter '{name}' of {what}: is not known here")
+    return found
+
+
+def _read_flag(holder: JsonObject, what: str, name: str, *, usual: bool) -> bool:
+    found = _find_parameters(holder, what).get(name, usual)
+    if not isinstance(found, bool):
+        raise InputError(f"parameter '{name}' of {what} is true or false")
     return found
 
 

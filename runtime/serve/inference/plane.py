@@ -21,19 +21,24 @@ from echoexport.runtime.contract.spec import SubnetSpec, TensorSpec
 from echoexport.runtime.device.reading import package_version
 from echoexport.runtime.errors import BackendError, CapacityError, DeviceError, UnknownNameError
 from echoexport.runtime.live.opening import find_host
+from echoexport.runtime.serve.figures import ServeFigures
 from echoexport.runtime.serve.inference.tensors import (
     SentTensor,
     choose_outputs,
     count_bytes,
     read_tensors,
 )
-from echoexport.runtime.serve.refusals import RefusedError, refuse
+from echoexport.runtime.serve.refusals import RefusedError, explain_error, refuse
 
 SERVER = "echoexport"
 EXTENSIONS = ("binary_tensor_data",)
 """Of the protocol, that are spoken here."""
 VERSION = "1"
 """Of every network: a bundle holds one of each."""
+DONE = "done"
+LEFT = "left"
+UNKNOWN = "unknown"
+"""How the figures call what went well, who left before it did, and networks that there are not."""
 
 _MOST_WAITING = 4
 _PATIENCE = 60.0  # seconds that a request waits for a worker, and then for its engine
@@ -69,14 +74,21 @@ class InferenceAnswer:
     """Each output that was wanted, C-contiguous in its spec's dtype."""
 
 
+def name_outcome(error: BaseException) -> str:
+    """The kind of a refusal, of which there are few; what is no error is a client that left."""
+    return explain_error(error).kind if isinstance(error, Exception) else LEFT
+
+
 class InferencePlane:
     """Runs networks on the engines and workers of the live sessions, after all of their work.
 
     Any thread may call.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, figures: ServeFigures) -> None:
+        """``figures`` count each request that is looked at."""
         self._bundle = bundle
+        self._figures = figures
         self._specs: dict[str, SubnetSpec] = {
             name: entry.describe(name) for name, entry in bundle.manifest.networks.items()
         }
@@ -142,13 +154,30 @@ class InferencePlane:
         return self._specs[name]
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """A place for one request, to be taken before its tensors are.
+    def admit(self, network: str, version: str = "") -> Iterator[None]:
+        """A place for one request, to be taken before its tensors are; counted when it is over.
 
         Raises:
+            UnknownNameError: no such network or version.
             CapacityError: as many as may be run or wait.
             RefusedError: the networks are not open yet, or the server stops.
         """
+        begun = monotonic()
+        outcome = DONE
+        try:
+            self.find(network, version)
+            with self._take_place():
+                yield
+        except BaseException as error:
+            outcome = name_outcome(error)
+            raise
+        finally:
+            # A client's own names are no labels: there would be no end to them.
+            known = network if network in self._specs else UNKNOWN
+            self._figures.count_inference(known, outcome, monotonic() - begun)
+
+    @contextmanager
+    def _take_place(self) -> Iterator[None]:
         with self._lock:
             if not self.ready:
                 raise RefusedError(refuse(503, "the server stops or warms up"))

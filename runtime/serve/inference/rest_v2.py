@@ -13,15 +13,11 @@ from echoexport.runtime.serve.inference.http_bodies import (
 )
 from echoexport.runtime.serve.inference.plane import EXTENSIONS, SERVER, VERSION, InferencePlane
 from echoexport.runtime.serve.inference.tensors import describe_tensor
-from echoexport.runtime.serve.refusals import RefusedError, refuse
+from echoexport.runtime.serve.refusals import INFERENCE_PATHS, RefusedError, refuse
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-
-INFERENCE_PATHS = "/v2"
-"""Where they begin; errors below it have the protocol's own form."""
-
 
 _PATIENCE = 30  # seconds for a request's body, which holds a place meanwhile
 
@@ -71,10 +67,9 @@ class InferenceEndpoints:
         from starlette.responses import Response
 
         name, version = _read_address(request)
-        self._plane.find(name, version)
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise RefusedError(refuse(400, "a compressed request is not read: send it as it is"))
-        with self._plane.admit():
+        with self._plane.admit(name, version):
+            if request.headers.get("content-encoding", "identity") != "identity":
+                raise RefusedError(refuse(400, "a compressed request is not read: send it as is"))
             try:
                 body = await asyncio.wait_for(request.body(), _PATIENCE)
             except (TimeoutError, asyncio.TimeoutError):
@@ -100,15 +95,16 @@ def list_inference_routes(plane: InferencePlane | None) -> list[Any]:
     """Of ``/v2``; without a plane, one that says how to get it."""
     from starlette.routing import Route
 
+    root = INFERENCE_PATHS
     if plane is None:
-        return [Route(path, _refuse_all) for path in (INFERENCE_PATHS, "/v2/{rest:path}")]
+        return [Route(path, _refuse_all) for path in (root, f"{root}/{{rest:path}}")]
     ends = InferenceEndpoints(plane)
     routes = [
-        Route("/v2", ends.tell_server, methods=["GET"]),
-        Route("/v2/health/live", ends.tell_life, methods=["GET"]),
-        Route("/v2/health/ready", ends.tell_readiness, methods=["GET"]),
+        Route(root, ends.tell_server, methods=["GET"]),
+        Route(f"{root}/health/live", ends.tell_life, methods=["GET"]),
+        Route(f"{root}/health/ready", ends.tell_readiness, methods=["GET"]),
     ]
-    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+    for model in (f"{root}/models/{{model}}", f"{root}/models/{{model}}/versions/{{version}}"):
         routes += [
             Route(model, ends.tell_network, methods=["GET"]),
             Route(f"{model}/ready", ends.tell_network_readiness, methods=["GET"]),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 
 from echoexport.runtime.serve.refusals import RefusedError, refuse
 
+_FRESH = 0.1  # seconds for which what was read of the watched is good enough for a piece of a body
 SOUND_BYTES = 208_000
 """A second of sound that waits: float32 at 48 kHz and at 4 kHz more for its mel columns."""
 
@@ -15,9 +17,12 @@ SOUND_BYTES = 208_000
 class MemoryBudget:
     """Bytes that are held; any thread may take and give back."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, now: Callable[[], float] = monotonic) -> None:
+        """``now``: seconds."""
         self.most = most
         self._held = 0
+        self._now = now
+        self._read = (float("-inf"), 0)  # when the watched were, and what they said
         self._watched: list[Callable[[], float]] = []
         self._lock = threading.Lock()
 
@@ -62,8 +67,14 @@ class MemoryBudget:
         return held
 
     def add(self, held: HeldBytes, size: int) -> None:
-        """For :class:`HeldBytes`: so many more. Raises as :meth:`take`."""
-        watched = self._read_watched()  # outside the lock: sessions have locks of their own
+        """For :class:`HeldBytes`: so many more. Raises as :meth:`take`.
+
+        It comes with each piece of each body, in the loop that all connections share; so what
+        is watched is read anew after 0.1 s only.
+        """
+        read, watched = self._read
+        if self._now() - read > _FRESH:
+            watched = self._read_watched()  # outside the lock: sessions have locks of their own
         with self._lock:
             self._check(self._held + watched, size)
             self._held += size
@@ -76,7 +87,9 @@ class MemoryBudget:
             held.size = 0
 
     def _read_watched(self) -> int:
-        return round(sum(read() for read in list(self._watched)))
+        found = round(sum(read() for read in list(self._watched)))
+        self._read = (self._now(), found)
+        return found
 
 
 class HeldBytes:

@@ -214,6 +214,8 @@ class LoadStream:
             self.log.worst_late = max(self.log.worst_late, event["worst_ms"] / 1000)
         elif kind == "error":
             self.log.error = self.log.error or event["error"]["message"]
+        elif kind == "session.closed":
+            self.log.error = self.log.error or event["reason"]
 
 
 def _find_message(body: str) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from echoexport.runtime.serve.guard import find_owner
 from echoexport.runtime.serve.refusals import RefusedError, refuse
 from echoexport.runtime.serve.settings import ServeSettings
 from echoexport.runtime.serve.table import SessionTable
@@ -48,7 +49,7 @@ class VideoEndpoints:
         """``POST /v1/videos``: see :func:`read_order`."""
         from starlette.responses import JSONResponse
 
-        owner = request.scope["state"]["visitor"].owner
+        owner = find_owner(request.scope)
         self._desk.require_room(owner)
         body = await request.body()
         order = await asyncio.to_thread(
@@ -68,7 +69,7 @@ class VideoEndpoints:
         """``GET /v1/videos``: those of this token."""
         from starlette.responses import JSONResponse
 
-        own = self._desk.list_own(request.scope["state"]["visitor"].owner)
+        own = self._desk.list_own(find_owner(request.scope))
         return JSONResponse({"data": [job.describe() for job in own]})
 
     async def describe_video(self, request: Request) -> Response:
@@ -100,8 +101,7 @@ class VideoEndpoints:
         return FileResponse(job.output, media_type="video/mp4")
 
     def _find(self, request: Request) -> VideoJob:
-        owner: str = request.scope["state"]["visitor"].owner
-        return self._desk.find(request.path_params["video"], owner)
+        return self._desk.find(request.path_params["video"], find_owner(request.scope))
 
 
 async def _tell(job: VideoJob) -> AsyncIterator[str]:

@@ -7,6 +7,7 @@ import importlib
 import secrets
 from typing import TYPE_CHECKING
 
+from echoexport.runtime.serve.guard import find_owner
 from echoexport.runtime.serve.refusals import RefusedError, refuse
 from echoexport.runtime.serve.served import ServedSession
 from echoexport.runtime.serve.table import SessionTable
@@ -61,8 +62,7 @@ class WhepEndpoints:
         await asyncio.gather(*(peer.close() for peer in list(self._peers.values())))
 
     def _find(self, request: Request) -> ServedSession:
-        owner: str = request.scope["state"]["visitor"].owner
-        return self._table.find(request.path_params["session"], owner)
+        return self._table.find(request.path_params["session"], find_owner(request.scope))
 
     def _forget(self, name: str) -> None:
         self._peers.pop(name, None)

@@ -62,8 +62,8 @@ def test_it_serves_until_a_signal_and_tells_its_sessions(
     ("options", "words"),
     [
         (("--host", "0.0.0.0"), "--token-file"),
-        (("--sessions", "0"), "sessions 0"),
-        (("--sessions", "many"), "neither a number nor auto"),
+        (("--sessions", "0"), "neither a number from 1 to 256 nor auto"),
+        (("--sessions", "many"), "neither a number from 1 to 256 nor auto"),
         (("--tls-cert", "a.pem"), "go together"),
         (("--token-file", "missing"), "missing"),
         (("--port", "65536"), "65536"),

@@ -107,6 +107,21 @@ def test_who_joins_what_is_over_is_told_so() -> None:
     run(scene)
 
 
+def test_nothing_is_told_after_the_last_words_and_who_joins_later_hears_them_too() -> None:
+    async def scene(audience: Audience) -> None:
+        early = audience.join()
+        last = {"type": "closed"}
+        audience.end("over", last=last)
+        early.tell({"type": "late"})
+        audience.tell({"type": "late"})
+        audience.end("again", last={"type": "late"})
+        late = audience.join(greeting={"type": "hello"})
+        assert await take_all(early) == [last]
+        assert await take_all(late) == [{"type": "hello"}, last]
+
+    run(scene)
+
+
 def test_one_that_wants_no_video_gets_events_alone() -> None:
     async def scene(audience: Audience) -> None:
         viewer = audience.join(wants_video=False)

@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures.served import TOKEN, Served
+from fixtures.served import NULL_NETWORK, TOKEN, Served, draw_inputs, draw_null
 
-from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.live.opening import find_host
-
-NULL_NETWORK = "vae_decoder"
 
 
 @pytest.fixture
@@ -41,14 +38,6 @@ def client_of() -> Iterator[Callable[[Served], Any]]:
         client.close()
 
 
-def draw_inputs(spec: SubnetSpec) -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(6)
-    return {
-        tensor.name: draw.standard_normal(tensor.shape).astype(tensor.dtype)
-        for tensor in spec.inputs
-    }
-
-
 def send_inputs(arrays: dict[str, np.ndarray], *, datatype: str = "FP32") -> list[Any]:
     import tritonclient.grpc as triton
 
@@ -57,10 +46,6 @@ def send_inputs(arrays: dict[str, np.ndarray], *, datatype: str = "FP32") -> lis
         sent.append(triton.InferInput(name, list(array.shape), datatype))
         sent[-1].set_data_from_numpy(array)
     return sent
-
-
-def draw_null(served: Served) -> dict[str, np.ndarray]:
-    return draw_inputs(served.bundle.manifest.networks[NULL_NETWORK].describe(NULL_NETWORK))
 
 
 def test_health_and_metadata_are_what_a_client_of_triton_reads(
@@ -208,3 +193,22 @@ def test_a_port_that_is_taken_is_told(serve: Callable[..., Served]) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingError, match=f"port {port} for gRPC.*--grpc-port"):
             serve(grpc_port=port)
+
+
+def test_each_call_is_counted_by_its_network_and_how_it_ended(
+    networks: Served, client_of: Callable[[Served], Any]
+) -> None:
+    errors = pytest.importorskip("tritonclient.utils")
+    client = client_of(networks)
+    client.infer(NULL_NETWORK, send_inputs(draw_null(networks)))
+    with pytest.raises(errors.InferenceServerException):
+        client.infer(NULL_NETWORK, [])
+    with pytest.raises(errors.InferenceServerException):
+        client.infer("nobody", send_inputs(draw_null(networks)))
+    told = networks.table.figures.write().decode()
+    for network, outcome in (
+        (NULL_NETWORK, "done"),
+        (NULL_NETWORK, "invalid_request"),
+        ("unknown", "not_found"),
+    ):
+        assert f'inference_seconds_count{{network="{network}",outcome="{outcome}"}} 1.0' in told

@@ -76,3 +76,19 @@ def test_binary_values_stand_behind_the_json() -> None:
 def test_json_tells_no_value_that_is_not_finite() -> None:
     with pytest.raises(RefusedError, match="ask for binary data"):
         write_answer(answer_with(1.0, np.nan), take_apart({"inputs": []}))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"outputs": [{"name": "a", "parameters": 1}]},
+        {"outputs": [{"name": "a", "parameters": {"binary_data": "no"}}]},
+        {"outputs": [{"name": "a", "parameters": {"sequence_id": 1}}]},
+        {"outputs": [{"parameters": {}}]},
+        {"parameters": {"binary_data_output": 1}},
+    ],
+    ids=str,
+)
+def test_what_is_asked_of_outputs_is_looked_at_before_anything_runs(head: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"parameter|'name'"):
+        take_apart({"inputs": [], **head})

@@ -13,6 +13,7 @@ from echoexport.runtime import open_bundle
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.errors import UnknownNameError
 from echoexport.runtime.live.opening import find_host
+from echoexport.runtime.serve.figures import ServeFigures
 from echoexport.runtime.serve.inference.plane import InferencePlane, InferenceRequest
 from echoexport.runtime.serve.inference.tensors import SentTensor, count_bytes
 from echoexport.runtime.serve.refusals import RefusedError
@@ -28,7 +29,7 @@ def bundle(null_bundle: Path) -> Iterator[Bundle]:
 
 @pytest.fixture
 def plane(bundle: Bundle) -> InferencePlane:
-    made = InferencePlane(bundle)
+    made = InferencePlane(bundle, ServeFigures())
     made.warm_up()
     return made
 
@@ -92,7 +93,7 @@ def test_who_waits_is_let_go_when_it_closes(bundle: Bundle, plane: InferencePlan
     plane.close()
     waiting.join(10)
     assert [str(error) for error in found] == ["the server stops"]
-    with pytest.raises(RefusedError, match="stops"), plane.admit():
+    with pytest.raises(RefusedError, match="stops"), plane.admit(NETWORK):
         pass
     go_on.set()
 

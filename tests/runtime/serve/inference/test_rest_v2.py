@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures.served import TOKEN, Served
+from fixtures.served import NULL_NETWORK, TOKEN, Served, draw_inputs, draw_null
 
 from echoexport.runtime.bundle.opened import Bundle
-from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.live.opening import find_host
-
-NULL_NETWORK = "vae_decoder"
 
 
 @pytest.fixture
@@ -38,14 +35,6 @@ def client_of() -> Iterator[Callable[[Served], Any]]:
     yield connect
     for client in made:
         client.close()
-
-
-def draw_inputs(spec: SubnetSpec, seed: int = 5) -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    return {
-        tensor.name: draw.standard_normal(tensor.shape).astype(tensor.dtype)
-        for tensor in spec.inputs
-    }
 
 
 def send_inputs(arrays: dict[str, np.ndarray], *, binary: bool = True) -> list[Any]:
@@ -129,7 +118,7 @@ def test_numbers_in_json_give_the_same_as_binary_ones(
     assert served.plane is not None
     served.plane.warm_up()
     client = client_of(served)
-    arrays = draw_inputs(served.bundle.manifest.networks[NULL_NETWORK].describe(NULL_NETWORK))
+    arrays = draw_null(served)
     raw = client.infer(NULL_NETWORK, send_inputs(arrays)).as_numpy("picture")
     wanted = [triton.InferRequestedOutput("picture", binary_data=False)]
     told = client.infer(NULL_NETWORK, send_inputs(arrays, binary=False), outputs=wanted)
@@ -210,7 +199,7 @@ def test_values_that_are_not_finite_are_refused(
     networks: Served, client_of: Callable[[Served], Any], value: float
 ) -> None:
     triton = pytest.importorskip("tritonclient.http")
-    arrays = draw_inputs(networks.bundle.manifest.networks[NULL_NETWORK].describe(NULL_NETWORK))
+    arrays = draw_null(networks)
     arrays["latents"][0, 0, 0, 0] = value
     with pytest.raises(triton.InferenceServerException, match="not finite"):
         client_of(networks).infer(NULL_NETWORK, send_inputs(arrays))
@@ -293,3 +282,25 @@ def test_requests_beyond_those_that_run_or_wait_are_429(networks: Served) -> Non
     for thread in crowd:
         thread.join(20)
     assert sorted(found) == [200] * most + [429] * 3
+
+
+def test_each_request_is_counted_by_its_network_and_how_it_ended(networks: Served) -> None:
+    infer(networks, write_head(networks.bundle))
+    infer(networks, write_head(networks.bundle, datatype="INT8"))
+    infer(networks, b"{")
+    for name in ("nobody", "somebody"):
+        networks.request("POST", f"/v2/models/{name}/infer", content=b"{}")
+    assert networks.plane is not None
+    networks.plane.close()
+    infer(networks, write_head(networks.bundle))
+    lines = networks.request("GET", "/metrics").text.splitlines()
+    counted = {line for line in lines if line.startswith("echoexport_inference_seconds_count")}
+    assert counted == {
+        f'echoexport_inference_seconds_count{{network="{network}",outcome="{outcome}"}} {count}'
+        for network, outcome, count in (
+            (NULL_NETWORK, "done", "1.0"),
+            (NULL_NETWORK, "invalid_request", "2.0"),
+            (NULL_NETWORK, "not_ready", "1.0"),
+            ("unknown", "not_found", "2.0"),
+        )
+    }

@@ -54,6 +54,29 @@ def test_what_comes_and_goes_by_itself_is_counted_too() -> None:
         budget.require(0)
 
 
+def test_pieces_of_a_body_read_what_is_watched_ten_times_a_second_at_most() -> None:
+    clock = [0.0]
+    reads: list[float] = []
+
+    def read() -> float:
+        reads.append(clock[0])
+        return 40.0 if clock[0] < 1 else 90.0
+
+    budget = MemoryBudget(100, now=lambda: clock[0])
+    budget.watch(read)
+    with budget.take() as held:
+        for number in range(100):  # for 0.99 s
+            clock[0] = number / 100
+            held.grow(0 if number % 2 else 1)
+        assert 8 <= len(reads) <= 10
+        clock[0] = 1.05
+        with pytest.raises(RefusedError):
+            held.grow(1)
+    count = len(reads)
+    assert [budget.held, budget.held] == [90, 90]
+    assert len(reads) == count + 2
+
+
 def test_uploads_of_many_are_bounded_together(
     serve: Callable[..., Served], portrait_file: Path
 ) -> None:
