@@ -35,11 +35,11 @@ EXTENSIONS = ("binary_tensor_data",)
 """Of the protocol, that are spoken here."""
 VERSION = "1"
 """Of every network: a bundle holds one of each."""
-DONE = "done"
-LEFT = "left"
-UNKNOWN = "unknown"
-"""How the figures call what went well, who left before it did, and networks that there are not."""
 
+# How the figures call what went well, who left before it did, and networks that there are not.
+_DONE = "done"
+_LEFT = "left"
+_UNKNOWN = "unknown"
 _MOST_WAITING = 4
 _PATIENCE = 60.0  # seconds that a request waits for a worker, and then for its engine
 _LOOK = 0.2  # seconds between two looks whether the server stops
@@ -72,11 +72,6 @@ class InferenceAnswer:
     """The request's."""
     tensors: tuple[tuple[TensorSpec, np.ndarray], ...]
     """Each output that was wanted, C-contiguous in its spec's dtype."""
-
-
-def name_outcome(error: BaseException) -> str:
-    """The kind of a refusal, of which there are few; what is no error is a client that left."""
-    return explain_error(error).kind if isinstance(error, Exception) else LEFT
 
 
 class InferencePlane:
@@ -163,17 +158,17 @@ class InferencePlane:
             RefusedError: the networks are not open yet, or the server stops.
         """
         begun = monotonic()
-        outcome = DONE
+        outcome = _DONE
         try:
             self.find(network, version)
             with self._take_place():
                 yield
         except BaseException as error:
-            outcome = name_outcome(error)
+            outcome = _name_outcome(error)
             raise
         finally:
             # A client's own names are no labels: there would be no end to them.
-            known = network if network in self._specs else UNKNOWN
+            known = network if network in self._specs else _UNKNOWN
             self._figures.count_inference(known, outcome, monotonic() - begun)
 
     @contextmanager
@@ -259,3 +254,8 @@ class InferencePlane:
             raise CapacityError(
                 f"no worker was free for {_PATIENCE:g} s: the live sessions take them all"
             )
+
+
+def _name_outcome(error: BaseException) -> str:
+    """The kind of a refusal, of which there are few; what is no error is a client that left."""
+    return explain_error(error).kind if isinstance(error, Exception) else _LEFT

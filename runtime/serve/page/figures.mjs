@@ -35,6 +35,7 @@ export class Figures {
     if (type === "output_video.first_frame") this.first = event;
     if (type === "output_video.idle" || type === "output_video.interrupted") this.spoke = null;
     // Nothing comes of what was refused or failed, unless something of it is on its way.
+    if (type === "fallback") this.offsets = [];
     const failed = type === "error" || type === "response.done";
     if (failed && this.face.dataset.state !== "speaking" && !this.first) this.spoke = null;
     if (type === "output_video.late") this.late += event.frames;
@@ -68,7 +69,12 @@ export class Figures {
     if (this.face.paused || this.face.seeking || this.face.srcObject) return;
     const until = (frame.expectedDisplayTime - performance.now()) / 1000;
     const heard = this.face.currentTime + until * this.face.playbackRate;
-    this.offsets.push(1000 * (frame.mediaTime - heard));
+    this.note(1000 * (frame.mediaTime - heard));
+  }
+
+  note(offset) {
+    if (offset === null) return;
+    this.offsets.push(offset);
     if (this.offsets.length > KEPT) this.offsets.shift();
   }
 
@@ -90,7 +96,10 @@ export class Figures {
     const shown = Math.max(0, count - this.count) / ((now - this.counted) / 1000);
     write("rate", shown.toFixed(0));
     [this.count, this.counted] = [count, now];
-    write("behind", `${Math.round(1000 * this.kiosk.behind())} ms`);
+    const { peer } = this.kiosk;
+    write("way", peer ? "WebRTC" : "the socket");
+    write("behind", peer ? "not known" : `${Math.round(1000 * this.kiosk.behind())} ms`);
+    if (peer) peer.measureOffset().then((offset) => this.note(offset));
     if (this.offsets.length) {
       const middle = [...this.offsets].sort((a, b) => a - b)[this.offsets.length >> 1];
       write("offset", `${middle > 0 ? "+" : ""}${middle.toFixed(0)} ms`);

@@ -41,7 +41,9 @@ export class Kiosk extends EventTarget {
     this.slack = 0; // seconds farther behind live, as this connection needs it
     this.stumbled = 0;
     face.addEventListener("waiting", () => this.stumble());
-    this.webrtc = query.has("webrtc") && "RTCPeerConnection" in window;
+    this.webrtc = query.has("webrtc") && "RTCPeerConnection" in window; // whether it is wanted
+    this.reached = false; // whether it ever showed a picture here
+    this.quiet = false; // whether the socket was asked for events alone
     this.peer = null;
     addEventListener("pagehide", () => this.peer?.close());
     setInterval(() => this.look(), 500);
@@ -53,7 +55,8 @@ export class Kiosk extends EventTarget {
     for (const name of ["session", "portrait"]) {
       if (query.has(name)) address.searchParams.set(name, query.get(name));
     }
-    if (this.webrtc) address.searchParams.set("video", "0");
+    this.quiet = this.webrtc;
+    if (this.quiet) address.searchParams.set("video", "0");
     const socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     socket.onmessage = (message) => this.take(socket, message.data);
@@ -82,6 +85,7 @@ export class Kiosk extends EventTarget {
     this.heard = performance.now();
     this.opened = true;
     if (data instanceof ArrayBuffer) {
+      if (this.quiet) return; // what was under way as it was turned off
       this.parts.push(data);
       this.feed();
       return;
@@ -111,8 +115,6 @@ export class Kiosk extends EventTarget {
   begin(session) {
     this.session = session;
     this.idle = true;
-    this.rest.lift();
-    this.rest.kept = false;
     face.onplaying = () => {
       this.wait = SHORTEST_WAIT;
       document.body.classList.remove("lost");
@@ -122,33 +124,67 @@ export class Kiosk extends EventTarget {
     else this.watchSocket();
   }
 
+  /** The video by WebRTC or from the socket, in the same session where there is one. */
+  turn(webrtc) {
+    this.webrtc = webrtc;
+    if (this.socket?.readyState !== WebSocket.OPEN || !this.opened) return; // the next one will
+    if (webrtc && !this.peer) this.watchPeer();
+    if (!webrtc && this.peer) {
+      this.peer.close();
+      this.watchSocket();
+    }
+  }
+
   /** The video by WebRTC; from the socket where that brings no picture. */
   async watchPeer() {
     const socket = this.socket;
+    let peer = null;
     try {
       const { Peer } = await import("./webrtc.mjs");
-      if (socket !== this.socket) return;
-      this.peer = new Peer(face, `v1/sessions/${this.session.id}/whep`);
+      if (socket !== this.socket || this.peer || !this.webrtc) return;
+      peer = new Peer(face, `v1/sessions/${this.session.id}/whep`);
     } catch (error) {
       this.fallBack(socket, error.message);
       return;
     }
-    this.peer.onpicture = () => (this.heard = performance.now());
-    this.peer.onfail = (reason) => this.fallBack(socket, reason);
-    this.peer.open().then(() => this.start());
+    this.leaveVideo();
+    this.peer = peer;
+    this.askVideo(false);
+    peer.onpicture = () => {
+      this.reached = true;
+      this.heard = performance.now();
+    };
+    peer.onfail = (reason) => this.fallBack(socket, reason);
+    peer.open().then(() => this.peer === peer && this.start());
   }
 
+  /** For good where WebRTC never got through, else until the next connection. */
   fallBack(socket, reason) {
     if (socket !== this.socket) return;
-    this.webrtc = false;
-    this.peer = null;
+    this.webrtc &&= this.reached;
     this.dispatchEvent(new CustomEvent("told", { detail: { type: "fallback", reason } }));
-    keepPicture();
     this.watchSocket();
-    this.send({ type: "session.update", session: { video: true } });
+  }
+
+  /** Whatever plays ends here; its last picture stays until another comes. */
+  leaveVideo() {
+    keepPicture();
+    this.peer = null;
+    this.buffer = null;
+    this.parts = [];
+    this.rest.lift();
+    this.rest.kept = false;
+  }
+
+  askVideo(wanted) {
+    if (this.quiet === !wanted) return;
+    this.quiet = !wanted;
+    this.send({ type: "session.update", session: { video: wanted } });
   }
 
   watchSocket() {
+    this.leaveVideo();
+    this.askVideo(true);
     const source = new MediaSource();
     source.onsourceopen = () => {
       URL.revokeObjectURL(face.src);
@@ -240,12 +276,9 @@ export class Kiosk extends EventTarget {
   /** Keep the last picture in sight and try again, each time a little later. */
   lose(socket, reason) {
     if (socket !== this.socket || !socket) return;
-    keepPicture();
     this.socket = null;
     this.peer?.close();
-    this.peer = null;
-    this.buffer = null;
-    this.parts = [];
+    this.leaveVideo();
     socket.onclose = null;
     socket.close();
     tell(reason ? `Connecting again: ${reason}` : "Connecting again");

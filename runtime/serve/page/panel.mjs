@@ -24,6 +24,7 @@ export async function open(kiosk, { captions, close }) {
   find("close").addEventListener("click", close);
   openText(kiosk);
   openCaptions(captions);
+  openWebrtc(kiosk);
   openDrop(kiosk);
   new Figures(kiosk, find("face"));
   await listPortraits(kiosk);
@@ -64,6 +65,20 @@ function openCaptions(captions) {
   look();
   captions.line.addEventListener("toggled", look);
   box.addEventListener("change", () => captions.toggle(box.checked));
+}
+
+function openWebrtc(kiosk) {
+  const box = find("webrtc");
+  find("wired").hidden = !("RTCPeerConnection" in window);
+  box.checked = kiosk.webrtc;
+  box.addEventListener("change", () => {
+    tell("");
+    kiosk.turn(box.checked);
+  });
+  kiosk.addEventListener("told", ({ detail: { type, reason } }) => {
+    box.checked = kiosk.webrtc;
+    if (type === "fallback") tell(`no video by WebRTC, so it comes from the socket: ${reason}`);
+  });
 }
 
 function openDrop(kiosk) {

@@ -58,10 +58,23 @@ export class Peer {
   }
 
   async countDecoded() {
+    return (await this.report()).video?.framesDecoded ?? 0;
+  }
+
+  /** Milliseconds by which the picture is ahead of the sound, as they are played; null yet. */
+  async measureOffset() {
+    const { video, audio } = await this.report();
+    const [shown, heard] = [video?.estimatedPlayoutTimestamp, audio?.estimatedPlayoutTimestamp];
+    return shown && heard ? shown - heard : null;
+  }
+
+  /** What the browser says of what comes in, by kind. */
+  async report() {
+    const found = {};
     for (const report of (await this.connection.getStats()).values()) {
-      if (report.type === "inbound-rtp" && report.kind === "video") return report.framesDecoded ?? 0;
+      if (report.type === "inbound-rtp") found[report.kind] = report;
     }
-    return 0;
+    return found;
   }
 
   fail(reason) {

@@ -117,6 +117,69 @@ def test_without_media_the_socket_takes_over_within_seconds(
     assert page.said == []
 
 
+def end_session(served: Served, page: Any) -> None:
+    """As if its connection were lost; returns once the page has another."""
+    (before,) = served.request("GET", "/v1/sessions").json()["data"]
+    served.request("DELETE", f"/v1/sessions/{before['id']}")
+    wait_for(page, "document.body.classList.contains('lost')")
+    wait_for(page, "!document.body.classList.contains('lost')")
+    (after,) = served.request("GET", "/v1/sessions").json()["data"]
+    assert after["id"] != before["id"]
+
+
+def test_where_nothing_was_ever_shown_webrtc_is_tried_no_more(
+    served: Served, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(BLOCKED)
+    page.goto(f"{served.url}/?webrtc&panel")
+    wait_for(page, "face.src.startsWith('blob:')", most=10)
+    wait_for_video(page)
+    assert "no picture came" in page.text_content("#told")
+    assert not page.is_checked("#webrtc")
+    end_session(served, page)
+    wait_for_video(page)
+    assert page.evaluate("connections.length") == 1
+    assert not is_by_webrtc(page)
+
+
+def test_where_it_once_went_webrtc_is_tried_again_with_the_next_connection(
+    served: Served, open_page: Callable[..., Any]
+) -> None:
+    page = open_page()
+    page.goto(f"{served.url}/?webrtc")
+    wait_for_video(page)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Audience, "show_packet", lambda *_: None)
+        wait_for(page, "face.src.startsWith('blob:') && !face.srcObject", most=20)
+        wait_for_video(page)
+    end_session(served, page)
+    wait_for(page, "face.srcObject instanceof MediaStream")
+    wait_for_video(page)
+    assert page.evaluate("connections.length") == 2
+
+
+def test_the_panel_switches_between_both_in_one_session(
+    served: Served, open_page: Callable[..., Any]
+) -> None:
+    page = open_page()
+    page.goto(f"{served.url}/?panel")
+    wait_for_video(page)
+    session = served.request("GET", "/v1/sessions").json()["data"]
+    for name in ("WebRTC", "the socket", "WebRTC"):
+        page.get_by_role("checkbox", name="Video by WebRTC").set_checked(name == "WebRTC")
+        wait_for(
+            page, f"(face.srcObject instanceof MediaStream) === {str(name == 'WebRTC').lower()}"
+        )
+        wait_for(page, "!document.body.classList.contains('lost')")
+        wait_for_video(page)
+        wait_for(page, f"document.getElementById('way').textContent === '{name}'")
+        wait_for(page, "/^[+-]?[0-9]+ ms$/.test(document.getElementById('offset').textContent)")
+    kept = served.request("GET", "/v1/sessions").json()["data"]
+    assert [one["id"] for one in kept] == [one["id"] for one in session]
+    assert page.text_content("#told") == ""
+    assert page.said == []
+
+
 def test_where_the_server_has_no_webrtc_the_socket_takes_over_at_once(
     served: Served, open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
