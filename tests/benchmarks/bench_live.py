@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results_file import parse_arguments, write_results
+from results_file import parse_arguments, rank, write_results
 
 from echoexport.export.demo.assets import builtin_portrait, builtin_voice
 from echoexport.runtime import (
@@ -287,14 +287,6 @@ def wait_for_rest(watch: Watch) -> np.ndarray:
 def measure_change(picture: np.ndarray, rest: np.ndarray) -> float:
     """Mean change of the mouth, in levels."""
     return float(np.abs(picture[MOUTH].astype(np.int16) - rest[MOUTH]).mean())
-
-
-def rank(values: list[float]) -> dict[str, float]:
-    """Median and 95th percentile."""
-    return {
-        "p50": round(float(np.median(values)), 1),
-        "p95": round(float(np.quantile(values, 0.95)), 1),
-    }
 
 
 if __name__ == "__main__":

@@ -17,15 +17,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results_file import parse_arguments, write_results
-from served_browser import RATE, Browser, Frames, ServerProcess, Speaker
+from results_file import parse_arguments, rank, write_results
+from served_browser import RATE, Browser, Frames, ServerProcess, Speaker, write_pcm
 
 from echoexport.export.demo.assets import builtin_portrait, builtin_voice
 from echoexport.runtime import read_voice
+from echoexport.runtime.serve.load.crowd import measure_crowd
+from echoexport.runtime.serve.load.stream import LoadTarget
 
 MOVED = 4.0  # levels of mean change in the mouth; at rest it changes by less than 1
 ONSET = 0.3  # seconds of silence before the built-in voice speaks
@@ -35,7 +38,7 @@ QUIET = 1.2  # seconds without change after which a face is taken to be at rest
 SLOWEST = 0.4  # seconds by which mouth and sound are compared for the best fit
 
 
-PARTS = ("turns", "together", "idle", "restart", "full")
+PARTS = ("turns", "together", "idle", "restart", "webrtc", "full")
 
 
 def main() -> None:
@@ -62,6 +65,12 @@ def main() -> None:
                 note(found, name, measure, arguments=arguments)
             speaker.close()
             note(found, "restart", lambda: measure_restart(browser, server), arguments=arguments)
+        note(
+            found,
+            "webrtc",
+            lambda: measure_webrtc(server, voice, arguments.minutes),
+            arguments=arguments,
+        )
         note(
             found,
             "full",
@@ -183,8 +192,9 @@ def measure_offset(
     """How far pictures and sound are apart in the browser while it speaks for minutes.
 
     The clock's is each frame's place in the video less the place of the sound that is heard as
-    it is first seen. The content's is the lag at which the mouth follows the sound's loudness
-    best, whose level is the character's own: its drift is what tells.
+    it is first seen; by WebRTC, the difference of what the browser says of both tracks. The
+    content's is the lag at which the mouth follows the sound's loudness best, whose level is the
+    character's own: its drift is what tells.
     """
     wait_for_rest(browser)
     browser.page.evaluate("probe.listen()")
@@ -193,30 +203,50 @@ def measure_offset(
     )
     talking = threading.Thread(target=speaker.say, args=(said,))
     talking.start()
-    taken = []
+    taken, told = [], []
     while talking.is_alive():
-        browser.page.wait_for_timeout(5000)
+        browser.page.wait_for_timeout(1000)
         taken.append(browser.take())
+        told += browser.take_offsets()
     shown = np.concatenate(taken)
-    offsets = 1000 * shown[:, 2]
-    minute = (shown[:, 0] - shown[0, 0]) // 60_000
+    offsets = np.array(told) if told else np.column_stack([shown[:, 0], 1000 * shown[:, 2]])
     by_minute = [
         {
-            "offset_ms_p50": round(float(np.median(offsets[minute == one])), 1),
-            "lag_ms": find_lag(shown[minute == one]),
-            "frames": int((minute == one).sum()),
+            "offset_ms_p50": round(float(np.median(find_minute(offsets, shown, one)[:, 1])), 1),
+            "lag_ms": find_lag(find_minute(shown, shown, one)),
+            "frames": len(find_minute(shown, shown, one)),
         }
-        for one in range(int(minute[-1]) + (1 if minutes < 1 else 0))
+        for one in range(max(1, int((shown[-1, 0] - shown[0, 0]) // 60_000)))
     ]
     return {
         "minutes": minutes,
         "offset_ms_p1_p50_p99": [
-            round(float(x), 1) for x in np.quantile(offsets, (0.01, 0.5, 0.99))
+            round(float(x), 1) for x in np.quantile(offsets[:, 1], (0.01, 0.5, 0.99))
         ],
         "offset_drift_ms": round(by_minute[-1]["offset_ms_p50"] - by_minute[0]["offset_ms_p50"], 1),
         "lag_drift_ms": round(by_minute[-1]["lag_ms"] - by_minute[0]["lag_ms"], 1),
         "by_minute": by_minute,
     }
+
+
+def measure_webrtc(server: ServerProcess, voice: np.ndarray, minutes: float) -> dict[str, Any]:
+    """The same for a page that plays by WebRTC."""
+    time.sleep(6)  # the place of a page before it is free again
+    with Browser(server.url, query="?webrtc") as browser:
+        browser.wait_for("face.srcObject instanceof MediaStream")
+        speaker = Speaker(server)
+        try:
+            found = measure_offset(browser, speaker, voice, minutes)
+        finally:
+            speaker.close()
+        if not browser.page.evaluate("face.srcObject instanceof MediaStream"):
+            raise SystemExit("the page went back to the socket")
+    return found
+
+
+def find_minute(rows: np.ndarray, shown: Frames, minute: int) -> np.ndarray:
+    """Those of a minute since the first frame was shown; the time stands first in each."""
+    return rows[(rows[:, 0] - shown[0, 0]) // 60_000 == minute]
 
 
 def find_lag(shown: Frames) -> float:
@@ -290,60 +320,30 @@ def measure_restart(browser: Browser, server: ServerProcess) -> dict[str, float]
 def measure_full(server: ServerProcess, voice: np.ndarray, *, seconds: float) -> dict[str, Any]:
     """As many sessions as are let in, all speaking; what the next is told; a place set free."""
     time.sleep(6)  # the page's place is free again
-    sockets: list[Any] = []
-    refused: dict[str, Any] = {}
-    while not refused and len(sockets) < 64:
-        socket = server.connect()
-        event = json.loads(socket.recv(timeout=60))
-        if event["type"] == "error":
-            refused = event["error"]
-        else:
-            sockets.append(socket)
     before = server.read_figures()
-    threads = [threading.Thread(target=drain, args=(socket, voice, seconds)) for socket in sockets]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    crowd = measure_crowd(LoadTarget(server.url, write_pcm(voice)), streams=None, duration=seconds)
     after = server.read_figures()
     name = "echoexport_late_seconds_count"
-    sockets[0].socket.close()  # as a client that is killed: no goodbye
-    freed = time_place(server)
-    for socket in sockets[1:]:
-        socket.close()
     return {
         "seconds": seconds,
-        "sessions": len(sockets),
-        "refused": refused,
+        "sessions": len(crowd.streams),
+        "refused": crowd.reason,
         "late_frames": after[name] - before[name],
-        "place_free_again_s": freed,
+        "errors": [stream.error for stream in crowd.streams if stream.error],
+        "place_free_again_s": measure_place(server),
     }
 
 
-def drain(socket: Any, voice: np.ndarray, seconds: float) -> None:
-    """Speak for so long, and take what comes."""
-    pcm = np.clip(np.round(voice * 32767), -32768, 32767).astype("<i2")
-    pcm = np.repeat(pcm, 3)[::2]  # 24 kHz, where nothing is said; pitch is no matter here
-    chunk = 480
-    ended = threading.Event()
-
-    def take() -> None:
-        while not ended.is_set():
-            try:
-                socket.recv(timeout=0.5)
-            except TimeoutError:
-                continue
-
-    taking = threading.Thread(target=take)
-    taking.start()
-    begun = time.monotonic()
-    for number in range(round(seconds / 0.02)):
-        time.sleep(max(0.0, begun + (number + 1) * 0.02 - time.monotonic()))
-        socket.send(
-            np.take(pcm, range(number * chunk, (number + 1) * chunk), mode="wrap").tobytes()
-        )
-    ended.set()
-    taking.join()
+def measure_place(server: ServerProcess) -> float:
+    """Seconds after which the place of a client that is killed is another's."""
+    with ExitStack() as stack:
+        while True:
+            last = stack.enter_context(server.connect())
+            if json.loads(last.recv(timeout=60))["type"] == "error":
+                break
+            killed = last
+        killed.socket.close()  # no goodbye
+        return time_place(server)
 
 
 def time_place(server: ServerProcess) -> float:
@@ -355,16 +355,6 @@ def time_place(server: ServerProcess) -> float:
                 return round(time.monotonic() - begun, 2)
         time.sleep(0.1)
     raise SystemExit("no place was set free")
-
-
-def rank(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and worst."""
-    return {
-        "p50": round(float(np.quantile(values, 0.5)), 1),
-        "p95": round(float(np.quantile(values, 0.95)), 1),
-        "worst": round(max(values), 1),
-        "rounds": len(values),
-    }
 
 
 if __name__ == "__main__":

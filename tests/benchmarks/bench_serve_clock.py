@@ -20,13 +20,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # of the fixtures
 
-import av
 from fixtures.live_stage import Stage, make_voice, open_stage
 from results_file import parse_arguments, write_results
 
@@ -36,6 +34,7 @@ from echoexport.runtime.live.session import LiveSession
 from echoexport.runtime.serve.broadcast.encoder import SOUND_RATE
 from echoexport.runtime.serve.broadcast.viewers import Audience, Viewer
 from echoexport.runtime.serve.figures import ServeFigures
+from echoexport.runtime.serve.load.track_ends import TrackEnds
 from echoexport.runtime.serve.log import ServeLog
 from echoexport.runtime.serve.served import ServedSession, SessionIdentity
 
@@ -182,14 +181,13 @@ def serve_hours(
 
 def measure_apart(fragments: list[bytes]) -> float:
     """Milliseconds by which the sound's last packet ends before the picture's last frame."""
-    ends: dict[str, Fraction] = {}
-    with av.open(io.BytesIO(b"".join(fragments))) as video:
-        for packet in video.demux():
-            if packet.pts is None or packet.duration is None:
-                continue
-            end = (packet.pts + packet.duration) * packet.time_base
-            ends[packet.stream.type] = max(end, ends.get(packet.stream.type, end))
-    return round(float(1000 * (ends["video"] - ends["audio"])), 1)
+    ends = TrackEnds()
+    for fragment in fragments:
+        ends.take(fragment)
+    offset = ends.find_offset()
+    if offset is None:
+        raise SystemExit("one of the tracks never began")
+    return round(-1000 * offset, 1)
 
 
 if __name__ == "__main__":

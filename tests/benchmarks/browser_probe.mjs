@@ -33,7 +33,7 @@
   };
   /** The sound as it is played, taken from the element beside the loudspeaker. */
   const listen = () => {
-    const tracks = face.captureStream().getAudioTracks();
+    const tracks = (face.srcObject ?? face.captureStream()).getAudioTracks();
     if (!tracks.length) return;
     listener.context ??= new AudioContext();
     listener.stream = tracks[0].id;
@@ -62,6 +62,18 @@
     }
     face.requestVideoFrameCallback(take);
   };
+  /** By WebRTC: when, and by how many milliseconds the picture is ahead of the sound. */
+  const compareTracks = async () => {
+    const found = {};
+    const playing = window.peers.at(-1);
+    if (!face.srcObject || !playing) return [];
+    for (const report of (await playing.getStats()).values()) {
+      if (report.type === "inbound-rtp") found[report.kind] = report.estimatedPlayoutTimestamp;
+    }
+    const { video, audio } = found;
+    return video && audio ? [[performance.timeOrigin + performance.now(), video - audio]] : [];
+  };
+  probe.compareTracks = compareTracks;
   probe.listen = listen;
   probe.begin = () => {
     probe.rest = probe.newest;

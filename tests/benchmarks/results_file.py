@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from echoexport.profiles.measuring.circumstances import describe_circumstances
 from echoexport.profiles.measuring.latency import Comparison, format_json
 from echoexport.runtime.contract.schema import dump
@@ -31,6 +33,16 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
     sys.stdout.write(f"written: {path}\n")
+
+
+def rank(values: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and worst of what was measured some times."""
+    return {
+        "p50": round(float(np.quantile(values, 0.5)), 1),
+        "p95": round(float(np.quantile(values, 0.95)), 1),
+        "worst": round(max(values), 1),
+        "rounds": len(values),
+    }
 
 
 def summarize(comparison: Comparison) -> dict[str, dict[str, Any]]:

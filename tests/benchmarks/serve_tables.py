@@ -25,6 +25,7 @@ def draw_serve(results: Results) -> str:
             f"{together['offset_drift_ms']:+.1f}",
             together,
         ),
+        *list_webrtc(measured.get("webrtc")),
         (
             f"moved mouth seen after {idle['minutes']:g} idle minutes",
             describe_rank(idle, "first_shown"),
@@ -54,6 +55,18 @@ def draw_serve(results: Results) -> str:
     )
     cells = [[what, figure, describe_load(part)] for what, figure, part in rows]
     return f"{told}\n\n{draw_table(('what', 'figure', 'load before, after'), cells)}"
+
+
+def list_webrtc(part: Results | None) -> list[tuple[str, str, Results]]:
+    """The rows of what was played by WebRTC, where that was measured."""
+    if part is None:
+        return []
+    offsets = " / ".join(f"{value:.0f}" for value in part["offset_ms_p1_p50_p99"])
+    drift = f"{part['offset_drift_ms']:+.1f}, {part['lag_drift_ms']:+.1f}"
+    return [
+        (f"by WebRTC: picture ahead of sound, {part['minutes']:g} minutes", offsets, part),
+        ("its drift by the browser's word, and by the mouth", drift, part),
+    ]
 
 
 def describe_load(part: Results) -> str:

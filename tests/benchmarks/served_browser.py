@@ -28,6 +28,22 @@ seconds that the picture is ahead of the sound, loudness, its place in the video
 and how far the page has laid the face at rest over it, 0 to 1."""
 
 
+KEEP_PEERS = """
+window.peers = [];
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...given) {
+    super(...given);
+    window.peers.push(this);
+  }
+};
+"""
+
+
+def write_pcm(voice: np.ndarray) -> bytes:
+    """Samples in [-1, 1] as signed 16-bit little-endian PCM."""
+    return np.clip(np.round(voice * 32767), -32768, 32767).astype("<i2").tobytes()
+
+
 class ServerProcess:
     """``echoexport serve`` in a process of its own."""
 
@@ -129,13 +145,13 @@ class Speaker:
 
     def say(self, voice: np.ndarray, *, until: float = float("inf")) -> float:
         """Sound at its own pace in chunks of 20 ms; the moment of the first, of ``time.time``."""
-        pcm = np.clip(np.round(voice * 32767), -32768, 32767).astype("<i2")
+        pcm = write_pcm(voice)
         begun, moment = time.monotonic(), time.time()
-        for start in range(0, pcm.size, CHUNK):
+        for start in range(0, len(pcm) // 2, CHUNK):
             time.sleep(max(0.0, begun + (start + CHUNK) / RATE - time.monotonic()))
             if time.monotonic() - begun > until:
                 return moment
-            self.socket.send(pcm[start : start + CHUNK].tobytes())
+            self.socket.send(pcm[2 * start : 2 * (start + CHUNK)])
         self.tell("input_audio_buffer.commit")
         return moment
 
@@ -147,7 +163,7 @@ class Speaker:
 class Browser:
     """A headless Chromium with the page open and each shown frame noted."""
 
-    def __init__(self, url: str, *, side: int = 512) -> None:
+    def __init__(self, url: str, *, query: str = "", side: int = 512) -> None:
         from playwright.sync_api import sync_playwright
 
         program = shutil.which("chromium") or shutil.which("google-chrome")
@@ -158,7 +174,8 @@ class Browser:
         self._browser = self._play.chromium.launch(executable_path=program, args=options)
         self.page = self._browser.new_page(viewport={"width": side, "height": side})
         self.version = self._browser.version
-        self.page.goto(url)
+        self.page.add_init_script(KEEP_PEERS)
+        self.page.goto(url + query)
         self.wait_for("!face.paused && face.currentTime > 1")
         self.page.evaluate(PROBE.read_text(encoding="utf-8"))
 
@@ -177,6 +194,10 @@ class Browser:
     def take(self) -> Frames:
         """What was shown since."""
         return np.array(self.page.evaluate("probe.take()"), np.float64).reshape(-1, 6)
+
+    def take_offsets(self) -> list[list[float]]:
+        """By WebRTC: milliseconds since 1970, and by which the picture is ahead now; else []."""
+        return [list(pair) for pair in self.page.evaluate("probe.compareTracks()")]
 
     def __enter__(self) -> Browser:
         return self

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -74,7 +75,7 @@ class LoadStream:
 
         Raises:
             CapacityError: the server has no room for it; says its reason.
-            InputError: it refuses for another reason.
+            InputError: it refuses for another reason, or is no server of ours.
             SettingError: it cannot be reached.
         """
         from websockets.asyncio.client import connect
@@ -82,7 +83,7 @@ class LoadStream:
 
         try:
             self._wire = await connect(self._find_address(), **self._choose_options(connect))
-            told = json.loads(await asyncio.wait_for(self._wire.recv(), _OPENING))
+            first = await asyncio.wait_for(self._wire.recv(), _OPENING)
         except InvalidStatus as error:
             body = (error.response.body or b"").decode("utf-8", "replace")
             raise InputError(
@@ -93,6 +94,11 @@ class LoadStream:
                 f"{self._target.url}: cannot be reached ({error or type(error).__name__}); does "
                 "echoexport serve run there?"
             ) from error
+        try:
+            told = _read_first(first, self._target.url)
+        except BaseException:
+            await self.close()
+            raise
         if told["type"] == "error":
             await self.close()
             refusal = told["error"]
@@ -216,6 +222,20 @@ class LoadStream:
             self.log.error = self.log.error or event["error"]["message"]
         elif kind == "session.closed":
             self.log.error = self.log.error or event["reason"]
+
+
+def _read_first(message: str | bytes, url: str) -> dict[str, Any]:
+    """What the server says first: that a session began, or why none did."""
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        told = json.loads(message)
+        if told["type"] == "session.created":
+            return dict(told)
+        refusal = told["error"]
+        if told["type"] == "error" and {"status", "message"} <= refusal.keys():
+            return dict(told)
+    raise InputError(
+        f"{url}: what answers there is not echoexport serve; its first message is no event of one"
+    )
 
 
 def _find_message(body: str) -> str:

@@ -213,14 +213,14 @@ def test_nothing_is_sent_by_a_server_nor_by_a_crowd_but_to_each_other(
                 take_event(socket, "output_video.first_frame")
                 socket.send('{"type": "response.cancel"}')
                 take_event(socket, "response.cancelled")
-            client = httpx.Client(base_url=url, trust_env=False, timeout=60)
-            sent = client.post("v1/videos", content=voice_file.read_bytes()).json()
-            until = time.monotonic() + 60
-            while (job := client.get(f"v1/videos/{sent['id']}").json())["progress"] < 100:
-                assert job["status"] != "failed" and time.monotonic() < until, job
-                time.sleep(0.1)
-            assert client.get(f"v1/videos/{sent['id']}/video.mp4").content[4:8] == b"ftyp"
-            assert client.get("v2").status_code == client.get("metrics").status_code == 200
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+                sent = client.post("v1/videos", content=voice_file.read_bytes()).json()
+                until = time.monotonic() + 60
+                while (job := client.get(f"v1/videos/{sent['id']}").json())["progress"] < 100:
+                    assert job["status"] != "failed" and time.monotonic() < until, job
+                    time.sleep(0.1)
+                assert client.get(f"v1/videos/{sent['id']}/video.mp4").content[4:8] == b"ftyp"
+                assert client.get("v2").status_code == client.get("metrics").status_code == 200
             port = int(url.rstrip("/").rpartition(":")[2])
             crowd = ("load", url, "--duration", 2, "-v", voice_file)
             with watched.start(*crowd) as loading:

@@ -118,3 +118,7 @@ def test_who_writes_while_it_speaks_interrupts_it(talk: Any) -> None:
         assert take_event(socket, DELTA)["delta"] == "Yes, of course I do."
     told = [message["content"] for message in model.asked[1]["messages"]]
     assert told[1:] == ["Hello!", "Good morning to you.", "Do you hear me?"]
+
+
+def test_it_is_short_enough_to_be_read_at_once() -> None:
+    assert len(SCRIPT.read_text("utf-8").splitlines()) <= 60

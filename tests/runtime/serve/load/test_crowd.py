@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -30,6 +31,20 @@ def wait_until_empty(served: Served) -> bool:
     while len(served.table) and time.monotonic() < until:
         time.sleep(0.05)
     return not len(served.table)
+
+
+@contextmanager
+def serve_greeting(first: str | bytes) -> Iterator[str]:
+    """A server of something else, which says this to whoever comes."""
+    sync = pytest.importorskip("websockets.sync.server")
+    with sync.serve(lambda socket: socket.send(first), "127.0.0.1", 0) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 def test_each_stream_speaks_and_sees_video(served: Served) -> None:
@@ -70,6 +85,16 @@ def test_a_stranger_and_a_wrong_address_are_told(serve: Callable[..., Served]) -
     target = LoadTarget("http://127.0.0.1:9", VOICE)
     with pytest.raises(SettingError, match="cannot be reached"):
         measure_crowd(target, streams=1, duration=1)
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["hello", b"\xff\x00", "[]", "7", '{"type": "welcome"}', '{"type": "error", "error": "no"}'],
+    ids=repr,
+)
+def test_what_is_no_such_server_is_told_in_one_line(first: str | bytes) -> None:
+    with serve_greeting(first) as url, pytest.raises(InputError, match="not echoexport serve"):
+        measure_crowd(LoadTarget(url, VOICE), streams=1, duration=1)
 
 
 def test_the_very_first_may_be_refused(serve: Callable[..., Served]) -> None:
