@@ -127,7 +127,9 @@ def prepare_job(
     voices = {item.voice: cut_voice(item.sound, seconds=settings.seconds) for item in inputs}
     posed = manifest.drive.every_frame
     frames = _count_poses(bundle, inputs)
-    sampling = settle_sampling(bundle, RenderSettings(steps=settings.steps))
+    # what the networks see in live sessions is recorded too
+    steps = bundle.manifest.sampler.most_steps if settings.steps is None else settings.steps
+    sampling = settle_sampling(bundle, RenderSettings(steps=steps))
     shapes = [
         _shape(bundle, item, voices[item.voice], sampling, most=frames.get(item.poses))
         for item in inputs

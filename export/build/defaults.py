@@ -14,11 +14,12 @@ from echoexport.runtime.contract.manifest import (
     read_manifest,
     replace_manifest,
 )
+from echoexport.runtime.contract.settings import SamplerSettings
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.files.aside import refuse_briefly
 from echoexport.runtime.files.staging import staged_file
 
-__all__ = ["TUNING", "TunedDefaults", "record_defaults", "require_replaceable"]
+__all__ = ["TUNING", "TunedDefaults", "record_defaults", "require_new_manifest"]
 
 TUNING = "tuning"
 """The key of a manifest's ``provenance.settings`` that says how its defaults were found."""
@@ -36,7 +37,7 @@ class TunedDefaults:
     """Of all networks; empty leaves each its own."""
 
 
-def require_replaceable(bundle: Path) -> None:
+def require_new_manifest(bundle: Path) -> None:
     """Refuse, before long work, a bundle whose manifest could not be replaced after it.
 
     Raises:
@@ -88,6 +89,12 @@ def record_defaults(
     return changed
 
 
+def _change_steps(sampler: SamplerSettings, steps: int) -> SamplerSettings:
+    """Live sessions keep theirs: they choose by what the device keeps up with."""
+    live = sampler.steps if sampler.live_steps is None else sampler.live_steps
+    return replace(sampler, steps=steps, live_steps=None if live == steps else live)
+
+
 def _change(
     manifest: Manifest, defaults: TunedDefaults, *, origin: Mapping[str, Any], note: str
 ) -> Manifest:
@@ -102,7 +109,7 @@ def _change(
         }
     return replace(
         manifest,
-        sampler=replace(manifest.sampler, steps=defaults.steps),
+        sampler=_change_steps(manifest.sampler, defaults.steps),
         window=replace(manifest.window, overlap=defaults.overlap),
         networks=networks,
         provenance=replace(

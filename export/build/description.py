@@ -97,6 +97,7 @@ def _describe_sampler(opened: Checkpoint, settings: BuildSettings) -> SamplerSet
         variant.noise_clamp,
         opened.settings.scheduler,
         variant.shared_noise,
+        settings.live_steps,
     )
 
 

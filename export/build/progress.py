@@ -97,7 +97,8 @@ def find_builtin_set(
     from echoexport.calibration.recording.recording_job import RecordingSettings
     from echoexport.export.demo.calibration_inputs import builtin_recording_inputs
 
-    sampling = RecordingSettings(steps=settings.steps)
+    steps = settings.steps if settings.live_steps is None else manifest.sampler.most_steps
+    sampling = RecordingSettings(steps=steps)
     with temporary_folder("set") as temporary:
         place = temporary / "set"
         if settings.progress is not None:

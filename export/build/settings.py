@@ -34,6 +34,8 @@ class BuildSettings:
     """"fp32", "fp16", "int8", or "auto": the fastest of them on this machine."""
     steps: int | None = None
     """Default number of sampling steps of the bundle."""
+    live_steps: int | None = None
+    """The same of its live sessions, None for ``steps``."""
     traces: Path | None = None
     """Folder of the trace cache, None for none."""
     check: str = "auto"

@@ -196,12 +196,13 @@ def _print_settings(manifest: Manifest) -> None:
         "no clamp" if sampler.noise_clamp is None else f"noise clamped to {sampler.noise_clamp:g}"
     )
     shared = f", noise shared {100 * sampler.shared_noise:g} %" if sampler.shared_noise else ""
+    live = "" if sampler.live_steps is None else f" ({sampler.live_steps} live)"
     rows = {
         "variant": f"{manifest.variant} (face: {manifest.face})",
         "target": f"{manifest.target} (backends: {', '.join(manifest.backends)})",
         "picture": f"{picture.width}x{picture.height} px, {manifest.precision}",
         "window": f"{window.frames} frames, {window.overlap} shared, moves {window.shift} a step",
-        "sampler": f"{sampler.steps} steps, guidance {sampler.guidance:g}, {clamp}{shared}",
+        "sampler": f"{sampler.steps} steps{live}, guidance {sampler.guidance:g}, {clamp}{shared}",
         "audio": f"{audio.sample_rate} Hz, {audio.mels} mels, {audio.states} states",
         "made": f"{made.created} from {made.checkpoint}/ ({len(made.checkpoint_files)} files)",
         "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),

@@ -35,10 +35,8 @@ _CHILD = "from echoexport.export.cli import main; main()"
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
     metavar="N",
-    help="Sampling steps.",
+    help="Sampling steps. Default: the bundle's, 2.",
 )
 @click.option(
     "--fps",
@@ -55,7 +53,7 @@ _CHILD = "from echoexport.export.cli import main; main()"
     "else fp32.",
 )
 def demo_command(
-    output: Path, target: str | None, steps: int, fps: int, compute: str | None
+    output: Path, target: str | None, steps: int | None, fps: int, compute: str | None
 ) -> None:
     """Build the character that ships with the package and render six seconds of it.
 
@@ -66,16 +64,17 @@ def demo_command(
     from echoexport.export.build.bundle import build_bundle
     from echoexport.export.build.parts import record_arithmetic
     from echoexport.export.build.settings import BuildSettings
-    from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
+    from echoexport.export.demo.assets import (
+        CHARACTER_VARIANT,
+        builtin_checkpoint,
+        suit_character,
+    )
     from echoexport.runtime.files.cache_folders import find_cache_folder
     from echoexport.targets.spec import load_target
 
     spec = load_target(target or find_own_target())
-    settings = BuildSettings(
-        variant=CHARACTER_VARIANT,
-        size=CHARACTER_SIZE,
-        live=True,
-        traces=find_cache_folder("traces"),
+    settings = suit_character(
+        BuildSettings(variant=CHARACTER_VARIANT, live=True, traces=find_cache_folder("traces"))
     )
     bundle = output / "bundle"
     with ProgressLine("step") as progress:
@@ -85,7 +84,8 @@ def demo_command(
     compile_engines(bundle)
     video = output / "out.mp4"
     report = output / "report.json"
-    render_apart(["--steps", str(steps), "--fps", str(fps)], bundle, video, report=report)
+    own = [] if steps is None else ["--steps", str(steps)]
+    render_apart([*own, "--fps", str(fps)], bundle, video, report=report)
     for line in describe_run(read_json(report)):
         click.echo(line)
     click.echo(f"{video}: the video; {report}: these figures with their conditions")

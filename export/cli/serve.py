@@ -171,7 +171,11 @@ def find_built_in() -> Path:
     from echoexport.export.build.parts import record_arithmetic
     from echoexport.export.build.settings import BuildSettings
     from echoexport.export.cli.demo import find_arithmetic, find_own_target
-    from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
+    from echoexport.export.demo.assets import (
+        CHARACTER_VARIANT,
+        builtin_checkpoint,
+        suit_character,
+    )
     from echoexport.runtime.files.cache_folders import find_cache_folder
     from echoexport.targets.spec import load_target
 
@@ -180,8 +184,8 @@ def find_built_in() -> Path:
     folder = (traces.parent if traces is not None else Path.cwd()) / "character" / spec.name
     if not _is_bundle(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        settings = BuildSettings(
-            variant=CHARACTER_VARIANT, size=CHARACTER_SIZE, live=True, traces=traces
+        settings = suit_character(
+            BuildSettings(variant=CHARACTER_VARIANT, live=True, traces=traces)
         )
         with ProgressLine("step") as progress:
             build_bundle(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from echoexport.export.build.settings import BuildSettings
 
 __all__ = [
+    "CHARACTER_LIVE_STEPS",
     "CHARACTER_SIZE",
+    "CHARACTER_STEPS",
     "CHARACTER_VARIANT",
     "DEFAULT_CHECKPOINT",
     "builtin_checkpoint",
@@ -28,6 +30,13 @@ __all__ = [
 ]
 
 CHARACTER_VARIANT = "acc"
+
+CHARACTER_STEPS = 2
+"""Measured, see ``docs/measurements.md``: lip-sync, SSIM, PSNR and flicker are those of
+six, or better."""
+
+CHARACTER_LIVE_STEPS = 6
+"""Sessions begin with these where the device keeps up."""
 CHARACTER_SIZE = (128, 128)
 """Width and height in pixels that the character was trained at, and at no others."""
 
@@ -69,7 +78,10 @@ def find_checkpoint(given: Path | None) -> Path:
 
 
 def suit_character(settings: BuildSettings) -> BuildSettings:
-    """Settings for the built-in character: the size it was trained at, where none was asked for.
+    """Settings for the built-in character, where nothing else was asked for.
+
+    These are the size that it was trained at, and the fewest steps with which it meets
+    every quality gate.
 
     Raises:
         SettingError: another variant than its own.
@@ -83,7 +95,10 @@ def suit_character(settings: BuildSettings) -> BuildSettings:
             f"{CHARACTER_VARIANT} only; leave --variant out, or name the folder of a checkpoint "
             "that has it"
         )
-    return replace(settings, size=settings.size or CHARACTER_SIZE)
+    settings = replace(settings, size=settings.size or CHARACTER_SIZE)
+    if settings.steps is not None:
+        return settings
+    return replace(settings, steps=CHARACTER_STEPS, live_steps=CHARACTER_LIVE_STEPS)
 
 
 def is_builtin(folder: Path) -> bool:

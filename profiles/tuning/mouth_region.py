@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from echoexport.profiles.quality.clips import Frames
 from echoexport.profiles.quality.lipsync import correlate, is_constant
 from echoexport.profiles.quality.mouth import FOLLOWS, SOUND
 
 __all__ = ["MouthRegion", "RegionScore", "find_mouth_region", "measure_movement"]
 
-Frames = NDArray[np.uint8]
 
 # Shares of a face box from forehead to chin, as faces are proportioned: the mouth's line
 # lies at about three quarters, and it is at most half as wide as the face.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoexport.profiles.measuring.circumstances import describe_circumstances
-from echoexport.profiles.quality.clips import ComparisonClip, check_clips
+from echoexport.profiles.quality.clips import ComparisonClip, Frames, check_clips
 from echoexport.profiles.quality.comparable import require_comparable
 from echoexport.profiles.quality.networks import is_large
 from echoexport.profiles.quality.report import BundleSide
@@ -48,7 +48,6 @@ from echoexport.runtime.rendering.settings import RenderSettings
 
 __all__ = ["Kept", "StudySettings", "list_arithmetics", "study_choices"]
 
-Frames = NDArray[np.uint8]
 
 _HELD = ("denoising_unet", "vae_decoder")
 
@@ -325,7 +324,7 @@ def _identify(bundle: Bundle, how: RenderSettings) -> str:
     """All that a bundle's frames depend on, but for steps and overlap."""
     manifest = bundle.manifest
     numbers = (manifest.window.frames, manifest.window.shift, manifest.picture, manifest.audio)
-    sampler = replace(manifest.sampler, steps=0)
+    sampler = replace(manifest.sampler, steps=0, live_steps=None)
     return "/".join(
         [
             bundle.identity(*manifest.networks),

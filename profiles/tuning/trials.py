@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from echoexport.profiles.quality.clips import ComparisonClip
+from echoexport.profiles.quality.clips import ComparisonClip, Frames
 from echoexport.profiles.quality.motion import flicker
 from echoexport.profiles.quality.pictures import psnr, ssim
 from echoexport.profiles.tuning.choices import TuningChoice
@@ -19,8 +19,6 @@ from echoexport.runtime.rendering.session import Session
 from echoexport.runtime.rendering.settings import RenderSettings
 
 __all__ = ["ClipTrial", "TimedFrames", "measure_trial", "render_timed"]
-
-Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,6 +54,14 @@ class SamplerSettings:
     shared_noise: float = 0.0
     """Share of the initial noise's variance that all frames have in common, 0 (the
     original) to 1."""
+    live_steps: int | None = None
+    """Steps that a live session begins with where the device keeps up; None for
+    ``steps``."""
+
+    @property
+    def most_steps(self) -> int:
+        """The most that anything takes which is not told otherwise."""
+        return max(self.steps, self.live_steps or 0)
 
 
 @dataclass(frozen=True)

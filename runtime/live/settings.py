@@ -117,8 +117,11 @@ def settle_live(manifest: Manifest, settings: LiveSettings) -> LiveNumbers:
     guidance = _settle_guidance(manifest, settings)
     mode = _settle_mode(manifest, settings, guidance=guidance)
     check_seed(settings.seed)
-    steps = manifest.sampler.steps if settings.steps is None else settings.steps
-    DDIMScheduler(manifest.sampler.scheduler).timesteps(steps)
+    sampler = manifest.sampler
+    steps = settings.steps
+    if steps is None:
+        steps = sampler.steps if sampler.live_steps is None else sampler.live_steps
+    DDIMScheduler(sampler.scheduler).timesteps(steps)
     if settings.pace not in PACES:
         raise SettingError(f"pace {settings.pace!r}; known: {', '.join(PACES)}")
     hold = manifest.picture.hold if settings.hold is None else settings.hold

@@ -105,7 +105,7 @@ class Run:
             for candidate in CANDIDATES
             if candidate.name in wanted and candidate.network in networks
         ]
-        self.default_steps = int(studio.bundle.manifest.sampler.steps)
+        self.default_steps = int(studio.bundle.manifest.sampler.most_steps)
         self.known = dict[tuple[str, str, int], ClipFigures]()
         self.drifts = dict[tuple[str, int, float], DriftFigures]()
         self._lock = threading.Lock()

@@ -100,7 +100,7 @@ def measure_costs(
 ) -> dict[str, QualityCost]:
     """Key to cost: each setting is rendered once, clip by clip, and every pair compared."""
     manifest = bundle.manifest
-    changes = list_changes(steps=manifest.sampler.steps, overlap=manifest.window.overlap)
+    changes = list_changes(steps=manifest.sampler.most_steps, overlap=manifest.window.overlap)
     changes = [change for change in changes if small is not None or not change.int8]
     figures: dict[str, list[tuple[int, float, float, float | None]]] = {
         change.key: [] for change in changes
@@ -164,7 +164,7 @@ def describe_run(bundle: Bundle, clips: Sequence[ComparisonClip]) -> str:
     return (
         f"the built-in character, {manifest.picture.width} x {manifest.picture.height} px, "
         f"fp32, {len(clips)} clips, "
-        f"one seed; unless an option says otherwise {manifest.sampler.steps} steps, overlap "
+        f"one seed; unless an option says otherwise {manifest.sampler.most_steps} steps, overlap "
         f"{manifest.window.overlap}"
     )
 

@@ -19,6 +19,7 @@ import serve_tables
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[2] / "docs"
 SPEED_SOURCES = ("runtime_vs_pytorch_bf16", "runtime_vs_pytorch", "int8_speed")
+QUALITY_SOURCES = ("demo_quality_1", "demo_quality_2", "demo_quality")
 END = "<!-- end -->"
 
 
@@ -89,7 +90,7 @@ PARTS = {
     "int8 against PyTorch": Part(("int8_speed",), tables.draw_int8_accuracy),
     "speed on a GPU": Part(("denoiser_gpu",), tables.draw_gpu),
     "the demo character's speed": Part(("demo_speed",), tables.draw_character_speed),
-    "the demo character's quality": Part(("demo_quality",), tables.draw_character_quality),
+    "the demo character's quality": Part(QUALITY_SOURCES, tables.draw_character_quality),
     "opening": Part(("compiled_start",), tables.draw_opening),
     "int8 at full size": Part(("int8_full_size",), tables.draw_full_size_int8),
     "calibration": Part(("calibration_methods",), tables.draw_calibration),

@@ -122,18 +122,21 @@ def draw_character_speed(results: Results) -> str:
     return f"{circumstances}\n\n{draw_table(head, rows)}"
 
 
-def draw_character_quality(results: Results) -> str:
-    """The gates of the demo character, each with its limit."""
-    settings = results["settings"]
+def draw_character_quality(*runs: Results) -> str:
+    """The gates of the demo character, each with its limit, at several numbers of steps."""
+    first = runs[0]["settings"]
     circumstances = (
-        f"{settings['clips']} held-out clips that speak and {settings['silent']} silent ones, "
-        f"{results['bundle']['compute']}, {settings['steps']} steps, {settings['fps']:g} fps, "
-        f"{settings['size']} px; drift over {settings['drift_seconds']:g} s."
+        f"{first['clips']} held-out clips that speak and {first['silent']} silent ones, "
+        f"{runs[0]['bundle']['compute']}, {first['fps']:g} fps, {first['size']} px; drift over "
+        f"{first['drift_seconds']:g} s; from the same files of networks."
     )
+    steps = [run["settings"]["steps"] for run in runs]
+    heads = ["1 step" if count == 1 else f"{count} steps" for count in steps]
     rows = [
-        [line["what"], f"{line['value']:.4g}", describe_limit(line)] for line in results["lines"]
+        [lines[0]["what"], describe_limit(lines[0]), *(f"{line['value']:.4g}" for line in lines)]
+        for lines in zip(*(run["lines"] for run in runs), strict=True)
     ]
-    return f"{circumstances}\n\n{draw_table(('figure', 'value', 'wanted'), rows)}"
+    return f"{circumstances}\n\n{draw_table(('figure', 'wanted', *heads), rows)}"
 
 
 def describe_limit(line: Results) -> str:

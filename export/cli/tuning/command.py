@@ -21,7 +21,7 @@ from echoexport.export.cli.options import (
 from echoexport.export.cli.profile import made_folder
 from echoexport.export.cli.tuning.clips import TuningFiles, find_tuning_clips
 from echoexport.export.cli.tuning.work import (
-    FILES,
+    TUNING_FILES,
     find_sides,
     open_progress,
     parse_numbers,
@@ -217,7 +217,7 @@ def tune_command(bundle: Path, **options: Any) -> None:
     for line in [*describe_tuning(report), *(f"note: {note}" for note in report.notes)]:
         click.echo(line)
     click.echo(written)
-    click.echo(f"{options['output']}: {', '.join(FILES)}")
+    click.echo(f"{options['output']}: {', '.join(TUNING_FILES)}")
 
 
 def run_tuning(bundle: Path, options: dict[str, Any]) -> tuple[TuningReport, str]:
@@ -227,7 +227,7 @@ def run_tuning(bundle: Path, options: dict[str, Any]) -> tuple[TuningReport, str
         SettingError: an option that cannot work. InputError: a file that cannot be used.
         BundleError, BackendError, OutputError: what cannot be opened, run or written.
     """
-    from echoexport.export.build.defaults import require_replaceable
+    from echoexport.export.build.defaults import require_new_manifest
     from echoexport.export.cli.compiled_run import choose_bundle
     from echoexport.profiles.tuning.choices import lay_grid
     from echoexport.runtime.contract.manifest import read_manifest
@@ -238,14 +238,14 @@ def run_tuning(bundle: Path, options: dict[str, Any]) -> tuple[TuningReport, str
     overlaps = None if overlap is None else parse_numbers("--overlap", overlap, least=0)
     before = read_manifest(bundle)
     if options["write"]:
-        require_replaceable(bundle)
+        require_new_manifest(bundle)
     run, backend = choose_bundle(bundle, backend=options["backend"], compute="")
     output = options["output"]
     require_outside("--output", output, bundle)
     with made_folder(output), temporary_folder("tune") as scratch:
         inputs = {f"--portrait {path}": path for path in options["portraits"]}
         inputs |= {f"--voice {path}": path for path in options["voices"]}
-        own = {f"the report {name}": output / name for name in FILES}
+        own = {f"the report {name}": output / name for name in TUNING_FILES}
         require_reports(own, others=inputs, bundles=[bundle, run, *options["against"]])
         sides = find_sides(run, options["against"], options["computes"], backend=backend)
         grid = lay_grid(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from echoexport.runtime.contract.manifest import Manifest
 
 __all__ = [
-    "FILES",
+    "TUNING_FILES",
     "SideSet",
     "find_sides",
     "open_progress",
@@ -28,7 +28,7 @@ __all__ = [
     "write_tuning",
 ]
 
-FILES = ("report.json", "tuning.svg", "tuning.html")
+TUNING_FILES = ("report.json", "tuning.svg", "tuning.html")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def write_tuning(report: TuningReport, folder: Path) -> None:
     from echoexport.runtime.files.aside import write_whole
 
     texts = (format_tuning_json(report), format_picture(report), format_tuning_page(report))
-    for name, text in zip(FILES, texts, strict=True):
+    for name, text in zip(TUNING_FILES, texts, strict=True):
         write_whole(folder / name, text)
 
 

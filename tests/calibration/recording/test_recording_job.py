@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from echoexport.calibration.recording.recording_job import (
     prepare_job,
 )
 from echoexport.runtime.bundle.opened import Bundle, open_bundle
+from echoexport.runtime.contract.manifest import read_manifest, replace_manifest
 from echoexport.runtime.errors import CalibrationError, SettingError
 from echoexport.runtime.inputs.portrait import FaceCrop
 from echoexport.runtime.inputs.resize import Size
@@ -78,6 +80,17 @@ def test_the_set_says_what_it_will_be_made_of_and_nothing_of_samples_yet(bundle:
     assert described.voices == {"v": hash_voice(job.voices["v"])}
     assert (described.samples, dict(described.arrays), dict(described.poses)) == ((), {}, {})
     assert described.made == bundle.backend.describe()
+
+
+def test_where_nobody_says_how_many_steps_those_of_live_sessions_are_recorded(
+    null_bundle: Path,
+) -> None:
+    manifest = read_manifest(null_bundle)
+    sampler = replace(manifest.sampler, live_steps=5)
+    replace_manifest(replace(manifest, sampler=sampler), null_bundle)
+    with open_bundle(null_bundle) as opened:
+        job = prepare_job(opened, [make_input("a", "v")], RecordingSettings(samples=6))
+    assert len(job.timesteps) == job.described.sampling.steps == 5
 
 
 def test_a_fingerprint_is_that_of_inputs_settings_and_engine(bundle: Bundle) -> None:

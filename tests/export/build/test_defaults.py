@@ -13,7 +13,7 @@ from echoexport.export.build.defaults import (
     TUNING,
     TunedDefaults,
     record_defaults,
-    require_replaceable,
+    require_new_manifest,
 )
 from echoexport.export.compile.bundle import CompileSettings, compile_bundle
 from echoexport.runtime.bundle.files import hash_file
@@ -47,6 +47,12 @@ def test_all_else_of_the_manifest_stays(null_bundle: Path) -> None:
         after, sampler=before.sampler, window=before.window, provenance=before.provenance
     )
     assert kept == before
+
+
+def test_live_sessions_keep_their_steps(null_bundle: Path) -> None:
+    assert record(null_bundle).sampler.live_steps == 2
+    assert record(null_bundle, TunedDefaults(4, 0, "")).sampler.live_steps == 2
+    assert record(null_bundle, TunedDefaults(2, 0, "")).sampler.live_steps is None
 
 
 def test_the_check_sum_is_renewed(null_bundle: Path) -> None:
@@ -112,11 +118,11 @@ def test_a_compiled_bundle_stays_one_of_the_portable_one(null_bundle: Path, tmp_
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"manifest\.json: cannot be written"):
-        require_replaceable(tmp_path / "file")
+        require_new_manifest(tmp_path / "file")
 
 
 def test_a_place_that_can_be_written_is_left_as_it_is(null_bundle: Path) -> None:
     before = sorted(path.name for path in null_bundle.iterdir())
-    require_replaceable(null_bundle)
+    require_new_manifest(null_bundle)
     assert sorted(path.name for path in null_bundle.iterdir()) == before
     assert [path.name for path in null_bundle.parent.iterdir()] == [null_bundle.name]

@@ -23,7 +23,7 @@ def test_the_demo_builds_the_character_renders_it_and_prints_its_speed(
     command: Callable[..., Any], tmp_path: Path
 ) -> None:
     pytest.importorskip("torch")
-    outcome = command("demo", "-o", tmp_path / "demo", "--steps", "2")
+    outcome = command("demo", "-o", tmp_path / "demo")
     assert outcome.code == 0, outcome.err
     run = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert (run["report"]["frames"], run["report"]["fps"], run["steps"]) == (153, 25.0, 2)
@@ -33,6 +33,7 @@ def test_the_demo_builds_the_character_renders_it_and_prints_its_speed(
     assert (tmp_path / "demo" / "out.mp4").stat().st_size > 20_000
     with open_bundle(tmp_path / "demo" / "bundle") as bundle:
         assert bundle.manifest.provenance.checkpoint == "echoexport-demo-character"
+        assert bundle.manifest.sampler.live_steps == 6
 
 
 def test_the_demo_computes_in_bf16_only_where_the_processor_has_it(

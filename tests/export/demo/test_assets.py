@@ -12,7 +12,9 @@ from echoexport.export.build.settings import BuildSettings
 from echoexport.export.checkpoint.reader import open_checkpoint
 from echoexport.export.demo import assets
 from echoexport.export.demo.assets import (
+    CHARACTER_LIVE_STEPS,
     CHARACTER_SIZE,
+    CHARACTER_STEPS,
     CHARACTER_VARIANT,
     builtin_checkpoint,
     builtin_face_box,
@@ -110,6 +112,13 @@ def test_official_weights_in_the_working_directory_come_before_the_characters(
 def test_the_character_is_built_at_its_own_size_where_none_is_asked_for() -> None:
     assert suit_character(BuildSettings("acc")).size == CHARACTER_SIZE
     assert suit_character(BuildSettings("acc", size=(256, 256))).size == (256, 256)
+
+
+def test_the_character_takes_its_own_steps_where_none_are_asked_for() -> None:
+    suited = suit_character(BuildSettings("acc"))
+    assert (suited.steps, suited.live_steps) == (CHARACTER_STEPS, CHARACTER_LIVE_STEPS)
+    asked = suit_character(BuildSettings("acc", steps=4))
+    assert (asked.steps, asked.live_steps) == (4, None)
 
 
 @pytest.mark.parametrize("variant", ["base", "pose", "pose_acc"])

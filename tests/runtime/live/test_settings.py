@@ -42,6 +42,12 @@ def with_guidance(manifest: Manifest, guidance: float) -> Manifest:
     return replace(manifest, sampler=replace(manifest.sampler, guidance=guidance))
 
 
+def test_live_steps_are_the_bundles_own_where_it_has_them(manifest: Manifest) -> None:
+    sampler = replace(manifest.sampler, live_steps=5)
+    assert settle(replace(manifest, sampler=sampler)).steps == 5
+    assert settle(replace(manifest, sampler=sampler), steps=3).steps == 3
+
+
 def test_what_nobody_says_is_the_bundles_own(manifest: Manifest) -> None:
     numbers = settle(manifest)
     assert numbers.fps == 24

@@ -86,4 +86,4 @@ def test_progress_can_be_left_out(null_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_the_report_s_files_are_named_once() -> None:
-    assert len(set(work.FILES)) == 3
+    assert len(set(work.TUNING_FILES)) == 3
