@@ -115,9 +115,15 @@ class Guard:
         begun = False
         most = self._find_most(scope["path"])
         held = self._budget.take()
+        whole = not _announces_body(scope)
 
         async def take() -> Message:
+            nonlocal whole
             message = await receive()
+            if message["type"] == "http.disconnect" and not whole:
+                self._log.tell("cut off", path=scope["path"], bytes=held.size)
+                raise RefusedError(refuse(400, "the request was cut off", kind="left"))
+            whole = whole or not message.get("more_body", False)
             held.grow(len(message.get("body", b"")))
             if held.size > most:
                 raise RefusedError(_refuse_size(most))
@@ -139,6 +145,11 @@ class Guard:
                 await _answer(scope, send, explain_error(error))
         finally:
             held.give_back()
+
+
+def _announces_body(scope: Message) -> bool:
+    headers = read_headers(scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def find_owner(scope: Message) -> str:

@@ -49,9 +49,9 @@ class WebrtcPeer:
             answer = await asyncio.wait_for(self._negotiate(offer), _OPENING)
         except Exception as error:  # of whatever kind: a parser's, of a stranger's text
             await self._end()
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            # Without the parser's own words: they are about its insides.
             raise RefusedError(
-                refuse(400, f"an SDP offer that receives H.264 and Opus is wanted: {reason}")
+                refuse(400, "the body is no SDP offer that receives H.264 video and Opus audio")
             ) from error
         except BaseException:
             await self._end()

@@ -139,3 +139,30 @@ def test_an_address_that_is_taken_is_told(serve: Callable[..., Served]) -> None:
 def test_an_unsafe_address_is_refused_before_anything_listens(served: Served) -> None:
     with pytest.raises(SettingError, match="--token-file"):
         LiveServer(served.table, ServeSettings(host="0.0.0.0"), log=ServeLog())
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/portraits", "/v1/videos", "/v1/sessions", "/v2/models/vae_decoder/infer"]
+)
+def test_an_upload_that_is_cut_off_is_one_short_line_of_the_log(
+    serve: Callable[..., Served], path: str
+) -> None:
+    served = serve(inference=True)
+    host, port = served.url.removeprefix("http://").split(":")
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 100000\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=5) as wire:
+        wire.sendall(head.encode() + bytes(1000))
+        until = time.monotonic() + 5
+        while served.table.budget.held != 1000:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    while served.table.budget.held:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    told = [line for line in served.log if line["event"] not in ("ready",)]
+    assert [(line["event"], line["path"], line["bytes"]) for line in told] == [
+        ("cut off", path, 1000)
+    ]
+    if path.startswith("/v2"):
+        counted = served.table.figures.write().decode()
+        assert 'inference_seconds_count{network="vae_decoder",outcome="left"} 1.0' in counted
