@@ -31,7 +31,6 @@ def choose_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
     Raises:
         BackendError: there is none; names the command that compiles.
     """
-    from echoexport.export.compile.bundle import default_output
     from echoexport.runtime.backends import load_backend
     from echoexport.runtime.contract.manifest import read_manifest
 
@@ -39,6 +38,8 @@ def choose_bundle(bundle: Path, *, backend: str | None, compute: str) -> tuple[P
     wanted = backend or next(iter(manifest.backends), "")
     if manifest.compiled is not None or not needs_compiling(wanted):
         return bundle, backend
+    from echoexport.export.compile.bundle import default_output  # not for those above
+
     if load_backend(wanted).unavailable() is not None:
         return bundle, backend  # opening it says why, or takes the next one
     output = default_output(bundle, wanted)

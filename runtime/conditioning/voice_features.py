@@ -82,7 +82,9 @@ class VoiceFeatures:
         """The features of some rows: (*rows.shape, states, width) float32."""
         with self._lock:
             numbers = rows // self._context
-            wanted = {int(number): self._find_piece(int(number)) for number in np.unique(numbers)}
+            # by a set: np.unique brings numpy.ma in, 20 ms of a start
+            known = sorted(set(numbers.ravel().tolist()))
+            wanted = {number: self._find_piece(number) for number in known}
         found = np.empty((*rows.shape, *self.shape[1:]), np.float32)
         for number, piece in wanted.items():
             here = numbers == number

@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from echoexport.runtime.bundle.early import begin_opening, is_small_denoiser
 from echoexport.runtime.bundle.opened import Bundle, Lease
 from echoexport.runtime.conditioning.audio_tokens import AudioTokens
 from echoexport.runtime.conditioning.drives import open_drive
@@ -35,10 +36,6 @@ from echoexport.runtime.sampling.sampler import Sampling, SamplingHooks
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
 _AHEAD = 24  # frames that may be sampled before they are decoded
-_CLOSED_FROM = 256 * 2**20
-"""Bytes of weights from which a denoiser is worth closing: a small one takes 0.15 s on
-a CPU, near the clip's end. The networks before it take 3 to 28 ms each and an eighth of
-the demo character's peak memory (measured)."""
 
 
 class Rendering:
@@ -129,11 +126,16 @@ class Session:
         frugal: bool = False,
         ahead: int = _AHEAD,
         tracer: Tracer = NULL,
+        networks: Lease | None = None,
     ) -> None:
+        """``networks``: a lease that the caller took before, in place of one of its own.
+
+        ``frugal`` and ``tracer`` are then that lease's.
+        """
         self.bundle = bundle
         self.ahead = ahead
         self.cache = cache
-        self.networks = bundle.lease(tracer=tracer, frugal=frugal)
+        self.networks = networks or bundle.lease(tracer=tracer, frugal=frugal)
 
     def __enter__(self) -> Session:
         return self
@@ -243,8 +245,7 @@ class Session:
         Not needed, but quicker. Large ones are left until they are needed: their memory
         is better taken later. ``networks`` as in :meth:`start`.
         """
-        if self.bundle.measure_weights("denoising_unet") < _CLOSED_FROM:
-            (networks or self.networks).open_ahead("denoising_unet", "vae_decoder")
+        begin_opening(networks or self.networks)
 
     def _find_noise(
         self, inputs: RenderInputs, settings: RenderSettings, *, frames: int, padded: int
@@ -287,5 +288,5 @@ def _let_go_of_encoders(networks: Lease, *, later: tuple[str, ...]) -> None:
 def _let_go(networks: Lease, *names: str) -> None:
     """Give back what a clip needs no more, but for a small denoiser."""
     for name in names:
-        if name != "denoising_unet" or networks.bundle.measure_weights(name) >= _CLOSED_FROM:
+        if name != "denoising_unet" or not is_small_denoiser(networks):
             networks.let_go(name)
