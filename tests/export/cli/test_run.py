@@ -6,6 +6,7 @@ import math
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -372,3 +373,18 @@ def test_arithmetic_that_the_bundle_chose_and_the_machine_lacks_is_said_and_fp32
     ) in outcome.err
     assert "measured; null, fp32;" in outcome.out
     assert "chose" not in run(tmp_path / "other.mp4", "--compute", "fp32").err
+
+
+def test_a_run_imports_neither_the_compiler_of_bundles_nor_masked_arrays(
+    null_bundle: Path, portrait_file: Path, make_voice: Callable[..., Path], tmp_path: Path
+) -> None:
+    voice = make_voice(seconds=0.5)
+    line = ["run", null_bundle, "-p", portrait_file, "-v", voice, "-o", tmp_path / "out.mp4"]
+    program = (
+        "import sys\nfrom echoexport.export.cli import main\nmain(sys.argv[1:])\n"
+        "wanted = ('numpy.ma', 'echoexport.export.compile', 'echoexport.runtime.rendering')\n"
+        "print('loaded', *(name for name in wanted if name in sys.modules))"
+    )
+    call = [sys.executable, "-c", program, *map(str, line)]
+    result = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "loaded echoexport.runtime.rendering"

@@ -334,3 +334,13 @@ def test_a_cached_reference_gives_the_same_latents(
     first, second = backend.given
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name])
+
+
+def test_a_session_may_use_a_lease_that_was_taken_before(
+    null_bundle: Path, inputs_for: Callable[..., RenderInputs]
+) -> None:
+    with open_bundle(null_bundle) as bundle, bundle.lease(frugal=True) as lease:
+        with Session(bundle, networks=lease) as session:
+            session.render(inputs_for())
+            assert session.networks is lease
+        assert lease.calls()["denoising_unet"] > 0
