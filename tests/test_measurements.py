@@ -28,6 +28,7 @@ PARTS = (
     "work",
     "windows that only go forwards",
     "windows with an utterance heard as its clip",
+    "four steps, the clips that were missing",
     "what live sessions cost",
     "an hour of talk",
     "twelve hours of a clock",

@@ -107,6 +107,9 @@ PARTS = {
     "windows with an utterance heard as its clip": Part(
         ("live_quality_whole",), live_tables.draw_live_quality, page="live.md"
     ),
+    "four steps, the clips that were missing": Part(
+        ("live_quality_four",), live_tables.draw_live_quality, page="live.md"
+    ),
     "what live sessions cost": Part(("live",), live_tables.draw_live_costs, page="live.md"),
     "an hour of talk": Part(("live_soak",), live_tables.draw_live_soak, page="live.md"),
     "twelve hours of a clock": Part(("live_clock",), live_tables.draw_live_clock, page="live.md"),
