@@ -100,6 +100,24 @@ def test_the_gpus_table_tells_speed_against_the_quickest_pytorch(drawing: Module
     assert sum(line.startswith("| ort_cuda |") for line in lines) == 1
 
 
+def test_the_cpus_table_tells_speed_against_the_quickest_pytorch_and_what_was_not_measured(
+    drawing: ModuleType,
+) -> None:
+    def measured(against: float) -> dict[str, float]:
+        return {"p50": 0.1, "against_baseline": against, "calls_at_once": 1, "rounds": 3}
+
+    contestants = {"pytorch a": measured(0.5), "pytorch b": measured(0.8), "ours": measured(1.2)}
+    size = {"pixels": 128, "frames": 4, "cores": 2, "contestants": contestants}
+    size["not_measured"] = {"pytorch c": "no compiler"}
+    lines = drawing.tables.draw_cpu({"sizes": {"half": size}}).splitlines()
+    assert lines[-4:] == [
+        "| pytorch a | 1 | 100.0 | 0.62 × |",
+        "| pytorch b | 1 | 100.0 | 1.00 × |",
+        "| ours | 1 | 100.0 | 1.50 × |",
+        "| pytorch c: no compiler |  |  |  |",
+    ]
+
+
 def test_a_part_that_is_out_of_date_is_replaced_whole(drawing: ModuleType) -> None:
     mark = drawing.begin_mark("opening")
     old = f"before\n\n{mark}\n\n| old |\n\n| row |\n\n{drawing.END}\n\nafter\n"

@@ -101,6 +101,36 @@ def draw_gpu(results: Results) -> str:
     return f"{circumstances}\n\n{draw_table(head, rows)}"
 
 
+def draw_cpu(results: Results) -> str:
+    """Each contestant on the CPU against the quickest PyTorch, for each size."""
+    return "\n\n".join(_draw_cpu_size(name, one) for name, one in results["sizes"].items())
+
+
+def _draw_cpu_size(name: str, size: Results) -> str:
+    contestants = size["contestants"]
+    base = max(
+        (one["against_baseline"] for label, one in contestants.items() if label[:7] == "pytorch"),
+        default=None,
+    )
+    rounds = max((one["rounds"] for one in contestants.values()), default=0)
+    circumstances = (
+        f"Size {name}: {size['pixels']} px, {size['frames']} frames, {size['cores']} cores, "
+        f"medians of {rounds} turns with one engine of ours, seconds of a round over its calls."
+    )
+    head = ("what", "calls at once", "denoiser, ms a call", "against the quickest PyTorch")
+    rows = [
+        [
+            label,
+            str(one["calls_at_once"]),
+            f"{1000 * one['p50']:.1f}",
+            "" if base is None else f"{one['against_baseline'] / base:.2f} ×",
+        ]
+        for label, one in contestants.items()
+    ]
+    rows += [[f"{label}: {why}", "", "", ""] for label, why in size["not_measured"].items()]
+    return f"{circumstances}\n\n{draw_table(head, rows)}"
+
+
 def draw_character_speed(results: Results) -> str:
     """The demo character rendered by a fresh process."""
     circumstances = (
