@@ -36,7 +36,7 @@ _CHILD = "from echoexport.export.cli import main; main()"
     "--steps",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Sampling steps. Default: the bundle's, 2.",
+    help="Sampling steps. Default: the bundle's, 1.",
 )
 @click.option(
     "--fps",

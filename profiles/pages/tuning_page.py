@@ -95,6 +95,11 @@ def _describe_row(report: TuningReport, one: ChoiceFigures) -> tuple[str, ...]:
 
 
 def _describe_verdict(report: TuningReport, one: ChoiceFigures) -> str:
-    roles = {"chosen": report.chosen, "default": report.present, "reference": report.reference}
+    kept = report.chosen == report.present
+    roles = {
+        "chosen": None if kept else report.chosen,
+        "default, kept" if kept else "default": report.present,
+        "reference": report.reference,
+    }
     words = [name for name, choice in roles.items() if choice == one.choice]
     return "; ".join([*words, *one.misses]) or "holds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from echoexport.profiles.pages.tuning_page import format_tuning_page, format_tuning_table
@@ -18,6 +19,12 @@ def test_the_table_has_the_quickest_first_and_says_who_is_who(
     assert lines[2].endswith("chosen")
     assert lines[3].endswith("holds")
     assert lines[4].endswith("default; reference")
+
+
+def test_a_default_that_stays_is_told(make_tuning: Callable[..., Any]) -> None:
+    report = make_tuning()
+    lines = format_tuning_table(replace(report, chosen=report.present)).splitlines()
+    assert lines[4].endswith("default, kept; reference")
 
 
 def test_columns_stand_below_each_other(make_tuning: Callable[..., Any]) -> None:
