@@ -26,7 +26,7 @@ def test_the_demo_builds_the_character_renders_it_and_prints_its_speed(
     outcome = command("demo", "-o", tmp_path / "demo")
     assert outcome.code == 0, outcome.err
     run = json.loads((tmp_path / "demo" / "report.json").read_text())
-    assert (run["report"]["frames"], run["report"]["fps"], run["steps"]) == (153, 25.0, 2)
+    assert (run["report"]["frames"], run["report"]["fps"], run["steps"]) == (153, 25.0, 1)
     assert run["report"]["calls"]["vae_decoder"] == 153
     assert run["conditions"]["origin"] == "measured"
     assert f"{run['frames_per_second']:.1f} frames/s end to end" in outcome.out

@@ -12,7 +12,12 @@ import pytest
 
 from echoexport.export.build.bundle import build_bundle
 from echoexport.export.build.settings import BuildSettings
-from echoexport.export.demo.assets import CHARACTER_SIZE, CHARACTER_VARIANT, builtin_checkpoint
+from echoexport.export.demo.assets import (
+    CHARACTER_SIZE,
+    CHARACTER_STEPS,
+    CHARACTER_VARIANT,
+    builtin_checkpoint,
+)
 from echoexport.export.demo.gates.run import (
     GateReport,
     GateSettings,
@@ -53,7 +58,7 @@ def character(tmp_path_factory: pytest.TempPathFactory, trace_folder: Path) -> I
 def report(character: Bundle) -> GateReport:
     """A sample of the full gate, which tests/benchmarks/bench_demo_quality.py runs."""
     # A minute of drift: the benchmark's.
-    settings = GateSettings(clips=6, silent=1, steps=6, drift_seconds=0.0)
+    settings = GateSettings(clips=6, silent=1, steps=CHARACTER_STEPS, drift_seconds=0.0)
     clips = read_held_out(HELD_OUT)
     speaking = [c for c in clips if not c.is_silent][::7]
     silent = [c for c in clips if c.is_silent][:1]
