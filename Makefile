@@ -16,7 +16,7 @@ TESTS ?= -m "not full"
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := calibration export profiles runtime targets
-EXTRAS := export,onnxruntime,openvino,landmarks,serve,grpc,webrtc,voice,dev,docs
+EXTRAS := export,onnxruntime,openvino,landmarks,serve,grpc,webrtc,sign,voice,dev,docs
 # NVIDIA publishes TensorRT-RTX's libraries for this platform only; its tests are skipped elsewhere.
 ifeq ($(shell uname -sm),Linux x86_64)
 EXTRAS := $(EXTRAS),tensorrt-rtx

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from echoexport.runtime.contract.manifest import BUNDLE_FORMAT, MANIFEST_NAME
+from echoexport.runtime.contract.signing.signatures import SIGNATURES_NAME
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.files.aside import check_output, replaced_folder
 from echoexport.runtime.files.json_file import read_json
@@ -66,4 +67,4 @@ def _own_files(folder: Path) -> set[str] | None:
         or not isinstance(data.get("files"), dict)
     ):
         return None
-    return {MANIFEST_NAME, *data["files"]}
+    return {MANIFEST_NAME, SIGNATURES_NAME, *data["files"]}

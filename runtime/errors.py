@@ -15,6 +15,7 @@
     ├── CheckpointError           a checkpoint that is missing, broken or does not fit
     ├── GraphError                a traced graph that breaks our own rules or a parser's
     ├── BundleError               a bundle that is not what its manifest says
+    │   └── SignatureError        a bundle nobody trusted signed; a damaged key or trust list
     ├── BackendError              an engine that does not open, run or agree with its self-test
     │   ├── DeviceError           a GPU or driver that fails, or has no memory left
     │   └── MissingPackageError   a library that is not installed; names the extra that brings it
@@ -46,6 +47,7 @@ __all__ = [
     "PoseError",
     "QualityError",
     "SettingError",
+    "SignatureError",
     "TargetError",
     "TargetMismatchError",
     "UnknownNameError",
@@ -93,6 +95,10 @@ class GraphError(EchoExportError):
 
 class BundleError(EchoExportError):
     """A bundle that is not what its manifest says."""
+
+
+class SignatureError(BundleError):
+    """A bundle that nobody trusted signed, or a key, signature or trust list that is damaged."""
 
 
 class BackendError(EchoExportError):

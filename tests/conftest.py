@@ -31,6 +31,7 @@ pytest_plugins = [
     "fixtures.null_bundles",
     "fixtures.live_stage",
     "fixtures.sketches",
+    "fixtures.signing",
 ]
 
 

@@ -28,6 +28,8 @@ _COMMANDS = {
     "live": ("live", "Play a voice through a live session, as it is spoken."),
     "serve": ("serve", "Serve a page and live sessions on one port."),
     "load": ("load", "Let a crowd speak to a server, and measure what it sees."),
+    "sign": ("signing.commands", "Sign a bundle, or make the keys for it."),
+    "trust": ("signing.commands", "Say whose signatures count, and what is revoked."),
     "verify": ("bundles", "Hash a bundle's files and run its self-tests."),
     "inspect": ("bundles", "Show what is inside a bundle."),
     "compare": ("compare", "Measure bundles on the same clips, or compare profiles."),

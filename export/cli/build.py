@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echoexport.export.cli.options import FILE, ProgressLine, SizeType
+from echoexport.export.cli.signing.options import load_key, sign_option, unsigned_allowed
 from echoexport.targets.spec import find_target
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ if TYPE_CHECKING:
     help="Add graphs in the form that a single backend runs quickest; for OpenVINO they are "
     "timed here. The portable ones stay.",
 )
+@sign_option
+@unsigned_allowed
 def build_command(checkpoint: Path | None, target: str, output: Path, **options: Any) -> None:
     """Turn an EchoMimic v1 checkpoint folder into a bundle.
 
@@ -140,9 +143,12 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
     from echoexport.export.build.settings import BuildSettings
     from echoexport.export.cli.compiled_run import compile_built
     from echoexport.export.demo.assets import is_builtin
+    from echoexport.runtime.bundle.signing import sign_bundle
     from echoexport.runtime.files.cache_folders import find_cache_folder
 
     spec = find_target(target)
+    key_file = options.pop("key_file")
+    key = None if key_file is None else load_key(key_file)
     cache = options.pop("trace_cache")
     no_cache = options.pop("no_trace_cache")
     settings = BuildSettings(
@@ -155,7 +161,9 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
         settings = fit_character(settings)
     with ProgressLine("step") as progress:
         manifest = build_bundle(folder, output, target=spec, settings=settings, report=progress)
-    click.echo(f"{output}: {summarize_bundle(manifest)}")
+    if key is not None:
+        sign_bundle(output, key)
+    click.echo(f"{output}: {summarize_bundle(manifest)}{', signed' if key else ''}")
     for note in manifest.provenance.notes:
         click.echo(f"note: {note}")
     if not compile_built(output, spec) and spec.next_step:

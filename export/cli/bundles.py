@@ -16,6 +16,7 @@ from echoexport.export.cli.options import (
     warn_of_fallback,
     warn_of_notes,
 )
+from echoexport.export.cli.signing.options import describe_signers, signed_options
 from echoexport.runtime.errors import BackendError, GraphError, SettingError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Hold each graph to our rules and to those of the target's TensorRT versions.",
 )
+@signed_options
 def verify_command(
     bundle: Path,
     backend: str | None,
@@ -58,6 +60,7 @@ def verify_command(
     """Hash every file of a bundle anew and run each network on the arrays that travel with it."""
     from echoexport.runtime.bundle.files import check_files
     from echoexport.runtime.bundle.opened import open_bundle
+    from echoexport.runtime.bundle.signing import find_signers
     from echoexport.runtime.contract.manifest import read_manifest
     from echoexport.runtime.engine.protocol import EngineOptions
 
@@ -68,6 +71,8 @@ def verify_command(
         raise SettingError(
             f"{option}: {bundle} holds engines and no graphs; name the portable bundle {portable!r}"
         )
+    for line in describe_signers(find_signers(bundle)):
+        click.echo(line)
     count = sum(1 for _ in check_files(bundle, manifest))
     click.echo(f"{count} files as the manifest says")
     if lint:
@@ -143,7 +148,7 @@ def inspect_command(bundle: Path, as_json: bool, tensors: bool) -> None:
     from echoexport.runtime.contract.manifest import read_manifest
     from echoexport.runtime.contract.schema import dump
 
-    manifest = read_manifest(bundle)
+    manifest = read_manifest(bundle, to_run=False)
     if as_json:
         click.echo(json.dumps(dump(manifest), indent=1))
         return

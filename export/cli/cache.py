@@ -162,7 +162,7 @@ def read_keys(bundle: Path) -> set[str]:
     """
     from echoexport.runtime.contract.manifest import read_manifest
 
-    compiled = read_manifest(bundle).compiled
+    compiled = read_manifest(bundle, to_run=False).compiled
     if compiled is None:
         raise BundleError(f"{bundle}: not a compiled bundle; it needs nothing of the engine cache")
     return {engine.key for engine in compiled.engines.values()}

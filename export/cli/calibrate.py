@@ -18,6 +18,7 @@ from echoexport.export.cli.options import (
     spell_voice,
     warn,
 )
+from echoexport.export.cli.signing.options import signed_options
 from echoexport.runtime.errors import CalibrationError, SettingError
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ _BUILD_ONLY = ("variant", "size", "frames", "target")
     metavar="DIR",
     help="Where traced graphs are kept. Default: the user's cache folder.",
 )
+@signed_options
 def calibrate_command(checkpoint: Path | None, output: Path, **options: Any) -> None:
     """Record what the networks see while real portraits speak, to quantize with.
 
@@ -227,6 +229,7 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
     """
     from echoexport.calibration.recording.set_writer import recorded_alone
     from echoexport.runtime.contract.manifest import read_manifest
+    from echoexport.runtime.contract.signing.trust import trusting
     from echoexport.runtime.files.staging import staged_folder
 
     if is_bundle(folder):
@@ -245,6 +248,7 @@ def found_bundle(folder: Path, output: Path, options: dict[str, Any]) -> Iterato
         return
     place = Path(os.path.realpath(output))
     with ExitStack() as stack:
+        stack.enter_context(trusting(None))  # it is opened by who built it
         # the first of two that record one set goes on, the second need not build to be refused
         with recorded_alone(output):
             aside = stack.enter_context(staged_folder(place, mode=0o700))

@@ -19,6 +19,7 @@ from echoexport.export.cli.options import (
     face_box_option,
     require_reports,
 )
+from echoexport.export.cli.signing.options import signed_options
 from echoexport.runtime.errors import QualityError, SettingError
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class ClipFiles:
 )
 @backend_option
 @compute_option
+@signed_options
 def compare_command(paths: tuple[Path, ...], **options: Any) -> None:
     """Compare bundle B with A on the same clips and noise, or reports with the first of them.
 

@@ -9,6 +9,12 @@ import click
 from click.core import ParameterSource
 
 from echoexport.export.cli.options import FILE, ProgressLine, warn
+from echoexport.export.cli.signing.options import (
+    SIGNED_OPTIONS,
+    load_key,
+    sign_option,
+    signed_options,
+)
 from echoexport.runtime.errors import SettingError
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ USUAL: dict[str, Any] = {
     "no_cache": False,
     "networks": (),
     "untested": False,
+    "key_file": None,
 }
 """What the options are where none is given."""
 
@@ -113,6 +120,8 @@ USUAL: dict[str, Any] = {
     is_flag=True,
     help="BUNDLE is a compiled one: put back the one that was replaced last.",
 )
+@sign_option
+@signed_options
 @click.pass_context
 def compile_command(
     context: click.Context, /, bundle: Path, rollback: bool, **options: Any
@@ -129,7 +138,7 @@ def compile_command(
     if rollback:
         from echoexport.export.compile.folder import roll_back
 
-        if others := list_given(context) - {"--rollback"}:
+        if others := list_given(context) - {"--rollback", *SIGNED_OPTIONS}:
             named = ", ".join(sorted(others))
             raise SettingError(
                 f"--rollback names the compiled bundle and takes no other option: {named}"
@@ -189,6 +198,7 @@ def read_compile_settings(bundle: Path, options: dict[str, Any]) -> CompileSetti
         networks=options["networks"],
         cache=None if options["no_cache"] else cache,
         untested=options["untested"] or usual == "tensorrt_rtx",
+        key=None if options["key_file"] is None else load_key(options["key_file"]),
     )
 
 

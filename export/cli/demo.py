@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from echoexport.export.cli.options import FILE, ProgressLine
+from echoexport.export.cli.signing.options import unsigned_allowed
 from echoexport.runtime.errors import BackendError
 from echoexport.runtime.files.json_file import read_json
 
@@ -52,6 +53,7 @@ _CHILD = "from echoexport.export.cli import main; main()"
     help="Arithmetic in the engine, kept in the bundle. Default: bf16 where OpenVINO's CPU has it, "
     "else fp32.",
 )
+@unsigned_allowed
 def demo_command(
     output: Path, target: str | None, steps: int | None, fps: int, compute: str | None
 ) -> None:

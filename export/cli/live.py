@@ -27,6 +27,7 @@ from echoexport.export.cli.options import (
     warn_of_fallback,
 )
 from echoexport.export.cli.run import open_caches
+from echoexport.export.cli.signing.options import signed_options
 
 if TYPE_CHECKING:
     from echoexport.profiles.measuring.live_run import LiveRun
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write what was measured here, as JSON.",
 )
+@signed_options
 def live_command(bundle: Path, **options: Any) -> None:
     """Play a voice through a live session, as if it were spoken now.
 

@@ -21,6 +21,7 @@ from echoexport.export.cli.options import (
     spell_voice,
     warn_of_fallback,
 )
+from echoexport.export.cli.signing.options import signed_options
 from echoexport.runtime.errors import OutputError, SettingError
 from echoexport.runtime.files.temporary import temporary_folder
 
@@ -113,6 +114,7 @@ FILES = ("report.json", "report.md", "report.html")
     metavar="DIR",
     help="Where report.json, report.md and report.html go; reports that are there are replaced.",
 )
+@signed_options
 def profile_command(bundle: Path, **options: Any) -> None:
     """Measure how fast a bundle is on this machine, and where its time goes.
 

@@ -27,6 +27,7 @@ from echoexport.export.cli.options import (
     warn_of_fallback,
     warn_of_notes,
 )
+from echoexport.export.cli.signing.options import is_signature_required, signed_options
 
 if TYPE_CHECKING:
     from echoexport.runtime.conditioning.reference_cache import ReferenceCache
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write what ran when, as a trace that ui.perfetto.dev opens.",
 )
+@signed_options
 def run_command(bundle: Path, **options: Any) -> None:
     """Make a video from a portrait and a voice.
 
@@ -205,7 +207,7 @@ def open_caches(folder: Path | None, *, wanted: bool) -> tuple[ReferenceCache | 
     from echoexport.runtime.conditioning.reference_cache import ReferenceCache
     from echoexport.runtime.files.cache_folders import find_cache_folder
 
-    if not wanted:
+    if not wanted or is_signature_required():  # who writes into a cache could forge what it holds
         return None, None
     references = ReferenceCache(find_cache_folder("reference", given=folder))
     return references, find_cache_folder("engines", given=folder)

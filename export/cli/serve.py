@@ -20,6 +20,8 @@ from echoexport.export.cli.options import (
     warn_of_fallback,
 )
 from echoexport.export.cli.run import open_caches
+from echoexport.export.cli.signing.options import is_signature_required, signed_options
+from echoexport.runtime.errors import SettingError
 
 if TYPE_CHECKING:
     from echoexport.runtime.bundle.opened import Bundle
@@ -121,6 +123,7 @@ _TERMINATED = 143
     is_flag=True,
     help="Compute references and compile engines anew, and keep nothing.",
 )
+@signed_options
 def serve_command(bundle: Path | None, **options: Any) -> None:
     """Serve a page that talks, and live sessions for whoever speaks, on one port.
 
@@ -166,6 +169,7 @@ def find_built_in() -> Path:
 
     Raises:
         BackendError, OutputError: it cannot be built or kept here.
+        SettingError: it is of nobody's signature, and one is required.
     """
     from echoexport.export.build.bundle import build_bundle
     from echoexport.export.build.parts import record_arithmetic
@@ -179,6 +183,8 @@ def find_built_in() -> Path:
     from echoexport.runtime.files.cache_folders import find_cache_folder
     from echoexport.targets.spec import load_target
 
+    if is_signature_required():
+        raise SettingError("the built-in character is not signed: name a signed bundle to serve")
     spec = load_target(find_own_target())
     traces = find_cache_folder("traces")
     folder = (traces.parent if traces is not None else Path.cwd()) / "character" / spec.name
@@ -201,7 +207,7 @@ def _is_bundle(folder: Path) -> bool:
     from echoexport.runtime.errors import BundleError
 
     try:
-        read_manifest(folder)
+        read_manifest(folder, to_run=False)
     except BundleError:
         return False
     return True
@@ -276,7 +282,6 @@ def _choose_portraits(
     bundle: Path | None, options: dict[str, Any]
 ) -> tuple[list[Path], FaceChoice | None]:
     """Those that were given, each read once so that a bad one is told now, or the built-in one."""
-    from echoexport.runtime.errors import SettingError
     from echoexport.runtime.inputs.picture_file import read_picture
     from echoexport.runtime.inputs.portrait import parse_face_box
     from echoexport.runtime.live.opening import FaceChoice

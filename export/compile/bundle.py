@@ -26,9 +26,15 @@ from echoexport.export.engines import EngineSettings, list_builders, load_builde
 from echoexport.export.output_folder import written_aside
 from echoexport.runtime.backends import load_backend
 from echoexport.runtime.bundle.choice import choose_arithmetic
-from echoexport.runtime.bundle.files import bring_file, check_file, check_hash
+from echoexport.runtime.bundle.files import bring_file, check_file, check_hash, describe_file
 from echoexport.runtime.bundle.fitting import read_fingerprint
-from echoexport.runtime.contract.compiled import CompiledEngine, CompiledEngines
+from echoexport.runtime.bundle.signing import sign_bundle
+from echoexport.runtime.contract.compiled import (
+    SOURCE_MANIFEST,
+    SOURCE_SIGNATURES,
+    CompiledEngine,
+    CompiledEngines,
+)
 from echoexport.runtime.contract.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -36,6 +42,9 @@ from echoexport.runtime.contract.manifest import (
     read_manifest,
     write_manifest,
 )
+from echoexport.runtime.contract.signing.keys import SigningKey
+from echoexport.runtime.contract.signing.signatures import SIGNATURES_NAME
+from echoexport.runtime.contract.signing.trust import find_trust
 from echoexport.runtime.engine.protocol import Backend
 from echoexport.runtime.errors import (
     BackendError,
@@ -56,7 +65,8 @@ class CompileSettings:
 
     networks: compile these alone, into the cache. cache: the folder of finished
     engines, None for none. untested: keep engines that this machine can build and not
-    run; they are proved where they are first opened.
+    run; they are proved where they are first opened. key: signs the compiled bundle
+    before it is put in place.
     """
 
     backend: str = ""
@@ -65,6 +75,7 @@ class CompileSettings:
     networks: tuple[str, ...] = ()
     cache: Path | None = None
     untested: bool = False
+    key: SigningKey | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,8 @@ def compile_bundle(
             OutputError: the output cannot be written or must not be replaced.
     """
     manifest = _read_portable(bundle)
+    if find_trust() is not None:  # whoever can write into the cache could put an engine there
+        settings = replace(settings, cache=None)
     _check_names(settings, manifest)
     backend = choose_compiling_backend(manifest, settings.backend, untested=settings.untested)
     load_builder(backend.name)
@@ -156,6 +169,8 @@ def compile_bundle(
         shutil.rmtree(spare, ignore_errors=True)
         compiled = _describe(bundle, manifest, engines, place=place, jobs=jobs)
         _write_bundle(bundle, compiled, folder, engines=engines)
+        if settings.key is not None:
+            sign_bundle(folder, settings.key)
         report("compiled bundle: written", len(jobs), len(jobs))
     return CompileReport(target, compiled, engines, ())
 
@@ -178,7 +193,8 @@ def _check_names(settings: CompileSettings, manifest: Manifest) -> None:
             raise UnknownNameError("network", name, known=manifest.networks)
     if settings.networks and settings.cache is None:
         raise SettingError(
-            "--network keeps single engines in the cache, and there is none; leave --no-cache out"
+            "--network keeps single engines in the cache, and there is none; leave --no-cache out, "
+            "or --network where signatures are required"
         )
 
 
@@ -311,6 +327,7 @@ def _describe(
     for name, engine in engines.items():
         files |= {f"engines/{file}": entry for file, entry in engine.record.files.items()}
         described[name] = _describe_engine(engine, compute=jobs[name].identity.compute)
+    files |= {name: describe_file(bundle / own) for own, name in _list_carried(bundle)}
     compiled = CompiledEngines(
         backend=place.backend.name,
         portable=Path(os.path.realpath(bundle)).name,
@@ -343,9 +360,21 @@ def _write_bundle(
     bundle: Path, manifest: Manifest, folder: Path, *, engines: dict[str, ReadyEngine]
 ) -> None:
     built = {f"engines/{file}" for engine in engines.values() for file in engine.record.files}
+    carried = _list_carried(bundle)
+    built |= {name for _, name in carried}
     for name in manifest.files:
         if name not in built:
             check_hash(bundle, name, manifest=manifest)
             bring_file(bundle / name, folder / name)
+    for own, name in carried:  # copies: the bundle may be signed anew
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(bundle / own, folder / name)
     write_manifest(manifest, folder)
-    read_manifest(folder)
+    read_manifest(folder, to_run=False)  # it is not signed yet
+
+
+def _list_carried(bundle: Path) -> list[tuple[str, str]]:
+    """Of a signed bundle, the manifest and its signatures, and where they go; else nothing."""
+    if not (bundle / SIGNATURES_NAME).is_file():
+        return []
+    return [(MANIFEST_NAME, SOURCE_MANIFEST), (SIGNATURES_NAME, SOURCE_SIGNATURES)]

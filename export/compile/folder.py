@@ -42,7 +42,7 @@ def require_replaceable(output: Path, bundle: Path) -> None:
 def read_compiled(folder: Path) -> Manifest | None:
     """The manifest of a compiled bundle, None where there is none that can be read."""
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, to_run=False)
     except EchoExportError:
         return None
     return None if manifest.compiled is None else manifest

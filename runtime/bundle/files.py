@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echoexport.runtime.contract.manifest import MANIFEST_NAME, FileEntry, Manifest
+from echoexport.runtime.contract.signing.signatures import SIGNATURES_NAME
 from echoexport.runtime.errors import BundleError
 from echoexport.runtime.files.aside import list_files
 from echoexport.runtime.files.held_file import HeldFile
@@ -26,7 +27,7 @@ def check_files(folder: Path, manifest: Manifest) -> Iterator[str]:
             in the manifest.
     """
     for name in list_files(folder):
-        if name != MANIFEST_NAME and name not in manifest.files:
+        if name not in (MANIFEST_NAME, SIGNATURES_NAME) and name not in manifest.files:
             raise BundleError(f"{folder / name}: not in the manifest; remove it")
     for name in manifest.files:
         check_file(folder, name, manifest=manifest)

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from echoexport.runtime.bundle.network_slot import NetworkSlot
 from echoexport.runtime.bundle.opening import NetworkOpener
 from echoexport.runtime.bundle.self_test import SelfTestResult
 from echoexport.runtime.contract.manifest import Manifest, read_manifest
+from echoexport.runtime.contract.signing.trust import find_trust
 from echoexport.runtime.engine.protocol import Backend, EngineOptions
 from echoexport.runtime.trace.tracer import NULL, Tracer
 
@@ -28,17 +30,21 @@ if TYPE_CHECKING:
 
 
 def open_bundle(
-    folder: str | Path, *, backend: str | None = None, options: EngineOptions | None = None
+    folder: str | Path,
+    *,
+    backend: str | None = None,
+    options: EngineOptions | None = None,
+    trust: Path | None = None,
 ) -> Bundle:
     """Open a bundle. Every file is looked at now; a network's are hashed when it is first used.
 
     ``backend`` None takes the first of the manifest's backends that works on this
     machine. A compiled bundle opens with its own backend alone, where every value of
-    the backend's fingerprint is what it was when the engines were compiled.
+    the backend's fingerprint is what it was when the engines were compiled. ``trust`` is
+    as for ``read_manifest``; with one no cache is used: who writes there could forge.
 
     Raises:
-        BundleError: the manifest is not valid, or a file is missing, a link, or of the
-            wrong size.
+        BundleError: the manifest is not valid, a file is missing, a link or of the wrong size.
         UnknownNameError: no such backend.
         BackendError: the backend (or each one that the manifest names) does not work
             here, or a compiled bundle is of another machine, library or backend; says
@@ -47,10 +53,12 @@ def open_bundle(
             ``options`` want.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, trust=trust)
     for name in manifest.files:
         check_file(folder, name, manifest=manifest)
     options = options or EngineOptions()
+    if find_trust(trust) is not None:
+        options = replace(options, cache=None)
     if manifest.compiled is None:
         chosen = choose_backend(manifest, backend)
     else:

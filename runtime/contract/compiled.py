@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 NO_VALUE = "nothing"
+SOURCE_MANIFEST = "source/manifest.json"
+SOURCE_SIGNATURES = "source/signatures.json"
+"""Copies of the portable bundle's own, in what was compiled of a signed one."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from echoexport.runtime.contract.compiled import CompiledEngines
 from echoexport.runtime.contract.families import find_family
 from echoexport.runtime.contract.family import Drive, Family
 from echoexport.runtime.contract.network_work import NetworkWork
+from echoexport.runtime.contract.number_rules import find_broken_rule
 from echoexport.runtime.contract.schema import dump, find_large_number, parse
 from echoexport.runtime.contract.settings import (
     AudioSettings,
@@ -20,6 +21,9 @@ from echoexport.runtime.contract.settings import (
     SamplerSettings,
     WindowSettings,
 )
+from echoexport.runtime.contract.signing.approval import require_signed
+from echoexport.runtime.contract.signing.signatures import SIGNATURES_NAME
+from echoexport.runtime.contract.signing.trust import find_trust
 from echoexport.runtime.contract.spec import (
     ARITHMETIC,
     PRECISIONS,
@@ -36,8 +40,6 @@ MANIFEST_NAME = "manifest.json"
 BUNDLE_FORMAT = "echoexport-bundle"
 MANIFEST_SCHEMA = 1
 _LARGEST_NUMBER = 1 << 53
-_MOST_FRAMES = 4096
-_LONGEST_SIDE = 16384
 FIRST_FAMILY = "echomimic-v1"
 """The family of bundles that are older than the manifest's ``family``."""
 
@@ -207,10 +209,15 @@ def replace_manifest(manifest: Manifest, folder: Path) -> None:
         aside.write_text(_format(manifest), encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, trust: Path | None = None, to_run: bool = True) -> Manifest:
     """Read and check a bundle's manifest, not its files.
 
+    ``trust`` is the trust list that it must satisfy, by default the one that
+    ``ECHOEXPORT_TRUST`` names; without any, no signature is looked at. Nor where it is
+    not ``to_run``, but to be shown, signed or replaced.
+
     Raises:
+        SignatureError: it is not signed as the trust list wants, or that is damaged.
         BundleError: no manifest, another format or schema version, a check sum that is
             not its own, a key too many or too few, a wrong type, a number that cannot be,
             or a path that leaves the folder.
@@ -236,6 +243,8 @@ def read_manifest(folder: Path) -> Manifest:
         _check_engines(path, manifest, manifest.compiled)
     for name in manifest.files:
         _check_inside(path, name)
+    if to_run and (trusted := find_trust(trust)) is not None:
+        require_signed(path, data, trusted, compiled=manifest.compiled)
     return manifest
 
 
@@ -263,33 +272,11 @@ def _check_version(path: Path, data: Any) -> None:
 
 
 def _check_numbers(path: Path, manifest: Manifest) -> None:
-    """What the runtime divides by, counts to or looks up."""
-    picture = manifest.picture
-    window = manifest.window
-    audio = manifest.audio
-    rules = {
-        "fps above 0": manifest.fps > 0,
-        "picture sides that are multiples of downscale": picture.downscale > 0
-        and min(picture.width, picture.height) > 0
-        and not (picture.width % picture.downscale or picture.height % picture.downscale),
-        f"a window of 1 to {_MOST_FRAMES} frames": 1 <= window.frames <= _MOST_FRAMES,
-        f"picture sides of at most {_LONGEST_SIDE}": max(picture.width, picture.height)
-        <= _LONGEST_SIDE,
-        "an overlap of 0 or more frames, less than the window's": 0
-        <= window.overlap
-        < window.frames,
-        "a noise clamp above 0": manifest.sampler.noise_clamp is None
-        or manifest.sampler.noise_clamp > 0,
-        "hold from 0 to 255 levels": 0 <= picture.hold <= 255,
-        "shared noise from 0 to 1": 0 <= manifest.sampler.shared_noise <= 1,
-        "audio numbers above 0": min(
-            audio.sample_rate, audio.mels, audio.context, audio.states, audio.width
-        )
-        > 0,
-    }
-    for wanted, holds in rules.items():
-        if not holds:
-            raise BundleError(f"{path}: it breaks a rule: {wanted}")
+    broken = find_broken_rule(
+        manifest.picture, manifest.window, manifest.sampler, manifest.audio, fps=manifest.fps
+    )
+    if broken is not None:
+        raise BundleError(f"{path}: it breaks a rule: {broken}")
 
 
 def _check_tensors(path: Path, manifest: Manifest) -> None:
@@ -393,7 +380,7 @@ def _check_inside(path: Path, name: str) -> None:
         or not pure.parts
         or "\\" in name
         or "\0" in name
-        or name == MANIFEST_NAME
+        or name in (MANIFEST_NAME, SIGNATURES_NAME)
     ):
         raise BundleError(
             f"{path}: file path {name!r} leaves the bundle or is not a plain relative path; refused"

@@ -24,6 +24,8 @@ COMMANDS = (
     "live",
     "serve",
     "load",
+    "sign",
+    "trust",
     "verify",
     "inspect",
     "compare",

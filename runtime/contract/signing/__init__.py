@@ -1,0 +1,1 @@
+"""Who vouches for a bundle: keys, signatures beside a manifest, and lists of whom to trust."""
