@@ -44,7 +44,7 @@ def signed_options(command: _CommandT) -> _CommandT:
         with asking_for_signatures(trust, required=require_signed):
             return command(*args, **kwargs)
 
-    return click.option(
+    return click.option(  # type: ignore[return-value]  # wraps keeps the options given so far
         "--require-signed",
         is_flag=True,
         help="Open no bundle that is not signed by a key of the trust list.",
