@@ -30,6 +30,7 @@ EXTRAS = {
     "tensorrt-rtx",
     "export",
     "serve",
+    "sign",
     "grpc",
     "webrtc",
     "voice",

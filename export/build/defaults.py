@@ -15,6 +15,7 @@ from echoexport.runtime.contract.manifest import (
     replace_manifest,
 )
 from echoexport.runtime.contract.settings import SamplerSettings
+from echoexport.runtime.contract.signing.signatures import SIGNATURES_NAME
 from echoexport.runtime.errors import OutputError
 from echoexport.runtime.files.aside import refuse_briefly
 from echoexport.runtime.files.staging import staged_file
@@ -42,8 +43,13 @@ def require_new_manifest(bundle: Path) -> None:
 
     Raises:
         OutputError: it cannot be written there, or not beside the bundle, where a new
-            manifest lies until it is whole.
+            manifest lies until it is whole; or it is signed.
     """
+    if (bundle / SIGNATURES_NAME).exists():
+        raise OutputError(
+            f"{bundle}: is signed, and nobody signed a manifest with other defaults: --dry-run "
+            f"writes none; or remove its {SIGNATURES_NAME}, tune it and sign it anew"
+        )
     for place in (bundle / MANIFEST_NAME, bundle):
         try:
             with staged_file(place):

@@ -19,6 +19,7 @@ from echoexport.export.cli.options import (
     warn_of_fallback,
 )
 from echoexport.export.cli.profile import made_folder
+from echoexport.export.cli.signing.options import signed_options
 from echoexport.export.cli.tuning.clips import TuningFiles, find_tuning_clips
 from echoexport.export.cli.tuning.work import (
     TUNING_FILES,
@@ -195,6 +196,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where report.json, tuning.svg and tuning.html go; those that are there are replaced.",
 )
+@signed_options
 def tune_command(bundle: Path, **options: Any) -> None:
     """Find the quickest steps, overlap and precision that look as good as a bundle's best.
 

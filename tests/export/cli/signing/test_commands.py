@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from fixtures.signing import KeyPair
 
@@ -91,10 +92,11 @@ def open_with(name: str, bundle: Path, portrait: Path, voice: Path, output: Path
         "compare": ["compare", bundle, bundle.parent, *speech],
         "calibrate": ["calibrate", bundle, "-o", output],
         "verify": ["verify", bundle],
+        "tune": ["tune", bundle, *speech, "-o", output],
     }[name]
 
 
-OPENING = ("run", "live", "serve", "compile", "profile", "compare", "calibrate", "verify")
+OPENING = ("run", "live", "serve", "compile", "profile", "compare", "tune", "calibrate", "verify")
 
 
 @pytest.mark.parametrize("name", OPENING)
@@ -135,6 +137,28 @@ def test_a_reference_in_the_cache_is_not_believed(
     assert "reference from the cache" in run(tmp_path / "second").out
     outcome = run(tmp_path / "third", "--trust", trust_file)
     assert "reference computed" in outcome.out
+
+
+def test_defaults_are_not_written_into_what_is_signed(
+    refusal: Callable[..., str], signed_bundle: Path, portrait_file: Path, voice_file: Path
+) -> None:
+    before = (signed_bundle / "manifest.json").read_bytes()
+    message = refusal("tune", signed_bundle, "-p", portrait_file, "-v", voice_file)
+    assert "is signed" in message
+    assert (signed_bundle / "manifest.json").read_bytes() == before
+
+
+def test_every_command_that_takes_a_bundle_to_run_has_both_options() -> None:
+    from echoexport.export.cli import cli
+
+    context = click.Context(cli)
+    having = set()
+    for name in cli.list_commands(context):
+        found = cli.get_command(context, name)
+        assert found is not None
+        if {"trust", "require_signed"} <= {one.name for one in found.params}:
+            having.add(name)
+    assert having == set(OPENING)
 
 
 def test_a_signed_bundle_is_replaced_by_a_build_like_any_other(signed_bundle: Path) -> None:
