@@ -32,6 +32,7 @@ EXTRAS = {
     "serve": "uvicorn",
     "grpc": "grpc",
     "webrtc": "aiortc",
+    "sign": "cryptography",
     "voice": "espeakng_loader",
 }
 """The runtime's extras that need no GPU, and what each lets one import."""
