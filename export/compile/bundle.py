@@ -140,7 +140,8 @@ def compile_bundle(
             OutputError: the output cannot be written or must not be replaced.
     """
     manifest = _read_portable(bundle)
-    if find_trust() is not None:  # whoever can write into the cache could put an engine there
+    if settings.key is not None or find_trust() is not None:
+        # whoever can write into the cache could put an engine there, to be signed here
         settings = replace(settings, cache=None)
     _check_names(settings, manifest)
     backend = choose_compiling_backend(manifest, settings.backend, untested=settings.untested)

@@ -41,6 +41,8 @@ def require_signed(
 def _require_source(path: Path, compiled: CompiledEngines, trusted: tuple[Path, TrustList]) -> None:
     remedy = f"compile it again from the signed bundle: echoexport compile {compiled.portable}"
     try:
+        if path.is_symlink() or not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != compiled.source:
             raise ValueError("not the manifest that the engines were compiled of")

@@ -211,6 +211,26 @@ def test_nothing_of_the_engine_cache_is_used_for_them(
     assert "from the cache" not in required.out
 
 
+def test_a_board_signs_no_engine_out_of_the_cache(
+    command: Callable[..., Any], signed_bundle: Path, board: KeyPair
+) -> None:
+    command("compile", signed_bundle, "-o", signed_bundle.with_name("plain"))
+    outcome = command(
+        "compile", signed_bundle, "-o", signed_bundle.with_name("held"), "--sign", board.path
+    )
+    assert outcome.code == 0, outcome
+    assert "from the cache" not in outcome.out
+
+
+def test_a_source_that_is_no_plain_file_is_not_waited_for(
+    refusal: Callable[..., str], compiled: Path, trust_file: Path
+) -> None:
+    place = compiled / "source" / "manifest.json"
+    place.unlink()
+    os.mkfifo(place)
+    assert "carries no signature" in refusal("verify", compiled, "--trust", trust_file)
+
+
 def test_engines_that_the_board_did_not_sign_do_not_open(
     command: Callable[..., Any],
     refusal: Callable[..., str],
