@@ -12,11 +12,11 @@ import pytest
 from echoexport.profiles.quality import networks
 from echoexport.profiles.quality.clips import ComparisonClip
 from echoexport.profiles.quality.comparison import ComparisonSettings, compare_bundles
+from echoexport.runtime.bundle import early
 from echoexport.runtime.bundle.opened import Bundle
 from echoexport.runtime.contract.manifest import read_manifest
 from echoexport.runtime.contract.spec import SubnetSpec
 from echoexport.runtime.engine.protocol import Backend, Engine, EngineOptions
-from echoexport.runtime.rendering import session
 
 SIDE = 32
 
@@ -88,7 +88,7 @@ def test_large_denoisers_of_two_bundles_are_never_open_at_once(
     compare_counted: Callable[[Path], CountedBackend],
 ) -> None:
     monkeypatch.setattr(networks, "_LARGE", 0)
-    monkeypatch.setattr(session, "_CLOSED_FROM", 0)
+    monkeypatch.setattr(early, "_CLOSED_FROM", 0)
     found = compare_counted(null_bundle)
     assert found.most == 1
     assert found.open_now == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from echoexport.runtime import Rendering, RenderInputs, Session, open_bundle
-from echoexport.runtime.rendering import session as session_module
+from echoexport.runtime.bundle import early
 
 SIDE = 32
 
@@ -46,7 +46,7 @@ def test_a_sampled_clip_holds_little_besides_its_latents(
 def test_a_frugal_session_closes_each_large_network_when_the_clip_needs_it_no_more(
     null_bundle: Path, monkeypatch: pytest.MonkeyPatch, inputs_for: Callable[..., RenderInputs]
 ) -> None:
-    monkeypatch.setattr(session_module, "_CLOSED_FROM", 1)
+    monkeypatch.setattr(early, "_CLOSED_FROM", 1)
     closed: list[str] = []
     with open_bundle(null_bundle, backend="null") as bundle:
         let_go = bundle.let_go

@@ -20,7 +20,7 @@ from echoexport.runtime import (
     open_bundle,
     voice_from_samples,
 )
-from echoexport.runtime.rendering import session as session_module
+from echoexport.runtime.bundle import early
 
 SIDE = 64
 SETTINGS = (RenderSettings(frames=9, steps=2, seed=1), RenderSettings(frames=6, steps=3, seed=2))
@@ -59,7 +59,7 @@ def render_alone(opened: Bundle, number: int) -> tuple[list[np.ndarray], dict[st
 def test_two_sessions_at_once_give_each_what_it_gives_alone(
     shared: Callable[[], Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "_CLOSED_FROM", 1)  # a frugal one closes the denoiser too
+    monkeypatch.setattr(early, "_CLOSED_FROM", 1)  # a frugal one closes the denoiser too
     alone = []
     for number in (0, 1):
         with shared() as bundle:
@@ -86,7 +86,7 @@ def test_two_sessions_at_once_give_each_what_it_gives_alone(
 def test_what_a_frugal_session_gives_back_another_goes_on_with(
     shared: Callable[[], Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "_CLOSED_FROM", 1)
+    monkeypatch.setattr(early, "_CLOSED_FROM", 1)
     with shared() as bundle, Session(bundle) as keeper:
         clip = keeper.start(inputs_of(0), SETTINGS[0])
         first = clip.decode(clip.sample(0))
