@@ -295,7 +295,7 @@ def measure_idle(
     browser.rest()
     browser.page.wait_for_timeout(5000)
     lively = len(browser.take()) / 5
-    again = [time_first(browser, speaker, voice) for _ in range(5)]
+    again = [time_first(browser, speaker, voice) for _ in range(arguments.rounds)]
     return {
         "minutes": minutes,
         "rss_mb": [round(count["rss"] / 1e6, 1) for count in (before, after)],
