@@ -19,7 +19,7 @@ import serve_tables
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[2] / "docs"
 SPEED_SOURCES = ("runtime_vs_pytorch_bf16", "runtime_vs_pytorch", "int8_speed")
-QUALITY_SOURCES = ("demo_quality_1", "demo_quality_2", "demo_quality")
+QUALITY_SOURCES = ("demo_quality_1", "demo_quality_2", "demo_quality_3", "demo_quality")
 END = "<!-- end -->"
 
 
