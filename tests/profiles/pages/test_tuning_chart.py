@@ -59,11 +59,14 @@ def test_a_single_choice_can_be_drawn(make_tuning: Make) -> None:
     alone = replace(
         report, results=(one,), front=(one.choice,), present=one.choice, chosen=one.choice
     )
-    ElementTree.fromstring(draw_front(alone))
+    picture = ElementTree.fromstring(draw_front(alone))
+    told = [one.text for one in picture.iter(f"{NAME}title")]
+    assert any(text.startswith(f"{one.choice.steps} step") for text in told if text)
 
 
 def test_names_of_bundles_are_escaped(make_tuning: Make) -> None:
-    ElementTree.fromstring(draw_front(make_tuning(label="<&>")))
+    picture = ElementTree.fromstring(draw_front(make_tuning(label="<&>")))
+    assert any("<&>" in (text or "") for text in picture.itertext())
 
 
 def test_the_picture_is_a_file_of_its_own_without_requests(make_tuning: Make) -> None:
