@@ -48,16 +48,24 @@ def as_nobody(tmp_path: Path) -> Callable[..., None]:
 
 
 def test_commands_work_for_a_user_without_a_home(
-    as_nobody: Callable[..., None], null_bundle: Path, portrait_file: Path, voice_file: Path
+    as_nobody: Callable[..., None],
+    null_bundle: Path,
+    portrait_file: Path,
+    voice_file: Path,
+    tmp_path: Path,
 ) -> None:
     as_nobody("doctor")
     given = ("-p", portrait_file, "-v", voice_file, "--frames", 1)
     as_nobody("run", null_bundle, *given, "-o", "out.mp4")
+    assert (tmp_path / "out.mp4").stat().st_size > 0
 
 
 @pytest.mark.slow
-def test_a_user_without_a_home_builds_and_sees_the_demo(as_nobody: Callable[..., None]) -> None:
+def test_a_user_without_a_home_builds_and_sees_the_demo(
+    as_nobody: Callable[..., None], tmp_path: Path
+) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("openvino")
     as_nobody("build", "--target", "cpu-openvino", "--check", "none", "-o", "b")
     as_nobody("demo", "-o", "demo")
+    assert (tmp_path / "demo" / "out.mp4").stat().st_size > 0
