@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,7 +92,13 @@ def _sign(bundle: Path, key_file: Path) -> None:
 
 @click.command("trust")
 @click.argument("file", type=FILE)
-@click.option("--add", type=FILE, metavar="FILE", help="Trust this public key.")
+@click.option(
+    "--add",
+    type=FILE,
+    metavar="FILE",
+    help="Trust this public key. Of one in the list, what is given beside it changes alone; "
+    "--remove it as well to begin anew.",
+)
 @click.option("--name", metavar="NAME", help="What people call the key that is added.")
 @click.option("--from", "start", metavar="DATE", help="It does not count before; UTC.")
 @click.option("--until", metavar="DATE", help="It does not count from then on; UTC.")
@@ -108,7 +114,7 @@ def _sign(bundle: Path, key_file: Path) -> None:
     metavar="BUNDLE",
     help="A bundle's folder, or the sha256 that 'echoexport sign' told of its manifest.",
 )
-@click.option("--reason", default="no reason given", metavar="TEXT", help="Why it is revoked.")
+@click.option("--reason", metavar="TEXT", help="Why it is revoked.")
 def trust_command(file: Path, **options: str | Path | bool | None) -> None:
     """Change a trust list, or show it: whose signatures count, and what is revoked.
 
@@ -119,26 +125,31 @@ def trust_command(file: Path, **options: str | Path | bool | None) -> None:
     """
     from echoexport.runtime.contract.signing.trust import TrustList, read_trust, write_trust
 
-    changes = [options[name] for name in ("add", "remove", "revoke_key", "revoke_bundle")]
+    _check_trust_options(options)
     trust = read_trust(file) if file.exists() or options["add"] is None else TrustList()
-    if any(change is not None for change in changes):
+    changes = ("add", "remove", "revoke_key", "revoke_bundle")
+    if any(options[name] is not None for name in changes):
         trust = _change(trust, options)
         write_trust(file, trust)
-    elif options["name"] or options["start"] or options["until"] or options["compiled_only"]:
-        raise SettingError("--name, --from, --until and --compiled-only go with --add")
     for line in describe_trust(trust):
         click.echo(line)
 
 
-def _change(trust: TrustList, options: dict[str, str | Path | bool | None]) -> TrustList:
-    from echoexport.runtime.contract.signing.keys import read_public_key
-    from echoexport.runtime.contract.signing.trust import TrustedKey
+def _check_trust_options(options: dict[str, str | Path | bool | None]) -> None:
+    """Raise SettingError where an option stands without the one that it belongs to."""
+    of_a_key = (options["name"], options["start"], options["until"])
+    given = options["compiled_only"] or any(one is not None for one in of_a_key)
+    if given and options["add"] is None:
+        raise SettingError("--name, --from, --until and --compiled-only go with --add")
+    revoked = (options["revoke_key"], options["revoke_bundle"])
+    if options["reason"] is not None and revoked == (None, None):
+        raise SettingError("--reason goes with --revoke-key or --revoke-bundle")
 
-    reason = str(options["reason"])
+
+def _change(trust: TrustList, options: dict[str, str | Path | bool | None]) -> TrustList:
+    """Revoke, remove and add, in this order: what goes from the list is still found by name."""
+    reason = "no reason given" if options["reason"] is None else str(options["reason"])
     removed, revoked, bundle = (options[name] for name in ("remove", "revoke_key", "revoke_bundle"))
-    if removed is not None:
-        _find_key(trust, str(removed))
-        trust = replace(trust, keys=tuple(key for key in trust.keys if key.name != removed))
     if revoked is not None:
         text = str(revoked)
         name = text if _DIGEST.fullmatch(text) else _find_key(trust, text)
@@ -146,18 +157,33 @@ def _change(trust: TrustList, options: dict[str, str | Path | bool | None]) -> T
     if bundle is not None:
         digest = _find_digest(str(bundle))
         trust = replace(trust, revoked_bundles={**trust.revoked_bundles, digest: reason})
-    added = options["add"]
-    if added is not None:
-        path = Path(str(added))
-        key = TrustedKey(
-            name=str(options["name"] or path.name.removesuffix(".pub")),
-            key=read_public_key(path).hex(),
-            valid_from=None if options["start"] is None else str(options["start"]),
-            valid_until=None if options["until"] is None else str(options["until"]),
-            compiled_only=bool(options["compiled_only"]),
-        )
-        trust = replace(trust, keys=(*(k for k in trust.keys if k.key != key.key), key))
-    return trust
+    if removed is not None:
+        _find_key(trust, str(removed))
+        trust = replace(trust, keys=tuple(key for key in trust.keys if key.name != removed))
+    return trust if options["add"] is None else _add_key(trust, options)
+
+
+def _add_key(trust: TrustList, options: dict[str, str | Path | bool | None]) -> TrustList:
+    """A key at the end of the list, or changed in its place: there nothing is widened unasked."""
+    from echoexport.runtime.contract.signing.keys import read_public_key
+    from echoexport.runtime.contract.signing.trust import TrustedKey
+
+    path = Path(str(options["add"]))
+    public = read_public_key(path).hex()
+    fields = {"name": "name", "start": "valid_from", "until": "valid_until"}
+    given: dict[str, Any] = {
+        field: str(options[option])
+        for option, field in fields.items()
+        if options[option] is not None
+    }
+    if options["compiled_only"]:
+        given["compiled_only"] = True
+    if any(one.key == public for one in trust.keys):
+        keys = [replace(one, **given) if one.key == public else one for one in trust.keys]
+    else:
+        named = {"name": path.name.removesuffix(".pub"), **given}
+        keys = [*trust.keys, TrustedKey(key=public, **named)]
+    return replace(trust, keys=tuple(keys))
 
 
 def _find_key(trust: TrustList, name: str) -> str:

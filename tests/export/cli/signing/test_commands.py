@@ -18,6 +18,7 @@ from echoexport.runtime.contract.signing.keys import KEY_PASSPHRASE, identify_ke
 from echoexport.runtime.contract.signing.signatures import SIGNATURES_NAME
 from echoexport.runtime.contract.signing.trust import (
     TRUST_VARIABLE,
+    TrustedKey,
     TrustList,
     read_trust,
     write_trust,
@@ -71,6 +72,55 @@ def test_a_key_leaves_the_list_by_its_name(
 ) -> None:
     assert "known: release" in refusal("trust", trust_file, "--remove", "nobody")
     assert command("trust", trust_file, "--remove", "release").out == ""
+
+
+def test_adding_a_known_key_changes_what_is_given_alone(
+    command: Callable[..., Any], board: KeyPair, release: KeyPair, trust_file: Path
+) -> None:
+    public = f"{board.path}.pub"
+    command("trust", trust_file, "--add", public, "--from", "2020-01-01")
+    outcome = command("trust", trust_file, "--add", public, "--until", "2099-01-01")
+    assert outcome.code == 0, outcome
+    assert read_trust(trust_file).keys == (
+        release.trusted(),
+        TrustedKey("board", board.trusted().key, "2020-01-01", "2099-01-01", compiled_only=True),
+    )
+
+
+def test_a_key_that_is_removed_and_added_begins_anew(
+    command: Callable[..., Any], board: KeyPair, trust_file: Path
+) -> None:
+    public = f"{board.path}.pub"
+    outcome = command("trust", trust_file, "--remove", "board", "--add", public, "--name", "b")
+    assert outcome.code == 0, outcome
+    assert read_trust(trust_file).keys[1] == board.trusted("b")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--remove", "release", "--compiled-only"), "--compiled-only go with --add"),
+        (("--revoke-key", "release", "--until", "2099-01-01"), "--until"),
+        (("--name", "x"), "go with --add"),
+        (("--remove", "release", "--reason", "stolen"), "--reason goes with"),
+    ],
+)
+def test_an_option_of_another_change_is_refused(
+    refusal: Callable[..., str], trust_file: Path, given: tuple[str, ...], named: str
+) -> None:
+    before = trust_file.read_bytes()
+    assert named in refusal("trust", trust_file, *given)
+    assert trust_file.read_bytes() == before
+
+
+def test_a_key_is_revoked_and_removed_in_one_call(
+    command: Callable[..., Any], trust_file: Path, release: KeyPair
+) -> None:
+    line = ["--revoke-key", "release", "--remove", "release"]
+    assert command("trust", trust_file, *line).code == 0
+    found = read_trust(trust_file)
+    assert found.keys == ()
+    assert dict(found.revoked_keys) == {release.id: "no reason given"}
 
 
 def test_a_list_that_is_not_there_is_made_only_by_adding(
