@@ -172,13 +172,15 @@ def build_command(checkpoint: Path | None, target: str, output: Path, **options:
 
 def summarize_bundle(manifest: Manifest) -> str:
     """One line: what a bundle is for and how large it is."""
+    from echoexport.runtime.contract.settings import spell_steps
+
     picture = manifest.picture
     files = {entry.weights for entry in manifest.networks.values()}  # some share one
     weights = sum(manifest.files[file].bytes for file in files)
     return (
         f"{manifest.variant} for {manifest.target}, {picture.width}x{picture.height} px, "
         "windows of "
-        f"{manifest.window.frames} frames, {manifest.sampler.steps} steps, "
+        f"{manifest.window.frames} frames, {spell_steps(manifest.sampler.steps)}, "
         f"{manifest.precision}, {weights / 1e6:.0f} MB"
     )
 

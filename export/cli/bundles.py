@@ -191,6 +191,8 @@ def _describe_quantization(made: QuantizationSummary) -> str:
 
 
 def _print_settings(manifest: Manifest) -> None:
+    from echoexport.runtime.contract.settings import spell_steps
+
     picture = manifest.picture
     window = manifest.window
     sampler = manifest.sampler
@@ -207,7 +209,8 @@ def _print_settings(manifest: Manifest) -> None:
         "target": f"{manifest.target} (backends: {', '.join(manifest.backends)})",
         "picture": f"{picture.width}x{picture.height} px, {manifest.precision}",
         "window": f"{window.frames} frames, {window.overlap} shared, moves {window.shift} a step",
-        "sampler": f"{sampler.steps} steps{live}, guidance {sampler.guidance:g}, {clamp}{shared}",
+        "sampler": f"{spell_steps(sampler.steps)}{live}, guidance {sampler.guidance:g}, "
+        f"{clamp}{shared}",
         "audio": f"{audio.sample_rate} Hz, {audio.mels} mels, {audio.states} states",
         "made": f"{made.created} from {made.checkpoint}/ ({len(made.checkpoint_files)} files)",
         "tools": ", ".join(f"{name} {version}" for name, version in made.tools.items()),

@@ -284,10 +284,12 @@ def build_float_bundle(folder: Path, bundle: Path, options: dict[str, Any]) -> N
 
 def describe_set(recorded: CalibrationSet) -> str:
     """One line: how many samples of what, from what."""
+    from echoexport.runtime.contract.settings import spell_steps
+
     manifest = recorded.manifest
     counts = ", ".join(f"{count} of {name}" for name, count in manifest.counts.items())
     return (
-        f"{counts}; {manifest.sampling.steps} steps, {len(manifest.portraits)} portraits, "
+        f"{counts}; {spell_steps(manifest.sampling.steps)}, {len(manifest.portraits)} portraits, "
         f"{len(manifest.voices)} "
         f"voices, {manifest.megabytes:.1f} MB, digest {recorded.digest[:16]}"
     )

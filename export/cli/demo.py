@@ -148,6 +148,8 @@ def render_apart(settings: list[str], bundle: Path, video: Path, *, report: Path
 
 def describe_run(run: dict[str, Any]) -> list[str]:
     """What a user wants to know of the run, two lines."""
+    from echoexport.runtime.contract.settings import spell_steps
+
     report = run["report"]
     conditions = run["conditions"]
     start = run["cold_start_seconds"]
@@ -158,7 +160,8 @@ def describe_run(run: dict[str, Any]) -> list[str]:
     return [
         f"{run['frames_per_second']:.1f} frames/s end to end, real-time factor "
         f"{run['real_time_factor']:.2f} "
-        f"({run['steps']} steps, {report['frames']} frames at {report['fps']:g} fps; measured)",
+        f"({spell_steps(run['steps'])}, {report['frames']} frames at {report['fps']:g} fps; "
+        "measured)",
         f"first frame {started} after the process began, peak memory {memory}, reference "
         f"{reference}; "
         f"{conditions['backend']}, computing in {conditions['compute']}, "

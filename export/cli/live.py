@@ -141,12 +141,14 @@ def live_command(bundle: Path, **options: Any) -> None:
 
 def describe_live(output: str, run: LiveRun) -> str:
     """One line: what was played, how soon and how late."""
+    from echoexport.runtime.contract.settings import spell_steps
+
     first = "none drawn" if run.first_frame_ms is None else f"{run.first_frame_ms:.0f} ms"
     delay = "" if run.delay_ms is None else f"delay {run.delay_ms:.0f} ms, "
     return (
         f"{output}: {run.frames} frames at {run.fps:g} fps, {run.spoken_frames} of them spoken; "
         f"first frame {first}, {delay}{run.late_frames} late; room for {run.sessions_capacity} "
-        f"such sessions here (mode {run.mode}, {run.steps} steps; measured)"
+        f"such sessions here (mode {run.mode}, {spell_steps(run.steps)}; measured)"
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from echoexport.profiles.modelling.pace import BAND, Case, call_real_time, model_pace
 from echoexport.profiles.modelling.roofline import Roof
 from echoexport.runtime.contract.schema import parse
+from echoexport.runtime.contract.settings import spell_steps
 
 __all__ = [
     "NOT_MEASURED",
@@ -157,7 +158,7 @@ _Change = tuple[str, str, dict[str, Any]]
 def _fewer_steps(case: Case) -> Iterator[_Change]:
     for steps in _STEPS:
         if steps < case.sampling.steps:
-            yield f"{steps} steps", f"steps {case.sampling.steps} to {steps}", {"steps": steps}
+            yield spell_steps(steps), f"steps {case.sampling.steps} to {steps}", {"steps": steps}
 
 
 def _smaller_sides(case: Case) -> Iterator[_Change]:

@@ -10,6 +10,7 @@ from echoexport.profiles.measuring.modes import IN_TURNS
 from echoexport.profiles.measuring.sensor_log import Reading
 from echoexport.profiles.measuring.sensors import NOT_AVAILABLE
 from echoexport.profiles.reports.profile import ModeReport, ProfileReport, Timing
+from echoexport.runtime.contract.settings import spell_steps
 
 __all__ = ["describe_reading", "format_markdown", "format_rows", "format_timing", "list_facts"]
 
@@ -60,7 +61,7 @@ def list_facts(report: ProfileReport) -> list[tuple[str, str]]:
         (
             "bundle",
             f"{bundle.name}: {bundle.width} x {bundle.height} px, {bundle.precision}, "
-            f"{run.steps} steps",
+            f"{spell_steps(run.steps)}",
         ),
         ("engine", f"{report.conditions.backend}; computes in {bundle.compute}"),
         ("steady", steady),
@@ -97,7 +98,7 @@ def list_live_facts(live: LiveRun) -> list[tuple[str, str]]:
     if live.delay_ms is not None and live.delay_ms_p99 is not None:
         delay = f"p50 {live.delay_ms:.0f} ms, p99 {live.delay_ms_p99:.0f} ms"
     return [
-        ("live", f"mode {live.mode}, {live.steps} steps, {live.block} frames at once"),
+        ("live", f"mode {live.mode}, {spell_steps(live.steps)}, {live.block} frames at once"),
         ("live: first frame after the first sound", first),
         ("live: delay of a frame to its sound", delay),
         ("live: late frames", f"{live.late_frames} of {live.frames}"),

@@ -30,6 +30,7 @@ from echoexport.profiles.reports.profile import (
     QualityExcerpt,
 )
 from echoexport.profiles.reports.verdict import find_slowest
+from echoexport.runtime.contract.settings import spell_steps
 
 __all__ = ["format_profile_page"]
 
@@ -73,7 +74,7 @@ def _verdict(report: ProfileReport, turns: ModeReport) -> str:
     kind = "holds" if verdict.real_time else "misses"
     what = (
         f"Bundle {bundle.name} on {report.conditions.machine.processor}, "
-        f"{bundle.width} x {bundle.height} px, {report.settings.steps} steps, "
+        f"{bundle.width} x {bundle.height} px, {spell_steps(report.settings.steps)}, "
         f"{bundle.backend}, computing in {bundle.compute}. "
         "Measured, unless a line says modelled."
     )
@@ -200,7 +201,7 @@ def _conditions(report: ProfileReport) -> str:
         "date": found.date,
         "repeats": f"{run.repeats} after {run.warmup} that do not count, of each mode; "
         f"{run.threads or 'any'} threads",
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, overlap {run.overlap}, "
+        "sampling": f"{spell_steps(run.steps)}, guidance {run.guidance:g}, overlap {run.overlap}, "
         f"{run.fps:g} fps",
         "inputs": f"{run.portrait}, {run.voice}",
         "arithmetic": ", ".join(f"{name} {how}" for name, how in report.bundle.arithmetic.items()),

@@ -29,6 +29,7 @@ from echoexport.profiles.quality.report import (
     format_quality_json,
 )
 from echoexport.profiles.quality.signals import describe_decibels
+from echoexport.runtime.contract.settings import spell_steps
 from echoexport.runtime.files.aside import write_whole
 
 __all__ = ["format_quality_page", "write_quality_report"]
@@ -75,7 +76,7 @@ def _verdict(report: QualityReport) -> str:
         f"{one.name} ({one.precision}, "
         f"computing in {one.compute}): {len(report.clips)} clips, "
         f"{sum(clip.frames for clip in report.clips)} frames, "
-        f"{report.settings.steps} steps, the same noise. All figures are measured."
+        f"{spell_steps(report.settings.steps)}, the same noise. All figures are measured."
     )
     notes = "".join(f'<p class="note">Note: {escape(note)}.</p>\n' for note in report.notes)
     return (
@@ -318,7 +319,7 @@ def _conditions(report: QualityReport) -> str:
         "Python": found.python,
         "libraries": ", ".join(f"{name} {version}" for name, version in found.libraries.items()),
         "date": found.date,
-        "sampling": f"{run.steps} steps, {run.fps:g} fps, guidance {run.guidance:g}, "
+        "sampling": f"{spell_steps(run.steps)}, {run.fps:g} fps, guidance {run.guidance:g}, "
         f"overlap {run.overlap}, seed {run.seed}",
         **{f"bundle {side.label}": _describe_side(side) for side in sides},
         "origin": report.origin,

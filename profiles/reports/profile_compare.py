@@ -19,6 +19,7 @@ from echoexport.profiles.reports.limits import (
     tell_apart,
 )
 from echoexport.profiles.reports.profile import ProfileReport
+from echoexport.runtime.contract.settings import spell_steps
 from echoexport.runtime.errors import InputError
 
 __all__ = [
@@ -197,7 +198,8 @@ def _name_way(report: ProfileReport) -> str:
     bundle = report.bundle
     run = report.settings
     return (
-        f"{bundle.backend} {bundle.compute}, {bundle.width} x {bundle.height} px, {run.steps} steps"
+        f"{bundle.backend} {bundle.compute}, {bundle.width} x {bundle.height} px, "
+        f"{spell_steps(run.steps)}"
     )
 
 

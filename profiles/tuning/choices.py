@@ -8,6 +8,7 @@ from pathlib import Path
 
 from echoexport.runtime.contract.manifest import Manifest
 from echoexport.runtime.contract.noise_schedule import is_whole
+from echoexport.runtime.contract.settings import spell_steps
 from echoexport.runtime.errors import SettingError
 from echoexport.runtime.sampling.ddim import DDIMScheduler
 
@@ -48,7 +49,7 @@ class TuningChoice:
 
     def describe(self) -> str:
         """In a few words."""
-        steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        steps = spell_steps(self.steps)
         return f"{steps}, overlap {self.overlap}, {self.side}"
 
 

@@ -82,3 +82,8 @@ class AudioSettings:
     """Rows of features."""
     rows_per_frame: int
     """Rows that one video frame is told of."""
+
+
+def spell_steps(steps: int) -> str:
+    """So many sampling steps in words: "1 step", "6 steps"."""
+    return "1 step" if steps == 1 else f"{steps} steps"
